@@ -1,0 +1,485 @@
+"""The blocking client: schedules, moves, cancels and shows timers; workers deliver them."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Self, overload
+
+import redis
+import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.client import Pipeline
+from redis.retry import Retry
+
+from faststream_redis_timers_sync._run import iterate, run, run_steps
+from faststream_redis_timers_sync.protocol.clients import (
+    NO_CLUSTER,
+    URL_OPTIONS,
+    check_pipeline,
+    is_cluster,
+)
+from faststream_redis_timers_sync.protocol.encoding import encode_message
+from faststream_redis_timers_sync.protocol.envelope import HeaderValue
+from faststream_redis_timers_sync.protocol.keys import (
+    DEFAULT_ATTEMPTS_KEY,
+    DEFAULT_PAYLOADS_KEY,
+    DEFAULT_TIMELINE_KEY,
+    KeySpace,
+    prefixed,
+)
+from faststream_redis_timers_sync.protocol.model import IfExists, Timer, TimerPublishMessage
+from faststream_redis_timers_sync.protocol.operations import (
+    Operation,
+    Operations,
+    as_publish_message,
+    encode_batch_item,
+    encode_timer,
+    name_topic,
+)
+
+
+class TimersClient:
+    """Schedules timers from blocking code, for FastStream workers to deliver.
+
+    A client may be shared between threads, and used on both sides of a fork.
+
+    Args:
+        client: A `redis.Redis`, which stays the caller's and is never closed; or
+            a URL, of which a client with timeouts of 2 seconds and without
+            redis-py's repeats is made, and closed by `close`. Query options of
+            redis-py's URLs win (``redis://host/0?socket_timeout=5``).
+        timeline_key: Name that the timelines' keys begin with.
+        payloads_key: Name that the payloads' keys begin with.
+        attempts_key: Name that the attempts' keys begin with.
+        prefix: Put before every topic; workers whose broker or router has the
+            same prefix see the same topics.
+
+    Raises:
+        TypeError: `client` is an asyncio, cluster or single-connection client,
+            or none at all.
+        ValueError: A key's name is empty or used twice, or the URL can't be read.
+    """
+
+    def __init__(
+        self,
+        client: "redis.Redis | str",
+        *,
+        timeline_key: str = DEFAULT_TIMELINE_KEY,
+        payloads_key: str = DEFAULT_PAYLOADS_KEY,
+        attempts_key: str = DEFAULT_ATTEMPTS_KEY,
+        prefix: str = "",
+    ) -> None:
+        """Check the arguments; nothing is sent yet."""
+        self._operations = Operations(
+            KeySpace(
+                timeline_key=timeline_key,
+                payloads_key=payloads_key,
+                attempts_key=attempts_key,
+            )
+        )
+        self._prefix = prefix
+        self._closes_client = isinstance(client, str)
+        self._client = _client_of(client)
+
+    def schedule(  # noqa: PLR0913  a timer has that many properties
+        self,
+        message: Any,
+        topic: str,
+        *,
+        timer_id: str | None = None,
+        activate_in: timedelta | None = None,
+        activate_at: datetime | None = None,
+        correlation_id: str | None = None,
+        headers: Mapping[str, HeaderValue] | None = None,
+        reply_to: str = "",
+        if_exists: IfExists = "replace",
+        pipeline: Pipeline | None = None,
+    ) -> str:
+        """Schedule a timer. Without a time it is due at once.
+
+        Args:
+            message: str, bytes, None, or anything that JSON can hold: pydantic
+                models, dataclasses, datetimes, UUIDs, Decimals and Enums too.
+            topic: Where its subscriber listens.
+            timer_id: An id of your own, unique in the topic; None makes one.
+            activate_in: Delay until it is due, counted by the server's clock; a
+                negative one means now.
+            activate_at: Time at which it is due, with a time zone; one in the
+                past means now.
+            correlation_id: Reaches the handler; by default the timer id.
+            headers: Reach the handler as text.
+            reply_to: Topic on which the handler's result becomes a timer.
+            if_exists: Where a timer of this id waits already: ``"replace"`` it,
+                ``"keep"`` it (and drop this one), or raise (``"error"``). One
+                that runs at this moment does not stand in the way.
+            pipeline: Put it into this pipeline of yours instead of sending it.
+
+        Returns:
+            The timer's id.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            ValueError: An argument can't be used; its name and value are named.
+            TimerExistsError: With ``if_exists="error"``.
+            TimerOutcomeUnknownError: The server's answer was lost.
+            redis.RedisError: What the server or the connection says.
+        """
+        topic = prefixed(self._prefix, topic)
+        body, content_type = _encode(message, topic)
+        timer = encode_timer(
+            body,
+            content_type,
+            timer_id=timer_id,
+            activate_in=activate_in,
+            activate_at=activate_at,
+            correlation_id=correlation_id,
+            headers=headers,
+            reply_to=reply_to and prefixed(self._prefix, reply_to),
+        )
+        operation = self._operations.schedule(topic, timer, if_exists)
+        if pipeline is None:
+            run(self._client, operation)
+        else:
+            _queue(pipeline, operation, if_exists)
+        return timer.timer_id
+
+    def schedule_batch(  # noqa: PLR0913  a timer has that many properties
+        self,
+        messages: Iterable[Any],
+        topic: str,
+        *,
+        activate_in: timedelta | None = None,
+        activate_at: datetime | None = None,
+        correlation_id: str | None = None,
+        headers: Mapping[str, HeaderValue] | None = None,
+        reply_to: str = "",
+        if_exists: IfExists = "replace",
+        pipeline: Pipeline | None = None,
+    ) -> list[str]:
+        """Schedule many timers of one topic, 500 in a call. Each call is atomic.
+
+        Args:
+            messages: Messages, or `TimerPublishMessage` for one with an id, time,
+                headers or correlation id of its own.
+            topic: Where their subscriber listens.
+            activate_in: As in `schedule`, for messages without a time of their own.
+            activate_at: As in `schedule`, for messages without a time of their own.
+            correlation_id: For messages without one of their own.
+            headers: For all messages; a message's own headers win.
+            reply_to: As in `schedule`.
+            if_exists: As in `schedule`.
+            pipeline: As in `schedule`.
+
+        Returns:
+            Their ids, in the order of the messages.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            ValueError: An argument can't be used, or an id occurs twice.
+            TimerExistsError: With ``if_exists="error"``. Nothing of that call of
+                500 was scheduled; earlier calls were.
+            TimerOutcomeUnknownError: The server's answer to a call was lost.
+            redis.RedisError: What the server or the connection says.
+        """
+        topic = prefixed(self._prefix, topic)
+        reply_to = reply_to and prefixed(self._prefix, reply_to)
+        timers = []
+        for message in map(as_publish_message, messages):
+            body, content_type = _encode(message.body, topic)
+            timers.append(
+                encode_batch_item(
+                    message,
+                    body,
+                    content_type,
+                    activate_in=activate_in,
+                    activate_at=activate_at,
+                    default_delay=None,
+                    correlation_id=correlation_id,
+                    headers=headers,
+                    reply_to=reply_to,
+                )
+            )
+        steps = self._operations.schedule_batch(topic, timers, if_exists)
+        if pipeline is None:
+            run_steps(self._client, steps)
+        else:
+            for operation in steps:
+                _queue(pipeline, operation, if_exists)
+        return [timer.timer_id for timer in timers]
+
+    @overload
+    def reschedule_timer(
+        self,
+        topic: str,
+        timer_id: str,
+        *,
+        activate_in: timedelta | None = None,
+        activate_at: datetime | None = None,
+        pipeline: None = None,
+    ) -> bool: ...
+
+    @overload
+    def reschedule_timer(
+        self,
+        topic: str,
+        timer_id: str,
+        *,
+        activate_in: timedelta | None = None,
+        activate_at: datetime | None = None,
+        pipeline: Pipeline,
+    ) -> None: ...
+
+    def reschedule_timer(
+        self,
+        topic: str,
+        timer_id: str,
+        *,
+        activate_in: timedelta | None = None,
+        activate_at: datetime | None = None,
+        pipeline: Pipeline | None = None,
+    ) -> bool | None:
+        """Move a timer to another due time; one that runs fires again then.
+
+        Args:
+            topic: Its topic.
+            timer_id: Its id.
+            activate_in: Delay from now, counted by the server's clock.
+            activate_at: Time with a time zone. One of the two must be given.
+            pipeline: Put it into this pipeline of yours instead of sending it.
+
+        Returns:
+            Whether the timer existed, waiting or running; None in a pipeline.
+
+        Raises:
+            TypeError: No time was given, or an argument has the wrong type.
+            ValueError: An argument can't be used; its name and value are named.
+            TimerOutcomeUnknownError: The server's answer was lost.
+            redis.RedisError: What the server or the connection says.
+        """
+        operation = self._operations.reschedule(
+            prefixed(self._prefix, topic),
+            timer_id,
+            activate_in=activate_in,
+            activate_at=activate_at,
+        )
+        return self._run_or_queue(operation, pipeline)
+
+    @overload
+    def cancel_timer(self, topic: str, timer_id: str, *, pipeline: None = None) -> bool: ...
+
+    @overload
+    def cancel_timer(self, topic: str, timer_id: str, *, pipeline: Pipeline) -> None: ...
+
+    def cancel_timer(
+        self, topic: str, timer_id: str, *, pipeline: Pipeline | None = None
+    ) -> bool | None:
+        """Cancel a timer. Afterwards it is gone, whatever the answer.
+
+        Args:
+            topic: Its topic.
+            timer_id: Its id.
+            pipeline: Put it into this pipeline of yours instead of sending it.
+
+        Returns:
+            True if it was waiting: no worker will claim it any more. False if it
+            ran at this moment or is unknown. None in a pipeline.
+
+        Raises:
+            ValueError: Topic or id is empty.
+            TimerOutcomeUnknownError: The server's answer was lost.
+            redis.RedisError: What the server or the connection says.
+        """
+        operation = self._operations.cancel(prefixed(self._prefix, topic), timer_id)
+        return self._run_or_queue(operation, pipeline)
+
+    def cancel_timers(self, topic: str, timer_ids: Iterable[str]) -> int:
+        """Cancel several timers, 500 in a call.
+
+        Args:
+            topic: Their topic.
+            timer_ids: Their ids.
+
+        Returns:
+            How many of them were waiting.
+
+        Raises:
+            ValueError: Topic or an id is empty.
+            TimerOutcomeUnknownError: The server's answer to a call was lost.
+            redis.RedisError: What the server or the connection says.
+        """
+        steps = self._operations.cancel_many(prefixed(self._prefix, topic), timer_ids)
+        return run_steps(self._client, steps)
+
+    def cancel_all(self, topic: str) -> int:
+        """Cancel all timers of a topic, running ones too.
+
+        Args:
+            topic: The topic.
+
+        Returns:
+            How many there were, running ones included.
+
+        Raises:
+            TimerOutcomeUnknownError: The server's answer was lost.
+            redis.RedisError: What the server or the connection says.
+        """
+        return run(self._client, self._operations.cancel_all(prefixed(self._prefix, topic)))
+
+    def has_pending(self, topic: str, timer_id: str) -> bool:
+        """Tell whether a timer is pending: scheduled and neither done nor cancelled.
+
+        Args:
+            topic: Its topic.
+            timer_id: Its id.
+
+        Raises:
+            redis.RedisError: What the server or the connection says.
+        """
+        operation = self._operations.has_pending(prefixed(self._prefix, topic), timer_id)
+        return run(self._client, operation)
+
+    def get_timer(self, topic: str, timer_id: str) -> Timer | None:
+        """Read a pending timer.
+
+        Args:
+            topic: Its topic.
+            timer_id: Its id.
+
+        Returns:
+            The timer, None if it is not pending.
+
+        Raises:
+            redis.RedisError: What the server or the connection says.
+        """
+        return run(self._client, self._operations.get(prefixed(self._prefix, topic), timer_id))
+
+    def get_pending_timers(self, topic: str, before: datetime | None = None) -> list[str]:
+        """List the ids of pending timers in order of due time, running ones too.
+
+        Args:
+            topic: The topic.
+            before: Only those due at this time or before it.
+
+        Raises:
+            ValueError: `before` is naive.
+            redis.RedisError: What the server or the connection says.
+        """
+        timers = self.iter_timers(topic, before=before, bodies=False)
+        return [timer.timer_id for timer in timers]
+
+    def iter_timers(
+        self,
+        topic: str,
+        *,
+        match: str | None = None,
+        after: datetime | None = None,
+        before: datetime | None = None,
+        bodies: bool = True,
+    ) -> Iterator[Timer]:
+        """Read pending timers in order of due time, running ones too, page by page.
+
+        A timer that is scheduled, moved or fires meanwhile may be left out or
+        come twice; any other comes once (with `match` also twice while the topic
+        changes its size).
+
+        Args:
+            topic: The topic.
+            match: Only ids that match this glob pattern (``user:42:*``); the
+                order is then none.
+            after: Only timers due after this time.
+            before: Only timers due at this time or before it.
+            bodies: Whether to read bodies and headers too.
+
+        Raises:
+            ValueError: A time is naive, or `match` is empty.
+            redis.RedisError: What the server or the connection says.
+        """
+        pages = self._operations.iterate(
+            prefixed(self._prefix, topic), match=match, after=after, before=before, bodies=bodies
+        )
+        return iterate(self._client, pages)
+
+    def count_pending(self, topic: str) -> int:
+        """Count the pending timers of a topic, running ones too.
+
+        Args:
+            topic: The topic.
+
+        Raises:
+            redis.RedisError: What the server or the connection says.
+        """
+        return run(self._client, self._operations.count(prefixed(self._prefix, topic)))
+
+    def ping(self) -> bool:
+        """Tell whether the server answers.
+
+        Returns:
+            False if it refuses or stays silent (as long as the client's timeouts
+            last: 2 seconds each where this made it from a URL).
+        """
+        with suppress(redis.RedisError, OSError):
+            return bool(self._client.ping())
+        return False
+
+    def close(self) -> None:
+        """Close the connections, if the client was made from a URL."""
+        if self._closes_client:
+            self._client.close()
+
+    def __enter__(self) -> Self:
+        """Give the client itself."""
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def _run_or_queue(
+        self, operation: Operation[bool], pipeline: Pipeline | None
+    ) -> bool | None:
+        if pipeline is None:
+            return run(self._client, operation)
+        _queue(pipeline, operation)
+        return None
+
+
+def _client_of(client: "redis.Redis | str") -> redis.Redis:
+    if isinstance(client, str):
+        return redis.Redis.from_url(client, retry=Retry(NoBackoff(), 0), **URL_OPTIONS)
+    if is_cluster(client):
+        raise TypeError(NO_CLUSTER)
+    if isinstance(client, redis.asyncio.Redis):
+        msg = (
+            "client is a redis.asyncio.Redis, this client is blocking: give it a redis.Redis, "
+            "or use faststream_redis_timers.TimersBroker"
+        )
+        raise TypeError(msg)
+    if not isinstance(client, redis.Redis):
+        msg = f"client must be a redis.Redis or a URL, got {type(client).__name__}"
+        raise TypeError(msg)
+    if client.connection is not None:
+        msg = (
+            "client was made with single_connection_client=True, which threads and forks "
+            "corrupt: leave that option out"
+        )
+        raise TypeError(msg)
+    return client
+
+
+def _encode(message: Any, topic: str) -> tuple[bytes, str | None]:
+    try:
+        return encode_message(message)
+    except Exception as error:
+        name_topic(error, topic)
+        raise
+
+
+def _queue(pipeline: Pipeline, operation: Operation[Any], if_exists: str = "replace") -> None:
+    check_pipeline(pipeline, Pipeline, if_exists=if_exists)
+    pipeline.execute_command(*operation.by_text())

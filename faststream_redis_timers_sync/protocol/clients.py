@@ -1,0 +1,92 @@
+"""What both front ends ask of the redis-py clients, pools and pipelines they are given."""
+
+from collections.abc import Iterator
+from typing import Any
+
+URL_OPTIONS: dict[str, Any] = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
+"""Seconds; for clients made from a URL. redis-py's default is to wait for ever."""
+
+NO_CLUSTER = (
+    "Redis Cluster is not supported: the keys of a topic must be on one node, and a cluster "
+    "spreads them. Use a single primary, or a primary that Sentinel manages "
+    "(Sentinel(...).master_for(...))"
+)
+
+_LONGEST_WAIT_FOR_POOL = 30.0
+_SHORTEST_PAUSE = 0.001
+_LONGEST_PAUSE = 0.02
+
+
+def is_cluster(client: object) -> bool:
+    """Tell a cluster's client or pipeline by the name of its class or a base class.
+
+    Args:
+        client: A redis-py client or pipeline.
+    """
+    names = {base.__name__ for base in type(client).__mro__}
+    return not names.isdisjoint({"RedisCluster", "ClusterPipeline"})
+
+
+def is_pool_full(error: BaseException) -> bool:
+    """Tell a pool whose connections are all in use from a server that is away.
+
+    Args:
+        error: What the pool raised.
+    """
+    return str(error) in {"Too many connections", "No connection available."}
+
+
+def pauses_for_pool() -> Iterator[float]:
+    """Give pauses, in seconds, between tries to take a connection from a full pool.
+
+    A pool that waits by itself (BlockingConnectionPool) has its own timeout.
+    """
+    pause, waited = _SHORTEST_PAUSE, 0.0
+    while waited < _LONGEST_WAIT_FOR_POOL:
+        yield pause
+        waited += pause
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def get_connection_args(redis_version: str) -> tuple[str, ...]:
+    """Give the arguments for a pool's get_connection.
+
+    Args:
+        redis_version: redis-py's; before 5.3 it wants the name of a command.
+    """
+    major, minor = redis_version.split(".")[:2]
+    return () if (int(major), int(minor)) >= (5, 3) else ("EVALSHA",)
+
+
+def check_pipeline(pipeline: Any, pipeline_class: type, *, if_exists: str = "replace") -> None:
+    """Refuse a pipeline that an operation can't be put into.
+
+    Args:
+        pipeline: What the caller gave.
+        pipeline_class: The class it must have.
+        if_exists: What was asked for; ``"error"`` can't be answered in a pipeline.
+
+    Raises:
+        TypeError: It is no pipeline of the right kind.
+        ValueError: It would run the command at once, or ``if_exists="error"``.
+    """
+    if is_cluster(pipeline):
+        raise TypeError(NO_CLUSTER)
+    if not isinstance(pipeline, pipeline_class):
+        msg = (
+            f"pipeline must be a {pipeline_class.__module__}.{pipeline_class.__qualname__}, "
+            f"got {type(pipeline).__module__}.{type(pipeline).__qualname__}"
+        )
+        raise TypeError(msg)
+    if pipeline.watching and not pipeline.explicit_transaction:
+        msg = (
+            "the pipeline watches keys and would run the command at once: "
+            "call pipeline.multi() first"
+        )
+        raise ValueError(msg)
+    if if_exists == "error":
+        msg = (
+            'if_exists="error" can\'t be used with pipeline=: its answer comes only when the '
+            'pipeline is executed. Use "replace" or "keep"'
+        )
+        raise ValueError(msg)

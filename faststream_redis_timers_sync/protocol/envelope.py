@@ -1,0 +1,234 @@
+"""Envelopes: a body and its headers as bytes, and back.
+
+The format is FastStream's binary message format v1, all numbers big-endian:
+
+    magic (8) | version u16 | headers start u32 | data start u32
+    | header count u16 | (length u16 + UTF-8 bytes) for each key and value | body
+
+Lengths count bytes. FastStream's own writer counts characters, so what it wrote
+for `José` is one byte off; such envelopes are read as well.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from struct import Struct
+from typing import NamedTuple
+from uuid import UUID
+
+from faststream_redis_timers_sync.protocol.errors import EnvelopeError
+
+MAGIC = b"\x89BIN\x0d\x0a\x1a\x0a"
+VERSION = 1
+
+_FRONT = Struct(">8sHII")
+_U16 = Struct(">H")
+_LONGEST_TEXT = 65_535
+_MOST_HEADERS = 65_535
+
+HeaderValue = str | bytes | int | float | bool | UUID | datetime
+"""What may stand in a header; all of it arrives as text."""
+
+
+class Envelope(NamedTuple):
+    """A message as it lies in Redis.
+
+    Args:
+        body: The encoded body.
+        headers: Header names and values.
+    """
+
+    body: bytes
+    headers: dict[str, str]
+
+    def __repr__(self) -> str:
+        """Tell sizes, not contents: those may be secret."""
+        return f"{type(self).__name__}({len(self.body)} bytes, {len(self.headers)} headers)"
+
+
+def write_envelope(
+    body: bytes,
+    *,
+    content_type: str | None = None,
+    correlation_id: str | None = None,
+    reply_to: str = "",
+    headers: Mapping[str, HeaderValue] | None = None,
+) -> bytes:
+    """Write an envelope.
+
+    Args:
+        body: The encoded body.
+        content_type: Its MIME type, None for bytes as they stand.
+        correlation_id: Written if given.
+        reply_to: Topic for the handler's result, written unless empty.
+        headers: Further headers; they win over the three above. Numbers, bools,
+            UUIDs and datetimes are written as text.
+
+    Returns:
+        The envelope's bytes.
+
+    Raises:
+        TypeError: A header's name is not a string, or its value of another type.
+        ValueError: A name or value is longer than 65,535 bytes or is no UTF-8,
+            or there are more than 65,535 headers.
+    """
+    entries: dict[str, HeaderValue] = {}
+    if correlation_id is not None:
+        entries["correlation_id"] = correlation_id
+    if content_type:
+        entries["content-type"] = content_type
+    if reply_to:
+        entries["reply_to"] = reply_to
+    if headers:
+        entries.update(headers)
+    if len(entries) > _MOST_HEADERS:
+        msg = f"headers must be at most {_MOST_HEADERS:,}, got {len(entries):,}"
+        raise ValueError(msg)
+
+    parts = [_U16.pack(len(entries))]
+    size = _U16.size
+    for name, value in entries.items():
+        for text in (_encode_name(name), _encode_value(name, value)):
+            if len(text) > _LONGEST_TEXT:
+                msg = (
+                    f"header {name[:80]!r} must be at most {_LONGEST_TEXT:,} bytes, "
+                    f"got {len(text):,}"
+                )
+                raise ValueError(msg)
+            parts += (_U16.pack(len(text)), text)
+            size += _U16.size + len(text)
+    return b"".join(
+        (_FRONT.pack(MAGIC, VERSION, _FRONT.size, _FRONT.size + size), *parts, body)
+    )
+
+
+def _encode_name(name: str) -> bytes:
+    if not isinstance(name, str):
+        msg = f"a header's name must be a str, got {name!r}"
+        raise TypeError(msg)
+    try:
+        return name.encode()
+    except UnicodeEncodeError as error:
+        msg = f"header {name!r} can't be written as UTF-8"
+        raise ValueError(msg) from error
+
+
+def _encode_value(name: str, value: HeaderValue) -> bytes:
+    if isinstance(value, bytes):
+        try:
+            value.decode()
+        except UnicodeDecodeError as error:
+            msg = f"header {name!r} must be UTF-8, got {len(value)} other bytes"
+            raise ValueError(msg) from error
+        return value
+    if isinstance(value, str):
+        # The value may be secret: no error text shows it.
+        text = str.__str__(value)
+    elif isinstance(value, bool):
+        text = "true" if value else "false"
+    elif isinstance(value, (int, float, UUID)):
+        text = str(value)
+    elif isinstance(value, datetime):
+        text = value.isoformat()
+    else:
+        msg = (
+            f"header {name!r} must be str, bytes, int, float, bool, UUID or datetime, "
+            f"got {type(value).__name__}"
+        )
+        raise TypeError(msg)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        msg = f"header {name!r} can't be written as UTF-8"
+        raise ValueError(msg) from None
+
+
+def read_envelope(payload: bytes) -> Envelope:
+    """Read a payload of any kind that may lie in Redis.
+
+    Besides the binary format: FastStream's JSON envelope
+    ``{"data": ..., "headers": {...}}``, the ``{"b": hex, "ct": type}`` of this
+    library's versions before 0.5, and anything else as a body as it stands.
+
+    Args:
+        payload: The bytes.
+
+    Raises:
+        EnvelopeError: It begins with the magic but can't be read.
+    """
+    if payload.startswith(MAGIC):
+        return _read_binary(payload)
+    return _read_json(payload) or Envelope(payload, {})
+
+
+def _read_binary(payload: bytes) -> Envelope:
+    if len(payload) < _FRONT.size:
+        msg = f"the envelope ends within its first {_FRONT.size} bytes"
+        raise EnvelopeError(msg)
+    _, version, headers_start, data_start = _FRONT.unpack_from(payload)
+    if version != VERSION:
+        msg = f"the envelope has version {version}, expected {VERSION}"
+        raise EnvelopeError(msg)
+    if not _FRONT.size <= headers_start <= data_start - _U16.size <= len(payload) - _U16.size:
+        msg = "the envelope's header and data positions lie outside of it"
+        raise EnvelopeError(msg)
+    region = payload[headers_start:data_start]
+    texts = _read_texts(region)
+    if texts is None:
+        texts = _read_texts_counted_in_characters(region)
+    if texts is None:
+        msg = "the envelope's headers do not fit their lengths"
+        raise EnvelopeError(msg)
+    return Envelope(payload[data_start:], dict(zip(texts[::2], texts[1::2], strict=True)))
+
+
+def _read_texts(region: bytes) -> list[str] | None:
+    texts = []
+    position = _U16.size
+    for _ in range(2 * _U16.unpack_from(region)[0]):
+        start = position + _U16.size
+        if start > len(region):
+            return None
+        position = start + _U16.unpack_from(region, position)[0]
+        if position > len(region):
+            return None
+        # Like str.decode in FastStream's reader, but no byte is ever an error.
+        texts.append(region[start:position].decode("utf-8", "surrogateescape"))
+    return texts if position == len(region) else None
+
+
+def _read_texts_counted_in_characters(region: bytes) -> list[str] | None:
+    texts = []
+    position = _U16.size
+    for _ in range(2 * _U16.unpack_from(region)[0]):
+        start = position + _U16.size
+        if start > len(region):
+            return None
+        characters = _U16.unpack_from(region, position)[0]
+        # A character takes at most four bytes.
+        text = region[start : start + 4 * characters].decode("utf-8", "ignore")[:characters]
+        if len(text) < characters:
+            return None
+        position = start + len(text.encode())
+        texts.append(text)
+    return texts if position == len(region) else None
+
+
+def _read_json(payload: bytes) -> Envelope | None:
+    if not payload.startswith(b"{"):
+        return None
+    try:
+        fields = json.loads(payload)
+    except (ValueError, RecursionError):
+        return None
+    match fields:
+        case {"data": str(data), "headers": dict(headers), **rest} if not rest:
+            return Envelope(data.encode(), {name: str(value) for name, value in headers.items()})
+        case {"b": str(digits), **rest} if rest.keys() <= {"ct"}:
+            try:
+                body = bytes.fromhex(digits)
+            except ValueError:
+                return None
+            content_type = rest.get("ct")
+            return Envelope(body, {"content-type": str(content_type)} if content_type else {})
+    return None

@@ -1,0 +1,149 @@
+"""The names of a topic's keys, and the bytes of topics and timer ids."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+DEFAULT_TIMELINE_KEY = "timers_timeline"
+DEFAULT_PAYLOADS_KEY = "timers_payloads"
+DEFAULT_ATTEMPTS_KEY = "timers_attempts"
+
+
+class TopicKeys(NamedTuple):
+    """The keys of one topic.
+
+    Args:
+        timeline: Sorted set, timer id -> due time or end of the lease. It is
+            also the name of the pub/sub channel for wake-ups.
+        payloads: Hash, timer id -> envelope.
+        attempts: Hash, timer id -> attempts so far.
+    """
+
+    timeline: bytes
+    payloads: bytes
+    attempts: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeySpace:
+    """Where timers live: the names that their keys begin with.
+
+    Args:
+        timeline_key: Name that the timelines' keys begin with.
+        payloads_key: Name that the payloads' keys begin with.
+        attempts_key: Name that the attempts' keys begin with.
+
+    Raises:
+        TypeError: A name is not a string.
+        ValueError: A name is empty, or two are the same.
+    """
+
+    timeline_key: str = DEFAULT_TIMELINE_KEY
+    payloads_key: str = DEFAULT_PAYLOADS_KEY
+    attempts_key: str = DEFAULT_ATTEMPTS_KEY
+    _topics: dict[str, TopicKeys] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        """Check the names."""
+        names = {
+            "timeline_key": self.timeline_key,
+            "payloads_key": self.payloads_key,
+            "attempts_key": self.attempts_key,
+        }
+        for argument, name in names.items():
+            encode_text(argument, name)
+        if len(set(names.values())) < len(names):
+            msg = f"timeline_key, payloads_key and attempts_key must differ, got {names}"
+            raise ValueError(msg)
+
+    def of(self, topic: str) -> TopicKeys:
+        """Name the keys of a topic.
+
+        Args:
+            topic: The topic with all prefixes in front of it.
+
+        Raises:
+            TypeError: It is not a string.
+            ValueError: It is empty or can't be written as UTF-8.
+        """
+        encoded = encode_text("topic", topic)
+        keys = self._topics.get(topic)
+        if keys is None:
+            keys = TopicKeys(
+                *(
+                    b"%b:%b" % (name.encode(), encoded)
+                    for name in (self.timeline_key, self.payloads_key, self.attempts_key)
+                )
+            )
+            # Topics made from data (one per user, say) must not fill the memory.
+            if len(self._topics) >= _REMEMBERED_TOPICS:
+                self._topics.clear()
+            self._topics[topic] = keys
+        return keys
+
+
+_REMEMBERED_TOPICS = 1000
+
+
+def prefixed(prefix: str, topic: str) -> str:
+    """Put a front end's prefix before a topic.
+
+    Args:
+        prefix: The prefix, often empty.
+        topic: The topic as its user names it.
+
+    Raises:
+        TypeError: The topic is not a string.
+        ValueError: The topic is empty or can't be written as UTF-8.
+    """
+    encode_text("topic", topic)
+    return prefix + topic
+
+
+def encode_text(argument: str, text: str) -> bytes:
+    """Write a topic or timer id as UTF-8.
+
+    Args:
+        argument: Name of the argument, for the error.
+        text: What to write.
+
+    Raises:
+        TypeError: It is not a string.
+        ValueError: It is empty, or has lone surrogates.
+    """
+    if not isinstance(text, str):
+        msg = f"{argument} must be a str, got {text!r}"
+        raise TypeError(msg)
+    if not text:
+        msg = f"{argument} must not be empty"
+        raise ValueError(msg)
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        msg = f"{argument} can't be written as UTF-8: {text!r}"
+        raise ValueError(msg) from error
+
+
+def encode_known_id(timer_id: str) -> bytes:
+    """Write the id of a timer that may be pending already.
+
+    Other clients may have used bytes that are no UTF-8 as ids. Listing shows
+    them with Python's surrogate escapes; written back they find their timer.
+
+    Args:
+        timer_id: The id, as given to or shown by this library.
+    """
+    try:
+        return timer_id.encode("utf-8", "surrogateescape")
+    except (AttributeError, UnicodeEncodeError):
+        return encode_text("timer_id", timer_id)
+
+
+def decode_id(timer_id: bytes) -> str:
+    """Show an id; bytes that are no UTF-8 become surrogate escapes.
+
+    Args:
+        timer_id: The id as it stands in the keys.
+    """
+    return timer_id.decode("utf-8", "surrogateescape")

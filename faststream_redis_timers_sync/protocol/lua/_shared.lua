@@ -1,0 +1,69 @@
+-- Put before every script: the clock, the grid of scores and the wake-up.
+--
+-- A due time is a whole microsecond; the end of a lease is half a microsecond
+-- past one, so that the two are never equal. Scores are written from integers
+-- (seconds, microseconds): Lua's tostring keeps 14 digits, a score needs 17.
+
+local function server_time()
+  local time = redis.call('TIME')
+  return tonumber(time[1]), tonumber(time[2])
+end
+
+local function add_time(seconds, microseconds, more_seconds, more_microseconds)
+  seconds = seconds + more_seconds
+  microseconds = microseconds + more_microseconds
+  if microseconds >= 1000000 then
+    return seconds + 1, microseconds - 1000000
+  end
+  return seconds, microseconds
+end
+
+-- '12.345678' -> 12, 345678
+local function split_time(text)
+  return tonumber(string.sub(text, 1, -8)), tonumber(string.sub(text, -6))
+end
+
+local function due_score(seconds, microseconds)
+  return string.format('%d.%06d', seconds, microseconds)
+end
+
+local function lease_score(seconds, microseconds)
+  return string.format('%d.%06d5', seconds, microseconds)
+end
+
+-- The score of a due time that a caller asked for: '+12.345678' counts from
+-- now, '@12.345678' is Unix time, and the past means now.
+local function resolve_due(asked, now_seconds, now_microseconds)
+  local seconds, microseconds = split_time(string.sub(asked, 2))
+  if string.sub(asked, 1, 1) == '+' then
+    seconds, microseconds = add_time(seconds, microseconds, now_seconds, now_microseconds)
+  elseif seconds < now_seconds
+      or (seconds == now_seconds and microseconds < now_microseconds) then
+    seconds, microseconds = now_seconds, now_microseconds
+  end
+  return due_score(seconds, microseconds)
+end
+
+-- Doubles keep half microseconds apart up to 2^32 seconds (the year 2106).
+local function is_lease(score)
+  if score >= 4294967296 then
+    return false
+  end
+  local microseconds = (score - math.floor(score)) * 1000000
+  local fraction = microseconds - math.floor(microseconds)
+  return fraction > 0.25 and fraction < 0.75
+end
+
+-- The lowest score of a timeline as text, or nil.
+local function head_of(timeline)
+  return redis.call('ZRANGE', timeline, 0, 0, 'WITHSCORES')[2]
+end
+
+-- Tells waiting workers of a due time that comes before the old head. It is a
+-- hint: a worker that misses it (no permission to publish, connection lost)
+-- finds the timer at its next poll.
+local function wake(timeline, old_head, score, now)
+  if not old_head or tonumber(score) < tonumber(old_head) then
+    redis.pcall('PUBLISH', timeline, now .. ' ' .. score)
+  end
+end

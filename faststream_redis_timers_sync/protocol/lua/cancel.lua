@@ -1,0 +1,24 @@
+-- Removes up to 500 timers of one topic.
+--
+-- KEYS  timeline, payloads, attempts
+-- ARGV  ids
+-- Reply a character per id: 'w' it was waiting, 'r' it was running,
+--       '0' no such timer (one without payload counts as absent)
+
+local timeline, payloads, attempts = KEYS[1], KEYS[2], KEYS[3]
+
+local scores = redis.call('ZMSCORE', timeline, unpack(ARGV))
+local answer = {}
+for n, id in ipairs(ARGV) do
+  if not scores[n] or redis.call('HEXISTS', payloads, id) == 0 then
+    answer[n] = '0'
+  elseif is_lease(tonumber(scores[n])) then
+    answer[n] = 'r'
+  else
+    answer[n] = 'w'
+  end
+end
+redis.call('ZREM', timeline, unpack(ARGV))
+redis.call('HDEL', payloads, unpack(ARGV))
+redis.call('HDEL', attempts, unpack(ARGV))
+return table.concat(answer)

@@ -1,0 +1,142 @@
+"""The values that users and workers meet: timers, messages to publish, claims."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal, NamedTuple
+
+from faststream_redis_timers_sync.protocol.encoding import decode_body
+from faststream_redis_timers_sync.protocol.envelope import HeaderValue
+
+IfExists = Literal["replace", "keep", "error"]
+"""What to do where a timer of the same id waits already."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timer:
+    """A pending timer as it stood when it was looked at.
+
+    Args:
+        topic: The full topic, prefix included.
+        timer_id: Its id.
+        due_at: When it is due, in UTC; the end of its lease while it runs.
+        running: Whether a worker holds it. One whose worker died counts as
+            running until it is claimed again.
+        body: The encoded body; empty where bodies were not asked for.
+        content_type: MIME type of the body, None where there is none.
+        headers: All headers of its envelope.
+        correlation_id: Its correlation id, by default the timer id.
+    """
+
+    topic: str
+    timer_id: str
+    due_at: datetime
+    running: bool
+    body: bytes = field(default=b"", repr=False)
+    content_type: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    correlation_id: str
+
+    def decode(self) -> Any:
+        """Decode the body: text as str, JSON as its types, else bytes.
+
+        Raises:
+            ValueError: The body is not what its content type says.
+        """
+        return decode_body(self.body, self.content_type)
+
+
+@dataclass(frozen=True, slots=True)
+class TimerPublishMessage:
+    """A message of a batch with settings of its own; those left out are the batch's.
+
+    Args:
+        body: The message.
+        timer_id: Its id; None makes a new one.
+        activate_in: Delay until it is due, by the server's clock.
+        activate_at: Time at which it is due, with a time zone.
+        headers: Its headers, added to the batch's.
+        correlation_id: Its correlation id, by default the timer id.
+    """
+
+    body: Any
+    timer_id: str | None = field(default=None, kw_only=True)
+    activate_in: timedelta | None = field(default=None, kw_only=True)
+    activate_at: datetime | None = field(default=None, kw_only=True)
+    headers: Mapping[str, HeaderValue] | None = field(default=None, kw_only=True)
+    correlation_id: str | None = field(default=None, kw_only=True)
+
+
+class EncodedTimer(NamedTuple):
+    """A timer ready to be scheduled.
+
+    Args:
+        timer_id: Its id, as text.
+        payload: Its envelope.
+        due: The due time asked for, as `ask_due` writes it.
+    """
+
+    timer_id: str
+    payload: bytes
+    due: bytes
+
+
+class Settlement(NamedTuple):
+    """What becomes of a claimed timer.
+
+    Args:
+        action: ``b"commit"``, ``b"nack"`` or ``b"release"``.
+        timer_id: Its id, as it stands in the keys.
+        lease: The lease that it must still have.
+        detail: For a nack the delay (empty: when the lease would have ended),
+            for a release the score before the claim.
+    """
+
+    action: bytes
+    timer_id: bytes
+    lease: bytes
+    detail: bytes = b""
+
+
+class Claimed(NamedTuple):
+    """A timer leased to this worker.
+
+    Args:
+        timer_id: Its id, as it stands in the keys.
+        payload: Its envelope.
+        previous_score: Its score before the claim, as text.
+    """
+
+    timer_id: bytes
+    payload: bytes
+    previous_score: bytes
+
+
+class Step(NamedTuple):
+    """What one step of a worker brought.
+
+    Args:
+        now: The server's time in seconds.
+        lease: The lease of all timers claimed in this step, as text.
+        head: The lowest score of the timeline afterwards, leases included, in
+            seconds; None if it is empty.
+        outcomes: A character per settlement, see `Outcome`.
+        claimed: The timers claimed.
+        orphans: Ids of entries that had no payload; they are removed.
+    """
+
+    now: float
+    lease: bytes
+    head: float | None
+    outcomes: bytes
+    claimed: list[Claimed]
+    orphans: list[bytes]
+
+
+class Outcome:
+    """How a settlement ended, as the script answers."""
+
+    DONE = ord("1")
+    GONE = ord("0")
+    LEASED_ANEW = ord("l")
+    DUE_ANEW = ord("d")

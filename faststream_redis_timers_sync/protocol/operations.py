@@ -1,0 +1,715 @@
+"""Every operation on timers, once: what is sent, and what the reply means.
+
+An `Operation` is a value that has not been sent yet. What needs several calls
+is a generator: it yields operations and is sent their results. One that lists
+timers yields lists of them in between; any other returns its result.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from importlib.resources import files
+from typing import Any, Generic, TypeVar
+
+from faststream_redis_timers_sync.protocol.envelope import (
+    Envelope,
+    HeaderValue,
+    read_envelope,
+    write_envelope,
+)
+from faststream_redis_timers_sync.protocol.errors import (
+    EnvelopeError,
+    TimerExistsError,
+    TimerOutcomeUnknownError,
+)
+from faststream_redis_timers_sync.protocol.keys import (
+    KeySpace,
+    decode_id,
+    encode_known_id,
+    encode_text,
+)
+from faststream_redis_timers_sync.protocol.model import (
+    Claimed,
+    EncodedTimer,
+    IfExists,
+    Settlement,
+    Step,
+    Timer,
+    TimerPublishMessage,
+)
+from faststream_redis_timers_sync.protocol.times import (
+    ask_due,
+    is_lease,
+    score_bound,
+    seconds_text,
+    time_of,
+)
+
+MOST_IDS = 500
+"""Ids in one script call: Lua's unpack fails at 8,000, and 1,000 take 4 to 10 ms."""
+
+MOST_CLAIMED = 100
+"""Timers in one claim, so that its reply stays small."""
+
+PAYLOAD_BUDGET = 1024 * 1024
+"""Bytes of payloads in one reply; a single larger payload still fits."""
+
+LEASE_JITTER = 10_000
+"""Microseconds, exclusive: what is added to a lease lies below it."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua script.
+
+    Args:
+        name: Its file's name, without the ending.
+        text: What is sent with EVAL.
+        sha: SHA-1 of the text, sent with EVALSHA.
+    """
+
+    name: str
+    text: bytes
+    sha: bytes
+
+
+@cache
+def load_script(name: str) -> Script:
+    """Read a script from the package, once.
+
+    Args:
+        name: Its file's name, without the ending.
+    """
+    folder = files(__package__) / "lua"
+    text = b"\n".join((folder / f"{part}.lua").read_bytes() for part in ("_shared", name))
+    sha = hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
+    return Script(name, text, sha)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[_T]):
+    """A script call that has not been sent yet.
+
+    Args:
+        script: The script.
+        keys: Its keys.
+        args: Its other arguments.
+        parse: Makes the result of the reply: undecoded bytes, or an int.
+        action: What the caller asked for, for the error when a reply is lost.
+            None where the call may simply be repeated: a read, or a step that
+            a lease fences.
+        topic: The full topic.
+        timer_ids: The ids concerned; empty where it is the whole topic.
+    """
+
+    script: Script
+    keys: tuple[bytes, ...]
+    args: Sequence[bytes]
+    parse: Callable[[Any], _T]
+    action: str | None = None
+    topic: str = ""
+    timer_ids: tuple[str, ...] = ()
+
+    def by_sha(self) -> tuple[Any, ...]:
+        """Give the command that names the script: the server may answer NOSCRIPT."""
+        return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
+
+    def by_text(self) -> tuple[Any, ...]:
+        """Give the command that brings the script."""
+        return ("EVAL", self.script.text, len(self.keys), *self.keys, *self.args)
+
+    def outcome_unknown(self, error: BaseException) -> TimerOutcomeUnknownError | None:
+        """Give the error that the caller must know of after a lost reply.
+
+        Args:
+            error: What sending or reading raised.
+
+        Returns:
+            None where the call may be repeated, or was refused for certain.
+        """
+        # A Sentinel's connection turns a replica's refusal into a lost reply.
+        refused = type(error.__context__).__name__ == "ReadOnlyError"
+        if self.action is None or refused:
+            return None
+        return TimerOutcomeUnknownError(self.action, self.topic, self.timer_ids)
+
+
+Steps = Generator[Operation[Any], Any, _T]
+"""Several calls that together give one result."""
+
+TimerPages = Generator[Operation[Any] | list[Timer], Any, None]
+"""Several calls that give timers page by page."""
+
+
+def new_timer_id() -> str:
+    """Make an id: 22 characters, 128 random bits.
+
+    It never begins with a dash, so that it can stand on a command line.
+    """
+    while (timer_id := secrets.token_urlsafe(16)).startswith("-"):
+        pass
+    return timer_id
+
+
+def encode_timer(  # noqa: PLR0913  a timer has that many properties
+    body: bytes,
+    content_type: str | None,
+    *,
+    timer_id: str | None = None,
+    activate_in: timedelta | None = None,
+    activate_at: datetime | None = None,
+    default_delay: timedelta | None = None,
+    correlation_id: str | None = None,
+    headers: Mapping[str, HeaderValue] | None = None,
+    reply_to: str = "",
+) -> EncodedTimer:
+    """Make a timer ready to be scheduled.
+
+    Args:
+        body: The encoded message.
+        content_type: Its MIME type, None for bytes as they stand.
+        timer_id: Its id; None makes a new one.
+        activate_in: Delay until it is due, by the server's clock.
+        activate_at: Time at which it is due, with a time zone.
+        default_delay: Delay where neither is given; None means now.
+        correlation_id: Its correlation id. The timer id is the default, and is
+            not written twice.
+        headers: Its headers.
+        reply_to: Full topic for the handler's result.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: The id is empty, a time can't be used, a header can't be written.
+    """
+    if timer_id is None:
+        timer_id = new_timer_id()
+    else:
+        encode_text("timer_id", timer_id)
+    due = ask_due(activate_in, activate_at, default_delay)
+    payload = write_envelope(
+        body,
+        content_type=content_type,
+        correlation_id=None if correlation_id in {None, "", timer_id} else correlation_id,
+        reply_to=reply_to,
+        headers=headers,
+    )
+    return EncodedTimer(timer_id, payload, due)
+
+
+def encode_batch_item(  # noqa: PLR0913  a timer has that many properties
+    message: TimerPublishMessage,
+    body: bytes,
+    content_type: str | None,
+    *,
+    activate_in: timedelta | None,
+    activate_at: datetime | None,
+    default_delay: timedelta | None,
+    correlation_id: str | None,
+    headers: Mapping[str, HeaderValue] | None,
+    reply_to: str,
+) -> EncodedTimer:
+    """Make one timer of a batch: its own settings win over the batch's.
+
+    Args:
+        message: The message and its settings.
+        body: The message, encoded.
+        content_type: Its MIME type.
+        activate_in: The batch's.
+        activate_at: The batch's.
+        default_delay: The batch's.
+        correlation_id: The batch's.
+        headers: The batch's.
+        reply_to: The batch's.
+    """
+    if message.activate_in is not None or message.activate_at is not None:
+        activate_in, activate_at = message.activate_in, message.activate_at
+    return encode_timer(
+        body,
+        content_type,
+        timer_id=message.timer_id,
+        activate_in=activate_in,
+        activate_at=activate_at,
+        default_delay=default_delay,
+        correlation_id=message.correlation_id or correlation_id,
+        headers={**headers, **message.headers}
+        if headers and message.headers
+        else message.headers or headers,
+        reply_to=reply_to,
+    )
+
+
+def as_publish_message(message: Any) -> TimerPublishMessage:
+    """Give a message of a batch its settings, if it has none.
+
+    Args:
+        message: A message, or a `TimerPublishMessage`.
+    """
+    return message if isinstance(message, TimerPublishMessage) else TimerPublishMessage(message)
+
+
+def name_topic(error: Exception, topic: str) -> None:
+    """Note on an encoder's error which topic the message was for.
+
+    Args:
+        error: The error.
+        topic: The full topic.
+    """
+    error.add_note(f"while encoding a message for topic {topic!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """The operations on the timers of one key space.
+
+    Topics are full ones everywhere: prefixes are in front of them already.
+
+    Args:
+        keys: The names of the keys.
+    """
+
+    keys: KeySpace
+
+    def schedule(
+        self, topic: str, timer: EncodedTimer, if_exists: IfExists = "replace"
+    ) -> Operation[None]:
+        """Schedule a timer.
+
+        Args:
+            topic: The full topic.
+            timer: The timer.
+            if_exists: What to do where a timer of that id waits already.
+
+        Raises:
+            ValueError: `if_exists` is none of its three words.
+            TimerExistsError: From the reply, with ``if_exists="error"``.
+        """
+        return self._schedule(topic, (timer,), if_exists)
+
+    def schedule_batch(
+        self, topic: str, timers: Sequence[EncodedTimer], if_exists: IfExists = "replace"
+    ) -> Steps[None]:
+        """Schedule any number of timers, up to 500 in one call; each call is atomic.
+
+        Args:
+            topic: The full topic.
+            timers: The timers.
+            if_exists: What to do where timers of those ids wait already.
+
+        Raises:
+            ValueError: An id occurs twice, or `if_exists` is none of its words.
+            TimerExistsError: From a reply, with ``if_exists="error"``; the 500
+                timers of that call are not scheduled, nor those after them.
+        """
+        seen = set()
+        for timer in timers:
+            if timer.timer_id in seen:
+                msg = f"timer_id {timer.timer_id!r} occurs twice in one batch"
+                raise ValueError(msg)
+            seen.add(timer.timer_id)
+        calls = [self._schedule(topic, some, if_exists) for some in _chunks(timers)]
+        return _run_each(calls)
+
+    def _schedule(
+        self, topic: str, timers: Sequence[EncodedTimer], if_exists: IfExists
+    ) -> Operation[None]:
+        if if_exists not in {"replace", "keep", "error"}:
+            msg = f'if_exists must be "replace", "keep" or "error", got {if_exists!r}'
+            raise ValueError(msg)
+        args = [if_exists.encode()]
+        for timer in timers:
+            args += (timer.timer_id.encode(), timer.payload, timer.due)
+        timer_ids = tuple(timer.timer_id for timer in timers)
+
+        def parse(reply: bytes) -> None:
+            if reply.startswith(b"E"):
+                raise TimerExistsError(topic, timer_ids[int(reply[1:]) - 1])
+
+        return Operation(
+            load_script("schedule"),
+            self.keys.of(topic),
+            args,
+            parse,
+            "schedule",
+            topic,
+            timer_ids,
+        )
+
+    def reschedule(
+        self,
+        topic: str,
+        timer_id: str,
+        *,
+        activate_in: timedelta | None,
+        activate_at: datetime | None,
+    ) -> Operation[bool]:
+        """Move a timer to another due time.
+
+        Args:
+            topic: The full topic.
+            timer_id: Its id.
+            activate_in: Delay until it is due, by the server's clock.
+            activate_at: Time at which it is due, with a time zone.
+
+        Returns:
+            An operation that tells whether the timer existed, running or not.
+
+        Raises:
+            TypeError: Neither time was given, or one of a wrong type.
+            ValueError: Both were given, or one can't be used.
+        """
+        if activate_in is None and activate_at is None:
+            msg = "rescheduling needs activate_in or activate_at"
+            raise TypeError(msg)
+        return Operation(
+            load_script("reschedule"),
+            self.keys.of(topic),
+            (_known(timer_id), ask_due(activate_in, activate_at)),
+            _is_one,
+            "reschedule",
+            topic,
+            (timer_id,),
+        )
+
+    def cancel(self, topic: str, timer_id: str) -> Operation[bool]:
+        """Cancel a timer.
+
+        Args:
+            topic: The full topic.
+            timer_id: Its id.
+
+        Returns:
+            An operation that tells whether the timer was waiting. False means
+            that it ran at this moment, or is unknown.
+        """
+        return Operation(
+            load_script("cancel"),
+            self.keys.of(topic),
+            (_known(timer_id),),
+            _was_waiting,
+            "cancel",
+            topic,
+            (timer_id,),
+        )
+
+    def cancel_many(self, topic: str, timer_ids: Iterable[str]) -> Steps[int]:
+        """Cancel timers by id, up to 500 in one call.
+
+        Args:
+            topic: The full topic.
+            timer_ids: Their ids.
+
+        Returns:
+            Steps that count those that were waiting.
+        """
+        if isinstance(timer_ids, (str, bytes)):
+            msg = f"timer_ids must be several ids, got the single {timer_ids!r}"
+            raise TypeError(msg)
+        # An id that is given twice counts once.
+        unique = {timer_id: _known(timer_id) for timer_id in timer_ids}
+        calls = [
+            Operation(
+                load_script("cancel"),
+                self.keys.of(topic),
+                [unique[timer_id] for timer_id in some],
+                _count_waiting,
+                "cancel",
+                topic,
+                tuple(some),
+            )
+            for some in _chunks(list(unique))
+        ]
+        return _add_up(calls)
+
+    def cancel_all(self, topic: str) -> Operation[int]:
+        """Cancel all timers of a topic, running ones too.
+
+        Args:
+            topic: The full topic.
+
+        Returns:
+            An operation that counts them.
+        """
+        return Operation(
+            load_script("cancel_all"), self.keys.of(topic), (), int, "cancel all", topic
+        )
+
+    def has_pending(self, topic: str, timer_id: str) -> Operation[bool]:
+        """Tell whether a timer is pending, waiting or running.
+
+        Args:
+            topic: The full topic.
+            timer_id: Its id.
+        """
+        return Operation(
+            load_script("exists"), self.keys.of(topic)[:2], (_known(timer_id),), bool
+        )
+
+    def count(self, topic: str) -> Operation[int]:
+        """Count the pending timers of a topic, running ones too.
+
+        Args:
+            topic: The full topic.
+        """
+        return Operation(load_script("count"), self.keys.of(topic)[:1], (), int)
+
+    def get(self, topic: str, timer_id: str) -> Operation[Timer | None]:
+        """Read a timer.
+
+        Args:
+            topic: The full topic.
+            timer_id: Its id.
+        """
+        encoded = _known(timer_id)
+
+        def parse(reply: bytes) -> Timer | None:
+            return _parse_timers(topic, [encoded], reply)[0]
+
+        return Operation(load_script("get"), self.keys.of(topic)[:2], (_BUDGET, encoded), parse)
+
+    def iterate(
+        self,
+        topic: str,
+        *,
+        match: str | None = None,
+        after: datetime | None = None,
+        before: datetime | None = None,
+        bodies: bool = True,
+    ) -> TimerPages:
+        """Read the pending timers of a topic, running ones too, page by page.
+
+        Args:
+            topic: The full topic.
+            match: Glob pattern (as Redis') for ids. With it the order is none,
+                and a timer may come twice while the topic changes its size.
+            after: Only timers due after this time.
+            before: Only timers due at this time or before it.
+            bodies: Whether to read bodies and headers.
+
+        Returns:
+            Pages of timers in order of due time.
+        """
+        lowest = score_bound("after", after, b"-inf")
+        highest = score_bound("before", before, b"+inf")
+        keys = self.keys.of(topic)[:2]
+        if match is None:
+            pages = _pages(keys, lowest, highest)
+        else:
+            pages = _scans(keys, encode_text("match", match), float(lowest), float(highest))
+        return _timers(topic, keys, pages, bodies=bodies)
+
+    def settle_and_claim(
+        self,
+        topic: str,
+        settlements: Sequence[Settlement],
+        *,
+        limit: int,
+        lease_ttl: float,
+        jitter: int,
+    ) -> Operation[Step]:
+        """Make a worker's step: settle what has ended, claim what is due.
+
+        Args:
+            topic: The full topic.
+            settlements: What becomes of timers claimed before, at most 500.
+            limit: How many timers to claim at most, from 0 to 100.
+            lease_ttl: How long the lease lasts, in seconds.
+            jitter: Microseconds to add to it, random and below `LEASE_JITTER`.
+        """
+        args = [b"%d" % limit, seconds_text(lease_ttl), b"%d" % jitter, _BUDGET]
+        for settlement in settlements:
+            args += settlement
+        return Operation(
+            load_script("settle_and_claim"),
+            self.keys.of(topic),
+            args,
+            _parse_step,
+            # A claim that is repeated leases a second batch.
+            "claim" if limit else None,
+            topic,
+        )
+
+
+_BUDGET = b"%d" % PAYLOAD_BUDGET
+
+
+def _chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    for start in range(0, len(items), MOST_IDS):
+        yield items[start : start + MOST_IDS]
+
+
+def _run_each(calls: list[Operation[None]]) -> Steps[None]:
+    for call in calls:
+        yield call
+
+
+def _add_up(calls: list[Operation[int]]) -> Steps[int]:
+    total = 0
+    for call in calls:
+        total += yield call
+    return total
+
+
+def _known(timer_id: str) -> bytes:
+    if not timer_id:
+        encode_text("timer_id", timer_id)
+    return encode_known_id(timer_id)
+
+
+def _is_one(reply: bytes) -> bool:
+    return reply == b"1"
+
+
+def _was_waiting(reply: bytes) -> bool:
+    return reply == b"w"
+
+
+def _count_waiting(reply: bytes) -> int:
+    return reply.count(b"w")
+
+
+_Entries = Generator[Operation[Any] | list[tuple[bytes, bytes]], Any, None]
+"""Calls, and in between lists of timers as (id, score)."""
+
+
+def _split(reply: bytes) -> tuple[list[bytes], bytes]:
+    line, _, rest = reply.partition(b"\n")
+    return line.split(b" "), rest
+
+
+def _parse_entries(reply: bytes) -> tuple[bytes, list[tuple[bytes, bytes, bool]]]:
+    """Read a page or scan: its first word, then (id, score, whether it has a payload)."""
+    words, ids = _split(reply)
+    entries = []
+    position = 0
+    for score, length in zip(words[1::2], words[2::2], strict=True):
+        end = position + abs(int(length))
+        entries.append((ids[position:end], score, int(length) > 0))
+        position = end
+    return words[0], entries
+
+
+def _pages(keys: tuple[bytes, ...], lowest: bytes, highest: bytes) -> _Entries:
+    script = load_script("page")
+    score = timer_id = b""
+    more = b"1"
+    while more == b"1":
+        args = (b"%d" % MOST_IDS, highest, lowest, score, timer_id)
+        more, entries = yield Operation(script, keys, args, _parse_entries)
+        yield [(found, at) for found, at, has_payload in entries if has_payload]
+        if entries:
+            timer_id, score, _ = entries[-1]
+
+
+def _scans(keys: tuple[bytes, ...], pattern: bytes, lowest: float, highest: float) -> _Entries:
+    script = load_script("scan")
+    cursor = b""
+    while cursor != b"0":
+        args = (cursor or b"0", pattern, b"%d" % MOST_IDS)
+        cursor, entries = yield Operation(script, keys, args, _parse_entries)
+        yield [
+            (timer_id, score)
+            for timer_id, score, _ in entries
+            if lowest < float(score) <= highest
+        ]
+
+
+def _timers(
+    topic: str, keys: tuple[bytes, ...], pages: _Entries, *, bodies: bool
+) -> TimerPages:
+    reply = None
+    while True:
+        try:
+            page = pages.send(reply)
+        except StopIteration:
+            return
+        if isinstance(page, Operation):
+            reply = yield page
+            continue
+        reply = None
+        if not bodies:
+            yield [_make_timer(topic, timer_id, score) for timer_id, score in page]
+            continue
+        ids = [timer_id for timer_id, _ in page]
+        while ids:
+            timers = yield _get_some(topic, keys, ids)
+            yield [timer for timer in timers if timer is not None]
+            ids = ids[len(timers) :]
+
+
+def _get_some(
+    topic: str, keys: tuple[bytes, ...], ids: list[bytes]
+) -> Operation[list[Timer | None]]:
+    ids = ids[:MOST_IDS]
+
+    def parse(reply: bytes) -> list[Timer | None]:
+        return _parse_timers(topic, ids, reply)
+
+    return Operation(load_script("get"), keys, [_BUDGET, *ids], parse)
+
+
+def _parse_timers(topic: str, ids: list[bytes], reply: bytes) -> list[Timer | None]:
+    words, payloads = _split(reply)
+    timers: list[Timer | None] = []
+    position = 0
+    # The reply may stop early, at the byte budget.
+    for timer_id, score, length in zip(ids, words[::2], words[1::2], strict=False):
+        if score == b"-":
+            timers.append(None)
+            continue
+        end = position + int(length)
+        timers.append(_make_timer(topic, timer_id, score, payloads[position:end]))
+        position = end
+    return timers
+
+
+def _make_timer(topic: str, timer_id: bytes, score: bytes, payload: bytes | None = None) -> Timer:
+    if payload is None:
+        envelope = Envelope(b"", {})
+    else:
+        try:
+            envelope = read_envelope(payload)
+        except EnvelopeError:
+            # Who looks at a broken timer wants to see what is there.
+            envelope = Envelope(payload, {})
+    shown_id = decode_id(timer_id)
+    return Timer(
+        topic=topic,
+        timer_id=shown_id,
+        due_at=time_of(float(score)),
+        running=is_lease(float(score)),
+        body=envelope.body,
+        content_type=envelope.headers.get("content-type"),
+        headers=envelope.headers,
+        correlation_id=envelope.headers.get("correlation_id", shown_id),
+    )
+
+
+def _parse_step(reply: bytes) -> Step:
+    words, data = _split(reply)
+    now, lease, head, outcomes, count = words[:5]
+    claimed = []
+    position = 0
+    stop = 5 + 3 * int(count)
+    for i in range(5, stop, 3):
+        middle = position + int(words[i])
+        end = middle + int(words[i + 1])
+        claimed.append(Claimed(data[position:middle], data[middle:end], words[i + 2]))
+        position = end
+    orphans = []
+    for length in words[stop:]:
+        end = position + int(length)
+        orphans.append(data[position:end])
+        position = end
+    return Step(
+        float(now),
+        lease,
+        None if head == b"-" else float(head),
+        b"" if outcomes == b"-" else outcomes,
+        claimed,
+        orphans,
+    )

@@ -1,0 +1,169 @@
+"""Activation times on the microsecond grid, and what scores mean.
+
+A due time is asked for as text: ``+12.345678`` seconds from the server's now,
+or ``@1790000000.000000`` Unix time. The script makes a score of it.
+"""
+
+import math
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECONDS_PER_DAY = 86_400
+_MICROSECONDS = 1_000_000
+
+NOW = b"+0.000000"
+"""Due at once."""
+
+LONGEST_DELAY = timedelta(days=365_250)
+"""A thousand years: further ahead no `datetime` is sure to hold the due time."""
+
+_LARGEST_LEASE = 2.0**32
+"""Seconds; above it doubles are too coarse to tell half microseconds (year 2106)."""
+
+
+def ask_due(
+    activate_in: timedelta | None, activate_at: datetime | None, default: timedelta | None = None
+) -> bytes:
+    """Say when a timer is to be due, as the scripts read it.
+
+    Args:
+        activate_in: Delay, counted by the server's clock; a negative one means now.
+        activate_at: Time with a time zone; one in the past means now.
+        default: Delay where neither is given; None means now.
+
+    Returns:
+        The due time asked for, for example ``b"+30.000000"``.
+
+    Raises:
+        TypeError: A number, or anything but a timedelta or datetime, was given.
+        ValueError: Both were given, the datetime is naive, a number is not
+            finite, or the delay is longer than `LONGEST_DELAY`.
+    """
+    if activate_at is not None:
+        if activate_in is not None:
+            msg = (
+                "give activate_in or activate_at, not both: "
+                f"got activate_in={activate_in!r} and activate_at={activate_at!r}"
+            )
+            raise ValueError(msg)
+        return _ask_at(activate_at)
+    if activate_in is None:
+        activate_in = default
+    return NOW if activate_in is None else ask_in("activate_in", activate_in)
+
+
+def ask_in(argument: str, delay: timedelta) -> bytes:
+    """Say a delay as the scripts read it; a negative one means now.
+
+    Args:
+        argument: Name of the argument, for the error.
+        delay: The delay.
+
+    Raises:
+        TypeError: It is not a timedelta.
+        ValueError: It is not finite, or longer than `LONGEST_DELAY`.
+    """
+    if not isinstance(delay, timedelta):
+        raise _no_time(argument, delay, "a timedelta", "timedelta(seconds={})")
+    if delay > LONGEST_DELAY:
+        msg = f"{argument} must be at most {LONGEST_DELAY.days:,} days, got {delay!r}"
+        raise ValueError(msg)
+    if delay < timedelta(0):
+        return NOW
+    return b"+%d.%06d" % _whole_and_micro(delay)
+
+
+def _ask_at(activate_at: datetime) -> bytes:
+    if not isinstance(activate_at, datetime):
+        raise _no_time(
+            "activate_at", activate_at, "a datetime", "datetime.fromtimestamp({}, tz=UTC)"
+        )
+    if activate_at.utcoffset() is None:
+        msg = (
+            f"activate_at must have a time zone, got the naive {activate_at!r}: "
+            "write datetime(..., tzinfo=UTC)"
+        )
+        raise ValueError(msg)
+    since_epoch = activate_at - _EPOCH
+    if since_epoch < timedelta(0):
+        return NOW
+    return b"@%d.%06d" % _whole_and_micro(since_epoch)
+
+
+def _no_time(argument: str, value: object, expected: str, example: str) -> Exception:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            return ValueError(f"{argument} must be {expected} and finite, got {value!r}")
+        return TypeError(
+            f"{argument} must be {expected}, got the number {value!r}: "
+            f"write {argument}={example.format(value)}"
+        )
+    return TypeError(f"{argument} must be {expected}, got {value!r}")
+
+
+def _whole_and_micro(delta: timedelta) -> tuple[int, int]:
+    return delta.days * _SECONDS_PER_DAY + delta.seconds, delta.microseconds
+
+
+def seconds_text(seconds: float) -> bytes:
+    """Write a length of time as ``30.000000``.
+
+    Args:
+        seconds: Its length, finite and not negative.
+    """
+    return b"%d.%06d" % divmod(round(seconds * _MICROSECONDS), _MICROSECONDS)
+
+
+def is_lease(score: float) -> bool:
+    """Tell the end of a lease (on a half microsecond) from a due time (on a whole one).
+
+    Args:
+        score: A score of a timeline, in seconds of Unix time.
+    """
+    if not score < _LARGEST_LEASE or score == -math.inf:
+        return False
+    microseconds = (score - math.floor(score)) * _MICROSECONDS
+    fraction = microseconds - math.floor(microseconds)
+    return 0.25 < fraction < 0.75  # noqa: PLR2004  a half, give or take a quarter
+
+
+def time_of(score: float) -> datetime:
+    """Make a datetime in UTC of a score.
+
+    Args:
+        score: A score of a timeline, in seconds of Unix time. What lies beyond
+            the years that datetime knows becomes its first or last moment.
+    """
+    try:
+        whole = math.floor(score)
+        return _EPOCH + timedelta(
+            seconds=whole, microseconds=round((score - whole) * _MICROSECONDS)
+        )
+    except (OverflowError, ValueError):
+        edge = datetime.max if score > 0 else datetime.min
+        return edge.replace(tzinfo=UTC)
+
+
+def score_bound(argument: str, time: datetime | None, unbounded: bytes) -> bytes:
+    """Write a bound for a range of scores.
+
+    Args:
+        argument: Name of the argument, for the error.
+        time: The bound; it must have a time zone. None means no bound.
+        unbounded: What to write for None.
+
+    Raises:
+        TypeError: It is not a datetime.
+        ValueError: It is naive.
+    """
+    if time is None:
+        return unbounded
+    if not isinstance(time, datetime):
+        msg = f"{argument} must be a datetime, got {time!r}"
+        raise TypeError(msg)
+    if time.utcoffset() is None:
+        msg = f"{argument} must have a time zone, got the naive {time!r}"
+        raise ValueError(msg)
+    microseconds = (time - _EPOCH) // timedelta(microseconds=1)
+    sign = b"-" if microseconds < 0 else b""
+    return sign + b"%d.%06d" % divmod(abs(microseconds), _MICROSECONDS)
