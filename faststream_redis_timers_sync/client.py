@@ -28,7 +28,7 @@ from faststream_redis_timers_sync.protocol.keys import (
     KeySpace,
     prefixed,
 )
-from faststream_redis_timers_sync.protocol.model import IfExists, Timer, TimerPublishMessage
+from faststream_redis_timers_sync.protocol.model import IfExists, Timer
 from faststream_redis_timers_sync.protocol.operations import (
     Operation,
     Operations,
@@ -135,7 +135,7 @@ class TimersClient:
             activate_at=activate_at,
             correlation_id=correlation_id,
             headers=headers,
-            reply_to=reply_to and prefixed(self._prefix, reply_to),
+            reply_to=reply_to and prefixed(self._prefix, reply_to, "reply_to"),
         )
         operation = self._operations.schedule(topic, timer, if_exists)
         if pipeline is None:
@@ -183,7 +183,7 @@ class TimersClient:
             redis.RedisError: What the server or the connection says.
         """
         topic = prefixed(self._prefix, topic)
-        reply_to = reply_to and prefixed(self._prefix, reply_to)
+        reply_to = reply_to and prefixed(self._prefix, reply_to, "reply_to")
         timers = []
         for message in map(as_publish_message, messages):
             body, content_type = _encode(message.body, topic)
@@ -440,9 +440,7 @@ class TimersClient:
         """Close it."""
         self.close()
 
-    def _run_or_queue(
-        self, operation: Operation[bool], pipeline: Pipeline | None
-    ) -> bool | None:
+    def _run_or_queue(self, operation: Operation[bool], pipeline: Pipeline | None) -> bool | None:
         if pipeline is None:
             return run(self._client, operation)
         _queue(pipeline, operation)
@@ -482,4 +480,4 @@ def _encode(message: Any, topic: str) -> tuple[bytes, str | None]:
 
 def _queue(pipeline: Pipeline, operation: Operation[Any], if_exists: str = "replace") -> None:
     check_pipeline(pipeline, Pipeline, if_exists=if_exists)
-    pipeline.execute_command(*operation.by_text())
+    pipeline.execute_command(*operation.by_text())  # type: ignore[no-untyped-call]

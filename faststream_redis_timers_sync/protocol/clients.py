@@ -58,7 +58,7 @@ def get_connection_args(redis_version: str) -> tuple[str, ...]:
     return () if (int(major), int(minor)) >= (5, 3) else ("EVALSHA",)
 
 
-def check_pipeline(pipeline: Any, pipeline_class: type, *, if_exists: str = "replace") -> None:
+def check_pipeline(pipeline: Any, pipeline_class: type[Any], *, if_exists: str = "replace") -> None:
     """Refuse a pipeline that an operation can't be put into.
 
     Args:

@@ -59,7 +59,7 @@ def decode_body(body: bytes, content_type: str | None) -> Any:
         return json.loads(body) if content_type.startswith(JSON) else body
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return body
 
 
@@ -81,9 +81,7 @@ def dump_json(message: Any) -> bytes:
     Raises:
         TypeError: It holds something that JSON has no place for.
     """
-    return json.dumps(
-        message, default=_plain, ensure_ascii=False, separators=(",", ":")
-    ).encode()
+    return json.dumps(message, default=_plain, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _plain(value: Any) -> Any:

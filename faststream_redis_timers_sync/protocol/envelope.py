@@ -97,9 +97,7 @@ def write_envelope(
                 raise ValueError(msg)
             parts += (_U16.pack(len(text)), text)
             size += _U16.size + len(text)
-    return b"".join(
-        (_FRONT.pack(MAGIC, VERSION, _FRONT.size, _FRONT.size + size), *parts, body)
-    )
+    return b"".join((_FRONT.pack(MAGIC, VERSION, _FRONT.size, _FRONT.size + size), *parts, body))
 
 
 def _encode_name(name: str) -> bytes:
@@ -223,7 +221,11 @@ def _read_json(payload: bytes) -> Envelope | None:
         return None
     match fields:
         case {"data": str(data), "headers": dict(headers), **rest} if not rest:
-            return Envelope(data.encode(), {name: str(value) for name, value in headers.items()})
+            try:
+                body = data.encode()
+            except UnicodeEncodeError:  # JSON can spell half a character, "\ud800"
+                return None
+            return Envelope(body, {name: str(value) for name, value in headers.items()})
         case {"b": str(digits), **rest} if rest.keys() <= {"ct"}:
             try:
                 body = bytes.fromhex(digits)

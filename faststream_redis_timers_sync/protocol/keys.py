@@ -86,18 +86,19 @@ class KeySpace:
 _REMEMBERED_TOPICS = 1000
 
 
-def prefixed(prefix: str, topic: str) -> str:
+def prefixed(prefix: str, topic: str, argument: str = "topic") -> str:
     """Put a front end's prefix before a topic.
 
     Args:
         prefix: The prefix, often empty.
         topic: The topic as its user names it.
+        argument: Name of the argument, for the error.
 
     Raises:
         TypeError: The topic is not a string.
         ValueError: The topic is empty or can't be written as UTF-8.
     """
-    encode_text("topic", topic)
+    encode_text(argument, topic)
     return prefix + topic
 
 

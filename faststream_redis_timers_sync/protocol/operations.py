@@ -194,7 +194,7 @@ def encode_timer(  # noqa: PLR0913  a timer has that many properties
     payload = write_envelope(
         body,
         content_type=content_type,
-        correlation_id=None if correlation_id in {None, "", timer_id} else correlation_id,
+        correlation_id=None if correlation_id in (None, "", timer_id) else correlation_id,
         reply_to=reply_to,
         headers=headers,
     )
@@ -445,9 +445,7 @@ class Operations:
             topic: The full topic.
             timer_id: Its id.
         """
-        return Operation(
-            load_script("exists"), self.keys.of(topic)[:2], (_known(timer_id),), bool
-        )
+        return Operation(load_script("exists"), self.keys.of(topic)[:2], (_known(timer_id),), bool)
 
     def count(self, topic: str) -> Operation[int]:
         """Count the pending timers of a topic, running ones too.
@@ -455,7 +453,7 @@ class Operations:
         Args:
             topic: The full topic.
         """
-        return Operation(load_script("count"), self.keys.of(topic)[:1], (), int)
+        return Operation(load_script("count"), self.keys.of(topic)[:2], (), int)
 
     def get(self, topic: str, timer_id: str) -> Operation[Timer | None]:
         """Read a timer.
@@ -543,8 +541,7 @@ def _chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
 
 
 def _run_each(calls: list[Operation[None]]) -> Steps[None]:
-    for call in calls:
-        yield call
+    yield from calls
 
 
 def _add_up(calls: list[Operation[int]]) -> Steps[int]:
@@ -612,15 +609,11 @@ def _scans(keys: tuple[bytes, ...], pattern: bytes, lowest: float, highest: floa
         args = (cursor or b"0", pattern, b"%d" % MOST_IDS)
         cursor, entries = yield Operation(script, keys, args, _parse_entries)
         yield [
-            (timer_id, score)
-            for timer_id, score, _ in entries
-            if lowest < float(score) <= highest
+            (timer_id, score) for timer_id, score, _ in entries if lowest < float(score) <= highest
         ]
 
 
-def _timers(
-    topic: str, keys: tuple[bytes, ...], pages: _Entries, *, bodies: bool
-) -> TimerPages:
+def _timers(topic: str, keys: tuple[bytes, ...], pages: _Entries, *, bodies: bool) -> TimerPages:
     reply = None
     while True:
         try:

@@ -8,6 +8,8 @@ import math
 from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST = datetime(1, 1, 1, tzinfo=UTC)
+_LAST = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 _SECONDS_PER_DAY = 86_400
 _MICROSECONDS = 1_000_000
 
@@ -140,8 +142,7 @@ def time_of(score: float) -> datetime:
             seconds=whole, microseconds=round((score - whole) * _MICROSECONDS)
         )
     except (OverflowError, ValueError):
-        edge = datetime.max if score > 0 else datetime.min
-        return edge.replace(tzinfo=UTC)
+        return _LAST if score > 0 else _FIRST
 
 
 def score_bound(argument: str, time: datetime | None, unbounded: bytes) -> bytes:

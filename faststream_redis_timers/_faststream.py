@@ -1,0 +1,83 @@
+"""The private parts of FastStream that a broker is made of, imported here alone.
+
+FastStream has no public surface for brokers of third parties. What moves in a
+new FastStream breaks in this file.
+"""
+
+from faststream._internal.basic_types import LoggerProto, SendableMessage
+from faststream._internal.broker import BrokerUsecase
+from faststream._internal.broker.registrator import Registrator
+from faststream._internal.broker.router import ArgsContainer, BrokerRouter, SubscriberRoute
+from faststream._internal.configs import (
+    BrokerConfig,
+    PublisherSpecificationConfig,
+    PublisherUsecaseConfig,
+    SubscriberSpecificationConfig,
+    SubscriberUsecaseConfig,
+)
+from faststream._internal.constants import EMPTY
+from faststream._internal.context.repository import ContextRepo
+from faststream._internal.di import FastDependsConfig
+from faststream._internal.endpoint.publisher import (
+    PublisherProto,
+    PublisherSpecification,
+    PublisherUsecase,
+)
+from faststream._internal.endpoint.publisher.fake import FakePublisher
+from faststream._internal.endpoint.subscriber import (
+    SubscriberSpecification,
+    SubscriberUsecase,
+)
+from faststream._internal.endpoint.subscriber.call_item import CallsCollection
+from faststream._internal.endpoint.utils import ParserComposition
+from faststream._internal.logger import DefaultLoggerStorage, make_logger_state
+from faststream._internal.logger.logging import get_broker_logger
+from faststream._internal.parser import CodecProto, DefaultCodec
+from faststream._internal.producer import ProducerProto
+from faststream._internal.testing.broker import TestBroker, change_producer
+from faststream._internal.types import (
+    AsyncCallable,
+    BrokerMiddleware,
+    CustomCallable,
+    IdGenerator,
+    PublisherMiddleware,
+)
+
+__all__ = (
+    "EMPTY",
+    "ArgsContainer",
+    "AsyncCallable",
+    "BrokerConfig",
+    "BrokerMiddleware",
+    "BrokerRouter",
+    "BrokerUsecase",
+    "CallsCollection",
+    "CodecProto",
+    "ContextRepo",
+    "CustomCallable",
+    "DefaultCodec",
+    "DefaultLoggerStorage",
+    "FakePublisher",
+    "FastDependsConfig",
+    "IdGenerator",
+    "LoggerProto",
+    "ParserComposition",
+    "ProducerProto",
+    "PublisherMiddleware",
+    "PublisherProto",
+    "PublisherSpecification",
+    "PublisherSpecificationConfig",
+    "PublisherUsecase",
+    "PublisherUsecaseConfig",
+    "Registrator",
+    "SendableMessage",
+    "SubscriberRoute",
+    "SubscriberSpecification",
+    "SubscriberSpecificationConfig",
+    "SubscriberUsecase",
+    "SubscriberUsecaseConfig",
+    "TestBroker",
+    "change_producer",
+    "get_broker_logger",
+    "make_logger_state",
+)

@@ -1,0 +1,186 @@
+"""Runs operations on an asyncio redis-py client, asking the server once.
+
+redis-py's own ``execute_command`` repeats a command whose reply was lost, which
+makes a second timer, or leases a second batch. So this takes a connection from
+the pool, sends, and reads one reply.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, TypeVar, overload
+
+import redis
+from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+from redis.exceptions import (
+    ConnectionError as RedisConnectionError,
+    NoScriptError,
+    TimeoutError as RedisTimeoutError,
+)
+
+from faststream_redis_timers_sync.protocol.clients import (
+    check_pipeline,
+    get_connection_args,
+    is_pool_full,
+    pauses_for_pool,
+)
+from faststream_redis_timers_sync.protocol.model import Timer
+from faststream_redis_timers_sync.protocol.operations import Operation, Steps, TimerPages
+
+_T = TypeVar("_T")
+
+_LOST = (RedisConnectionError, RedisTimeoutError, OSError)
+_GET_CONNECTION_ARGS = get_connection_args(redis.__version__)
+
+
+async def run(client: Redis, operation: Operation[_T]) -> _T:
+    """Send an operation and give its result.
+
+    Args:
+        client: The client whose pool gives the connection.
+        operation: The operation.
+
+    Raises:
+        TimerOutcomeUnknownError: The reply was lost, and it may not be repeated.
+        redis.RedisError: What the server or the connection says.
+    """
+    try:
+        reply = await _ask(client, operation)
+    except _LOST:
+        if operation.action is not None:
+            raise
+        reply = await _ask(client, operation)
+    return operation.parse(reply)
+
+
+async def _ask(client: Redis, operation: Operation[Any]) -> Any:
+    connection = await _acquire(client)
+    try:
+        await connection.send_command(*operation.by_sha())
+        try:
+            return await connection.read_response(disable_decoding=True)
+        except NoScriptError:
+            await connection.send_command(*operation.by_text())
+            return await connection.read_response(disable_decoding=True)
+    except _LOST as error:
+        await connection.disconnect(nowait=True)
+        if (unknown := operation.outcome_unknown(error)) is None:
+            raise
+        raise unknown from error
+    finally:
+        await client.connection_pool.release(connection)
+
+
+async def ping(client: Redis) -> None:
+    """Ask the server for a sign of life; it also warms the pool's connection.
+
+    Args:
+        client: The client whose pool gives the connection.
+
+    Raises:
+        redis.RedisError: What the server or the connection says.
+    """
+    connection = await _acquire(client)
+    try:
+        await connection.send_command("PING")
+        await connection.read_response(disable_decoding=True)
+    finally:
+        await client.connection_pool.release(connection)
+
+
+async def _acquire(client: Redis) -> Any:
+    pauses = pauses_for_pool()
+    while True:
+        try:
+            pool: Any = client.connection_pool
+            return await pool.get_connection(*_GET_CONNECTION_ARGS)
+        except RedisConnectionError as error:
+            if not is_pool_full(error) or (pause := next(pauses, None)) is None:
+                raise
+        await asyncio.sleep(pause)
+
+
+async def run_steps(client: Redis, steps: Steps[_T]) -> _T:
+    """Send several operations, one after the other, and give their common result.
+
+    Args:
+        client: The client whose pool gives the connections.
+        steps: The operations.
+    """
+    result = None
+    while True:
+        try:
+            operation = steps.send(result)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        result = await run(client, operation)
+
+
+@overload
+async def run_or_queue(client: Redis, operation: Operation[_T], pipeline: None) -> _T: ...
+
+
+@overload
+async def run_or_queue(
+    client: Redis, operation: Operation[_T], pipeline: Pipeline | None
+) -> _T | None: ...
+
+
+async def run_or_queue(
+    client: Redis, operation: Operation[_T], pipeline: Pipeline | None
+) -> _T | None:
+    """Send an operation and give its result, or put it into a caller's pipeline.
+
+    Args:
+        client: The client whose pool gives the connection.
+        operation: The operation.
+        pipeline: The pipeline, if there is one.
+
+    Returns:
+        The result; None with a pipeline.
+    """
+    if pipeline is None:
+        return await run(client, operation)
+    queue(pipeline, operation)
+    return None
+
+
+def queue(pipeline: Pipeline, operation: Operation[Any], if_exists: str = "replace") -> None:
+    """Put an operation into a caller's pipeline.
+
+    It goes as EVAL with the script's text: inside EXEC a NOSCRIPT would come
+    after the caller's own writes are done.
+
+    Args:
+        pipeline: The pipeline.
+        operation: The operation.
+        if_exists: What was asked for.
+
+    Raises:
+        TypeError: It is no asyncio pipeline.
+        ValueError: It would run the command at once, or ``if_exists="error"``.
+    """
+    check_pipeline(pipeline, Pipeline, if_exists=if_exists)
+    # Only a watching pipeline would give something to await.
+    pipeline.execute_command(*operation.by_text())
+
+
+async def iterate(client: Redis, pages: TimerPages) -> AsyncIterator[Timer]:
+    """Give timers one by one, asking for pages as they are needed.
+
+    Args:
+        client: The client whose pool gives the connections.
+        pages: The operations and pages.
+    """
+    result = None
+    while True:
+        try:
+            step = pages.send(result)
+        except StopIteration:
+            return
+        if isinstance(step, Operation):
+            result = await run(client, step)
+        else:
+            result = None
+            for timer in step:
+                yield timer

@@ -1,0 +1,610 @@
+"""The broker: schedules timers, and delivers them to its subscribers."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn, Self, overload
+
+from fast_depends import dependency_provider
+from faststream import AckPolicy
+from faststream.exceptions import FeatureNotSupportedException
+from faststream.response import PublishType
+from faststream.specification.schema import BrokerSpec, Tag, TagDict
+from redis.exceptions import RedisError
+
+from faststream_redis_timers._faststream import (
+    EMPTY,
+    BrokerMiddleware,
+    BrokerUsecase,
+    CodecProto,
+    ContextRepo,
+    CustomCallable,
+    FastDependsConfig,
+    LoggerProto,
+    Registrator,
+    make_logger_state,
+)
+from faststream_redis_timers._run import iterate, ping, run, run_or_queue, run_steps
+from faststream_redis_timers.configs import TimersBrokerConfig, TimersConnection
+from faststream_redis_timers.log import TimersLoggerStorage
+from faststream_redis_timers.publisher.producer import NO_REQUEST, TimersProducer
+from faststream_redis_timers.registrator import TimersRegistrator
+from faststream_redis_timers.response import TimerPublishCommand
+from faststream_redis_timers.subscriber.delivery import TimerDelivery
+from faststream_redis_timers.subscriber.usecase import TimersSubscriber
+from faststream_redis_timers_sync.protocol.envelope import HeaderValue
+from faststream_redis_timers_sync.protocol.keys import (
+    DEFAULT_ATTEMPTS_KEY,
+    DEFAULT_PAYLOADS_KEY,
+    DEFAULT_TIMELINE_KEY,
+    KeySpace,
+    prefixed,
+)
+from faststream_redis_timers_sync.protocol.model import IfExists, Timer
+from faststream_redis_timers_sync.protocol.operations import Operations
+
+if TYPE_CHECKING:
+    from fast_depends import Provider
+    from fast_depends.dependencies import Dependant
+    from fast_depends.library.serializer import SerializerProto
+    from redis.asyncio import Redis
+    from redis.asyncio.client import Pipeline
+
+PING_TIMEOUT = 5.0
+"""Seconds of `TimersBroker.ping` where none are given."""
+
+
+class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", TimersBrokerConfig]):
+    """A FastStream broker of timers on Redis or Valkey.
+
+    Args:
+        client: A `redis.asyncio.Redis`, which stays the caller's, may be shared,
+            and is never closed; or a URL, of which a client with timeouts of 2
+            seconds and without redis-py's repeats is made, and closed on `stop`.
+            Query options of redis-py's URLs win. Without one the broker can be
+            described and tested, not started.
+        timeline_key: Name that the timelines' keys begin with.
+        payloads_key: Name that the payloads' keys begin with.
+        attempts_key: Name that the attempts' keys begin with.
+        prefix: Put before all topics, those of routers included.
+        start_timeout: Seconds within which the server must answer `start`.
+        graceful_timeout: Seconds that running handlers have to finish on `stop`;
+            None waits without limit.
+        ack_policy: What an error in a handler means; by default another try
+            after the lease.
+        codec: Encodes and decodes bodies.
+        parser: Makes messages of deliveries.
+        decoder: Decodes bodies, in FastStream's older way.
+        dependencies: FastStream dependencies of all handlers.
+        middlewares: Middlewares of all subscribers and publishers.
+        routers: Routers to include.
+        logger: None is silent; by default each line names topic and id.
+        log_level: Level of the lines of each message.
+        apply_types: Whether FastDepends converts handlers' arguments.
+        serializer: What FastDepends converts with, by default pydantic.
+        provider: Overrides of dependencies.
+        context: FastStream's context.
+        specification_url: The server's URL in AsyncAPI documents; by default
+            made from the client, without user and password.
+        protocol: Its protocol there.
+        protocol_version: Its version there.
+        description: Its description there.
+        tags: Its tags there.
+
+    Raises:
+        TypeError: `client` is a blocking or cluster client, or none at all.
+        ValueError: A key's name is empty or used twice, or `start_timeout` is
+            not above 0.
+    """
+
+    config: Any
+
+    def __init__(  # noqa: PLR0913  FastStream's arguments
+        self,
+        client: "Redis | str | None" = None,
+        *,
+        timeline_key: str = DEFAULT_TIMELINE_KEY,
+        payloads_key: str = DEFAULT_PAYLOADS_KEY,
+        attempts_key: str = DEFAULT_ATTEMPTS_KEY,
+        prefix: str = "",
+        start_timeout: float = 3.0,
+        graceful_timeout: float | None = 15.0,
+        ack_policy: AckPolicy = EMPTY,
+        codec: CodecProto | None = None,
+        parser: CustomCallable | None = None,
+        decoder: CustomCallable | None = None,
+        dependencies: "Sequence[Dependant]" = (),
+        middlewares: Sequence[BrokerMiddleware[Any, Any]] = (),
+        routers: Iterable[Registrator[Any, Any]] = (),
+        logger: LoggerProto | None = EMPTY,
+        log_level: int = logging.INFO,
+        apply_types: bool = True,
+        serializer: "SerializerProto | None" = EMPTY,
+        provider: "Provider | None" = None,
+        context: ContextRepo | None = None,
+        specification_url: str | None = None,
+        protocol: str = "redis",
+        protocol_version: str = "custom",
+        description: str | None = None,
+        tags: Iterable[Tag | TagDict] = (),
+    ) -> None:
+        """Check the arguments; nothing is sent yet."""
+        if not start_timeout > 0:
+            msg = f"start_timeout must be more than 0 seconds, got {start_timeout!r}"
+            raise ValueError(msg)
+        self._start_timeout = start_timeout
+        operations = Operations(
+            KeySpace(
+                timeline_key=timeline_key,
+                payloads_key=payloads_key,
+                attempts_key=attempts_key,
+            )
+        )
+        connection = TimersConnection(client, self._write_log)
+        super().__init__(
+            config=TimersBrokerConfig(
+                connection=connection,
+                operations=operations,
+                prefix=prefix,
+                producer=TimersProducer(
+                    connection, operations, parser=parser, decoder=decoder, codec=codec
+                ),
+                broker_middlewares=middlewares,
+                broker_parser=parser,
+                broker_decoder=decoder,
+                broker_codec=codec,
+                logger=make_logger_state(
+                    logger=logger,
+                    log_level=log_level,
+                    default_storage_cls=TimersLoggerStorage,
+                ),
+                fd_config=FastDependsConfig(
+                    use_fastdepends=apply_types,
+                    serializer=serializer,
+                    provider=provider or dependency_provider,
+                    context=context or ContextRepo(),
+                ),
+                broker_dependencies=dependencies,
+                graceful_timeout=graceful_timeout,
+                ack_policy=ack_policy,
+                extra_context={"broker": self},
+            ),
+            specification=BrokerSpec(
+                url=[specification_url or connection.address],
+                protocol=protocol,
+                protocol_version=protocol_version,
+                description=description,
+                tags=tags,
+                security=None,
+            ),
+            routers=routers,
+        )
+
+    # --- life
+
+    async def _connect(self) -> "Redis":
+        config: TimersBrokerConfig = self.config.broker_config
+        client = config.connection.open()
+        producer: Any = config.producer
+        producer.connect(config.fd_config._serializer)  # noqa: SLF001  as FastStream's own
+        return client
+
+    async def start(self) -> None:
+        """Connect, and begin to deliver; nothing if it is running already.
+
+        Raises:
+            IncorrectState: The broker has no client.
+            TimeoutError: The server did not answer within `start_timeout`.
+        """
+        if self.running:
+            return
+        client = await self.connect()
+        try:
+            await self._await_server(client)
+            await super().start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _await_server(self, client: "Redis") -> None:
+        problem: Exception | None = None
+        try:
+            async with asyncio.timeout(self._start_timeout):
+                while True:
+                    try:
+                        return await ping(client)
+                    except (RedisError, OSError) as error:
+                        problem = error
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            msg = f"the server did not answer within start_timeout={self._start_timeout:g} s"
+            raise TimeoutError(f"{msg}: {problem}" if problem else msg) from problem
+
+    async def stop(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_val: BaseException | None = None,
+        exc_tb: TracebackType | None = None,
+    ) -> None:
+        """Stop delivering and let go of the client; `start` begins anew.
+
+        Running handlers have `graceful_timeout`, then they are cancelled and
+        their timers given back.
+        """
+        await super().stop(exc_type, exc_val, exc_tb)
+        await self.config.connection.close()
+        self._connection = None
+
+    async def __aenter__(self) -> Self:
+        """Start."""
+        await self.start()
+        return self
+
+    async def ping(self, timeout: float | None = None) -> bool:
+        """Tell whether the server answers and all delivery loops are at work.
+
+        Args:
+            timeout: Seconds to wait for the answer; None means 5.
+        """
+        if self._connection is None:
+            return False
+        subscribers: list[Any] = self.subscribers
+        if not all(s.alive for s in subscribers if isinstance(s, TimersSubscriber)):
+            return False
+        with suppress(RedisError, OSError):
+            async with asyncio.timeout(PING_TIMEOUT if timeout is None else timeout):
+                await ping(self._connection)
+                return True
+        return False
+
+    # --- scheduling
+
+    async def publish(  # type: ignore[override]  # noqa: PLR0913  a timer has many properties
+        self,
+        message: Any,
+        topic: str,
+        *,
+        timer_id: str | None = None,
+        activate_in: timedelta | None = None,
+        activate_at: datetime | None = None,
+        correlation_id: str | None = None,
+        headers: Mapping[str, HeaderValue] | None = None,
+        reply_to: str = "",
+        if_exists: IfExists = "replace",
+        pipeline: "Pipeline | None" = None,
+    ) -> str:
+        """Schedule a timer. Without a time it is due at once.
+
+        Args:
+            message: str, bytes, None, or anything that the serializer makes JSON of.
+            topic: Where its subscriber listens.
+            timer_id: An id of your own, unique in the topic; None makes one.
+            activate_in: Delay until it is due, counted by the server's clock; a
+                negative one means now.
+            activate_at: Time at which it is due, with a time zone; one in the
+                past means now.
+            correlation_id: Reaches the handler; by default the timer id.
+            headers: Reach the handler as text.
+            reply_to: Topic on which the handler's result becomes a timer.
+            if_exists: Where a timer of this id waits already: ``"replace"`` it,
+                ``"keep"`` it (and drop this one), or raise (``"error"``). One
+                that runs at this moment does not stand in the way.
+            pipeline: Put it into this pipeline of yours instead of sending it.
+
+        Returns:
+            The timer's id.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            ValueError: An argument can't be used; its name and value are named.
+            TimerExistsError: With ``if_exists="error"``.
+            TimerOutcomeUnknownError: The server's answer was lost.
+            IncorrectState: The broker is not connected.
+            redis.RedisError: What the server or the connection says.
+        """
+        command = TimerPublishCommand(
+            message,
+            topic=self._full(topic),
+            timer_id=timer_id,
+            activate_in=activate_in,
+            activate_at=activate_at,
+            if_exists=if_exists,
+            pipeline=pipeline,
+            headers=headers,
+            correlation_id=correlation_id,
+            reply_to=reply_to and self._full(reply_to),
+            _publish_type=PublishType.PUBLISH,
+        )
+        return await self._basic_publish(command, producer=self.config.producer)
+
+    async def publish_batch(  # type: ignore[override]  # noqa: PLR0913
+        self,
+        *messages: Any,
+        topic: str,
+        activate_in: timedelta | None = None,
+        activate_at: datetime | None = None,
+        correlation_id: str | None = None,
+        headers: Mapping[str, HeaderValue] | None = None,
+        reply_to: str = "",
+        if_exists: IfExists = "replace",
+        pipeline: "Pipeline | None" = None,
+    ) -> list[str]:
+        """Schedule many timers of one topic, 500 in a call. Each call is atomic.
+
+        Args:
+            *messages: Messages, or `TimerPublishMessage` for one with an id, time,
+                headers or correlation id of its own.
+            topic: Where their subscriber listens.
+            activate_in: As in `publish`, for messages without a time of their own.
+            activate_at: As in `publish`, for messages without a time of their own.
+            correlation_id: For messages without one of their own.
+            headers: For all messages; a message's own headers win.
+            reply_to: As in `publish`.
+            if_exists: As in `publish`.
+            pipeline: As in `publish`.
+
+        Returns:
+            Their ids, in the order of the messages.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            ValueError: An argument can't be used, or an id occurs twice.
+            TimerExistsError: With ``if_exists="error"``. Nothing of that call of
+                500 was scheduled; earlier calls were.
+            TimerOutcomeUnknownError: The server's answer to a call was lost.
+            IncorrectState: The broker is not connected.
+            redis.RedisError: What the server or the connection says.
+        """
+        topic = self._full(topic)
+        if not messages:
+            return []
+        command = TimerPublishCommand(
+            *messages,
+            topic=topic,
+            activate_in=activate_in,
+            activate_at=activate_at,
+            if_exists=if_exists,
+            pipeline=pipeline,
+            headers=headers,
+            correlation_id=correlation_id,
+            reply_to=reply_to and self._full(reply_to),
+            _publish_type=PublishType.PUBLISH,
+        )
+        return await self._basic_publish_batch(  # type: ignore[no-any-return]
+            command, producer=self.config.producer
+        )
+
+    async def request(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Not supported: timers have no answer to wait for.
+
+        Raises:
+            FeatureNotSupportedException: Always.
+        """
+        raise FeatureNotSupportedException(NO_REQUEST)
+
+    @overload
+    async def reschedule_timer(
+        self,
+        topic: str,
+        timer_id: str,
+        *,
+        activate_in: timedelta | None = None,
+        activate_at: datetime | None = None,
+        pipeline: None = None,
+    ) -> bool: ...
+
+    @overload
+    async def reschedule_timer(
+        self,
+        topic: str,
+        timer_id: str,
+        *,
+        activate_in: timedelta | None = None,
+        activate_at: datetime | None = None,
+        pipeline: "Pipeline",
+    ) -> None: ...
+
+    async def reschedule_timer(
+        self,
+        topic: str,
+        timer_id: str,
+        *,
+        activate_in: timedelta | None = None,
+        activate_at: datetime | None = None,
+        pipeline: "Pipeline | None" = None,
+    ) -> bool | None:
+        """Move a timer to another due time; one that runs fires again then.
+
+        Args:
+            topic: Its topic.
+            timer_id: Its id.
+            activate_in: Delay from now, counted by the server's clock.
+            activate_at: Time with a time zone. One of the two must be given.
+            pipeline: Put it into this pipeline of yours instead of sending it.
+
+        Returns:
+            Whether the timer existed, waiting or running; None in a pipeline.
+
+        Raises:
+            TypeError: No time was given, or an argument has the wrong type.
+            ValueError: An argument can't be used; its name and value are named.
+            TimerOutcomeUnknownError: The server's answer was lost.
+            IncorrectState: The broker is not connected.
+            redis.RedisError: What the server or the connection says.
+        """
+        operation = self._operations.reschedule(
+            self._full(topic), timer_id, activate_in=activate_in, activate_at=activate_at
+        )
+        return await run_or_queue(self._client, operation, pipeline)
+
+    @overload
+    async def cancel_timer(self, topic: str, timer_id: str, *, pipeline: None = None) -> bool: ...
+
+    @overload
+    async def cancel_timer(self, topic: str, timer_id: str, *, pipeline: "Pipeline") -> None: ...
+
+    async def cancel_timer(
+        self, topic: str, timer_id: str, *, pipeline: "Pipeline | None" = None
+    ) -> bool | None:
+        """Cancel a timer. Afterwards it is gone, whatever the answer.
+
+        Args:
+            topic: Its topic.
+            timer_id: Its id.
+            pipeline: Put it into this pipeline of yours instead of sending it.
+
+        Returns:
+            True if it was waiting: no worker will claim it any more. False if it
+            ran at this moment or is unknown. None in a pipeline.
+
+        Raises:
+            ValueError: Topic or id is empty.
+            TimerOutcomeUnknownError: The server's answer was lost.
+            IncorrectState: The broker is not connected.
+            redis.RedisError: What the server or the connection says.
+        """
+        operation = self._operations.cancel(self._full(topic), timer_id)
+        return await run_or_queue(self._client, operation, pipeline)
+
+    async def cancel_timers(self, topic: str, timer_ids: Iterable[str]) -> int:
+        """Cancel several timers, 500 in a call.
+
+        Args:
+            topic: Their topic.
+            timer_ids: Their ids.
+
+        Returns:
+            How many of them were waiting.
+
+        Raises:
+            ValueError: Topic or an id is empty.
+            TimerOutcomeUnknownError: The server's answer to a call was lost.
+            IncorrectState: The broker is not connected.
+            redis.RedisError: What the server or the connection says.
+        """
+        steps = self._operations.cancel_many(self._full(topic), timer_ids)
+        return await run_steps(self._client, steps)
+
+    async def cancel_all(self, topic: str) -> int:
+        """Cancel all timers of a topic, running ones too.
+
+        Args:
+            topic: The topic.
+
+        Returns:
+            How many there were, running ones included.
+
+        Raises:
+            TimerOutcomeUnknownError: The server's answer was lost.
+            IncorrectState: The broker is not connected.
+            redis.RedisError: What the server or the connection says.
+        """
+        return await run(self._client, self._operations.cancel_all(self._full(topic)))
+
+    # --- looking
+
+    async def has_pending(self, topic: str, timer_id: str) -> bool:
+        """Tell whether a timer is pending: scheduled and neither done nor cancelled.
+
+        Args:
+            topic: Its topic.
+            timer_id: Its id.
+
+        Raises:
+            IncorrectState: The broker is not connected.
+            redis.RedisError: What the server or the connection says.
+        """
+        return await run(self._client, self._operations.has_pending(self._full(topic), timer_id))
+
+    async def get_timer(self, topic: str, timer_id: str) -> Timer | None:
+        """Read a pending timer.
+
+        Args:
+            topic: Its topic.
+            timer_id: Its id.
+
+        Returns:
+            The timer, None if it is not pending.
+
+        Raises:
+            IncorrectState: The broker is not connected.
+            redis.RedisError: What the server or the connection says.
+        """
+        return await run(self._client, self._operations.get(self._full(topic), timer_id))
+
+    async def get_pending_timers(self, topic: str, before: datetime | None = None) -> list[str]:
+        """List the ids of pending timers in order of due time, running ones too.
+
+        Args:
+            topic: The topic.
+            before: Only those due at this time or before it.
+
+        Raises:
+            ValueError: `before` is naive.
+            IncorrectState: The broker is not connected.
+            redis.RedisError: What the server or the connection says.
+        """
+        timers = self.iter_timers(topic, before=before, bodies=False)
+        return [timer.timer_id async for timer in timers]
+
+    def iter_timers(
+        self,
+        topic: str,
+        *,
+        match: str | None = None,
+        after: datetime | None = None,
+        before: datetime | None = None,
+        bodies: bool = True,
+    ) -> AsyncIterator[Timer]:
+        """Read pending timers in order of due time, running ones too, page by page.
+
+        A timer that is scheduled, moved or fires meanwhile may be left out or
+        come twice; any other comes once (with `match` also twice while the topic
+        changes its size).
+
+        Args:
+            topic: The topic.
+            match: Only ids that match this glob pattern (``user:42:*``); the
+                order is then none.
+            after: Only timers due after this time.
+            before: Only timers due at this time or before it.
+            bodies: Whether to read bodies and headers too.
+
+        Raises:
+            ValueError: A time is naive, or `match` is empty.
+            IncorrectState: The broker is not connected.
+            redis.RedisError: What the server or the connection says.
+        """
+        pages = self._operations.iterate(
+            self._full(topic), match=match, after=after, before=before, bodies=bodies
+        )
+        return iterate(self._client, pages)
+
+    async def count_pending(self, topic: str) -> int:
+        """Count the pending timers of a topic, running ones too.
+
+        Args:
+            topic: The topic.
+
+        Raises:
+            IncorrectState: The broker is not connected.
+            redis.RedisError: What the server or the connection says.
+        """
+        return await run(self._client, self._operations.count(self._full(topic)))
+
+    @property
+    def _operations(self) -> Operations:
+        return self.config.operations  # type: ignore[no-any-return]
+
+    @property
+    def _client(self) -> "Redis":
+        return self.config.connection.client  # type: ignore[no-any-return]
+
+    def _full(self, topic: str) -> str:
+        return prefixed(self.config.prefix, topic)
+
+    def _write_log(self, level: int, message: str) -> None:
+        self.config.logger.log(message, level, extra={"topic": ""})

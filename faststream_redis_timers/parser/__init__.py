@@ -1,0 +1,37 @@
+"""Makes messages of deliveries."""
+
+from typing import Any
+
+from faststream.message import StreamMessage, decode_message
+
+from faststream_redis_timers.message import TimerMessage
+from faststream_redis_timers.subscriber.delivery import TimerDelivery
+
+
+class TimersParser:
+    """The default parser and decoder."""
+
+    async def parse_message(self, message: TimerDelivery) -> TimerMessage:
+        """Make a message of a delivery.
+
+        Args:
+            message: The delivery.
+        """
+        body, headers = message.envelope
+        return TimerMessage(
+            raw_message=message,
+            body=body,
+            headers=headers,
+            reply_to=headers.get("reply_to", ""),
+            content_type=headers.get("content-type"),
+            message_id=message.timer_id,
+            correlation_id=headers.get("correlation_id", message.timer_id),
+        )
+
+    async def decode_message(self, message: "StreamMessage[Any]") -> Any:
+        """Decode a message's body.
+
+        Args:
+            message: The message.
+        """
+        return decode_message(message)

@@ -1,0 +1,1 @@
+"""Publishers: what makes timers of messages."""

@@ -1,0 +1,161 @@
+"""The producer: encodes messages and schedules them."""
+
+from typing import Any
+
+from faststream.exceptions import FeatureNotSupportedException
+
+from faststream_redis_timers._faststream import (
+    CodecProto,
+    CustomCallable,
+    DefaultCodec,
+    ParserComposition,
+    ProducerProto,
+)
+from faststream_redis_timers._run import queue, run, run_steps
+from faststream_redis_timers.configs import TimersConnection
+from faststream_redis_timers.parser import TimersParser
+from faststream_redis_timers.response import TimerPublishCommand
+from faststream_redis_timers_sync.protocol.model import EncodedTimer
+from faststream_redis_timers_sync.protocol.operations import (
+    Operations,
+    as_publish_message,
+    encode_batch_item,
+    encode_timer,
+    name_topic,
+)
+
+NO_REQUEST = (
+    "timers have no request(): a result comes when the timer is due, maybe in a month. "
+    "Publish with reply_to= and subscribe to that topic"
+)
+
+
+class TimersProducer(ProducerProto[TimerPublishCommand]):
+    """Schedules messages.
+
+    Args:
+        connection: Where to schedule.
+        operations: Makes the calls.
+        parser: The broker's own parser, if it has one.
+        decoder: The broker's own decoder, if it has one.
+        codec: Encodes messages.
+    """
+
+    def __init__(
+        self,
+        connection: TimersConnection,
+        operations: Operations,
+        *,
+        parser: CustomCallable | None,
+        decoder: CustomCallable | None,
+        codec: CodecProto | None,
+    ) -> None:
+        """Keep the parts."""
+        self._connection = connection
+        self._operations = operations
+        default = TimersParser()
+        self._parser = ParserComposition(parser, default.parse_message)
+        self._decoder = ParserComposition(decoder, default.decode_message)
+        self.codec = codec or DefaultCodec()
+        self.serializer: Any = None
+
+    def connect(self, serializer: Any) -> None:
+        """Take the serializer of the broker's application.
+
+        Args:
+            serializer: FastStream's, None for plain JSON.
+        """
+        self.serializer = serializer
+
+    async def publish(self, cmd: TimerPublishCommand) -> str:
+        """Schedule one message.
+
+        Args:
+            cmd: The message and its settings.
+
+        Returns:
+            The timer's id.
+        """
+        timer = await self.encode(cmd)
+        operation = self._operations.schedule(cmd.destination, timer, cmd.if_exists)
+        if cmd.pipeline is None:
+            await run(self._connection.client, operation)
+        else:
+            queue(cmd.pipeline, operation, cmd.if_exists)
+        return timer.timer_id
+
+    async def publish_batch(self, cmd: TimerPublishCommand) -> list[str]:
+        """Schedule several messages.
+
+        Args:
+            cmd: The messages and their common settings.
+
+        Returns:
+            The timers' ids, in order.
+        """
+        timers = await self.encode_batch(cmd)
+        steps = self._operations.schedule_batch(cmd.destination, timers, cmd.if_exists)
+        if cmd.pipeline is None:
+            await run_steps(self._connection.client, steps)
+        else:
+            for operation in steps:
+                queue(cmd.pipeline, operation, cmd.if_exists)
+        return [timer.timer_id for timer in timers]
+
+    async def request(self, cmd: TimerPublishCommand) -> Any:
+        """Not supported.
+
+        Raises:
+            FeatureNotSupportedException: Always.
+        """
+        raise FeatureNotSupportedException(NO_REQUEST)
+
+    async def encode(self, cmd: TimerPublishCommand) -> EncodedTimer:
+        """Make a timer of a command.
+
+        Args:
+            cmd: The message and its settings.
+        """
+        body, content_type = await self._encode_body(cmd.body, cmd.destination)
+        return encode_timer(
+            body,
+            content_type,
+            timer_id=cmd.timer_id,
+            activate_in=cmd.activate_in,
+            activate_at=cmd.activate_at,
+            default_delay=cmd.default_delay,
+            correlation_id=cmd.correlation_id,
+            headers=cmd.headers,
+            reply_to=cmd.reply_to,
+        )
+
+    async def encode_batch(self, cmd: TimerPublishCommand) -> list[EncodedTimer]:
+        """Make timers of a command.
+
+        Args:
+            cmd: The messages and their common settings.
+        """
+        timers = []
+        for message in map(as_publish_message, cmd.batch_bodies):
+            body, content_type = await self._encode_body(message.body, cmd.destination)
+            timers.append(
+                encode_batch_item(
+                    message,
+                    body,
+                    content_type,
+                    activate_in=cmd.activate_in,
+                    activate_at=cmd.activate_at,
+                    default_delay=cmd.default_delay,
+                    correlation_id=cmd.correlation_id,
+                    headers=cmd.headers,
+                    reply_to=cmd.reply_to,
+                )
+            )
+        return timers
+
+    async def _encode_body(self, message: Any, topic: str) -> tuple[bytes, str | None]:
+        try:
+            return await self.codec.encode(message, self.serializer)
+        except Exception as error:
+            name_topic(error, topic)
+            raise

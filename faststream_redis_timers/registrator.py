@@ -1,0 +1,186 @@
+"""Subscribers and publishers of brokers and routers."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+from faststream import AckPolicy
+
+from faststream_redis_timers._faststream import (
+    EMPTY,
+    CallsCollection,
+    CodecProto,
+    CustomCallable,
+    Registrator,
+)
+from faststream_redis_timers._renamed import renamed_arguments
+from faststream_redis_timers.configs import TimersBrokerConfig
+from faststream_redis_timers.publisher.specification import (
+    TimersPublisherSpecification,
+    TimersPublisherSpecificationConfig,
+)
+from faststream_redis_timers.publisher.usecase import TimersPublisher, TimersPublisherConfig
+from faststream_redis_timers.schemas import (
+    LEASE_TTL,
+    MAX_CONCURRENT,
+    MAX_POLLING_INTERVAL,
+    POLLING_INTERVAL,
+    TimerSub,
+    as_timer_sub,
+)
+from faststream_redis_timers.subscriber.config import (
+    TimersSubscriberConfig,
+    TimersSubscriberSpecificationConfig,
+)
+from faststream_redis_timers.subscriber.delivery import TimerDelivery
+from faststream_redis_timers.subscriber.specification import TimersSubscriberSpecification
+from faststream_redis_timers.subscriber.usecase import TimersSubscriber
+from faststream_redis_timers_sync.protocol.envelope import HeaderValue
+from faststream_redis_timers_sync.protocol.keys import encode_text
+from faststream_redis_timers_sync.protocol.times import ask_in
+
+if TYPE_CHECKING:
+    from fast_depends.dependencies import Dependant
+
+
+class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
+    """What brokers and routers have in common."""
+
+    @property
+    def _shared_config(self) -> TimersBrokerConfig:
+        # A composition of the configs of broker and routers acts as one.
+        return cast("TimersBrokerConfig", self.config)
+
+    @renamed_arguments(title_="title", description_="description")
+    def subscriber(  # type: ignore[override]  # noqa: PLR0913  a decorator with many options
+        self,
+        topic: str | TimerSub,
+        *,
+        lease_ttl: float = LEASE_TTL,
+        polling_interval: float = POLLING_INTERVAL,
+        max_polling_interval: float = MAX_POLLING_INTERVAL,
+        max_concurrent: int = MAX_CONCURRENT,
+        dependencies: "Sequence[Dependant]" = (),
+        parser: CustomCallable | None = None,
+        decoder: CustomCallable | None = None,
+        codec: CodecProto | None = None,
+        ack_policy: AckPolicy = EMPTY,
+        no_reply: bool = False,
+        persistent: bool = True,
+        title: str | None = None,
+        description: str | None = None,
+        include_in_schema: bool = True,
+    ) -> TimersSubscriber:
+        """Subscribe a handler to a topic.
+
+        Args:
+            topic: The topic, prefixes left out; or a `TimerSub` with the knobs.
+            lease_ttl: Seconds that a claimed timer stays leased to its worker; a
+                handler should end well within.
+            polling_interval: Seconds between polls right after a timer was due.
+            max_polling_interval: Seconds to which that grows while nothing is due.
+            max_concurrent: How many handlers may run at once.
+            dependencies: FastStream dependencies of its handlers.
+            parser: Makes messages of deliveries.
+            decoder: Decodes bodies.
+            codec: Decodes bodies too, in FastStream's newer way.
+            ack_policy: What an error means; by default another try after the lease.
+            no_reply: Ignore `reply_to` of messages.
+            persistent: Whether the broker keeps it alive.
+            title: Its name in AsyncAPI documents.
+            description: Its description there.
+            include_in_schema: Whether it stands there.
+
+        Returns:
+            The subscriber, a decorator for handlers.
+
+        Raises:
+            TypeError: A knob has the wrong type.
+            ValueError: The topic is empty, or a knob can't work.
+        """
+        sub = as_timer_sub(
+            topic,
+            lease_ttl=lease_ttl,
+            polling_interval=polling_interval,
+            max_polling_interval=max_polling_interval,
+            max_concurrent=max_concurrent,
+        )
+        outer_config = self._shared_config
+        calls = CallsCollection[TimerDelivery]()
+        specification = TimersSubscriberSpecification(
+            outer_config,
+            TimersSubscriberSpecificationConfig(
+                sub=sub,
+                title_=title,
+                description_=description,
+                include_in_schema=include_in_schema,
+            ),
+            calls,
+        )
+        config = TimersSubscriberConfig(
+            sub=sub,
+            no_reply=no_reply,
+            _outer_config=outer_config,
+            _ack_policy=ack_policy,
+        )
+        subscriber = TimersSubscriber(config, specification, calls)
+        super().subscriber(subscriber, persistent=persistent)
+        return subscriber.add_call(
+            parser_=parser, decoder_=decoder, dependencies_=dependencies, codec_=codec
+        )
+
+    @renamed_arguments(title_="title", description_="description", schema_="schema")
+    def publisher(  # type: ignore[override]  # noqa: PLR0913  a decorator with many options
+        self,
+        topic: str,
+        *,
+        activate_in: timedelta | None = None,
+        headers: Mapping[str, HeaderValue] | None = None,
+        reply_to: str = "",
+        persistent: bool = True,
+        title: str | None = None,
+        description: str | None = None,
+        schema: Any | None = None,
+        include_in_schema: bool = True,
+    ) -> TimersPublisher:
+        """Make a publisher: a decorator over a handler, or an object to publish with.
+
+        Args:
+            topic: The topic, prefixes left out.
+            activate_in: Delay of its timers that have no time of their own.
+            headers: Headers of all its timers.
+            reply_to: Topic for the results of their handlers.
+            persistent: Whether the broker keeps it alive.
+            title: Its name in AsyncAPI documents.
+            description: Its description there.
+            schema: The type of its messages there.
+            include_in_schema: Whether it stands there.
+
+        Raises:
+            TypeError: `activate_in` is not a timedelta.
+            ValueError: The topic is empty.
+        """
+        encode_text("topic", topic)
+        if activate_in is not None:
+            ask_in("activate_in", activate_in)
+        outer_config = self._shared_config
+        specification = TimersPublisherSpecification(
+            outer_config,
+            TimersPublisherSpecificationConfig(
+                topic=topic,
+                title_=title,
+                description_=description,
+                schema_=schema,
+                include_in_schema=include_in_schema,
+            ),
+        )
+        config = TimersPublisherConfig(
+            topic=topic,
+            headers=headers or {},
+            reply_to=reply_to,
+            activate_in=activate_in,
+            _outer_config=outer_config,
+        )
+        publisher = TimersPublisher(config, specification)
+        super().publisher(publisher, persistent=persistent)
+        return publisher

@@ -1,0 +1,154 @@
+"""Routers: groups of subscribers and publishers with a common prefix."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from faststream import AckPolicy
+
+from faststream_redis_timers._faststream import (
+    EMPTY,
+    ArgsContainer,
+    BrokerMiddleware,
+    BrokerRouter,
+    CodecProto,
+    CustomCallable,
+    SubscriberRoute,
+)
+from faststream_redis_timers._renamed import renamed_arguments
+from faststream_redis_timers.configs import TimersRouterConfig
+from faststream_redis_timers.registrator import TimersRegistrator
+from faststream_redis_timers.schemas import (
+    LEASE_TTL,
+    MAX_CONCURRENT,
+    MAX_POLLING_INTERVAL,
+    POLLING_INTERVAL,
+    TimerSub,
+)
+from faststream_redis_timers.subscriber.delivery import TimerDelivery
+from faststream_redis_timers_sync.protocol.envelope import HeaderValue
+
+if TYPE_CHECKING:
+    from fast_depends.dependencies import Dependant
+
+
+class TimersRoutePublisher(ArgsContainer):
+    """A publisher of a `TimersRoute`; its arguments are those of `TimersBroker.publisher`."""
+
+    @renamed_arguments(title_="title", description_="description", schema_="schema")
+    def __init__(  # noqa: PLR0913  the arguments of a decorator with many options
+        self,
+        topic: str,
+        *,
+        activate_in: timedelta | None = None,
+        headers: Mapping[str, HeaderValue] | None = None,
+        reply_to: str = "",
+        persistent: bool = True,
+        title: str | None = None,
+        description: str | None = None,
+        schema: Any | None = None,
+        include_in_schema: bool = True,
+    ) -> None:
+        """Keep the arguments until a router takes them."""
+        super().__init__(
+            topic=topic,
+            activate_in=activate_in,
+            headers=headers,
+            reply_to=reply_to,
+            persistent=persistent,
+            title=title,
+            description=description,
+            schema=schema,
+            include_in_schema=include_in_schema,
+        )
+
+
+class TimersRoute(SubscriberRoute):
+    """A handler of a `TimersRouter`; its arguments are those of `TimersBroker.subscriber`."""
+
+    @renamed_arguments(title_="title", description_="description")
+    def __init__(  # noqa: PLR0913  the arguments of a decorator with many options
+        self,
+        call: Callable[..., Any] | Callable[..., Awaitable[Any]],
+        topic: str | TimerSub,
+        *,
+        publishers: Iterable[TimersRoutePublisher] = (),
+        lease_ttl: float = LEASE_TTL,
+        polling_interval: float = POLLING_INTERVAL,
+        max_polling_interval: float = MAX_POLLING_INTERVAL,
+        max_concurrent: int = MAX_CONCURRENT,
+        dependencies: "Sequence[Dependant]" = (),
+        parser: CustomCallable | None = None,
+        decoder: CustomCallable | None = None,
+        codec: CodecProto | None = None,
+        ack_policy: AckPolicy = EMPTY,
+        no_reply: bool = False,
+        persistent: bool = True,
+        title: str | None = None,
+        description: str | None = None,
+        include_in_schema: bool = True,
+    ) -> None:
+        """Keep the arguments until a router takes them."""
+        super().__init__(
+            call,
+            topic=topic,
+            publishers=publishers,
+            lease_ttl=lease_ttl,
+            polling_interval=polling_interval,
+            max_polling_interval=max_polling_interval,
+            max_concurrent=max_concurrent,
+            dependencies=dependencies,
+            parser=parser,
+            decoder=decoder,
+            codec=codec,
+            ack_policy=ack_policy,
+            no_reply=no_reply,
+            persistent=persistent,
+            title=title,
+            description=description,
+            include_in_schema=include_in_schema,
+        )
+
+
+class TimersRouter(TimersRegistrator, BrokerRouter[TimerDelivery, TimersRouterConfig]):
+    """A group of subscribers and publishers, to be included in a broker or router.
+
+    Args:
+        prefix: Put before the topics of all its subscribers and publishers.
+        handlers: Its handlers, besides those that it decorates.
+        dependencies: FastStream dependencies of its handlers.
+        middlewares: Middlewares of its subscribers and publishers.
+        routers: Routers to include.
+        parser: Makes messages of deliveries.
+        decoder: Decodes bodies.
+        include_in_schema: Whether its endpoints stand in AsyncAPI documents.
+        ack_policy: What an error in its handlers means.
+    """
+
+    def __init__(  # noqa: PLR0913  FastStream's arguments
+        self,
+        prefix: str = "",
+        handlers: Iterable[TimersRoute] = (),
+        *,
+        dependencies: "Sequence[Dependant]" = (),
+        middlewares: Sequence[BrokerMiddleware[Any, Any]] = (),
+        routers: Iterable[TimersRegistrator] = (),
+        parser: CustomCallable | None = None,
+        decoder: CustomCallable | None = None,
+        include_in_schema: bool | None = None,
+        ack_policy: AckPolicy = EMPTY,
+    ) -> None:
+        """Register the handlers."""
+        super().__init__(
+            handlers=handlers,
+            config=TimersRouterConfig(
+                prefix=prefix,
+                ack_policy=ack_policy,
+                broker_dependencies=dependencies,
+                broker_middlewares=middlewares,
+                broker_parser=parser,
+                broker_decoder=decoder,
+                include_in_schema=include_in_schema,
+            ),
+            routers=routers,
+        )

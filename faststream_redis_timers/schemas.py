@@ -1,0 +1,103 @@
+"""What a subscriber can be told: its topic and its knobs."""
+
+import math
+from dataclasses import dataclass
+
+from faststream_redis_timers_sync.protocol.keys import encode_text
+
+LEASE_TTL = 30.0
+POLLING_INTERVAL = 0.05
+MAX_POLLING_INTERVAL = 5.0
+MAX_CONCURRENT = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerSub:
+    """A topic to subscribe to, with its knobs.
+
+    Args:
+        topic: The topic, without the prefixes of broker and routers.
+        lease_ttl: Seconds that a claimed timer stays leased to its worker. A
+            handler should end well within: after it the timer may run again.
+        polling_interval: Seconds between polls right after a timer was due.
+        max_polling_interval: Seconds to which the interval grows, doubling,
+            while nothing is due. It bounds how late a timer can be whose
+            wake-up was lost.
+        max_concurrent: How many handlers of this subscriber may run at once.
+
+    Raises:
+        TypeError: A knob has the wrong type.
+        ValueError: The topic is empty, or a knob can't work.
+    """
+
+    topic: str
+    lease_ttl: float = LEASE_TTL
+    polling_interval: float = POLLING_INTERVAL
+    max_polling_interval: float = MAX_POLLING_INTERVAL
+    max_concurrent: int = MAX_CONCURRENT
+
+    def __post_init__(self) -> None:
+        """Check the knobs."""
+        encode_text("topic", self.topic)
+        _check_seconds("lease_ttl", self.lease_ttl)
+        _check_seconds("polling_interval", self.polling_interval)
+        _check_seconds("max_polling_interval", self.max_polling_interval)
+        if self.polling_interval > self.max_polling_interval:
+            msg = (
+                f"polling_interval must be at most max_polling_interval "
+                f"({self.max_polling_interval!r}), got {self.polling_interval!r}"
+            )
+            raise ValueError(msg)
+        if not isinstance(self.max_concurrent, int) or isinstance(self.max_concurrent, bool):
+            msg = f"max_concurrent must be an int, got {self.max_concurrent!r}"
+            raise TypeError(msg)
+        if self.max_concurrent < 1:
+            msg = f"max_concurrent must be at least 1, got {self.max_concurrent!r}"
+            raise ValueError(msg)
+
+
+_LONGEST_SECONDS = 10.0 * 365 * 86_400
+
+
+def _check_seconds(name: str, value: float) -> None:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        msg = f"{name} must be a number of seconds, got {value!r}"
+        raise TypeError(msg)
+    if not math.isfinite(value) or not 0 < value <= _LONGEST_SECONDS:
+        msg = f"{name} must be more than 0 and at most ten years of seconds, got {value!r}"
+        raise ValueError(msg)
+
+
+def as_timer_sub(
+    topic: "str | TimerSub",
+    *,
+    lease_ttl: float,
+    polling_interval: float,
+    max_polling_interval: float,
+    max_concurrent: int,
+) -> TimerSub:
+    """Make a `TimerSub` of a subscriber's arguments.
+
+    Args:
+        topic: The topic, or a `TimerSub` that has the knobs already.
+        lease_ttl: See `TimerSub`.
+        polling_interval: See `TimerSub`.
+        max_polling_interval: See `TimerSub`.
+        max_concurrent: See `TimerSub`.
+
+    Raises:
+        ValueError: A `TimerSub` was given and knobs beside it.
+    """
+    if not isinstance(topic, TimerSub):
+        return TimerSub(
+            topic=topic,
+            lease_ttl=lease_ttl,
+            polling_interval=polling_interval,
+            max_polling_interval=max_polling_interval,
+            max_concurrent=max_concurrent,
+        )
+    given = (lease_ttl, polling_interval, max_polling_interval, max_concurrent)
+    if given != (LEASE_TTL, POLLING_INTERVAL, MAX_POLLING_INTERVAL, MAX_CONCURRENT):
+        msg = f"give the knobs in the TimerSub of topic {topic.topic!r}, not beside it"
+        raise ValueError(msg)
+    return topic

@@ -1,0 +1,1 @@
+"""Subscribers: claiming due timers and handing them to handlers."""

@@ -1,0 +1,99 @@
+"""What becomes of a timer when its handler has ended.
+
+FastStream's own acknowledgement middleware drops a timer on `StopConsume` under
+two policies, runs the handler after a refused ACK_FIRST, and settles nothing on
+`SkipMessage`. So this stands in its place, around all middlewares.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from faststream import AckPolicy
+from faststream.exceptions import (
+    AckMessage,
+    NackMessage,
+    RejectMessage,
+    SkipMessage,
+    StopConsume,
+)
+from faststream.response import Response, ensure_response
+
+from faststream_redis_timers.subscriber.delivery import TimerDelivery
+
+
+async def handle_and_settle(
+    delivery: TimerDelivery,
+    policy: AckPolicy,
+    handle: Callable[[TimerDelivery], Awaitable[Response]],
+    *,
+    on_end: Callable[[TimerDelivery], None],
+    on_stop: Callable[[], None],
+    log: Callable[[int, str], None],
+) -> Response:
+    """Run a handler and settle its timer, unless it has done so by itself.
+
+    A handler that is cancelled leaves that to the delivery loop, which gives
+    the timer back.
+
+    Args:
+        delivery: The timer.
+        policy: What an error means.
+        handle: Parses the message and runs the handler and its middlewares.
+        on_end: Called when the handler has ended, before the timer is settled.
+        on_stop: Called when the handler asks its subscriber or the process to stop.
+        log: Writes a line of a `logging` level to the broker's log.
+
+    Returns:
+        The handler's response.
+
+    Raises:
+        Exception: What the handler raised, but for the instructions
+            `AckMessage`, `NackMessage`, `RejectMessage` and `SkipMessage`.
+    """
+    if policy is AckPolicy.ACK_FIRST and not await delivery.commit():
+        log(
+            logging.WARNING,
+            f"timer {delivery.timer_id!r} of topic {delivery.topic!r} could not be committed "
+            "first, so its handler is not called",
+        )
+        return ensure_response(None)
+    try:
+        response = await handle(delivery)
+    except (AckMessage, SkipMessage, RejectMessage):
+        on_end(delivery)
+        await delivery.commit()
+    except NackMessage as instruction:
+        on_end(delivery)
+        await _nack(delivery, instruction, log)
+    except (StopConsume, SystemExit, KeyboardInterrupt):
+        # Nothing may be claimed any more, lest the timer comes straight back.
+        on_stop()
+        delivery.release()
+        raise
+    except Exception:
+        on_end(delivery)
+        if policy is AckPolicy.NACK_ON_ERROR:
+            await delivery.nack()
+        elif policy in {AckPolicy.ACK, AckPolicy.REJECT_ON_ERROR}:
+            await delivery.commit()
+        raise
+    else:
+        on_end(delivery)
+        if policy is not AckPolicy.MANUAL:
+            await delivery.commit()
+        return response
+    return ensure_response(None)
+
+
+async def _nack(
+    delivery: TimerDelivery, instruction: NackMessage, log: Callable[[int, str], None]
+) -> None:
+    try:
+        await delivery.nack(**instruction.extra_options)
+    except (TypeError, ValueError) as error:
+        log(
+            logging.ERROR,
+            f"NackMessage for timer {delivery.timer_id!r} of topic {delivery.topic!r} is not "
+            f"understood, the timer is kept until its lease ends: {error}",
+        )
+        await delivery.nack()

@@ -1,0 +1,464 @@
+"""The delivery loop of a subscriber: it claims due timers and settles handled ones.
+
+One coroutine sends all calls of a subscriber, one at a time. What handlers have
+settled meanwhile travels together in the next call, and a claim rides with it.
+"""
+
+import asyncio
+import logging
+import math
+import random
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from redis.exceptions import RedisError
+
+from faststream_redis_timers._run import ping, run
+from faststream_redis_timers.schemas import TimerSub
+from faststream_redis_timers.subscriber.delivery import TimerDelivery
+from faststream_redis_timers.subscriber.schedule import (
+    Backoff,
+    PollSchedule,
+    ServerClock,
+    SpinBudget,
+)
+from faststream_redis_timers_sync.protocol.clients import is_pool_full
+from faststream_redis_timers_sync.protocol.envelope import read_envelope
+from faststream_redis_timers_sync.protocol.errors import EnvelopeError, TimersError
+from faststream_redis_timers_sync.protocol.model import Claimed, Outcome, Step
+from faststream_redis_timers_sync.protocol.operations import (
+    LEASE_JITTER,
+    MOST_CLAIMED,
+    MOST_IDS,
+    Operations,
+)
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+CALL_TIMEOUT = 5.0
+"""Seconds after which a call of the loop counts as lost."""
+
+EARLY = 0.004
+"""Seconds to wake before a due time: a sleep ends up to 2.5 ms late, and a
+connection that rested costs another millisecond."""
+
+SHORTEST_SPIN = 0.001
+"""Seconds; where the budget allows less, sleeping alone is as good."""
+
+LAST_CALLS = 1.0
+"""Seconds that a stop still gives to settlements when the graceful timeout is over."""
+
+CANCELLED_HANDLERS = 5.0
+"""Seconds that a stop waits for handlers after cancelling them."""
+
+
+class Log(Protocol):
+    """Writes a line to the broker's log."""
+
+    def __call__(self, level: int, message: str, error: BaseException | None = None, /) -> None:
+        """Log a message of a `logging` level, with an error's traceback if given."""
+        ...
+
+
+class _Settling(NamedTuple):
+    delivery: TimerDelivery
+    action: bytes
+    detail: bytes
+    answer: "asyncio.Future[bool]"
+
+
+class DeliveryLoop:
+    """Delivers the due timers of one topic.
+
+    Args:
+        sub: The topic, without prefixes, and the knobs.
+        topic: The full topic.
+        client: Where the timers are.
+        operations: Makes the calls.
+        handle: Runs the handler for a delivery; it raises no Exception.
+        log: Writes to the broker's log.
+        spin_budget: Bounds active waiting, for all loops of the broker.
+    """
+
+    def __init__(  # noqa: PLR0913  its collaborators
+        self,
+        sub: TimerSub,
+        *,
+        topic: str,
+        client: "Redis",
+        operations: Operations,
+        handle: Callable[[TimerDelivery], Awaitable[None]],
+        log: Log,
+        spin_budget: SpinBudget,
+    ) -> None:
+        """Prepare; `start` begins."""
+        self._sub = sub
+        self._topic = topic
+        self._client = client
+        self._operations = operations
+        self._handle = handle
+        self._log = log
+        self._spin_budget = spin_budget
+
+        self._schedule = PollSchedule(sub.polling_interval, sub.max_polling_interval)
+        self._clock = ServerClock()
+        self._backoff = Backoff()
+        self._free_slots = sub.max_concurrent
+        self._settling: deque[_Settling] = deque()
+        # By id and lease: a timer that is scheduled anew while its handler runs
+        # can have two deliveries at once.
+        self._held: dict[tuple[bytes, float], TimerDelivery] = {}
+        self._handlers: set[asyncio.Task[None]] = set()
+        self._nothing_due_since = -math.inf
+        self._away = False
+        self._stopping = False
+        self._closing = False
+        self._interrupted = False
+        self._waiter: asyncio.Future[bool] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.on_wait: Callable[[bool], None] = _ignore
+
+    # --- what others call
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        self._task = asyncio.create_task(self._run(), name=f"timers of {self._topic!r}")
+        self._task.add_done_callback(self._report_death)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is at work (also while it is stopping)."""
+        return self._task is not None and not self._task.done()
+
+    def wake(self, sent_at: float, due_at: float) -> None:
+        """Take a hint that a timer was scheduled before all others.
+
+        Args:
+            sent_at: The server's Unix time when it was sent, in seconds.
+            due_at: When the timer is due, likewise.
+        """
+        # What was sent before a look at the timeline is in that look.
+        if self._clock.is_set and sent_at > self._nothing_due_since:
+            self._schedule.ring_at(self._clock.here(due_at))
+            self._interrupt()
+
+    def look_now(self) -> None:
+        """Look at the next chance: hints may have been missed."""
+        self._schedule.poll_now()
+        self._interrupt()
+
+    def begin_stop(self) -> None:
+        """Claim nothing more."""
+        self._stopping = True
+        self._interrupt()
+
+    async def stop(self, graceful_timeout: float | None) -> None:
+        """Stop: handlers may finish within the timeout, then are cancelled.
+
+        Their timers are given back, and so are those that were claimed and not
+        begun. Called from inside a handler it does not wait for that handler.
+
+        Args:
+            graceful_timeout: Seconds; None waits without limit.
+        """
+        if self._task is None:
+            return
+        self.begin_stop()
+        started_at = time.monotonic()
+        this = asyncio.current_task()
+        others = {handler for handler in self._handlers if handler is not this}
+        if others:
+            _, running = await asyncio.wait(others, timeout=graceful_timeout)
+            await self._cancel_handlers(running)
+        self._closing = True
+        self._interrupt()
+        if this in self._handlers:
+            # The loop ends by itself after this handler.
+            return
+        remaining = None
+        if graceful_timeout is not None:
+            remaining = max(LAST_CALLS, started_at + graceful_timeout - time.monotonic())
+        await asyncio.wait({self._task}, timeout=remaining)
+        if not self._task.done():
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    # --- the loop
+
+    async def _run(self) -> None:
+        while True:
+            self._interrupted = False
+            limit = self._claim_limit()
+            if self._settling or limit:
+                await self._step(limit)
+            elif self._closing and not self._handlers:
+                return
+            elif self._away and not self._stopping:
+                # Asks for nothing, and so may be lost: a claim whose reply is
+                # lost leases timers to nobody.
+                await self._step(0)
+            else:
+                await self._wait()
+
+    def _claim_limit(self) -> int:
+        if self._stopping or self._away or self._free_slots <= 0:
+            return 0
+        if self._schedule.next_at > time.monotonic():
+            return 0
+        return min(self._free_slots, MOST_CLAIMED)
+
+    async def _step(self, limit: int) -> None:
+        batch = [self._settling.popleft() for _ in range(min(len(self._settling), MOST_IDS))]
+        operation = self._operations.settle_and_claim(
+            self._topic,
+            [item.delivery.settlement(item.action, item.detail) for item in batch],
+            limit=limit,
+            lease_ttl=self._sub.lease_ttl,
+            jitter=random.randrange(LEASE_JITTER),  # noqa: S311  it keeps leases apart, no secret
+        )
+        sent_at = time.monotonic()
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT):
+                step = await run(self._client, operation)
+        except (RedisError, TimersError, OSError) as error:
+            self._settling.extendleft(reversed(batch))
+            await self._pause_after(error)
+            return
+        except BaseException:
+            self._settling.extendleft(reversed(batch))
+            raise
+        answered_at = time.monotonic()
+        self._clock.observe(sent_at, answered_at, step.now)
+        self._end_outage()
+        self._tell_outcomes(batch, step.outcomes)
+        if limit:
+            self._plan_next_claim(step, limit, answered_at)
+            self._take(step, lease_ends_at=sent_at + self._sub.lease_ttl)
+
+    def _plan_next_claim(self, step: Step, limit: int, answered_at: float) -> None:
+        head_at = math.inf if step.head is None else self._clock.here(step.head)
+        found = len(step.claimed) + len(step.orphans)
+        if found == limit or (step.head is not None and found and step.head <= step.now):
+            self._schedule.found_more()
+            return
+        self._nothing_due_since = step.now
+        if found:
+            self._schedule.found(answered_at, head_at)
+        else:
+            self._schedule.found_nothing(answered_at, head_at)
+
+    # --- handlers
+
+    def _take(self, step: Step, lease_ends_at: float) -> None:
+        for orphan in step.orphans:
+            self._log(
+                logging.ERROR,
+                f"timer {_show(orphan)} of topic {self._topic!r} had no payload and was removed: "
+                "was it evicted? See the server's maxmemory-policy",
+            )
+        for claimed in step.claimed:
+            # A handler that outlives its lease is not run twice here.
+            running = self._held.pop((claimed.timer_id, float(claimed.previous_score)), None)
+            if running is not None:
+                running.lease = step.lease
+                running.lease_ends_at = lease_ends_at
+                self._held[running.key, float(step.lease)] = running
+            else:
+                self._begin(claimed, step, lease_ends_at)
+
+    def _begin(self, claimed: Claimed, step: Step, lease_ends_at: float) -> None:
+        problem = None
+        try:
+            claimed.timer_id.decode()
+            envelope = read_envelope(claimed.payload)
+        except UnicodeDecodeError:
+            problem = "its id is no UTF-8"
+        except EnvelopeError as error:
+            problem = str(error)
+        if problem is not None:
+            self._log(
+                logging.ERROR,
+                f"timer {_show(claimed.timer_id)} of topic {self._topic!r} was removed with its "
+                f"{len(claimed.payload)} bytes: {problem}",
+            )
+            envelope = read_envelope(b"")
+        delivery = TimerDelivery(
+            self._topic, claimed, envelope, step.lease, lease_ends_at, step.now, self._settle
+        )
+        if problem is not None:
+            delivery.holds_slot = False
+            self._settle(delivery, b"commit", b"")
+            return
+        self._free_slots -= 1
+        self._held[delivery.key, float(delivery.lease)] = delivery
+        task = asyncio.create_task(self._deliver(delivery))
+        self._handlers.add(task)
+        task.add_done_callback(self._handlers.discard)
+
+    async def _deliver(self, delivery: TimerDelivery) -> None:
+        try:
+            if self._stopping:
+                delivery.release()
+            elif not delivery.lease_ended:
+                await self._handle(delivery)
+        except asyncio.CancelledError:
+            delivery.release()
+            raise
+        finally:
+            self.free_slot(delivery)
+            self._held.pop((delivery.key, float(delivery.lease)), None)
+
+    def free_slot(self, delivery: TimerDelivery) -> None:
+        """Count a delivery's slot as free: its handler has ended.
+
+        Args:
+            delivery: The delivery.
+        """
+        if delivery.holds_slot:
+            delivery.holds_slot = False
+            self._free_slots += 1
+            self._interrupt()
+
+    async def _cancel_handlers(self, running: "set[asyncio.Task[None]]") -> None:
+        if not running:
+            return
+        for task in running:
+            task.cancel()
+        _, hung = await asyncio.wait(running, timeout=CANCELLED_HANDLERS)
+        if hung:
+            self._handlers -= hung
+            self._log(
+                logging.ERROR,
+                f"{len(hung)} handlers of topic {self._topic!r} did not end when they were "
+                "cancelled; their timers stay leased until their leases end",
+            )
+
+    # --- settlements
+
+    def _settle(
+        self, delivery: TimerDelivery, action: bytes, detail: bytes
+    ) -> "asyncio.Future[bool]":
+        answer = asyncio.get_running_loop().create_future()
+        if not self.alive:
+            answer.set_result(False)
+            return answer
+        self._settling.append(_Settling(delivery, action, detail, answer))
+        self._interrupt()
+        return answer
+
+    def _tell_outcomes(self, batch: list[_Settling], outcomes: bytes) -> None:
+        for item, outcome in zip(batch, outcomes, strict=True):
+            if not item.answer.done():
+                item.answer.set_result(outcome == Outcome.DONE)
+            if outcome == Outcome.LEASED_ANEW:
+                self._log(
+                    logging.WARNING,
+                    f"timer {item.delivery.timer_id!r} of topic {self._topic!r} outlived its "
+                    "lease and was claimed by another worker, so its handler runs twice: "
+                    f"lease_ttl ({self._sub.lease_ttl:g} s) must be longer than the handler takes",
+                )
+
+    def _give_up_settling(self) -> None:
+        if not self._settling:
+            return
+        self._log(
+            logging.ERROR,
+            f"{len(self._settling)} timers of topic {self._topic!r} could not be settled: the "
+            "server was away. They will be delivered again when their leases end",
+        )
+        for item in self._settling:
+            if not item.answer.done():
+                item.answer.set_result(False)
+        self._settling.clear()
+
+    # --- waiting
+
+    async def _wait(self) -> None:
+        """Wait until something is to be done, or the next claim is due."""
+        claims = not self._stopping and self._free_slots > 0
+        until = self._schedule.next_at if claims else math.inf
+        self.on_wait(claims)
+        try:
+            if self._schedule.alarm_at <= self._schedule.poll_at and claims:
+                await self._wait_precisely(until)
+            else:
+                await self._sleep(until)
+        finally:
+            self.on_wait(False)
+
+    async def _wait_precisely(self, until: float) -> None:
+        early = min(EARLY, self._spin_budget.left(time.monotonic()))
+        if early < SHORTEST_SPIN:
+            await self._sleep(until)
+            return
+        if await self._sleep(until - early):
+            return
+        started_at = time.monotonic()
+        with suppress(RedisError, OSError):
+            async with asyncio.timeout(CALL_TIMEOUT):
+                await ping(self._client)
+        while time.monotonic() < until and not self._interrupted:  # noqa: ASYNC110  an event is late
+            await asyncio.sleep(0)
+        self._spin_budget.spend(time.monotonic() - started_at)
+
+    async def _sleep(self, until: float) -> bool:
+        """Sleep until a moment of the monotonic clock; tell whether interrupted before."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[bool] = loop.create_future()
+        self._waiter = waiter
+        alarm = None
+        if until < math.inf:
+            alarm = loop.call_later(max(0.0, until - time.monotonic()), _finish, waiter, False)
+        try:
+            return await waiter
+        finally:
+            self._waiter = None
+            if alarm is not None:
+                alarm.cancel()
+
+    def _interrupt(self) -> None:
+        self._interrupted = True
+        if self._waiter is not None:
+            _finish(self._waiter, True)
+
+    # --- outages
+
+    async def _pause_after(self, error: BaseException) -> None:
+        # A pool whose connections are all in use is no outage.
+        if not self._away and not is_pool_full(error):
+            self._away = True
+            self._log(
+                logging.ERROR,
+                f"topic {self._topic!r} can't be delivered, trying again until it can: "
+                f"{type(error).__name__}: {error}",
+            )
+        await asyncio.sleep(self._backoff.next_pause())
+
+    def _end_outage(self) -> None:
+        self._backoff.reset()
+        if self._away:
+            self._away = False
+            self._schedule.poll_now()
+            self._log(logging.INFO, f"topic {self._topic!r} is delivered again")
+
+    def _report_death(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log(logging.CRITICAL, f"the delivery of topic {self._topic!r} has died", error)
+        self._give_up_settling()
+
+
+def _finish(waiter: "asyncio.Future[bool]", interrupted: bool) -> None:  # noqa: FBT001
+    if not waiter.done():
+        waiter.set_result(interrupted)
+
+
+def _show(timer_id: bytes) -> str:
+    return repr(timer_id.decode("utf-8", "backslashreplace"))
+
+
+def _ignore(_waits: bool, /) -> None:  # noqa: FBT001
+    pass

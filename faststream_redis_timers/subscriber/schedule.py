@@ -1,0 +1,190 @@
+"""When a delivery loop looks for due timers: arithmetic alone, no clock and no I/O."""
+
+import math
+import random
+from collections.abc import Callable
+
+
+class PollSchedule:
+    """When to claim next.
+
+    All times are seconds of one monotonic clock.
+
+    Args:
+        base: Poll delay right after a timer was found.
+        ceiling: The delay to which it doubles while none is found.
+        jitter: Gives a number from 0 to 1; it spreads each delay by +-50%, so
+            that workers which started together do not poll together.
+    """
+
+    __slots__ = ("_base", "_ceiling", "_delay", "_jitter", "alarm_at", "poll_at")
+
+    def __init__(
+        self, base: float, ceiling: float, jitter: Callable[[], float] = random.random
+    ) -> None:
+        """Begin with a claim at once."""
+        self._base = base
+        self._ceiling = ceiling
+        self._jitter = jitter
+        self._delay = base
+        self.poll_at = -math.inf
+        self.alarm_at = math.inf
+
+    @property
+    def next_at(self) -> float:
+        """When to claim next."""
+        return min(self.poll_at, self.alarm_at)
+
+    def found_more(self) -> None:
+        """Note a claim that took all it asked for: there may be more at once."""
+        self._delay = self._base
+        self.poll_at = -math.inf
+
+    def found(self, now: float, head_at: float) -> None:
+        """Note a claim that found timers, and no more are due.
+
+        Args:
+            now: When it was answered.
+            head_at: When the next timer is due; infinite if there is none.
+        """
+        self._delay = self._base
+        self._look_again(now, head_at)
+
+    def found_nothing(self, now: float, head_at: float) -> None:
+        """Note a claim that found nothing due.
+
+        Args:
+            now: When it was answered.
+            head_at: When the next timer is due; infinite if there is none.
+        """
+        self._look_again(now, head_at)
+        self._delay = min(2 * self._delay, self._ceiling)
+
+    def ring_at(self, due_at: float) -> None:
+        """Set the alarm earlier, for a timer that another client has scheduled.
+
+        Args:
+            due_at: When it is due.
+        """
+        self.alarm_at = min(self.alarm_at, due_at)
+
+    def poll_now(self) -> None:
+        """Look at the next chance: a wake-up may have been missed."""
+        self.poll_at = -math.inf
+
+    def _look_again(self, now: float, head_at: float) -> None:
+        self.alarm_at = head_at
+        self.poll_at = now + self._delay * (0.5 + self._jitter())
+
+
+class ServerClock:
+    """Translates the server's time into this process's monotonic clock.
+
+    Each answer tells the server's time somewhere between sending and receiving;
+    the middle is the estimate.
+    """
+
+    __slots__ = ("_offset",)
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self._offset = math.nan
+
+    @property
+    def is_set(self) -> bool:
+        """Whether the server has answered yet."""
+        return not math.isnan(self._offset)
+
+    def observe(self, sent_at: float, answered_at: float, server_now: float) -> None:
+        """Note an answer.
+
+        Args:
+            sent_at: When the call was sent, on the monotonic clock.
+            answered_at: When its answer came.
+            server_now: The server's Unix time in the answer, in seconds.
+        """
+        self._offset = (sent_at + answered_at) / 2 - server_now
+
+    def here(self, server_time: float) -> float:
+        """Give a moment on the monotonic clock.
+
+        Args:
+            server_time: Unix time of the server, in seconds.
+        """
+        return server_time + self._offset
+
+
+class SpinBudget:
+    """Bounds the time spent on waiting actively for a due time.
+
+    Sleeping alone is some milliseconds late; yielding in a loop until the due
+    time is not, but costs a whole core while it lasts. It may cost a share of
+    the time that passes, saved up to a cap. One budget serves all subscribers
+    of a broker.
+
+    Args:
+        share: Share of all time, 0 to 1.
+        cap: Seconds that can be saved up.
+    """
+
+    __slots__ = ("_cap", "_saved", "_share", "_since")
+
+    def __init__(self, share: float = 0.05, cap: float = 0.02) -> None:
+        """Begin with all that can be saved."""
+        self._share = share
+        self._cap = cap
+        self._saved = cap
+        self._since = -math.inf
+
+    def left(self, now: float) -> float:
+        """Give the seconds that may be spent now.
+
+        Args:
+            now: The time on the monotonic clock.
+        """
+        earned = self._share * (now - self._since)
+        self._saved = min(self._cap, self._saved + earned)
+        self._since = now
+        return self._saved
+
+    def spend(self, seconds: float) -> None:
+        """Note time that was spent.
+
+        Args:
+            seconds: How long.
+        """
+        self._saved -= seconds
+
+
+class Backoff:
+    """How long to pause between tries while the server is away.
+
+    Args:
+        base: Seconds of the first pause.
+        ceiling: Seconds to which it doubles.
+        jitter: Gives a number from 0 to 1; it spreads each pause by +-50%.
+    """
+
+    __slots__ = ("_base", "_ceiling", "_jitter", "_pause")
+
+    def __init__(
+        self,
+        base: float = 0.05,
+        ceiling: float = 1.0,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """Begin with the first pause."""
+        self._base = base
+        self._ceiling = ceiling
+        self._jitter = jitter
+        self._pause = base
+
+    def next_pause(self) -> float:
+        """Give the next pause in seconds."""
+        pause = self._pause * (0.5 + self._jitter())
+        self._pause = min(2 * self._pause, self._ceiling)
+        return pause
+
+    def reset(self) -> None:
+        """Begin anew: the server has answered."""
+        self._pause = self._base

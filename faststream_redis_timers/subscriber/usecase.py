@@ -1,0 +1,164 @@
+"""The subscriber: a delivery loop on one side, FastStream's handlers on the other."""
+
+from collections.abc import AsyncIterator, Iterable
+from typing import TYPE_CHECKING, Any, cast
+
+from faststream.exceptions import FeatureNotSupportedException
+from faststream.response import Response
+
+from faststream_redis_timers._faststream import (
+    CallsCollection,
+    PublisherProto,
+    SubscriberUsecase,
+)
+from faststream_redis_timers.configs import TimersBrokerConfig
+from faststream_redis_timers.parser import TimersParser
+from faststream_redis_timers.publisher.fake import TimersReplyPublisher
+from faststream_redis_timers.subscriber.acknowledgement import handle_and_settle
+from faststream_redis_timers.subscriber.config import TimersSubscriberConfig
+from faststream_redis_timers.subscriber.delivery import TimerDelivery
+from faststream_redis_timers.subscriber.loop import DeliveryLoop
+from faststream_redis_timers.subscriber.specification import TimersSubscriberSpecification
+
+if TYPE_CHECKING:
+    from faststream.message import StreamMessage
+
+
+class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
+    """Hands the due timers of a topic to its handlers."""
+
+    _outer_config: TimersBrokerConfig
+
+    def __init__(
+        self,
+        config: TimersSubscriberConfig,
+        specification: TimersSubscriberSpecification,
+        calls: CallsCollection[TimerDelivery],
+    ) -> None:
+        """Prepare; `start` begins."""
+        parser = TimersParser()
+        config.parser = parser.parse_message
+        config.decoder = parser.decode_message
+        super().__init__(config, cast("Any", specification), calls)
+        self.sub = config.sub
+        self._delivery: DeliveryLoop | None = None
+
+    @property
+    def topic(self) -> str:
+        """The full topic, prefixes included."""
+        return f"{self._outer_config.prefix}{self.sub.topic}"
+
+    @property
+    def alive(self) -> bool:
+        """Whether it delivers; a subscriber that was not started is not dead."""
+        return self._delivery is None or self._delivery.alive
+
+    async def start(self) -> None:
+        """Begin to deliver; nothing if it does already."""
+        if self.running:
+            return
+        await super().start()
+        if self.calls:
+            outer = self._outer_config
+            self._delivery = delivery = DeliveryLoop(
+                self.sub,
+                topic=self.topic,
+                client=outer.connection.client,
+                operations=outer.operations,
+                handle=self.consume,
+                log=self._write_log,
+                spin_budget=outer.connection.spin_budget,
+            )
+            delivery.on_wait = outer.connection.wake_ups.waiting_setter(delivery)
+            self._post_start()
+            delivery.start()
+            await outer.connection.wake_ups.add(self._channel, delivery)
+        else:
+            self._post_start()
+
+    async def stop(self) -> None:
+        """Stop: running handlers may finish within the broker's graceful timeout.
+
+        Then they are cancelled, and their timers given back.
+        """
+        # The base class would wait for the handler from which this may be called.
+        self.running = False
+        if (delivery := self._delivery) is None:
+            return
+        delivery.begin_stop()
+        await self._outer_config.connection.wake_ups.remove(self._channel, delivery)
+        await delivery.stop(self._outer_config.graceful_timeout)
+        if self._delivery is delivery and not delivery.alive:
+            self._delivery = None
+
+    async def process_message(self, msg: TimerDelivery) -> Response:
+        """Run the handler for a timer and settle it.
+
+        Args:
+            msg: The timer.
+
+        Returns:
+            The handler's response.
+        """
+        return await handle_and_settle(
+            msg,
+            self.ack_policy,
+            super().process_message,
+            on_end=self._free_slot,
+            on_stop=self._begin_stop,
+            log=self._write_log,
+        )
+
+    async def get_one(self, *, timeout: float = 5) -> "StreamMessage[TimerDelivery] | None":
+        """Not supported: timers are delivered to handlers."""
+        msg = "get_one() is not supported: register a handler for the subscriber"
+        raise FeatureNotSupportedException(msg)
+
+    def __aiter__(self) -> "AsyncIterator[StreamMessage[TimerDelivery]]":
+        """Not supported: timers are delivered to handlers."""
+        msg = "iterating a subscriber is not supported: register a handler for it"
+        raise FeatureNotSupportedException(msg)
+
+    def get_log_context(self, message: "StreamMessage[TimerDelivery] | None") -> dict[str, str]:
+        """Give what each line of the log names: the topic and the timer's id.
+
+        Args:
+            message: The message, None outside of one.
+        """
+        return {
+            "topic": printable(self.topic),
+            "message_id": printable(message.message_id) if message else "",
+        }
+
+    @property
+    def _channel(self) -> bytes:
+        return self._outer_config.operations.keys.of(self.topic).timeline
+
+    def _make_response_publisher(
+        self, message: "StreamMessage[TimerDelivery]"
+    ) -> Iterable[PublisherProto[Any]]:
+        return (TimersReplyPublisher(self._outer_config.producer, message.reply_to),)
+
+    def _free_slot(self, delivery: TimerDelivery) -> None:
+        if self._delivery is not None:
+            self._delivery.free_slot(delivery)
+
+    def _begin_stop(self) -> None:
+        if self._delivery is not None:
+            self._delivery.begin_stop()
+
+    def _write_log(self, level: int, message: str, error: BaseException | None = None) -> None:
+        self._outer_config.logger.log(
+            message, level, extra=self.get_log_context(None), exc_info=error
+        )
+
+
+def printable(text: str) -> str:
+    """Escape what could forge a line of the log or drive a terminal.
+
+    Args:
+        text: A topic or an id.
+    """
+    if text.isprintable():
+        return text
+    return text.encode("unicode_escape", "backslashreplace").decode("ascii")

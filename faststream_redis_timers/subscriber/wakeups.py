@@ -1,0 +1,187 @@
+"""Listens for the wake-ups of all subscribers of a broker, on one connection of its own.
+
+A wake-up says that a timer was scheduled before all others of its topic. It is a
+hint: one that is lost costs a poll delay at most.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
+
+from redis.exceptions import RedisError
+
+from faststream_redis_timers.subscriber.schedule import Backoff
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+PING_INTERVAL = 30.0
+"""Seconds of silence after which the connection is pinged: on one that is half
+open every timer would be late, unnoticed."""
+
+ANSWER_TIMEOUT = 5.0
+"""Seconds within which it must connect, subscribe and answer a ping."""
+
+
+class Sleeper(Protocol):
+    """A delivery loop, as wake-ups see it."""
+
+    def wake(self, sent_at: float, due_at: float) -> None:
+        """Take a hint: server's time when sent, and the due time, in Unix seconds."""
+
+    def look_now(self) -> None:
+        """Look at the next chance: hints may have been missed."""
+
+
+class WakeUps:
+    """Passes wake-ups on to the delivery loops that wait.
+
+    Args:
+        client: Whose pool tells how to connect; none of its connections is used.
+        log: Writes a line of a `logging` level to the broker's log.
+    """
+
+    def __init__(self, client: "Redis", log: Callable[[int, str], None]) -> None:
+        """Prepare; the first `add` begins."""
+        self._client = client
+        self._log = log
+        self._sleepers: dict[bytes, set[Sleeper]] = {}
+        self._waiting: set[Sleeper] = set()
+        self._someone_waits = asyncio.Event()
+        self._connection: Any = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def add(self, channel: bytes, sleeper: Sleeper) -> None:
+        """Listen to a channel for a delivery loop.
+
+        Args:
+            channel: The topic's timeline key.
+            sleeper: The loop.
+        """
+        sleepers = self._sleepers.setdefault(channel, set())
+        sleepers.add(sleeper)
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="wake-ups of timers")
+        elif self._connection is not None and len(sleepers) == 1:
+            with suppress(RedisError, OSError):
+                await self._connection.send_command("SUBSCRIBE", channel)
+
+    async def remove(self, channel: bytes, sleeper: Sleeper) -> None:
+        """Stop listening for a delivery loop; after the last one the connection is closed.
+
+        Args:
+            channel: The topic's timeline key.
+            sleeper: The loop.
+        """
+        self.set_waiting(sleeper, waits=False)
+        sleepers = self._sleepers.get(channel, set())
+        sleepers.discard(sleeper)
+        if sleepers:
+            return
+        self._sleepers.pop(channel, None)
+        if not self._sleepers:
+            await self._stop()
+        elif self._connection is not None:
+            with suppress(RedisError, OSError):
+                await self._connection.send_command("UNSUBSCRIBE", channel)
+
+    def set_waiting(self, sleeper: Sleeper, *, waits: bool) -> None:
+        """Note whether a loop waits: while none does, nothing is read.
+
+        Args:
+            sleeper: The loop.
+            waits: Whether it waits.
+        """
+        if waits:
+            self._waiting.add(sleeper)
+            self._someone_waits.set()
+        else:
+            self._waiting.discard(sleeper)
+            if not self._waiting:
+                self._someone_waits.clear()
+
+    def waiting_setter(self, sleeper: Sleeper) -> Callable[[bool], None]:
+        """Give a loop the means to say whether it waits.
+
+        Args:
+            sleeper: The loop.
+        """
+        return lambda waits: self.set_waiting(sleeper, waits=waits)
+
+    async def _stop(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait({task})
+
+    async def _run(self) -> None:
+        backoff = Backoff(ceiling=5.0)
+        connected_before = refused = False
+        while True:
+            pool = self._client.connection_pool
+            connection: Any = pool.connection_class(**pool.connection_kwargs)
+            try:
+                async with asyncio.timeout(ANSWER_TIMEOUT):
+                    await connection.connect()
+                    await connection.send_command("SUBSCRIBE", *self._sleepers)
+                    await _read(connection)
+                self._connection = connection
+                backoff.reset()
+                refused = False
+                if connected_before:
+                    self._look_now()
+                connected_before = True
+                await self._listen(connection)
+            except (RedisError, OSError) as error:
+                # An outage is told by the delivery loops; a refusal is not one.
+                if not refused and "perm" in str(error).lower():
+                    refused = True
+                    self._log(
+                        logging.WARNING,
+                        "wake-ups are refused, timers scheduled at short notice will be up to a "
+                        f"poll delay late: {error}",
+                    )
+            finally:
+                self._connection = None
+                with suppress(RedisError, OSError):
+                    await connection.disconnect(nowait=True)
+            await asyncio.sleep(backoff.next_pause())
+
+    async def _listen(self, connection: Any) -> None:
+        heard_at = time.monotonic()
+        pinged = False
+        while True:
+            await self._someone_waits.wait()
+            message = await _read(connection, ANSWER_TIMEOUT if pinged else PING_INTERVAL)
+            now = time.monotonic()
+            if message is not None:
+                heard_at = now
+                pinged = False
+                self._pass_on(message)
+            elif pinged:
+                raise TimeoutError
+            elif now - heard_at >= PING_INTERVAL:
+                await connection.send_command("PING")
+                pinged = True
+
+    def _pass_on(self, message: Any) -> None:
+        match message:
+            case [b"message", channel, hint]:
+                sent_at, _, due_at = hint.partition(b" ")
+                with suppress(ValueError):
+                    times = float(sent_at), float(due_at)
+                    for sleeper in self._sleepers.get(channel, ()):
+                        sleeper.wake(*times)
+
+    def _look_now(self) -> None:
+        for sleepers in self._sleepers.values():
+            for sleeper in sleepers:
+                sleeper.look_now()
+
+
+async def _read(connection: Any, timeout: float | None = None) -> Any:
+    # Under RESP3 pub/sub messages are pushes.
+    return await connection.read_response(disable_decoding=True, timeout=timeout, push_request=True)
