@@ -262,7 +262,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
 
     # --- scheduling
 
-    async def publish(  # type: ignore[override]  # noqa: PLR0913  a timer has many properties
+    async def publish(  # noqa: PLR0913  a timer has many properties
         self,
         message: Any,
         topic: str,
@@ -318,7 +318,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             reply_to=reply_to and self._full(reply_to),
             _publish_type=PublishType.PUBLISH,
         )
-        return await self._basic_publish(command, producer=self.config.producer)
+        return await self._basic_publish(command, producer=self.config.producer)  # type: ignore[no-any-return]
 
     async def publish_batch(  # type: ignore[override]  # noqa: PLR0913
         self,

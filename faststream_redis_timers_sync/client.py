@@ -182,6 +182,9 @@ class TimersClient:
             TimerOutcomeUnknownError: The server's answer to a call was lost.
             redis.RedisError: What the server or the connection says.
         """
+        if isinstance(messages, (str, bytes)):
+            msg = "messages must be several messages, got a single str or bytes: put it in a list"
+            raise TypeError(msg)
         topic = prefixed(self._prefix, topic)
         reply_to = reply_to and prefixed(self._prefix, reply_to, "reply_to")
         timers = []
