@@ -33,35 +33,39 @@ _LOST = (RedisConnectionError, RedisTimeoutError, OSError)
 _GET_CONNECTION_ARGS = get_connection_args(redis.__version__)
 
 
-async def run(client: Redis, operation: Operation[_T]) -> _T:
+async def run(client: Redis, operation: Operation[_T], timeout: float | None = None) -> _T:
     """Send an operation and give its result.
 
     Args:
         client: The client whose pool gives the connection.
         operation: The operation.
+        timeout: Seconds for connecting, and again for the answer; waiting for a
+            connection of a full pool does not count. None leaves it to the client.
 
     Raises:
         TimerOutcomeUnknownError: The reply was lost, and it may not be repeated.
+        TimeoutError: It took too long, and nothing was changed.
         redis.RedisError: What the server or the connection says.
     """
     try:
-        reply = await _ask(client, operation)
+        reply = await _ask(client, operation, timeout)
     except _LOST:
         if operation.action is not None:
             raise
-        reply = await _ask(client, operation)
+        reply = await _ask(client, operation, timeout)
     return operation.parse(reply)
 
 
-async def _ask(client: Redis, operation: Operation[Any]) -> Any:
-    connection = await _acquire(client)
+async def _ask(client: Redis, operation: Operation[Any], timeout: float | None) -> Any:
+    connection = await _acquire(client, timeout)
     try:
-        await connection.send_command(*operation.by_sha())
-        try:
-            return await connection.read_response(disable_decoding=True)
-        except NoScriptError:
-            await connection.send_command(*operation.by_text())
-            return await connection.read_response(disable_decoding=True)
+        async with asyncio.timeout(timeout):
+            await connection.send_packed_command(operation.pack())
+            try:
+                return await connection.read_response(disable_decoding=True)
+            except NoScriptError:
+                await connection.send_packed_command(operation.pack(by_text=True))
+                return await connection.read_response(disable_decoding=True)
     except _LOST as error:
         await connection.disconnect(nowait=True)
         if (unknown := operation.outcome_unknown(error)) is None:
@@ -71,29 +75,33 @@ async def _ask(client: Redis, operation: Operation[Any]) -> Any:
         await client.connection_pool.release(connection)
 
 
-async def ping(client: Redis) -> None:
+async def ping(client: Redis, timeout: float | None = None) -> None:
     """Ask the server for a sign of life; it also warms the pool's connection.
 
     Args:
         client: The client whose pool gives the connection.
+        timeout: As in `run`.
 
     Raises:
+        TimeoutError: It took too long.
         redis.RedisError: What the server or the connection says.
     """
-    connection = await _acquire(client)
+    connection = await _acquire(client, timeout)
     try:
-        await connection.send_command("PING")
-        await connection.read_response(disable_decoding=True)
+        async with asyncio.timeout(timeout):
+            await connection.send_command("PING")
+            await connection.read_response(disable_decoding=True)
     finally:
         await client.connection_pool.release(connection)
 
 
-async def _acquire(client: Redis) -> Any:
+async def _acquire(client: Redis, timeout: float | None) -> Any:
+    pool: Any = client.connection_pool
     pauses = pauses_for_pool()
     while True:
         try:
-            pool: Any = client.connection_pool
-            return await pool.get_connection(*_GET_CONNECTION_ARGS)
+            async with asyncio.timeout(timeout):
+                return await pool.get_connection(*_GET_CONNECTION_ARGS)
         except RedisConnectionError as error:
             if not is_pool_full(error) or (pause := next(pauses, None)) is None:
                 raise
@@ -162,7 +170,7 @@ def queue(pipeline: Pipeline, operation: Operation[Any], if_exists: str = "repla
     """
     check_pipeline(pipeline, Pipeline, if_exists=if_exists)
     # Only a watching pipeline would give something to await.
-    pipeline.execute_command(*operation.by_text())
+    pipeline.execute_command(*operation.words(by_text=True))
 
 
 async def iterate(client: Redis, pages: TimerPages) -> AsyncIterator[Timer]:

@@ -96,8 +96,8 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
 
     Raises:
         TypeError: `client` is a blocking or cluster client, or none at all.
-        ValueError: A key's name is empty or used twice, or `start_timeout` is
-            not above 0.
+        ValueError: A key's name is empty or used twice, `start_timeout` is not
+            above 0, or redis-py does not understand the URL.
     """
 
     config: Any
@@ -234,12 +234,16 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         Running handlers have `graceful_timeout`, then they are cancelled and
         their timers given back.
         """
-        await super().stop(exc_type, exc_val, exc_tb)
-        await self.config.connection.close()
-        self._connection = None
+        try:
+            await super().stop(exc_type, exc_val, exc_tb)
+        finally:
+            self._connection = None
+            await self.config.connection.close()
 
     async def __aenter__(self) -> Self:
         """Start."""
+        # Connecting is apart from starting where a test replaces either.
+        await self.connect()
         await self.start()
         return self
 
@@ -315,7 +319,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             pipeline=pipeline,
             headers=headers,
             correlation_id=correlation_id,
-            reply_to=reply_to and self._full(reply_to),
+            reply_to=reply_to and self._full(reply_to, "reply_to"),
             _publish_type=PublishType.PUBLISH,
         )
         return await self._basic_publish(command, producer=self.config.producer)  # type: ignore[no-any-return]
@@ -370,7 +374,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             pipeline=pipeline,
             headers=headers,
             correlation_id=correlation_id,
-            reply_to=reply_to and self._full(reply_to),
+            reply_to=reply_to and self._full(reply_to, "reply_to"),
             _publish_type=PublishType.PUBLISH,
         )
         return await self._basic_publish_batch(  # type: ignore[no-any-return]
@@ -603,8 +607,8 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
     def _client(self) -> "Redis":
         return self.config.connection.client  # type: ignore[no-any-return]
 
-    def _full(self, topic: str) -> str:
-        return prefixed(self.config.prefix, topic)
+    def _full(self, topic: str, argument: str = "topic") -> str:
+        return prefixed(self.config.prefix, topic, argument)
 
     def _write_log(self, level: int, message: str) -> None:
         self.config.logger.log(message, level, extra={"topic": ""})

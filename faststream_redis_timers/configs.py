@@ -8,6 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 import redis
 import redis.asyncio
 from faststream.exceptions import IncorrectState
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -28,13 +29,16 @@ class TimersConnection:
 
     Raises:
         TypeError: `client` is a blocking or cluster client, or no client at all.
+        ValueError: redis-py does not understand the URL.
     """
 
     def __init__(
         self, client: "redis.asyncio.Redis | str | None", log: Callable[[int, str], None]
     ) -> None:
         """Check the client; nothing is sent yet."""
-        if client is not None and not isinstance(client, str):
+        if isinstance(client, str):
+            parse_url(client)
+        elif client is not None:
             _check_client(client)
         self._given = client
         self._log = log

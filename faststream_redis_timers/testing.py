@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 from unittest.mock import patch
 
+from redis.asyncio.client import Pipeline
+
 from faststream_redis_timers._faststream import TestBroker, change_producer
 from faststream_redis_timers.broker import TimersBroker
 from faststream_redis_timers.publisher.producer import TimersProducer
@@ -16,6 +18,7 @@ from faststream_redis_timers.publisher.usecase import TimersPublisher
 from faststream_redis_timers.response import TimerPublishCommand
 from faststream_redis_timers.subscriber.delivery import TimerDelivery
 from faststream_redis_timers.subscriber.usecase import TimersSubscriber
+from faststream_redis_timers_sync.protocol.clients import check_pipeline
 from faststream_redis_timers_sync.protocol.envelope import read_envelope
 from faststream_redis_timers_sync.protocol.model import (
     Claimed,
@@ -122,15 +125,23 @@ class _DeliveringProducer(TimersProducer):
 
     async def publish(self, cmd: TimerPublishCommand) -> str:
         timer = await self.encode(cmd)
+        self._check(cmd, [timer])
         message = TimerPublishMessage(cmd.body)
         await self._deliver(cmd, message, timer)
         return timer.timer_id
 
     async def publish_batch(self, cmd: TimerPublishCommand) -> list[str]:
         timers = await self.encode_batch(cmd)
+        self._check(cmd, timers)
         for message, timer in zip(map(as_publish_message, cmd.batch_bodies), timers, strict=True):
             await self._deliver(cmd, message, timer)
         return [timer.timer_id for timer in timers]
+
+    def _check(self, cmd: TimerPublishCommand, timers: list[EncodedTimer]) -> None:
+        """Refuse what the broker's producer refuses."""
+        self._operations.schedule_batch(cmd.destination, timers, cmd.if_exists)
+        if cmd.pipeline is not None:
+            check_pipeline(cmd.pipeline, Pipeline, if_exists=cmd.if_exists)
 
     async def _deliver(
         self, cmd: TimerPublishCommand, message: TimerPublishMessage, timer: EncodedTimer
@@ -194,8 +205,8 @@ class _EmptyServer:
     async def release(self, connection: "_EmptyServer") -> None:
         pass
 
-    async def send_command(self, command: str, sha: bytes = b"", *_: Any) -> None:
-        self._answer = self._answers[sha] if command == "EVALSHA" else b"PONG"
+    async def send_packed_command(self, command: list[bytes]) -> None:
+        self._answer = next(answer for sha, answer in self._answers.items() if sha in command[0])
 
     async def read_response(self, **_: Any) -> bytes | int:
         return self._answer

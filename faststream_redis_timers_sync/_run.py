@@ -54,11 +54,11 @@ def run(client: redis.Redis, operation: Operation[_T]) -> _T:
 def _ask(pool: redis.ConnectionPool, operation: Operation[Any]) -> Any:
     connection = _acquire(pool)
     try:
-        connection.send_command(*operation.by_sha())
+        connection.send_packed_command(operation.pack())
         try:
             return connection.read_response(disable_decoding=True)
         except NoScriptError:
-            connection.send_command(*operation.by_text())
+            connection.send_packed_command(operation.pack(by_text=True))
             return connection.read_response(disable_decoding=True)
     except _LOST as error:
         connection.disconnect()

@@ -483,4 +483,4 @@ def _encode(message: Any, topic: str) -> tuple[bytes, str | None]:
 
 def _queue(pipeline: Pipeline, operation: Operation[Any], if_exists: str = "replace") -> None:
     check_pipeline(pipeline, Pipeline, if_exists=if_exists)
-    pipeline.execute_command(*operation.by_text())  # type: ignore[no-untyped-call]
+    pipeline.execute_command(*operation.words(by_text=True))  # type: ignore[no-untyped-call]

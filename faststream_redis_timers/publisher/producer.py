@@ -76,10 +76,11 @@ class TimersProducer(ProducerProto[TimerPublishCommand]):
         Returns:
             The timer's id.
         """
+        client = self._connection.client
         timer = await self.encode(cmd)
         operation = self._operations.schedule(cmd.destination, timer, cmd.if_exists)
         if cmd.pipeline is None:
-            await run(self._connection.client, operation)
+            await run(client, operation)
         else:
             queue(cmd.pipeline, operation, cmd.if_exists)
         return timer.timer_id
@@ -93,10 +94,11 @@ class TimersProducer(ProducerProto[TimerPublishCommand]):
         Returns:
             The timers' ids, in order.
         """
+        client = self._connection.client
         timers = await self.encode_batch(cmd)
         steps = self._operations.schedule_batch(cmd.destination, timers, cmd.if_exists)
         if cmd.pipeline is None:
-            await run_steps(self._connection.client, steps)
+            await run_steps(client, steps)
         else:
             for operation in steps:
                 queue(cmd.pipeline, operation, cmd.if_exists)

@@ -234,4 +234,4 @@ class TimersPublisher(PublisherUsecase):
     def _full_reply_to(self, reply_to: str) -> str:
         if not (reply_to := reply_to or self.config.reply_to):
             return ""
-        return prefixed(self._outer_config.prefix, reply_to)
+        return prefixed(self._outer_config.prefix, reply_to, "reply_to")

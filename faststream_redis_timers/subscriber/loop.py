@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from redis.exceptions import RedisError
@@ -54,6 +55,11 @@ LAST_CALLS = 1.0
 
 CANCELLED_HANDLERS = 5.0
 """Seconds that a stop waits for handlers after cancelling them."""
+
+
+_handler: ContextVar["asyncio.Task[None] | None"] = ContextVar("_handler", default=None)
+# The handler that this code runs in. A broker stops its subscribers in tasks of
+# their own, so the current task does not tell.
 
 
 class Log(Protocol):
@@ -169,7 +175,7 @@ class DeliveryLoop:
             return
         self.begin_stop()
         started_at = time.monotonic()
-        this = asyncio.current_task()
+        this = _handler.get()
         others = {handler for handler in self._handlers if handler is not this}
         if others:
             _, running = await asyncio.wait(others, timeout=graceful_timeout)
@@ -222,8 +228,7 @@ class DeliveryLoop:
         )
         sent_at = time.monotonic()
         try:
-            async with asyncio.timeout(CALL_TIMEOUT):
-                step = await run(self._client, operation)
+            step = await run(self._client, operation, CALL_TIMEOUT)
         except (RedisError, TimersError, OSError) as error:
             self._settling.extendleft(reversed(batch))
             await self._pause_after(error)
@@ -297,9 +302,10 @@ class DeliveryLoop:
         self._held[delivery.key, float(delivery.lease)] = delivery
         task = asyncio.create_task(self._deliver(delivery))
         self._handlers.add(task)
-        task.add_done_callback(self._handlers.discard)
+        task.add_done_callback(self._forget)
 
     async def _deliver(self, delivery: TimerDelivery) -> None:
+        _handler.set(asyncio.current_task())
         try:
             if self._stopping:
                 delivery.release()
@@ -311,6 +317,11 @@ class DeliveryLoop:
         finally:
             self.free_slot(delivery)
             self._held.pop((delivery.key, float(delivery.lease)), None)
+
+    def _forget(self, handler: "asyncio.Task[None]") -> None:
+        self._handlers.discard(handler)
+        if self._closing:
+            self._interrupt()
 
     def free_slot(self, delivery: TimerDelivery) -> None:
         """Count a delivery's slot as free: its handler has ended.
@@ -399,8 +410,7 @@ class DeliveryLoop:
             return
         started_at = time.monotonic()
         with suppress(RedisError, OSError):
-            async with asyncio.timeout(CALL_TIMEOUT):
-                await ping(self._client)
+            await ping(self._client, CALL_TIMEOUT)
         while time.monotonic() < until and not self._interrupted:  # noqa: ASYNC110  an event is late
             await asyncio.sleep(0)
         self._spin_budget.spend(time.monotonic() - started_at)

@@ -59,11 +59,11 @@ class TimerPublishMessage:
         correlation_id: Its correlation id, by default the timer id.
     """
 
-    body: Any
+    body: Any = field(repr=False)
     timer_id: str | None = field(default=None, kw_only=True)
     activate_in: timedelta | None = field(default=None, kw_only=True)
     activate_at: datetime | None = field(default=None, kw_only=True)
-    headers: Mapping[str, HeaderValue] | None = field(default=None, kw_only=True)
+    headers: Mapping[str, HeaderValue] | None = field(default=None, kw_only=True, repr=False)
     correlation_id: str | None = field(default=None, kw_only=True)
 
 

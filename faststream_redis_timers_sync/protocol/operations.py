@@ -115,13 +115,30 @@ class Operation(Generic[_T]):
     topic: str = ""
     timer_ids: tuple[str, ...] = ()
 
-    def by_sha(self) -> tuple[Any, ...]:
-        """Give the command that names the script: the server may answer NOSCRIPT."""
-        return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
+    def pack(self, *, by_text: bool = False) -> list[bytes]:
+        """Write the command as it goes over the wire, for redis-py's `send_packed_command`.
 
-    def by_text(self) -> tuple[Any, ...]:
-        """Give the command that brings the script."""
-        return ("EVAL", self.script.text, len(self.keys), *self.keys, *self.args)
+        redis-py would ask each argument for its type, which takes as long as all
+        else that it does for a call; here all of them are bytes.
+
+        Args:
+            by_text: Bring the script's text (EVAL) instead of its name
+                (EVALSHA), to which the server may answer NOSCRIPT.
+        """
+        words = self.words(by_text=by_text)
+        parts = [b"*%d\r\n" % len(words)]
+        parts += [b"$%d\r\n%b\r\n" % (len(word), word) for word in words]
+        return [b"".join(parts)]
+
+    def words(self, *, by_text: bool) -> tuple[bytes, ...]:
+        """Give the command word by word, for a pipeline.
+
+        Args:
+            by_text: As in `pack`.
+        """
+        script = self.script
+        name, what = (b"EVAL", script.text) if by_text else (b"EVALSHA", script.sha)
+        return (name, what, b"%d" % len(self.keys), *self.keys, *self.args)
 
     def outcome_unknown(self, error: BaseException) -> TimerOutcomeUnknownError | None:
         """Give the error that the caller must know of after a lost reply.
