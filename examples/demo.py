@@ -1,0 +1,294 @@
+"""The demo behind `make demo`: schedule timers in two ways, and see when they fire.
+
+It starts a server (or uses the one at REDIS_URL) and a worker, schedules timers from
+blocking and from asyncio code, cancels one, moves one, and prints what the worker got.
+Its exit code is 0 if all of that went as it should.
+"""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import redis
+
+from examples.embedded_server import embedded_server
+from faststream_redis_timers import TimersBroker
+from faststream_redis_timers_sync import TimersClient
+
+LONGEST = 14.0
+"""Seconds after which the demo gives up."""
+
+WORKER = ("faststream", "run", "examples.demo_worker:app")
+
+TOPIC = "reminders"
+NOTES = "notes"
+"""Names that the worker knows too."""
+
+
+class DemoError(Exception):
+    """Something that was expected did not happen."""
+
+
+@dataclass
+class Row:
+    """A timer of the demo: what was asked for, and what the worker noted."""
+
+    timer_id: str
+    scheduled_by: str
+    due_at: datetime
+    moved_from: datetime | None = None
+    cancelled: bool = False
+    notes: list[dict[str, Any]] = field(default_factory=list)
+
+
+def main() -> int:
+    """Run the demo and give the exit code."""
+    # Others may use this server too: the demo keeps to names of its own.
+    prefix = f"demo-{uuid4().hex[:8]}:"
+    try:
+        with embedded_server() as url, redis.Redis.from_url(url) as server:
+            show_server(server)
+            try:
+                run(url, prefix, server)
+            finally:
+                clean_up(url, prefix, server)
+    except (DemoError, redis.RedisError, RuntimeError, ValueError) as error:
+        print(f"\nThe demo failed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def run(url: str, prefix: str, server: redis.Redis) -> None:
+    """Schedule, wait, and show what happened."""
+    notes = Notes(server, prefix + NOTES)
+    with running_worker(url, prefix) as worker, TimersClient(url, prefix=prefix) as client:
+        notes.wait_until_ready(worker)
+        rows = schedule_from_blocking_code(client)
+        rows += asyncio.run(schedule_from_asyncio_code(url, prefix, rows[0].due_at))
+        notes.collect(rows, worker)
+        show_table(rows)
+        check(rows, client)
+    print("\nAll went as it should.")
+
+
+# --- what your own code would do
+
+
+def schedule_from_blocking_code(client: TimersClient) -> list[Row]:
+    """Schedule three timers, move one and cancel one, as Django or a script would."""
+
+    def due_at(timer_id: str) -> datetime:
+        timer = client.get_timer(TOPIC, timer_id)
+        if timer is None:
+            msg = f"timer {timer_id} is not pending"
+            raise DemoError(msg)
+        return timer.due_at
+
+    client.schedule("Pay INV-1", TOPIC, timer_id="invoice", activate_in=timedelta(seconds=1))
+    say("TimersClient", "schedules  invoice, due in 1 s")
+    invoice = Row("invoice", "TimersClient", due_at("invoice"))
+
+    client.schedule("Your trial ends", TOPIC, timer_id="trial", activate_in=timedelta(seconds=2))
+    say("TimersClient", "schedules  trial, due in 2 s")
+    trial = Row("trial", "TimersClient", due_at("trial"))
+
+    client.schedule("Weekly report", TOPIC, timer_id="report", activate_in=timedelta(hours=1))
+    say("TimersClient", "schedules  report, due in 1 h")
+    report = Row("report", "TimersClient", due_at("report"))
+
+    trial.cancelled = client.cancel_timer(TOPIC, "trial")
+    say("TimersClient", "cancels    trial")
+
+    report.moved_from = report.due_at
+    client.reschedule_timer(TOPIC, "report", activate_in=timedelta(seconds=3))
+    say("TimersClient", "moves      report, now due in 3 s")
+    report.due_at = due_at("report")
+
+    return [invoice, trial, report]
+
+
+async def schedule_from_asyncio_code(url: str, prefix: str, start: datetime) -> list[Row]:
+    """Schedule two timers, as a web app would: one by a delay, one by a time."""
+    async with TimersBroker(url, prefix=prefix) as broker:
+        rows = []
+        await broker.publish(
+            "Welcome!", TOPIC, timer_id="welcome", activate_in=timedelta(seconds=2.5)
+        )
+        say("TimersBroker", "schedules  welcome, due in 2.5 s")
+        if timer := await broker.get_timer(TOPIC, "welcome"):
+            rows.append(Row("welcome", "TimersBroker", timer.due_at))
+
+        at = start + timedelta(seconds=3)
+        await broker.publish("Stand up", TOPIC, timer_id="meeting", activate_at=at)
+        say("TimersBroker", f"schedules  meeting, due at {clock(at)}")
+        rows.append(Row("meeting", "TimersBroker", at))
+        return rows
+
+
+# --- the worker
+
+
+@contextmanager
+def running_worker(url: str, prefix: str) -> Iterator["subprocess.Popen[str]"]:
+    """Run a worker in a process of its own, and show its log if something fails."""
+    environment = {**os.environ, "REDIS_URL": url, "DEMO_PREFIX": prefix}
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        subprocess.Popen(
+            [sys.executable, "-m", *WORKER],
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as worker,
+    ):
+        print(f"Worker   {' '.join(WORKER)} (process {worker.pid})", flush=True)
+        try:
+            yield worker
+        except Exception:
+            log.seek(0)
+            print(f"\nThe worker's log:\n{log.read()}", file=sys.stderr)
+            raise
+        finally:
+            worker.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                worker.wait(3)
+            worker.kill()
+
+
+class Notes:
+    """What the worker writes down, read while the demo's time lasts."""
+
+    def __init__(self, server: redis.Redis, key: str) -> None:
+        """Start the clock."""
+        self._server = server
+        self._key = key
+        self._start = time.monotonic()
+
+    def wait_until_ready(self, worker: "subprocess.Popen[str]") -> None:
+        """Return when the worker has started."""
+        while self._next(worker) is None:
+            pass
+        print(f"         ready after {time.monotonic() - self._start:.1f} s\n")
+
+    def collect(self, rows: list[Row], worker: "subprocess.Popen[str]") -> None:
+        """Give every row its notes, until all that should fire has fired."""
+        by_id = {row.timer_id: row for row in rows}
+        waiting = {row.timer_id for row in rows if not row.cancelled}
+        print(f"\nWaiting for {len(waiting)} timers")
+        began = time.monotonic()
+        while waiting:
+            note = self._next(worker)
+            passed = f"  {time.monotonic() - began:4.1f} s"
+            if note is None:
+                print(f"{passed}  ... {len(waiting)} to go", flush=True)
+                continue
+            by_id[note["timer_id"]].notes.append(note)
+            waiting.discard(note["timer_id"])
+            print(f"{passed}  {note['timer_id']} fired: {note['text']}", flush=True)
+
+    def _next(self, worker: "subprocess.Popen[str]") -> dict[str, Any] | None:
+        """Give the next note; None if there is none within a second."""
+        if time.monotonic() - self._start > LONGEST:
+            msg = f"it took more than {LONGEST:g} s"
+            raise DemoError(msg)
+        if worker.poll() is not None:
+            msg = f"the worker ended, with exit code {worker.returncode}"
+            raise DemoError(msg)
+        item = self._server.blpop([self._key], timeout=1)
+        return json.loads(item[1]) if item else None
+
+
+# --- what is shown
+
+
+def show_server(server: redis.Redis) -> None:
+    """Name the server; fails if it does not answer."""
+    facts = server.info("server")
+    version = facts.get("valkey_version")
+    name = f"Valkey {version}" if version else f"Redis {facts['redis_version']}"
+    where = "at REDIS_URL" if os.environ.get("REDIS_URL") else "started for this demo"
+    print(f"Server   {name}, {where}")
+
+
+def say(who: str, what: str) -> None:
+    """Print what one of the front ends does."""
+    print(f"  {who:12}  {what}")
+
+
+def clock(moment: datetime) -> str:
+    """Write a time of day with milliseconds, in the local time zone."""
+    return f"{moment.astimezone():%H:%M:%S.%f}"[:-3]
+
+
+def show_table(rows: list[Row]) -> None:
+    """Print what fired when."""
+    line = "{:8}  {:12}  {:12}  {:12}  {:>8}  {}"
+    print()
+    print(line.format("timer", "scheduled by", "due", "delivered", "late", "").rstrip())
+    print(line.format("-" * 8, "-" * 12, "-" * 12, "-" * 12, "-" * 8, "").rstrip())
+    for row in sorted(rows, key=lambda row: row.due_at):
+        start = (row.timer_id, row.scheduled_by, clock(row.due_at))
+        remark = f"was {clock(row.moved_from)}" if row.moved_from else ""
+        for note in row.notes:
+            delivered = clock(delivery_of(note))
+            late = f"{note['lateness'] * 1000:.1f} ms"
+            print(line.format(*start, delivered, late, remark).rstrip())
+        if not row.notes:
+            what = "cancelled, never fired" if row.cancelled else "NEVER FIRED"
+            print(f"{line.format(*start, '', '', '').rstrip()}  {what}")
+    print("\nTimes are the server's: when a timer was due, and when the worker got it.")
+
+
+def delivery_of(note: dict[str, Any]) -> datetime:
+    """Give the time, by the server's clock, at which the worker got a timer."""
+    return datetime.fromisoformat(note["due_at"]) + timedelta(seconds=note["lateness"])
+
+
+# --- whether it is what was expected
+
+
+def check(rows: list[Row], client: TimersClient) -> None:
+    """Compare what happened with what should have."""
+    for row in rows:
+        expected = 0 if row.cancelled else 1
+        if len(row.notes) != expected:
+            msg = f"{row.timer_id} fired {len(row.notes)} times instead of {expected}"
+            raise DemoError(msg)
+        for note in row.notes:
+            if datetime.fromisoformat(note["due_at"]) != row.due_at or note["lateness"] < 0:
+                msg = f"{row.timer_id} fired at another time than asked for: {note}"
+                raise DemoError(msg)
+    if sum(row.cancelled for row in rows) != 1:
+        msg = "the timer to cancel was not waiting"
+        raise DemoError(msg)
+    # A timer leaves the server when its handler has finished, a moment after its note.
+    end = time.monotonic() + 1
+    while client.count_pending(TOPIC):
+        if time.monotonic() > end:
+            msg = f"timers are left: {client.get_pending_timers(TOPIC)}"
+            raise DemoError(msg)
+        time.sleep(0.01)
+
+
+def clean_up(url: str, prefix: str, server: redis.Redis) -> None:
+    """Leave nothing on the server, also if the demo was interrupted."""
+    with suppress(redis.RedisError), TimersClient(url, prefix=prefix) as client:
+        client.cancel_all(TOPIC)
+        server.delete(prefix + NOTES)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

