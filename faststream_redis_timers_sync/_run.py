@@ -13,6 +13,7 @@ import redis
 from redis.exceptions import (
     ConnectionError as RedisConnectionError,
     NoScriptError,
+    ResponseError,
     TimeoutError as RedisTimeoutError,
 )
 
@@ -65,6 +66,12 @@ def _ask(pool: redis.ConnectionPool, operation: Operation[Any]) -> Any:
         if (unknown := operation.outcome_unknown(error)) is None:
             raise
         raise unknown from error
+    except ResponseError:
+        raise
+    except BaseException:
+        # A signal between the two left a reply that the next call would take for its own.
+        connection.disconnect()
+        raise
     finally:
         pool.release(connection)
 

@@ -1,0 +1,69 @@
+"""Fixtures of all tests: a server, key names of each test's own, and the check for left keys."""
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+import redis
+from faces import Home
+from hypothesis import settings
+from leaks import keys_under, leftovers
+
+from examples.embedded_server import embedded_server
+
+# How long an example takes says nothing on a machine that others use too.
+settings.register_profile("timers", deadline=None)
+settings.load_profile("timers")
+
+
+@pytest.fixture(scope="session")
+def server_url() -> Iterator[str]:
+    """URL of a server; it may be somebody's, so tests keep to their own keys."""
+    with embedded_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def redis_client(server_url: str) -> Iterator[redis.Redis]:
+    """A plain client, for looking at keys and planting entries."""
+    with redis.Redis.from_url(server_url) as client:
+        yield client
+
+
+@pytest.fixture
+def key_names() -> dict[str, str]:
+    """Key names that no other test uses, as the front ends' arguments."""
+    own = f"test-{uuid4().hex}"
+    return {
+        "timeline_key": f"{own}-timeline",
+        "payloads_key": f"{own}-payloads",
+        "attempts_key": f"{own}-attempts",
+    }
+
+
+@pytest.fixture(autouse=True)
+def no_key_outlives_its_timers(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Check, and clean up, what a test left under its key names."""
+    if "key_names" not in request.fixturenames:
+        yield
+        return
+    names = request.getfixturevalue("key_names")
+    client = request.getfixturevalue("redis_client")
+    yield
+    wrong = leftovers(client, names)
+    if keys := keys_under(client, names):
+        client.delete(*keys)
+    if request.node.get_closest_marker("leaks_keys") is None:
+        assert wrong == []
+
+
+@pytest.fixture(params=["real", "fake"])
+def home(request: pytest.FixtureRequest, key_names: dict[str, str]) -> Iterator[Home]:
+    """Where the timers of one test live: first on the real server, then on fakeredis."""
+    is_real = request.param == "real"
+    home = Home(key_names, request.getfixturevalue("server_url") if is_real else None)
+    yield home
+    wrong = [] if is_real else leftovers(home.redis, key_names)
+    home.redis.close()
+    if request.node.get_closest_marker("leaks_keys") is None:
+        assert wrong == []

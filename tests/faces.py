@@ -1,0 +1,270 @@
+"""The front ends under one interface, so that one contract suite runs against all of them.
+
+A face is made by a factory of `FACES`. To add one: write a class with the methods
+of `Face`, and a factory, an async context manager that takes a `Home`.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property, partial
+from random import randrange
+from typing import Any, Protocol
+
+import fakeredis
+import redis
+import redis.asyncio
+
+from faststream_redis_timers import TimersBroker
+from faststream_redis_timers_sync import Timer, TimersClient
+from faststream_redis_timers_sync._run import run
+from faststream_redis_timers_sync.protocol.keys import KeySpace, TopicKeys
+from faststream_redis_timers_sync.protocol.model import Settlement, Step
+from faststream_redis_timers_sync.protocol.operations import LEASE_JITTER, Operations
+
+
+@dataclass
+class Home:
+    """Where the timers of one test live, and hands on them that no front end has.
+
+    Args:
+        key_names: The names of the keys, as the front ends' arguments.
+        server_url: The real server's; None stands for a fakeredis of its own.
+    """
+
+    key_names: Mapping[str, str]
+    server_url: str | None
+    fake_server: fakeredis.FakeServer = field(default_factory=fakeredis.FakeServer)
+
+    def blocking(self, **options: Any) -> redis.Redis:
+        """Make a blocking client."""
+        if self.server_url is None:
+            return fakeredis.FakeRedis(server=self.fake_server, **options)
+        return redis.Redis.from_url(self.server_url, **options)
+
+    def asynchronous(self, **options: Any) -> redis.asyncio.Redis:
+        """Make an asyncio client of the same server."""
+        if self.server_url is None:
+            return fakeredis.FakeAsyncRedis(server=self.fake_server, **options)
+        return redis.asyncio.Redis.from_url(self.server_url, **options)
+
+    @cached_property
+    def redis(self) -> redis.Redis:
+        """A plain client for looking at keys and planting entries."""
+        return self.blocking()
+
+    @cached_property
+    def operations(self) -> Operations:
+        return Operations(KeySpace(**self.key_names))
+
+    def keys_of(self, topic: str) -> TopicKeys:
+        return self.operations.keys.of(topic)
+
+    def now(self) -> datetime:
+        """Tell the server's time."""
+        seconds, microseconds = self.redis.time()
+        return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
+
+    def plant(self, topic: str, timer_id: bytes | str, due: float, payload: bytes | None) -> None:
+        """Write an entry as somebody else might; without payload it is half of one."""
+        keys = self.keys_of(topic)
+        self.redis.zadd(keys.timeline, {timer_id: due})
+        if payload is not None:
+            self.redis.hset(keys.payloads, timer_id, payload)
+
+    def step(
+        self, topic: str, *settlements: Settlement, limit: int = 0, lease_ttl: float = 30.0
+    ) -> Step:
+        """Settle and claim as a worker does."""
+        operation = self.operations.settle_and_claim(
+            topic, settlements, limit=limit, lease_ttl=lease_ttl, jitter=randrange(LEASE_JITTER)
+        )
+        return run(self.redis, operation)
+
+    def claim(self, topic: str, lease_ttl: float = 30.0) -> Step:
+        """Take what is due, so that it runs."""
+        return self.step(topic, limit=100, lease_ttl=lease_ttl)
+
+
+class Face(Protocol):
+    """What a front end can do, always with `await`; arguments and results are its own."""
+
+    async def schedule(  # noqa: PLR0913  a timer has that many properties
+        self,
+        message: Any,
+        topic: str,
+        *,
+        timer_id: str | None = None,
+        activate_in: timedelta | None = None,
+        activate_at: datetime | None = None,
+        correlation_id: str | None = None,
+        headers: Mapping[str, Any] | None = None,
+        reply_to: str = "",
+        if_exists: str = "replace",
+    ) -> str: ...
+
+    async def schedule_batch(  # noqa: PLR0913  a timer has that many properties
+        self,
+        messages: Iterable[Any],
+        topic: str,
+        *,
+        activate_in: timedelta | None = None,
+        activate_at: datetime | None = None,
+        correlation_id: str | None = None,
+        headers: Mapping[str, Any] | None = None,
+        reply_to: str = "",
+        if_exists: str = "replace",
+    ) -> list[str]: ...
+
+    async def reschedule_timer(
+        self,
+        topic: str,
+        timer_id: str,
+        *,
+        activate_in: timedelta | None = None,
+        activate_at: datetime | None = None,
+    ) -> bool: ...
+
+    async def cancel_timer(self, topic: str, timer_id: str) -> bool: ...
+
+    async def cancel_timers(self, topic: str, timer_ids: Iterable[str]) -> int: ...
+
+    async def cancel_all(self, topic: str) -> int: ...
+
+    async def has_pending(self, topic: str, timer_id: str) -> bool: ...
+
+    async def get_timer(self, topic: str, timer_id: str) -> Timer | None: ...
+
+    async def get_pending_timers(self, topic: str, before: datetime | None = None) -> list[str]: ...
+
+    def iter_timers(
+        self,
+        topic: str,
+        *,
+        match: str | None = None,
+        after: datetime | None = None,
+        before: datetime | None = None,
+        bodies: bool = True,
+    ) -> AsyncIterator[Timer]: ...
+
+    async def count_pending(self, topic: str) -> int: ...
+
+
+class BlockingFace:
+    """`TimersClient` as a face: its calls simply run, the event loop waits."""
+
+    def __init__(self, client: TimersClient) -> None:
+        self._client = client
+
+    async def schedule(self, *args: Any, **kwargs: Any) -> str:
+        return self._client.schedule(*args, **kwargs)
+
+    async def schedule_batch(self, *args: Any, **kwargs: Any) -> list[str]:
+        return self._client.schedule_batch(*args, **kwargs)
+
+    async def reschedule_timer(self, *args: Any, **kwargs: Any) -> bool:
+        return self._client.reschedule_timer(*args, **kwargs)
+
+    async def cancel_timer(self, *args: Any, **kwargs: Any) -> bool:
+        return self._client.cancel_timer(*args, **kwargs)
+
+    async def cancel_timers(self, *args: Any, **kwargs: Any) -> int:
+        return self._client.cancel_timers(*args, **kwargs)
+
+    async def cancel_all(self, *args: Any, **kwargs: Any) -> int:
+        return self._client.cancel_all(*args, **kwargs)
+
+    async def has_pending(self, *args: Any, **kwargs: Any) -> bool:
+        return self._client.has_pending(*args, **kwargs)
+
+    async def get_timer(self, *args: Any, **kwargs: Any) -> Timer | None:
+        return self._client.get_timer(*args, **kwargs)
+
+    async def get_pending_timers(self, *args: Any, **kwargs: Any) -> list[str]:
+        return self._client.get_pending_timers(*args, **kwargs)
+
+    async def iter_timers(self, *args: Any, **kwargs: Any) -> AsyncIterator[Timer]:
+        for timer in self._client.iter_timers(*args, **kwargs):
+            yield timer
+
+    async def count_pending(self, *args: Any, **kwargs: Any) -> int:
+        return self._client.count_pending(*args, **kwargs)
+
+
+@asynccontextmanager
+async def blocking_face(home: Home, prefix: str = "", **options: Any) -> AsyncIterator[Face]:
+    """Make a `BlockingFace` whose redis-py client has these options."""
+    with home.blocking(**options) as client:
+        yield BlockingFace(TimersClient(client, **home.key_names, prefix=prefix))
+
+
+class AsyncFace:
+    """`TimersBroker` as a face: it is connected and delivers nothing."""
+
+    def __init__(self, broker: TimersBroker) -> None:
+        self._broker = broker
+
+    async def schedule(self, *args: Any, **kwargs: Any) -> str:
+        return await self._broker.publish(*args, **kwargs)
+
+    async def schedule_batch(self, messages: Iterable[Any], topic: str, **kwargs: Any) -> list[str]:
+        return await self._broker.publish_batch(*messages, topic=topic, **kwargs)
+
+    async def reschedule_timer(self, *args: Any, **kwargs: Any) -> bool:
+        return await self._broker.reschedule_timer(*args, **kwargs)
+
+    async def cancel_timer(self, *args: Any, **kwargs: Any) -> bool:
+        return await self._broker.cancel_timer(*args, **kwargs)
+
+    async def cancel_timers(self, *args: Any, **kwargs: Any) -> int:
+        return await self._broker.cancel_timers(*args, **kwargs)
+
+    async def cancel_all(self, *args: Any, **kwargs: Any) -> int:
+        return await self._broker.cancel_all(*args, **kwargs)
+
+    async def has_pending(self, *args: Any, **kwargs: Any) -> bool:
+        return await self._broker.has_pending(*args, **kwargs)
+
+    async def get_timer(self, *args: Any, **kwargs: Any) -> Timer | None:
+        return await self._broker.get_timer(*args, **kwargs)
+
+    async def get_pending_timers(self, *args: Any, **kwargs: Any) -> list[str]:
+        return await self._broker.get_pending_timers(*args, **kwargs)
+
+    def iter_timers(self, *args: Any, **kwargs: Any) -> AsyncIterator[Timer]:
+        return self._broker.iter_timers(*args, **kwargs)
+
+    async def count_pending(self, *args: Any, **kwargs: Any) -> int:
+        return await self._broker.count_pending(*args, **kwargs)
+
+
+@asynccontextmanager
+async def async_face(home: Home, prefix: str = "", **options: Any) -> AsyncIterator[Face]:
+    """Make an `AsyncFace` whose redis-py client has these options."""
+    async with home.asynchronous(**options) as client:
+        broker = TimersBroker(client, **home.key_names, prefix=prefix)
+        await broker.connect()
+        try:
+            yield AsyncFace(broker)
+        finally:
+            await broker.stop()
+
+
+FaceFactory = Callable[..., AbstractAsyncContextManager[Face]]
+"""Called with a `Home`, and ``prefix="..."`` where a test wants one."""
+
+CLIENT_OPTIONS: dict[str, dict[str, Any]] = {
+    # Which protocol this speaks depends on redis-py: RESP3 from 8.0 on.
+    "default": {},
+    "decoding": {"decode_responses": True, "protocol": 2},
+    "resp3": {"protocol": 3},
+    "decoding-resp3": {"decode_responses": True, "protocol": 3},
+}
+
+FACES: dict[str, FaceFactory] = {
+    f"{flavour}-{name}": partial(factory, **options)
+    for flavour, factory in (("blocking", blocking_face), ("async", async_face))
+    for name, options in CLIENT_OPTIONS.items()
+}
+"""All faces by name. Each runs on a real server and on fakeredis."""

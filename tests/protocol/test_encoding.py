@@ -1,0 +1,214 @@
+"""Messages as bodies: with pydantic or without it, FastStream's bytes."""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum, IntEnum, StrEnum
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import pytest
+from fast_depends.pydantic import PydanticSerializer
+from faststream.message import encode_message as faststream_encode
+from hypothesis import example, given, strategies as st
+from pydantic import BaseModel, SecretStr
+from pydantic_core import to_json
+
+from faststream_redis_timers_sync.protocol.encoding import (
+    decode_body,
+    dump_json,
+    encode_message,
+)
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+
+class Name(StrEnum):
+    JOSE = "José"
+
+
+class Shape(Enum):
+    POINT = (1, 2)
+
+
+class Order(BaseModel):
+    number: int
+    due: datetime | None = None
+    token: SecretStr = SecretStr("x")
+
+
+@dataclass
+class Invoice:
+    number: UUID
+    total: Decimal
+    parent: Any = None
+
+
+@dataclass(slots=True)
+class Slotted:
+    number: int
+
+
+class Pair(NamedTuple):
+    a: int
+    b: int
+
+
+text = st.text(st.characters(codec="utf-8"))
+# Outside of these pydantic writes 1e-7, Python 1e-07: the same number in other bytes.
+floats = st.floats(1e-4, 1e15) | st.floats(-1e15, -1e-4) | st.sampled_from([0.0, -0.0])
+plain = st.none() | st.booleans() | st.integers() | floats | text
+fixed_zones = st.timezones(no_cache=True) | st.just(UTC)
+times = (
+    st.timedeltas()
+    | st.dates()
+    | st.datetimes()
+    | st.datetimes(timezones=st.just(UTC))
+    | st.times()
+    | st.times(timezones=st.just(UTC))
+)
+json_like = st.recursive(
+    plain | times | st.uuids() | st.decimals(allow_nan=False),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4),
+    max_leaves=10,
+)
+
+EXAMPLES = [
+    [],
+    {},
+    {"a": [1, 2.5, None, True, {"b": 'José 😀 \x00\x1f\x7f\u2028 "\\/'}]},
+    {5: "int", True: "bool"},
+    (1, 2),
+    Pair(1, 2),
+    {5},
+    2**70,
+    1e16,
+    b"bytes",
+    [b"Jos\xc3\xa9", bytearray(b"x")],
+    Colour.RED,
+    [Colour.RED, Level.HIGH, Name.JOSE, Shape.POINT],
+    {Name.JOSE: 1, Level.HIGH: 2},
+    UUID(int=7),
+    Decimal("1.10"),
+    Decimal("1E+5"),
+    date(2030, 1, 2),
+    datetime.fromisoformat("2030-01-02T03:04:05"),
+    datetime(2030, 1, 2, 3, 4, 5, 600_000, tzinfo=UTC),
+    datetime(2030, 1, 2, tzinfo=timezone(timedelta(hours=5, minutes=30))),
+    datetime(2030, 1, 2, tzinfo=timezone(-timedelta(hours=5, minutes=30))),
+    time(3, 4, 5, 6),
+    time(3, tzinfo=UTC),
+    timedelta(0),
+    timedelta(seconds=-1),
+    timedelta(days=-800, microseconds=1),
+    timedelta(days=365, seconds=60),
+    timedelta.max,
+    timedelta.min,
+    Invoice(UUID(int=7), Decimal("1.10"), Invoice(UUID(int=8), Decimal(2), {"a": Slotted(1)})),
+]
+
+
+@pytest.mark.parametrize("message", EXAMPLES, ids=repr)
+def test_json_without_pydantic_is_pydantics_byte_for_byte(message):
+    assert dump_json(message) == to_json(message)
+
+
+@given(json_like)
+def test_any_plain_value_without_pydantic_is_pydantics_byte_for_byte(message):
+    assert dump_json(message) == to_json(message)
+
+
+@given(st.timedeltas())
+@example(timedelta(microseconds=100))
+@example(timedelta(days=364, hours=23, minutes=59, seconds=59))
+def test_any_timedelta_without_pydantic_is_pydantics_byte_for_byte(value):
+    assert dump_json(value) == to_json(value)
+
+
+@given(st.floats(allow_nan=False))
+@example(1e-7)
+@example(1e-5)
+def test_any_float_without_pydantic_is_the_same_number(value):
+    assert json.loads(dump_json(value)) == json.loads(to_json(value)) == value
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        None,
+        b"",
+        b"\xff\x00",
+        "",
+        "José",
+        *EXAMPLES,
+        Order(number=1, due=datetime(2030, 1, 2, tzinfo=UTC)),
+    ],
+    ids=repr,
+)
+def test_a_message_is_encoded_as_faststream_encodes_it(message):
+    assert encode_message(message) == faststream_encode(message, PydanticSerializer())
+
+
+def test_text_bytes_and_nothing_go_as_they_are():
+    assert encode_message("José") == ("José".encode(), "text/plain")
+    assert encode_message(b"\xff") == (b"\xff", None)
+    assert encode_message(None) == (b"", None)
+    assert encode_message(["x"]) == (b'["x"]', "application/json")
+
+
+@pytest.mark.parametrize("message", [object(), range(3), Invoice, {"a": object()}], ids=repr)
+def test_what_json_has_no_place_for_is_refused_with_and_without_pydantic(message):
+    with pytest.raises(TypeError, match="can't be written as JSON"):
+        dump_json(message)
+    with pytest.raises(ValueError, match="Unable"):
+        encode_message(message)
+
+
+@pytest.mark.parametrize("message", ["\ud800", ["\ud800"], [b"\xff"]])
+def test_what_is_no_text_is_refused_with_and_without_pydantic(message):
+    with pytest.raises(ValueError, match="utf-8"):
+        encode_message(message)
+    with pytest.raises(ValueError, match="utf-8"):
+        dump_json(message)
+
+
+# --- decoding ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("message", ["", "José", b"\xff\x00", {"a": [1, None]}, [], 5])
+def test_what_is_encoded_is_decoded_again(message):
+    assert decode_body(*encode_message(message)) == message
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "decoded"),
+    [
+        (b'{"a": 1}', None, {"a": 1}),
+        (b"42", None, 42),
+        (b"hello", None, b"hello"),
+        (b"\xff", None, b"\xff"),
+        (b"", None, b""),
+        (b"[" * 100_000, None, b"[" * 100_000),
+        (b"42", "text/plain", "42"),
+        (b"42", "application/json; charset=utf-8", 42),
+        (b"42", "image/png", b"42"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_a_body_is_decoded_by_its_content_type_or_else_its_looks(body, content_type, decoded):
+    assert decode_body(body, content_type) == decoded
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"), [(b"\xff", "text/plain"), (b"{", "application/json")]
+)
+def test_a_body_that_is_not_what_its_content_type_says_is_an_error(body, content_type):
+    with pytest.raises(ValueError, match=r"decode|Expecting"):
+        decode_body(body, content_type)

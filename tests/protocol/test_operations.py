@@ -1,0 +1,51 @@
+"""Operations as values: what runs between the calls of one that needs several."""
+
+from datetime import UTC, datetime
+
+from faststream_redis_timers_sync import TimerPublishMessage, TimersClient
+from faststream_redis_timers_sync._run import run
+
+TOPIC = "invoices"
+YEAR_2050 = datetime(2050, 1, 1, tzinfo=UTC)
+
+
+def test_a_timer_that_vanishes_between_its_page_and_its_body_is_left_out(home):
+    client = TimersClient(home.redis, **home.key_names)
+    messages = [TimerPublishMessage(timer_id, timer_id=timer_id) for timer_id in "abc"]
+    client.schedule_batch(messages, TOPIC, activate_at=YEAR_2050)
+    steps = home.operations.iterate(TOPIC)
+
+    read_ids = next(steps)
+    read_bodies = steps.send(run(home.redis, read_ids))
+    client.cancel_timer(TOPIC, "b")
+    page = steps.send(run(home.redis, read_bodies))
+
+    assert [timer.timer_id for timer in page] == ["a", "c"]
+
+
+def test_an_operation_on_many_is_one_call_for_each_five_hundred(home):
+    steps = home.operations.cancel_many(TOPIC, map(str, range(1001)))
+
+    assert len(next(steps).args) == 500
+    assert len(steps.send(0).args) == 500
+    assert len(steps.send(0).args) == 1
+
+
+def test_the_operations_that_change_something_may_not_be_repeated_and_reads_may(home):
+    operations = home.operations
+    changes = [
+        operations.cancel(TOPIC, "42"),
+        next(operations.cancel_many(TOPIC, ["42"])),
+        operations.cancel_all(TOPIC),
+        operations.reschedule(TOPIC, "42", activate_in=None, activate_at=YEAR_2050),
+    ]
+    reads = [
+        operations.has_pending(TOPIC, "42"),
+        operations.get(TOPIC, "42"),
+        operations.count(TOPIC),
+        next(operations.iterate(TOPIC)),
+        next(operations.iterate(TOPIC, match="*")),
+    ]
+
+    assert all(change.outcome_unknown(ConnectionError()) is not None for change in changes)
+    assert all(read.outcome_unknown(ConnectionError()) is None for read in reads)

@@ -1,0 +1,60 @@
+"""The Lua files: documented, loadable, and constant."""
+
+import hashlib
+from importlib.resources import files
+
+import pytest
+
+from faststream_redis_timers_sync import protocol
+from faststream_redis_timers_sync.protocol.operations import load_script, new_timer_id
+
+FOLDER = files(protocol) / "lua"
+NAMES = sorted(
+    file.name.removesuffix(".lua") for file in FOLDER.iterdir() if not file.name.startswith("_")
+)
+SHARED = (FOLDER / "_shared.lua").read_text()
+
+
+def test_there_are_scripts():
+    assert {"schedule", "reschedule", "cancel", "settle_and_claim"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_script_opens_with_what_it_does_its_keys_and_its_reply(name):
+    text = (FOLDER / f"{name}.lua").read_text()
+    header = [line for line in text.split("\n\n")[0].splitlines() if line.startswith("--")]
+
+    assert len(header[0]) > len("-- ")
+    for word in ("KEYS", "Reply"):
+        assert any(line.startswith(f"-- {word} ") for line in header), word
+    assert ("-- ARGV " in "\n".join(header)) == ("ARGV" in text)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_server_loads_a_script_under_the_sha_that_we_send(name, redis_client):
+    script = load_script(name)
+
+    assert redis_client.script_load(script.text).encode() == script.sha
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_scripts_text_is_its_files_and_nothing_else(name):
+    script = load_script(name)
+
+    assert script.text.decode() == SHARED + "\n" + (FOLDER / f"{name}.lua").read_text()
+    assert script.sha.decode() == hashlib.sha1(script.text, usedforsecurity=False).hexdigest()
+    assert load_script(name) is script
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_script_begins_without_a_shebang(name):
+    # fakeredis can't load scripts with flags.
+    assert not load_script(name).text.startswith(b"#!")
+
+
+def test_ids_are_new_and_fit_a_command_line():
+    ids = {new_timer_id() for _ in range(2000)}
+
+    assert len(ids) == 2000
+    assert {len(timer_id) for timer_id in ids} == {22}
+    assert not any(timer_id.startswith("-") for timer_id in ids)

@@ -1,0 +1,1043 @@
+"""What every front end promises about every operation, on a real server and on fakeredis.
+
+The suite knows `Face` alone; which front ends there are stands in `faces.py`.
+"""
+
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from faces import FACES
+from leaks import keys_under
+
+from faststream_redis_timers_sync import TimerExistsError, TimerPublishMessage
+from faststream_redis_timers_sync.protocol.envelope import MAGIC
+from faststream_redis_timers_sync.protocol.model import Outcome, Settlement
+
+TOPIC = "invoices"
+HOUR = timedelta(hours=1)
+YEAR_2050 = datetime(2050, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+@pytest.fixture(params=FACES)
+def make_face(request):
+    return FACES[request.param]
+
+
+@pytest.fixture
+async def face(make_face, home):
+    async with make_face(home) as face:
+        yield face
+
+
+def commit(step):
+    """Say that the handlers of all timers of a claim have returned."""
+    return [Settlement(b"commit", timer.timer_id, step.lease) for timer in step.claimed]
+
+
+async def listed(face, **kwargs):
+    async with aclosing(face.iter_timers(TOPIC, **kwargs)) as timers:
+        return [timer async for timer in timers]
+
+
+# --- scheduling --------------------------------------------------------------------------
+
+
+async def test_a_scheduled_timer_can_be_looked_at(face):
+    timer_id = await face.schedule(
+        {"number": 1},
+        TOPIC,
+        timer_id="42",
+        activate_at=YEAR_2050,
+        headers={"customer": "José"},
+        correlation_id="order-7",
+        reply_to="replies",
+    )
+
+    assert timer_id == "42"
+    timer = await face.get_timer(TOPIC, "42")
+    assert (timer.topic, timer.timer_id) == (TOPIC, "42")
+    assert timer.due_at == YEAR_2050
+    assert timer.running is False
+    assert timer.body == b'{"number":1}'
+    assert timer.decode() == {"number": 1}
+    assert timer.content_type == "application/json"
+    assert timer.correlation_id == "order-7"
+    assert timer.headers == {
+        "correlation_id": "order-7",
+        "content-type": "application/json",
+        "reply_to": "replies",
+        "customer": "José",
+    }
+
+
+async def test_a_timer_without_an_id_gets_one_of_its_own(face):
+    ids = {await face.schedule("x", TOPIC) for _ in range(3)}
+
+    assert {len(timer_id) for timer_id in ids} == {22}
+    assert set(await face.get_pending_timers(TOPIC)) == ids
+
+
+async def test_the_correlation_id_is_the_timer_id_unless_given(face):
+    timer_id = await face.schedule("x", TOPIC)
+
+    timer = await face.get_timer(TOPIC, timer_id)
+
+    assert timer.correlation_id == timer_id
+    assert "correlation_id" not in timer.headers
+
+
+@dataclass
+class Invoice:
+    number: UUID
+
+
+@pytest.mark.parametrize(
+    ("message", "decoded", "content_type"),
+    [
+        ("José", "José", "text/plain"),
+        ("", "", "text/plain"),
+        (b"\xff\x00", b"\xff\x00", None),
+        (None, b"", None),
+        ([1, {"a": None}], [1, {"a": None}], "application/json"),
+        (0, 0, "application/json"),
+        (False, False, "application/json"),
+        (Invoice(UUID(int=1)), {"number": str(UUID(int=1))}, "application/json"),
+    ],
+    ids=repr,
+)
+async def test_messages_arrive_as_faststream_encodes_them(face, message, decoded, content_type):
+    timer = await face.get_timer(TOPIC, await face.schedule(message, TOPIC))
+
+    assert timer.decode() == decoded
+    assert timer.content_type == content_type
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        {},
+        {"activate_in": timedelta(0)},
+        {"activate_in": -HOUR},
+        {"activate_in": timedelta.min},
+        {"activate_at": datetime(2001, 1, 1, tzinfo=UTC)},
+        {"activate_at": datetime(1, 1, 1, tzinfo=UTC)},
+    ],
+    ids=repr,
+)
+async def test_without_a_time_or_with_one_in_the_past_it_is_due_now(face, home, time):
+    before = home.now()
+    await face.schedule("x", TOPIC, timer_id="42", **time)
+    after = home.now()
+
+    assert before <= (await face.get_timer(TOPIC, "42")).due_at <= after
+    assert [timer.timer_id for timer in home.claim(TOPIC).claimed] == [b"42"]
+
+
+async def test_a_delay_counts_from_the_servers_now(face, home):
+    before = home.now()
+    await face.schedule("x", TOPIC, timer_id="42", activate_in=HOUR)
+    after = home.now()
+
+    assert before + HOUR <= (await face.get_timer(TOPIC, "42")).due_at <= after + HOUR
+    assert home.claim(TOPIC).claimed == []
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        YEAR_2050 + MICROSECOND,
+        datetime(2099, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+        datetime(9999, 12, 31, tzinfo=UTC),
+    ],
+)
+async def test_a_time_is_exact(face, time):
+    await face.schedule("x", TOPIC, timer_id="42", activate_at=time)
+
+    timer = await face.get_timer(TOPIC, "42")
+    assert (timer.due_at, timer.running) == (time, False)
+
+
+async def test_a_prefix_stands_before_every_topic(make_face, home):
+    async with make_face(home, prefix="my-service:") as prefixed, make_face(home) as plain:
+        await prefixed.schedule("x", TOPIC, timer_id="1", reply_to="replies", activate_in=HOUR)
+        await prefixed.schedule_batch(["y"], TOPIC, reply_to="replies")
+
+        assert await plain.count_pending(TOPIC) == 0
+        assert await plain.count_pending(f"my-service:{TOPIC}") == 2
+        timer = await prefixed.get_timer(TOPIC, "1")
+        assert timer.topic == f"my-service:{TOPIC}"
+        assert {timer.headers["reply_to"] for timer in [timer, *await listed(prefixed)]} == {
+            "my-service:replies"
+        }
+        assert await prefixed.has_pending(TOPIC, "1")
+        assert await prefixed.reschedule_timer(TOPIC, "1", activate_at=YEAR_2050)
+        assert (await prefixed.get_pending_timers(TOPIC))[-1] == "1"
+        assert await prefixed.cancel_timer(TOPIC, "1")
+        assert await prefixed.cancel_timers(TOPIC, ["1"]) == 0
+        assert await prefixed.cancel_all(TOPIC) == 1
+
+
+# --- an id that is taken -----------------------------------------------------------------
+
+
+async def given(state, face, home):
+    """Put the timer 42 into a state."""
+    if state == "orphaned":
+        home.plant(TOPIC, "42", YEAR_2050.timestamp(), None)
+    if state in {"waiting", "running"}:
+        due_at = YEAR_2050 if state == "waiting" else None
+        await face.schedule("old", TOPIC, timer_id="42", activate_at=due_at)
+    if state == "running":
+        return home.claim(TOPIC)
+    return None
+
+
+@pytest.mark.parametrize("state", ["absent", "waiting", "running", "orphaned"])
+async def test_replace_lets_the_new_timer_stand(face, home, state):
+    await given(state, face, home)
+
+    await face.schedule("new", TOPIC, timer_id="42", activate_at=YEAR_2050 + HOUR)
+
+    timer = await face.get_timer(TOPIC, "42")
+    assert (timer.decode(), timer.due_at, timer.running) == ("new", YEAR_2050 + HOUR, False)
+    assert await face.count_pending(TOPIC) == 1
+
+
+@pytest.mark.parametrize("state", ["absent", "running", "orphaned"])
+@pytest.mark.parametrize("if_exists", ["keep", "error"])
+async def test_only_a_waiting_timer_stands_in_the_way(face, home, state, if_exists):
+    await given(state, face, home)
+
+    await face.schedule("new", TOPIC, timer_id="42", activate_in=HOUR, if_exists=if_exists)
+
+    timer = await face.get_timer(TOPIC, "42")
+    assert (timer.decode(), timer.running) == ("new", False)
+
+
+async def test_keep_lets_the_waiting_timer_stand(face, home):
+    await given("waiting", face, home)
+
+    assert await face.schedule("new", TOPIC, timer_id="42", if_exists="keep") == "42"
+
+    timer = await face.get_timer(TOPIC, "42")
+    assert (timer.decode(), timer.due_at) == ("old", YEAR_2050)
+
+
+async def test_error_names_the_waiting_timer_and_lets_it_stand(face, home):
+    await given("waiting", face, home)
+
+    with pytest.raises(TimerExistsError, match="'42' waits in topic 'invoices'") as caught:
+        await face.schedule("new", TOPIC, timer_id="42", if_exists="error")
+
+    assert (caught.value.topic, caught.value.timer_id) == (TOPIC, "42")
+    assert (await face.get_timer(TOPIC, "42")).decode() == "old"
+
+
+async def test_a_due_timer_that_no_worker_claimed_still_waits(face):
+    await face.schedule("old", TOPIC, timer_id="42")
+
+    with pytest.raises(TimerExistsError):
+        await face.schedule("new", TOPIC, timer_id="42", if_exists="error")
+
+
+@pytest.mark.parametrize("if_exists", ["replace", "keep", "error"])
+async def test_the_old_handlers_commit_leaves_a_timer_scheduled_meanwhile(face, home, if_exists):
+    claim = await given("running", face, home)
+
+    await face.schedule("new", TOPIC, timer_id="42", if_exists=if_exists)
+
+    assert home.step(TOPIC, *commit(claim)).outcomes == bytes([Outcome.DUE_ANEW])
+    assert (await face.get_timer(TOPIC, "42")).decode() == "new"
+
+
+# --- batches -----------------------------------------------------------------------------
+
+
+async def test_a_batch_gives_ids_in_the_order_of_its_messages(face):
+    messages = (f"message {n}" for n in range(1100))
+
+    ids = await face.schedule_batch(messages, TOPIC, activate_at=YEAR_2050)
+
+    assert await face.count_pending(TOPIC) == 1100
+    decoded = {timer.timer_id: timer.decode() for timer in await listed(face)}
+    assert [decoded[timer_id] for timer_id in ids] == [f"message {n}" for n in range(1100)]
+
+
+async def test_an_empty_batch_schedules_nothing(face):
+    assert await face.schedule_batch([], TOPIC) == []
+    assert await face.count_pending(TOPIC) == 0
+
+
+async def test_a_batchs_settings_hold_for_each_message(face):
+    ids = await face.schedule_batch(
+        ["a", "b"],
+        TOPIC,
+        activate_at=YEAR_2050,
+        headers={"shared": "yes"},
+        correlation_id="order-7",
+        reply_to="replies",
+    )
+
+    timers = [await face.get_timer(TOPIC, timer_id) for timer_id in ids]
+    assert [timer.decode() for timer in timers] == ["a", "b"]
+    for timer in timers:
+        assert timer.due_at == YEAR_2050
+        assert timer.correlation_id == "order-7"
+        assert timer.headers["shared"] == "yes"
+        assert timer.headers["reply_to"] == "replies"
+
+
+async def test_a_messages_own_settings_win_over_the_batchs(face, home):
+    before = home.now()
+    ids = await face.schedule_batch(
+        [
+            TimerPublishMessage(
+                {"n": 1},
+                timer_id="own",
+                activate_at=YEAR_2050 + HOUR,
+                headers={"who": "message", "more": "1"},
+                correlation_id="own-correlation",
+            ),
+            TimerPublishMessage("b", timer_id="own-delay", activate_in=HOUR),
+            TimerPublishMessage("c"),
+        ],
+        TOPIC,
+        activate_at=YEAR_2050,
+        headers={"who": "batch", "shared": "yes"},
+        correlation_id="order-7",
+    )
+
+    own, own_delay, plain = [await face.get_timer(TOPIC, timer_id) for timer_id in ids]
+    assert own.timer_id == "own"
+    assert own.decode() == {"n": 1}
+    assert own.due_at == YEAR_2050 + HOUR
+    assert own.correlation_id == "own-correlation"
+    assert own.headers["who"] == "message"
+    assert own.headers["more"] == "1"
+    assert own.headers["shared"] == "yes"
+    assert before + HOUR <= own_delay.due_at <= home.now() + HOUR
+    assert plain.due_at == YEAR_2050
+    assert plain.headers["who"] == "batch"
+    assert plain.correlation_id == "order-7"
+
+
+def of_ids(*ids):
+    return [TimerPublishMessage("new", timer_id=timer_id) for timer_id in ids]
+
+
+async def test_error_schedules_nothing_of_a_batch(face, home):
+    await given("waiting", face, home)
+
+    with pytest.raises(TimerExistsError) as caught:
+        await face.schedule_batch(of_ids("1", "42", "2"), TOPIC, if_exists="error")
+
+    assert caught.value.timer_id == "42"
+    assert await face.get_pending_timers(TOPIC) == ["42"]
+
+
+async def test_keep_schedules_the_others_of_a_batch(face, home):
+    await given("waiting", face, home)
+
+    ids = await face.schedule_batch(of_ids("1", "42", "2"), TOPIC, if_exists="keep")
+
+    assert ids == ["1", "42", "2"]
+    decoded = {timer.timer_id: timer.decode() for timer in await listed(face)}
+    assert decoded == {"1": "new", "42": "old", "2": "new"}
+
+
+async def test_five_hundred_timers_are_one_call_and_the_next_ones_another(face):
+    await face.schedule("old", TOPIC, timer_id="501")
+
+    with pytest.raises(TimerExistsError, match="'501'"):
+        await face.schedule_batch(of_ids(*map(str, range(1200))), TOPIC, if_exists="error")
+
+    assert await face.count_pending(TOPIC) == 501
+
+
+async def test_an_id_that_occurs_twice_is_refused_before_anything_is_written(face, home):
+    ids = [*map(str, range(600)), "599"]
+
+    with pytest.raises(ValueError, match="timer_id '599' occurs twice"):
+        await face.schedule_batch(of_ids(*ids), TOPIC)
+
+    assert keys_under(home.redis, home.key_names) == []
+
+
+async def test_a_message_that_json_has_no_place_for_spoils_the_batch(face, home):
+    with pytest.raises(Exception, match="serialize") as caught:
+        await face.schedule_batch(["x", object()], TOPIC)
+
+    assert any(TOPIC in note for note in caught.value.__notes__)
+    assert keys_under(home.redis, home.key_names) == []
+
+
+# --- moving ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["waiting", "running"])
+async def test_a_timer_can_be_moved_while_it_waits_and_while_it_runs(face, home, state):
+    await given(state, face, home)
+
+    assert await face.reschedule_timer(TOPIC, "42", activate_at=YEAR_2050 + HOUR) is True
+
+    timer = await face.get_timer(TOPIC, "42")
+    assert (timer.decode(), timer.due_at, timer.running) == ("old", YEAR_2050 + HOUR, False)
+
+
+async def test_a_move_by_a_delay_counts_from_the_servers_now(face, home):
+    await given("waiting", face, home)
+
+    before = home.now()
+    assert await face.reschedule_timer(TOPIC, "42", activate_in=HOUR)
+    after = home.now()
+
+    assert before + HOUR <= (await face.get_timer(TOPIC, "42")).due_at <= after + HOUR
+
+
+async def test_a_move_into_the_past_makes_it_due_now(face, home):
+    await given("waiting", face, home)
+
+    assert await face.reschedule_timer(TOPIC, "42", activate_at=datetime(2001, 1, 1, tzinfo=UTC))
+
+    assert [timer.timer_id for timer in home.claim(TOPIC).claimed] == [b"42"]
+
+
+@pytest.mark.parametrize("state", ["absent", "orphaned"])
+@pytest.mark.leaks_keys
+async def test_a_timer_that_is_not_there_is_not_moved(face, home, state):
+    await given(state, face, home)
+
+    assert await face.reschedule_timer(TOPIC, "42", activate_in=-HOUR) is False
+
+    assert await face.has_pending(TOPIC, "42") is False
+    assert home.redis.zscore(home.keys_of(TOPIC).timeline, "42") in {None, YEAR_2050.timestamp()}
+
+
+async def test_the_old_handlers_commit_leaves_a_timer_moved_meanwhile(face, home):
+    claim = await given("running", face, home)
+
+    await face.reschedule_timer(TOPIC, "42", activate_in=HOUR)
+
+    assert home.step(TOPIC, *commit(claim)).outcomes == bytes([Outcome.DUE_ANEW])
+    assert await face.has_pending(TOPIC, "42")
+
+
+# --- cancelling --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("state", "answer"),
+    [("waiting", True), ("running", False), ("absent", False), ("orphaned", False)],
+)
+async def test_cancel_tells_whether_the_timer_waited_and_it_is_gone(face, home, state, answer):
+    await given(state, face, home)
+
+    assert await face.cancel_timer(TOPIC, "42") is answer
+
+    assert keys_under(home.redis, home.key_names) == []
+
+
+async def test_a_second_cancel_finds_nothing(face, home):
+    await given("waiting", face, home)
+
+    assert await face.cancel_timer(TOPIC, "42") is True
+    assert await face.cancel_timer(TOPIC, "42") is False
+
+
+async def test_the_commit_of_a_cancelled_timer_does_nothing(face, home):
+    claim = await given("running", face, home)
+    await face.schedule("other", TOPIC, timer_id="43")
+
+    await face.cancel_timer(TOPIC, "42")
+
+    assert home.step(TOPIC, *commit(claim)).outcomes == bytes([Outcome.GONE])
+    assert await face.get_pending_timers(TOPIC) == ["43"]
+
+
+async def test_cancelling_several_counts_those_that_waited(face, home):
+    await given("running", face, home)
+    await face.schedule_batch(of_ids("1", "2", "3"), TOPIC)
+
+    # An id that is given twice is one timer.
+    count = await face.cancel_timers(TOPIC, iter(["1", "42", "unknown", "2", "1"]))
+
+    assert count == 2
+    assert await face.get_pending_timers(TOPIC) == ["3"]
+
+
+async def test_more_than_five_hundred_are_cancelled(face):
+    ids = await face.schedule_batch(range(1100), TOPIC)
+
+    assert await face.cancel_timers(TOPIC, ids) == 1100
+    assert await face.count_pending(TOPIC) == 0
+
+
+async def test_cancelling_no_ids_counts_none(face):
+    assert await face.cancel_timers(TOPIC, []) == 0
+
+
+async def test_cancelling_all_counts_all_and_leaves_other_topics(face, home):
+    await given("running", face, home)
+    await face.schedule_batch(["a", "b"], TOPIC)
+    await face.schedule("x", "other")
+
+    assert await face.cancel_all(TOPIC) == 3
+
+    assert await face.count_pending(TOPIC) == 0
+    assert await face.count_pending("other") == 1
+    assert await face.cancel_all(TOPIC) == 0
+
+
+@pytest.mark.parametrize("operation", ["schedule", "batch", "move", "cancel", "cancel several"])
+async def test_what_schedules_moves_or_removes_a_timer_forgets_its_attempts(face, home, operation):
+    await given("waiting", face, home)
+    attempts = home.keys_of(TOPIC).attempts
+    home.redis.hset(attempts, mapping={"42": 3, "43": 1})
+    home.plant(TOPIC, "43", YEAR_2050.timestamp(), b"another")
+
+    match operation:
+        case "schedule":
+            await face.schedule("new", TOPIC, timer_id="42")
+        case "batch":
+            await face.schedule_batch(of_ids("42"), TOPIC)
+        case "move":
+            await face.reschedule_timer(TOPIC, "42", activate_in=HOUR)
+        case "cancel":
+            await face.cancel_timer(TOPIC, "42")
+        case "cancel several":
+            await face.cancel_timers(TOPIC, ["42"])
+
+    assert home.redis.hgetall(attempts) == {b"43": b"1"}
+    await face.cancel_all(TOPIC)
+    assert home.redis.exists(attempts) == 0
+
+
+async def test_a_kept_timer_keeps_its_attempts(face, home):
+    await given("waiting", face, home)
+    home.redis.hset(home.keys_of(TOPIC).attempts, "42", 3)
+
+    await face.schedule("new", TOPIC, timer_id="42", if_exists="keep")
+
+    assert home.redis.hget(home.keys_of(TOPIC).attempts, "42") == b"3"
+
+
+# --- looking -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("state", "pending"),
+    [("waiting", True), ("running", True), ("absent", False), ("orphaned", False)],
+)
+@pytest.mark.leaks_keys
+async def test_every_look_agrees_on_what_is_pending(face, home, state, pending):
+    await given(state, face, home)
+
+    assert await face.has_pending(TOPIC, "42") is pending
+    assert (await face.get_timer(TOPIC, "42") is not None) is pending
+    assert await face.count_pending(TOPIC) == int(pending)
+    assert await face.get_pending_timers(TOPIC) == (["42"] if pending else [])
+    assert len(await listed(face)) == int(pending)
+    assert len(await listed(face, bodies=False)) == int(pending)
+    assert len(await listed(face, match="4*")) == int(pending)
+    assert len(await listed(face, match="4*", bodies=False)) == int(pending)
+    assert await face.cancel_all(TOPIC) == int(pending)
+
+
+async def test_a_running_timer_is_due_when_its_lease_ends(face, home):
+    await given("running", face, home)
+
+    timer = await face.get_timer(TOPIC, "42")
+
+    assert timer.running is True
+    now = home.now()
+    assert now + timedelta(seconds=29) < timer.due_at < now + timedelta(seconds=31)
+    assert await listed(face) == [timer]
+
+
+async def test_a_timer_put_back_waits_again(face, home):
+    claim = await given("running", face, home)
+    released = Settlement(b"release", b"42", claim.lease, claim.claimed[0].previous_score)
+
+    home.step(TOPIC, released)
+
+    assert (await face.get_timer(TOPIC, "42")).running is False
+    assert await face.cancel_timer(TOPIC, "42") is True
+
+
+async def test_timers_of_other_topics_are_not_seen(face):
+    await face.schedule("x", "other", timer_id="42")
+
+    assert await face.get_timer(TOPIC, "42") is None
+    assert await face.has_pending(TOPIC, "42") is False
+    assert await face.cancel_timer(TOPIC, "42") is False
+    assert await face.cancel_all(TOPIC) == 0
+    assert await face.has_pending("other", "42") is True
+
+
+async def test_timers_are_listed_in_order_of_due_time_and_then_of_id(face, home):
+    for timer_id, due_at in [
+        ("c", YEAR_2050),
+        ("b", YEAR_2050 + MICROSECOND),
+        ("a", YEAR_2050 - MICROSECOND),
+        ("Z", YEAR_2050),
+        ("é", YEAR_2050),
+    ]:
+        await face.schedule("x", TOPIC, timer_id=timer_id, activate_at=due_at)
+    await given("running", face, home)
+
+    assert await face.get_pending_timers(TOPIC) == ["42", "a", "Z", "c", "é", "b"]
+    assert [timer.timer_id for timer in await listed(face)] == ["42", "a", "Z", "c", "é", "b"]
+
+
+async def three_in_a_row(face):
+    """Schedule the timers 1, 2 and 3, a microsecond apart, 2 at the beginning of 2050."""
+    await face.schedule_batch(
+        [
+            TimerPublishMessage(n, timer_id=str(n), activate_at=YEAR_2050 + (n - 2) * MICROSECOND)
+            for n in (1, 2, 3)
+        ],
+        TOPIC,
+    )
+
+
+@pytest.mark.parametrize(
+    ("bounds", "expected"),
+    [
+        ({}, "123"),
+        ({"before": YEAR_2050}, "12"),
+        ({"after": YEAR_2050}, "3"),
+        ({"after": YEAR_2050 - MICROSECOND, "before": YEAR_2050}, "2"),
+        ({"after": YEAR_2050, "before": YEAR_2050}, ""),
+        ({"after": YEAR_2050 + HOUR, "before": YEAR_2050 - HOUR}, ""),
+        ({"before": YEAR_2050.astimezone()}, "12"),
+        ({"before": datetime(1, 1, 1, tzinfo=UTC)}, ""),
+        ({"after": datetime(1, 1, 1, tzinfo=UTC)}, "123"),
+        ({"before": datetime.max.replace(tzinfo=UTC)}, "123"),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("match", [None, "*"])
+async def test_before_is_inclusive_and_after_is_exclusive(face, bounds, expected, match):
+    await three_in_a_row(face)
+
+    assert {timer.timer_id for timer in await listed(face, match=match, **bounds)} == set(expected)
+    if match is None and "after" not in bounds:
+        assert await face.get_pending_timers(TOPIC, **bounds) == list(expected)
+
+
+async def test_what_is_due_so_far_can_be_listed(face, home):
+    await face.schedule("x", TOPIC, timer_id="due")
+    await face.schedule("x", TOPIC, timer_id="later", activate_in=HOUR)
+
+    assert await face.get_pending_timers(TOPIC, before=home.now()) == ["due"]
+
+
+async def test_a_pattern_picks_ids(face):
+    ids = ["user:42:a", "user:42:b", "user:43:a", "user[42]", "user*"]
+    await face.schedule_batch(of_ids(*ids), TOPIC)
+
+    async def matching(pattern):
+        return sorted([timer.timer_id for timer in await listed(face, match=pattern)])
+
+    assert await matching("user:42:*") == ["user:42:a", "user:42:b"]
+    assert await matching("user:4?:a") == ["user:42:a", "user:43:a"]
+    assert await matching(r"user\[42\]") == ["user[42]"]
+    assert await matching(r"user\*") == ["user*"]
+    assert await matching("nobody") == []
+    assert [timer.decode() for timer in await listed(face, match="user:43:*")] == ["new"]
+
+
+async def test_without_bodies_ids_and_times_are_left(face):
+    await face.schedule("x", TOPIC, timer_id="42", activate_at=YEAR_2050, headers={"a": "b"})
+
+    (timer,) = await listed(face, bodies=False)
+
+    assert (timer.topic, timer.timer_id, timer.due_at) == (TOPIC, "42", YEAR_2050)
+    assert (timer.body, timer.headers, timer.content_type) == (b"", {}, None)
+
+
+async def test_more_than_a_thousand_timers_of_one_due_time_come_once_each_in_order(face):
+    ids = [f"{n:04}" for n in range(1250)]
+    await face.schedule_batch(of_ids(*reversed(ids)), TOPIC, activate_at=YEAR_2050)
+    await three_in_a_row(face)
+
+    expected = ["1", *ids, "2", "3"]
+    assert await face.get_pending_timers(TOPIC) == expected
+    assert [timer.timer_id for timer in await listed(face)] == expected
+    matching = [timer.timer_id for timer in await listed(face, match="0*")]
+    assert sorted(matching) == ids[:1000]
+
+
+async def test_a_full_last_page_ends_the_list(face):
+    ids = [f"{n:03}" for n in range(500)]
+    await face.schedule_batch(of_ids(*ids), TOPIC, activate_at=YEAR_2050)
+
+    assert await face.get_pending_timers(TOPIC) == ids
+
+
+async def test_large_bodies_are_read_in_several_calls(face):
+    # Several fit the byte budget of a call only in part; one is larger than it.
+    sizes = [400_000, 400_000, 400_000, 2_000_000, 0, 400_000]
+    bodies = [bytes([n]) * size for n, size in enumerate(sizes)]
+    for n, body in enumerate(bodies):
+        await face.schedule(body, TOPIC, timer_id=str(n), activate_at=YEAR_2050)
+
+    assert [timer.body for timer in await listed(face)] == bodies
+
+
+async def test_timers_that_vanish_between_pages_hide_no_other(face):
+    ids = [f"{n:04}" for n in range(1300)]
+    await face.schedule_batch(of_ids(*ids), TOPIC, activate_at=YEAR_2050)
+    # Some that were listed, the cursor itself, and some yet to come.
+    vanishing = [*ids[100:300], *ids[450:650], *ids[900:1100]]
+
+    seen = []
+    async with aclosing(face.iter_timers(TOPIC)) as timers:
+        async for timer in timers:
+            if not seen:
+                assert await face.cancel_timers(TOPIC, vanishing) == 600
+            seen.append(timer.timer_id)
+
+    assert len(set(seen)) == len(seen)
+    assert set(ids) - set(seen) <= set(vanishing)
+    assert seen == sorted(seen)
+
+
+@pytest.mark.leaks_keys
+async def test_entries_without_payload_hide_no_other(face, home):
+    keys = home.keys_of(TOPIC)
+    ids = [f"{n:04}" for n in range(1200)]
+    await face.schedule_batch(of_ids(*ids), TOPIC, activate_at=YEAR_2050)
+    home.redis.hdel(keys.payloads, *ids[:1100])
+
+    assert await face.get_pending_timers(TOPIC) == ids[1100:]
+    assert await face.count_pending(TOPIC) == 100
+    assert len(await listed(face)) == 100
+    assert len(await listed(face, match="*")) == 100
+
+
+@pytest.mark.parametrize(
+    ("payload", "body"),
+    [
+        (b"by hand", b"by hand"),
+        (b'{"data": "x", "headers": {"content-type": "text/plain"}}', b"x"),
+        (b'{"b": "78", "ct": "text/plain"}', b"x"),
+        (MAGIC + b"broken", MAGIC + b"broken"),
+    ],
+)
+async def test_payloads_of_other_hands_can_be_looked_at(face, home, payload, body):
+    home.plant(TOPIC, "42", YEAR_2050.timestamp(), payload)
+
+    assert (await face.get_timer(TOPIC, "42")).body == body
+    assert [timer.body for timer in await listed(face)] == [body]
+
+
+# --- the wake-up -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def wake_ups(home):
+    """Give the due times published on the topic's channel since the last call."""
+    channel = home.keys_of(TOPIC).timeline
+    with home.redis.pubsub() as pubsub:
+        pubsub.subscribe(channel)
+        assert pubsub.get_message(timeout=10)["type"] == "subscribe"
+
+        def heard():
+            home.redis.publish(channel, "end")
+            found = []
+            while (message := pubsub.get_message(timeout=10)["data"]) != b"end":
+                now, due = message.decode().split()
+                assert abs(float(now) - home.now().timestamp()) < 60
+                found.append(datetime.fromtimestamp(float(due), UTC))
+            return found
+
+        yield heard
+
+
+async def test_a_wake_up_is_sent_when_and_only_when_the_head_gets_lower(face, wake_ups):
+    await face.schedule("x", TOPIC, timer_id="1", activate_at=YEAR_2050)
+    assert wake_ups() == [YEAR_2050]
+
+    await face.schedule("x", TOPIC, timer_id="2", activate_at=YEAR_2050)
+    await face.schedule("x", TOPIC, timer_id="3", activate_at=YEAR_2050 + HOUR)
+    assert wake_ups() == []
+
+    await face.schedule("x", TOPIC, timer_id="4", activate_at=YEAR_2050 - HOUR)
+    assert wake_ups() == [YEAR_2050 - HOUR]
+
+    await face.schedule("x", TOPIC, timer_id="4", activate_at=YEAR_2050, if_exists="keep")
+    await face.schedule("x", TOPIC, timer_id="4", activate_at=YEAR_2050)
+    assert wake_ups() == []
+
+    await face.reschedule_timer(TOPIC, "3", activate_at=YEAR_2050 - HOUR)
+    assert wake_ups() == [YEAR_2050 - HOUR]
+
+    await face.reschedule_timer(TOPIC, "2", activate_at=YEAR_2050 + HOUR)
+    await face.reschedule_timer(TOPIC, "unknown", activate_in=HOUR)
+    await face.cancel_timer(TOPIC, "3")
+    await face.cancel_timers(TOPIC, ["4"])
+    await face.cancel_all(TOPIC)
+    assert wake_ups() == []
+
+
+async def test_a_batch_sends_one_wake_up_for_its_earliest_timer(face, wake_ups):
+    await face.schedule_batch(
+        [
+            TimerPublishMessage("x", activate_at=YEAR_2050),
+            TimerPublishMessage("x", activate_at=YEAR_2050 - HOUR),
+            TimerPublishMessage("x", activate_at=YEAR_2050 + HOUR),
+        ],
+        TOPIC,
+    )
+
+    assert wake_ups() == [YEAR_2050 - HOUR]
+
+
+async def test_other_topics_are_not_woken(face, wake_ups):
+    await face.schedule("x", "other")
+
+    assert wake_ups() == []
+
+
+# --- hostile names -----------------------------------------------------------------------
+
+HOSTILE = [
+    " ",
+    " leading and trailing ",
+    "a:b::c",
+    "{tag}",
+    "}{",
+    "line\nbreak\r\n",
+    "\x00",
+    "nul\x00inside",
+    "*?[a-z]\\",
+    "-1",
+    "1.5",
+    "é",
+    "😀👩‍👩‍👧",
+    "\u202eright to left",
+    "x" * 10_000,
+    "🎉" * 10_000,
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=lambda name: ascii(name)[:20])
+async def test_any_text_can_be_an_id_and_a_topic(face, name):
+    await face.schedule(name, name, timer_id=name, activate_at=YEAR_2050)
+    await face.schedule_batch([TimerPublishMessage("x", timer_id=name + "2")], name)
+
+    timer = await face.get_timer(name, name)
+    assert (timer.topic, timer.timer_id, timer.correlation_id) == (name, name, name)
+    assert timer.decode() == name
+    assert await face.get_pending_timers(name) == [name + "2", name]
+    assert await face.has_pending(name, name)
+    assert await face.reschedule_timer(name, name, activate_in=-HOUR)
+    assert await face.count_pending(name) == 2
+    assert await face.cancel_timer(name, name) is True
+    assert await face.cancel_timers(name, [name, name + "2"]) == 1
+
+
+@pytest.mark.parametrize("text", ["José", "😀", "\x00\n", "日本語", "ü" * 32_767])
+async def test_any_text_can_stand_in_headers_and_correlation_ids(face, text):
+    await face.schedule(
+        "x", TOPIC, timer_id="42", headers={text: text}, correlation_id=text, reply_to=text[:100]
+    )
+
+    timer = await face.get_timer(TOPIC, "42")
+    assert timer.headers[text] == text
+    assert timer.correlation_id == text
+    assert timer.headers["reply_to"] == text[:100]
+    assert timer.decode() == "x"
+
+
+async def test_a_timer_whose_id_is_no_utf8_can_be_seen_moved_and_cancelled(face, home):
+    for raw in (b"\xff\xfe", b"caf\xe9", b"\xed\xa0\x80"):
+        home.plant(TOPIC, raw, YEAR_2050.timestamp(), b"x")
+
+    ids = await face.get_pending_timers(TOPIC)
+
+    assert [timer_id.encode("utf-8", "surrogateescape") for timer_id in ids] == [
+        b"caf\xe9",
+        b"\xed\xa0\x80",
+        b"\xff\xfe",
+    ]
+    assert (await face.get_timer(TOPIC, ids[0])).timer_id == ids[0]
+    assert await face.has_pending(TOPIC, ids[0])
+    assert await face.reschedule_timer(TOPIC, ids[0], activate_in=HOUR)
+    assert await face.cancel_timer(TOPIC, ids[0]) is True
+    assert await face.cancel_timers(TOPIC, ids) == 2
+
+
+# --- bad input ---------------------------------------------------------------------------
+
+NAIVE = datetime.fromisoformat("2030-01-01")
+
+BAD_INPUT = [
+    # Topics
+    (lambda face: face.schedule("x", ""), ValueError, ["topic", "empty"]),
+    (lambda face: face.schedule("x", None), TypeError, ["topic", "None"]),
+    (lambda face: face.schedule("x", b"t"), TypeError, ["topic", "b't'"]),
+    (lambda face: face.schedule("x", "\ud800"), ValueError, ["topic", "'\\ud800'"]),
+    (lambda face: face.schedule_batch(["x"], ""), ValueError, ["topic", "empty"]),
+    (lambda face: face.schedule_batch([], ""), ValueError, ["topic", "empty"]),
+    (lambda face: face.reschedule_timer("", "1", activate_in=HOUR), ValueError, ["topic"]),
+    (lambda face: face.cancel_timer("", "1"), ValueError, ["topic", "empty"]),
+    (lambda face: face.cancel_timers("", ["1"]), ValueError, ["topic", "empty"]),
+    (lambda face: face.cancel_timers("", []), ValueError, ["topic", "empty"]),
+    (lambda face: face.cancel_all(""), ValueError, ["topic", "empty"]),
+    (lambda face: face.has_pending("", "1"), ValueError, ["topic", "empty"]),
+    (lambda face: face.get_timer("", "1"), ValueError, ["topic", "empty"]),
+    (lambda face: face.get_pending_timers(""), ValueError, ["topic", "empty"]),
+    (lambda face: face.count_pending(""), ValueError, ["topic", "empty"]),
+    (lambda face: face.count_pending(5), TypeError, ["topic", "5"]),
+    (lambda face: face.schedule("x", TOPIC, reply_to=5), TypeError, ["reply_to", "5"]),
+    # Ids
+    (lambda face: face.schedule("x", TOPIC, timer_id=""), ValueError, ["timer_id", "empty"]),
+    (lambda face: face.schedule("x", TOPIC, timer_id=5), TypeError, ["timer_id", "5"]),
+    (lambda face: face.schedule("x", TOPIC, timer_id=b"1"), TypeError, ["timer_id", "b'1'"]),
+    (
+        lambda face: face.schedule("x", TOPIC, timer_id="\udcff"),
+        ValueError,
+        ["timer_id", "'\\udcff'"],
+    ),
+    (lambda face: face.schedule_batch(of_ids("1", ""), TOPIC), ValueError, ["timer_id"]),
+    (lambda face: face.schedule_batch(of_ids("1", 5), TOPIC), TypeError, ["timer_id", "5"]),
+    (lambda face: face.reschedule_timer(TOPIC, "", activate_in=HOUR), ValueError, ["timer_id"]),
+    (lambda face: face.reschedule_timer(TOPIC, 5, activate_in=HOUR), TypeError, ["timer_id", "5"]),
+    (lambda face: face.cancel_timer(TOPIC, ""), ValueError, ["timer_id", "empty"]),
+    (lambda face: face.cancel_timer(TOPIC, 5), TypeError, ["timer_id", "5"]),
+    (lambda face: face.cancel_timer(TOPIC, None), TypeError, ["timer_id", "None"]),
+    (lambda face: face.cancel_timer(TOPIC, "\ud800"), ValueError, ["timer_id", "'\\ud800'"]),
+    (lambda face: face.cancel_timers(TOPIC, "42"), TypeError, ["timer_ids", "'42'"]),
+    (lambda face: face.cancel_timers(TOPIC, b"42"), TypeError, ["timer_ids", "b'42'"]),
+    (lambda face: face.cancel_timers(TOPIC, ["1", ""]), ValueError, ["timer_id", "empty"]),
+    (lambda face: face.cancel_timers(TOPIC, ["1", 5]), TypeError, ["timer_id", "5"]),
+    (lambda face: face.cancel_timers(TOPIC, [["1"]]), TypeError, ["timer_id", "['1']"]),
+    (lambda face: face.has_pending(TOPIC, ""), ValueError, ["timer_id", "empty"]),
+    (lambda face: face.has_pending(TOPIC, 5), TypeError, ["timer_id", "5"]),
+    (lambda face: face.get_timer(TOPIC, ""), ValueError, ["timer_id", "empty"]),
+    (lambda face: face.get_timer(TOPIC, 5), TypeError, ["timer_id", "5"]),
+    # Times
+    (
+        lambda face: face.schedule("x", TOPIC, activate_in=30),
+        TypeError,
+        ["activate_in", "30", "timedelta(seconds=30)"],
+    ),
+    (
+        lambda face: face.schedule("x", TOPIC, activate_in=float("nan")),
+        ValueError,
+        ["activate_in", "nan"],
+    ),
+    (
+        lambda face: face.schedule("x", TOPIC, activate_in=timedelta.max),
+        ValueError,
+        ["activate_in", repr(timedelta.max)],
+    ),
+    (
+        lambda face: face.schedule("x", TOPIC, activate_at=NAIVE),
+        ValueError,
+        ["activate_at", repr(NAIVE)],
+    ),
+    (
+        lambda face: face.schedule("x", TOPIC, activate_at=float("inf")),
+        ValueError,
+        ["activate_at", "inf"],
+    ),
+    (
+        lambda face: face.schedule("x", TOPIC, activate_at=1893456000),
+        TypeError,
+        ["activate_at", "1893456000"],
+    ),
+    (
+        lambda face: face.schedule("x", TOPIC, activate_in=HOUR, activate_at=YEAR_2050),
+        ValueError,
+        ["activate_in", "activate_at", repr(HOUR), repr(YEAR_2050)],
+    ),
+    (
+        lambda face: face.schedule_batch(["x"], TOPIC, activate_in=HOUR, activate_at=YEAR_2050),
+        ValueError,
+        ["activate_in", "activate_at", repr(HOUR), repr(YEAR_2050)],
+    ),
+    (
+        lambda face: face.schedule_batch(
+            ["x", TimerPublishMessage("y", activate_in=HOUR, activate_at=YEAR_2050)], TOPIC
+        ),
+        ValueError,
+        ["activate_in", "activate_at", repr(HOUR), repr(YEAR_2050)],
+    ),
+    (
+        lambda face: face.schedule_batch(["x", TimerPublishMessage("y", activate_in=5)], TOPIC),
+        TypeError,
+        ["activate_in", "5"],
+    ),
+    (lambda face: face.reschedule_timer(TOPIC, "1"), TypeError, ["activate_in", "activate_at"]),
+    (
+        lambda face: face.reschedule_timer(TOPIC, "1", activate_in=30),
+        TypeError,
+        ["activate_in", "30"],
+    ),
+    (
+        lambda face: face.reschedule_timer(TOPIC, "1", activate_at=NAIVE),
+        ValueError,
+        ["activate_at", repr(NAIVE)],
+    ),
+    (
+        lambda face: face.reschedule_timer(TOPIC, "1", activate_in=HOUR, activate_at=YEAR_2050),
+        ValueError,
+        ["activate_in", "activate_at"],
+    ),
+    # Headers and the rest
+    (lambda face: face.schedule("x", TOPIC, headers={"x-a": None}), TypeError, ["'x-a'"]),
+    (lambda face: face.schedule("x", TOPIC, headers={5: "x"}), TypeError, ["header", "5"]),
+    (
+        lambda face: face.schedule("x", TOPIC, headers={"x-a": "x" * 65_536}),
+        ValueError,
+        ["'x-a'", "65,535", "65,536"],
+    ),
+    (lambda face: face.schedule("x", TOPIC, correlation_id=[1]), TypeError, ["correlation_id"]),
+    (
+        lambda face: face.schedule_batch(
+            ["x", TimerPublishMessage("y", headers={"x-a": None})], TOPIC
+        ),
+        TypeError,
+        ["'x-a'"],
+    ),
+    (
+        lambda face: face.schedule("x", TOPIC, if_exists="maybe"),
+        ValueError,
+        ["if_exists", "'maybe'"],
+    ),
+    (
+        lambda face: face.schedule_batch(["x"], TOPIC, if_exists=None),
+        ValueError,
+        ["if_exists", "None"],
+    ),
+    # Bounds and patterns
+    (
+        lambda face: face.get_pending_timers(TOPIC, before=NAIVE),
+        ValueError,
+        ["before", repr(NAIVE)],
+    ),
+    (lambda face: face.get_pending_timers(TOPIC, before=5), TypeError, ["before", "5"]),
+    (lambda face: listed(face, after=NAIVE), ValueError, ["after", repr(NAIVE)]),
+    (lambda face: listed(face, before=HOUR), TypeError, ["before", repr(HOUR)]),
+    (lambda face: listed(face, match=""), ValueError, ["match", "empty"]),
+    (lambda face: listed(face, match=b"x"), TypeError, ["match", "b'x'"]),
+]
+
+
+@pytest.mark.parametrize("row", range(len(BAD_INPUT)))
+async def test_bad_input_is_refused_by_name_and_value_and_writes_nothing(face, home, row):
+    call, error, texts = BAD_INPUT[row]
+
+    with pytest.raises(error) as caught:
+        await call(face)
+
+    assert type(caught.value) is error
+    assert [text for text in texts if text not in str(caught.value)] == [], caught.value
+    assert keys_under(home.redis, home.key_names) == []
