@@ -34,7 +34,7 @@ from faststream._internal.logger import DefaultLoggerStorage, make_logger_state
 from faststream._internal.logger.logging import get_broker_logger
 from faststream._internal.parser import CodecProto, DefaultCodec
 from faststream._internal.producer import ProducerProto
-from faststream._internal.testing.broker import TestBroker, change_producer
+from faststream._internal.testing.broker import TestBroker
 from faststream._internal.types import (
     AsyncCallable,
     BrokerMiddleware,
@@ -77,7 +77,6 @@ __all__ = (
     "SubscriberUsecase",
     "SubscriberUsecaseConfig",
     "TestBroker",
-    "change_producer",
     "get_broker_logger",
     "make_logger_state",
 )

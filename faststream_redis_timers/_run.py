@@ -15,6 +15,7 @@ from redis.asyncio.client import Pipeline
 from redis.exceptions import (
     ConnectionError as RedisConnectionError,
     NoScriptError,
+    ResponseError,
     TimeoutError as RedisTimeoutError,
 )
 
@@ -71,6 +72,12 @@ async def _ask(client: Redis, operation: Operation[Any], timeout: float | None) 
         if (unknown := operation.outcome_unknown(error)) is None:
             raise
         raise unknown from error
+    except ResponseError:
+        raise
+    except BaseException:
+        # A reply that was not read would be taken for that of the next call.
+        await connection.disconnect(nowait=True)
+        raise
     finally:
         await client.connection_pool.release(connection)
 

@@ -107,6 +107,15 @@ class TimersConnection:
         if client is not None and client is not self._given:
             await client.aclose()
 
+    async def close_again(self, client: "redis.asyncio.Redis") -> None:
+        """Close what a delivery loop used after `close`: a handler had stopped the broker.
+
+        Args:
+            client: The client that the loop used.
+        """
+        if client is not self._client and client is not self._given:
+            await client.aclose()
+
 
 def _check_client(client: object) -> None:
     if is_cluster(client):

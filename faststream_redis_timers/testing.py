@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 from redis.asyncio.client import Pipeline
 
-from faststream_redis_timers._faststream import TestBroker, change_producer
+from faststream_redis_timers._faststream import TestBroker
 from faststream_redis_timers.broker import TimersBroker
 from faststream_redis_timers.publisher.producer import TimersProducer
 from faststream_redis_timers.publisher.usecase import TimersPublisher
@@ -70,6 +70,14 @@ class TestTimersBroker(TestBroker[TimersBroker, Any], broker=TimersBroker):
         super().__init__(*brokers, with_real=with_real, connect_only=connect_only)
         self.scheduled_timers = []
 
+    def _fake_start(self, broker: TimersBroker, *args: Any, **kwargs: Any) -> None:
+        before = {subscriber: subscriber.running for subscriber in broker.subscribers}
+        super()._fake_start(broker, *args, **kwargs)
+        if self.with_real:
+            # The real start is yet to come, and passes over those that are running.
+            for subscriber in broker.subscribers:
+                subscriber.running = before.get(subscriber, False)
+
     def create_publisher_fake_subscriber(
         self, broker: TimersBroker, publisher: TimersPublisher
     ) -> tuple[TimersSubscriber, bool]:
@@ -92,7 +100,8 @@ class TestTimersBroker(TestBroker[TimersBroker, Any], broker=TimersBroker):
         config = broker.config.broker_config
         producer = _DeliveringProducer(config.producer, self.brokers, self.scheduled_timers)
         with (
-            change_producer(config, producer),
+            # FastStream's own change_producer leaves it in place after an exception.
+            patch.object(config, "producer", producer),
             patch.object(config.connection, "_client", _EmptyServer()),
         ):
             yield

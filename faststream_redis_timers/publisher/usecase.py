@@ -212,7 +212,7 @@ class TimersPublisher(PublisherUsecase):
             dt: The time, with a time zone.
 
         Returns:
-            Pairs of full topic and timer id.
+            Pairs of the topic, without prefixes, and timer id.
         """
         warn(
             "publisher.fetch_redis_timers() is deprecated, use broker.get_pending_timers()",
@@ -221,7 +221,7 @@ class TimersPublisher(PublisherUsecase):
         )
         pages = self._outer_config.operations.iterate(self.topic, before=dt, bodies=False)
         timers = iterate(self._outer_config.connection.client, pages)
-        return [(timer.topic, timer.timer_id) async for timer in timers]
+        return [(self.config.topic, timer.timer_id) async for timer in timers]
 
     async def request(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Not supported.

@@ -1,10 +1,10 @@
 """A claimed timer on its way through a handler: what FastStream calls the raw message."""
 
 import asyncio
-import time
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from faststream_redis_timers.subscriber.schedule import monotonic
 from faststream_redis_timers_sync.protocol.envelope import Envelope
 from faststream_redis_timers_sync.protocol.keys import decode_id
 from faststream_redis_timers_sync.protocol.model import Claimed, Settlement
@@ -98,7 +98,7 @@ class TimerDelivery:
     @property
     def lease_ended(self) -> bool:
         """Whether its lease has ended by this process's monotonic clock."""
-        return time.monotonic() >= self.lease_ends_at
+        return monotonic() >= self.lease_ends_at
 
     async def commit(self) -> bool:
         """Remove the timer: its handler has finished, or it is rejected.
@@ -144,5 +144,6 @@ class TimerDelivery:
                 self._settled.set_result(True)
             else:
                 self._settled = self._settle(self, action, detail)
-        # A handler that is cancelled here must not cancel the settlement.
+        # A handler that is cancelled here gives up the answer, not the settlement;
+        # after a timeout of its own it may ask for the answer again.
         return await asyncio.shield(self._settled)

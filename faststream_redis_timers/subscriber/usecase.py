@@ -1,6 +1,7 @@
 """The subscriber: a delivery loop on one side, FastStream's handlers on the other."""
 
 from collections.abc import AsyncIterator, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from faststream.exceptions import FeatureNotSupportedException
@@ -23,6 +24,8 @@ from faststream_redis_timers.subscriber.specification import TimersSubscriberSpe
 if TYPE_CHECKING:
     from faststream.message import StreamMessage
 
+    from faststream_redis_timers.subscriber.wakeups import WakeUps
+
 
 class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
     """Hands the due timers of a topic to its handlers."""
@@ -42,6 +45,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         super().__init__(config, cast("Any", specification), calls)
         self.sub = config.sub
         self._delivery: DeliveryLoop | None = None
+        self._wake_ups: WakeUps | None = None
 
     @property
     def topic(self) -> str:
@@ -50,8 +54,8 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
 
     @property
     def alive(self) -> bool:
-        """Whether it delivers; a subscriber that was not started is not dead."""
-        return self._delivery is None or self._delivery.alive
+        """Whether it delivers; one that was not started, or was stopped, is not dead."""
+        return self._delivery is None or not self.running or self._delivery.alive
 
     async def start(self) -> None:
         """Begin to deliver; nothing if it does already."""
@@ -60,6 +64,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         await super().start()
         if self.calls:
             outer = self._outer_config
+            self._wake_ups = wake_ups = outer.connection.wake_ups
             self._delivery = delivery = DeliveryLoop(
                 self.sub,
                 topic=self.topic,
@@ -69,10 +74,11 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
                 log=self._write_log,
                 spin_budget=outer.connection.spin_budget,
             )
-            delivery.on_wait = outer.connection.wake_ups.waiting_setter(delivery)
+            delivery.on_wait = wake_ups.waiting_setter(delivery)
+            delivery.on_end = partial(outer.connection.close_again, outer.connection.client)
             self._post_start()
             delivery.start()
-            await outer.connection.wake_ups.add(self._channel, delivery)
+            await wake_ups.add(self._channel, delivery)
         else:
             self._post_start()
 
@@ -83,10 +89,13 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         """
         # The base class would wait for the handler from which this may be called.
         self.running = False
-        if (delivery := self._delivery) is None:
+        # Kept from the start: a handler may have stopped the broker, and then its
+        # connection is no more.
+        delivery, wake_ups = self._delivery, self._wake_ups
+        if delivery is None or wake_ups is None:
             return
         delivery.begin_stop()
-        await self._outer_config.connection.wake_ups.remove(self._channel, delivery)
+        await wake_ups.remove(self._channel, delivery)
         await delivery.stop(self._outer_config.graceful_timeout)
         if self._delivery is delivery and not delivery.alive:
             self._delivery = None

@@ -6,14 +6,14 @@ hint: one that is lost costs a poll delay at most.
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from redis.exceptions import RedisError
 
-from faststream_redis_timers.subscriber.schedule import Backoff
+from faststream_redis_timers.subscriber.schedule import Backoff, monotonic
+from faststream_redis_timers.subscriber.tasks import end_task
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -66,8 +66,7 @@ class WakeUps:
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="wake-ups of timers")
         elif self._connection is not None and len(sleepers) == 1:
-            with suppress(RedisError, OSError):
-                await self._connection.send_command("SUBSCRIBE", channel)
+            await self._send("SUBSCRIBE", channel)
 
     async def remove(self, channel: bytes, sleeper: Sleeper) -> None:
         """Stop listening for a delivery loop; after the last one the connection is closed.
@@ -85,8 +84,7 @@ class WakeUps:
         if not self._sleepers:
             await self._stop()
         elif self._connection is not None:
-            with suppress(RedisError, OSError):
-                await self._connection.send_command("UNSUBSCRIBE", channel)
+            await self._send("UNSUBSCRIBE", channel)
 
     def set_waiting(self, sleeper: Sleeper, *, waits: bool) -> None:
         """Note whether a loop waits: while none does, nothing is read.
@@ -111,31 +109,40 @@ class WakeUps:
         """
         return lambda waits: self.set_waiting(sleeper, waits=waits)
 
+    async def _send(self, command: str, channel: bytes) -> None:
+        # The last `remove` or an error may close the connection meanwhile, where
+        # redis-py misses its writer. What comes after it subscribes anew.
+        with suppress(RedisError, OSError, AttributeError):
+            # A health check would read, as the listener does at this moment.
+            await self._connection.send_command(command, channel, check_health=False)
+
     async def _stop(self) -> None:
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.wait({task})
+            await end_task(task)
 
     async def _run(self) -> None:
         backoff = Backoff(ceiling=5.0)
-        connected_before = refused = False
+        refused = False
         while True:
             pool = self._client.connection_pool
             connection: Any = pool.connection_class(**pool.connection_kwargs)
             try:
                 async with asyncio.timeout(ANSWER_TIMEOUT):
                     await connection.connect()
-                    await connection.send_command("SUBSCRIBE", *self._sleepers)
+                    channels = list(self._sleepers)
+                    await connection.send_command("SUBSCRIBE", *channels)
                     await _read(connection)
-                self._connection = connection
+                    # `add` could not send those that came meanwhile.
+                    self._connection = connection
+                    if late := self._sleepers.keys() - channels:
+                        await connection.send_command("SUBSCRIBE", *late)
                 backoff.reset()
                 refused = False
-                if connected_before:
-                    self._look_now()
-                connected_before = True
+                # Hints that were sent before are lost, the first time too.
+                self._look_now()
                 await self._listen(connection)
-            except (RedisError, OSError) as error:
+            except Exception as error:  # noqa: BLE001  whatever it is, wake-ups go on
                 # An outage is told by the delivery loops; a refusal is not one.
                 if not refused and "perm" in str(error).lower():
                     refused = True
@@ -151,12 +158,12 @@ class WakeUps:
             await asyncio.sleep(backoff.next_pause())
 
     async def _listen(self, connection: Any) -> None:
-        heard_at = time.monotonic()
+        heard_at = monotonic()
         pinged = False
         while True:
             await self._someone_waits.wait()
             message = await _read(connection, ANSWER_TIMEOUT if pinged else PING_INTERVAL)
-            now = time.monotonic()
+            now = monotonic()
             if message is not None:
                 heard_at = now
                 pinged = False
@@ -164,7 +171,7 @@ class WakeUps:
             elif pinged:
                 raise TimeoutError
             elif now - heard_at >= PING_INTERVAL:
-                await connection.send_command("PING")
+                await connection.send_command("PING", check_health=False)
                 pinged = True
 
     def _pass_on(self, message: Any) -> None:

@@ -1,0 +1,161 @@
+"""What the tests of delivery share: a bench with a topic, brokers, a log, and eyes on the keys."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from typing import Any
+
+import redis
+from faces import Home
+from waiting import wait_until_async
+
+from faststream_redis_timers import TimersBroker
+from faststream_redis_timers_sync import TimersClient
+from faststream_redis_timers_sync.protocol.times import is_lease
+
+HOUR = timedelta(hours=1)
+
+
+class LogLines(logging.Handler):
+    """A logger's lines, kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+        # One of its own: loggers by name are shared by all tests.
+        self.logger = logging.Logger("test", logging.INFO)  # noqa: LOG001
+        self.logger.addHandler(self)
+        # So that pytest shows the lines of a test that fails.
+        self.logger.parent = logging.root
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+    def at(self, level: int) -> list[str]:
+        """Give the lines of one level."""
+        return [record.getMessage() for record in self.records if record.levelno == level]
+
+    @property
+    def complaints(self) -> list[str]:
+        """Give the lines from WARNING upwards."""
+        return [record.getMessage() for record in self.records if record.levelno >= logging.WARNING]
+
+
+@dataclass
+class Bench:
+    """One topic on one server.
+
+    Args:
+        home: Where its timers live.
+        topic: The topic.
+    """
+
+    home: Home
+    topic: str = "invoices"
+    log: LogLines = field(default_factory=LogLines)
+    brokers: list[TimersBroker] = field(default_factory=list)
+
+    @cached_property
+    def client(self) -> TimersClient:
+        """A client to schedule with: its calls simply run, the event loop waits."""
+        return TimersClient(self.home.redis, **self.home.key_names)
+
+    @property
+    def redis(self) -> redis.Redis:
+        return self.home.redis
+
+    @property
+    def timeline(self) -> bytes:
+        return self.home.keys_of(self.topic).timeline
+
+    def broker(self, client: Any = None, **options: Any) -> TimersBroker:
+        """Make a broker that is stopped at the end of the test."""
+        options = {"logger": self.log.logger, "graceful_timeout": 2.0, **options}
+        broker = TimersBroker(client or self.home.server_url, **self.home.key_names, **options)
+        self.brokers.append(broker)
+        return broker
+
+    def schedule(self, timer_id: str, body: Any = "first", **options: Any) -> None:
+        self.client.schedule(body, self.topic, timer_id=timer_id, **options)
+
+    def score(self, timer_id: str | bytes) -> float | None:
+        return self.redis.zscore(self.timeline, timer_id)
+
+    def is_gone(self, timer_id: str) -> bool:
+        return not self.client.has_pending(self.topic, timer_id)
+
+    def is_leased(self, timer_id: str) -> bool:
+        score = self.score(timer_id)
+        return score is not None and is_lease(score)
+
+    async def until_gone(self, *timer_ids: str) -> None:
+        await wait_until_async(lambda: all(self.is_gone(timer_id) for timer_id in timer_ids))
+
+    async def until_settled(self, broker: TimersBroker) -> None:
+        """Wait until what handlers of this broker have settled before has reached the server.
+
+        Settlements go in order: that of one more timer comes after all others. It needs a
+        free slot, and a handler that returns for a timer named "last".
+        """
+        self.schedule("last")
+        await self.until_gone("last")
+
+
+@asynccontextmanager
+async def delivering(broker: TimersBroker) -> AsyncIterator[TimersBroker]:
+    """Start a broker, and stop it at the end of the block."""
+    await broker.start()
+    try:
+        yield broker
+    finally:
+        await broker.stop()
+
+
+@dataclass
+class Calls:
+    """What handlers were called with, and a gate that holds them.
+
+    Args:
+        open: Whether the gate is open from the start.
+    """
+
+    open: bool = False
+    bodies: list[tuple[str, Any]] = field(default_factory=list)
+    messages: list[Any] = field(default_factory=list)
+    running: int = 0
+    most_running: int = 0
+
+    def __post_init__(self) -> None:
+        self.gate = asyncio.Event()
+        if self.open:
+            self.gate.set()
+
+    @property
+    def ids(self) -> list[str]:
+        return [timer_id for timer_id, _ in self.bodies]
+
+    @property
+    def counts(self) -> Counter[str]:
+        return Counter(self.ids)
+
+    def note(self, message: Any, body: Any = None) -> None:
+        self.messages.append(message)
+        self.bodies.append((message.timer_id, body))
+
+    async def hold(self, message: Any, body: Any = None) -> None:
+        """Note a call, and wait at the gate."""
+        self.note(message, body)
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            await self.gate.wait()
+        finally:
+            self.running -= 1
+
+    async def until(self, count: int, timeout: float = 10.0) -> None:
+        await wait_until_async(lambda: len(self.bodies) >= count, timeout)

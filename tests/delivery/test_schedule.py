@@ -1,0 +1,192 @@
+"""The arithmetic of the delivery loop, by tables: no clock, no server."""
+
+import math
+
+import pytest
+
+from faststream_redis_timers.subscriber.schedule import (
+    Backoff,
+    PollSchedule,
+    ServerClock,
+    SpinBudget,
+)
+
+MIDDLE = 0.5
+"""The jitter that changes nothing."""
+
+
+def schedule_with(jitter=MIDDLE, base=0.05, ceiling=5.0):
+    return PollSchedule(base, ceiling, jitter=lambda: jitter)
+
+
+# --- when to claim next ------------------------------------------------------------------
+
+
+def test_the_first_claim_is_made_at_once():
+    assert schedule_with().next_at == -math.inf
+
+
+def test_poll_delays_double_up_to_the_ceiling_while_nothing_is_found():
+    schedule = schedule_with()
+    delays = []
+    for _ in range(10):
+        schedule.found_nothing(100.0, math.inf)
+        delays.append(round(schedule.poll_at - 100.0, 9))
+
+    assert delays == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0]
+
+
+@pytest.mark.parametrize("find", ["found", "found_more"])
+def test_a_timer_found_resets_the_delay(find):
+    schedule = schedule_with()
+    for _ in range(10):
+        schedule.found_nothing(0.0, math.inf)
+    if find == "found":
+        schedule.found(100.0, math.inf)
+        assert schedule.poll_at == pytest.approx(100.05)
+    else:
+        schedule.found_more()
+        assert schedule.next_at == -math.inf
+    schedule.found_nothing(200.0, math.inf)
+    assert schedule.poll_at == pytest.approx(200.05)
+
+
+@pytest.mark.parametrize(("jitter", "factor"), [(0.0, 0.5), (0.25, 0.75), (0.5, 1.0), (1.0, 1.5)])
+def test_each_delay_is_spread_by_half_of_itself(jitter, factor):
+    schedule = schedule_with(jitter)
+    for delay in (0.05, 0.1, 0.2):
+        schedule.found_nothing(100.0, math.inf)
+        assert schedule.poll_at == pytest.approx(100.0 + delay * factor)
+
+
+@pytest.mark.parametrize(
+    ("head_at", "next_at"),
+    [
+        (math.inf, 100.05),  # nothing scheduled: poll
+        (100.2, 100.05),  # the poll comes first
+        (100.01, 100.01),  # due before the poll: then, not earlier
+        (99.0, 99.0),  # it became due meanwhile: at once
+    ],
+)
+@pytest.mark.parametrize("find", ["found", "found_nothing"])
+def test_it_sleeps_until_the_next_due_time_or_the_poll(find, head_at, next_at):
+    schedule = schedule_with()
+    getattr(schedule, find)(100.0, head_at)
+
+    assert schedule.next_at == pytest.approx(next_at)
+
+
+def test_an_empty_claim_does_not_reset_the_delay_though_a_timer_is_near():
+    schedule = schedule_with()
+    schedule.found_nothing(100.0, 100.01)
+    schedule.found_nothing(100.01, 100.02)
+    schedule.found_nothing(100.02, math.inf)
+
+    assert schedule.poll_at == pytest.approx(100.02 + 0.2)
+
+
+@pytest.mark.parametrize(
+    ("head_at", "hints", "next_at"),
+    [
+        (math.inf, [100.03], 100.03),
+        (100.02, [100.03], 100.02),  # a hint only ever sets the alarm earlier
+        (100.04, [100.03, 100.01, 100.02], 100.01),
+        (math.inf, [107.0], 100.05),  # far ahead: the poll comes first
+    ],
+)
+def test_a_hint_sets_the_alarm_and_does_not_claim(head_at, hints, next_at):
+    schedule = schedule_with()
+    schedule.found_nothing(100.0, head_at)
+    for due_at in hints:
+        schedule.ring_at(due_at)
+
+    assert schedule.next_at == pytest.approx(next_at)
+
+
+def test_hints_that_may_have_been_missed_bring_a_claim_at_once():
+    schedule = schedule_with()
+    schedule.found_nothing(100.0, math.inf)
+    schedule.poll_now()
+
+    assert schedule.next_at == -math.inf
+
+
+def test_by_default_delays_are_jittered():
+    schedules = [PollSchedule(1.0, 5.0) for _ in range(50)]
+    for schedule in schedules:
+        schedule.found_nothing(0.0, math.inf)
+
+    assert len({schedule.poll_at for schedule in schedules}) > 40
+    assert all(0.5 <= schedule.poll_at <= 1.5 for schedule in schedules)
+
+
+# --- the server's clock ------------------------------------------------------------------
+
+
+def test_the_server_s_time_is_taken_at_the_middle_of_the_call():
+    clock = ServerClock()
+    assert not clock.is_set
+    clock.observe(10.0, 10.2, 1_790_000_000.0)
+
+    assert clock.is_set
+    assert clock.here(1_790_000_000.0) == pytest.approx(10.1)
+    assert clock.here(1_790_000_005.5) == pytest.approx(15.6)
+
+
+def test_the_newest_answer_counts():
+    clock = ServerClock()
+    clock.observe(10.0, 10.0, 1000.0)
+    clock.observe(20.0, 20.0, 2000.0)
+
+    assert clock.here(2001.0) == 21.0
+
+
+# --- active waiting ----------------------------------------------------------------------
+
+
+def test_a_spin_may_cost_what_was_saved_and_no_more():
+    budget = SpinBudget(share=0.05, cap=0.02)
+    assert budget.left(0.0) == 0.02
+    budget.spend(0.015)
+    assert budget.left(0.0) == pytest.approx(0.005)
+    assert budget.left(0.1) == pytest.approx(0.01)
+    assert budget.left(1000.0) == 0.02
+
+
+def test_what_was_overspent_is_earned_again_first():
+    budget = SpinBudget(share=0.05, cap=0.02)
+    budget.left(0.0)
+    budget.spend(0.03)
+
+    assert budget.left(0.0) == pytest.approx(-0.01)
+    assert budget.left(0.2) == pytest.approx(0.0)
+    assert budget.left(0.3) == pytest.approx(0.005)
+
+
+def test_however_often_it_is_asked_a_spin_costs_its_share_of_the_time():
+    budget = SpinBudget(share=0.05, cap=0.02)
+    spent = 0.0
+    for n in range(10_000):
+        left = budget.left(n / 1000)
+        if left > 0.001:
+            budget.spend(0.001)
+            spent += 0.001
+
+    assert spent <= 0.05 * 10.0 + 0.02
+
+
+# --- outages -----------------------------------------------------------------------------
+
+
+def test_pauses_double_up_to_the_ceiling_and_begin_anew_after_an_answer():
+    backoff = Backoff(jitter=lambda: MIDDLE)
+    pauses = [round(backoff.next_pause(), 9) for _ in range(7)]
+    backoff.reset()
+
+    assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+    assert backoff.next_pause() == 0.05
+
+
+@pytest.mark.parametrize(("jitter", "pause"), [(0.0, 0.025), (1.0, 0.075)])
+def test_each_pause_is_spread_by_half_of_itself(jitter, pause):
+    assert Backoff(jitter=lambda: jitter).next_pause() == pytest.approx(pause)

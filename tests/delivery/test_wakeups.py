@@ -1,0 +1,325 @@
+"""Wake-ups: a waiting worker learns at once of a timer that comes before all others."""
+
+import asyncio
+import logging
+from datetime import timedelta
+
+import pytest
+import redis.asyncio
+from bench import HOUR, delivering
+from redis.connection import parse_url
+from waiting import wait_until_async
+
+from faststream_redis_timers.annotations import TimerMessage
+from faststream_redis_timers.subscriber import wakeups
+
+NO_POLLS = {"polling_interval": 3600.0, "max_polling_interval": 3600.0}
+"""Knobs with which a worker, once it has looked, only wakes for what it has learnt."""
+
+PASSWORD = "opens nothing"  # noqa: S105
+
+
+async def until_listening(bench, count=1, topic=None):
+    """Wait until that many workers listen to the topic."""
+    timeline = bench.home.keys_of(topic or bench.topic).timeline
+    await wait_until_async(lambda: bench.redis.pubsub_numsub(timeline)[0][1] == count)
+
+
+async def until_idle(bench, relay, count=1):
+    """Wait until that many workers listen, and nothing is sent any more."""
+
+    async def is_idle():
+        before = relay.count("EVALSHA")
+        await asyncio.sleep(0.1)
+        return relay.count("EVALSHA") == before
+
+    await until_listening(bench, count)
+    await wait_until_async(is_idle)
+
+
+def listening(bench, calls, client=None, **options):
+    """Make a broker whose worker notes its calls and does not poll."""
+    broker = bench.broker(client, **options)
+
+    @broker.subscriber(bench.topic, **NO_POLLS)
+    async def handle(message: TimerMessage):
+        calls.note(message)
+
+    return broker
+
+
+async def test_a_timer_scheduled_at_short_notice_is_found_without_polling(bench, relay, open_calls):
+    async with delivering(listening(bench, open_calls, relay.url)):
+        await until_idle(bench, relay)
+        before = relay.count("EVALSHA")
+        bench.schedule("1", activate_in=timedelta(seconds=1))
+        await bench.until_gone("1")
+
+    # A claim when it is due (a second one if that was a bit early), and the commit.
+    assert relay.count("EVALSHA") - before <= 3
+    assert open_calls.ids == ["1"]
+
+
+async def test_a_timer_moved_to_the_front_is_found_without_polling(bench, relay, open_calls):
+    bench.schedule("1", activate_in=HOUR)
+    async with delivering(listening(bench, open_calls, relay.url)):
+        await until_idle(bench, relay)
+        bench.client.reschedule_timer(bench.topic, "1", activate_in=timedelta(seconds=0.1))
+        await bench.until_gone("1")
+
+    assert open_calls.ids == ["1"]
+
+
+async def test_what_is_scheduled_behind_the_head_wakes_nobody(bench, relay, open_calls):
+    bench.schedule("head", activate_in=HOUR)
+    async with delivering(listening(bench, open_calls, relay.url)):
+        await until_idle(bench, relay)
+        before = len(relay.commands)
+        for n in range(20):
+            bench.schedule(f"{n}", activate_in=2 * HOUR)
+        await asyncio.sleep(0.2)
+        assert len(relay.commands) == before
+    bench.client.cancel_all(bench.topic)
+
+
+async def test_a_due_time_that_a_claim_has_told_needs_no_wake_up(bench, relay, open_calls):
+    # Scheduled before the worker is there.
+    bench.schedule("1", activate_in=timedelta(seconds=0.5))
+    bench.schedule("2", activate_in=timedelta(seconds=0.8))
+    async with delivering(listening(bench, open_calls, relay.url)):
+        await bench.until_gone("1", "2")
+
+    # Looks at the start and when it listens, then two for each timer, or three.
+    assert relay.count("EVALSHA", "EVAL") <= 2 + 2 * 3 + 1
+    assert open_calls.ids == ["1", "2"]
+
+
+async def test_stale_hints_are_ignored(bench, relay, open_calls):
+    broker = listening(bench, open_calls, relay.url)
+    async with delivering(broker):
+        long_ago = bench.home.now().timestamp() - 3600
+        await until_idle(bench, relay)
+        before = relay.count("EVALSHA")
+        for _ in range(5):
+            bench.redis.publish(bench.timeline, f"{long_ago:.6f} {long_ago:.6f}")
+        await asyncio.sleep(0.2)
+        assert relay.count("EVALSHA") == before
+
+
+@pytest.mark.parametrize("nonsense", [b"", b"x", b"1 2 3", b"\xff \xff", b"nan nan"])
+async def test_nonsense_on_the_channel_harms_nobody(bench, relay, open_calls, nonsense):
+    async with delivering(listening(bench, open_calls, relay.url)):
+        await until_idle(bench, relay)
+        bench.redis.publish(bench.timeline, nonsense)
+        bench.schedule("1")
+        await bench.until_gone("1")
+
+    assert bench.log.complaints == []
+
+
+async def test_a_hint_that_overtakes_the_answer_of_a_claim_is_not_forgotten(
+    own_bench, own_relay, open_calls
+):
+    bench, relay = own_bench, own_relay
+    broker = listening(bench, open_calls, relay.url)
+
+    def claims():
+        return bench.redis.info("commandstats")["cmdstat_evalsha"]["calls"]
+
+    async with delivering(broker):
+        await until_idle(bench, relay)
+        (subscriber,) = broker.subscribers
+        before = claims()
+        relay.hold_replies()
+        subscriber._delivery.look_now()
+        await wait_until_async(lambda: claims() > before)
+        # The claim has found nothing, and its answer is on the way. Planted, so that the
+        # server sends no hint of its own.
+        now = bench.home.now().timestamp()
+        bench.home.plant(bench.topic, "1", now, b"payload")
+        subscriber._delivery.wake(now, now)
+        relay.resume()
+        await bench.until_gone("1")
+
+    assert open_calls.ids == ["1"]
+
+
+# --- many workers, many subscribers ------------------------------------------------------
+
+
+async def test_many_idle_workers_claim_a_timer_once_and_do_not_stampede(
+    own_bench, own_relay, open_calls
+):
+    bench, relay = own_bench, own_relay
+    workers = [listening(bench, open_calls, relay.url) for _ in range(10)]
+    for worker in workers:
+        await worker.start()
+    await until_idle(bench, relay, 10)
+    before = relay.count("EVALSHA")
+    bench.schedule("1", activate_in=timedelta(seconds=1))
+    await bench.until_gone("1")
+    await asyncio.sleep(1)
+
+    assert open_calls.ids == ["1"]
+    assert relay.count("EVALSHA") - before <= 21
+    await asyncio.gather(*(worker.stop() for worker in workers))
+
+
+async def test_twenty_subscribers_need_two_connections(bench, open_calls):
+    pool = redis.asyncio.ConnectionPool.from_url(
+        bench.home.server_url, max_connections=1, client_name=bench.timeline.decode()
+    )
+    broker = bench.broker(redis.asyncio.Redis(connection_pool=pool))
+    topics = [f"topic-{n}" for n in range(20)]
+
+    async def handle(message: TimerMessage):
+        open_calls.note(message)
+
+    for topic in topics:
+        broker.subscriber(topic)(handle)
+    most = 0
+    async with delivering(broker):
+        for topic in topics:
+            bench.client.schedule_batch([f"{n}" for n in range(10)], topic)
+        while len(open_calls.ids) < 200:
+            clients = bench.redis.client_list()
+            most = max(most, sum(c["name"] == bench.timeline.decode() for c in clients))
+            await asyncio.sleep(0.005)
+        await wait_until_async(lambda: not any(map(bench.client.count_pending, topics)))
+    await pool.disconnect()
+
+    assert 1 <= most <= 2
+    assert set(open_calls.counts.values()) == {1}
+    assert bench.log.complaints == []
+
+
+async def test_a_subscriber_that_starts_while_the_others_subscribe_is_listened_for(bench, relay):
+    async def handle(message: TimerMessage): ...
+
+    for _ in range(10):
+        broker = bench.broker(relay.url)
+        broker.subscriber(bench.topic)(handle)
+        seen = relay.count("SUBSCRIBE")
+        await broker.start()
+        late = broker.subscriber("late")
+        late(handle)
+        # At this moment the channels have been named, and the answer is on its way.
+        while relay.count("SUBSCRIBE") == seen:  # noqa: ASYNC110  a longer sleep misses it
+            await asyncio.sleep(0)
+        await late.start()
+        await until_listening(bench, topic="late")
+        await late.stop()
+        await until_listening(bench, 0, topic="late")
+        await until_listening(bench)
+        await broker.stop()
+
+
+# --- failures ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def user_without_channels(own_bench):
+    name = own_bench.timeline.decode()
+    own_bench.redis.acl_setuser(
+        name, enabled=True, passwords=[f"+{PASSWORD}"], keys=["*"], commands=["+@all"], reset=True
+    )
+    own_bench.redis.execute_command("ACL", "SETUSER", name, "resetchannels")
+    own_bench.redis.acl_log_reset()
+    yield name
+    own_bench.redis.acl_deluser(name)
+
+
+async def test_where_wake_ups_are_refused_polling_goes_on_and_one_line_says_so(
+    own_bench, open_calls, user_without_channels
+):
+    bench = own_bench
+    path = parse_url(bench.home.server_url)["path"]
+    client = redis.asyncio.Redis(
+        unix_socket_path=path, username=user_without_channels, password=PASSWORD
+    )
+    broker = bench.broker(client)
+
+    @broker.subscriber(bench.topic, max_polling_interval=0.05)
+    async def handle(message: TimerMessage):
+        open_calls.note(message)
+
+    def refusals():
+        return sum(
+            entry["count"] for entry in bench.redis.acl_log() if entry["reason"] == "channel"
+        )
+
+    async with delivering(broker):
+        await wait_until_async(lambda: refusals() >= 3)
+        # Publishing the hint is refused too, and scheduling does not mind.
+        await broker.publish("x", bench.topic, timer_id="1")
+        await bench.until_gone("1")
+    await client.aclose()
+
+    assert open_calls.ids == ["1"]
+    (line,) = bench.log.complaints
+    assert bench.log.at(logging.WARNING) == [line]
+    assert "wake-ups are refused" in line
+
+
+async def test_a_killed_wake_up_connection_is_replaced_and_nothing_is_missed(
+    own_bench, own_relay, open_calls
+):
+    bench = own_bench
+    async with delivering(listening(bench, open_calls, own_relay.url)):
+        await until_idle(bench, own_relay)
+        bench.redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        # As if its hint had been sent just now: nobody hears of this one.
+        bench.home.plant(bench.topic, "missed", bench.home.now().timestamp(), b"payload")
+        await bench.until_gone("missed")
+        await until_idle(bench, own_relay)
+        bench.schedule("heard")
+        await bench.until_gone("heard")
+
+    assert open_calls.ids == ["missed", "heard"]
+    assert bench.log.complaints == []
+
+
+async def test_a_silent_wake_up_connection_is_pinged_and_replaced_if_it_stays_silent(
+    bench, relay, open_calls, monkeypatch
+):
+    monkeypatch.setattr(wakeups, "PING_INTERVAL", 0.1)
+    monkeypatch.setattr(wakeups, "ANSWER_TIMEOUT", 0.3)
+    async with delivering(listening(bench, open_calls, relay.url)):
+        await until_listening(bench)
+        connected = relay.connected
+        pings = relay.count("PING")
+        await wait_until_async(lambda: relay.count("PING") >= pings + 3)
+        # As long as it answers it is kept.
+        assert relay.connected == connected
+        relay.stall()
+        await wait_until_async(lambda: relay.connected > connected)
+        relay.resume()
+        # The stalled ones are gone when the relay has told the server.
+        await until_listening(bench)
+        bench.schedule("1")
+        await bench.until_gone("1")
+
+    assert open_calls.ids == ["1"]
+
+
+async def test_whatever_the_wake_up_connection_raises_another_is_made(bench, relay, open_calls):
+    odd = [AttributeError("no writer"), RuntimeError("no loop")]
+
+    class OddConnection(redis.asyncio.Connection):
+        async def send_command(self, *args, **kwargs):
+            if args[0] == "SUBSCRIBE" and odd:
+                raise odd.pop()
+            await super().send_command(*args, **kwargs)
+
+    pool = redis.asyncio.ConnectionPool(
+        host="127.0.0.1", port=relay.port, connection_class=OddConnection
+    )
+    client = redis.asyncio.Redis(connection_pool=pool)
+    async with delivering(listening(bench, open_calls, client)):
+        await until_idle(bench, relay)
+        bench.schedule("1")
+        await bench.until_gone("1")
+    await pool.disconnect()
+
+    assert odd == []
+    assert open_calls.ids == ["1"]

@@ -1,0 +1,43 @@
+"""An application for `faststream run`; tests steer it by environment variables and look at Redis.
+
+Its handler notes each delivery in the list ``{notes}:begun``, and ``{notes}:ended`` when it
+is done; what it does in between depends on the timer's body.
+"""
+
+import asyncio
+import json
+import os
+
+from faststream import FastStream
+from redis.asyncio import Redis
+
+from faststream_redis_timers import TimersBroker
+from faststream_redis_timers.annotations import TimerMessage
+
+settings = json.loads(os.environ["WORKER_SETTINGS"])
+notes: str = settings["notes"]
+client = Redis.from_url(settings["url"])
+broker = TimersBroker(client, graceful_timeout=20, **settings["key_names"])
+app = FastStream(broker)
+
+
+@app.after_startup
+async def tell() -> None:
+    await client.rpush(f"{notes}:started", os.getpid())
+
+
+@app.after_shutdown
+async def close() -> None:
+    await client.aclose()
+
+
+@broker.subscriber("invoices", **settings.get("knobs", {}))
+async def handle(body: str, message: TimerMessage) -> None:
+    note = json.dumps([message.timer_id, message.redelivered, os.getpid()])
+    await client.rpush(f"{notes}:begun", note)
+    if body == "wait for the gate":
+        while not await client.exists(f"{notes}:gate"):  # noqa: ASYNC110  another process opens it
+            await asyncio.sleep(0.01)
+    elif body == "hang":
+        await asyncio.Event().wait()
+    await client.rpush(f"{notes}:ended", note)
