@@ -1,0 +1,1 @@
+"""Measures this library beside others, in one run on one machine."""
