@@ -1,6 +1,5 @@
 """What a subscriber can be told: its topic and its knobs."""
 
-import math
 from dataclasses import dataclass
 
 from faststream_redis_timers_sync.protocol.keys import encode_text
@@ -56,6 +55,7 @@ class TimerSub:
             raise ValueError(msg)
 
 
+_SHORTEST_SECONDS = 0.001
 _LONGEST_SECONDS = 10.0 * 365 * 86_400
 
 
@@ -63,8 +63,8 @@ def _check_seconds(name: str, value: float) -> None:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         msg = f"{name} must be a number of seconds, got {value!r}"
         raise TypeError(msg)
-    if not math.isfinite(value) or not 0 < value <= _LONGEST_SECONDS:
-        msg = f"{name} must be more than 0 and at most ten years of seconds, got {value!r}"
+    if not _SHORTEST_SECONDS <= value <= _LONGEST_SECONDS:
+        msg = f"{name} must be from {_SHORTEST_SECONDS} s to ten years of seconds, got {value!r}"
         raise ValueError(msg)
 
 

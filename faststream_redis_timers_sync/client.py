@@ -36,6 +36,7 @@ from faststream_redis_timers_sync.protocol.operations import (
     encode_batch_item,
     encode_timer,
     name_topic,
+    refuse_publish_message,
 )
 
 
@@ -126,6 +127,7 @@ class TimersClient:
             redis.RedisError: What the server or the connection says.
         """
         topic = prefixed(self._prefix, topic)
+        refuse_publish_message(message)
         body, content_type = _encode(message, topic)
         timer = encode_timer(
             body,

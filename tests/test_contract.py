@@ -896,6 +896,12 @@ BAD_INPUT = [
     (lambda face: face.count_pending(""), ValueError, ["topic", "empty"]),
     (lambda face: face.count_pending(5), TypeError, ["topic", "5"]),
     (lambda face: face.schedule("x", TOPIC, reply_to=5), TypeError, ["reply_to", "5"]),
+    # Messages
+    (
+        lambda face: face.schedule(TimerPublishMessage("x", activate_in=HOUR), TOPIC),
+        TypeError,
+        ["TimerPublishMessage", "batches"],
+    ),
     # Ids
     (lambda face: face.schedule("x", TOPIC, timer_id=""), ValueError, ["timer_id", "empty"]),
     (lambda face: face.schedule("x", TOPIC, timer_id=5), TypeError, ["timer_id", "5"]),

@@ -22,6 +22,7 @@ from faststream_redis_timers_sync.protocol.operations import (
     encode_batch_item,
     encode_timer,
     name_topic,
+    refuse_publish_message,
 )
 
 NO_REQUEST = (
@@ -118,6 +119,7 @@ class TimersProducer(ProducerProto[TimerPublishCommand]):
         Args:
             cmd: The message and its settings.
         """
+        refuse_publish_message(cmd.body)
         body, content_type = await self._encode_body(cmd.body, cmd.destination)
         return encode_timer(
             body,

@@ -44,6 +44,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         config.decoder = parser.decode_message
         super().__init__(config, cast("Any", specification), calls)
         self.sub = config.sub
+        self._config = config
         self._delivery: DeliveryLoop | None = None
         self._wake_ups: WakeUps | None = None
 
@@ -111,7 +112,9 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         """
         return await handle_and_settle(
             msg,
-            self.ack_policy,
+            # Not what it was when the subscriber was made: a router's subscribers
+            # learn of the broker's policy when it includes the router.
+            self._config.ack_policy,
             super().process_message,
             on_end=self._free_slot,
             on_stop=self._begin_stop,

@@ -269,6 +269,23 @@ def as_publish_message(message: Any) -> TimerPublishMessage:
     return message if isinstance(message, TimerPublishMessage) else TimerPublishMessage(message)
 
 
+def refuse_publish_message(message: Any) -> None:
+    """Refuse a message with settings of its own where only a batch looks at them.
+
+    Args:
+        message: The message.
+
+    Raises:
+        TypeError: It is a `TimerPublishMessage`: its time would be ignored.
+    """
+    if isinstance(message, TimerPublishMessage):
+        msg = (
+            "a TimerPublishMessage is for batches: give its body as the message, "
+            "and its settings as arguments"
+        )
+        raise TypeError(msg)
+
+
 def name_topic(error: Exception, topic: str) -> None:
     """Note on an encoder's error which topic the message was for.
 

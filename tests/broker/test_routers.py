@@ -432,9 +432,8 @@ async def test_an_ack_policy_of_any_level_decides_on_errors(make_broker, inbox, 
     options = {"ack_policy": AckPolicy.ACK}
     broker = make_broker(logger=None, **options if level == "broker" else {})
     router = TimersRouter(**options if level == "router" else {})
-    # FastStream asks for the policy when a subscriber is made.
-    registrator = broker if level == "broker" else router
-    subscriber = registrator.subscriber("invoices", **options if level == "subscriber" else {})
+    subscriber = router.subscriber("invoices", **options if level == "subscriber" else {})
+    # The broker's policy comes to it only now.
     broker.include_router(router)
 
     @subscriber
