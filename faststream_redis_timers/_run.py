@@ -6,15 +6,19 @@ the pool, sends, and reads one reply.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any, TypeVar, overload
+from weakref import WeakKeyDictionary
 
 import redis
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.client import Pipeline
 from redis.exceptions import (
     ConnectionError as RedisConnectionError,
     NoScriptError,
+    ReadOnlyError,
     ResponseError,
     TimeoutError as RedisTimeoutError,
 )
@@ -72,6 +76,10 @@ async def _ask(client: Redis, operation: Operation[Any], timeout: float | None) 
         if (unknown := operation.outcome_unknown(error)) is None:
             raise
         raise unknown from error
+    except ReadOnlyError:
+        # It talks to what is a replica now: the next connection may find the primary.
+        await connection.disconnect(nowait=True)
+        raise
     except ResponseError:
         raise
     except BaseException:
@@ -79,7 +87,7 @@ async def _ask(client: Redis, operation: Operation[Any], timeout: float | None) 
         await connection.disconnect(nowait=True)
         raise
     finally:
-        await client.connection_pool.release(connection)
+        await _release(client.connection_pool, connection)
 
 
 async def ping(client: Redis, timeout: float | None = None) -> None:
@@ -99,20 +107,69 @@ async def ping(client: Redis, timeout: float | None = None) -> None:
             await connection.send_command("PING")
             await connection.read_response(disable_decoding=True)
     finally:
-        await client.connection_pool.release(connection)
+        await _release(client.connection_pool, connection)
 
 
 async def _acquire(client: Redis, timeout: float | None) -> Any:
     pool: Any = client.connection_pool
-    pauses = pauses_for_pool()
-    while True:
-        try:
-            async with asyncio.timeout(timeout):
-                return await pool.get_connection(*_GET_CONNECTION_ARGS)
-        except RedisConnectionError as error:
-            if not is_pool_full(error) or (pause := next(pauses, None)) is None:
-                raise
-        await asyncio.sleep(pause)
+    if timeout is not None and isinstance(pool, BlockingConnectionPool):
+        # It waits by itself while all connections are in use.
+        timeout = None if pool.timeout is None else timeout + pool.timeout
+    line = _lines.setdefault(pool, deque())
+    if not line:
+        with suppress(_PoolFullError):
+            return await _take(pool, timeout)
+    loop = asyncio.get_running_loop()
+    turn = loop.create_future()
+    line.append(turn)
+    try:
+        for pause in pauses_for_pool():
+            if line[0] is turn:
+                # Others than us may give a connection back, which nobody tells.
+                await asyncio.wait({turn}, timeout=pause)
+            else:
+                await turn
+            if turn.done():
+                place = line.index(turn)
+                turn = line[place] = loop.create_future()
+            if line[0] is turn:
+                with suppress(_PoolFullError):
+                    return await _take(pool, timeout)
+        return await _take(pool, timeout)
+    finally:
+        line.remove(turn)
+        _call_next(pool)
+
+
+async def _take(pool: Any, timeout: float | None) -> Any:
+    try:
+        async with asyncio.timeout(timeout):
+            return await pool.get_connection(*_GET_CONNECTION_ARGS)
+    except RedisConnectionError as error:
+        if is_pool_full(error):
+            raise _PoolFullError(*error.args) from error
+        raise
+
+
+async def _release(pool: Any, connection: Any) -> None:
+    try:
+        await pool.release(connection)
+    finally:
+        _call_next(pool)
+
+
+def _call_next(pool: Any) -> None:
+    if (line := _lines.get(pool)) and not line[0].done():
+        line[0].set_result(None)
+
+
+class _PoolFullError(RedisConnectionError):
+    """All connections of a pool are in use."""
+
+
+_lines: WeakKeyDictionary[Any, deque["asyncio.Future[None]"]] = WeakKeyDictionary()
+# Who waits for a connection of a pool, first come first served: otherwise many
+# publishers would keep a claim or commit waiting for as long as they go on.
 
 
 async def run_steps(client: Redis, steps: Steps[_T]) -> _T:

@@ -13,6 +13,7 @@ import redis
 from redis.exceptions import (
     ConnectionError as RedisConnectionError,
     NoScriptError,
+    ReadOnlyError,
     ResponseError,
     TimeoutError as RedisTimeoutError,
 )
@@ -66,6 +67,10 @@ def _ask(pool: redis.ConnectionPool, operation: Operation[Any]) -> Any:
         if (unknown := operation.outcome_unknown(error)) is None:
             raise
         raise unknown from error
+    except ReadOnlyError:
+        # It talks to what is a replica now: the next connection may find the primary.
+        connection.disconnect()
+        raise
     except ResponseError:
         raise
     except BaseException:

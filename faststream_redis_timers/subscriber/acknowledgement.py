@@ -5,6 +5,7 @@ two policies, runs the handler after a refused ACK_FIRST, and settles nothing on
 `SkipMessage`. So this stands in its place, around all middlewares.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -15,6 +16,7 @@ from faststream.exceptions import (
     RejectMessage,
     SkipMessage,
     StopConsume,
+    SubscriberNotFound,
 )
 from faststream.response import Response, ensure_response
 
@@ -32,7 +34,7 @@ async def handle_and_settle(
 ) -> Response:
     """Run a handler and settle its timer, unless it has done so by itself.
 
-    A handler that is cancelled leaves that to the delivery loop, which gives
+    A handler that the delivery loop cancels leaves that to the loop, which gives
     the timer back.
 
     Args:
@@ -70,12 +72,10 @@ async def handle_and_settle(
         on_stop()
         delivery.release()
         raise
-    except Exception:
-        on_end(delivery)
-        if policy is AckPolicy.NACK_ON_ERROR:
-            await delivery.nack()
-        elif policy in {AckPolicy.ACK, AckPolicy.REJECT_ON_ERROR}:
-            await delivery.commit()
+    except (Exception, asyncio.CancelledError) as error:
+        if not _is_cancelled_by_loop(error):
+            on_end(delivery)
+            await _settle_failure(delivery, policy, error)
         raise
     else:
         on_end(delivery)
@@ -83,6 +83,20 @@ async def handle_and_settle(
             await delivery.commit()
         return response
     return ensure_response(None)
+
+
+def _is_cancelled_by_loop(error: BaseException) -> bool:
+    # Else the handler awaited something that was cancelled: that is a failure.
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
+async def _settle_failure(delivery: TimerDelivery, policy: AckPolicy, error: BaseException) -> None:
+    # No policy drops a message that no filter takes: a newer worker may know it.
+    if policy is AckPolicy.NACK_ON_ERROR or isinstance(error, SubscriberNotFound):
+        await delivery.nack()
+    elif policy in {AckPolicy.ACK, AckPolicy.REJECT_ON_ERROR}:
+        await delivery.commit()
 
 
 async def _nack(

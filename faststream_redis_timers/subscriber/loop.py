@@ -49,6 +49,9 @@ EARLY = 0.004
 """Seconds to wake before a due time: a sleep ends up to 2.5 ms late, and a
 connection that rested costs another millisecond."""
 
+WARMING = 0.1
+"""Seconds that the ping which warms a connection may take."""
+
 SHORTEST_SPIN = 0.001
 """Seconds; where the budget allows less, sleeping alone is as good."""
 
@@ -83,6 +86,7 @@ class _Settling(NamedTuple):
     action: bytes
     detail: bytes
     answer: "asyncio.Future[bool]"
+    is_repeated: bool = False
 
 
 class DeliveryLoop:
@@ -96,6 +100,8 @@ class DeliveryLoop:
         handle: Runs the handler for a delivery; it raises no Exception.
         log: Writes to the broker's log.
         spin_budget: Bounds active waiting, for all loops of the broker.
+        interruptible: Whether cancelling ends the handlers. Blocking ones go on in
+            their threads, so their timers stay leased and do not run twice.
     """
 
     def __init__(  # noqa: PLR0913  its collaborators
@@ -108,6 +114,7 @@ class DeliveryLoop:
         handle: Callable[[TimerDelivery], Awaitable[None]],
         log: Log,
         spin_budget: SpinBudget,
+        interruptible: bool = True,
     ) -> None:
         """Prepare; `start` begins."""
         self._sub = sub
@@ -117,6 +124,7 @@ class DeliveryLoop:
         self._handle = handle
         self._log = log
         self._spin_budget = spin_budget
+        self._interruptible = interruptible
 
         self._schedule = PollSchedule(sub.polling_interval, sub.max_polling_interval)
         self._clock = ServerClock()
@@ -130,6 +138,9 @@ class DeliveryLoop:
         self._nothing_due_since = -math.inf
         self._last_hint = _NO_HINT
         self._away = False
+        self._lost_reply = False
+        self._pool_was_full = False
+        self._claiming = False
         self._stopping = False
         self._closing = False
         self._interrupted = False
@@ -149,6 +160,11 @@ class DeliveryLoop:
     def alive(self) -> bool:
         """Whether it is at work (also while it is stopping)."""
         return self._task is not None and not self._task.done()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it is at work and its last call was answered."""
+        return self.alive and not self._away
 
     def wake(self, sent_at: float, due_at: float) -> None:
         """Take a hint that a timer was scheduled before all others.
@@ -209,7 +225,9 @@ class DeliveryLoop:
             return
         remaining = None
         if graceful_timeout is not None:
-            remaining = max(LAST_CALLS, started_at + graceful_timeout - monotonic())
+            # A claim in flight is awaited, or it would lease timers to nobody.
+            least = LAST_CALLS + (CALL_TIMEOUT if self._claiming else 0.0)
+            remaining = max(least, started_at + graceful_timeout - monotonic())
         await asyncio.wait({self._task}, timeout=remaining)
         await end_task(self._task)
 
@@ -248,18 +266,25 @@ class DeliveryLoop:
             jitter=random.randrange(LEASE_JITTER),  # noqa: S311  it keeps leases apart, no secret
         )
         self._last_hint = _NO_HINT
+        self._claiming = limit > 0
         sent_at = monotonic()
         try:
             step = await run(self._client, operation, CALL_TIMEOUT)
         except Exception as error:  # noqa: BLE001
             # Not redis-py's errors alone: it raises AttributeError where somebody
             # closes the client meanwhile. Nothing but a stop ends the loop.
-            self._settling.extendleft(reversed(batch))
-            await self._pause_after(error)
+            self._settle_again(batch)
+            if isinstance(error, TimerOutcomeUnknownError) and not limit and not self._lost_reply:
+                # A connection that was closed meanwhile is no outage yet.
+                self._lost_reply = True
+            else:
+                await self._pause_after(error)
             return
         except BaseException:
-            self._settling.extendleft(reversed(batch))
+            self._settle_again(batch)
             raise
+        finally:
+            self._claiming = False
         answered_at = monotonic()
         self._clock.observe(sent_at, answered_at, step.now)
         self._end_outage()
@@ -346,7 +371,8 @@ class DeliveryLoop:
             elif not delivery.lease_ended:
                 await self._handle(delivery)
         except asyncio.CancelledError:
-            delivery.release()
+            if self._stopping and self._interruptible:
+                delivery.release()
             raise
         finally:
             self.free_slot(delivery)
@@ -396,10 +422,18 @@ class DeliveryLoop:
         self._interrupt()
         return answer
 
+    def _settle_again(self, batch: list[_Settling]) -> None:
+        self._settling.extendleft(item._replace(is_repeated=True) for item in reversed(batch))
+
     def _tell_outcomes(self, batch: list[_Settling], outcomes: bytes) -> None:
         for item, outcome in zip(batch, outcomes, strict=True):
+            done = outcome == Outcome.DONE or (
+                # The first try was carried out, and only its answer lost: while the
+                # lease lasts nobody else commits.
+                outcome == Outcome.GONE and item.is_repeated and not item.delivery.lease_ended
+            )
             if not item.answer.done():
-                item.answer.set_result(outcome == Outcome.DONE)
+                item.answer.set_result(done)
             if outcome == Outcome.LEASED_ANEW and self._was_lost(item.delivery):
                 self._log(
                     logging.WARNING,
@@ -421,8 +455,8 @@ class DeliveryLoop:
             return
         self._log(
             logging.ERROR,
-            f"{len(self._settling)} timers of topic {self._topic!r} could not be settled: the "
-            "server was away. They will be delivered again when their leases end",
+            f"{len(self._settling)} timers of topic {self._topic!r} could not be settled "
+            "before the delivery ended. They will be delivered again when their leases end",
         )
         for item in self._settling:
             if not item.answer.done():
@@ -451,9 +485,10 @@ class DeliveryLoop:
             return
         if await self._sleep(until - early):
             return
-        started_at = monotonic()
         with suppress(Exception):
-            await ping(self._client, CALL_TIMEOUT)
+            async with asyncio.timeout(WARMING):
+                await ping(self._client)
+        started_at = monotonic()
         while monotonic() < until and not self._interrupted:  # noqa: ASYNC110  an event is late
             await asyncio.sleep(0)
         self._spin_budget.spend(monotonic() - started_at)
@@ -481,8 +516,16 @@ class DeliveryLoop:
     # --- outages
 
     async def _pause_after(self, error: BaseException) -> None:
-        # A pool whose connections are all in use is no outage.
-        if not self._away and not is_pool_full(error):
+        if is_pool_full(error):
+            # That is no outage, but it makes timers late.
+            if not self._pool_was_full:
+                self._pool_was_full = True
+                self._log(
+                    logging.WARNING,
+                    f"topic {self._topic!r} waits for a connection: all of the client's pool are "
+                    "in use, max_connections is too low",
+                )
+        elif not self._away:
             self._away = True
             if isinstance(error, TimerOutcomeUnknownError):
                 # What was claimed comes again after its lease; the reason is of use.
@@ -490,12 +533,13 @@ class DeliveryLoop:
             self._log(
                 logging.ERROR,
                 f"topic {self._topic!r} can't be delivered, trying again until it can: "
-                f"{type(error).__name__}: {error}",
+                f"{type(error).__name__}: {error}".rstrip(": "),
             )
         await asyncio.sleep(self._backoff.next_pause())
 
     def _end_outage(self) -> None:
         self._backoff.reset()
+        self._lost_reply = self._pool_was_full = False
         if self._away:
             self._away = False
             self._schedule.poll_now()

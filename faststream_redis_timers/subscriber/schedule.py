@@ -91,11 +91,15 @@ class PollSchedule:
 class ServerClock:
     """Translates the server's time into this process's monotonic clock.
 
-    Each answer tells the server's time somewhere between sending and receiving;
-    the middle is the estimate.
+    Each answer tells the server's time somewhere between sending and receiving.
+    After a quick answer the middle is the estimate; a slow one, whose middle may
+    be far off, only corrects an estimate that it disproves.
     """
 
     __slots__ = ("_offset",)
+
+    QUICK = 0.01
+    """Seconds from sending to receiving, up to which an answer is quick."""
 
     def __init__(self) -> None:
         """Know nothing yet."""
@@ -114,7 +118,14 @@ class ServerClock:
             answered_at: When its answer came.
             server_now: The server's Unix time in the answer, in seconds.
         """
-        self._offset = (sent_at + answered_at) / 2 - server_now
+        earliest, latest = sent_at - server_now, answered_at - server_now
+        if latest - earliest <= self.QUICK:
+            self._offset = (earliest + latest) / 2
+        elif not self.is_set:
+            # Rather early than late: an early claim costs a call.
+            self._offset = earliest
+        else:
+            self._offset = min(max(self._offset, earliest), latest)
 
     def here(self, server_time: float) -> float:
         """Give a moment on the monotonic clock.

@@ -1,6 +1,8 @@
 """The subscriber: a delivery loop on one side, FastStream's handlers on the other."""
 
+import inspect
 from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -56,7 +58,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
     @property
     def alive(self) -> bool:
         """Whether it delivers; one that was not started, or was stopped, is not dead."""
-        return self._delivery is None or not self.running or self._delivery.alive
+        return self._delivery is None or not self.running or self._delivery.healthy
 
     async def start(self) -> None:
         """Begin to deliver; nothing if it does already."""
@@ -74,6 +76,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
                 handle=self.consume,
                 log=self._write_log,
                 spin_budget=outer.connection.spin_budget,
+                interruptible=all(_is_async(call.handler) for call in self.calls),
             )
             delivery.on_wait = wake_ups.waiting_setter(delivery)
             delivery.on_end = partial(outer.connection.close_again, outer.connection.client)
@@ -96,8 +99,10 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         if delivery is None or wake_ups is None:
             return
         delivery.begin_stop()
-        await wake_ups.remove(self._channel, delivery)
-        await delivery.stop(self._outer_config.graceful_timeout)
+        try:
+            await wake_ups.remove(self._channel, delivery)
+        finally:
+            await delivery.stop(self._outer_config.graceful_timeout)
         if self._delivery is delivery and not delivery.alive:
             self._delivery = None
 
@@ -160,9 +165,17 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             self._delivery.begin_stop()
 
     def _write_log(self, level: int, message: str, error: BaseException | None = None) -> None:
-        self._outer_config.logger.log(
-            message, level, extra=self.get_log_context(None), exc_info=error
-        )
+        # A logger of the user's that raises must not end the delivery.
+        with suppress(Exception):
+            self._outer_config.logger.log(
+                message, level, extra=self.get_log_context(None), exc_info=error
+            )
+
+
+def _is_async(handler: Any) -> bool:
+    # What the user wrote: FastStream 0.7.8 keeps it apart from what it made of it.
+    call = getattr(handler, "_declared_call", handler._original_call)  # noqa: SLF001
+    return inspect.iscoroutinefunction(inspect.unwrap(call))
 
 
 def printable(text: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from faststream_redis_timers.subscriber.schedule import Backoff, monotonic
 from faststream_redis_timers.subscriber.tasks import end_task
@@ -52,6 +52,7 @@ class WakeUps:
         self._waiting: set[Sleeper] = set()
         self._someone_waits = asyncio.Event()
         self._connection: Any = None
+        self._refused = False
         self._task: asyncio.Task[None] | None = None
 
     async def add(self, channel: bytes, sleeper: Sleeper) -> None:
@@ -123,46 +124,62 @@ class WakeUps:
 
     async def _run(self) -> None:
         backoff = Backoff(ceiling=5.0)
-        refused = False
         while True:
-            pool = self._client.connection_pool
-            connection: Any = pool.connection_class(**pool.connection_kwargs)
-            try:
-                async with asyncio.timeout(ANSWER_TIMEOUT):
-                    await connection.connect()
-                    channels = list(self._sleepers)
-                    await connection.send_command("SUBSCRIBE", *channels)
-                    await _read(connection)
-                    # `add` could not send those that came meanwhile.
-                    self._connection = connection
-                    if late := self._sleepers.keys() - channels:
-                        await connection.send_command("SUBSCRIBE", *late)
-                backoff.reset()
-                refused = False
-                # Hints that were sent before are lost, the first time too.
-                self._look_now()
-                await self._listen(connection)
-            except Exception as error:  # noqa: BLE001  whatever it is, wake-ups go on
-                # An outage is told by the delivery loops; a refusal is not one.
-                if not refused and "perm" in str(error).lower():
-                    refused = True
-                    self._log(
-                        logging.WARNING,
-                        "wake-ups are refused, timers scheduled at short notice will be up to a "
-                        f"poll delay late: {error}",
-                    )
-            finally:
-                self._connection = None
-                with suppress(RedisError, OSError):
-                    await connection.disconnect(nowait=True)
+            # An outage is told by the delivery loops; whatever it is, wake-ups go on.
+            with suppress(Exception):
+                await self._connect_and_listen(backoff)
             await asyncio.sleep(backoff.next_pause())
+
+    async def _connect_and_listen(self, backoff: Backoff) -> None:
+        pool = self._client.connection_pool
+        connection: Any = pool.connection_class(**pool.connection_kwargs)
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                await connection.connect()
+                channels = list(self._sleepers)
+                # One by one: a refused channel must not take the others with it.
+                for channel in channels:
+                    await connection.send_command("SUBSCRIBE", channel)
+                for _ in channels:
+                    await self._read(connection)
+                # `add` could not send those that came meanwhile.
+                self._connection = connection
+                for channel in self._sleepers.keys() - channels:
+                    await connection.send_command("SUBSCRIBE", channel)
+            backoff.reset()
+            # Hints that were sent before are lost, the first time too.
+            self._look_now()
+            await self._listen(connection)
+        finally:
+            self._connection = None
+            with suppress(Exception):
+                await connection.disconnect(nowait=True)
+
+    async def _read(self, connection: Any, timeout: float | None = None) -> Any:
+        try:
+            # Under RESP3 pub/sub messages are pushes.
+            return await connection.read_response(
+                disable_decoding=True, timeout=timeout, push_request=True
+            )
+        except NoPermissionError as error:
+            if not self._refused:
+                self._refused = True
+                self._log(
+                    logging.WARNING,
+                    "wake-ups are refused, timers scheduled at short notice will be up to a poll "
+                    f"delay late; the ACL must allow the channels {self._channels()}: {error}",
+                )
+            return error
+
+    def _channels(self) -> str:
+        return ", ".join(repr(c.decode("utf-8", "backslashreplace")) for c in self._sleepers)
 
     async def _listen(self, connection: Any) -> None:
         heard_at = monotonic()
         pinged = False
         while True:
             await self._someone_waits.wait()
-            message = await _read(connection, ANSWER_TIMEOUT if pinged else PING_INTERVAL)
+            message = await self._read(connection, ANSWER_TIMEOUT if pinged else PING_INTERVAL)
             now = monotonic()
             if message is not None:
                 heard_at = now
@@ -187,8 +204,3 @@ class WakeUps:
         for sleepers in self._sleepers.values():
             for sleeper in sleepers:
                 sleeper.look_now()
-
-
-async def _read(connection: Any, timeout: float | None = None) -> Any:
-    # Under RESP3 pub/sub messages are pushes.
-    return await connection.read_response(disable_decoding=True, timeout=timeout, push_request=True)

@@ -149,12 +149,17 @@ class Operation(Generic[_T]):
         Returns:
             None where the call may be repeated, or was refused for certain.
         """
-        # A Sentinel's connection turns a replica's refusal into a lost reply.
-        refused = type(error.__context__).__name__ == "ReadOnlyError"
+        # A Sentinel's connection turns a replica's refusal into a lost reply, and
+        # redis-py counts some answers of the server as errors of the connection.
+        refused = (
+            type(error.__context__).__name__ == "ReadOnlyError" or type(error).__name__ in _REFUSALS
+        )
         if self.action is None or refused:
             return None
         return TimerOutcomeUnknownError(self.action, self.topic, self.timer_ids)
 
+
+_REFUSALS = {"AuthenticationError", "AuthorizationError", "BusyLoadingError"}
 
 Steps = Generator[Operation[Any], Any, _T]
 """Several calls that together give one result."""
@@ -560,8 +565,9 @@ class Operations:
             self.keys.of(topic),
             args,
             _parse_step,
-            # A claim that is repeated leases a second batch.
-            "claim" if limit else None,
+            # A claim that is repeated leases a second batch. Settlements may be
+            # repeated, but their outcome then means something else.
+            "claim" if limit else "settle" if settlements else None,
             topic,
         )
 

@@ -521,3 +521,20 @@ async def test_with_real_needs_a_client(broker):
     with pytest.raises(Exception, match="has no client"):
         async with TestTimersBroker(broker, with_real=True):
             pass
+
+
+async def test_a_timer_that_recurs_is_recorded_and_does_not_recur_without_end():
+    broker = TimersBroker()
+
+    @broker.subscriber("daily")
+    async def handle(body: str, message: TimerMessage) -> None:
+        await broker.publish(
+            body, "daily", timer_id=message.timer_id, activate_in=timedelta(days=1)
+        )
+
+    testing = TestTimersBroker(broker)
+    async with testing:
+        await broker.publish("report", "daily", timer_id="report")
+        assert handle.mock.call_count == 10
+
+    assert [timer.timer_id for timer in testing.scheduled_timers] == ["report"] * 11

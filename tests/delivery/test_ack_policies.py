@@ -17,6 +17,8 @@ from faststream.exceptions import (
 from waiting import wait_until_async
 
 from faststream_redis_timers.annotations import TimerMessage
+from faststream_redis_timers.subscriber import usecase
+from faststream_redis_timers.subscriber.acknowledgement import handle_and_settle
 from faststream_redis_timers_sync.protocol.times import is_lease
 
 GONE, DUE, LEASED = "gone", "due when the lease would have ended", "leased until its lease ends"
@@ -266,3 +268,69 @@ async def test_an_ack_that_was_not_waited_for_long_enough_can_be_awaited_again(
         assert bench.is_gone("1")
 
     assert timed_out == open_calls.ids == ["1"]
+
+
+@pytest.mark.parametrize(
+    "policy", [AckPolicy.ACK, AckPolicy.REJECT_ON_ERROR, AckPolicy.NACK_ON_ERROR]
+)
+async def test_what_no_filter_takes_is_kept_under_every_policy(bench, open_calls, policy):
+    broker = bench.broker()
+    subscriber = broker.subscriber(bench.topic, ack_policy=policy)
+
+    @subscriber(filter=lambda message: message.timer_id == "last")
+    async def handle(message: TimerMessage):
+        open_calls.note(message)
+
+    bench.schedule("1")
+    async with delivering(broker):
+        await wait_until_async(lambda: bench.log.at(logging.ERROR))
+        await bench.until_settled(broker)
+
+    assert open_calls.ids == ["last"]
+    assert bench.client.has_pending(bench.topic, "1")
+
+
+async def test_a_cancellation_that_is_not_ours_is_a_failure_and_waits_for_its_lease(
+    bench, open_calls
+):
+    broker = bench.broker()
+
+    @broker.subscriber(bench.topic)
+    async def handle(message: TimerMessage):
+        open_calls.note(message)
+        if message.timer_id == "1":
+            cancelled = asyncio.get_running_loop().create_future()
+            cancelled.cancel()
+            await cancelled
+
+    before = bench.home.now().timestamp()
+    bench.schedule("1")
+    async with delivering(broker):
+        await open_calls.until(1)
+        await bench.until_settled(broker)
+
+    assert open_calls.ids == ["1", "last"]
+    assert bench.score("1") >= before + 30
+
+
+async def test_committed_first_with_its_answer_lost_its_handler_is_called_all_the_same(
+    bench, relay, open_calls, monkeypatch
+):
+    broker = bench.broker(relay.url)
+
+    @broker.subscriber(bench.topic, ack_policy=AckPolicy.ACK_FIRST)
+    async def handle(message: TimerMessage):
+        open_calls.note(message)
+
+    async def lose_the_commit(*args, **kwargs):
+        relay.lose_reply()
+        return await handle_and_settle(*args, **kwargs)
+
+    monkeypatch.setattr(usecase, "handle_and_settle", lose_the_commit)
+    bench.schedule("1")
+    async with delivering(broker):
+        await open_calls.until(1)
+
+    assert open_calls.ids == ["1"]
+    assert bench.is_gone("1")
+    assert relay.count("EVALSHA", "EVAL") >= 3

@@ -14,6 +14,7 @@ from bench import Bench, delivering
 from faces import Home
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from relay import Relay
 from waiting import wait_until_async
 
 from examples import embedded_server
@@ -331,3 +332,98 @@ async def test_an_error_of_the_server_s_is_an_outage_too(bench, open_calls):
 
     assert open_calls.ids == ["1"]
     assert len(bench.log.complaints) == 1
+
+
+async def test_a_server_turned_replica_is_left_and_ping_says_that_nothing_is_delivered(
+    bench, open_calls
+):
+    with embedded_server.embedded_server(config={}) as url, Relay(url) as relay:
+        primary = Bench(Home(bench.home.key_names, url))
+        broker = primary.broker(relay.url)
+
+        @broker.subscriber(primary.topic, max_polling_interval=0.05)
+        async def handle(message: TimerMessage):
+            open_calls.note(message)
+
+        primary.schedule("1")
+        primary.redis.execute_command("REPLICAOF", "127.0.0.1", "1")
+        async with delivering(broker):
+            await wait_until_async(lambda: primary.log.at(logging.ERROR))
+            assert not await broker.ping()
+            connections = relay.connected
+            # Each try asks anew where the primary is.
+            await wait_until_async(lambda: relay.connected > connections + 2)
+            primary.redis.execute_command("REPLICAOF", "NO", "ONE")
+            await open_calls.until(1)
+            assert await broker.ping()
+        primary.redis.close()
+
+
+async def test_publishers_that_use_all_connections_do_not_starve_the_delivery(bench, open_calls):
+    client = redis.asyncio.Redis.from_url(bench.home.server_url, max_connections=2)
+    broker = bench.broker(client)
+    publishing = True
+
+    @broker.subscriber(bench.topic)
+    async def handle(message: TimerMessage):
+        open_calls.note(message)
+
+    async def publish_without_end():
+        while publishing:
+            await broker.publish("x", "other", timer_id="same", activate_in=timedelta(hours=1))
+
+    async with delivering(broker):
+        async with asyncio.TaskGroup() as group:
+            for _ in range(20):
+                group.create_task(publish_without_end())
+            for number in range(20):
+                await broker.publish("x", bench.topic, timer_id=str(number))
+            await open_calls.until(20)
+            publishing = False
+        await broker.cancel_all("other")
+    await client.aclose()
+
+
+async def test_a_pool_whose_connections_are_all_kept_is_told_once_and_is_no_outage(
+    bench, open_calls, monkeypatch
+):
+    monkeypatch.setattr("faststream_redis_timers_sync.protocol.clients._LONGEST_WAIT_FOR_POOL", 0.1)
+    client = redis.asyncio.Redis.from_url(bench.home.server_url, max_connections=1)
+    broker = bench.broker(client)
+
+    @broker.subscriber(bench.topic, max_polling_interval=0.05)
+    async def handle(message: TimerMessage):
+        open_calls.note(message)
+
+    async with delivering(broker):
+        async with client.pipeline() as pipeline:
+            # A pipeline that watches keeps its connection.
+            await pipeline.watch("some-key")
+            bench.schedule("1")
+            await wait_until_async(lambda: bench.log.at(logging.WARNING))
+        await open_calls.until(1)
+    await client.aclose()
+
+    (line,) = bench.log.complaints
+    assert "max_connections" in line
+
+
+async def test_a_logger_that_raises_does_not_end_the_delivery(bench, relay, open_calls):
+    class Broken(logging.Logger):
+        def log(self, level, *args, **kwargs):
+            if level >= logging.ERROR:
+                raise RuntimeError
+
+    broker = bench.broker(relay.url)
+
+    @broker.subscriber(bench.topic, max_polling_interval=0.05, lease_ttl=1)
+    async def handle(message: TimerMessage):
+        open_calls.note(message)
+
+    async with delivering(broker):
+        await wait_until_async(lambda: relay.count("EVALSHA", "EVAL"))
+        broker.config.logger.logger.logger = Broken("broken")
+        relay.lose_reply(times=3)
+        bench.schedule("1")
+        await bench.until_gone("1")
+        assert await broker.ping()

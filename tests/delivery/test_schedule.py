@@ -123,14 +123,38 @@ def test_by_default_delays_are_jittered():
 # --- the server's clock ------------------------------------------------------------------
 
 
-def test_the_server_s_time_is_taken_at_the_middle_of_the_call():
+def test_the_server_s_time_is_taken_at_the_middle_of_a_quick_call():
     clock = ServerClock()
     assert not clock.is_set
-    clock.observe(10.0, 10.2, 1_790_000_000.0)
+    clock.observe(10.0, 10.008, 1_790_000_000.0)
 
     assert clock.is_set
-    assert clock.here(1_790_000_000.0) == pytest.approx(10.1)
-    assert clock.here(1_790_000_005.5) == pytest.approx(15.6)
+    assert clock.here(1_790_000_000.0) == pytest.approx(10.004, abs=1e-6)
+    assert clock.here(1_790_000_005.5) == pytest.approx(15.504, abs=1e-6)
+
+
+def test_of_a_slow_first_call_the_beginning_is_taken_as_early_costs_less_than_late():
+    clock = ServerClock()
+    clock.observe(10.0, 13.0, 1000.0)
+
+    assert clock.here(1001.0) == 11.0
+
+
+def test_a_slow_answer_does_not_move_an_estimate_that_it_allows():
+    clock = ServerClock()
+    clock.observe(10.0, 10.0, 1000.0)
+    clock.observe(20.0, 23.0, 1010.0)
+
+    assert clock.here(1015.0) == 25.0
+
+
+@pytest.mark.parametrize(("server_now", "here"), [(1060.0, 23.0), (950.0, 20.0)])
+def test_a_slow_answer_corrects_an_estimate_that_it_disproves(server_now, here):
+    clock = ServerClock()
+    clock.observe(10.0, 10.0, 1000.0)
+    clock.observe(20.0, 23.0, server_now)
+
+    assert clock.here(server_now) == here
 
 
 def test_the_newest_answer_counts():

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+import threading
 import time
 
 import pytest
@@ -165,6 +166,27 @@ async def test_a_handler_that_ignores_its_cancellation_does_not_hold_up_stop_for
     await wait_until_async(lambda: not timer_tasks())
 
 
+async def test_a_blocking_handler_can_not_be_cancelled_so_its_timer_stays_leased(bench):
+    broker = bench.broker(graceful_timeout=0.0)
+    begun, end = threading.Event(), threading.Event()
+
+    @broker.subscriber(bench.topic)
+    def handle(body: str) -> None:
+        begun.set()
+        end.wait()
+
+    bench.schedule("1")
+    try:
+        await broker.start()
+        await wait_until_async(begun.is_set)
+        await stop_quickly(broker)
+
+        # Given back, it would run elsewhere beside the thread that goes on.
+        assert bench.is_leased("1")
+    finally:
+        end.set()
+
+
 # --- claimed, not begun; claims in flight ------------------------------------------------
 
 
@@ -197,6 +219,32 @@ async def test_a_claim_in_flight_is_awaited_and_its_timers_are_given_back(bench,
 
     assert calls.ids == ["running"]
     assert bench.is_gone("running")
+
+
+async def test_a_claim_in_flight_is_awaited_though_the_graceful_timeout_is_over(
+    bench, relay, calls, monkeypatch
+):
+    monkeypatch.setattr("faststream_redis_timers.subscriber.loop.LAST_CALLS", 0.05)
+    broker = bench.broker(relay.url, graceful_timeout=0.0)
+
+    @broker.subscriber(bench.topic, max_polling_interval=0.05)
+    async def handle(message: TimerMessage):
+        await calls.hold(message)
+
+    await broker.start()
+    relay.hold_replies()
+    bench.schedule("1")
+    due = bench.score("1")
+    await wait_until_async(lambda: bench.is_leased("1"))
+    stopping = asyncio.create_task(broker.stop())
+    # Long enough for a stop that does not wait to have given up.
+    await asyncio.wait({stopping}, timeout=0.3)
+    relay.resume()
+    async with asyncio.timeout(HANG):
+        await stopping
+
+    assert calls.ids == []
+    assert bench.score("1") == due
 
 
 async def test_nothing_is_claimed_while_handlers_finish(bench, calls):

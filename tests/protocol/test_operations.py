@@ -2,8 +2,18 @@
 
 from datetime import UTC, datetime
 
+import pytest
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    ConnectionError as RedisConnectionError,
+)
+
 from faststream_redis_timers_sync import TimerPublishMessage, TimersClient
 from faststream_redis_timers_sync._run import run
+from faststream_redis_timers_sync.protocol.keys import KeySpace
+from faststream_redis_timers_sync.protocol.operations import Operations
 
 TOPIC = "invoices"
 YEAR_2050 = datetime(2050, 1, 1, tzinfo=UTC)
@@ -49,3 +59,13 @@ def test_the_operations_that_change_something_may_not_be_repeated_and_reads_may(
 
     assert all(change.outcome_unknown(ConnectionError()) is not None for change in changes)
     assert all(read.outcome_unknown(ConnectionError()) is None for read in reads)
+
+
+@pytest.mark.parametrize(
+    "refusal", [BusyLoadingError, AuthenticationError, AuthorizationError], ids=lambda e: e.__name__
+)
+def test_what_the_server_refuses_for_certain_is_no_lost_reply(refusal):
+    operation = Operations(KeySpace()).cancel("invoices", "1")
+
+    assert operation.outcome_unknown(refusal("no")) is None
+    assert operation.outcome_unknown(RedisConnectionError("lost")) is not None
