@@ -27,7 +27,7 @@ class TimerMessage(StreamMessage[TimerDelivery]):
 
     @property
     def lateness(self) -> float:
-        """Seconds from its due time to its claim, both by the server's clock."""
+        """Seconds from `due_at` to its claim, both by the server's clock."""
         return self.raw_message.lateness
 
     @property

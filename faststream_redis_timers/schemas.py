@@ -20,8 +20,8 @@ class TimerSub:
             handler should end well within: after it the timer may run again.
         polling_interval: Seconds between polls right after a timer was due.
         max_polling_interval: Seconds to which the interval grows, doubling,
-            while nothing is due. It bounds how late a timer can be whose
-            wake-up was lost.
+            while nothing is due. Each pause varies by half, so a timer whose
+            wake-up was lost is late by one and a half of it at most.
         max_concurrent: How many handlers of this subscriber may run at once.
 
     Raises:

@@ -420,8 +420,8 @@ class TimersClient:
         """Tell whether the server answers.
 
         Returns:
-            False if it refuses or stays silent (as long as the client's timeouts
-            last: 2 seconds each where this made it from a URL).
+            False if it refuses, or stays silent for as long as the client waits:
+            2 seconds where it was made from a URL; a client of yours may repeat.
         """
         with suppress(redis.RedisError, OSError):
             return bool(self._client.ping())

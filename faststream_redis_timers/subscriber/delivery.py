@@ -82,7 +82,7 @@ class TimerDelivery:
 
     @property
     def lateness(self) -> float:
-        """Seconds from its due time to its claim, both by the server's clock."""
+        """Seconds from `due_at` to its claim, both by the server's clock."""
         return self.claimed_at - float(self.previous_score)
 
     @property
