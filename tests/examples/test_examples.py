@@ -132,12 +132,13 @@ def test_cancel_and_move(url):
         "cancelled ada again: False",
         "moved bob: True",
         "moved cyd: True",
-        "the trial of cyd ends",
         "refused: a timer 'trial:bob' waits",
         "its body is 'bob'",
         "pending: ['trial:bob']",
         "cancelled all: 1",
     )
+    # The worker may be faster than the answer to the move.
+    assert "fired: the trial of cyd ends" in output
     assert_nothing_is_left(url)
 
 
