@@ -20,6 +20,9 @@ from faststream_redis_timers_sync.protocol.times import is_lease
 
 HOUR = timedelta(hours=1)
 
+NO_POLLS = {"polling_interval": 3600.0, "max_polling_interval": 3600.0}
+"""Knobs with which a worker, once it has looked, only wakes for what it has learnt."""
+
 
 class LogLines(logging.Handler):
     """A logger's lines, kept."""
@@ -159,3 +162,21 @@ class Calls:
 
     async def until(self, count: int, timeout: float = 10.0) -> None:
         await wait_until_async(lambda: len(self.bodies) >= count, timeout)
+
+
+async def until_listening(bench, count=1, topic=None):
+    """Wait until that many workers listen to the topic."""
+    timeline = bench.home.keys_of(topic or bench.topic).timeline
+    await wait_until_async(lambda: bench.redis.pubsub_numsub(timeline)[0][1] == count)
+
+
+async def until_idle(bench, relay, count=1):
+    """Wait until that many workers listen, and nothing is sent any more."""
+
+    async def is_idle():
+        before = relay.count("EVALSHA")
+        await asyncio.sleep(0.1)
+        return relay.count("EVALSHA") == before
+
+    await until_listening(bench, count)
+    await wait_until_async(is_idle)

@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from bench import HOUR, delivering
+from bench import HOUR, NO_POLLS, delivering, until_idle
 from faststream import FastStream
 from faststream.exceptions import StopApplication, StopConsume
 from waiting import wait_until_async
@@ -548,13 +548,15 @@ async def test_stop_ends_soon_after_the_graceful_timeout_while_the_server_is_awa
 ):
     broker = bench.broker(relay.url, graceful_timeout=0.5)
 
-    @broker.subscriber(bench.topic)
+    # No claim may be in flight: that would be awaited for its own deadline.
+    @broker.subscriber(bench.topic, **NO_POLLS)
     async def handle(message: TimerMessage):
         await calls.hold(message)
 
     bench.schedule("1")
     await broker.start()
     await calls.until(1)
+    await until_idle(bench, relay)
     getattr(relay, failure)()
     # It has ended, and its commit can't be sent.
     calls.gate.set()

@@ -6,35 +6,14 @@ from datetime import timedelta
 
 import pytest
 import redis.asyncio
-from bench import HOUR, delivering
+from bench import HOUR, NO_POLLS, delivering, until_idle, until_listening
 from redis.connection import parse_url
 from waiting import wait_until_async
 
 from faststream_redis_timers.annotations import TimerMessage
 from faststream_redis_timers.subscriber import wakeups
 
-NO_POLLS = {"polling_interval": 3600.0, "max_polling_interval": 3600.0}
-"""Knobs with which a worker, once it has looked, only wakes for what it has learnt."""
-
 PASSWORD = "opens nothing"  # noqa: S105
-
-
-async def until_listening(bench, count=1, topic=None):
-    """Wait until that many workers listen to the topic."""
-    timeline = bench.home.keys_of(topic or bench.topic).timeline
-    await wait_until_async(lambda: bench.redis.pubsub_numsub(timeline)[0][1] == count)
-
-
-async def until_idle(bench, relay, count=1):
-    """Wait until that many workers listen, and nothing is sent any more."""
-
-    async def is_idle():
-        before = relay.count("EVALSHA")
-        await asyncio.sleep(0.1)
-        return relay.count("EVALSHA") == before
-
-    await until_listening(bench, count)
-    await wait_until_async(is_idle)
 
 
 def listening(bench, calls, client=None, **options):
