@@ -90,22 +90,19 @@ async def _ask(client: Redis, operation: Operation[Any], timeout: float | None) 
         await _release(client.connection_pool, connection)
 
 
-async def ping(client: Redis, timeout: float | None = None) -> None:
+async def ping(client: Redis) -> None:
     """Ask the server for a sign of life; it also warms the pool's connection.
 
     Args:
         client: The client whose pool gives the connection.
-        timeout: As in `run`.
 
     Raises:
-        TimeoutError: It took too long.
         redis.RedisError: What the server or the connection says.
     """
-    connection = await _acquire(client, timeout)
+    connection = await _acquire(client, None)
     try:
-        async with asyncio.timeout(timeout):
-            await connection.send_command("PING")
-            await connection.read_response(disable_decoding=True)
+        await connection.send_command("PING")
+        await connection.read_response(disable_decoding=True)
     finally:
         await _release(client.connection_pool, connection)
 

@@ -91,11 +91,6 @@ class TimerDelivery:
         return is_lease(float(self.previous_score))
 
     @property
-    def settled(self) -> bool:
-        """Whether what becomes of it has been decided."""
-        return self._settled is not None
-
-    @property
     def lease_ended(self) -> bool:
         """Whether its lease has ended by this process's monotonic clock."""
         return monotonic() >= self.lease_ends_at

@@ -273,15 +273,16 @@ class DeliveryLoop:
         except Exception as error:  # noqa: BLE001
             # Not redis-py's errors alone: it raises AttributeError where somebody
             # closes the client meanwhile. Nothing but a stop ends the loop.
-            self._settle_again(batch)
-            if isinstance(error, TimerOutcomeUnknownError) and not limit and not self._lost_reply:
+            lost_reply = isinstance(error, TimerOutcomeUnknownError)
+            self._settle_again(batch, is_repeated=lost_reply)
+            if lost_reply and not limit and not self._lost_reply:
                 # A connection that was closed meanwhile is no outage yet.
                 self._lost_reply = True
             else:
                 await self._pause_after(error)
             return
         except BaseException:
-            self._settle_again(batch)
+            self._settle_again(batch, is_repeated=True)
             raise
         finally:
             self._claiming = False
@@ -422,8 +423,11 @@ class DeliveryLoop:
         self._interrupt()
         return answer
 
-    def _settle_again(self, batch: list[_Settling]) -> None:
-        self._settling.extendleft(item._replace(is_repeated=True) for item in reversed(batch))
+    def _settle_again(self, batch: list[_Settling], *, is_repeated: bool) -> None:
+        # What was not sent, or was refused, is not repeated: "gone" is not our work then.
+        self._settling.extendleft(
+            item._replace(is_repeated=item.is_repeated or is_repeated) for item in reversed(batch)
+        )
 
     def _tell_outcomes(self, batch: list[_Settling], outcomes: bytes) -> None:
         for item, outcome in zip(batch, outcomes, strict=True):

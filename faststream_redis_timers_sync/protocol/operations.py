@@ -101,8 +101,7 @@ class Operation(Generic[_T]):
         args: Its other arguments.
         parse: Makes the result of the reply: undecoded bytes, or an int.
         action: What the caller asked for, for the error when a reply is lost.
-            None where the call may simply be repeated: a read, or a step that
-            a lease fences.
+            None for a read, which may simply be repeated.
         topic: The full topic.
         timer_ids: The ids concerned; empty where it is the whole topic.
     """

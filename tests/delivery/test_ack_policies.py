@@ -5,7 +5,8 @@ import logging
 from datetime import timedelta
 
 import pytest
-from bench import HOUR, delivering
+import redis.asyncio
+from bench import HOUR, NO_POLLS, delivering
 from faststream import AckPolicy
 from faststream.exceptions import (
     AckMessage,
@@ -334,3 +335,34 @@ async def test_committed_first_with_its_answer_lost_its_handler_is_called_all_th
     assert open_calls.ids == ["1"]
     assert bench.is_gone("1")
     assert relay.count("EVALSHA", "EVAL") >= 3
+
+
+async def test_committed_first_but_cancelled_before_the_commit_was_sent_its_handler_is_not_called(
+    bench, open_calls, monkeypatch
+):
+    monkeypatch.setattr("faststream_redis_timers_sync.protocol.clients._LONGEST_WAIT_FOR_POOL", 0.1)
+    client = redis.asyncio.Redis.from_url(bench.home.server_url, max_connections=1)
+    broker = bench.broker(client)
+
+    @broker.subscriber(bench.topic, ack_policy=AckPolicy.ACK_FIRST, **NO_POLLS)
+    async def handle(message: TimerMessage):
+        open_calls.note(message)
+
+    pipeline = client.pipeline()
+
+    async def without_a_connection(*args, **kwargs):
+        await pipeline.watch("some-key")
+        return await handle_and_settle(*args, **kwargs)
+
+    monkeypatch.setattr(usecase, "handle_and_settle", without_a_connection)
+    bench.schedule("1")
+    async with delivering(broker):
+        # The commit has waited for the pool's connection in vain.
+        await wait_until_async(lambda: bench.log.at(logging.WARNING))
+        assert bench.client.cancel_timer(bench.topic, "1") is False
+        await pipeline.reset()
+        await wait_until_async(lambda: len(bench.log.at(logging.WARNING)) == 2)
+    await client.aclose()
+
+    assert open_calls.ids == []
+    assert "could not be committed first" in bench.log.at(logging.WARNING)[1]
