@@ -4,12 +4,13 @@
 subscribers. Blocking code schedules with `faststream_redis_timers_sync`.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from faststream_redis_timers.broker import TimersBroker
 from faststream_redis_timers.message import TimerMessage
 from faststream_redis_timers.response import TimerPublishCommand, TimerResponse
 from faststream_redis_timers.router import TimersRoute, TimersRoutePublisher, TimersRouter
 from faststream_redis_timers.schemas import TimerSub
-from faststream_redis_timers.testing import ScheduledTimer, TestTimersBroker
 from faststream_redis_timers_sync.protocol.errors import (
     EnvelopeError,
     TimerExistsError,
@@ -17,6 +18,9 @@ from faststream_redis_timers_sync.protocol.errors import (
     TimersError,
 )
 from faststream_redis_timers_sync.protocol.model import Timer, TimerPublishMessage
+
+if TYPE_CHECKING:
+    from faststream_redis_timers.testing import ScheduledTimer, TestTimersBroker
 
 __all__ = (
     "EnvelopeError",
@@ -36,3 +40,17 @@ __all__ = (
     "TimersRoutePublisher",
     "TimersRouter",
 )
+
+
+def __getattr__(name: str) -> Any:
+    # What tests need takes time to import, and workers do without it.
+    if name in {"ScheduledTimer", "TestTimersBroker"}:
+        from faststream_redis_timers import testing  # noqa: PLC0415
+
+        return getattr(testing, name)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

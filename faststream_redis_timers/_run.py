@@ -38,77 +38,161 @@ _LOST = (RedisConnectionError, RedisTimeoutError, OSError)
 _GET_CONNECTION_ARGS = get_connection_args(redis.__version__)
 
 
-async def run(client: Redis, operation: Operation[_T], timeout: float | None = None) -> _T:
-    """Send an operation and give its result.
+class Runner:
+    """Runs operations on one client.
 
     Args:
-        client: The client whose pool gives the connection.
-        operation: The operation.
-        timeout: Seconds for connecting, and again for the answer; waiting for a
-            connection of a full pool does not count. None leaves it to the client.
-
-    Raises:
-        TimerOutcomeUnknownError: The reply was lost, and it may not be repeated.
-        TimeoutError: It took too long, and nothing was changed.
-        redis.RedisError: What the server or the connection says.
+        client: The client whose pool gives the connections.
     """
-    try:
-        reply = await _ask(client, operation, timeout)
-    except _LOST:
-        if operation.action is not None:
+
+    __slots__ = ("client",)
+
+    def __init__(self, client: Redis) -> None:
+        """Keep the client."""
+        self.client = client
+
+    async def run(self, operation: Operation[_T], timeout: float | None = None) -> _T:
+        """Send an operation and give its result.
+
+        Args:
+            operation: The operation.
+            timeout: Seconds for connecting, and again for the answer; waiting for a
+                connection of a full pool does not count. None leaves it to the client.
+
+        Raises:
+            TimerOutcomeUnknownError: The reply was lost, and it may not be repeated.
+            TimeoutError: It took too long, and nothing was changed.
+            redis.RedisError: What the server or the connection says.
+        """
+        try:
+            reply = await self._ask(operation, timeout)
+        except _LOST:
+            if operation.action is not None:
+                raise
+            reply = await self._ask(operation, timeout)
+        return operation.parse(reply)
+
+    async def _ask(self, operation: Operation[Any], timeout: float | None) -> Any:
+        pool = self.client.connection_pool
+        connection = await _acquire(pool, timeout)
+        try:
+            async with asyncio.timeout(timeout):
+                await connection.send_packed_command(operation.pack())
+                try:
+                    return await connection.read_response(disable_decoding=True)
+                except NoScriptError:
+                    await connection.send_packed_command(operation.pack(by_text=True))
+                    return await connection.read_response(disable_decoding=True)
+        except _LOST as error:
+            await connection.disconnect(nowait=True)
+            if (unknown := operation.outcome_unknown(error)) is None:
+                raise
+            raise unknown from error
+        except ReadOnlyError:
+            # It talks to what is a replica now: the next connection may find the primary.
+            await connection.disconnect(nowait=True)
             raise
-        reply = await _ask(client, operation, timeout)
-    return operation.parse(reply)
+        except ResponseError:
+            raise
+        except BaseException:
+            # A reply that was not read would be taken for that of the next call.
+            await connection.disconnect(nowait=True)
+            raise
+        finally:
+            await _release(pool, connection)
 
+    async def ping(self) -> None:
+        """Ask the server for a sign of life; it also warms the pool's connection.
 
-async def _ask(client: Redis, operation: Operation[Any], timeout: float | None) -> Any:
-    connection = await _acquire(client, timeout)
-    try:
-        async with asyncio.timeout(timeout):
-            await connection.send_packed_command(operation.pack())
+        Raises:
+            redis.RedisError: What the server or the connection says.
+        """
+        pool = self.client.connection_pool
+        connection = await _acquire(pool, None)
+        try:
+            await connection.send_command("PING")
+            await connection.read_response(disable_decoding=True)
+        finally:
+            await _release(pool, connection)
+
+    async def run_steps(self, steps: Steps[_T]) -> _T:
+        """Send several operations, one after the other, and give their common result.
+
+        Args:
+            steps: The operations.
+        """
+        result = None
+        while True:
             try:
-                return await connection.read_response(disable_decoding=True)
-            except NoScriptError:
-                await connection.send_packed_command(operation.pack(by_text=True))
-                return await connection.read_response(disable_decoding=True)
-    except _LOST as error:
-        await connection.disconnect(nowait=True)
-        if (unknown := operation.outcome_unknown(error)) is None:
-            raise
-        raise unknown from error
-    except ReadOnlyError:
-        # It talks to what is a replica now: the next connection may find the primary.
-        await connection.disconnect(nowait=True)
-        raise
-    except ResponseError:
-        raise
-    except BaseException:
-        # A reply that was not read would be taken for that of the next call.
-        await connection.disconnect(nowait=True)
-        raise
-    finally:
-        await _release(client.connection_pool, connection)
+                operation = steps.send(result)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+            result = await self.run(operation)
+
+    @overload
+    async def run_or_queue(self, operation: Operation[_T], pipeline: None) -> _T: ...
+
+    @overload
+    async def run_or_queue(
+        self, operation: Operation[_T], pipeline: Pipeline | None
+    ) -> _T | None: ...
+
+    async def run_or_queue(self, operation: Operation[_T], pipeline: Pipeline | None) -> _T | None:
+        """Send an operation and give its result, or put it into a caller's pipeline.
+
+        Args:
+            operation: The operation.
+            pipeline: The pipeline, if there is one.
+
+        Returns:
+            The result; None with a pipeline.
+        """
+        if pipeline is None:
+            return await self.run(operation)
+        self.queue(pipeline, operation)
+        return None
+
+    @staticmethod
+    def queue(pipeline: Pipeline, operation: Operation[Any], if_exists: str = "replace") -> None:
+        """Put an operation into a caller's pipeline.
+
+        It goes as EVAL with the script's text: inside EXEC a NOSCRIPT would come
+        after the caller's own writes are done.
+
+        Args:
+            pipeline: The pipeline.
+            operation: The operation.
+            if_exists: What was asked for.
+
+        Raises:
+            TypeError: It is no asyncio pipeline.
+            ValueError: It would run the command at once, or ``if_exists="error"``.
+        """
+        check_pipeline(pipeline, Pipeline, if_exists=if_exists)
+        # Only a watching pipeline would give something to await.
+        pipeline.execute_command(*operation.words(by_text=True))
+
+    async def iterate(self, pages: TimerPages) -> AsyncIterator[Timer]:
+        """Give timers one by one, asking for pages as they are needed.
+
+        Args:
+            pages: The operations and pages.
+        """
+        result = None
+        while True:
+            try:
+                step = pages.send(result)
+            except StopIteration:
+                return
+            if isinstance(step, Operation):
+                result = await self.run(step)
+            else:
+                result = None
+                for timer in step:
+                    yield timer
 
 
-async def ping(client: Redis) -> None:
-    """Ask the server for a sign of life; it also warms the pool's connection.
-
-    Args:
-        client: The client whose pool gives the connection.
-
-    Raises:
-        redis.RedisError: What the server or the connection says.
-    """
-    connection = await _acquire(client, None)
-    try:
-        await connection.send_command("PING")
-        await connection.read_response(disable_decoding=True)
-    finally:
-        await _release(client.connection_pool, connection)
-
-
-async def _acquire(client: Redis, timeout: float | None) -> Any:
-    pool: Any = client.connection_pool
+async def _acquire(pool: Any, timeout: float | None) -> Any:
     if timeout is not None and isinstance(pool, BlockingConnectionPool):
         # It waits by itself while all connections are in use.
         timeout = None if pool.timeout is None else timeout + pool.timeout
@@ -167,89 +251,3 @@ class _PoolFullError(RedisConnectionError):
 _lines: WeakKeyDictionary[Any, deque["asyncio.Future[None]"]] = WeakKeyDictionary()
 # Who waits for a connection of a pool, first come first served: otherwise many
 # publishers would keep a claim or commit waiting for as long as they go on.
-
-
-async def run_steps(client: Redis, steps: Steps[_T]) -> _T:
-    """Send several operations, one after the other, and give their common result.
-
-    Args:
-        client: The client whose pool gives the connections.
-        steps: The operations.
-    """
-    result = None
-    while True:
-        try:
-            operation = steps.send(result)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
-        result = await run(client, operation)
-
-
-@overload
-async def run_or_queue(client: Redis, operation: Operation[_T], pipeline: None) -> _T: ...
-
-
-@overload
-async def run_or_queue(
-    client: Redis, operation: Operation[_T], pipeline: Pipeline | None
-) -> _T | None: ...
-
-
-async def run_or_queue(
-    client: Redis, operation: Operation[_T], pipeline: Pipeline | None
-) -> _T | None:
-    """Send an operation and give its result, or put it into a caller's pipeline.
-
-    Args:
-        client: The client whose pool gives the connection.
-        operation: The operation.
-        pipeline: The pipeline, if there is one.
-
-    Returns:
-        The result; None with a pipeline.
-    """
-    if pipeline is None:
-        return await run(client, operation)
-    queue(pipeline, operation)
-    return None
-
-
-def queue(pipeline: Pipeline, operation: Operation[Any], if_exists: str = "replace") -> None:
-    """Put an operation into a caller's pipeline.
-
-    It goes as EVAL with the script's text: inside EXEC a NOSCRIPT would come
-    after the caller's own writes are done.
-
-    Args:
-        pipeline: The pipeline.
-        operation: The operation.
-        if_exists: What was asked for.
-
-    Raises:
-        TypeError: It is no asyncio pipeline.
-        ValueError: It would run the command at once, or ``if_exists="error"``.
-    """
-    check_pipeline(pipeline, Pipeline, if_exists=if_exists)
-    # Only a watching pipeline would give something to await.
-    pipeline.execute_command(*operation.words(by_text=True))
-
-
-async def iterate(client: Redis, pages: TimerPages) -> AsyncIterator[Timer]:
-    """Give timers one by one, asking for pages as they are needed.
-
-    Args:
-        client: The client whose pool gives the connections.
-        pages: The operations and pages.
-    """
-    result = None
-    while True:
-        try:
-            step = pages.send(result)
-        except StopIteration:
-            return
-        if isinstance(step, Operation):
-            result = await run(client, step)
-        else:
-            result = None
-            for timer in step:
-                yield timer

@@ -1,9 +1,7 @@
 """The broker: schedules timers, and delivers them to its subscribers."""
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, overload
@@ -13,7 +11,6 @@ from faststream import AckPolicy
 from faststream.exceptions import FeatureNotSupportedException
 from faststream.response import PublishType
 from faststream.specification.schema import BrokerSpec, Tag, TagDict
-from redis.exceptions import RedisError
 
 from faststream_redis_timers._faststream import (
     EMPTY,
@@ -27,8 +24,7 @@ from faststream_redis_timers._faststream import (
     Registrator,
     make_logger_state,
 )
-from faststream_redis_timers._run import iterate, ping, run, run_or_queue, run_steps
-from faststream_redis_timers.configs import TimersBrokerConfig, TimersConnection
+from faststream_redis_timers.configs import TimersBrokerConfig
 from faststream_redis_timers.log import TimersLoggerStorage
 from faststream_redis_timers.publisher.producer import NO_REQUEST, TimersProducer
 from faststream_redis_timers.registrator import TimersRegistrator
@@ -52,6 +48,8 @@ if TYPE_CHECKING:
     from fast_depends.library.serializer import SerializerProto
     from redis.asyncio import Redis
     from redis.asyncio.client import Pipeline
+
+    from faststream_redis_timers._run import Runner
 
 PING_TIMEOUT = 5.0
 """Seconds of `TimersBroker.ping` where none are given."""
@@ -143,6 +141,10 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
                 attempts_key=attempts_key,
             )
         )
+        from faststream_redis_timers.connection import (  # noqa: PLC0415  it imports redis-py
+            TimersConnection,
+        )
+
         connection = TimersConnection(client, self._write_log)
         super().__init__(
             config=TimersBrokerConfig(
@@ -201,27 +203,13 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         """
         if self.running:
             return
-        client = await self.connect()
+        await self.connect()
         try:
-            await self._await_server(client)
+            await self.config.connection.wait_for_server(self._start_timeout)
             await super().start()
         except BaseException:
             await self.stop()
             raise
-
-    async def _await_server(self, client: "Redis") -> None:
-        problem: Exception | None = None
-        try:
-            async with asyncio.timeout(self._start_timeout):
-                while True:
-                    try:
-                        return await ping(client)
-                    except (RedisError, OSError) as error:
-                        problem = error
-                    await asyncio.sleep(0.05)
-        except TimeoutError:
-            msg = f"the server did not answer within start_timeout={self._start_timeout:g} s"
-            raise TimeoutError(f"{msg}: {problem}" if problem else msg) from problem
 
     async def stop(
         self,
@@ -258,11 +246,8 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         subscribers: list[Any] = self.subscribers
         if not all(s.alive for s in subscribers if isinstance(s, TimersSubscriber)):
             return False
-        with suppress(RedisError, OSError):
-            async with asyncio.timeout(PING_TIMEOUT if timeout is None else timeout):
-                await ping(self._connection)
-                return True
-        return False
+        timeout = PING_TIMEOUT if timeout is None else timeout
+        return await self.config.connection.is_answered(timeout)  # type: ignore[no-any-return]
 
     # --- scheduling
 
@@ -442,7 +427,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         operation = self._operations.reschedule(
             self._full(topic), timer_id, activate_in=activate_in, activate_at=activate_at
         )
-        return await run_or_queue(self._client, operation, pipeline)
+        return await self._runner.run_or_queue(operation, pipeline)
 
     @overload
     async def cancel_timer(self, topic: str, timer_id: str, *, pipeline: None = None) -> bool: ...
@@ -471,7 +456,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             redis.RedisError: What the server or the connection says.
         """
         operation = self._operations.cancel(self._full(topic), timer_id)
-        return await run_or_queue(self._client, operation, pipeline)
+        return await self._runner.run_or_queue(operation, pipeline)
 
     async def cancel_timers(self, topic: str, timer_ids: Iterable[str]) -> int:
         """Cancel several timers, 500 in a call.
@@ -490,7 +475,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             redis.RedisError: What the server or the connection says.
         """
         steps = self._operations.cancel_many(self._full(topic), timer_ids)
-        return await run_steps(self._client, steps)
+        return await self._runner.run_steps(steps)
 
     async def cancel_all(self, topic: str) -> int:
         """Cancel all timers of a topic, running ones too.
@@ -506,7 +491,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             IncorrectState: The broker is not connected.
             redis.RedisError: What the server or the connection says.
         """
-        return await run(self._client, self._operations.cancel_all(self._full(topic)))
+        return await self._runner.run(self._operations.cancel_all(self._full(topic)))
 
     # --- looking
 
@@ -521,7 +506,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             IncorrectState: The broker is not connected.
             redis.RedisError: What the server or the connection says.
         """
-        return await run(self._client, self._operations.has_pending(self._full(topic), timer_id))
+        return await self._runner.run(self._operations.has_pending(self._full(topic), timer_id))
 
     async def get_timer(self, topic: str, timer_id: str) -> Timer | None:
         """Read a pending timer.
@@ -537,7 +522,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             IncorrectState: The broker is not connected.
             redis.RedisError: What the server or the connection says.
         """
-        return await run(self._client, self._operations.get(self._full(topic), timer_id))
+        return await self._runner.run(self._operations.get(self._full(topic), timer_id))
 
     async def get_pending_timers(self, topic: str, before: datetime | None = None) -> list[str]:
         """List the ids of pending timers in order of due time, running ones too.
@@ -585,7 +570,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         pages = self._operations.iterate(
             self._full(topic), match=match, after=after, before=before, bodies=bodies
         )
-        return iterate(self._client, pages)
+        return self._runner.iterate(pages)
 
     async def count_pending(self, topic: str) -> int:
         """Count the pending timers of a topic, running ones too.
@@ -597,15 +582,15 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             IncorrectState: The broker is not connected.
             redis.RedisError: What the server or the connection says.
         """
-        return await run(self._client, self._operations.count(self._full(topic)))
+        return await self._runner.run(self._operations.count(self._full(topic)))
 
     @property
     def _operations(self) -> Operations:
         return self.config.operations  # type: ignore[no-any-return]
 
     @property
-    def _client(self) -> "Redis":
-        return self.config.connection.client  # type: ignore[no-any-return]
+    def _runner(self) -> "Runner":
+        return self.config.connection.runner  # type: ignore[no-any-return]
 
     def _full(self, topic: str, argument: str = "topic") -> str:
         return prefixed(self.config.prefix, topic, argument)

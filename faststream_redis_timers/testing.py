@@ -7,12 +7,14 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 from unittest.mock import patch
 
+from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
 from faststream_redis_timers._faststream import TestBroker
+from faststream_redis_timers._run import Runner
 from faststream_redis_timers.broker import TimersBroker
 from faststream_redis_timers.publisher.producer import TimersProducer
 from faststream_redis_timers.publisher.usecase import TimersPublisher
@@ -26,7 +28,9 @@ from faststream_redis_timers_sync.protocol.model import (
     EncodedTimer,
     TimerPublishMessage,
 )
-from faststream_redis_timers_sync.protocol.operations import as_publish_message, load_script
+from faststream_redis_timers_sync.protocol.operations import Operation, as_publish_message
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +109,14 @@ class TestTimersBroker(TestBroker[TimersBroker, Any], broker=TimersBroker):
         with (
             # FastStream's own change_producer leaves it in place after an exception.
             patch.object(config, "producer", producer),
-            patch.object(config.connection, "_client", _EmptyServer()),
+            patch.object(config.connection, "_runner", _EmptyServer()),
         ):
             yield
 
     async def _fake_connect(self, broker: TimersBroker, *args: Any, **kwargs: Any) -> Any:
         config = broker.config.broker_config
         config.producer.connect(config.fd_config._serializer)  # noqa: SLF001  as the broker does
-        return config.connection.client
+        return config.connection.runner.client
 
 
 def _subscribers(brokers: tuple[TimersBroker, ...], topic: str) -> Iterator[TimersSubscriber]:
@@ -200,7 +204,7 @@ def _due_at(asked: bytes) -> datetime:
     return since + delta
 
 
-class _EmptyServer:
+class _EmptyServer(Runner):
     """Answers every operation as a server without timers does."""
 
     _ANSWERS: ClassVar[dict[str, bytes | int]] = {
@@ -215,24 +219,7 @@ class _EmptyServer:
     }
 
     def __init__(self) -> None:
-        self._answer: bytes | int = b""
-        self._answers = {load_script(name).sha: answer for name, answer in self._ANSWERS.items()}
+        super().__init__(Redis())
 
-    @property
-    def connection_pool(self) -> "_EmptyServer":
-        return self
-
-    async def get_connection(self, *_: str) -> "_EmptyServer":
-        return self
-
-    async def release(self, connection: "_EmptyServer") -> None:
-        pass
-
-    async def send_packed_command(self, command: list[bytes]) -> None:
-        self._answer = next(answer for sha, answer in self._answers.items() if sha in command[0])
-
-    async def read_response(self, **_: Any) -> bytes | int:
-        return self._answer
-
-    async def aclose(self) -> None:
-        pass
+    async def run(self, operation: Operation[_T], timeout: float | None = None) -> _T:
+        return operation.parse(self._ANSWERS[operation.script.name])

@@ -3,7 +3,8 @@
 FastStream workers of `faststream_redis_timers` deliver them.
 """
 
-from faststream_redis_timers_sync.client import TimersClient
+from typing import TYPE_CHECKING, Any
+
 from faststream_redis_timers_sync.protocol.errors import (
     EnvelopeError,
     TimerExistsError,
@@ -11,6 +12,9 @@ from faststream_redis_timers_sync.protocol.errors import (
     TimersError,
 )
 from faststream_redis_timers_sync.protocol.model import Timer, TimerPublishMessage
+
+if TYPE_CHECKING:
+    from faststream_redis_timers_sync.client import TimersClient
 
 __all__ = (
     "EnvelopeError",
@@ -21,3 +25,17 @@ __all__ = (
     "TimersClient",
     "TimersError",
 )
+
+
+def __getattr__(name: str) -> Any:
+    # The broker uses the protocol alone, which needs no redis-py.
+    if name == "TimersClient":
+        from faststream_redis_timers_sync.client import TimersClient  # noqa: PLC0415
+
+        return TimersClient
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

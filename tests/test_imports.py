@@ -1,10 +1,13 @@
-"""What importing the blocking package costs: redis-py, the standard library, and no more."""
+"""What importing costs: the blocking package redis-py, the asynchronous one FastStream, no more."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 FOREIGN = ("faststream.", "faststream_redis_timers.", "fast_depends", "pydantic", "anyio")
@@ -26,7 +29,9 @@ def in_a_fresh_process(code):
 
 def test_importing_loads_nothing_foreign():
     loaded = in_a_fresh_process(
-        "import sys, faststream_redis_timers_sync; answer = sorted(sys.modules)"
+        "import sys\n"
+        "from faststream_redis_timers_sync import TimersClient\n"
+        "answer = sorted(sys.modules)"
     )
 
     assert "faststream_redis_timers_sync.client" in loaded
@@ -37,7 +42,7 @@ def test_beyond_redis_importing_loads_own_modules_and_a_few_of_the_standard_libr
     loaded = in_a_fresh_process(
         "import sys, redis, redis.asyncio\n"
         "before = set(sys.modules)\n"
-        "import faststream_redis_timers_sync\n"
+        "from faststream_redis_timers_sync import TimersClient\n"
         "answer = sorted(set(sys.modules) - before)"
     )
 
@@ -92,3 +97,24 @@ def test_without_pydantic_the_standard_library_writes_json():
     )
 
     assert (body, content_type) == ('{"wait":"PT1H"}', "application/json")
+
+
+def test_the_broker_is_imported_without_redis_and_what_only_tests_need():
+    loaded = in_a_fresh_process(
+        "import sys\n"
+        "from faststream_redis_timers import TimersBroker, TimersRouter\n"
+        "answer = sorted(sys.modules)"
+    )
+
+    assert "faststream_redis_timers.subscriber.loop" in loaded
+    assert [name for name in loaded if f"{name}.".startswith("redis.")] == []
+    assert "faststream_redis_timers.testing" not in loaded
+
+
+@pytest.mark.parametrize("package", ["faststream_redis_timers", "faststream_redis_timers_sync"])
+def test_every_public_name_can_be_imported(package):
+    module = importlib.import_module(package)
+
+    assert [name for name in module.__all__ if not hasattr(module, name)] == []
+    assert sorted(module.__all__) == dir(module)
+    assert not hasattr(module, "TimersQueue")

@@ -1,6 +1,6 @@
 """The producer: encodes messages and schedules them."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from faststream.exceptions import FeatureNotSupportedException
 
@@ -11,8 +11,6 @@ from faststream_redis_timers._faststream import (
     ParserComposition,
     ProducerProto,
 )
-from faststream_redis_timers._run import queue, run, run_steps
-from faststream_redis_timers.configs import TimersConnection
 from faststream_redis_timers.parser import TimersParser
 from faststream_redis_timers.response import TimerPublishCommand
 from faststream_redis_timers_sync.protocol.model import EncodedTimer
@@ -24,6 +22,9 @@ from faststream_redis_timers_sync.protocol.operations import (
     name_topic,
     refuse_publish_message,
 )
+
+if TYPE_CHECKING:
+    from faststream_redis_timers.connection import TimersConnection
 
 NO_REQUEST = (
     "timers have no request(): a result comes when the timer is due, maybe in a month. "
@@ -44,7 +45,7 @@ class TimersProducer(ProducerProto[TimerPublishCommand]):
 
     def __init__(
         self,
-        connection: TimersConnection,
+        connection: "TimersConnection",
         operations: Operations,
         *,
         parser: CustomCallable | None,
@@ -77,13 +78,13 @@ class TimersProducer(ProducerProto[TimerPublishCommand]):
         Returns:
             The timer's id.
         """
-        client = self._connection.client
+        runner = self._connection.runner
         timer = await self.encode(cmd)
         operation = self._operations.schedule(cmd.destination, timer, cmd.if_exists)
         if cmd.pipeline is None:
-            await run(client, operation)
+            await runner.run(operation)
         else:
-            queue(cmd.pipeline, operation, cmd.if_exists)
+            runner.queue(cmd.pipeline, operation, cmd.if_exists)
         return timer.timer_id
 
     async def publish_batch(self, cmd: TimerPublishCommand) -> list[str]:
@@ -95,14 +96,14 @@ class TimersProducer(ProducerProto[TimerPublishCommand]):
         Returns:
             The timers' ids, in order.
         """
-        client = self._connection.client
+        runner = self._connection.runner
         timers = await self.encode_batch(cmd)
         steps = self._operations.schedule_batch(cmd.destination, timers, cmd.if_exists)
         if cmd.pipeline is None:
-            await run_steps(client, steps)
+            await runner.run_steps(steps)
         else:
             for operation in steps:
-                queue(cmd.pipeline, operation, cmd.if_exists)
+                runner.queue(cmd.pipeline, operation, cmd.if_exists)
         return [timer.timer_id for timer in timers]
 
     async def request(self, cmd: TimerPublishCommand) -> Any:

@@ -3,19 +3,17 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NoReturn, cast, overload
+from typing import TYPE_CHECKING, Any, NoReturn, cast, overload
 from warnings import warn
 
 from faststream.exceptions import FeatureNotSupportedException
 from faststream.response import PublishCommand, PublishType
-from redis.asyncio.client import Pipeline
 
 from faststream_redis_timers._faststream import (
     PublisherMiddleware,
     PublisherUsecase,
     PublisherUsecaseConfig,
 )
-from faststream_redis_timers._run import iterate, run_or_queue
 from faststream_redis_timers.configs import TimersBrokerConfig
 from faststream_redis_timers.publisher.producer import NO_REQUEST
 from faststream_redis_timers.publisher.specification import TimersPublisherSpecification
@@ -23,6 +21,9 @@ from faststream_redis_timers.response import TimerPublishCommand
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue
 from faststream_redis_timers_sync.protocol.keys import prefixed
 from faststream_redis_timers_sync.protocol.model import IfExists
+
+if TYPE_CHECKING:
+    from redis.asyncio.client import Pipeline
 
 
 @dataclass(kw_only=True)
@@ -144,7 +145,7 @@ class TimersPublisher(PublisherUsecase):
         *,
         activate_in: timedelta | None = None,
         activate_at: datetime | None = None,
-        pipeline: Pipeline,
+        pipeline: "Pipeline",
     ) -> None: ...
 
     async def reschedule_timer(
@@ -169,13 +170,13 @@ class TimersPublisher(PublisherUsecase):
         operation = self._outer_config.operations.reschedule(
             self.topic, timer_id, activate_in=activate_in, activate_at=activate_at
         )
-        return await run_or_queue(self._outer_config.connection.client, operation, pipeline)
+        return await self._outer_config.connection.runner.run_or_queue(operation, pipeline)
 
     @overload
     async def cancel_timer(self, timer_id: str, *, pipeline: None = None) -> bool: ...
 
     @overload
-    async def cancel_timer(self, timer_id: str, *, pipeline: Pipeline) -> None: ...
+    async def cancel_timer(self, timer_id: str, *, pipeline: "Pipeline") -> None: ...
 
     async def cancel_timer(
         self, timer_id: str, *, pipeline: "Pipeline | None" = None
@@ -190,7 +191,7 @@ class TimersPublisher(PublisherUsecase):
             Whether it was waiting; None in a pipeline.
         """
         operation = self._outer_config.operations.cancel(self.topic, timer_id)
-        return await run_or_queue(self._outer_config.connection.client, operation, pipeline)
+        return await self._outer_config.connection.runner.run_or_queue(operation, pipeline)
 
     async def cancel(self, timer_id: str) -> None:
         """Cancel a timer, as version 0.5 did.
@@ -220,7 +221,7 @@ class TimersPublisher(PublisherUsecase):
             stacklevel=2,
         )
         pages = self._outer_config.operations.iterate(self.topic, before=dt, bodies=False)
-        timers = iterate(self._outer_config.connection.client, pages)
+        timers = self._outer_config.connection.runner.iterate(pages)
         return [(self.config.topic, timer.timer_id) async for timer in timers]
 
     async def request(self, *args: Any, **kwargs: Any) -> NoReturn:

@@ -14,7 +14,6 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from faststream_redis_timers._run import ping, run
 from faststream_redis_timers.schemas import TimerSub
 from faststream_redis_timers.subscriber.delivery import TimerDelivery
 from faststream_redis_timers.subscriber.schedule import (
@@ -40,7 +39,7 @@ from faststream_redis_timers_sync.protocol.operations import (
 )
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from faststream_redis_timers._run import Runner
 
 CALL_TIMEOUT = 5.0
 """Seconds after which a call of the loop counts as lost."""
@@ -95,8 +94,8 @@ class DeliveryLoop:
     Args:
         sub: The topic, without prefixes, and the knobs.
         topic: The full topic.
-        client: Where the timers are.
-        operations: Makes the calls.
+        runner: Makes the calls.
+        operations: What can be called.
         handle: Runs the handler for a delivery; it raises no Exception.
         log: Writes to the broker's log.
         spin_budget: Bounds active waiting, for all loops of the broker.
@@ -109,7 +108,7 @@ class DeliveryLoop:
         sub: TimerSub,
         *,
         topic: str,
-        client: "Redis",
+        runner: "Runner",
         operations: Operations,
         handle: Callable[[TimerDelivery], Awaitable[None]],
         log: Log,
@@ -119,7 +118,7 @@ class DeliveryLoop:
         """Prepare; `start` begins."""
         self._sub = sub
         self._topic = topic
-        self._client = client
+        self._runner = runner
         self._operations = operations
         self._handle = handle
         self._log = log
@@ -269,7 +268,7 @@ class DeliveryLoop:
         self._claiming = limit > 0
         sent_at = monotonic()
         try:
-            step = await run(self._client, operation, CALL_TIMEOUT)
+            step = await self._runner.run(operation, CALL_TIMEOUT)
         except Exception as error:  # noqa: BLE001
             # Not redis-py's errors alone: it raises AttributeError where somebody
             # closes the client meanwhile. Nothing but a stop ends the loop.
@@ -491,7 +490,7 @@ class DeliveryLoop:
             return
         with suppress(Exception):
             async with asyncio.timeout(WARMING):
-                await ping(self._client)
+                await self._runner.ping()
         started_at = monotonic()
         while monotonic() < until and not self._interrupted:  # noqa: ASYNC110  an event is late
             await asyncio.sleep(0)

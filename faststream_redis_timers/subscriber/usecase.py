@@ -71,7 +71,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             self._delivery = delivery = DeliveryLoop(
                 self.sub,
                 topic=self.topic,
-                client=outer.connection.client,
+                runner=outer.connection.runner,
                 operations=outer.operations,
                 handle=self.consume,
                 log=self._write_log,
@@ -79,7 +79,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
                 interruptible=all(_is_async(call.handler) for call in self.calls),
             )
             delivery.on_wait = wake_ups.waiting_setter(delivery)
-            delivery.on_end = partial(outer.connection.close_again, outer.connection.client)
+            delivery.on_end = partial(outer.connection.close_again, outer.connection.runner)
             self._post_start()
             delivery.start()
             await wake_ups.add(self._channel, delivery)
