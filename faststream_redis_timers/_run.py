@@ -196,10 +196,10 @@ async def _acquire(pool: Any, timeout: float | None) -> Any:
     if timeout is not None and isinstance(pool, BlockingConnectionPool):
         # It waits by itself while all connections are in use.
         timeout = None if pool.timeout is None else timeout + pool.timeout
-    line = _lines.setdefault(pool, deque())
-    if not line:
+    if not _lines.get(pool):
         with suppress(_PoolFullError):
             return await _take(pool, timeout)
+    line = _lines.setdefault(pool, deque())
     loop = asyncio.get_running_loop()
     turn = loop.create_future()
     line.append(turn)

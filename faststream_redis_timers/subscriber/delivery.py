@@ -14,10 +14,8 @@ from faststream_redis_timers_sync.protocol.times import ask_in, is_lease, time_o
 class Settle(Protocol):
     """Takes a settlement of a delivery on its way to the server."""
 
-    def __call__(
-        self, delivery: "TimerDelivery", action: bytes, detail: bytes
-    ) -> "asyncio.Future[bool]":
-        """Give a future of whether the settlement was carried out."""
+    def __call__(self, delivery: "TimerDelivery", action: bytes, detail: bytes, /) -> None:
+        """Send it, and call the delivery's `tell` with the answer."""
         ...
 
 
@@ -35,8 +33,10 @@ class TimerDelivery:
     """
 
     __slots__ = (
+        "_is_decided",
+        "_outcome",
         "_settle",
-        "_settled",
+        "_waiters",
         "claimed_at",
         "envelope",
         "holds_slot",
@@ -69,7 +69,9 @@ class TimerDelivery:
         self.claimed_at = claimed_at
         self.holds_slot = True
         self._settle = settle
-        self._settled: asyncio.Future[bool] | None = None
+        self._is_decided = False
+        self._outcome: bool | None = None
+        self._waiters: list[asyncio.Future[None]] = []
 
     def __repr__(self) -> str:
         """Name topic and id; body and headers may be secret."""
@@ -102,7 +104,8 @@ class TimerDelivery:
             Whether it was removed under this lease. False: it was scheduled
             anew, moved, cancelled, or another worker has claimed it.
         """
-        return await self._decide(b"commit", b"")
+        self._decide(b"commit", b"")
+        return await self._answer()
 
     async def nack(self, delay: timedelta | None = None) -> bool:
         """Keep the timer for another try.
@@ -116,12 +119,12 @@ class TimerDelivery:
         Raises:
             TypeError: `delay` is not a timedelta.
         """
-        return await self._decide(b"nack", b"" if delay is None else ask_in("delay", delay))
+        self._decide(b"nack", b"" if delay is None else ask_in("delay", delay))
+        return await self._answer()
 
     def release(self) -> None:
         """Give the timer back, due as before; nothing if its fate is decided."""
-        if self._settled is None and self._settle is not None:
-            self._settled = self._settle(self, b"release", self.previous_score)
+        self._decide(b"release", self.previous_score)
 
     def settlement(self, action: bytes, detail: bytes) -> Settlement:
         """Make the settlement under the lease that it has by now.
@@ -132,13 +135,31 @@ class TimerDelivery:
         """
         return Settlement(action, self.key, self.lease, detail)
 
-    async def _decide(self, action: bytes, detail: bytes) -> bool:
-        if self._settled is None:
-            if self._settle is None:
-                self._settled = asyncio.get_running_loop().create_future()
-                self._settled.set_result(True)
-            else:
-                self._settled = self._settle(self, action, detail)
-        # A handler that is cancelled here gives up the answer, not the settlement;
-        # after a timeout of its own it may ask for the answer again.
-        return await asyncio.shield(self._settled)
+    def tell(self, *, outcome: bool) -> None:
+        """Tell those who wait what has become of the settlement.
+
+        Args:
+            outcome: Whether it was carried out under this lease.
+        """
+        self._outcome = outcome
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _decide(self, action: bytes, detail: bytes) -> None:
+        if self._is_decided:
+            return
+        self._is_decided = True
+        if self._settle is None:
+            self.tell(outcome=True)
+        else:
+            self._settle(self, action, detail)
+
+    async def _answer(self) -> bool:
+        # Each has a future of its own: a handler that is cancelled here gives up the
+        # answer, not the settlement, and after a timeout it may ask for it again.
+        while self._outcome is None:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
+        return self._outcome

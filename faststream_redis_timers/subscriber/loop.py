@@ -51,6 +51,10 @@ connection that rested costs another millisecond."""
 WARMING = 0.1
 """Seconds that the ping which warms a connection may take."""
 
+RIDE = 0.005
+"""Seconds that a commit waits for the next claim, if that comes so soon: a call of its
+own costs more than a handler that only records. No handler waits for it."""
+
 SHORTEST_SPIN = 0.001
 """Seconds; where the budget allows less, sleeping alone is as good."""
 
@@ -84,7 +88,6 @@ class _Settling(NamedTuple):
     delivery: TimerDelivery
     action: bytes
     detail: bytes
-    answer: "asyncio.Future[bool]"
     is_repeated: bool = False
 
 
@@ -130,6 +133,7 @@ class DeliveryLoop:
         self._backoff = Backoff()
         self._free_slots = sub.max_concurrent
         self._settling: deque[_Settling] = deque()
+        self._answer_awaited = False
         # By id and lease: a timer that is scheduled anew while its handler runs
         # can have two deliveries at once.
         self._held: dict[tuple[bytes, float], TimerDelivery] = {}
@@ -234,9 +238,12 @@ class DeliveryLoop:
 
     async def _run(self) -> None:
         while True:
+            # Handlers that end in the same turn of the event loop settle together. And a
+            # fake server answers without letting others run at all.
+            await asyncio.sleep(0)
             self._interrupted = False
             limit = self._claim_limit()
-            if self._settling or limit:
+            if limit or (self._settling and not self._can_ride()):
                 await self._step(limit)
             elif self._closing and not self._handlers:
                 await self.on_end()
@@ -255,8 +262,15 @@ class DeliveryLoop:
             return 0
         return min(self._free_slots, MOST_CLAIMED)
 
+    def _can_ride(self) -> bool:
+        """Tell whether all that is settled may wait for the next claim."""
+        if self._stopping or self._away or self._free_slots <= 0:
+            return False
+        return not self._answer_awaited and self._schedule.next_at - monotonic() <= RIDE
+
     async def _step(self, limit: int) -> None:
         batch = [self._settling.popleft() for _ in range(min(len(self._settling), MOST_IDS))]
+        self._answer_awaited = bool(self._settling)
         operation = self._operations.settle_and_claim(
             self._topic,
             [item.delivery.settlement(item.action, item.detail) for item in batch],
@@ -292,10 +306,6 @@ class DeliveryLoop:
         if limit:
             self._plan_next_claim(step, limit, answered_at)
             self._take(step, lease_ends_at=sent_at + self._sub.lease_ttl)
-            if not step.claimed:
-                # A fake server answers without letting others run; where a test's clock
-                # stands just before a due time, nobody could move it on.
-                await asyncio.sleep(0)
 
     def _plan_next_claim(self, step: Step, limit: int, answered_at: float) -> None:
         head_at = math.inf if step.head is None else self._clock.here(step.head)
@@ -393,7 +403,8 @@ class DeliveryLoop:
         if delivery.holds_slot and self._held.get(_held_as(delivery)) is delivery:
             delivery.holds_slot = False
             self._free_slots += 1
-            self._interrupt()
+            if self._free_slots == 1:
+                self._interrupt()
 
     async def _cancel_handlers(self, running: "set[asyncio.Task[None]]") -> None:
         if not running:
@@ -411,19 +422,19 @@ class DeliveryLoop:
 
     # --- settlements
 
-    def _settle(
-        self, delivery: TimerDelivery, action: bytes, detail: bytes
-    ) -> "asyncio.Future[bool]":
-        answer = asyncio.get_running_loop().create_future()
+    def _settle(self, delivery: TimerDelivery, action: bytes, detail: bytes, /) -> None:
         if not self.alive:
-            answer.set_result(False)
-            return answer
-        self._settling.append(_Settling(delivery, action, detail, answer))
-        self._interrupt()
-        return answer
+            delivery.tell(outcome=False)
+            return
+        self._settling.append(_Settling(delivery, action, detail))
+        # As long as a handler holds its slot it waits for the answer.
+        self._answer_awaited |= delivery.holds_slot
+        if not self._can_ride():
+            self._interrupt()
 
     def _settle_again(self, batch: list[_Settling], *, is_repeated: bool) -> None:
         # What was not sent, or was refused, is not repeated: "gone" is not our work then.
+        self._answer_awaited = True
         self._settling.extendleft(
             item._replace(is_repeated=item.is_repeated or is_repeated) for item in reversed(batch)
         )
@@ -435,8 +446,7 @@ class DeliveryLoop:
                 # lease lasts nobody else commits.
                 outcome == Outcome.GONE and item.is_repeated and not item.delivery.lease_ended
             )
-            if not item.answer.done():
-                item.answer.set_result(done)
+            item.delivery.tell(outcome=done)
             if outcome == Outcome.LEASED_ANEW and self._was_lost(item.delivery):
                 self._log(
                     logging.WARNING,
@@ -462,8 +472,7 @@ class DeliveryLoop:
             "before the delivery ended. They will be delivered again when their leases end",
         )
         for item in self._settling:
-            if not item.answer.done():
-                item.answer.set_result(False)
+            item.delivery.tell(outcome=False)
         self._settling.clear()
 
     # --- waiting

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from importlib.resources import files
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from faststream_redis_timers_sync.protocol.envelope import (
     Envelope,
@@ -63,8 +63,7 @@ LEASE_JITTER = 10_000
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(NamedTuple):
     """A Lua script.
 
     Args:
@@ -91,8 +90,7 @@ def load_script(name: str) -> Script:
     return Script(name, text, sha)
 
 
-@dataclass(frozen=True, slots=True)
-class Operation(Generic[_T]):
+class Operation(NamedTuple, Generic[_T]):
     """A script call that has not been sent yet.
 
     Args:
