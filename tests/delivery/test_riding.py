@@ -4,10 +4,11 @@ A settlement waits for milliseconds only. Here it may wait for hours, so that wh
 ends its wait is no matter of time.
 """
 
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
-from bench import NO_POLLS, delivering
+from bench import NO_POLLS, delivering, until_idle
 from faststream import AckPolicy
 
 from faststream_redis_timers.annotations import TimerMessage
@@ -22,18 +23,15 @@ def long_ride(monkeypatch):
     monkeypatch.setattr(loop, "RIDE", 2 * 3600.0)
 
 
-@pytest.fixture
-async def worker(bench, relay, open_calls):
-    """Give a function that starts a worker; one timer is due at once, and one in an hour."""
+@asynccontextmanager
+async def idle_worker(bench, relay, handle, **options):
+    """Start a worker that has nothing to do for an hour."""
     bench.schedule("later", activate_in=timedelta(hours=1))
-    bench.schedule("first")
-
-    def start(handle, **options):
-        broker = bench.broker(relay.url)
-        broker.subscriber(bench.topic, **NO_POLLS, **options)(handle)
-        return delivering(broker)
-
-    return start
+    broker = bench.broker(relay.url)
+    broker.subscriber(bench.topic, **NO_POLLS, **options)(handle)
+    async with delivering(broker):
+        await until_idle(bench, relay)
+        yield
 
 
 def calls_that_only_settle(relay):
@@ -41,11 +39,12 @@ def calls_that_only_settle(relay):
     return sum(step[LIMIT] == b"0" and len(step) > SETTLEMENTS for step in steps)
 
 
-async def test_a_commit_rides_with_the_next_claim(bench, relay, open_calls, worker):
+async def test_a_commit_rides_with_the_next_claim(bench, relay, open_calls):
     async def handle(message: TimerMessage):
         open_calls.note(message)
 
-    async with worker(handle):
+    async with idle_worker(bench, relay, handle):
+        bench.schedule("first")
         await open_calls.until(1)
         bench.schedule("second")
         await open_calls.until(2)
@@ -58,23 +57,25 @@ async def test_a_commit_rides_with_the_next_claim(bench, relay, open_calls, work
 
 @pytest.mark.parametrize("policy", [AckPolicy.MANUAL, AckPolicy.ACK_FIRST])
 async def test_a_settlement_that_a_handler_waits_for_does_not_ride(
-    bench, open_calls, worker, policy
+    bench, relay, open_calls, policy
 ):
     async def handle(message: TimerMessage):
         await message.ack()
         open_calls.note(message, bench.is_gone(message.timer_id))
 
-    async with worker(handle, ack_policy=policy):
+    async with idle_worker(bench, relay, handle, ack_policy=policy):
+        bench.schedule("first")
         await open_calls.until(1)
 
     assert open_calls.bodies == [("first", True)]
 
 
-async def test_a_stop_sends_what_waits_for_a_ride(bench, open_calls, worker):
+async def test_a_stop_sends_what_waits_for_a_ride(bench, relay, open_calls):
     async def handle(message: TimerMessage):
         open_calls.note(message)
 
-    async with worker(handle):
+    async with idle_worker(bench, relay, handle):
+        bench.schedule("first")
         await open_calls.until(1)
 
     assert bench.is_gone("first")
