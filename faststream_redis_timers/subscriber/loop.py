@@ -14,6 +14,8 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from anyio import to_thread
+
 from faststream_redis_timers.schemas import TimerSub
 from faststream_redis_timers.subscriber.delivery import TimerDelivery
 from faststream_redis_timers.subscriber.schedule import (
@@ -39,6 +41,8 @@ from faststream_redis_timers_sync.protocol.operations import (
 )
 
 if TYPE_CHECKING:
+    from anyio import CapacityLimiter
+
     from faststream_redis_timers._run import Runner
 
 CALL_TIMEOUT = 5.0
@@ -148,6 +152,7 @@ class DeliveryLoop:
         self._closing = False
         self._interrupted = False
         self._waiter: asyncio.Future[bool] | None = None
+        self._threads: CapacityLimiter | None = None
         self._task: asyncio.Task[None] | None = None
         self.on_wait: Callable[[bool], None] = _ignore
         self.on_end: Callable[[], Awaitable[None]] = _do_nothing
@@ -156,8 +161,13 @@ class DeliveryLoop:
 
     def start(self) -> None:
         """Begin to deliver."""
+        if not self._interruptible:
+            # Each slot brings a thread. All blocking code of an event loop shares 40 of
+            # them, also what FastDepends calls for the asynchronous handlers of others.
+            self._threads = to_thread.current_default_thread_limiter()
+            self._threads.total_tokens += self._sub.max_concurrent
         self._task = asyncio.create_task(self._run(), name=f"timers of {self._topic!r}")
-        self._task.add_done_callback(self._report_death)
+        self._task.add_done_callback(self._end)
 
     @property
     def alive(self) -> bool:
@@ -557,7 +567,9 @@ class DeliveryLoop:
             self._schedule.poll_now()
             self._log(logging.INFO, f"topic {self._topic!r} is delivered again")
 
-    def _report_death(self, task: "asyncio.Task[None]") -> None:
+    def _end(self, task: "asyncio.Task[None]") -> None:
+        if self._threads is not None:
+            self._threads.total_tokens -= self._sub.max_concurrent
         if not task.cancelled() and (error := task.exception()) is not None:
             self._log(logging.CRITICAL, f"the delivery of topic {self._topic!r} has died", error)
         self._give_up_settling()
