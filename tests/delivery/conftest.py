@@ -1,8 +1,7 @@
 """Fixtures of the tests of delivery."""
 
 import pytest
-from bench import Bench, Calls
-from faces import Home
+from bench import Calls, bench_at
 from relay import Relay
 
 from examples.embedded_server import embedded_server
@@ -11,7 +10,7 @@ from examples.embedded_server import embedded_server
 @pytest.fixture
 async def bench(server_url, key_names):
     """A topic on the common server; brokers made with it are stopped afterwards."""
-    async for bench in _bench(server_url, key_names):
+    async with bench_at(server_url, key_names) as bench:
         yield bench
 
 
@@ -25,16 +24,8 @@ def own_url():
 @pytest.fixture
 async def own_bench(own_url, key_names):
     """A topic on a server that is ours alone."""
-    async for bench in _bench(own_url, key_names):
+    async with bench_at(own_url, key_names) as bench:
         yield bench
-
-
-async def _bench(url, key_names):
-    bench = Bench(Home(key_names, url))
-    yield bench
-    for broker in bench.brokers:
-        await broker.stop()
-    bench.home.redis.close()
 
 
 @pytest.fixture

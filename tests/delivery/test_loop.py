@@ -13,12 +13,6 @@ from faststream_redis_timers.annotations import TimerMessage
 from faststream_redis_timers_sync import TimerPublishMessage
 
 
-def script_calls(bench):
-    """Count script calls that the server has executed since its statistics were reset."""
-    stats = bench.redis.info("commandstats")
-    return sum(stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("evalsha", "eval"))
-
-
 def schedule_many(bench, count, body="x", **options):
     ids = [f"{n}" for n in range(count)]
     bench.client.schedule_batch(
@@ -31,34 +25,7 @@ async def until_drained(bench):
     await wait_until_async(lambda: bench.client.count_pending(bench.topic) == 0, timeout=30)
 
 
-# --- batches -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("knobs", "calls_per_timer"), [({"max_concurrent": 100}, 0.03), ({}, 0.45)]
-)
-async def test_timers_are_claimed_and_committed_in_batches(
-    own_bench, open_calls, knobs, calls_per_timer
-):
-    bench = own_bench
-    broker = bench.broker()
-
-    # Without a dependency: those cost FastDepends a turn of the event loop.
-    @broker.subscriber(bench.topic, **knobs)
-    async def handle(body: str):
-        open_calls.bodies.append((body, None))
-
-    ids = [f"{n}" for n in range(1000)]
-    bench.client.schedule_batch(ids, bench.topic)
-    bench.redis.config_resetstat()
-    async with delivering(broker):
-        await open_calls.until(1000, timeout=30)
-        # Looked at without a script, so that this is not counted.
-        await wait_until_async(lambda: not bench.redis.exists(bench.timeline))
-        calls = script_calls(bench)
-
-    assert open_calls.counts == dict.fromkeys(ids, 1)
-    assert calls / 1000 <= calls_per_timer
+# --- slots -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("most", [1, 3, 7])
@@ -159,18 +126,6 @@ async def test_a_payload_above_the_bound_is_claimed_alone(bench, calls):
 
 
 # --- polls -------------------------------------------------------------------------------
-
-
-async def test_an_idle_worker_polls_less_and_less(bench, relay):
-    broker = bench.broker(relay.url)
-
-    @broker.subscriber(bench.topic)
-    async def handle(message: TimerMessage): ...
-
-    async with delivering(broker):
-        await asyncio.sleep(1.0)
-        # 0.05, 0.1, 0.2, 0.4, 0.8 s, each +-50%, and the looks at the start; 20 if none doubled.
-        assert 3 <= relay.count("EVALSHA", "EVAL") <= 10
 
 
 async def test_without_a_wake_up_a_timer_is_found_by_polling(bench, open_calls):

@@ -126,52 +126,6 @@ async def test_a_hint_that_overtakes_the_answer_of_a_claim_is_not_forgotten(
 # --- many workers, many subscribers ------------------------------------------------------
 
 
-async def test_many_idle_workers_claim_a_timer_once_and_do_not_stampede(
-    own_bench, own_relay, open_calls
-):
-    bench, relay = own_bench, own_relay
-    workers = [listening(bench, open_calls, relay.url) for _ in range(10)]
-    for worker in workers:
-        await worker.start()
-    await until_idle(bench, relay, 10)
-    before = relay.count("EVALSHA")
-    bench.schedule("1", activate_in=timedelta(seconds=1))
-    await bench.until_gone("1")
-    await asyncio.sleep(1)
-
-    assert open_calls.ids == ["1"]
-    assert relay.count("EVALSHA") - before <= 21
-    await asyncio.gather(*(worker.stop() for worker in workers))
-
-
-async def test_twenty_subscribers_need_two_connections(bench, open_calls):
-    pool = redis.asyncio.ConnectionPool.from_url(
-        bench.home.server_url, max_connections=1, client_name=bench.timeline.decode()
-    )
-    broker = bench.broker(redis.asyncio.Redis(connection_pool=pool))
-    topics = [f"topic-{n}" for n in range(20)]
-
-    async def handle(message: TimerMessage):
-        open_calls.note(message)
-
-    for topic in topics:
-        broker.subscriber(topic)(handle)
-    most = 0
-    async with delivering(broker):
-        for topic in topics:
-            bench.client.schedule_batch([f"{n}" for n in range(10)], topic)
-        while len(open_calls.ids) < 200:
-            clients = bench.redis.client_list()
-            most = max(most, sum(c["name"] == bench.timeline.decode() for c in clients))
-            await asyncio.sleep(0.005)
-        await wait_until_async(lambda: not any(map(bench.client.count_pending, topics)))
-    await pool.disconnect()
-
-    assert 1 <= most <= 2
-    assert set(open_calls.counts.values()) == {1}
-    assert bench.log.complaints == []
-
-
 async def test_a_subscriber_that_starts_while_the_others_subscribe_is_listened_for(bench, relay):
     async def handle(message: TimerMessage): ...
 

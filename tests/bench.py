@@ -1,9 +1,9 @@
-"""What the tests of delivery share: a bench with a topic, brokers, a log, and eyes on the keys."""
+"""What tests with workers share: a bench with a topic, brokers, a log, and eyes on the keys."""
 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -107,6 +107,18 @@ class Bench:
         """
         self.schedule("last")
         await self.until_gone("last")
+
+
+@asynccontextmanager
+async def bench_at(server_url: str, key_names: Mapping[str, str]) -> AsyncIterator[Bench]:
+    """Make a bench; brokers made with it are stopped at the end of the block."""
+    bench = Bench(Home(key_names, server_url))
+    try:
+        yield bench
+    finally:
+        for broker in bench.brokers:
+            await broker.stop()
+        bench.home.redis.close()
 
 
 @asynccontextmanager

@@ -1,0 +1,82 @@
+"""Draining: what it costs to deliver timers that are due."""
+
+import asyncio
+from typing import Annotated
+
+import budgets
+import pytest
+from bench import NO_POLLS
+from faststream import Depends
+
+from faststream_redis_timers_sync import TimerPublishMessage
+
+
+async def drain(bench, meter, calls, handle, count, *, workers, **knobs):
+    """Let workers deliver that many timers; tell what they have sent."""
+    ids = [f"{n}" for n in range(count)]
+    bench.client.schedule_batch(
+        [TimerPublishMessage({"id": id_, "text": "x" * 180}, timer_id=id_) for id_ in ids],
+        bench.topic,
+    )
+    brokers = [bench.broker() for _ in range(workers)]
+    for broker in brokers:
+        broker.subscriber(bench.topic, **knobs)(handle)
+    meter.reset()
+    for broker in brokers:
+        await broker.start()
+    await calls.until(count, timeout=60)
+    # They commit what has ended before they stop.
+    for broker in brokers:
+        await broker.stop()
+    traffic = meter.read()
+    assert bench.client.count_pending(bench.topic) == 0
+    assert calls.counts == dict.fromkeys(ids, 1)
+    return traffic
+
+
+async def look_up():
+    await asyncio.sleep(0)
+
+
+@pytest.fixture(params=["plain", "with a dependency"])
+def handle(request, open_calls):
+    """Handlers that are as fast as their like: all that are begun together end together."""
+
+    async def plain(body: dict):
+        open_calls.bodies.append((body["id"], None))
+
+    async def with_dependency(body: dict, _: Annotated[None, Depends(look_up)]):
+        open_calls.bodies.append((body["id"], None))
+
+    return plain if request.param == "plain" else with_dependency
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("knobs", "budget"),
+    [({"max_concurrent": 100}, budgets.DRAIN_BY_HUNDREDS), ({}, budgets.DRAIN_BY_DEFAULT)],
+    ids=["100 at once", "default"],
+)
+async def test_what_ends_together_travels_together(  # noqa: PLR0913, PLR0917
+    bench, meter, open_calls, handle, knobs, budget, workers
+):
+    traffic = await drain(bench, meter, open_calls, handle, 1000, workers=workers, **knobs)
+
+    assert traffic.sent() / 1000 <= budget
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_what_ends_alone_takes_the_next_claim_along(bench, meter, open_calls, workers):
+    turn = asyncio.Lock()
+
+    async def handle(body: dict):
+        async with turn:
+            # No handler ends before the commit of the one before it has been carried out.
+            while open_calls.ids and bench.score(open_calls.ids[-1]) is not None:  # noqa: ASYNC110  no event tells
+                await asyncio.sleep(0)
+            open_calls.bodies.append((body["id"], None))
+
+    traffic = await drain(bench, meter, open_calls, handle, 200, workers=workers, **NO_POLLS)
+
+    spent = traffic.sent() - budgets.START * workers
+    assert spent / 200 <= budgets.DRAIN_ONE_BY_ONE
