@@ -12,13 +12,13 @@ LOWEST = faststream==0.7.6 redis==5.0.1
 
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
-.PHONY: help demo test test-lowest test-redis check format build clean
+.PHONY: help demo test test-lowest test-redis bench bench-all check format build clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo '  PYTHON=python3.13  is what a new environment is made with'
-	@echo '  ARGS="-k cancel"   goes to pytest'
+	@echo '  ARGS="-k cancel"   goes to pytest, ARGS="--repeat 3" to the benchmark'
 	@echo '  REDIS_URL=...      is used instead of an embedded server'
 
 demo: $(VENV)/.demo ## start a server and a worker, schedule timers, see them fire
@@ -32,6 +32,12 @@ test-lowest: ## run all tests with the oldest FastStream and redis-py
 
 test-redis: $(VENV)/.test ## run all tests on the redis-server of the PATH
 	TIMERS_TEST_SERVER=redis-server $(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/.benchmarks ## measure this library beside 0.5.4 and FastStream's list
+	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-all: $(VENV)/.benchmarks ## the same beside arq, saq, taskiq, celery and docket too
+	$(BIN)/python -m benchmarks --everyone $(ARGS)
 
 check: $(VENV)/.check ## check lint, format, types and the direction of imports
 	$(BIN)/ruff check
@@ -65,6 +71,11 @@ $(VENV)/.demo: $(BIN)/pip pyproject.toml
 $(VENV)/.test: $(VENV)/.demo
 	@echo "Installing what the tests need (only the first time)"
 	@$(INSTALL) --editable ".[test]" $(PINS)
+	@touch $@
+
+$(VENV)/.benchmarks: $(VENV)/.demo
+	@echo "Installing what the benchmark needs (only the first time)"
+	@$(INSTALL) --editable ".[benchmarks]"
 	@touch $@
 
 $(VENV)/.check: $(BIN)/pip pyproject.toml

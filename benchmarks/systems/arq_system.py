@@ -1,15 +1,17 @@
-"""arq: jobs in a sorted set, found by polling (0.5 s by default; here every 10 ms)."""
+"""arq: jobs in a sorted set, found by polling, every 0.5 s by default."""
 
-import asyncio
-import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 from arq.connections import RedisSettings, create_pool
 from arq.worker import Worker
-from harness import Pipe, Recorder, arguments, make_body, paced, run_async_worker
+from harness import Recorder, Sender, run_async_worker, run_system
 
 recorder = Recorder()
+
+TUNED = {"poll_delay": 0.005, "keep_result": 0}
 
 
 async def handle(_ctx: dict[str, Any], body: dict[str, Any]) -> None:
@@ -17,36 +19,32 @@ async def handle(_ctx: dict[str, Any], body: dict[str, Any]) -> None:
 
 
 def work(url: str, options: dict[str, Any]) -> None:
+    knobs: dict[str, Any] = dict(TUNED) if options["tuned"] else {}
+    if options.get("concurrency"):
+        knobs["max_jobs"] = options["concurrency"]
+
     async def consume() -> None:
         worker = Worker(
             functions=[handle],
             redis_settings=RedisSettings.from_dsn(url),
-            max_jobs=options.get("concurrency") or 10,
-            poll_delay=0.01,
-            keep_result=0,
             handle_signals=False,
+            **knobs,
         )
         await worker.async_run()
 
     run_async_worker(recorder, consume)
 
 
-async def produce(url: str, options: dict[str, Any]) -> dict[str, Any]:
+@asynccontextmanager
+async def connect(url: str, _: dict[str, Any]) -> AsyncIterator[Sender]:
     pool = await create_pool(RedisSettings.from_dsn(url))
-    delay = options.get("delay", 0.0)
-    for number, moment in paced(options["count"], options.get("rate", 1e9)):
-        if options["action"] == "paced":
-            await asyncio.sleep(max(0.0, moment - time.time()))
-        body = make_body(time.time() + delay, number)
+
+    async def one(body: dict[str, Any], _: str, delay: float) -> None:
         await pool.enqueue_job("handle", body, _defer_by=timedelta(seconds=delay))
+
+    yield Sender(one)
     await pool.aclose()
-    return {"count": options["count"]}
 
 
 if __name__ == "__main__":
-    role, server, given = arguments()
-    if role == "worker":
-        work(server, given)
-    else:
-        pipe = Pipe()
-        pipe.say(**asyncio.run(produce(server, given)))
+    run_system(work, connect)

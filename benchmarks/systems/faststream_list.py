@@ -2,10 +2,12 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from faststream.redis import RedisBroker
-from harness import Pipe, Recorder, arguments, make_body, paced, run_async_worker
+from harness import Pipe, Recorder, Sender, arguments, make_body, run_async_worker, run_system
 
 
 def work(url: str, options: dict[str, Any]) -> None:
@@ -21,39 +23,14 @@ def work(url: str, options: dict[str, Any]) -> None:
     run_async_worker(recorder, broker.start)
 
 
-async def produce(url: str, options: dict[str, Any]) -> dict[str, Any]:
+@asynccontextmanager
+async def connect(url: str, _: dict[str, Any]) -> AsyncIterator[Sender]:
     async with RedisBroker(url, logger=None) as broker:
-        return await ACTIONS[options["action"]](broker, options)
 
+        async def one(body: dict[str, Any], topic: str, _: float) -> None:
+            await broker.publish(body, list=topic)
 
-async def preload(broker: RedisBroker, options: dict[str, Any]) -> dict[str, Any]:
-    due = time.time()
-    for number in range(options["count"]):
-        await broker.publish(make_body(due, number), list=options["topics"][0])
-    return {"count": options["count"]}
-
-
-async def send_paced(broker: RedisBroker, options: dict[str, Any]) -> dict[str, Any]:
-    topics = options["topics"]
-    for number, moment in paced(options["count"], options["rate"]):
-        await asyncio.sleep(max(0.0, moment - time.time()))
-        await broker.publish(make_body(time.time(), number), list=topics[number % len(topics)])
-    return {"count": options["count"]}
-
-
-async def publish_speed(broker: RedisBroker, options: dict[str, Any]) -> dict[str, Any]:
-    count, at_once = options["count"], options["at_once"]
-    body = make_body(time.time(), 0)
-    for _ in range(200):
-        await broker.publish(body, list="speed")
-    started = time.perf_counter()
-    if at_once == 1:
-        for _ in range(count):
-            await broker.publish(body, list="speed")
-    else:
-        for _ in range(count // at_once):
-            await asyncio.gather(*(broker.publish(body, list="speed") for _ in range(at_once)))
-    return {"rate": count / (time.perf_counter() - started)}
+        yield Sender(one)
 
 
 async def consume_alone(options: dict[str, Any]) -> dict[str, Any]:
@@ -86,13 +63,10 @@ async def consume_alone(options: dict[str, Any]) -> dict[str, Any]:
     return {"rate": rate, "count": recorder.count()["count"]}
 
 
-ACTIONS = {"preload": preload, "paced": send_paced, "speed": publish_speed}
-
 if __name__ == "__main__":
-    role, server, given = arguments()
-    if role == "worker":
-        work(server, given)
-    else:
+    _, _, given = arguments()
+    if given.get("action") == "consume alone":
         pipe = Pipe()
-        alone = given["action"] == "consume alone"
-        pipe.say(**asyncio.run(consume_alone(given) if alone else produce(server, given)))
+        pipe.say(**asyncio.run(consume_alone(given)))
+    else:
+        run_system(work, connect)

@@ -1,4 +1,4 @@
-"""What all measured systems share: how a worker is driven, and what it records.
+"""What all measured systems share: how worker and producer are driven, and what is recorded.
 
 It runs inside each system's own virtual environment, so it needs the standard
 library alone. The benchmark talks to a process in lines of JSON over stdin and
@@ -13,10 +13,18 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Any
 
 BODY_SIZE = 200
 """Bytes of the JSON body of every message."""
+
+BATCH = 5000
+"""Messages per call where a system can preload many at once."""
+
+MONTH = 30 * 86_400.0
+"""Delay, in seconds, of what is scheduled to see how fast that goes."""
 
 
 def make_body(due: float, number: int) -> dict[str, Any]:
@@ -31,6 +39,9 @@ def make_body(due: float, number: int) -> dict[str, Any]:
     return body
 
 
+# --- the worker
+
+
 class Recorder:
     """Notes when each message reached its handler."""
 
@@ -41,22 +52,35 @@ class Recorder:
         """Forget all, and count CPU time from here."""
         self._seen: list[tuple[int, float, float]] = []
         self._since = time.time()
-        self._cpu_before = _cpu_seconds()
+        self._cpu_before = self.cpu_seconds()
 
     def record(self, body: dict[str, Any]) -> None:
         """Note a message: all that a handler does."""
         self._seen.append((body["number"], body["due"], time.time()))
 
+    def seen(self) -> list[tuple[int, float, float]]:
+        """Give number, due time and time of each message (Unix time in seconds)."""
+        return list(self._seen)
+
+    def cpu_seconds(self) -> float:
+        """Give the CPU time of the worker until now."""
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return usage.ru_utime + usage.ru_stime
+
     def report(self) -> dict[str, Any]:
         """Tell what was noted: times are Unix time or lengths, in seconds."""
-        seen = list(self._seen)
+        # First, since what follows costs CPU time too.
+        cpu = self.cpu_seconds() - self._cpu_before
+        seen = self.seen()
+        numbers = [number for number, _, _ in seen]
         return {
             "count": len(seen),
-            "different": len({number for number, _, _ in seen}),
+            "different": len(set(numbers)),
+            "numbers": numbers,
             "first": min((at for _, _, at in seen), default=0.0),
             "last": max((at for _, _, at in seen), default=0.0),
             "lateness": [at - due for _, due, at in seen],
-            "cpu": _cpu_seconds() - self._cpu_before,
+            "cpu": cpu,
             "elapsed": time.time() - self._since,
         }
 
@@ -65,15 +89,13 @@ class Recorder:
         return {"count": len(self._seen)}
 
 
-def _cpu_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
 class Pipe:
     """The JSON lines to and from the benchmark."""
 
     def __init__(self) -> None:
+        # Copies: a fork of a pool closes its stdin, and would wait for ever for the
+        # lock of one that a thread is reading.
+        self._in = os.fdopen(os.dup(0))
         self._out = os.fdopen(os.dup(1), "w", buffering=1)
         os.dup2(2, 1)
 
@@ -82,14 +104,22 @@ class Pipe:
         self._out.write(json.dumps(answer) + "\n")
         self._out.flush()
 
-    def serve(self, recorder: Recorder, go: Callable[[], None], stop: Callable[[], None]) -> None:
-        """Answer commands until told to stop."""
+    def serve(
+        self, recorder: Recorder, go: Callable[[], float | None], stop: Callable[[], None]
+    ) -> None:
+        """Answer commands until told to stop.
+
+        Args:
+            recorder: What handlers record into.
+            go: Begins to consume; gives the Unix time since which it does, if not the present.
+            stop: Ends the worker.
+        """
         self.say(ready=True)
-        for line in sys.stdin:
+        for line in self._in:
             command = line.strip()
             if command == "go":
-                go()
-                self.say(going=True)
+                told = time.time()
+                self.say(going=go() or told)
             elif command == "reset":
                 recorder.reset()
                 self.say(reset=True)
@@ -97,8 +127,6 @@ class Pipe:
                 self.say(**recorder.count())
             elif command == "report":
                 self.say(**recorder.report())
-            elif command == "stop":
-                break
         stop()
 
 
@@ -133,6 +161,90 @@ def run_async_worker(
     if finish is not None:
         loop.run_until_complete(asyncio.wait_for(finish(), 20))
     os._exit(0)
+
+
+# --- the producer
+
+
+@dataclass(frozen=True)
+class Sender:
+    """How a system schedules.
+
+    Args:
+        one: Schedules a body, on a topic, so many seconds ahead.
+        many: The same for a list of bodies, in one call, where there is such a thing.
+    """
+
+    one: Callable[[dict[str, Any], str, float], Awaitable[Any]]
+    many: Callable[[list[dict[str, Any]], str, float], Awaitable[Any]] | None = None
+
+
+async def preload(sender: Sender, options: dict[str, Any]) -> None:
+    """Schedule `count` messages on one topic, all due at the same time."""
+    count, topic, delay = options["count"], options["topics"][0], options.get("delay", 0.0)
+    due = time.time() + delay
+    if sender.many is None:
+        for number in range(count):
+            await sender.one(make_body(due, number), topic, delay)
+        return
+    for start in range(0, count, BATCH):
+        bodies = [make_body(due, number) for number in range(start, min(start + BATCH, count))]
+        await sender.many(bodies, topic, delay)
+
+
+async def send_paced(sender: Sender, options: dict[str, Any]) -> None:
+    """Schedule messages evenly at a rate per second, over all topics."""
+    delay, topics = options["delay"], options["topics"]
+    for number, moment in paced(options["count"], options["rate"]):
+        await asyncio.sleep(max(0.0, moment - time.time()))
+        body = make_body(time.time() + delay, number)
+        await sender.one(body, topics[number % len(topics)], delay)
+
+
+async def publish_speed(sender: Sender, options: dict[str, Any]) -> dict[str, Any]:
+    """Schedule as fast as it goes, and tell the rate."""
+    count, at_once = options["count"], options["at_once"]
+    body = make_body(time.time() + MONTH, 0)
+    # So that connections are there, and scripts are known.
+    for _ in range(200):
+        await sender.one(body, "speed", MONTH)
+    started = time.perf_counter()
+    if options.get("batch") and sender.many is not None:
+        for _ in range(count // at_once):
+            await sender.many([body] * at_once, "speed", MONTH)
+    elif at_once == 1:
+        for _ in range(count):
+            await sender.one(body, "speed", MONTH)
+    else:
+        for _ in range(count // at_once):
+            await asyncio.gather(*(sender.one(body, "speed", MONTH) for _ in range(at_once)))
+    return {"rate": count / (time.perf_counter() - started)}
+
+
+_ACTIONS = {"preload": preload, "paced": send_paced, "speed": publish_speed}
+
+
+def run_system(
+    work: Callable[[str, dict[str, Any]], None],
+    connect: Callable[[str, dict[str, Any]], AbstractAsyncContextManager[Sender]],
+) -> None:
+    """Be the worker or the producer that the command line asks for.
+
+    Args:
+        work: Runs the worker, given the server's URL and the options.
+        connect: Gives a sender, connected, given the same.
+    """
+    role, url, options = arguments()
+    if role == "worker":
+        work(url, options)
+        return
+
+    async def produce() -> dict[str, Any]:
+        async with connect(url, options) as sender:
+            return await _ACTIONS[options["action"]](sender, options) or {}
+
+    pipe = Pipe()
+    pipe.say(**asyncio.run(produce()))
 
 
 def paced(count: int, rate: float) -> Any:

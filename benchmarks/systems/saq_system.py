@@ -1,10 +1,11 @@
-"""saq: its scheduled jobs are moved to the queue once a second at most."""
+"""saq: what is scheduled is moved to the queue once a second, which is the least it can do."""
 
-import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
-from harness import Pipe, Recorder, arguments, make_body, paced, run_async_worker
+from harness import Recorder, Sender, run_async_worker, run_system
 from saq import Queue, Worker
 
 recorder = Recorder()
@@ -15,32 +16,28 @@ async def handle(_ctx: Any, *, body: dict[str, Any]) -> None:
 
 
 def work(url: str, options: dict[str, Any]) -> None:
+    concurrency = options.get("concurrency") or 10
+
     async def consume() -> None:
         queue = Queue.from_url(url)
-        worker = Worker(queue, functions=[handle], concurrency=options.get("concurrency") or 10)
-        await worker.start()
+        await Worker(queue, functions=[handle], concurrency=concurrency).start()
 
     run_async_worker(recorder, consume)
 
 
-async def produce(url: str, options: dict[str, Any]) -> dict[str, Any]:
-    queue = Queue.from_url(url)
+@asynccontextmanager
+async def connect(url: str, _: dict[str, Any]) -> AsyncIterator[Sender]:
+    queue = Queue.from_url(url, max_concurrent_ops=50)
     await queue.connect()
-    delay = options.get("delay", 0.0)
-    for number, moment in paced(options["count"], options.get("rate", 1e9)):
-        if options["action"] == "paced":
-            await asyncio.sleep(max(0.0, moment - time.time()))
-        due = time.time() + delay
-        scheduled = {"scheduled": due} if delay else {}
-        await queue.enqueue("handle", body=make_body(due, number), **scheduled)
+
+    async def one(body: dict[str, Any], _: str, delay: float) -> None:
+        # The server of saq's clock is the producer's, in whole seconds.
+        scheduled = {"scheduled": time.time() + delay} if delay else {}
+        await queue.enqueue("handle", body=body, **scheduled)
+
+    yield Sender(one)
     await queue.disconnect()
-    return {"count": options["count"]}
 
 
 if __name__ == "__main__":
-    role, server, given = arguments()
-    if role == "worker":
-        work(server, given)
-    else:
-        pipe = Pipe()
-        pipe.say(**asyncio.run(produce(server, given)))
+    run_system(work, connect)

@@ -1,20 +1,26 @@
-"""taskiq: a scheduler beside the worker sends what is due; here it looks every 10 ms."""
+"""taskiq: a scheduler, here beside the worker, sends what is due to a list.
+
+By default it looks for new schedules once a minute.
+"""
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from harness import Pipe, Recorder, arguments, make_body, paced, run_async_worker
+from harness import Recorder, Sender, arguments, run_async_worker, run_system
 from taskiq import TaskiqScheduler
 from taskiq.api import run_receiver_task, run_scheduler_task
 from taskiq_redis import ListQueueBroker, ListRedisScheduleSource
 
 recorder = Recorder()
-role, server, given = arguments()
-STEP = timedelta(milliseconds=10)
-broker = ListQueueBroker(server)
-source = ListRedisScheduleSource(server)
+_, SERVER, _ = arguments()
+broker = ListQueueBroker(SERVER)
+source = ListRedisScheduleSource(SERVER)
+
+TUNED = {"interval": timedelta(seconds=1), "loop_interval": timedelta(seconds=1)}
 
 
 @broker.task
@@ -22,35 +28,36 @@ async def handle(body: dict[str, Any]) -> None:
     recorder.record(body)
 
 
-async def consume() -> None:
-    await broker.startup()
-    await source.startup()
-    await asyncio.gather(
-        run_receiver_task(broker, max_async_tasks=given.get("concurrency") or 100),
-        run_scheduler_task(TaskiqScheduler(broker, [source]), interval=STEP, loop_interval=STEP),
-    )
+def work(_: str, options: dict[str, Any]) -> None:
+    knobs = TUNED if options["tuned"] else {}
+    if options.get("step"):
+        knobs = dict.fromkeys(TUNED, timedelta(seconds=options["step"]))
+
+    async def consume() -> None:
+        await broker.startup()
+        await asyncio.gather(
+            run_receiver_task(broker, max_async_tasks=options.get("concurrency") or 100),
+            run_scheduler_task(TaskiqScheduler(broker, [source]), **knobs),
+        )
+
+    run_async_worker(recorder, consume)
 
 
-async def produce(options: dict[str, Any]) -> dict[str, Any]:
+@asynccontextmanager
+async def connect(_: str, __: dict[str, Any]) -> AsyncIterator[Sender]:
     await broker.startup()
     await source.startup()
-    delay = options.get("delay", 0.0)
-    for number, moment in paced(options["count"], options.get("rate", 1e9)):
-        if options["action"] == "paced":
-            await asyncio.sleep(max(0.0, moment - time.time()))
-        due = time.time() + delay
-        body = make_body(due, number)
+
+    async def one(body: dict[str, Any], _: str, delay: float) -> None:
         if delay:
-            await handle.schedule_by_time(source, datetime.fromtimestamp(due, UTC), body)
+            due = datetime.fromtimestamp(time.time() + delay, UTC)
+            await handle.schedule_by_time(source, due, body)
         else:
             await handle.kiq(body)
+
+    yield Sender(one)
     await broker.shutdown()
-    return {"count": options["count"]}
 
 
 if __name__ == "__main__":
-    if role == "worker":
-        run_async_worker(recorder, consume)
-    else:
-        pipe = Pipe()
-        pipe.say(**asyncio.run(produce(given)))
+    run_system(work, connect)

@@ -1,0 +1,112 @@
+"""Makes the environments and measures all steps, whatever goes wrong on the way."""
+
+import os
+import platform
+import re
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.bench import Bench
+from benchmarks.environments import LIST, OURS, PACKAGE, System
+from benchmarks.plan import Step, plan
+from benchmarks.progress import minutes, shown_progress
+from benchmarks.results import Report
+from benchmarks.server import loopback_server
+
+_QUIET = 0.3
+"""Average number of processes that run before anything is measured."""
+
+
+def choose_steps(turns: int, others: tuple[System, ...], only: str) -> list[tuple[int, Step]]:
+    """Give all steps with their turns, in order.
+
+    Args:
+        turns: How often each scenario is measured.
+        others: Systems to measure beside this library's own yardsticks.
+        only: A text that the names of the scenarios must have in them.
+    """
+    return [
+        (turn, step)
+        for turn in range(1, turns + 1)
+        for step in plan(turn, others)
+        if only in step.scenario
+    ]
+
+
+def run(
+    steps: Sequence[tuple[int, Step]], others: tuple[System, ...], *, quick: bool, console: Console
+) -> Report:
+    """Measure; after Ctrl-C give what has been measured until then.
+
+    Args:
+        steps: Steps with their turns.
+        others: Systems to install beside this library's own yardsticks.
+        quick: Smaller numbers, to see that all works.
+        console: Where progress is shown.
+    """
+    load = os.getloadavg()[0]
+    if load > _QUIET:
+        console.print(f"Others are using this machine (load {load:.1f}): the figures will be off.")
+    turns = steps[-1][0]
+    report = Report(f"{_machine()}, load at the start {load:.1f}", {}, turns, is_quick=quick)
+    started = time.monotonic()
+    try:
+        report.systems.update(_install((OURS, PACKAGE, LIST, *others), console))
+        with (
+            loopback_server() as url,
+            shown_progress(console, [step for _, step in steps]) as shown,
+        ):
+            bench = Bench(url, quick, results=report.results)
+            server = bench.server.info("server")
+            report.systems["server"] = (
+                f"Valkey {server['valkey_version']}"
+                if "valkey_version" in server
+                else f"Redis {server['redis_version']}"
+            )
+            for turn, step in steps:
+                bench.turn = turn
+                shown.begin(f"{step.scenario}: {step.label}")
+                _measure(bench, step)
+                shown.end()
+        report.is_complete = True
+    except KeyboardInterrupt:
+        console.print("Interrupted: what was measured until now is written.")
+    report.machine += f", {minutes(time.monotonic() - started)} minutes"
+    return report
+
+
+def _measure(bench: Bench, step: Step) -> None:
+    try:
+        step.measure(bench)
+    except Exception as problem:  # noqa: BLE001  one measurement must not cost all the others
+        bench.note(bench.result(step.scenario, step.label, ""), repr(problem))
+
+
+def _install(systems: Iterable[System], console: Console) -> dict[str, str]:
+    versions = {}
+    for system in systems:
+        if not system.is_installed:
+            console.print(f"Installing {system.name} (only the first time)")
+        try:
+            system.install()
+            versions[system.name] = system.versions()
+        except RuntimeError as problem:
+            versions[system.name] = str(problem)
+            console.print(f"{system.name} {problem}", markup=False, soft_wrap=True)
+    return versions
+
+
+def _machine() -> str:
+    try:
+        found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    except OSError:
+        found = None
+    processor = found[1] if found else platform.machine()
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} x {processor}, {platform.platform()}, "
+        f"Python {platform.python_version()}"
+    )

@@ -1,0 +1,40 @@
+"""A server for the benchmark: on loopback, without persistence, gone afterwards."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import redis
+
+from examples.embedded_server import embedded_server
+
+_TRIES = 5
+
+
+@contextmanager
+def loopback_server() -> Iterator[str]:
+    """Give the URL of a server on loopback, without persistence.
+
+    Raises:
+        RuntimeError: There is no server to start.
+    """
+    with embedded_server(config={}) as socket_url:
+        with redis.Redis.from_url(socket_url) as server:
+            server.config_set("bind", "127.0.0.1")
+            port = _open_port(server)
+        yield f"redis://127.0.0.1:{port}"
+
+
+def _open_port(server: redis.Redis) -> int:
+    for attempt in range(_TRIES):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+        try:
+            server.config_set("port", port)
+            break
+        except redis.ResponseError:
+            # Somebody was faster to take it.
+            if attempt == _TRIES - 1:
+                raise
+    return port

@@ -1,0 +1,377 @@
+"""The benchmark: what it concludes, what it writes, and how it drives workers and producers.
+
+Nothing here takes times: figures are made up, or only counted.
+"""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from benchmarks import costs, names, scenarios
+from benchmarks.bench import Bench
+from benchmarks.environments import System
+from benchmarks.processes import Unfinished, produce, wait_for_all, worker
+from benchmarks.report import verdicts, write_table
+from benchmarks.results import Report, Result, quantile, thin
+from benchmarks.targets import TARGETS
+from examples.embedded_server import embedded_server
+
+ROOT = Path(__file__).parent.parent
+
+
+# --- conclusions
+
+
+def make_report(*results):
+    return Report(
+        "a machine",
+        {"ours": "version 1"},
+        3,
+        False,
+        True,
+        {(r.scenario, r.system): r for r in results},
+    )
+
+
+def figure(scenario, system, *values, samples=()):
+    """Make a result whose turns, from 1, have these values; None leaves a turn out."""
+    result = Result(scenario, system, "messages/s")
+    result.values = {turn: value for turn, value in zip(count(1), values) if value is not None}
+    result.add_samples(samples)
+    return result
+
+
+def judge(what, *results):
+    """Give the verdicts of the target that starts with these words."""
+    (found,) = [checks for name, checks in verdicts(make_report(*results)) if name.startswith(what)]
+    return found
+
+
+@pytest.mark.parametrize(("ours", "is_met"), [(8000, True), (7999, False)])
+def test_a_ratio_that_is_reached_exactly_is_met(ours, is_met):
+    ratio, _ = judge(
+        "drain of due", figure(names.DRAIN, "ours", ours), figure(names.DRAIN, "0.5.4", 100)
+    )
+
+    assert ratio.wanted == "at least 80 x 0.5.4"
+    assert ratio.is_met is is_met
+
+
+def test_a_ratio_is_taken_within_each_turn():
+    ratio, _ = judge(
+        "drain of due",
+        # Medians of 8,000 and 80 would give 100.
+        figure(names.DRAIN, "ours", 2000, 8000, 9000),
+        figure(names.DRAIN, "0.5.4", 80, 200, 40),
+    )
+
+    assert ratio.reached == "40 x (25 to 225)"
+    assert not ratio.is_met
+
+
+def test_a_turn_in_which_one_of_two_figures_is_missing_does_not_count():
+    ratio, _ = judge(
+        "drain of due",
+        figure(names.DRAIN, "ours", 1, None, 9000),
+        figure(names.DRAIN, "0.5.4", None, 1, 100),
+    )
+
+    assert ratio.reached == "90 x"
+
+
+def test_what_was_not_measured_is_neither_met_nor_missed():
+    for _, checks in verdicts(make_report()):
+        assert [each.is_met for each in checks] == [None] * len(checks)
+        assert {each.reached for each in checks} == {"not measured"}
+
+
+def test_memory_may_be_less_than_its_bound_but_not_more():
+    def weigh(ours):
+        (check,) = judge(
+            "server memory",
+            figure(names.MEMORY, "ours", ours),
+            figure(names.MEMORY, "0.5.4", 100),
+        )
+        return check.is_met
+
+    assert weigh(85)
+    assert not weigh(86)
+
+
+def test_one_timer_delivered_twice_in_one_turn_is_a_miss():
+    _, twice = judge("drain by two", figure(names.TWICE, "ours", 0, 1, 0))
+
+    assert twice.reached == "1 (0 to 1)"
+    assert twice.is_met is False
+
+
+def test_lateness_is_judged_by_the_timers_of_all_turns():
+    # The medians of the turns, which are not asked, would be 9.
+    late = figure(names.LATE_IDLE, "ours", 9, 9, samples=[60.0, *[0.5] * 97, 5.1, 5.0])
+
+    median, tail = judge("lateness, due in 1 s", late)
+
+    assert (median.reached, median.is_met) == ("0.5 ms", True)
+    assert (tail.reached, tail.is_met) == ("5.1 ms", False)
+
+
+def test_imports_are_judged_by_what_they_add():
+    blocking, broker = judge(
+        "import",
+        figure(names.IMPORT, names.REDIS, 100, 90),
+        figure(names.IMPORT, names.BLOCKING_CLIENT, 108, 102),
+        figure(names.IMPORT, names.FASTSTREAM, 200),
+        figure(names.IMPORT, names.BROKER, 195),
+    )
+
+    assert (blocking.reached, blocking.is_met) == ("+10.0 ms (+8.0 to +12.0)", True)
+    assert (broker.reached, broker.is_met) == ("-5.0 ms", True)
+
+
+def test_99_percent_of_100_timers_are_99():
+    hundred = list(range(1, 101))
+
+    assert [quantile(hundred, share) for share in (0, 0.01, 0.29, 0.5, 0.99, 1)] == [
+        1,
+        1,
+        29,
+        50,
+        99,
+        100,
+    ]
+
+
+@pytest.mark.parametrize("amount", [100, 201, 1000, 4321])
+def test_thinned_samples_keep_the_quantiles_that_are_shown(amount):
+    samples = [((7919 * number) % amount) ** 1.5 for number in range(amount)]
+
+    thinned = thin(samples)
+
+    assert len(thinned) <= 201
+    for share in (0, 0.01, 0.5, 0.99, 1):
+        assert quantile(thinned, share) == round(quantile(sorted(samples), share), 4)
+
+
+# --- what is written
+
+
+@pytest.fixture
+def full_report():
+    """All figures that the targets ask for, and one system that failed."""
+    asked = {}
+
+    class Asked(dict):
+        def get(self, key, default=None):
+            scenario, system = key
+            late = [0.2, 0.3, 0.4, 5.0] if scenario.startswith("lateness") else []
+            asked[key] = figure(scenario, system, 10, 20, samples=late)
+            return default
+
+    for target in TARGETS:
+        for check in target.checks:
+            check.values(Asked())
+    failed = Result(names.DRAIN, "celery", "messages/s", notes=["turn 1: it ended | oddly"])
+    return make_report(*asked.values(), failed)
+
+
+def test_the_table_has_every_target_every_figure_and_every_failure(full_report, tmp_path):
+    write_table(full_report, tmp_path / "table.md")
+
+    text = (tmp_path / "table.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    for target in TARGETS:
+        assert any(row.startswith(f"| {target.what} |") for row in rows)
+    for scenario, system in full_report.results:
+        assert any(row.startswith(f"| {scenario} | {system} |") for row in rows)
+    assert "turn 1: it ended / oddly" in text
+    assert {row.count(" | ") for row in rows} == {3, 6}
+    assert "not measured" not in text
+
+
+def test_a_report_is_the_same_after_writing_and_reading(full_report, tmp_path):
+    full_report.write(tmp_path / "figures.json")
+
+    assert Report.read(tmp_path / "figures.json") == full_report
+
+
+def run_benchmarks(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_table_and_plots_are_drawn_anew_from_the_figures(full_report, tmp_path):
+    full_report.write(tmp_path / "figures.json")
+
+    done = run_benchmarks("--redraw", "--out", tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 80 + len(str(tmp_path))
+    assert "`publish_batch` of 100" in done.stdout
+    drawn = {path.stem for path in tmp_path.glob("*.svg")}
+    assert drawn == {"drain", "publish", "lateness-idle", "lateness-at-once", "lateness-load"}
+    for path in tmp_path.glob("*.svg"):
+        svg = path.read_text()
+        assert "ours" in "".join(ET.fromstring(svg).itertext())  # noqa: S314  it is ours
+        # No background, and no ink that only one of light and dark pages shows.
+        assert not {"#ffffff", "#000000"} & set(svg.replace(";", " ").replace('"', " ").split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--repeat", "0"], "'--repeat'"),
+        (["--out", "README.md"], "--out README.md must be a folder"),
+        (["--only", "weather", "--out", "{tmp}"], "no scenario has this"),
+        (["--redraw", "--out", "{tmp}"], "measure without --redraw first"),
+    ],
+)
+def test_bad_input_gets_one_sentence(arguments, text, tmp_path):
+    done = run_benchmarks(*(each.format(tmp=tmp_path) for each in arguments))
+
+    assert done.returncode != 0
+    assert text in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+# --- workers and producers
+
+
+@dataclass(frozen=True)
+class Here(System):
+    """A system in the environment of the tests."""
+
+    @property
+    def python(self):
+        return Path(sys.executable)
+
+
+HERE = Here("ours", "timers.py", (), is_ours=True)
+
+
+@pytest.fixture(scope="module")
+def url():
+    """A server of the benchmark's own, since it empties it."""
+    with embedded_server(config={}) as url:
+        yield url
+
+
+@pytest.fixture
+def bench(url):
+    bench = Bench(url, quick=True)
+    yield bench
+    bench.server.flushall()
+    bench.server.close()
+
+
+def notes_of(bench):
+    return [note for result in bench.results.values() for note in result.notes]
+
+
+def test_two_workers_drain_a_topic_and_no_timer_twice(bench):
+    scenarios.drain(bench, names.DRAIN_TWO, HERE, 400, 10, workers=2, others=40)
+
+    assert notes_of(bench) == []
+    assert bench.results[names.DRAIN_TWO, "ours"].values[1] > 0
+    assert bench.results[names.TWICE, "ours"].values == {1: 0}
+    assert bench.server.zcard("timers_timeline:bench") == 20
+
+
+def test_a_paced_producer_and_a_worker_that_tells_when_each_timer_came(url, bench):
+    topics = ["bench-0", "bench-1"]
+    with worker(HERE, url, topics=topics) as running:
+        running.ask("go")
+        produce(HERE, url, action="paced", topics=topics, count=20, rate=1000, delay=0.05)
+        wait_for_all([running], 20, 30)
+        before = running.ask("report")
+        running.ask("reset")
+        after = running.ask("report")
+
+    assert sorted(before["numbers"]) == list(range(20))
+    assert before["different"] == 20
+    assert len(before["lateness"]) == 20
+    assert min(before["lateness"]) >= 0
+    assert before["cpu"] > 0
+    assert after["count"] == 0
+
+
+@pytest.mark.parametrize(("at_once", "batch"), [(1, False), (50, False), (100, True)])
+def test_publishing_schedules_what_it_counts(bench, at_once, batch):
+    scenarios.publish(bench, names.PUBLISH, HERE, at_once, batch=batch)
+
+    assert notes_of(bench) == []
+    scheduled = bench.server.zcard("timers_timeline:speed")
+    assert scheduled == 200 + bench.sized(100_000 if batch else 10_000)
+
+
+def test_the_blocking_client_takes_turns_with_bare_evalsha(url, bench):
+    answer = produce(HERE, url, script="blocking.py", count=400, batches=3)
+
+    assert answer.keys() == {"bare", "schedule", "batch"}
+    # A slice to begin with, two of each, ten batches to begin with, and three.
+    assert bench.server.zcard("timers_timeline:speed") == 200 + 2 * (200 + 200) + 1000 + 300
+
+
+def test_memory_is_that_of_the_timers(bench):
+    costs.memory(bench, HERE)
+
+    assert notes_of(bench) == []
+    (weight,) = bench.results[names.MEMORY, "ours"].values.values()
+    # The body alone has 200.
+    assert 300 < weight < 700
+
+
+def test_consume_alone_handles_every_message(url):
+    answer = produce(HERE, url, script="faststream_list.py", action="consume alone", count=50)
+
+    assert answer["count"] == 50
+
+
+def test_what_is_lost_twice_or_early_is_noted():
+    bench = Bench("redis://localhost")
+    result = bench.result(names.DRAIN, "ours", "messages/s")
+
+    twice = bench.check(
+        result,
+        [{"numbers": [0, 1, 2], "lateness": [1.0, -0.5, 1.0]}, {"numbers": [2], "lateness": [3.0]}],
+        5,
+    )
+
+    assert twice == 1
+    assert result.notes == [
+        "turn 1: 1 of 5 delivered twice",
+        "turn 1: 2 of 5 missing",
+        "turn 1: 1 of 5 early",
+    ]
+
+
+def test_a_system_that_fails_is_a_note_and_not_the_end(bench):
+    scenarios.drain(bench, names.DRAIN, HERE, 20, -1)
+
+    (note,) = notes_of(bench)
+    assert note.startswith("turn 1: the worker ended with code 1: ValueError")
+    assert "max_concurrent" in note
+
+
+def test_a_system_that_is_not_installed_says_so():
+    absent = System("never-installed", "timers.py", ())
+
+    with pytest.raises(Unfinished, match="it is not installed"):
+        produce(absent, "redis://localhost:1", action="preload")
+
+
+def test_who_does_not_deliver_in_time_is_told_with_the_count(url, bench):
+    with worker(HERE, url, topics=["bench"]) as running:
+        running.ask("go")
+        with pytest.raises(Unfinished, match="0 of 1 after 0 s"):
+            wait_for_all([running], 1, 0)
