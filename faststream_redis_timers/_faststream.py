@@ -16,6 +16,7 @@ from faststream._internal.configs import (
     SubscriberUsecaseConfig,
 )
 from faststream._internal.constants import EMPTY
+from faststream._internal.context.context_type import Context as ContextField
 from faststream._internal.context.repository import ContextRepo
 from faststream._internal.di import FastDependsConfig
 from faststream._internal.endpoint.publisher import (
@@ -53,6 +54,7 @@ __all__ = (
     "BrokerUsecase",
     "CallsCollection",
     "CodecProto",
+    "ContextField",
     "ContextRepo",
     "CustomCallable",
     "DefaultCodec",

@@ -8,6 +8,7 @@ import pytest
 from bench import NO_POLLS
 from faststream import Depends
 
+from faststream_redis_timers.annotations import TimerMessage
 from faststream_redis_timers_sync import TimerPublishMessage
 
 
@@ -38,7 +39,7 @@ async def look_up():
     await asyncio.sleep(0)
 
 
-@pytest.fixture(params=["plain", "with a dependency"])
+@pytest.fixture(params=["plain", "with a dependency", "with its message"])
 def handle(request, open_calls):
     """Handlers that are as fast as their like: all that are begun together end together."""
 
@@ -48,7 +49,14 @@ def handle(request, open_calls):
     async def with_dependency(body: dict, _: Annotated[None, Depends(look_up)]):
         open_calls.bodies.append((body["id"], None))
 
-    return plain if request.param == "plain" else with_dependency
+    async def with_message(body: dict, message: TimerMessage):
+        open_calls.bodies.append((body["id"], None))
+
+    return {
+        "plain": plain,
+        "with a dependency": with_dependency,
+        "with its message": with_message,
+    }[request.param]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
