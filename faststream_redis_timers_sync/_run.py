@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import redis
+from redis.client import Pipeline
 from redis.exceptions import (
     ConnectionError as RedisConnectionError,
     NoScriptError,
@@ -19,6 +20,7 @@ from redis.exceptions import (
 )
 
 from faststream_redis_timers_sync.protocol.clients import (
+    check_pipeline,
     get_connection_args,
     is_pool_full,
     pauses_for_pool,
@@ -28,57 +30,124 @@ from faststream_redis_timers_sync.protocol.operations import Operation, Steps, T
 
 _T = TypeVar("_T")
 
+_TIMED_OUT = (RedisTimeoutError, TimeoutError)
 _LOST = (RedisConnectionError, RedisTimeoutError, OSError)
 _GET_CONNECTION_ARGS = get_connection_args(redis.__version__)
 
 
-def run(client: redis.Redis, operation: Operation[_T]) -> _T:
-    """Send an operation and give its result.
+class Runner:
+    """Runs operations on one client.
 
     Args:
-        client: The client whose pool gives the connection.
-        operation: The operation.
-
-    Raises:
-        TimerOutcomeUnknownError: The reply was lost, and it may not be repeated.
-        redis.RedisError: What the server or the connection says.
+        client: The client whose pool gives the connections.
     """
-    pool = client.connection_pool
-    try:
-        reply = _ask(pool, operation)
-    except _LOST:
-        if operation.action is not None:
-            raise
-        reply = _ask(pool, operation)
-    return operation.parse(reply)
 
+    __slots__ = ("client",)
 
-def _ask(pool: redis.ConnectionPool, operation: Operation[Any]) -> Any:
-    connection = _acquire(pool)
-    try:
-        connection.send_packed_command(operation.pack())
+    def __init__(self, client: redis.Redis) -> None:
+        """Keep the client."""
+        self.client = client
+
+    def run(self, operation: Operation[_T]) -> _T:
+        """Send an operation and give its result.
+
+        Args:
+            operation: The operation.
+
+        Raises:
+            TimerOutcomeUnknownError: The reply was lost, and it may not be repeated.
+            redis.RedisError: What the server or the connection says.
+        """
         try:
-            return connection.read_response(disable_decoding=True)
-        except NoScriptError:
-            connection.send_packed_command(operation.pack(by_text=True))
-            return connection.read_response(disable_decoding=True)
-    except _LOST as error:
-        connection.disconnect()
-        if (unknown := operation.outcome_unknown(error)) is None:
+            reply = self._ask(operation)
+        except _TIMED_OUT:
+            # A server that is silent would be waited for twice.
             raise
-        raise unknown from error
-    except ReadOnlyError:
-        # It talks to what is a replica now: the next connection may find the primary.
-        connection.disconnect()
-        raise
-    except ResponseError:
-        raise
-    except BaseException:
-        # A signal between the two left a reply that the next call would take for its own.
-        connection.disconnect()
-        raise
-    finally:
-        pool.release(connection)
+        except _LOST:
+            if operation.action is not None:
+                raise
+            reply = self._ask(operation)
+        return operation.parse(reply)
+
+    def _ask(self, operation: Operation[Any]) -> Any:
+        pool = self.client.connection_pool
+        connection = _acquire(pool)
+        try:
+            connection.send_packed_command(operation.pack())
+            try:
+                return connection.read_response(disable_decoding=True)
+            except NoScriptError:
+                connection.send_packed_command(operation.pack(by_text=True))
+                return connection.read_response(disable_decoding=True)
+        except _LOST as error:
+            connection.disconnect()
+            if (unknown := operation.outcome_unknown(error)) is None:
+                raise
+            raise unknown from error
+        except ReadOnlyError:
+            # It talks to what is a replica now: the next connection may find the primary.
+            connection.disconnect()
+            raise
+        except ResponseError:
+            raise
+        except BaseException:
+            # A signal between the two left a reply that the next call would take for its own.
+            connection.disconnect()
+            raise
+        finally:
+            pool.release(connection)
+
+    def run_steps(self, steps: Steps[_T]) -> _T:
+        """Send several operations, one after the other, and give their common result.
+
+        Args:
+            steps: The operations.
+        """
+        result = None
+        while True:
+            try:
+                operation = steps.send(result)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+            result = self.run(operation)
+
+    def iterate(self, pages: TimerPages) -> Iterator[Timer]:
+        """Give timers one by one, asking for pages as they are needed.
+
+        Args:
+            pages: The operations and pages.
+        """
+        result = None
+        while True:
+            try:
+                step = pages.send(result)
+            except StopIteration:
+                return
+            if isinstance(step, Operation):
+                result = self.run(step)
+            else:
+                result = None
+                yield from step
+
+    def queue(
+        self, pipeline: Pipeline, operation: Operation[Any], if_exists: str = "replace"
+    ) -> None:
+        """Put an operation into a caller's pipeline.
+
+        It goes as EVAL with the script's text: inside EXEC a NOSCRIPT would come
+        after the caller's own writes are done.
+
+        Args:
+            pipeline: The pipeline.
+            operation: The operation.
+            if_exists: What was asked for.
+
+        Raises:
+            TypeError: It is no blocking pipeline.
+            ValueError: It would run the command at once, or ``if_exists="error"``.
+        """
+        check_pipeline(pipeline, Pipeline, if_exists=if_exists)
+        pipeline.execute_command(*operation.words(by_text=True))  # type: ignore[no-untyped-call]
 
 
 def _acquire(pool: redis.ConnectionPool) -> Any:
@@ -90,39 +159,3 @@ def _acquire(pool: redis.ConnectionPool) -> Any:
             if not is_pool_full(error) or (pause := next(pauses, None)) is None:
                 raise
         time.sleep(pause)
-
-
-def run_steps(client: redis.Redis, steps: Steps[_T]) -> _T:
-    """Send several operations, one after the other, and give their common result.
-
-    Args:
-        client: The client whose pool gives the connections.
-        steps: The operations.
-    """
-    result = None
-    while True:
-        try:
-            operation = steps.send(result)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
-        result = run(client, operation)
-
-
-def iterate(client: redis.Redis, pages: TimerPages) -> Iterator[Timer]:
-    """Give timers one by one, asking for pages as they are needed.
-
-    Args:
-        client: The client whose pool gives the connections.
-        pages: The operations and pages.
-    """
-    result = None
-    while True:
-        try:
-            step = pages.send(result)
-        except StopIteration:
-            return
-        if isinstance(step, Operation):
-            result = run(client, step)
-        else:
-            result = None
-            yield from step

@@ -1,6 +1,6 @@
 """The blocking client: schedules, moves, cancels and shows timers; workers deliver them."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -12,13 +12,8 @@ from redis.backoff import NoBackoff
 from redis.client import Pipeline
 from redis.retry import Retry
 
-from faststream_redis_timers_sync._run import iterate, run, run_steps
-from faststream_redis_timers_sync.protocol.clients import (
-    NO_CLUSTER,
-    URL_OPTIONS,
-    check_pipeline,
-    is_cluster,
-)
+from faststream_redis_timers_sync._run import Runner
+from faststream_redis_timers_sync.protocol.clients import NO_CLUSTER, URL_OPTIONS, is_cluster
 from faststream_redis_timers_sync.protocol.encoding import encode_message
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue
 from faststream_redis_timers_sync.protocol.keys import (
@@ -28,7 +23,7 @@ from faststream_redis_timers_sync.protocol.keys import (
     KeySpace,
     prefixed,
 )
-from faststream_redis_timers_sync.protocol.model import IfExists, Timer
+from faststream_redis_timers_sync.protocol.model import EncodedTimer, IfExists, Timer
 from faststream_redis_timers_sync.protocol.operations import (
     Operation,
     Operations,
@@ -38,6 +33,7 @@ from faststream_redis_timers_sync.protocol.operations import (
     name_topic,
     refuse_publish_message,
 )
+from faststream_redis_timers_sync.protocol.tracing import add_trace, current_trace
 
 
 class TimersClient:
@@ -45,21 +41,38 @@ class TimersClient:
 
     A client may be shared between threads, and used on both sides of a fork.
 
+    Made from a URL it is fit for a web request: a server that refuses is an error at
+    once, one that accepts and stays silent after 2 seconds. A call is sent once; only
+    a look at timers is asked again, once, where its connection broke.
+
+    A client that you give may have a `retry`: every ``redis.Redis(...)`` has one from
+    redis-py 6 on, unless you pass another (``Retry(NoBackoff(), 0)``). It acts while a
+    connection is being made, which changes no answer, but a silent server takes longer
+    to become an error, about a minute with redis-py's own. And it executes a pipeline
+    of yours again where the reply was lost. A cancel in it that worked then answers
+    ``b"0"``, as for a timer that was not pending; one scheduled with
+    ``if_exists="keep"`` answers ``b"0"``, since its own timer waits already; and one
+    that was delivered in between is scheduled anew. Calls without `pipeline` are not
+    repeated by it.
+
     Args:
         client: A `redis.Redis`, which stays the caller's and is never closed; or
             a URL, of which a client with timeouts of 2 seconds and without
-            redis-py's repeats is made, and closed by `close`. Query options of
-            redis-py's URLs win (``redis://host/0?socket_timeout=5``).
+            redis-py's repeats is made, and closed by `close`.
         timeline_key: Name that the timelines' keys begin with.
         payloads_key: Name that the payloads' keys begin with.
         attempts_key: Name that the attempts' keys begin with.
         prefix: Put before every topic; workers whose broker or router has the
             same prefix see the same topics.
+        options: Further arguments for the `redis.Redis` that is made from a URL, or
+            others than ours (``{"socket_timeout": 5, "max_connections": 20}``). Query
+            options of the URL (``redis://host/0?socket_timeout=5``) win over them.
 
     Raises:
         TypeError: `client` is an asyncio, cluster or single-connection client,
             or none at all.
-        ValueError: A key's name is empty or used twice, or the URL can't be read.
+        ValueError: A key's name is empty or used twice, the URL can't be read, or
+            it or `options` has something that redis-py does not know.
     """
 
     def __init__(
@@ -70,6 +83,7 @@ class TimersClient:
         payloads_key: str = DEFAULT_PAYLOADS_KEY,
         attempts_key: str = DEFAULT_ATTEMPTS_KEY,
         prefix: str = "",
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         """Check the arguments; nothing is sent yet."""
         self._operations = Operations(
@@ -81,7 +95,7 @@ class TimersClient:
         )
         self._prefix = prefix
         self._closes_client = isinstance(client, str)
-        self._client = _client_of(client)
+        self._runner = Runner(_client_of(client, options))
 
     def schedule(  # noqa: PLR0913  a timer has that many properties
         self,
@@ -136,14 +150,15 @@ class TimersClient:
             activate_in=activate_in,
             activate_at=activate_at,
             correlation_id=correlation_id,
-            headers=headers,
+            headers=add_trace(current_trace(), headers),
             reply_to=reply_to and prefixed(self._prefix, reply_to, "reply_to"),
         )
         operation = self._operations.schedule(topic, timer, if_exists)
+        self._note([message], [timer])
         if pipeline is None:
-            run(self._client, operation)
+            self._runner.run(operation)
         else:
-            _queue(pipeline, operation, if_exists)
+            self._runner.queue(pipeline, operation, if_exists)
         return timer.timer_id
 
     def schedule_batch(  # noqa: PLR0913  a timer has that many properties
@@ -189,9 +204,11 @@ class TimersClient:
             raise TypeError(msg)
         topic = prefixed(self._prefix, topic)
         reply_to = reply_to and prefixed(self._prefix, reply_to, "reply_to")
-        timers = []
+        trace = current_trace()
+        bodies, timers = [], []
         for message in map(as_publish_message, messages):
             body, content_type = _encode(message.body, topic)
+            bodies.append(message.body)
             timers.append(
                 encode_batch_item(
                     message,
@@ -201,17 +218,21 @@ class TimersClient:
                     activate_at=activate_at,
                     default_delay=None,
                     correlation_id=correlation_id,
-                    headers=headers,
+                    headers=add_trace(trace, headers, message.headers),
                     reply_to=reply_to,
                 )
             )
         steps = self._operations.schedule_batch(topic, timers, if_exists)
+        self._note(bodies, timers)
         if pipeline is None:
-            run_steps(self._client, steps)
+            self._runner.run_steps(steps)
         else:
             for operation in steps:
-                _queue(pipeline, operation, if_exists)
+                self._runner.queue(pipeline, operation, if_exists)
         return [timer.timer_id for timer in timers]
+
+    def _note(self, messages: Sequence[Any], timers: Sequence[EncodedTimer]) -> None:
+        """Let `FakeTimersClient` see what timers were made of."""
 
     @overload
     def reschedule_timer(
@@ -314,7 +335,7 @@ class TimersClient:
             redis.RedisError: What the server or the connection says.
         """
         steps = self._operations.cancel_many(prefixed(self._prefix, topic), timer_ids)
-        return run_steps(self._client, steps)
+        return self._runner.run_steps(steps)
 
     def cancel_all(self, topic: str) -> int:
         """Cancel all timers of a topic, running ones too.
@@ -329,7 +350,7 @@ class TimersClient:
             TimerOutcomeUnknownError: The server's answer was lost.
             redis.RedisError: What the server or the connection says.
         """
-        return run(self._client, self._operations.cancel_all(prefixed(self._prefix, topic)))
+        return self._runner.run(self._operations.cancel_all(prefixed(self._prefix, topic)))
 
     def has_pending(self, topic: str, timer_id: str) -> bool:
         """Tell whether a timer is pending: scheduled and neither done nor cancelled.
@@ -342,7 +363,7 @@ class TimersClient:
             redis.RedisError: What the server or the connection says.
         """
         operation = self._operations.has_pending(prefixed(self._prefix, topic), timer_id)
-        return run(self._client, operation)
+        return self._runner.run(operation)
 
     def get_timer(self, topic: str, timer_id: str) -> Timer | None:
         """Read a pending timer.
@@ -357,7 +378,7 @@ class TimersClient:
         Raises:
             redis.RedisError: What the server or the connection says.
         """
-        return run(self._client, self._operations.get(prefixed(self._prefix, topic), timer_id))
+        return self._runner.run(self._operations.get(prefixed(self._prefix, topic), timer_id))
 
     def get_pending_timers(self, topic: str, before: datetime | None = None) -> list[str]:
         """List the ids of pending timers in order of due time, running ones too.
@@ -403,7 +424,7 @@ class TimersClient:
         pages = self._operations.iterate(
             prefixed(self._prefix, topic), match=match, after=after, before=before, bodies=bodies
         )
-        return iterate(self._client, pages)
+        return self._runner.iterate(pages)
 
     def count_pending(self, topic: str) -> int:
         """Count the pending timers of a topic, running ones too.
@@ -414,7 +435,7 @@ class TimersClient:
         Raises:
             redis.RedisError: What the server or the connection says.
         """
-        return run(self._client, self._operations.count(prefixed(self._prefix, topic)))
+        return self._runner.run(self._operations.count(prefixed(self._prefix, topic)))
 
     def ping(self) -> bool:
         """Tell whether the server answers.
@@ -424,13 +445,13 @@ class TimersClient:
             2 seconds where it was made from a URL; a client of yours may repeat.
         """
         with suppress(redis.RedisError, OSError):
-            return bool(self._client.ping())
+            return bool(self._runner.client.ping())
         return False
 
     def close(self) -> None:
         """Close the connections, if the client was made from a URL."""
         if self._closes_client:
-            self._client.close()
+            self._runner.client.close()
 
     def __enter__(self) -> Self:
         """Give the client itself."""
@@ -447,14 +468,17 @@ class TimersClient:
 
     def _run_or_queue(self, operation: Operation[bool], pipeline: Pipeline | None) -> bool | None:
         if pipeline is None:
-            return run(self._client, operation)
-        _queue(pipeline, operation)
+            return self._runner.run(operation)
+        self._runner.queue(pipeline, operation)
         return None
 
 
-def _client_of(client: "redis.Redis | str") -> redis.Redis:
+def _client_of(client: "redis.Redis | str", options: Mapping[str, Any] | None) -> redis.Redis:
     if isinstance(client, str):
-        return redis.Redis.from_url(client, retry=Retry(NoBackoff(), 0), **URL_OPTIONS)
+        return _client_from(client, {} if options is None else options)
+    if options is not None:
+        msg = "options are for a client that is made from a URL: give them to your redis.Redis"
+        raise ValueError(msg)
     if is_cluster(client):
         raise TypeError(NO_CLUSTER)
     if isinstance(client, redis.asyncio.Redis):
@@ -467,12 +491,41 @@ def _client_of(client: "redis.Redis | str") -> redis.Redis:
         msg = f"client must be a redis.Redis or a URL, got {type(client).__name__}"
         raise TypeError(msg)
     if client.connection is not None:
-        msg = (
-            "client was made with single_connection_client=True, which threads and forks "
-            "corrupt: leave that option out"
-        )
-        raise TypeError(msg)
+        raise TypeError(_NO_SINGLE_CONNECTION)
     return client
+
+
+_NO_SINGLE_CONNECTION = (
+    "client was made with single_connection_client=True, which threads and forks corrupt: "
+    "leave that option out"
+)
+
+
+def _client_from(url: str, options: Mapping[str, Any]) -> redis.Redis:
+    if not isinstance(options, Mapping):
+        msg = f"options must be a mapping, got {type(options).__name__}"
+        raise TypeError(msg)
+    if options.get("single_connection_client"):
+        raise TypeError(_NO_SINGLE_CONNECTION)
+    client = redis.Redis.from_url(url, **{"retry": Retry(NoBackoff(), 0), **URL_OPTIONS, **options})
+    pool = client.connection_pool
+    if pool.connection_class is redis.UnixDomainSocketConnection:
+        pool.connection_class = _UnixConnection
+    try:
+        # redis-py would refuse a name that it does not know at the first call.
+        pool.connection_class(**pool.connection_kwargs)
+    except Exception as error:  # what it raises depends on the option
+        msg = f"options, or what follows the ? in the URL, can't be used: {error}"
+        raise ValueError(msg) from error
+    return client
+
+
+class _UnixConnection(redis.UnixDomainSocketConnection):
+    """A connection that keeps its timeout: redis-py before 5.0.8 forgets it and waits for ever."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)  # type: ignore[no-untyped-call]
+        self.socket_timeout = options["socket_timeout"]
 
 
 def _encode(message: Any, topic: str) -> tuple[bytes, str | None]:
@@ -481,8 +534,3 @@ def _encode(message: Any, topic: str) -> tuple[bytes, str | None]:
     except Exception as error:
         name_topic(error, topic)
         raise
-
-
-def _queue(pipeline: Pipeline, operation: Operation[Any], if_exists: str = "replace") -> None:
-    check_pipeline(pipeline, Pipeline, if_exists=if_exists)
-    pipeline.execute_command(*operation.words(by_text=True))  # type: ignore[no-untyped-call]

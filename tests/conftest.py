@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 import redis
-from faces import Home
+from faces import Home, MemoryHome
 from hypothesis import settings
 from leaks import keys_under, leftovers
 
@@ -59,7 +59,13 @@ def no_key_outlives_its_timers(request: pytest.FixtureRequest) -> Iterator[None]
 
 @pytest.fixture(params=["real", "fake"])
 def home(request: pytest.FixtureRequest, key_names: dict[str, str]) -> Iterator[Home]:
-    """Where the timers of one test live: first on the real server, then on fakeredis."""
+    """Where the timers of one test live: first on the real server, then on fakeredis.
+
+    A test may ask for ``"memory"`` too, that of a `FakeTimersClient`.
+    """
+    if request.param == "memory":
+        yield MemoryHome(key_names, None)
+        return
     is_real = request.param == "real"
     home = Home(key_names, request.getfixturevalue("server_url") if is_real else None)
     yield home

@@ -13,15 +13,19 @@ from random import randrange
 from typing import Any, Protocol
 
 import fakeredis
+import pytest
 import redis
 import redis.asyncio
+from leaks import keys_under
 
 from faststream_redis_timers import TimersBroker
 from faststream_redis_timers_sync import Timer, TimersClient
-from faststream_redis_timers_sync._run import run
+from faststream_redis_timers_sync._memory import Entry
+from faststream_redis_timers_sync._run import Runner
 from faststream_redis_timers_sync.protocol.keys import KeySpace, TopicKeys
 from faststream_redis_timers_sync.protocol.model import Settlement, Step
 from faststream_redis_timers_sync.protocol.operations import LEASE_JITTER, Operations
+from faststream_redis_timers_sync.testing import FakeTimersClient
 
 
 @dataclass
@@ -66,6 +70,10 @@ class Home:
         seconds, microseconds = self.redis.time()
         return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
 
+    def written(self) -> list[Any]:
+        """Tell all that front ends have written."""
+        return keys_under(self.redis, self.key_names)
+
     def plant(self, topic: str, timer_id: bytes | str, due: float, payload: bytes | None) -> None:
         """Write an entry as somebody else might; without payload it is half of one."""
         keys = self.keys_of(topic)
@@ -80,11 +88,47 @@ class Home:
         operation = self.operations.settle_and_claim(
             topic, settlements, limit=limit, lease_ttl=lease_ttl, jitter=randrange(LEASE_JITTER)
         )
-        return run(self.redis, operation)
+        return Runner(self.redis).run(operation)
 
     def claim(self, topic: str, lease_ttl: float = 30.0) -> Step:
         """Take what is due, so that it runs."""
         return self.step(topic, limit=100, lease_ttl=lease_ttl)
+
+    def take_due(self, topic: str) -> list[bytes]:
+        """Take what is due, and tell the ids."""
+        return [timer.timer_id for timer in self.claim(topic).claimed]
+
+
+class MemoryHome(Home):
+    """The memory of a `FakeTimersClient`: there are no keys in it, and nobody claims timers."""
+
+    @cached_property
+    def fake(self) -> FakeTimersClient:
+        return FakeTimersClient(**self.key_names)
+
+    @property
+    def redis(self) -> redis.Redis:
+        pytest.skip("it is about keys, and in memory there are none")
+
+    def now(self) -> datetime:
+        return self.fake.now()
+
+    def written(self) -> list[Any]:
+        return [held for held in self.fake._memory._topics.values() if held]
+
+    def plant(self, topic: str, timer_id: bytes | str, due: float, payload: bytes | None) -> None:
+        if payload is None:
+            pytest.skip("it is about half an entry, and in memory there are none")
+        held = self.fake._memory._held(self.keys_of(topic))
+        held[timer_id if isinstance(timer_id, bytes) else timer_id.encode()] = Entry(
+            round(due * 1_000_000), payload
+        )
+
+    def take_due(self, topic: str) -> list[bytes]:
+        return [timer.timer_id.encode() for timer in self.fake.pop_due(topic)]
+
+    def step(self, *args: Any, **kwargs: Any) -> Step:
+        pytest.skip("it is about timers that run, and in memory nobody claims them")
 
 
 class Face(Protocol):
@@ -262,9 +306,28 @@ CLIENT_OPTIONS: dict[str, dict[str, Any]] = {
     "decoding-resp3": {"decode_responses": True, "protocol": 3},
 }
 
+
+@asynccontextmanager
+async def memory_face(home: MemoryHome, prefix: str = "") -> AsyncIterator[Face]:
+    """Make a `BlockingFace` of a `FakeTimersClient`, all of them on one memory."""
+    client = FakeTimersClient(**home.key_names, prefix=prefix)
+    client._memory = client._runner = home.fake._memory
+    yield BlockingFace(client)
+
+
 FACES: dict[str, FaceFactory] = {
     f"{flavour}-{name}": partial(factory, **options)
     for flavour, factory in (("blocking", blocking_face), ("async", async_face))
     for name, options in CLIENT_OPTIONS.items()
 }
-"""All faces by name. Each runs on a real server and on fakeredis."""
+"""All faces by name that talk to a server. Each runs on a real one and on fakeredis."""
+
+FACES_AND_HOMES = [
+    *(
+        pytest.param(face, home, id=f"{name}-{home}")
+        for home in ("real", "fake")
+        for name, face in FACES.items()
+    ),
+    pytest.param(memory_face, "memory", id="memory"),
+]
+"""All faces, with the homes that they run in."""

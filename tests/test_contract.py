@@ -1,4 +1,4 @@
-"""What every front end promises about every operation, on a real server and on fakeredis.
+"""What every front end promises about every operation, on a real server, fakeredis, in memory.
 
 The suite knows `Face` alone; which front ends there are stands in `faces.py`.
 """
@@ -9,8 +9,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from faces import FACES
-from leaks import keys_under
+from faces import FACES_AND_HOMES
 
 from faststream_redis_timers_sync import TimerExistsError, TimerPublishMessage
 from faststream_redis_timers_sync.protocol.envelope import MAGIC
@@ -22,9 +21,12 @@ YEAR_2050 = datetime(2050, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
 
-@pytest.fixture(params=FACES)
+pytestmark = pytest.mark.parametrize(("make_face", "home"), FACES_AND_HOMES, indirect=True)
+
+
+@pytest.fixture
 def make_face(request):
-    return FACES[request.param]
+    return request.param
 
 
 @pytest.fixture
@@ -134,7 +136,7 @@ async def test_without_a_time_or_with_one_in_the_past_it_is_due_now(face, home, 
     after = home.now()
 
     assert before <= (await face.get_timer(TOPIC, "42")).due_at <= after
-    assert [timer.timer_id for timer in home.claim(TOPIC).claimed] == [b"42"]
+    assert home.take_due(TOPIC) == [b"42"]
 
 
 async def test_a_delay_counts_from_the_servers_now(face, home):
@@ -143,7 +145,7 @@ async def test_a_delay_counts_from_the_servers_now(face, home):
     after = home.now()
 
     assert before + HOUR <= (await face.get_timer(TOPIC, "42")).due_at <= after + HOUR
-    assert home.claim(TOPIC).claimed == []
+    assert home.take_due(TOPIC) == []
 
 
 @pytest.mark.parametrize(
@@ -364,7 +366,7 @@ async def test_an_id_that_occurs_twice_is_refused_before_anything_is_written(fac
     with pytest.raises(ValueError, match="timer_id '599' occurs twice"):
         await face.schedule_batch(of_ids(*ids), TOPIC)
 
-    assert keys_under(home.redis, home.key_names) == []
+    assert home.written() == []
 
 
 async def test_a_message_that_json_has_no_place_for_spoils_the_batch(face, home):
@@ -372,7 +374,7 @@ async def test_a_message_that_json_has_no_place_for_spoils_the_batch(face, home)
         await face.schedule_batch(["x", object()], TOPIC)
 
     assert any(TOPIC in note for note in caught.value.__notes__)
-    assert keys_under(home.redis, home.key_names) == []
+    assert home.written() == []
 
 
 # --- moving ------------------------------------------------------------------------------
@@ -403,7 +405,7 @@ async def test_a_move_into_the_past_makes_it_due_now(face, home):
 
     assert await face.reschedule_timer(TOPIC, "42", activate_at=datetime(2001, 1, 1, tzinfo=UTC))
 
-    assert [timer.timer_id for timer in home.claim(TOPIC).claimed] == [b"42"]
+    assert home.take_due(TOPIC) == [b"42"]
 
 
 @pytest.mark.parametrize("state", ["absent", "orphaned"])
@@ -438,7 +440,7 @@ async def test_cancel_tells_whether_the_timer_waited_and_it_is_gone(face, home, 
 
     assert await face.cancel_timer(TOPIC, "42") is answer
 
-    assert keys_under(home.redis, home.key_names) == []
+    assert home.written() == []
 
 
 async def test_a_second_cancel_finds_nothing(face, home):
@@ -1046,4 +1048,4 @@ async def test_bad_input_is_refused_by_name_and_value_and_writes_nothing(face, h
 
     assert type(caught.value) is error
     assert [text for text in texts if text not in str(caught.value)] == [], caught.value
-    assert keys_under(home.redis, home.key_names) == []
+    assert home.written() == []

@@ -11,7 +11,7 @@ from redis.exceptions import (
 )
 
 from faststream_redis_timers_sync import TimerPublishMessage, TimersClient
-from faststream_redis_timers_sync._run import run
+from faststream_redis_timers_sync._run import Runner
 from faststream_redis_timers_sync.protocol.keys import KeySpace
 from faststream_redis_timers_sync.protocol.operations import Operations
 
@@ -26,9 +26,9 @@ def test_a_timer_that_vanishes_between_its_page_and_its_body_is_left_out(home):
     steps = home.operations.iterate(TOPIC)
 
     read_ids = next(steps)
-    read_bodies = steps.send(run(home.redis, read_ids))
+    read_bodies = steps.send(Runner(home.redis).run(read_ids))
     client.cancel_timer(TOPIC, "b")
-    page = steps.send(run(home.redis, read_bodies))
+    page = steps.send(Runner(home.redis).run(read_bodies))
 
     assert [timer.timer_id for timer in page] == ["a", "c"]
 

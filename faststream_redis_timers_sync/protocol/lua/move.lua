@@ -1,0 +1,34 @@
+-- Moves up to 250 timers of one topic, waiting or running, to another due time.
+--
+-- KEYS  timeline, payloads, attempts
+-- ARGV  due time asked for (see resolve_due), ids
+-- Reply a character per id: 'w' it was waiting, 'r' it was running,
+--       '0' no such timer (one without payload counts as absent)
+
+local timeline, payloads, attempts = KEYS[1], KEYS[2], KEYS[3]
+
+local ids = {}
+for i = 2, #ARGV do
+  ids[#ids + 1] = ARGV[i]
+end
+local now_seconds, now_microseconds = server_time()
+local score = resolve_due(ARGV[1], now_seconds, now_microseconds)
+local scores = redis.call('ZMSCORE', timeline, unpack(ids))
+local members, moved, answer = {}, {}, {}
+for n, id in ipairs(ids) do
+  if not scores[n] or redis.call('HEXISTS', payloads, id) == 0 then
+    answer[n] = '0'
+  else
+    answer[n] = is_lease(tonumber(scores[n])) and 'r' or 'w'
+    members[#members + 1] = score
+    members[#members + 1] = id
+    moved[#moved + 1] = id
+  end
+end
+if #moved > 0 then
+  local old_head = head_of(timeline)
+  redis.call('ZADD', timeline, unpack(members))
+  redis.call('HDEL', attempts, unpack(moved))
+  wake(timeline, old_head, score, due_score(now_seconds, now_microseconds))
+end
+return table.concat(answer)

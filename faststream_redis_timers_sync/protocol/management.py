@@ -1,0 +1,196 @@
+"""The operations that people need who look after timers: what became of each id, counts, rights.
+
+Those that programs need are in `operations`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, TypeVar
+
+from faststream_redis_timers_sync.protocol.keys import KeySpace, encode_known_id, encode_text
+from faststream_redis_timers_sync.protocol.operations import Operation, Script, load_script
+from faststream_redis_timers_sync.protocol.times import ask_due, time_of
+
+MOST_TOPICS = 20
+"""Topics in one `overview`: each takes up to 0.15 ms where 500 timers run."""
+
+MOST_MOVED = 250
+"""Ids in one call of `move_some`: each takes 6 microseconds among a million."""
+
+_LOOKED_AT = b"500"
+
+_T = TypeVar("_T")
+
+State = Literal["waiting", "running", "unknown"]
+"""What a timer did when it was cancelled or moved; unknown means that it wasn't there."""
+
+_STATES: dict[str, State] = {"w": "waiting", "r": "running", "0": "unknown"}
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What one topic holds.
+
+    Args:
+        pending: How many timers, running ones too.
+        overdue: How many should have been taken by a worker already: they are
+            due, or their lease has ended.
+        next_at: When the next is due; None where there is none.
+        last_at: When the last is due.
+        within: How many are due within each length of time that was asked for;
+            the ends of leases count as due times.
+    """
+
+    pending: int
+    overdue: int
+    next_at: datetime | None
+    last_at: datetime | None
+    within: tuple[int, ...]
+
+
+class Command(Operation[_T]):
+    """A plain command that reads, in place of a script; it is sent once, never repeated."""
+
+    __slots__ = ()
+
+    def words(self, *, by_text: bool) -> tuple[bytes, ...]:
+        """Give the command word by word.
+
+        Args:
+            by_text: Without a meaning here.
+        """
+        return tuple(self.args)
+
+    def outcome_unknown(self, error: BaseException) -> None:
+        """Say that a lost reply is an error of the connection and no more.
+
+        Args:
+            error: What sending or reading raised.
+        """
+
+
+def command(*words: bytes, parse: Callable[[Any], _T]) -> Command[_T]:
+    """Make a plain command.
+
+    Args:
+        words: Its words.
+        parse: Makes the result of the reply, which is not decoded.
+    """
+    return Command(_NO_SCRIPT, (), words, parse, action="read")
+
+
+_NO_SCRIPT = Script("", b"", b"")
+
+
+def cancel_some(keys: KeySpace, topic: str, timer_ids: Sequence[str]) -> Operation[list[State]]:
+    """Cancel up to `MOST_IDS` timers, and tell what each did.
+
+    Args:
+        keys: The names of the keys.
+        topic: The full topic.
+        timer_ids: Their ids, each once.
+
+    Raises:
+        ValueError: The topic or an id is empty.
+    """
+    return Operation(
+        load_script("cancel"),
+        keys.of(topic),
+        _encode_ids(timer_ids),
+        _parse_states,
+        "cancel",
+        topic,
+        tuple(timer_ids),
+    )
+
+
+def move_some(
+    keys: KeySpace,
+    topic: str,
+    timer_ids: Sequence[str],
+    *,
+    activate_in: timedelta | None,
+    activate_at: datetime | None,
+) -> Operation[list[State]]:
+    """Move up to `MOST_MOVED` timers to another due time, and tell what each did.
+
+    Args:
+        keys: The names of the keys.
+        topic: The full topic.
+        timer_ids: Their ids, each once.
+        activate_in: Delay until they are due, by the server's clock.
+        activate_at: Time at which they are due, with a time zone.
+
+    Raises:
+        TypeError: A time of a wrong type was given.
+        ValueError: The topic or an id is empty, or the time can't be used.
+    """
+    return Operation(
+        load_script("move"),
+        keys.of(topic),
+        [ask_due(activate_in, activate_at), *_encode_ids(timer_ids)],
+        _parse_states,
+        "reschedule",
+        topic,
+        tuple(timer_ids),
+    )
+
+
+def overview(
+    keys: KeySpace, topics: Sequence[str], within: Sequence[timedelta] = ()
+) -> Operation[tuple[datetime, list[Counts]]]:
+    """Count the timers of up to `MOST_TOPICS` topics.
+
+    Args:
+        keys: The names of the keys.
+        topics: The full topics.
+        within: Lengths of time, in whole seconds, to count due timers for.
+
+    Returns:
+        An operation that gives the server's time, and counts topic by topic.
+    """
+    return Operation(
+        load_script("overview"),
+        tuple(key for topic in topics for key in keys.of(topic)[:2]),
+        [_LOOKED_AT, *(b"%d" % length.total_seconds() for length in within)],
+        _parse_overview,
+    )
+
+
+def check_permissions(commands: Sequence[Sequence[bytes]]) -> Operation[list[bool]]:
+    """Ask which commands the connection's user may run; none of them is run.
+
+    Args:
+        commands: The commands, word by word.
+
+    Returns:
+        An operation that answers for each of them.
+    """
+    args: list[bytes] = []
+    for words in commands:
+        args += (b"%d" % len(words), *words)
+    return Operation(
+        load_script("permissions"), (), args, lambda reply: [c == ord("1") for c in reply]
+    )
+
+
+def _encode_ids(timer_ids: Sequence[str]) -> list[bytes]:
+    if "" in timer_ids:
+        encode_text("timer_id", "")
+    return [encode_known_id(timer_id) for timer_id in timer_ids]
+
+
+def _parse_states(reply: bytes) -> list[State]:
+    return [_STATES[character] for character in reply.decode()]
+
+
+def _parse_overview(reply: bytes) -> tuple[datetime, list[Counts]]:
+    now, *lines = reply.split(b"\n")
+    return time_of(float(now)), [_parse_counts(line.split(b" ")) for line in lines]
+
+
+def _parse_counts(words: list[bytes]) -> Counts:
+    next_at, last_at = (None if word == b"-" else time_of(float(word)) for word in words[2:4])
+    within = tuple(int(word) for word in words[4:])
+    return Counts(int(words[0]), int(words[1]), next_at, last_at, within)

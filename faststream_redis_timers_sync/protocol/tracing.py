@@ -1,0 +1,45 @@
+"""The trace that a timer is scheduled in, as headers, so that the worker's spans belong to it.
+
+OpenTelemetry is used where the process has loaded it, and never imported. The headers are
+W3C's `traceparent` and `tracestate`; baggage stays here, whatever the process propagates.
+"""
+
+import sys
+from collections.abc import Mapping
+
+from faststream_redis_timers_sync.protocol.envelope import HeaderValue
+
+TRACEPARENT = "traceparent"
+TRACESTATE = "tracestate"
+
+
+def current_trace() -> Mapping[str, str]:
+    """Give the headers that name the current span; none where there is no span."""
+    # Looked up by name while another thread may still be importing it.
+    get_current_span = getattr(sys.modules.get("opentelemetry.trace"), "get_current_span", None)
+    if get_current_span is None:
+        return {}
+    span = get_current_span().get_span_context()
+    if not span.is_valid:
+        return {}
+    headers = {TRACEPARENT: f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"}
+    if span.trace_state:
+        headers[TRACESTATE] = span.trace_state.to_header()
+    return headers
+
+
+def add_trace(
+    trace: Mapping[str, str],
+    headers: Mapping[str, HeaderValue] | None,
+    own: Mapping[str, HeaderValue] | None = None,
+) -> Mapping[str, HeaderValue] | None:
+    """Add a trace to headers, unless somebody has named another one.
+
+    Args:
+        trace: Headers that name a span, as `current_trace` gives them.
+        headers: The headers; they win.
+        own: Headers that will be added to these, as a message of a batch has them.
+    """
+    if not trace or any(given and TRACEPARENT in given for given in (headers, own)):
+        return headers
+    return {**trace, **dict(headers or {})}

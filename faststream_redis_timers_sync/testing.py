@@ -1,0 +1,164 @@
+"""Test code that schedules and cancels without a server: `FakeTimersClient`.
+
+The fixture `timers` of pytest gives one (`pytest_plugin`).
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from redis.client import Pipeline
+
+from faststream_redis_timers_sync._memory import Memory, ScheduledTimer, no_server_for
+from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.protocol.keys import (
+    DEFAULT_ATTEMPTS_KEY,
+    DEFAULT_PAYLOADS_KEY,
+    DEFAULT_TIMELINE_KEY,
+    prefixed,
+)
+from faststream_redis_timers_sync.protocol.model import EncodedTimer, Timer
+from faststream_redis_timers_sync.protocol.times import ask_in
+
+__all__ = ("FakePipeline", "FakeTimersClient", "ScheduledTimer")
+
+
+class FakeTimersClient(TimersClient):
+    """A `TimersClient` that keeps its timers in memory, for tests.
+
+    Arguments are checked and encoded as ever, ids taken, times resolved. Nobody delivers: a
+    timer waits until it is cancelled, or a test takes it out with `pop_due`.
+
+    Its clock is this machine's, which freezegun may hold, and `advance` moves on.
+
+    A redis-py pipeline of yours is refused, since its server knows nothing of these timers;
+    where your code has one, test it with a `TimersClient` on that server. `pipeline` gives
+    one of its own.
+
+    Args:
+        timeline_key: As in `TimersClient`.
+        payloads_key: As in `TimersClient`.
+        attempts_key: As in `TimersClient`.
+        prefix: As in `TimersClient`.
+
+    Attributes:
+        scheduled: All timers that were scheduled, in order, those too that were replaced,
+            moved or cancelled since. What ``if_exists="keep"`` dropped is not among them.
+        cancelled: All timers that waited and were cancelled, in order. An id that did not
+            wait is not among them.
+    """
+
+    scheduled: list[ScheduledTimer]
+    cancelled: list[ScheduledTimer]
+
+    def __init__(
+        self,
+        *,
+        timeline_key: str = DEFAULT_TIMELINE_KEY,
+        payloads_key: str = DEFAULT_PAYLOADS_KEY,
+        attempts_key: str = DEFAULT_ATTEMPTS_KEY,
+        prefix: str = "",
+    ) -> None:
+        """Begin without timers."""
+        super().__init__(
+            # Nothing connects to it.
+            "redis://in-memory.invalid",
+            timeline_key=timeline_key,
+            payloads_key=payloads_key,
+            attempts_key=attempts_key,
+            prefix=prefix,
+        )
+        self._memory = Memory(self._runner.client, self._operations)
+        self._runner = self._memory
+        self.scheduled = self._memory.scheduled
+        self.cancelled = self._memory.cancelled
+
+    def now(self) -> datetime:
+        """Tell the time by which timers are due, in UTC."""
+        return self._memory.now()
+
+    def advance(self, by: timedelta) -> None:
+        """Move the clock on.
+
+        Args:
+            by: How far.
+
+        Raises:
+            TypeError: It is no timedelta.
+            ValueError: It is negative.
+        """
+        ask_in("by", by)
+        if by < timedelta(0):
+            msg = f"by must not be negative, got {by!r}"
+            raise ValueError(msg)
+        self._memory.advanced += by
+
+    def pop_due(self, topic: str) -> list[Timer]:
+        """Take out the timers that are due, as workers do whose handlers return.
+
+        Args:
+            topic: The topic.
+
+        Returns:
+            The timers, in order of due time.
+
+        Raises:
+            ValueError: The topic is empty.
+        """
+        with self._memory.lock:
+            due = list(self.iter_timers(topic, before=self.now()))
+            self._memory.remove(prefixed(self._prefix, topic), due)
+        return due
+
+    def clear(self) -> None:
+        """Forget all timers, empty `scheduled` and `cancelled`, set the clock right again."""
+        self._memory.clear()
+
+    def pipeline(self) -> "FakePipeline":
+        """Make a pipeline for ``pipeline=``: what goes into it happens when it is executed."""
+        return FakePipeline(self._memory)
+
+    def ping(self) -> bool:
+        """Tell that the memory answers.
+
+        Returns:
+            True.
+        """
+        return True
+
+    def _note(self, messages: Sequence[Any], timers: Sequence[EncodedTimer]) -> None:
+        self._memory.remember(messages, timers)
+
+
+class FakePipeline(Pipeline):
+    """Takes calls with ``pipeline=`` of one `FakeTimersClient`, and no other commands.
+
+    Args:
+        memory: Where they happen, in their order, when `execute` is called.
+    """
+
+    def __init__(self, memory: Memory) -> None:
+        """Begin empty."""
+        super().__init__(memory.client.connection_pool, {}, None, None)
+        self.memory = memory
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Refuse a command of a server.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise no_server_for(args[0])
+
+    def execute(self, raise_on_error: bool = True) -> list[Any]:  # noqa: FBT001, FBT002  as redis-py
+        """Let all happen that was put in.
+
+        Args:
+            raise_on_error: Without a meaning here: nothing fails.
+
+        Returns:
+            The replies, as a server gives them.
+        """
+        operations, self.command_stack = self.command_stack, []
+        with self.memory.lock:
+            return [self.memory.answer(operation) for operation in operations]
