@@ -1,0 +1,25 @@
+"""The command line: click's commands around what `console` does.
+
+click is imported by `main`, so that where it is missing a sentence says what to install.
+"""
+
+import signal
+import sys
+
+PROGRAM = "faststream-redis-timers"
+"""The name under which it is installed."""
+
+
+def main() -> None:
+    """Run the command line, and end the process with its exit code."""
+    try:
+        from faststream_redis_timers_sync.cli.group import group  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if error.name != "click":
+            raise
+        sys.exit(
+            f"the command line needs click, which is not installed: pip install '{PROGRAM}[cli]'"
+        )
+    # Whoever is stopped in the midst of drawing puts the terminal right first, as for Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    group(prog_name=PROGRAM)

@@ -1,0 +1,212 @@
+"""The commands, for any group that hands a `Source` to them."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+
+from faststream_redis_timers_sync.cli.parameters import (
+    check_times,
+    chosen_options,
+    headers_option,
+    json_option,
+    read_message,
+    scan_option,
+    time_options,
+    topic_argument,
+    topics_argument,
+)
+from faststream_redis_timers_sync.cli.source import known_topics, run
+from faststream_redis_timers_sync.console import actions, changes, watch as watching
+from faststream_redis_timers_sync.console.errors import CommandError
+
+
+@click.command()
+@scan_option
+@json_option
+def topics(**options: Any) -> None:
+    """List topics.
+
+    Each with how many timers are pending and how many workers listen. Topics are found by their
+    workers, and by a look through all keys of the database.
+    """
+    run(actions.show_topics, known=known_topics(), **options)
+
+
+@click.command("list")
+@topic_argument
+@click.option("--match", metavar="PATTERN", help="Only ids that match: 'user:42:*'.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the earliest N.")
+@json_option
+def list_(**options: Any) -> None:
+    """List the timers of a topic, in order of due time.
+
+    With --match alone the order is none. While a timer runs, its time is the end of its
+    lease. Bodies are not read: see "show".
+    """
+    run(actions.list_timers, **options)
+
+
+@click.command()
+@topic_argument
+@click.argument("timer_id", metavar="ID")
+@click.option("--raw", is_flag=True, help="The body alone, byte by byte.")
+@json_option
+def show(**options: Any) -> None:
+    """Show a timer: its body, headers and times."""
+    run(actions.show_timer, **options)
+
+
+@click.command()
+@topic_argument
+@click.argument("message")
+@time_options
+@click.option("--id", "timer_id", metavar="ID", help="Its id; by default a new one.")
+@click.option(
+    "--as",
+    "kind",
+    type=click.Choice(["text", "json", "bytes"]),
+    default="text",
+    show_default=True,
+    help="What the message is.",
+)
+@headers_option
+@click.option("--correlation-id", metavar="ID", help="By default the timer's id.")
+@click.option("--reply-to", default="", metavar="TOPIC", help="Topic for the handler's result.")
+@click.option(
+    "--if-exists",
+    type=click.Choice(["replace", "keep", "error"]),
+    default="replace",
+    show_default=True,
+    help="Where a timer of this id waits already.",
+)
+@json_option
+def schedule(
+    *,
+    message: str,
+    kind: str,
+    headers: list[tuple[str, str]],
+    activate_in: timedelta | None,
+    activate_at: datetime | None,
+    **options: Any,
+) -> None:
+    """Schedule a timer and print its id.
+
+    MESSAGE is its body; - reads it from standard input. Without --in and --at it is due
+    at once.
+    """
+    check_times(activate_in, activate_at, needed=False)
+    run(
+        actions.schedule,
+        message=read_message(message, kind),
+        headers=dict(headers) or None,
+        activate_in=activate_in,
+        activate_at=activate_at,
+        **options,
+    )
+
+
+@click.command()
+@chosen_options
+@json_option
+def cancel(*, as_json: bool, **chosen: Any) -> None:
+    """Cancel timers.
+
+    By id, by pattern, or all of a topic. Exit code 3 if an ID is unknown. Afterwards none of
+    them is there, also one that runs: its handler finishes.
+    """
+    run(changes.cancel, as_json=as_json, chosen=_chosen(chosen))
+
+
+@click.command()
+@chosen_options
+@time_options
+@json_option
+def reschedule(
+    *,
+    activate_in: timedelta | None,
+    activate_at: datetime | None,
+    as_json: bool,
+    **chosen: Any,
+) -> None:
+    """Move timers to another time.
+
+    By id, by pattern, or all of a topic. Exit code 3 if an ID is unknown. One that runs at this
+    moment runs again then.
+    """
+    check_times(activate_in, activate_at, needed=True)
+    run(
+        changes.move,
+        as_json=as_json,
+        chosen=_chosen(chosen),
+        activate_in=activate_in,
+        activate_at=activate_at,
+    )
+
+
+@click.command("run-now")
+@chosen_options
+@json_option
+def run_now(*, as_json: bool, **chosen: Any) -> None:
+    """Make timers due at once.
+
+    By id, by pattern, or all of a topic. Exit code 3 if an ID is unknown. One that runs at this
+    moment runs again.
+    """
+    run(changes.move, as_json=as_json, chosen=_chosen(chosen))
+
+
+@click.command()
+@topics_argument
+@scan_option
+@json_option
+def stats(**options: Any) -> None:
+    """Count what is pending, overdue and due soon, by topic.
+
+    Without a TOPIC all that can be found.
+    """
+    run(actions.show_stats, known=known_topics(), **options)
+
+
+@click.command()
+@topics_argument
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.1),
+    default=2.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time between two looks.",
+)
+@scan_option
+@json_option
+def watch(**options: Any) -> None:
+    """Watch topics, until Ctrl-C.
+
+    Without a TOPIC all that can be found. Where the output is no terminal, each look is
+    written as lines.
+    """
+    run(watching.watch, known=known_topics(), **options)
+
+
+@click.command()
+@click.option("--topic", default="any", help="Look for the right to use this topic.")
+@json_option
+def check(**options: Any) -> None:
+    """Tell what is wrong with the server.
+
+    Looks at version, mode, role, eviction policy, persistence, permissions and clock.
+    Exit code 1 if timers can't do with something.
+    """
+    run(actions.check, **options)
+
+
+def _chosen(options: dict[str, Any]) -> changes.Chosen:
+    try:
+        return changes.Chosen(**options)
+    except CommandError as error:
+        raise click.UsageError(str(error)) from None
+
+
+COMMANDS = (topics, list_, show, schedule, cancel, reschedule, run_now, stats, watch, check)
+"""All commands."""

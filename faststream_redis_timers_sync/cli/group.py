@@ -1,0 +1,93 @@
+"""The group of the command line: where the server is, and which key names and prefix count."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
+
+import click
+
+from faststream_redis_timers_sync.cli.commands import COMMANDS
+from faststream_redis_timers_sync.cli.source import Source
+from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.console.errors import MISUSED
+from faststream_redis_timers_sync.manage.server import open_client
+from faststream_redis_timers_sync.protocol.keys import (
+    DEFAULT_ATTEMPTS_KEY,
+    DEFAULT_PAYLOADS_KEY,
+    DEFAULT_TIMELINE_KEY,
+)
+
+_DEFAULT_URL = "redis://localhost:6379"
+
+
+class _Group(click.Group):
+    """A group that makes a `Source` of its options, also while a shell completes."""
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        context = super().make_context(info_name, args, parent, **extra)
+        context.obj = Source(lambda: _open(**context.params))
+        return context
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        # Those that look come first, not those whose names begin with a.
+        return list(self.commands)
+
+
+class _BadServerError(click.ClickException):
+    """What says where the server is can't be used."""
+
+    exit_code = MISUSED
+
+
+@contextmanager
+def _open(redis_url: str, **options: str) -> Iterator[TimersClient]:
+    try:
+        timers = open_client(redis_url, **options)
+    except ValueError as error:
+        raise _BadServerError(str(error)) from None
+    with timers:
+        yield timers
+
+
+@click.group(
+    cls=_Group,
+    commands=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+    epilog=(
+        "Exit codes: 0 done; 1 refused or declined; 2 wrong arguments, or a question without "
+        "a terminal; 3 a named id is unknown; 4 the server can't be reached."
+    ),
+)
+@click.option(
+    "--redis-url",
+    envvar="TIMERS_REDIS_URL",
+    default=_DEFAULT_URL,
+    show_default=True,
+    show_envvar=True,
+    metavar="URL",
+    help="The server.",
+)
+@click.option(
+    "--prefix",
+    envvar="TIMERS_PREFIX",
+    default="",
+    show_envvar=True,
+    metavar="TEXT",
+    help="Comes before all topics, as in TimersClient.",
+)
+@click.option("--timeline-key", default=DEFAULT_TIMELINE_KEY, show_default=True, metavar="NAME")
+@click.option("--payloads-key", default=DEFAULT_PAYLOADS_KEY, show_default=True, metavar="NAME")
+@click.option("--attempts-key", default=DEFAULT_ATTEMPTS_KEY, show_default=True, metavar="NAME")
+@click.version_option(version("faststream-redis-timers"), message="%(version)s")
+def group(**_: str) -> None:
+    """Look after timers on a Redis or Valkey server.
+
+    The options below come before the command.
+    """

@@ -1,0 +1,137 @@
+"""The arguments and options that several commands share."""
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+import click
+
+from faststream_redis_timers_sync.cli.source import complete_topic
+from faststream_redis_timers_sync.manage.times import parse_duration, parse_time
+
+_T = TypeVar("_T")
+
+
+def _reader(parse: Callable[[str], _T]) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """Make click's callback of a function that reads a text, or several where there are several."""
+
+    def read(_: click.Context, __: click.Parameter, value: str | tuple[str, ...] | None) -> Any:
+        try:
+            if isinstance(value, tuple):
+                return [parse(text) for text in value]
+            return None if value is None else parse(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+
+    return read
+
+
+def _parse_header(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        msg = f"{text!r} is no header: write NAME=VALUE"
+        raise ValueError(msg)
+    return name, value
+
+
+def together(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Make one decorator of several, in the order in which help lists them.
+
+    Args:
+        decorators: The decorators.
+    """
+
+    def decorate(function: Any) -> Any:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+topic_argument = click.argument("topic", shell_complete=complete_topic)
+topics_argument = click.argument(
+    "topics", nargs=-1, metavar="[TOPIC]...", shell_complete=complete_topic
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+scan_option = click.option(
+    "--scan/--no-scan",
+    default=True,
+    help="Whether to look for topics among all keys, or for listening workers alone.",
+)
+headers_option = click.option(
+    "--header",
+    "headers",
+    callback=_reader(_parse_header),
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A header; may be given again.",
+)
+time_options = together(
+    click.option(
+        "--in",
+        "activate_in",
+        callback=_reader(parse_duration),
+        metavar="DURATION",
+        help="After this time: 3d, 1h30m, 45s.",
+    ),
+    click.option(
+        "--at",
+        "activate_at",
+        callback=_reader(parse_time),
+        metavar="TIME",
+        help="At this time: 2026-06-01T09:00+02:00.",
+    ),
+)
+chosen_options = together(
+    topic_argument,
+    click.argument("timer_ids", nargs=-1, metavar="[ID]..."),
+    click.option("--match", metavar="PATTERN", help="Those whose id matches: 'user:42:*'."),
+    click.option("--all", "everything", is_flag=True, help="All timers of the topic."),
+    click.option(
+        "-y", "--yes", "--no-input", "is_sure", is_flag=True, help="Do not ask; the answer is yes."
+    ),
+)
+
+
+def check_times(
+    activate_in: timedelta | None, activate_at: datetime | None, *, needed: bool
+) -> None:
+    """Check that at most one time was given.
+
+    Args:
+        activate_in: What ``--in`` says.
+        activate_at: What ``--at`` says.
+        needed: Whether there must be one.
+
+    Raises:
+        click.UsageError: Both were given, or none though it is needed.
+    """
+    if activate_in is not None and activate_at is not None:
+        msg = "give --in or --at, not both"
+        raise click.UsageError(msg)
+    if needed and activate_in is None and activate_at is None:
+        msg = "give the new time: --in 3d, or --at 2026-06-01T09:00+02:00"
+        raise click.UsageError(msg)
+
+
+def read_message(text: str, kind: str) -> Any:
+    """Read the message of a new timer.
+
+    Args:
+        text: The argument; ``-`` stands for what comes in on standard input.
+        kind: ``text``, ``json`` or ``bytes``.
+
+    Raises:
+        click.UsageError: It is not JSON, or no text.
+    """
+    data = sys.stdin.buffer.read() if text == "-" else text.encode(errors="surrogateescape")
+    if kind == "bytes":
+        return data
+    try:
+        return json.loads(data) if kind == "json" else data.decode()
+    except ValueError as error:
+        msg = f"the message is no {kind if kind == 'json' else 'UTF-8 text'}: {error}"
+        raise click.UsageError(msg) from None

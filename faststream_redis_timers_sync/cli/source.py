@@ -1,0 +1,82 @@
+"""Where the commands get their client from, and how they run."""
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.console.actions import perform
+from faststream_redis_timers_sync.console.output import Output
+from faststream_redis_timers_sync.manage.topics import listening_topics
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a group hands to its commands, as the object of click's context.
+
+    Flask's group has it in its ``context_settings``; that of the command line makes one
+    of its options.
+
+    Args:
+        open: Gives a client for the length of a ``with`` block. It raises
+            `click.ClickException` where there can't be one.
+        topics: Gives the topics that the application names.
+    """
+
+    open: Callable[[], AbstractContextManager[TimersClient]]
+    topics: Callable[[], Iterable[str]] = tuple
+
+
+def run(action: Callable[..., int], *, as_json: bool, **arguments: Any) -> None:
+    """Run an action with the client of click's context, and leave with its exit code.
+
+    Args:
+        action: A function of `console`.
+        as_json: Whether its results are JSON.
+        arguments: Its arguments.
+    """
+    context = click.get_current_context()
+    with source_of(context).open() as timers:
+        code = perform(Output(as_json=as_json), timers, action, **arguments)
+    context.exit(code)
+
+
+def known_topics() -> Iterable[str]:
+    """Give the topics that the application names, by click's context."""
+    return source_of(click.get_current_context()).topics()
+
+
+def source_of(context: click.Context) -> Source:
+    """Find what the group handed down.
+
+    Args:
+        context: click's context.
+
+    Raises:
+        RuntimeError: The group has no `Source`.
+    """
+    source = context.find_object(Source)
+    if source is None:
+        msg = "the group of these commands has no Source: give it context_settings={'obj': ...}"
+        raise RuntimeError(msg)
+    return source
+
+
+def complete_topic(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Complete a topic: those that the application names or that workers listen to.
+
+    Args:
+        context: click's context.
+        incomplete: What was typed so far.
+    """
+    # Whatever is wrong, a shell that completes is no place to say it; and it never scans.
+    with suppress(Exception):
+        source = source_of(context)
+        topics = set(source.topics())
+        with suppress(Exception), source.open() as timers:
+            topics.update(listening_topics(timers))
+        return sorted(t for t in topics if t.startswith(incomplete) and t.isprintable())
+    return []

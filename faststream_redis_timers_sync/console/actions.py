@@ -1,0 +1,313 @@
+"""The commands, each a function: a client, an output and arguments in, an exit code out."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from redis.exceptions import NoPermissionError
+
+from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.console import shown
+from faststream_redis_timers_sync.console.errors import DONE, FAILED, UNKNOWN_ID, explain
+from faststream_redis_timers_sync.console.output import Output
+from faststream_redis_timers_sync.console.text import quoted
+from faststream_redis_timers_sync.manage.check import check_server
+from faststream_redis_timers_sync.manage.permissions import joined_rules
+from faststream_redis_timers_sync.manage.selection import OnExamined, list_timers as select_timers
+from faststream_redis_timers_sync.manage.server import address_of, count_keys, server_time
+from faststream_redis_timers_sync.manage.stats import count_topics
+from faststream_redis_timers_sync.manage.topics import listening_topics, scan_topics
+from faststream_redis_timers_sync.protocol.model import Timer
+
+_SLICE = 0.2
+"""Seconds of scanning between two signs of progress."""
+
+
+def perform(
+    output: Output, timers: TimersClient, action: Callable[..., int], **arguments: Any
+) -> int:
+    """Perform an action; what goes wrong becomes a sentence.
+
+    Args:
+        output: Where it writes.
+        timers: The client.
+        action: A function of this module, of `changes` or of `watch`.
+        arguments: Its arguments.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        return action(timers, output, **arguments)
+    except (Exception, KeyboardInterrupt) as error:
+        explained = explain(error, address_of(timers))
+        if explained is None:
+            raise
+        output.error(str(explained))
+        return explained.exit_code
+
+
+def find_topics(
+    timers: TimersClient, output: Output, known: Iterable[str] = (), *, scan: bool = True
+) -> list[str]:
+    """Find topics: those known, those that workers listen to, and by a scan all others.
+
+    Args:
+        timers: The client.
+        output: Where progress and remarks go.
+        known: Topics that the application names.
+        scan: Whether to look through all keys of the database.
+
+    Returns:
+        The topics, sorted.
+    """
+    topics = set(known)
+    try:
+        topics.update(listening_topics(timers))
+    except NoPermissionError:
+        output.note("no permission for PUBSUB: listening workers stay unknown")
+    if scan:
+        try:
+            topics |= _scan(timers, output)
+        except NoPermissionError:
+            output.note("no permission for SCAN: topics that no worker listens to must be named")
+    return sorted(topics)
+
+
+def _scan(timers: TimersClient, output: Output) -> set[str]:
+    topics: set[str] = set()
+    with output.progress("Looking for topics", count_keys(timers)) as advance:
+        cursor: int | None = None
+        while cursor != 0:
+            found, cursor, examined = scan_topics(timers, cursor or 0, seconds=_SLICE)
+            topics |= found
+            advance(examined)
+    return topics
+
+
+def show_topics(
+    timers: TimersClient, output: Output, *, known: Iterable[str] = (), scan: bool = True
+) -> int:
+    """Show topics, how many timers are pending there and how many workers listen.
+
+    Args:
+        timers: The client.
+        output: Where to.
+        known: Topics that the application names.
+        scan: Whether to look through all keys of the database.
+    """
+    topics = find_topics(timers, output, known, scan=scan)
+    if not topics:
+        output.note("no topics found")
+        return DONE
+    found = count_topics(timers, topics).topics
+    if output.as_json:
+        for stats in found:
+            output.record(shown.topic_record(stats))
+    else:
+        output.table(shown.TOPIC_COLUMNS, map(shown.topic_row, found))
+    return DONE
+
+
+def show_stats(
+    timers: TimersClient,
+    output: Output,
+    *,
+    topics: Sequence[str] = (),
+    known: Iterable[str] = (),
+    scan: bool = True,
+) -> int:
+    """Show what topics hold and when it is due.
+
+    Args:
+        timers: The client.
+        output: Where to.
+        topics: The topics; none means all that can be found.
+        known: Topics that the application names.
+        scan: Whether finding them looks through all keys of the database.
+    """
+    chosen = list(dict.fromkeys(topics)) or find_topics(timers, output, known, scan=scan)
+    if not chosen:
+        output.note("no topics found")
+        return DONE
+    snapshot = count_topics(timers, chosen)
+    if output.as_json:
+        for stats in snapshot.topics:
+            output.record(shown.stats_record(stats, snapshot.at))
+    else:
+        output.table(
+            shown.STATS_COLUMNS, (shown.stats_row(stats, snapshot.at) for stats in snapshot.topics)
+        )
+    for stats in snapshot.topics:
+        if topics and not stats.pending:
+            note_none(output, stats.topic, None)
+    return DONE
+
+
+def list_timers(
+    timers: TimersClient,
+    output: Output,
+    *,
+    topic: str,
+    match: str | None = None,
+    limit: int | None = None,
+) -> int:
+    """List the timers of a topic, without their bodies.
+
+    Args:
+        timers: The client.
+        output: Where to.
+        topic: The topic.
+        match: Only ids that match this glob pattern; the order is none without a limit.
+        limit: Only the earliest so many.
+    """
+    now = server_time(timers)
+    count = 0
+
+    def counted(found: Iterable[Timer]) -> Iterator[Timer]:
+        nonlocal count
+        for timer in found:
+            count += 1
+            yield timer
+
+    # A limit and a pattern together look through all of them now, else it is done in passing.
+    with examining(timers, output, topic, if_=match is not None and limit is not None) as advance:
+        found = counted(select_timers(timers, topic, match=match, limit=limit, on_examined=advance))
+    if output.as_json:
+        for timer in found:
+            output.record(shown.timer_record(topic, timer, now))
+    else:
+        output.table(
+            shown.TIMER_COLUMNS, (shown.timer_row(timer, now, output.zone) for timer in found)
+        )
+    if not count:
+        note_none(output, topic, match)
+    return DONE
+
+
+def show_timer(
+    timers: TimersClient, output: Output, *, topic: str, timer_id: str, raw: bool = False
+) -> int:
+    """Show a timer with its body and headers.
+
+    Args:
+        timers: The client.
+        output: Where to.
+        topic: Its topic.
+        timer_id: Its id.
+        raw: Whether to write its body alone, exactly.
+    """
+    timer = timers.get_timer(topic, timer_id)
+    if timer is None:
+        output.error(unknown(topic, timer_id))
+        return UNKNOWN_ID
+    now = server_time(timers)
+    if raw:
+        output.raw(timer.body)
+    elif output.as_json:
+        output.record(shown.timer_details(topic, timer, now))
+    else:
+        output.facts(shown.timer_facts(topic, timer, now, output.zone))
+        body, is_json = shown.body_text(timer)
+        output.text(body[: shown.MOST_BODY], is_json=is_json)
+        if len(body) > shown.MOST_BODY:
+            output.note(f"cut after {shown.MOST_BODY:,} characters: --raw writes all of it")
+    return DONE
+
+
+def schedule(
+    timers: TimersClient, output: Output, *, topic: str, message: Any, **options: Any
+) -> int:
+    """Schedule a timer, and print its id.
+
+    Args:
+        timers: The client.
+        output: Where to.
+        topic: Its topic.
+        message: The message, as `TimersClient.schedule` takes it.
+        options: Further arguments of `TimersClient.schedule`.
+    """
+    timer_id = timers.schedule(message, topic, **options)
+    if output.as_json:
+        output.record({"topic": topic, "id": timer_id})
+    else:
+        output.line(timer_id)
+    note_past(timers, output, options.get("activate_at"))
+    return DONE
+
+
+def check(timers: TimersClient, output: Output, *, topic: str = "any") -> int:
+    """Tell what is wrong with the server.
+
+    Args:
+        timers: The client.
+        output: Where to.
+        topic: The topic that rights are looked at for, which need not exist.
+
+    Returns:
+        1 where something is wrong that timers can't do with.
+    """
+    findings = list(check_server(timers, topic))
+    if output.as_json:
+        for finding in findings:
+            output.record(shown.finding_record(finding))
+    else:
+        output.table(shown.FINDING_COLUMNS, map(shown.finding_row, findings))
+        if rule := joined_rules([finding.rule for finding in findings if finding.rule]):
+            output.line(f"\nThis allows what is missing:\n\n{rule}")
+    return FAILED if any(finding.level == "error" for finding in findings) else DONE
+
+
+@contextmanager
+def examining(
+    timers: TimersClient, output: Output, topic: str, *, if_: bool = True
+) -> Iterator[OnExamined | None]:
+    """Show how far a walk over all timers of a topic is.
+
+    Args:
+        timers: The client.
+        output: Where to.
+        topic: The topic.
+        if_: Whether to show it at all.
+    """
+    if not if_:
+        yield None
+        return
+    title = f"Looking through {quoted(topic)}"
+    with output.progress(title, timers.count_pending(topic)) as advance:
+        yield advance
+
+
+def note_none(output: Output, topic: str, match: str | None) -> None:
+    """Remark that there was nothing to do.
+
+    Args:
+        output: Where to.
+        topic: The topic.
+        match: The pattern, where one was asked for.
+    """
+    which = "" if match is None else f" that matches {quoted(match)}"
+    output.note(f"no timer{which} is pending in topic {quoted(topic)}")
+
+
+def note_past(timers: TimersClient, output: Output, activate_at: datetime | None) -> None:
+    """Remark that a time was past already: that may be a mistake.
+
+    Args:
+        timers: The client.
+        output: Where to.
+        activate_at: The time that was asked for.
+    """
+    if activate_at is not None and activate_at < server_time(timers):
+        output.note("that time is past: due at once")
+
+
+def unknown(topic: str, timer_id: str) -> str:
+    """Say that a timer is not there.
+
+    Args:
+        topic: Its topic.
+        timer_id: Its id.
+    """
+    return f"no timer {quoted(timer_id)} is pending in topic {quoted(topic)}"

@@ -1,0 +1,149 @@
+"""The command that watches topics: a live table on a terminal, lines elsewhere."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import tzinfo
+from typing import TYPE_CHECKING
+
+from redis.exceptions import (
+    ConnectionError as RedisConnectionError,
+    NoPermissionError,
+    TimeoutError as RedisTimeoutError,
+)
+
+from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.console import shown
+from faststream_redis_timers_sync.console.actions import find_topics
+from faststream_redis_timers_sync.console.errors import DONE
+from faststream_redis_timers_sync.console.output import Output
+from faststream_redis_timers_sync.console.tables import Cell, rich_table
+from faststream_redis_timers_sync.console.text import local_time, plural
+from faststream_redis_timers_sync.manage.stats import Snapshot, TopicStats, count_topics
+from faststream_redis_timers_sync.manage.topics import listening_topics
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+_LINES_AROUND = 7
+"""Lines of the terminal that hold no topics."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One look at the server.
+
+    Args:
+        snapshot: What was seen, or if there was no answer, what was seen last.
+        silent: Seconds since the server answered last; 0 if it answers.
+    """
+
+    snapshot: Snapshot
+    silent: float = 0.0
+
+
+def watch(
+    timers: TimersClient,
+    output: Output,
+    *,
+    topics: Sequence[str] = (),
+    known: Iterable[str] = (),
+    interval: float = 2.0,
+    scan: bool = True,
+) -> int:
+    """Show counts of topics again and again, until Ctrl-C.
+
+    Where results go to no terminal, what is seen is written as lines: of one endless table,
+    or of JSON. A server that stops answering is asked again until it does.
+
+    Args:
+        timers: The client.
+        output: Where to.
+        topics: The topics; none means all that can be found, by a scan at the start alone.
+            Topics that workers begin to listen to come in later.
+        known: Topics that the application names.
+        interval: Seconds between two looks.
+        scan: Whether finding topics looks through all keys of the database.
+    """
+    chosen = list(dict.fromkeys(topics)) or find_topics(timers, output, known, scan=scan)
+    looks = _looks(timers, output, chosen, interval, finds_more=not topics)
+    with suppress(KeyboardInterrupt):
+        if output.as_json:
+            for look in looks:
+                for stats in () if look.silent else look.snapshot.topics:
+                    output.record(shown.stats_record(stats, look.snapshot.at))
+        elif (console := output.console()) is not None:
+            _draw(console, looks, interval, output.zone)
+        else:
+            output.table(shown.WATCH_LINES, _rows(output, looks))
+    return DONE
+
+
+def _looks(
+    timers: TimersClient, output: Output, topics: list[str], interval: float, *, finds_more: bool
+) -> Iterator[_Look]:
+    snapshot: Snapshot | None = None
+    answered = time.monotonic()
+    while True:
+        try:
+            if finds_more:
+                with suppress(NoPermissionError):
+                    topics = sorted({*topics, *listening_topics(timers)})
+            snapshot = count_topics(timers, topics)
+            answered = time.monotonic()
+            yield _Look(snapshot)
+        except (RedisConnectionError, RedisTimeoutError):
+            if snapshot is None:
+                raise
+            yield _Look(snapshot, time.monotonic() - answered)
+        output.flush()
+        time.sleep(interval)
+
+
+def _rows(output: Output, looks: Iterator[_Look]) -> Iterator[list[Cell]]:
+    was_silent = False
+    for look in looks:
+        if look.silent:
+            if not was_silent:
+                output.note("the server does not answer: trying on")
+        else:
+            for stats in look.snapshot.topics:
+                yield shown.watch_line(stats, look.snapshot.at, output.zone)
+        was_silent = bool(look.silent)
+
+
+def _draw(console: "Console", looks: Iterator[_Look], interval: float, zone: tzinfo | None) -> None:
+    from rich.live import Live  # noqa: PLC0415  only on a terminal
+
+    with Live(console=console, auto_refresh=False) as live:
+        for look in looks:
+            room = console.height - _LINES_AROUND
+            live.update(_picture(look, interval, zone, room), refresh=True)
+
+
+def _picture(look: _Look, interval: float, zone: tzinfo | None, room: int) -> "RenderableType":
+    from rich.console import Group  # noqa: PLC0415  only on a terminal
+    from rich.text import Text  # noqa: PLC0415
+
+    topics, now = look.snapshot.topics, look.snapshot.at
+    overdue = sum(stats.overdue for stats in topics)
+    head = Text.assemble(
+        (local_time(now, zone), "bold"),
+        f"  {plural(len(topics), 'topic')}, ",
+        f"{sum(stats.pending for stats in topics):,} pending, ",
+        (f"{overdue:,} overdue", "red" if overdue else ""),
+    )
+    foot = Text(f"every {interval:g} s, Ctrl-C ends", "dim")
+    if look.silent:
+        foot = Text(f"the server has not answered for {look.silent:.0f} s: trying on", "bold red")
+    some = topics
+    if len(topics) > max(room, 1):
+        some = sorted(topics, key=_urgency)[: max(room, 1)]
+        foot = Text(f"and {plural(len(topics) - len(some), 'more topic')}, ", "dim") + foot
+    table = rich_table(shown.WATCH_COLUMNS, [shown.watch_row(stats, now) for stats in some])
+    return Group(head, Text(), table if some else Text("no topics found"), Text(), foot)
+
+
+def _urgency(stats: TopicStats) -> tuple[int, float]:
+    return -stats.overdue, stats.next_at.timestamp() if stats.next_at else float("inf")

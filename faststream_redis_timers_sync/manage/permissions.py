@@ -1,0 +1,169 @@
+"""What a user of the server must be allowed for timers to work, and the rule that allows it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from redis.exceptions import NoPermissionError, ResponseError
+
+from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.manage.server import ask, escape_glob, inside
+from faststream_redis_timers_sync.protocol.management import check_permissions
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """Something that needs commands.
+
+    Args:
+        name: What it is, after "may not".
+        commands: The commands, with ``{timeline}``, ``{payloads}`` and ``{attempts}`` for
+            keys of a topic, and ``x`` where any other word does.
+        consequence: What follows where they are refused.
+        is_vital: Whether nothing works without them.
+    """
+
+    name: str
+    commands: tuple[str, ...]
+    consequence: str
+    is_vital: bool = False
+
+
+PURPOSES = (
+    Purpose(
+        "schedule, move, cancel, read and deliver timers",
+        (
+            *("EVAL x 0", "EVALSHA x 0", "TIME", "UNLINK {timeline} {payloads} {attempts}"),
+            *("ZADD {timeline} 1 x", "ZREM {timeline} x", "ZCARD {timeline}"),
+            *("ZCOUNT {timeline} 0 1", "ZRANGE {timeline} 0 1", "ZSCORE {timeline} x"),
+            *("ZMSCORE {timeline} x", "ZSCAN {timeline} 0", "HSET {payloads} x x"),
+            *("HGET {payloads} x", "HEXISTS {payloads} x", "HLEN {payloads}"),
+            *("HDEL {payloads} x", "HDEL {attempts} x"),
+        ),
+        "nothing works without",
+        is_vital=True,
+    ),
+    Purpose(
+        "wake workers when a timer is scheduled",
+        ("PUBLISH {timeline} x",),
+        "workers find such a timer at their next poll, up to 7.5 s late with default settings",
+    ),
+    Purpose(
+        "listen for such wake-ups, as workers do",
+        ("SUBSCRIBE {timeline}", "UNSUBSCRIBE", "PING"),
+        "no matter, if no worker runs under this user",
+    ),
+    Purpose(
+        "find topics and listening workers",
+        ("SCAN 0", "DBSIZE", "PUBSUB CHANNELS x", "PUBSUB NUMSUB x"),
+        "topics must be named",
+    ),
+)
+"""All that the scripts, the workers and the command line run, and why."""
+
+_WITH_SUBCOMMANDS = {"PUBSUB"}
+_OF_CHANNELS = {"PUBLISH", "SUBSCRIBE"}
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A purpose that the user of a client has no right for.
+
+    Args:
+        purpose: The purpose.
+        commands: The commands that are refused, by name.
+        rule: The command of an administrator that allows the purpose, as redis-cli
+            takes it.
+    """
+
+    purpose: Purpose
+    commands: tuple[str, ...]
+    rule: str
+
+
+def refused_purposes(timers: TimersClient, topic: str) -> list[Refused]:
+    """Ask the server what the client's user may not do; nothing is done for it.
+
+    Args:
+        timers: The client.
+        topic: The topic whose keys are asked for.
+
+    Raises:
+        redis.exceptions.ResponseError: The server can't tell.
+    """
+    runner, keys, _ = reach = inside(timers)
+    timeline, payloads, attempts = keys.of(reach.full(topic))
+    names = {b"{timeline}": timeline, b"{payloads}": payloads, b"{attempts}": attempts}
+    commands = [command for purpose in PURPOSES for command in purpose.commands]
+    try:
+        answers = runner.run(
+            check_permissions(
+                [[names.get(word, word) for word in c.encode().split()] for c in commands]
+            ),
+        )
+    except NoPermissionError:
+        # EVALSHA or EVAL is refused itself, so the script could not look.
+        answers = [False] * len(commands)
+    missing = {c for c, allowed in zip(commands, answers, strict=True) if not allowed}
+    refused = []
+    for purpose in PURPOSES:
+        if some := [_name(command) for command in purpose.commands if command in missing]:
+            rule = acl_rule(timers, purpose.commands)
+            refused.append(Refused(purpose, tuple(dict.fromkeys(some)), rule))
+    return refused
+
+
+def acl_rule(timers: TimersClient, commands: Sequence[str]) -> str:
+    """Write the command that allows the client's user other commands, on its keys.
+
+    Args:
+        timers: The client.
+        commands: The commands, written as in `Purpose`.
+    """
+    _, keys, prefix = inside(timers)
+    words = ["ACL", "SETUSER", _user(timers)]
+    for place, name in (
+        ("{timeline}", keys.timeline_key),
+        ("{payloads}", keys.payloads_key),
+        ("{attempts}", keys.attempts_key),
+    ):
+        pattern = _pattern(f"{name}:{prefix}") + "*"
+        signs = {_sign(command) for command in commands if place in command}
+        words += (sign + pattern for sign in sorted(signs))
+    words += (f"+{_name(command).lower()}" for command in commands)
+    return " ".join(dict.fromkeys(words))
+
+
+def joined_rules(rules: Sequence[str]) -> str:
+    """Make one rule of several for the same user.
+
+    Args:
+        rules: What `acl_rule` wrote; none gives an empty text.
+    """
+    user = [word for rule in rules[:1] for word in rule.split(" ")[:3]]
+    rights = dict.fromkeys(word for rule in rules for word in rule.split(" ")[3:])
+    # Keys come first, then channels, then commands.
+    return " ".join([*user, *sorted(rights, key=lambda word: "~&+".index(word[0]))])
+
+
+def _sign(command: str) -> str:
+    return "&" if _name(command) in _OF_CHANNELS else "~"
+
+
+def _name(command: str) -> str:
+    words = command.split()
+    return "|".join(words[: 2 if words[0] in _WITH_SUBCOMMANDS else 1])
+
+
+def _pattern(name: str) -> str:
+    # A rule can't have spaces, and needs no quotes without these: ? stands for any byte.
+    literal = escape_glob(name).decode()
+    return "".join(
+        c if c.isprintable() and c not in " \"'" else "?" * len(c.encode()) for c in literal
+    )
+
+
+def _user(timers: TimersClient) -> str:
+    try:
+        return ask(timers, b"ACL", b"WHOAMI", parse=bytes.decode)
+    except ResponseError:
+        return "USER"

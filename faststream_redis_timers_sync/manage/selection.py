@@ -1,0 +1,167 @@
+"""Choosing timers of a topic, by id, pattern or all of them, and cancelling or moving those.
+
+Everything goes by steps of 200 to 1,000, so that neither memory nor the time of a call
+depends on how many timers there are.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta
+from heapq import nsmallest
+from itertools import islice
+
+from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.manage.server import in_chunks, inside
+from faststream_redis_timers_sync.protocol.management import (
+    MOST_MOVED,
+    State,
+    cancel_some,
+    move_some,
+)
+from faststream_redis_timers_sync.protocol.model import Timer
+from faststream_redis_timers_sync.protocol.operations import (
+    MOST_IDS,
+    Operation,
+    Operations,
+    TimerPages,
+)
+
+OnExamined = Callable[[int], object]
+"""Told, again and again, how many more timers were looked at."""
+
+
+def list_timers(
+    timers: TimersClient,
+    topic: str,
+    *,
+    match: str | None = None,
+    limit: int | None = None,
+    on_examined: OnExamined | None = None,
+) -> Iterator[Timer]:
+    """List timers of a topic without their bodies: all, the earliest, or those that match.
+
+    They come in order of due time, with `match` alone in none. A timer that fires, is
+    scheduled or moved meanwhile may be left out or come twice.
+
+    Args:
+        timers: The client.
+        topic: The topic.
+        match: Only ids that match this glob pattern (``user:42:*``).
+        limit: Only the earliest so many.
+        on_examined: Told how many timers were looked at.
+
+    Raises:
+        ValueError: Topic or pattern is empty.
+        redis.RedisError: What the server or the connection says.
+    """
+    runner, keys, _ = reach = inside(timers)
+    pages = Operations(keys).iterate(reach.full(topic), match=match, bodies=False)
+    found = runner.iterate(_watched(pages, on_examined))
+    if limit is None:
+        return found
+    if match is None:
+        return islice(found, limit)
+    return iter(nsmallest(limit, found, key=lambda timer: (timer.due_at, timer.timer_id)))
+
+
+def matching_ids(
+    timers: TimersClient, topic: str, match: str | None, on_examined: OnExamined | None = None
+) -> Iterator[str]:
+    """Give ids of a topic, in no order, for `cancel_each` and `move_each`.
+
+    Both may be at work on what has been given already: what they move does not come
+    again for that, as it would in order of due time.
+
+    Args:
+        timers: The client.
+        topic: The topic.
+        match: Only ids that match this glob pattern; None means all.
+        on_examined: Told how many timers were looked at.
+
+    Raises:
+        ValueError: Topic or pattern is empty.
+        redis.RedisError: What the server or the connection says.
+    """
+    pattern = "*" if match is None else match
+    for timer in list_timers(timers, topic, match=pattern, on_examined=on_examined):
+        yield timer.timer_id
+
+
+def cancel_each(
+    timers: TimersClient, topic: str, timer_ids: Iterable[str]
+) -> Iterator[tuple[str, State]]:
+    """Cancel timers, 500 in a call, and tell what each did.
+
+    Args:
+        timers: The client.
+        topic: Their topic.
+        timer_ids: Their ids, as many as there are.
+
+    Returns:
+        Ids with ``"waiting"`` or ``"running"``: it was, and is gone; or ``"unknown"``.
+        Those that are not taken from it are not all cancelled.
+
+    Raises:
+        ValueError: Topic or an id is empty.
+        TimerOutcomeUnknownError: The server's answer to a call was lost.
+        redis.RedisError: What the server or the connection says.
+    """
+    runner, keys, _ = reach = inside(timers)
+    for some in in_chunks(timer_ids, MOST_IDS):
+        unique = list(dict.fromkeys(some))
+        states = runner.run(cancel_some(keys, reach.full(topic), unique))
+        yield from zip(unique, states, strict=True)
+
+
+def move_each(
+    timers: TimersClient,
+    topic: str,
+    timer_ids: Iterable[str],
+    *,
+    activate_in: timedelta | None = None,
+    activate_at: datetime | None = None,
+) -> Iterator[tuple[str, State]]:
+    """Move timers to another due time, 250 in a call, and tell what each did.
+
+    Args:
+        timers: The client.
+        topic: Their topic.
+        timer_ids: Their ids, as many as there are.
+        activate_in: Delay from each call, by the server's clock.
+        activate_at: Time with a time zone. Neither means now.
+
+    Returns:
+        Ids with ``"waiting"`` or ``"running"``: it was, and fires at the new time (a
+        running one again, then); or ``"unknown"``.
+        Those that are not taken from it are not all moved.
+
+    Raises:
+        TypeError: A time has the wrong type.
+        ValueError: Topic or an id is empty, or a time can't be used.
+        TimerOutcomeUnknownError: The server's answer to a call was lost.
+        redis.RedisError: What the server or the connection says.
+    """
+    runner, keys, _ = reach = inside(timers)
+    for some in in_chunks(timer_ids, MOST_MOVED):
+        unique = list(dict.fromkeys(some))
+        operation = move_some(
+            keys, reach.full(topic), unique, activate_in=activate_in, activate_at=activate_at
+        )
+        states = runner.run(operation)
+        yield from zip(unique, states, strict=True)
+
+
+def _watched(pages: TimerPages, on_examined: OnExamined | None) -> TimerPages:
+    """Pass pages on, and tell of each call how many timers it looks at."""
+    result = None
+    while True:
+        try:
+            step = pages.send(result)
+        except StopIteration:
+            return
+        if on_examined is not None and isinstance(step, Operation):
+            on_examined(int(step.args[_SIZES[step.script.name]]))
+        result = yield step
+
+
+_SIZES = {"scan": 2, "page": 0}
+"""Which argument of a script says how many timers it looks at."""

@@ -1,0 +1,167 @@
+"""The server behind a client: how to reach it, its address without secrets, its clock."""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+from faststream_redis_timers_sync._run import Runner
+from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.protocol.keys import KeySpace, encode_text
+from faststream_redis_timers_sync.protocol.management import command
+from faststream_redis_timers_sync.protocol.times import time_of
+
+_T = TypeVar("_T")
+
+
+class Inside(NamedTuple):
+    """What a client is made of.
+
+    Args:
+        runner: What sends operations.
+        keys: The names of the keys.
+        prefix: What it puts before topics.
+    """
+
+    runner: Runner
+    keys: KeySpace
+    prefix: str
+
+    def full(self, topic: str) -> str:
+        """Put the prefix before a topic.
+
+        Args:
+            topic: The topic as the client's user names it.
+
+        Raises:
+            ValueError: It is empty or can't be written as UTF-8.
+        """
+        encode_text("topic", topic)
+        return self.prefix + topic
+
+
+def inside(timers: TimersClient) -> Inside:
+    """Open a client up: managing needs commands that a program that schedules does not.
+
+    Args:
+        timers: The client.
+    """
+    return Inside(timers._runner, timers._operations.keys, timers._prefix)  # noqa: SLF001  one package
+
+
+def ask(timers: TimersClient, *words: bytes, parse: Callable[[Any], _T]) -> _T:
+    """Send a plain command that reads, once, and give its result.
+
+    Args:
+        timers: The client.
+        words: The command.
+        parse: Makes the result of the reply, which is not decoded.
+
+    Raises:
+        redis.RedisError: What the server or the connection says.
+    """
+    return inside(timers).runner.run(command(*words, parse=parse))
+
+
+def server_time(timers: TimersClient) -> datetime:
+    """Ask for the server's time, by which timers are due.
+
+    Args:
+        timers: The client.
+    """
+    return ask(timers, b"TIME", parse=_parse_time)
+
+
+def _parse_time(reply: list[bytes]) -> datetime:
+    seconds, microseconds = reply
+    return time_of(float(b"%b.%06d" % (seconds, int(microseconds))))
+
+
+def count_keys(timers: TimersClient) -> int:
+    """Count the keys of the database, timers' and others'.
+
+    Args:
+        timers: The client.
+    """
+    return ask(timers, b"DBSIZE", parse=int)
+
+
+def address_of(timers: TimersClient) -> str:
+    """Say where the server is, without user and password.
+
+    Args:
+        timers: The client.
+    """
+    options = inside(timers).runner.client.connection_pool.connection_kwargs
+    if path := options.get("path"):
+        return f"unix socket {path}"
+    if host := options.get("host"):
+        return f"{host}:{options.get('port', 6379)}"
+    return "the client's address"
+
+
+def open_client(url: str, **options: Any) -> TimersClient:
+    """Make a client from a URL, with errors that never repeat it: it may hold a password.
+
+    Args:
+        url: As `redis.Redis.from_url` reads it.
+        options: Further arguments of `TimersClient`.
+
+    Raises:
+        ValueError: The URL can't be used, or an option.
+    """
+    if _is_torn(url):
+        raise ValueError(_BAD_URL)
+    try:
+        return TimersClient(url, **options)
+    except ValueError:
+        # An option that is wrong is so with any URL. Otherwise the URL is, and what says so
+        # may quote any of its parts.
+        TimersClient("redis://localhost", **options).close()
+        raise ValueError(_BAD_URL) from None
+
+
+_BAD_URL = (
+    "the URL of the server can't be read: write redis://USER:PASSWORD@HOST:PORT/DATABASE "
+    "(rediss:// for TLS) or unix:///PATH; in a password / ? # @ : % are %2F %3F %23 %40 %3A %25. "
+    "After a ? come options of redis-py, as in redis://localhost?socket_timeout=5"
+)
+
+
+def _is_torn(url: str) -> bool:
+    # A / ? or # in a password ends the host too early, and what comes before it would be
+    # looked up as a host, and shown.
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return True
+    return parts.scheme != "unix" and "@" in f"{parts.path}{parts.query}{parts.fragment}"
+
+
+def escape_glob(text: str) -> bytes:
+    r"""Write text that a glob pattern of Redis takes literally.
+
+    Args:
+        text: The text, for example ``what?`` (which becomes ``what\?``).
+    """
+    return "".join(f"\\{c}" if c in _GLOB else c for c in text).encode()
+
+
+_GLOB = frozenset("*?[]\\^")
+
+
+def in_chunks(items: Iterable[_T], size: int) -> Iterable[list[_T]]:
+    """Give items in lists of a size, as they come.
+
+    Args:
+        items: The items.
+        size: How many a list holds; the last may be shorter.
+    """
+    chunk: list[_T] = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

@@ -1,0 +1,92 @@
+"""Counting: what topics hold, what is late, what comes next, who listens."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from redis.exceptions import NoPermissionError
+
+from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.manage.server import in_chunks, inside, server_time
+from faststream_redis_timers_sync.manage.topics import count_workers
+from faststream_redis_timers_sync.protocol.management import MOST_TOPICS, overview
+
+_WITHIN = (timedelta(hours=1), timedelta(days=1))
+
+
+@dataclass(frozen=True, slots=True)
+class TopicStats:
+    """What one topic holds.
+
+    Args:
+        topic: The topic, without the client's prefix.
+        pending: How many timers, running ones too.
+        overdue: How many should have been taken by a worker already: they are
+            due, or their lease has ended.
+        within_hour: How many more are due within an hour; a running timer counts
+            by the end of its lease.
+        within_day: How many more are due within a day.
+        next_at: When the next is due, in UTC; None where there is none. Where
+            hundreds run it may be the end of a lease.
+        last_at: When the last is due.
+        workers: How many listen, one per subscriber and process; None where the
+            server does not allow to look.
+    """
+
+    topic: str
+    pending: int
+    overdue: int
+    within_hour: int
+    within_day: int
+    next_at: datetime | None
+    last_at: datetime | None
+    workers: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Counts of several topics.
+
+    Args:
+        at: The server's time when the last of them was counted.
+        topics: The counts, in the order asked for.
+    """
+
+    at: datetime
+    topics: list[TopicStats]
+
+
+def count_topics(timers: TimersClient, topics: Sequence[str]) -> Snapshot:
+    """Count the timers of topics.
+
+    Args:
+        timers: The client.
+        topics: The topics; an unknown one holds nothing.
+
+    Raises:
+        ValueError: A topic is empty or can't be written as UTF-8.
+        redis.RedisError: What the server or the connection says.
+    """
+    runner, keys, _ = reach = inside(timers)
+    try:
+        workers: dict[str, int] | None = count_workers(timers, topics)
+    except NoPermissionError:
+        workers = None
+    stats: list[TopicStats] = []
+    at = None
+    for some in in_chunks(topics, MOST_TOPICS):
+        at, counts = runner.run(overview(keys, [reach.full(topic) for topic in some], _WITHIN))
+        stats += (
+            TopicStats(
+                topic=topic,
+                pending=count.pending,
+                overdue=count.overdue,
+                within_hour=count.within[0],
+                within_day=count.within[1],
+                next_at=count.next_at,
+                last_at=count.last_at,
+                workers=None if workers is None else workers[topic],
+            )
+            for topic, count in zip(some, counts, strict=True)
+        )
+    return Snapshot(at or server_time(timers), stats)

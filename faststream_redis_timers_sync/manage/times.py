@@ -1,0 +1,99 @@
+"""Times as people write and read them: ``1h30m``, ``2026-06-01T09:00+02:00``, "in 3 days"."""
+
+import re
+from datetime import datetime, timedelta
+
+_UNITS = {
+    "w": timedelta(weeks=1),
+    "d": timedelta(days=1),
+    "h": timedelta(hours=1),
+    "m": timedelta(minutes=1),
+    "s": timedelta(seconds=1),
+}
+_DURATION = re.compile(
+    "".join(rf"(?:(?P<{unit}>\d+(?:\.\d+)?){unit})?" for unit in _UNITS), re.ASCII
+)
+
+_SPOKEN = (
+    (timedelta(days=365), "year"),
+    (timedelta(days=1), "day"),
+    (timedelta(hours=1), "hour"),
+    (timedelta(minutes=1), "minute"),
+    (timedelta(seconds=1), "second"),
+)
+_FEWEST = 3
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read a length of time: weeks, days, hours, minutes and seconds, in this order.
+
+    Args:
+        text: For example ``3d``, ``1h30m`` or ``1.5s``. A number needs its unit.
+
+    Raises:
+        ValueError: It is something else, or too long to be a `timedelta`.
+    """
+    found = _DURATION.fullmatch(text.strip().lower())
+    if not text.strip() or found is None:
+        msg = (
+            f"{text!r} is no length of time: write numbers with their units w, d, h, m and s, "
+            "for example 3d, 1h30m or 45s"
+        )
+        raise ValueError(msg)
+    try:
+        return sum(
+            (float(count) * _UNITS[unit] for unit, count in found.groupdict(default="0").items()),
+            timedelta(),
+        )
+    except OverflowError:
+        msg = f"{text!r} is too long"
+        raise ValueError(msg) from None
+
+
+def parse_time(text: str) -> datetime:
+    """Read a time as ISO 8601 has it, with an offset from UTC.
+
+    Args:
+        text: For example ``2026-06-01T09:00+02:00`` or ``2026-06-01T07:00Z``.
+
+    Raises:
+        ValueError: It is something else, or has no offset.
+    """
+    try:
+        time = datetime.fromisoformat(text.strip())
+    except ValueError:
+        msg = (
+            f"{text!r} is no time: write it as 2026-06-01T09:00+02:00, or in UTC as "
+            "2026-06-01T07:00Z"
+        )
+        raise ValueError(msg) from None
+    if time.utcoffset() is None:
+        msg = (
+            f"{text!r} does not say in which time zone: write {_with_local_offset(time)} if you "
+            f"mean the time of this machine, or {time.isoformat()}Z if you mean UTC"
+        )
+        raise ValueError(msg)
+    return time
+
+
+def _with_local_offset(time: datetime) -> str:
+    try:
+        return time.astimezone().isoformat()
+    except (OverflowError, ValueError, OSError):
+        return f"{time.isoformat()}+00:00"
+
+
+def in_words(delta: timedelta) -> str:
+    """Say how far away something is: ``in 3 days``, ``50 seconds ago``, ``now``.
+
+    Args:
+        delta: Its distance from now; negative for the past.
+    """
+    length = abs(delta)
+    for unit, name in _SPOKEN:
+        count = round(length / unit)
+        # Few large units say too little: 50 hours, not 2 days.
+        if count >= _FEWEST or (name == "second" and count):
+            words = f"{count:,} {name}" + ("s" if count > 1 else "")
+            return f"in {words}" if delta > timedelta(0) else f"{words} ago"
+    return "now"
