@@ -1,0 +1,248 @@
+"""What `manage.py check` says about `TIMERS`.
+
+The settings are looked at always, and alone. Servers are asked under ``check --deploy`` only:
+a check that always asks would hold up every command while a server is away.
+"""
+
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+import redis
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning as CheckWarning
+from django.core.exceptions import ImproperlyConfigured
+from redis.exceptions import NoPermissionError, ResponseError
+
+from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.django.clients import load_factory, make_client
+from faststream_redis_timers_sync.django.conf import AliasConfig, read_alias, read_aliases
+from faststream_redis_timers_sync.manage.check import (
+    Finding,
+    check_eviction,
+    check_place,
+    check_version,
+    read_info,
+)
+from faststream_redis_timers_sync.manage.server import inside
+
+LONGEST_LOOK = 2.0
+"""Seconds that ``check --deploy`` waits for the server of one alias."""
+
+_T = TypeVar("_T")
+
+_IDS = {
+    "eviction": "timers.W003",
+    "version": "timers.W005",
+    "cluster": "timers.W006",
+    "role": "timers.W006",
+}
+
+
+def check_settings(**_: Any) -> list[CheckMessage]:
+    """Look for mistakes in `TIMERS`, without a network.
+
+    Args:
+        _: What Django gives to every check.
+
+    Returns:
+        ``timers.E001`` for each alias that is not in order, or for the setting.
+    """
+    return [
+        Error(str(found), id="timers.E001")
+        for found in _read_all()
+        if isinstance(found, ImproperlyConfigured)
+    ]
+
+
+def check_caches(**_: Any) -> list[CheckMessage]:
+    """Look for aliases whose URL is a cache's database: clearing the cache empties it.
+
+    Args:
+        _: What Django gives to every check.
+
+    Returns:
+        ``timers.W001`` for each pair of alias and cache.
+    """
+    warnings = []
+    for config in _aliases_in_order():
+        if config.url is not None:
+            warnings += _shared_with_caches(config, make_client(config))
+    return warnings
+
+
+def check_servers(**_: Any) -> list[CheckMessage]:
+    """Ask the server of each alias whether timers are safe there, for 2 seconds at most.
+
+    Args:
+        _: What Django gives to every check.
+
+    Returns:
+        ``timers.W002`` where a server can't be reached, ``timers.W003`` where it may evict
+        timers, ``timers.W004`` where it does not allow to look, ``timers.W005`` where it is
+        too old, ``timers.W006`` where it is no primary of its own; and ``timers.W001`` for
+        aliases with CLIENT.
+    """
+    warnings = []
+    for config in _aliases_in_order():
+        try:
+            warnings += _within(LONGEST_LOOK, partial(_look, config))
+        except Exception as error:  # noqa: BLE001  CLIENT may raise anything
+            warnings.append(
+                CheckWarning(
+                    f"{config.where}: the server can't be reached: {error}",
+                    hint="nothing can be scheduled until it can",
+                    id="timers.W002",
+                )
+            )
+    return warnings
+
+
+def _aliases_in_order() -> Iterator[AliasConfig]:
+    return (found for found in _read_all() if isinstance(found, AliasConfig))
+
+
+def _read_all() -> Iterator[AliasConfig | ImproperlyConfigured]:
+    try:
+        aliases = read_aliases()
+    except ImproperlyConfigured as error:
+        yield error
+        return
+    for alias in aliases:
+        try:
+            config = read_alias(alias)
+            # What CLIENT does when it is called is not known: it may ask a server.
+            make_client(config) if config.client is None else load_factory(config)
+        except ImproperlyConfigured as error:
+            yield error
+        else:
+            yield config
+
+
+def _look(config: AliasConfig) -> list[CheckMessage]:
+    client = make_client(config)
+    try:
+        warnings = _shared_with_caches(config, client) if config.client is not None else []
+        return [*warnings, *_server_warnings(config, client)]
+    finally:
+        if config.client is None:
+            client.close()
+
+
+def _server_warnings(config: AliasConfig, client: TimersClient) -> Iterator[CheckMessage]:
+    try:
+        info = read_info(client)
+    except ResponseError as error:
+        is_refused = isinstance(error, NoPermissionError)
+        why = (
+            "no permission to look: this user may not run INFO"
+            if is_refused
+            else f"the server does not answer INFO ({error})"
+        )
+        yield CheckWarning(
+            f"{config.where}: {why}, so whether the server may evict timers stays unknown",
+            hint="look by hand: maxmemory-policy should be noeviction"
+            + (". To let this user look, allow it +info" if is_refused else ""),
+            id="timers.W004",
+        )
+        return
+    for finding in (check_version(info), *check_place(info), check_eviction(info)):
+        if finding.level != "ok":
+            yield _warning(config, finding)
+
+
+def _warning(config: AliasConfig, finding: Finding) -> CheckMessage:
+    return CheckWarning(
+        f"{config.where}: {finding.message}",
+        hint=finding.remedy or None,
+        id=_IDS[finding.check],
+    )
+
+
+def _within(seconds: float, look: Callable[[], _T]) -> _T:
+    """Run in a thread that may be left behind: the timeouts of a client of CLIENT are its own."""
+    results: list[_T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(look())
+        except BaseException as error:  # noqa: BLE001  raised below
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if errors:
+        raise errors[0]
+    if not results:
+        msg = f"no answer within {seconds:g} s"
+        raise TimeoutError(msg)
+    return results[0]
+
+
+class _Place(NamedTuple):
+    """A database of a server: host and port, or path and None."""
+
+    server: str
+    port: int | None
+    database: int
+
+
+def _shared_with_caches(config: AliasConfig, client: TimersClient) -> list[CheckMessage]:
+    place = _place_of(inside(client).runner.client.connection_pool.connection_kwargs)
+    return [
+        CheckWarning(
+            f"{config.where} is in the database of the cache CACHES[{cache!r}]: "
+            "clearing the cache removes all timers",
+            hint="use another database of the server (redis://HOST:PORT/1), or another server",
+            id="timers.W001",
+        )
+        for cache, places in _cache_places()
+        if place in places
+    ]
+
+
+def _cache_places() -> Iterator[tuple[str, set[_Place | None]]]:
+    for alias, cache in settings.CACHES.items():
+        options = cache.get("OPTIONS") or {}
+        # Django's own cache has the pool's options there, django-redis one level deeper.
+        pool_options = {**options, **(options.get("CONNECTION_POOL_KWARGS") or {})}
+        places = {_place_at(url, pool_options) for url in _locations(cache.get("LOCATION"))}
+        yield alias, places - {None}
+
+
+def _locations(location: Any) -> Iterable[str]:
+    if isinstance(location, str):
+        location = re.split("[;,]", location)
+    if not isinstance(location, (list, tuple)):
+        return
+    for url in location:
+        # Whatever the backend: a cache that is on Redis has a URL like this.
+        if isinstance(url, str) and re.match(r"\s*(rediss?|valkeys?|unix)://", url):
+            yield re.sub(r"^\s*valkey", "redis", url)
+
+
+def _place_at(url: str, options: Mapping[str, Any]) -> _Place | None:
+    try:
+        found = redis.ConnectionPool.from_url(url.strip()).connection_kwargs
+    except (TypeError, ValueError):
+        return None
+    # The URL's own win, as redis-py has it.
+    return _place_of({**{name: options.get(name) for name in ("host", "port", "db")}, **found})
+
+
+def _place_of(options: Mapping[str, Any]) -> _Place | None:
+    try:
+        database = int(options.get("db") or 0)
+        if path := options.get("path"):
+            return _Place(path, None, database)
+        if "service_name" in options or "connection_pool" in options:
+            return None
+        host = (options.get("host") or "localhost").lower()
+        is_local = host in {"localhost", "127.0.0.1", "::1"}
+        return _Place("localhost" if is_local else host, int(options.get("port") or 6379), database)
+    except (TypeError, ValueError, AttributeError):
+        return None

@@ -1,0 +1,234 @@
+"""The clients of the setting `TIMERS`: one per alias and process, made when first asked for."""
+
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.utils import timezone
+from django.utils.module_loading import import_string
+
+from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.django.conf import DEFAULT_ALIAS, AliasConfig, read_alias
+from faststream_redis_timers_sync.manage.server import inside, open_client
+from faststream_redis_timers_sync.protocol.model import Timer, TimerPublishMessage
+
+
+class _Clients:
+    """The clients that were made, by alias."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, as a process does that was forked while another thread held the lock."""
+        self._made: dict[str, TimersClient] = {}
+        # Reentrant: what makes the client of one alias may ask for that of another.
+        self._lock = threading.RLock()
+
+    def get(self, alias: str) -> TimersClient:
+        client = self._made.get(alias)
+        if client is None:
+            with self._lock:
+                client = self._made.get(alias)
+                if client is None:
+                    client = self._made[alias] = make_client(read_alias(alias))
+        return client
+
+    def drop(self) -> None:
+        with self._lock:
+            made, self._made = self._made, {}
+        for client in made.values():
+            # One that CLIENT made is the project's.
+            if isinstance(client, DjangoTimersClient):
+                client.close()
+
+
+_clients = _Clients()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_clients.forget)
+
+
+def _drop_clients(*, setting: str, **_: Any) -> None:
+    if setting == "TIMERS":
+        _clients.drop()
+
+
+setting_changed.connect(_drop_clients, dispatch_uid="faststream_redis_timers")
+
+
+def get_client(alias: str = DEFAULT_ALIAS) -> TimersClient:
+    """Give the client of an alias of `TIMERS`.
+
+    It is one object for all threads of a process, and may be kept. With ``USE_TZ = False``
+    it reads naive datetimes in `TIME_ZONE`; else it refuses them.
+
+    It blocks. In an asynchronous view::
+
+        schedule = sync_to_async(get_client().schedule, thread_sensitive=False)
+        await schedule("INV-001", "invoices", activate_in=timedelta(days=3))
+
+    It talks to Redis at once, whatever becomes of the database transaction around it;
+    `schedule_on_commit` and `cancel_on_commit` wait for the commit.
+
+    Args:
+        alias: The alias.
+
+    Returns:
+        The client; where `CLIENT` made a `TimersClient`, for example a `FakeTimersClient`, the
+        very one that it made, which refuses naive datetimes.
+
+    Raises:
+        ImproperlyConfigured: `TIMERS` is not in order, or has no such alias.
+    """
+    return _clients.get(alias)
+
+
+def make_client(config: AliasConfig) -> TimersClient:
+    """Make the client of an alias; nothing is sent.
+
+    Args:
+        config: The alias.
+
+    Raises:
+        ImproperlyConfigured: No client can be made of it.
+    """
+    if config.url is not None:
+        return _from_url(config, config.url)
+    made = load_factory(config)()
+    if isinstance(made, TimersClient):
+        if config.names:
+            msg = (
+                f"{config.where} has {', '.join(map(str.upper, config.names))}, but CLIENT made "
+                f"a {type(made).__name__}, which has its own: leave that out"
+            )
+            raise ImproperlyConfigured(msg)
+        return made
+    if isinstance(made, str):
+        msg = f"{config.where}: CLIENT must return a redis.Redis, got a str: a URL goes into URL"
+        raise ImproperlyConfigured(msg)
+    try:
+        return DjangoTimersClient(made, **config.names)
+    except (TypeError, ValueError) as error:
+        msg = f"{config.where}: what CLIENT returned can't be used: {error}"
+        raise ImproperlyConfigured(msg) from error
+
+
+def load_factory(config: AliasConfig) -> Any:
+    """Import what `CLIENT` names.
+
+    Args:
+        config: An alias with `CLIENT`.
+
+    Raises:
+        ImproperlyConfigured: It can't be imported, or called.
+    """
+    if not isinstance(config.client, str):
+        return config.client
+    try:
+        factory = import_string(config.client)
+    except ImportError as error:
+        msg = f"{config.where}: CLIENT {config.client!r} can't be imported: {error}"
+        raise ImproperlyConfigured(msg) from error
+    if not callable(factory):
+        msg = (
+            f"{config.where}: CLIENT {config.client!r} is a {type(factory).__name__}: "
+            "name a function that returns a client"
+        )
+        raise ImproperlyConfigured(msg)
+    return factory
+
+
+def new_pipeline(client: TimersClient) -> Any:
+    """Make what a client's ``pipeline=`` takes.
+
+    Args:
+        client: The client.
+
+    Returns:
+        A pipeline of redis-py's, or that of a `FakeTimersClient`, which only that client takes.
+    """
+    if (make := getattr(client, "pipeline", None)) is not None:
+        return make()
+    # No MULTI: timers need no right to it otherwise.
+    return inside(client).runner.client.pipeline(transaction=False)
+
+
+class DjangoTimersClient(TimersClient):
+    """A `TimersClient` that reads naive datetimes as the project's settings say."""
+
+    def schedule(
+        self, message: Any, topic: str, *, activate_at: datetime | None = None, **options: Any
+    ) -> str:
+        """Schedule a timer, as `TimersClient.schedule`."""
+        return super().schedule(message, topic, activate_at=as_aware(activate_at), **options)
+
+    def schedule_batch(
+        self,
+        messages: Iterable[Any],
+        topic: str,
+        *,
+        activate_at: datetime | None = None,
+        **options: Any,
+    ) -> list[str]:
+        """Schedule many timers, as `TimersClient.schedule_batch`."""
+        if not isinstance(messages, (str, bytes)):
+            messages = map(_with_aware_time, messages)
+        return super().schedule_batch(messages, topic, activate_at=as_aware(activate_at), **options)
+
+    def reschedule_timer(
+        self, topic: str, timer_id: str, *, activate_at: datetime | None = None, **options: Any
+    ) -> Any:
+        """Move a timer, as `TimersClient.reschedule_timer`."""
+        return super().reschedule_timer(
+            topic, timer_id, activate_at=as_aware(activate_at), **options
+        )
+
+    def iter_timers(
+        self,
+        topic: str,
+        *,
+        after: datetime | None = None,
+        before: datetime | None = None,
+        **options: Any,
+    ) -> Iterator[Timer]:
+        """Read pending timers, as `TimersClient.iter_timers`."""
+        return super().iter_timers(topic, after=as_aware(after), before=as_aware(before), **options)
+
+
+def as_aware(time: datetime | None) -> datetime | None:
+    """Read a naive datetime in `TIME_ZONE`, if ``USE_TZ = False``.
+
+    When the clocks are put back an hour comes twice: ``fold`` says which is meant, by default
+    the first. When they are put forward an hour is missing: a time in it is counted on from
+    before the change, so that 02:30 becomes 03:30. Python and Django's models do the same.
+
+    Args:
+        time: The time; all else than a naive datetime comes back as it is, for the client to
+            refuse.
+    """
+    if settings.USE_TZ or not isinstance(time, datetime) or timezone.is_aware(time):
+        return time
+    return timezone.make_aware(time, timezone.get_default_timezone())  # type: ignore[no-any-return]
+
+
+def _with_aware_time(message: Any) -> Any:
+    if isinstance(message, TimerPublishMessage):
+        return replace(message, activate_at=as_aware(message.activate_at))
+    return message
+
+
+def _from_url(config: AliasConfig, url: str) -> TimersClient:
+    try:
+        # First alone: whatever is wrong with a URL is said without quoting it.
+        open_client(url, **config.names)
+        return DjangoTimersClient(url, options=config.options, **config.names)
+    except (TypeError, ValueError) as error:
+        msg = f"{config.where}: {error}"
+        raise ImproperlyConfigured(msg) from None

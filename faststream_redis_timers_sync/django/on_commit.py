@@ -1,0 +1,233 @@
+"""Scheduling and cancelling when the database transaction commits, and not before."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import takewhile
+from typing import Any
+
+from django.db import transaction
+
+from faststream_redis_timers_sync.django.clients import as_aware, get_client, new_pipeline
+from faststream_redis_timers_sync.django.conf import DEFAULT_ALIAS
+from faststream_redis_timers_sync.protocol.envelope import HeaderValue
+from faststream_redis_timers_sync.protocol.model import IfExists
+
+
+def schedule_on_commit(  # noqa: PLR0913  a timer has that many properties
+    message: Any,
+    topic: str,
+    *,
+    timer_id: str | None = None,
+    activate_in: timedelta | None = None,
+    activate_at: datetime | None = None,
+    correlation_id: str | None = None,
+    headers: Mapping[str, HeaderValue] | None = None,
+    reply_to: str = "",
+    if_exists: IfExists = "replace",
+    alias: str = DEFAULT_ALIAS,
+    using: str | None = None,
+    robust: bool = False,
+) -> str:
+    """Schedule a timer when the transaction commits; at once where there is none.
+
+    All is checked and encoded now, so a mistake rolls the transaction back, and what
+    becomes of the message afterwards changes nothing. Nothing is scheduled where the
+    transaction, or a savepoint around the call, is rolled back. The calls of one transaction,
+    `cancel_on_commit` among them, reach Redis in their order and in one round trip, with the
+    first of them that Django comes to.
+
+    A process that dies between the commit and the call to Redis has lost the timer. Where
+    that matters, schedule before the commit with `get_client`, and let the handler read the
+    row again: it finds out whether there is something to do.
+
+    Django's transactions block. In an asynchronous view, call a function through
+    `sync_to_async` that has the transaction and this call in it.
+
+    Args:
+        message: As in `TimersClient.schedule`.
+        topic: As in `TimersClient.schedule`.
+        timer_id: As in `TimersClient.schedule`.
+        activate_in: Delay until it is due, counted by the server's clock from when the
+            timer reaches the server, after the commit.
+        activate_at: Time at which it is due. With ``USE_TZ = False`` a naive one is read in
+            `TIME_ZONE`, else refused.
+        correlation_id: As in `TimersClient.schedule`.
+        headers: As in `TimersClient.schedule`.
+        reply_to: As in `TimersClient.schedule`.
+        if_exists: ``"replace"`` or ``"keep"``, judged after the commit.
+        alias: The alias of `TIMERS`.
+        using: The alias of `DATABASES` whose transaction it is, as in `transaction.on_commit`.
+        robust: Whether Django logs what Redis refuses, and goes on with the other functions
+            that wait for the commit. Otherwise it is raised to whoever commits, when the
+            transaction is committed already. It may have happened or not.
+
+    Returns:
+        The timer's id.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument can't be used; its name and value are named.
+        ImproperlyConfigured: `TIMERS` is not in order, or has no such alias.
+        redis.RedisError: What the server or the connection says, out of the commit, or out
+            of this call where there is no transaction.
+    """
+    if if_exists == "error":
+        msg = (
+            'if_exists="error" can\'t be used with schedule_on_commit: its answer comes when '
+            'the transaction is committed already. Use "replace" or "keep", or get_client()'
+        )
+        raise ValueError(msg)
+    client = get_client(alias)
+    pipeline = new_pipeline(client)
+    timer_id = client.schedule(
+        message,
+        topic,
+        timer_id=timer_id,
+        activate_in=activate_in,
+        activate_at=as_aware(activate_at),
+        correlation_id=correlation_id,
+        headers=headers,
+        reply_to=reply_to,
+        if_exists=if_exists,
+        pipeline=pipeline,
+    )
+    what = f"schedule {timer_id!r} in topic {topic!r}"
+    _on_commit(client, pipeline, what, using=using, robust=robust)
+    return timer_id
+
+
+def cancel_on_commit(
+    topic: str,
+    timer_id: str,
+    *,
+    alias: str = DEFAULT_ALIAS,
+    using: str | None = None,
+    robust: bool = False,
+) -> None:
+    """Cancel a timer when the transaction commits; at once where there is none.
+
+    All that is said of `schedule_on_commit` holds.
+
+    Args:
+        topic: Its topic.
+        timer_id: Its id.
+        alias: As in `schedule_on_commit`.
+        using: As in `schedule_on_commit`.
+        robust: As in `schedule_on_commit`.
+
+    Raises:
+        TypeError: Topic or id is no str.
+        ValueError: Topic or id is empty.
+        ImproperlyConfigured: `TIMERS` is not in order, or has no such alias.
+        redis.RedisError: As in `schedule_on_commit`.
+    """
+    client = get_client(alias)
+    pipeline = new_pipeline(client)
+    client.cancel_timer(topic, timer_id, pipeline=pipeline)
+    what = f"cancel {timer_id!r} in topic {topic!r}"
+    _on_commit(client, pipeline, what, using=using, robust=robust)
+
+
+@dataclass(eq=False, slots=True)
+class _Shared:
+    """What the calls of one transaction for one client know in common.
+
+    Args:
+        client: The client.
+        hooks: Django's list of the functions that wait, when the last call was made.
+        savepoints: The savepoints that were open then.
+    """
+
+    client: Any
+    hooks: Sequence[Any] = ()
+    savepoints: frozenset[str] = frozenset()
+
+
+@dataclass(eq=False, slots=True)
+class OnCommit:
+    """One call that waits for the commit.
+
+    Each waits by itself, so that a savepoint's rollback drops those inside, and whoever
+    captures what waits finds one function for one call. The first that runs sends those
+    along of which it is sure that they would run after it.
+
+    Args:
+        shared: What it has in common with others.
+        pipeline: Holds its command.
+        what: What it does, for an error.
+        using: The alias of its database.
+        savepoints: The savepoints around it.
+        is_sent: Whether it was sent, or was to be.
+        error: What came of that.
+    """
+
+    shared: _Shared
+    pipeline: Any
+    what: str
+    using: str | None
+    savepoints: frozenset[str]
+    is_sent: bool = False
+    error: Exception | None = None
+
+    def send(self) -> None:
+        """Send it, unless it was sent along with an earlier one.
+
+        Raises:
+            redis.RedisError: Sending failed, now or when it was sent along.
+        """
+        if not self.is_sent:
+            _send([self, *self._sure_to_follow()])
+        if self.error is not None:
+            raise self.error
+
+    def _sure_to_follow(self) -> "list[OnCommit]":
+        calls = [call for call in _calls_in(self.shared.hooks) if call.shared is self.shared]
+        if self in calls:
+            if transaction.get_connection(self.using).in_atomic_block:
+                # No commit: a test runs what it has captured, one by one.
+                return []
+            # A savepoint was rolled back after the last call: Django made a new list then.
+            # Only calls inside savepoints that were still open may have gone with it, and
+            # none of those that are around this call, since it is still here.
+            at_risk = self.shared.savepoints - self.savepoints
+            following = calls[calls.index(self) + 1 :]
+            calls = list(takewhile(lambda call: not call.savepoints & at_risk, following))
+        # Else Django takes one after the other from this very list: the rest will run.
+        return [call for call in calls if not call.is_sent]
+
+
+def _on_commit(client: Any, pipeline: Any, what: str, *, using: str | None, robust: bool) -> None:
+    connection = transaction.get_connection(using)
+    # What is shared is found in what waits, so a rollback leaves nothing of it behind.
+    waiting = _calls_in(reversed(connection.run_on_commit))
+    shared = next((c.shared for c in waiting if c.shared.client is client), _Shared(client))
+    # Without a savepoint of its own a block goes with the one around it.
+    savepoints = frozenset(connection.savepoint_ids) - {None}
+    call = OnCommit(shared, pipeline, what, using, savepoints)
+    transaction.on_commit(call.send, using=using, robust=robust)
+    shared.hooks, shared.savepoints = connection.run_on_commit, savepoints
+
+
+def _calls_in(hooks: Iterable[Any]) -> Iterator[OnCommit]:
+    for _, function, *_ in hooks:
+        if isinstance(call := getattr(function, "__self__", None), OnCommit):
+            yield call
+
+
+def _send(calls: "list[OnCommit]") -> None:
+    pipeline = calls[0].pipeline
+    for call in calls:
+        call.is_sent = True
+        if call.pipeline is not pipeline:
+            pipeline.command_stack.extend(call.pipeline.command_stack)
+    try:
+        # The errors of redis-py would show the commands, and so the messages.
+        replies = pipeline.execute(raise_on_error=False)
+    except Exception as error:  # noqa: BLE001  each call raises it in its turn
+        more = f" and {len(calls) - 1:,} more" if len(calls) > 1 else ""
+        error.add_note(f"on commit: {calls[0].what}{more}")
+        replies = [error] * len(calls)
+    for call, reply in zip(calls, replies, strict=True):
+        if isinstance(reply, Exception):
+            call.error = reply

@@ -1,0 +1,1 @@
+"""SQLite as a database of Django's, whose connections can be found dead."""
