@@ -74,6 +74,7 @@ def test_no_example_is_left_out():
         "quickstart",
         "recurring",
         "routers",
+        "several_primaries",
         "test_time_travel",
     }
 
@@ -162,6 +163,24 @@ def test_routers(url):
         "example-billing:reminders:last: INV-001 is overdue",
         "example-billing:court: INV-001 goes to court",
     )
+    assert_nothing_is_left(url)
+
+
+def test_several_primaries(url):
+    output = run(url, "examples.several_primaries")
+
+    assert_in_order(
+        output,
+        "billing holds timers of example-invoices, example-receipts\n",
+        "accounts holds timers of example-trials\n",
+    )
+    # Nothing keeps two primaries in step.
+    for line in (
+        "billing: INV-001 is due",
+        "billing: RCP-001 is filed",
+        "accounts: the trial of ada ends",
+    ):
+        assert output.count(line) == 1
     assert_nothing_is_left(url)
 
 

@@ -1,0 +1,233 @@
+"""How long single commands keep the server busy while a topic holds a million timers."""
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from benchmarks.counters import Server
+from faststream_redis_timers_sync.protocol.encoding import encode_message
+from faststream_redis_timers_sync.protocol.keys import KeySpace
+from faststream_redis_timers_sync.protocol.model import EncodedTimer, Settlement
+from faststream_redis_timers_sync.protocol.operations import (
+    LEASE_JITTER,
+    MOST_CLAIMED,
+    Operation,
+    Operations,
+    encode_timer,
+)
+
+TOPIC = "million"
+LARGE = "large"
+_AT_ONCE = 5000
+
+MOST_SECONDS = 0.005
+"""Seconds that a command may keep the server busy."""
+
+_T = TypeVar("_T")
+
+
+@dataclass
+class Calls:
+    """All calls of one kind.
+
+    Args:
+        cpu: Seconds of CPU time that the server's main thread spent on each.
+        slow: What SLOWLOG said: seconds by the clock, and of CPU time.
+    """
+
+    cpu: list[float] = field(default_factory=list)
+    slow: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def worst(self) -> tuple[float, float]:
+        """The worst and the second worst CPU time, in seconds."""
+        first, *rest = sorted(self.cpu, reverse=True)
+        return first, max(rest, default=first)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the limit holds.
+
+        One call above it may be one that lost its processor half way: CPU time
+        that a virtual machine was not given is counted as if it were. Two are not.
+        """
+        return self.worst[1] <= MOST_SECONDS
+
+
+class Meter:
+    """Sends commands one by one, and notes the server's CPU time around each.
+
+    SLOWLOG knows how long a command took by the clock, which includes the time
+    in which other processes had the processor. The CPU time of the server's
+    main thread does not.
+
+    Args:
+        server: The server.
+    """
+
+    def __init__(self, server: Server) -> None:
+        """Let the server log what is slow."""
+        self._client = server.client
+        self._client.config_set("slowlog-log-slower-than", int(1_000_000 * MOST_SECONDS))
+        self._client.config_set("slowlog-max-len", 100)
+        self._client.slowlog_reset()
+        self._loaded: set[bytes] = set()
+        self.calls: dict[str, Calls] = defaultdict(Calls)
+
+    def ask(self, what: str, operation: Operation[_T]) -> _T:
+        """Send a command and give its result.
+
+        Args:
+            what: The kind of the call.
+            operation: The call.
+        """
+        script = operation.script
+        if script.sha not in self._loaded:
+            self._client.script_load(script.text)
+            self._loaded.add(script.sha)
+        # In one go, so that the server does nothing else between the two INFO.
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.info("cpu")
+        pipeline.execute_command(*operation.words(by_text=False))
+        pipeline.info("cpu")
+        pipeline.execute_command("SLOWLOG", "LEN")
+        before, reply, after, slow = pipeline.execute()
+        calls = self.calls[what]
+        calls.cpu.append(_main_thread(after) - _main_thread(before))
+        if slow:
+            calls.slow += [
+                (entry["duration"] / 1e6, calls.cpu[-1])
+                for entry in self._client.slowlog_get(100)
+                if entry["command"].startswith(b"EVAL")
+            ]
+            self._client.slowlog_reset()
+        return operation.parse(reply)
+
+    def ask_all(self, what: str, steps: Iterable[Any]) -> None:
+        """Send what needs several commands.
+
+        Args:
+            what: The kind of the calls.
+            steps: The calls, as `Operations` gives them.
+        """
+        generator: Any = iter(steps)
+        result = None
+        while True:
+            try:
+                step = generator.send(result)
+            except StopIteration:
+                return
+            # Iterations give pages in between.
+            result = self.ask(what, step) if isinstance(step, Operation) else None
+
+
+def _main_thread(info: dict[str, float]) -> float:
+    return info["used_cpu_sys_main_thread"] + info["used_cpu_user_main_thread"]
+
+
+class _Scenario:
+    def __init__(self, server: Server, count: int, tell: Callable[[str], None]) -> None:
+        self.server = server
+        self.meter = Meter(server)
+        self.count = count
+        self.tell = tell
+        self.operations = Operations(KeySpace())
+        self.random = random.Random(0)  # noqa: S311  it picks ids
+        self.ids: list[str] = []
+
+    def timers(self, count: int, size: int, **due: Any) -> list[EncodedTimer]:
+        body, content_type = encode_message("x" * size)
+        return [encode_timer(body, content_type, **due) for _ in range(count)]
+
+    def schedule(self, what: str, topic: str, count: int, size: int, **due: Any) -> None:
+        for start in range(0, count, _AT_ONCE):
+            timers = self.timers(min(_AT_ONCE, count - start), size, **due)
+            self.meter.ask_all(what, self.operations.schedule_batch(topic, timers))
+            if topic == TOPIC:
+                self.ids += [timer.timer_id for timer in timers]
+
+    def claim(self, topic: str, limit: int, calls: int, what: str) -> None:
+        settlements: list[Settlement] = []
+        for _ in range(calls):
+            operation = self.operations.settle_and_claim(
+                topic,
+                settlements,
+                limit=limit,
+                lease_ttl=30.0,
+                jitter=self.random.randrange(LEASE_JITTER),
+            )
+            step = self.meter.ask(what, operation)
+            settlements = [
+                Settlement(b"commit", claimed.timer_id, step.lease, b"") for claimed in step.claimed
+            ]
+
+    def walk(self) -> None:
+        for what, options in (
+            ("iter_timers", {}),
+            ("get_pending_timers", {"bodies": False}),
+            ("iter_timers(match='*abc*')", {"match": "*abc*", "bodies": False}),
+            ("iter_timers(match='*')", {"match": "*", "bodies": False}),
+        ):
+            self.tell(f"{self.count:,} timers: {what}")
+            self.meter.ask_all(what, self.operations.iterate(TOPIC, **options))
+
+    def touch_some(self, times: int) -> None:
+        self.tell(f"{self.count:,} timers: single ones")
+        ask, operations = self.meter.ask, self.operations
+        day = timedelta(days=1)
+        for timer_id in self.random.sample(self.ids, times):
+            ask("get_timer", operations.get(TOPIC, timer_id))
+            ask("has_pending", operations.has_pending(TOPIC, timer_id))
+            ask("count_pending", operations.count(TOPIC))
+            move = operations.reschedule(TOPIC, timer_id, activate_in=day, activate_at=None)
+            ask("reschedule_timer", move)
+            (timer,) = self.timers(1, 200, activate_in=day)
+            ask("schedule", operations.schedule(TOPIC, timer))
+            ask("cancel_timer", operations.cancel(TOPIC, timer_id))
+        many = self.random.sample(self.ids, len(self.ids) // 20)
+        self.meter.ask_all("cancel_timers", operations.cancel_many(TOPIC, many))
+
+    def cancel_all(self) -> None:
+        self.meter.ask("cancel_all", self.operations.cancel_all(TOPIC))
+        self.ids.clear()
+        # What was cancelled is freed by a thread of the server, while it goes on.
+        for timer in self.timers(1000, 200):
+            self.meter.ask("schedule, after cancel_all", self.operations.schedule(TOPIC, timer))
+        self.server.empty()
+
+
+def measure_commands(server: Server, count: int, tell: Callable[[str], None]) -> dict[str, Calls]:
+    """Send every command to a topic with many timers, and tell what each cost.
+
+    Args:
+        server: The server; it is emptied.
+        count: How many timers.
+        tell: Shows what is being done.
+    """
+    server.empty()
+    scenario = _Scenario(server, count, tell)
+    times = max(20, count // 1000)
+
+    tell(f"{count:,} timers: scheduling them, due at one time")
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    scenario.schedule("schedule_batch", TOPIC, count, 200, activate_at=tomorrow)
+    scenario.touch_some(times)
+    scenario.walk()
+    scenario.cancel_all()
+
+    tell(f"{count:,} timers: scheduling them, due at once")
+    scenario.schedule("schedule_batch", TOPIC, count, 200)
+    tell(f"{count:,} timers: claims and commits")
+    for limit in (5, MOST_CLAIMED):
+        scenario.claim(TOPIC, limit, times, f"claim, commit of {limit}")
+    scenario.walk()
+    scenario.cancel_all()
+
+    tell("Large bodies")
+    scenario.schedule("schedule_batch, 10 KiB", LARGE, 2 * _AT_ONCE, 10 * 1024)
+    scenario.claim(LARGE, MOST_CLAIMED, 100, f"claim, commit of {MOST_CLAIMED}, 10 KiB")
+    server.empty()
+    return scenario.meter.calls

@@ -1,0 +1,148 @@
+"""What a fleet of workers costs while there is little to do: by simulation, and of real ones."""
+
+import heapq
+import math
+import random
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from benchmarks.counters import Server
+from benchmarks.environments import System
+from benchmarks.processes import produce, worker
+from faststream_redis_timers.subscriber.schedule import PollSchedule
+
+POLLING_INTERVAL = 0.05
+MAX_POLLING_INTERVAL = 5.0
+"""The defaults of a subscriber, in seconds."""
+
+_WARM_UP = 60.0
+"""Seconds that are not counted: all begin with short pauses."""
+
+
+def count_calls(
+    workers: int, subscribers: int, *, seconds: float = 120.0, timers: float = 0.0, seed: int = 0
+) -> float:
+    """Count the calls of idle workers, with the schedule that real ones follow.
+
+    A timer is due at once, and wakes the loops of its topic in all workers: each
+    claims, one of them gets it and commits.
+
+    Args:
+        workers: Processes.
+        subscribers: Topics; each process subscribes to all of them.
+        seconds: How long to count.
+        timers: Timers per second over all topics.
+        seed: For the jitter of the pauses.
+
+    Returns:
+        Calls per second.
+    """
+    generator = random.Random(seed)  # noqa: S311  no secret
+    loops = [
+        PollSchedule(POLLING_INTERVAL, MAX_POLLING_INTERVAL, generator.random)
+        for _ in range(workers * subscribers)
+    ]
+    end = _WARM_UP + seconds
+    # When each loop looks next; what a timer has moved is found to be outdated.
+    looks = [(generator.uniform(0, MAX_POLLING_INTERVAL), number) for number in range(len(loops))]
+    for at, number in looks:
+        loops[number].poll_at = at
+    heapq.heapify(looks)
+    next_timer, sent = (1 / timers if timers else math.inf), 0
+    calls = 0
+    while True:
+        at, number = looks[0]
+        if min(at, next_timer) >= end:
+            return calls / seconds
+        counts = min(at, next_timer) >= _WARM_UP
+        if next_timer <= at:
+            topic = sent % subscribers
+            woken = list(range(topic, len(loops), subscribers))
+            generator.shuffle(woken)
+            for rank, each in enumerate(woken):
+                loops[each].ring_at(next_timer)
+                look = loops[each].found if rank == 0 else loops[each].found_nothing
+                look(next_timer, math.inf)
+                heapq.heappush(looks, (loops[each].next_at, each))
+            calls += counts * (len(woken) + 1)
+            sent += 1
+            next_timer = (sent + 1) / timers
+        elif at != loops[number].next_at:
+            heapq.heappop(looks)
+        else:
+            loops[number].found_nothing(at, math.inf)
+            heapq.heapreplace(looks, (loops[number].next_at, number))
+            calls += counts
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """What real idle workers cost the server.
+
+    Args:
+        workers: How many there were, each with one subscriber.
+        calls: Their calls per second.
+        reads: What the server read per second: also the pings of the connections for wake-ups.
+        cpu: Share of a core that the server took, 0 to 1.
+        cpu_alone: The same without any worker.
+        clients: Connections that they held.
+        calls_with_timers: Calls per second while one timer per second was due.
+    """
+
+    workers: int
+    calls: float
+    reads: float
+    cpu: float
+    cpu_alone: float
+    clients: int
+    calls_with_timers: float
+
+
+def watch_fleet(
+    server: Server, system: System, workers: int, seconds: float, tell: Callable[[str], None]
+) -> Fleet:
+    """Run real workers, and count what they ask the server.
+
+    Args:
+        server: The server; it is emptied.
+        system: Runs the workers.
+        workers: How many.
+        seconds: How long to watch.
+        tell: Shows what is being done.
+    """
+    server.empty()
+    tell("fleet: the server alone")
+    before = server.cpu()
+    time.sleep(seconds / 6)
+    cpu_alone = (server.cpu() - before) / (seconds / 6)
+    with ExitStack() as stack:
+        running = []
+        for number in range(workers):
+            tell(f"fleet: starting worker {number + 1} of {workers}")
+            running.append(stack.enter_context(worker(system, server.url, topics=["fleet"])))
+            running[-1].ask("go")
+        tell(f"fleet: {workers} workers until their pauses have grown")
+        time.sleep(min(seconds, 20))
+        tell(f"fleet: {workers} workers with nothing to do")
+        calls, reads, cpu = server.script_calls(), server.reads(), server.cpu()
+        time.sleep(seconds)
+        calls, reads = server.script_calls() - calls, server.reads() - reads
+        cpu = server.cpu() - cpu
+        clients = len(server.client.client_list()) - 1
+        tell(f"fleet: {workers} workers, one timer per second")
+        with_timers = server.script_calls()
+        sent = int(seconds)
+        produce(system, server.url, action="paced", topic="fleet", count=sent, rate=1.0, delay=0.0)
+        with_timers = server.script_calls() - with_timers - sent
+    return Fleet(
+        workers,
+        calls / seconds,
+        # Two of the questions asked here are among them.
+        (reads - 3) / seconds,
+        cpu / seconds,
+        cpu_alone,
+        clients,
+        with_timers / sent,
+    )

@@ -1,0 +1,191 @@
+"""This library's workers and producers for `limits.py` and `scaling.py`.
+
+Handlers record, wait for each other or block a thread. Producers schedule bodies of any size,
+evenly or as fast as they can, or read a topic from end to end.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+from harness import Pipe, Recorder, arguments, run_async_worker
+from measures import make_body, peak_memory
+from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
+
+from faststream_redis_timers import TimersBroker
+from faststream_redis_timers_sync import TimersClient
+from faststream_redis_timers_sync.protocol.encoding import encode_message
+from faststream_redis_timers_sync.protocol.keys import KeySpace
+from faststream_redis_timers_sync.protocol.operations import Operations, encode_timer
+
+MONTH = timedelta(days=30)
+
+
+class Probe(Recorder):
+    """A recorder that also tells of memory, and of how many handlers ran at once."""
+
+    def reset(self) -> None:
+        """Forget all, and count memory from here too."""
+        super().reset()
+        self.running = self.most_running = 0
+        self._memory_before = peak_memory(anew=True)
+
+    def report(self) -> dict[str, Any]:
+        """Tell what was noted: memory in bytes, beyond what was held at the reset."""
+        # First, since what follows takes memory too.
+        memory = peak_memory() - self._memory_before
+        return {**super().report(), "most_running": self.most_running, "memory": memory}
+
+
+_KNOBS = ("max_concurrent", "max_polling_interval")
+
+
+def work(url: str, options: dict[str, Any]) -> None:
+    probe = Probe()
+    broker = TimersBroker(AsyncRedis.from_url(url), logger=None)
+    knobs = {name: options[name] for name in _KNOBS if name in options}
+    for topic in options["topics"]:
+        broker.subscriber(topic, **knobs)(_recording(probe))
+    if count := options.get("gather"):
+        broker.subscriber("gather", max_concurrent=count)(_gathering(probe, count))
+    if count := options.get("block"):
+        broker.subscriber("block", max_concurrent=count)(_blocking(options["seconds"]))
+    if count := options.get("sleep"):
+        broker.subscriber("sleep", max_concurrent=count)(_sleeping(options["seconds"]))
+    run_async_worker(probe, broker.start, broker.stop)
+
+
+def _recording(probe: Probe) -> Callable[[dict[str, Any]], Awaitable[None]]:
+    async def handle(body: dict[str, Any]) -> None:
+        probe.record(body)
+
+    return handle
+
+
+def _gathering(probe: Probe, count: int) -> Callable[[dict[str, Any]], Awaitable[None]]:
+    all_here = asyncio.Event()
+
+    async def handle(body: dict[str, Any]) -> None:
+        probe.running += 1
+        probe.most_running = max(probe.most_running, probe.running)
+        if probe.running == count:
+            all_here.set()
+        await all_here.wait()
+        probe.running -= 1
+        probe.record(body)
+
+    return handle
+
+
+def _blocking(seconds: float) -> Callable[[dict[str, Any]], None]:
+    def handle(_: dict[str, Any]) -> None:
+        time.sleep(seconds)
+
+    return handle
+
+
+def _sleeping(seconds: float) -> Callable[[dict[str, Any]], Awaitable[None]]:
+    async def handle(_: dict[str, Any]) -> None:
+        await asyncio.sleep(seconds)
+
+    return handle
+
+
+def send_paced(url: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Schedule timers evenly, each in a call of its own, and tell the rate that was reached.
+
+    All is encoded before, so that one process can send thousands a second and leaves the
+    processors to who is measured.
+    """
+    count, rate, topic = options["count"], options["rate"], options["topic"]
+    delay = timedelta(seconds=options["delay"])
+    operations = Operations(KeySpace())
+    # Encoding takes some 30 us each.
+    start = time.time() + 1 + count * 0.0001
+    calls = []
+    for number in range(count):
+        moment = start + number / rate
+        body = make_body(200, number, moment + delay.total_seconds())
+        timer = encode_timer(*encode_message(body), activate_in=delay)
+        calls.append((moment, operations.schedule(topic, timer)))
+    with Redis.from_url(url) as client:
+        client.script_load(calls[0][1].script.text)
+        connection = client.connection_pool.get_connection()
+        for moment, call in calls:
+            time.sleep(max(0.0, moment - time.time()))
+            connection.send_packed_command(call.pack())
+            connection.read_response()
+        ended = time.time()
+        client.connection_pool.release(connection)
+    return {"rate": count / (ended - start)}
+
+
+def read_all(url: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Read a topic from end to end, and tell what it took."""
+    with TimersClient(url) as client:
+        before = peak_memory(anew=True)
+        started = time.perf_counter()
+        result = 0
+        if options["how"] == "get_pending_timers":
+            ids = client.get_pending_timers(options["topic"])
+            count = len(ids)
+            result = sys.getsizeof(ids) + sum(map(sys.getsizeof, ids))
+        else:
+            bodies = options["how"] == "iter_timers"
+            count = sum(1 for _ in client.iter_timers(options["topic"], bodies=bodies))
+        return {
+            "count": count,
+            "seconds": time.perf_counter() - started,
+            "memory": peak_memory() - before - result,
+            "result": result,
+        }
+
+
+async def publish_speed(url: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Schedule as fast as one process can, by one way after the other."""
+    body, count = make_body(options["size"], 0, time.time()), options["count"]
+    batch = [body] * options["batch"]
+    rates = {}
+    with TimersClient(url) as client:
+        async with TimersBroker(url, logger=None) as broker:
+
+            async def publish() -> None:
+                for _ in range(count):
+                    await broker.publish(body, "speed", activate_in=MONTH)
+
+            async def publish_batch() -> None:
+                for _ in range(0, count, len(batch)):
+                    await broker.publish_batch(*batch, topic="speed", activate_in=MONTH)
+
+            async def schedule() -> None:
+                for _ in range(count):
+                    client.schedule(body, "speed", activate_in=MONTH)
+
+            async def schedule_batch() -> None:
+                for _ in range(0, count, len(batch)):
+                    client.schedule_batch(batch, "speed", activate_in=MONTH)
+
+            for way in (publish, publish_batch, schedule, schedule_batch):
+                started = time.perf_counter()
+                await way()
+                rates[way.__name__] = count / (time.perf_counter() - started)
+                client.cancel_all("speed")
+    return rates
+
+
+ACTIONS = {"paced": send_paced, "read": read_all}
+
+if __name__ == "__main__":
+    role, server, given = arguments()
+    if role == "worker":
+        work(server, given)
+    else:
+        pipe = Pipe()
+        if given["action"] == "speed":
+            pipe.say(**asyncio.run(publish_speed(server, given)))
+        else:
+            pipe.say(**ACTIONS[given["action"]](server, given))
