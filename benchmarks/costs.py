@@ -76,25 +76,15 @@ def _reads(server: redis.Redis) -> int:
 
 
 def memory(bench: Bench, system: System) -> None:
-    """Weigh pending timers with bodies of 200 bytes, as `maxmemory` would.
+    """Weigh pending timers with bodies of 200 bytes: all keys of the server, whole.
 
     All systems hold as many, so their hash tables are filled to the same degree.
     """
     with bench.run(names.MEMORY, system, "bytes") as result:
         count = bench.sized(20_000)
-        # Scripts, and what their interpreter keeps at hand, are there before the first is weighed.
-        produce(system, bench.url, action="preload", count=1000, topics=["warm"], delay=86_400)
-        before = _used_memory(bench.server)
         produce(system, bench.url, action="preload", count=count, topics=TOPIC, delay=86_400)
-        result.values[bench.turn] = (_used_memory(bench.server) - before) / count
-
-
-def _used_memory(server: redis.Redis) -> int:
-    # The buffers of a producer's connection go with it, soon after its end.
-    end = time.monotonic() + 5
-    while server.info("clients")["connected_clients"] > 1 and time.monotonic() < end:
-        time.sleep(0.01)
-    return int(server.info("memory")["used_memory"])
+        weights = [bench.server.memory_usage(key, samples=0) for key in bench.server.scan_iter()]
+        result.values[bench.turn] = sum(weights) / count
 
 
 @dataclass(frozen=True)
