@@ -34,8 +34,9 @@ async def handle_and_settle(
 ) -> Response:
     """Run a handler and settle its timer, unless it has done so by itself.
 
-    A handler that the delivery loop cancels leaves that to the loop, which gives
-    the timer back.
+    When its handler has ended nobody waits for the answer: the delivery loop sends
+    the settlement, also before it stops. A handler that the loop cancels leaves all
+    to the loop, which gives the timer back.
 
     Args:
         delivery: The timer.
@@ -63,10 +64,10 @@ async def handle_and_settle(
         response = await handle(delivery)
     except (AckMessage, SkipMessage, RejectMessage):
         on_end(delivery)
-        await delivery.commit()
+        delivery.commit_soon()
     except NackMessage as instruction:
         on_end(delivery)
-        await _nack(delivery, instruction, log)
+        _nack(delivery, instruction, log)
     except (StopConsume, SystemExit, KeyboardInterrupt):
         # Nothing may be claimed any more, lest the timer comes straight back.
         on_stop()
@@ -75,12 +76,12 @@ async def handle_and_settle(
     except (Exception, asyncio.CancelledError) as error:
         if not _is_cancelled_by_loop(error):
             on_end(delivery)
-            await _settle_failure(delivery, policy, error)
+            _settle_failure(delivery, policy, error)
         raise
     else:
         on_end(delivery)
         if policy is not AckPolicy.MANUAL:
-            await delivery.commit()
+            delivery.commit_soon()
         return response
     return ensure_response(None)
 
@@ -91,23 +92,23 @@ def _is_cancelled_by_loop(error: BaseException) -> bool:
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
-async def _settle_failure(delivery: TimerDelivery, policy: AckPolicy, error: BaseException) -> None:
+def _settle_failure(delivery: TimerDelivery, policy: AckPolicy, error: BaseException) -> None:
     # No policy drops a message that no filter takes: a newer worker may know it.
     if policy is AckPolicy.NACK_ON_ERROR or isinstance(error, SubscriberNotFound):
-        await delivery.nack()
+        delivery.nack_soon()
     elif policy in {AckPolicy.ACK, AckPolicy.REJECT_ON_ERROR}:
-        await delivery.commit()
+        delivery.commit_soon()
 
 
-async def _nack(
+def _nack(
     delivery: TimerDelivery, instruction: NackMessage, log: Callable[[int, str], None]
 ) -> None:
     try:
-        await delivery.nack(**instruction.extra_options)
+        delivery.nack_soon(**instruction.extra_options)
     except (TypeError, ValueError) as error:
         log(
             logging.ERROR,
             f"NackMessage for timer {delivery.timer_id!r} of topic {delivery.topic!r} is not "
             f"understood, the timer is kept until its lease ends: {error}",
         )
-        await delivery.nack()
+        delivery.nack_soon()

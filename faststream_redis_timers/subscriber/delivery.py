@@ -104,7 +104,7 @@ class TimerDelivery:
             Whether it was removed under this lease. False: it was scheduled
             anew, moved, cancelled, or another worker has claimed it.
         """
-        self._decide(b"commit", b"")
+        self.commit_soon()
         return await self._answer()
 
     async def nack(self, delay: timedelta | None = None) -> bool:
@@ -119,8 +119,23 @@ class TimerDelivery:
         Raises:
             TypeError: `delay` is not a timedelta.
         """
-        self._decide(b"nack", b"" if delay is None else ask_in("delay", delay))
+        self.nack_soon(delay)
         return await self._answer()
+
+    def commit_soon(self) -> None:
+        """Commit the timer, and do not wait for the answer."""
+        self._decide(b"commit", b"")
+
+    def nack_soon(self, delay: timedelta | None = None) -> None:
+        """Keep the timer for another try, and do not wait for the answer.
+
+        Args:
+            delay: When; None means when the lease would have ended.
+
+        Raises:
+            TypeError: `delay` is not a timedelta.
+        """
+        self._decide(b"nack", b"" if delay is None else ask_in("delay", delay))
 
     def release(self) -> None:
         """Give the timer back, due as before; nothing if its fate is decided."""
