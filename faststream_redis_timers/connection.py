@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from faststream_redis_timers._run import Runner
-from faststream_redis_timers.subscriber.schedule import SpinBudget
+from faststream_redis_timers.subscriber.schedule import AlarmClock, SpinBudget
 from faststream_redis_timers.subscriber.wakeups import WakeUps
 from faststream_redis_timers_sync.protocol.clients import NO_CLUSTER, URL_OPTIONS, is_cluster
 
@@ -50,6 +50,7 @@ class TimersConnection:
         self._runner: Runner | None = None
         self._wake_ups: WakeUps | None = None
         self.spin_budget = SpinBudget()
+        self.alarm_clock = AlarmClock()
 
     @property
     def runner(self) -> Runner:

@@ -19,6 +19,7 @@ from anyio import to_thread
 from faststream_redis_timers.schemas import TimerSub
 from faststream_redis_timers.subscriber.delivery import TimerDelivery
 from faststream_redis_timers.subscriber.schedule import (
+    AlarmClock,
     Backoff,
     PollSchedule,
     ServerClock,
@@ -47,10 +48,6 @@ if TYPE_CHECKING:
 
 CALL_TIMEOUT = 5.0
 """Seconds after which a call of the loop counts as lost."""
-
-EARLY = 0.004
-"""Seconds to wake before a due time: a sleep ends up to 2.5 ms late, and a
-connection that rested costs another millisecond."""
 
 WARMING = 0.1
 """Seconds that the ping which warms a connection may take."""
@@ -106,6 +103,7 @@ class DeliveryLoop:
         handle: Runs the handler for a delivery; it raises no Exception.
         log: Writes to the broker's log.
         spin_budget: Bounds active waiting, for all loops of the broker.
+        alarm_clock: Knows how late sleeps end, from those of all loops of the broker.
         interruptible: Whether cancelling ends the handlers. Blocking ones go on in
             their threads, so their timers stay leased and do not run twice.
     """
@@ -120,6 +118,7 @@ class DeliveryLoop:
         handle: Callable[[TimerDelivery], Awaitable[None]],
         log: Log,
         spin_budget: SpinBudget,
+        alarm_clock: AlarmClock,
         interruptible: bool = True,
     ) -> None:
         """Prepare; `start` begins."""
@@ -130,6 +129,7 @@ class DeliveryLoop:
         self._handle = handle
         self._log = log
         self._spin_budget = spin_budget
+        self._alarm_clock = alarm_clock
         self._interruptible = interruptible
 
         self._schedule = PollSchedule(sub.polling_interval, sub.max_polling_interval)
@@ -501,12 +501,13 @@ class DeliveryLoop:
             self.on_wait(False)
 
     async def _wait_precisely(self, until: float) -> None:
-        early = min(EARLY, self._spin_budget.left(monotonic()))
+        early = min(self._alarm_clock.early, self._spin_budget.left(monotonic()))
         if early < SHORTEST_SPIN:
             await self._sleep(until)
             return
         if await self._sleep(until - early):
             return
+        self._alarm_clock.overslept(monotonic() - (until - early))
         with suppress(Exception):
             async with asyncio.timeout(WARMING):
                 await self._runner.ping()

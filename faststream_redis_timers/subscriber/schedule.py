@@ -178,6 +178,41 @@ class SpinBudget:
         self._saved -= seconds
 
 
+class AlarmClock:
+    """How early to set an alarm, so that it does not ring late.
+
+    A sleep ends late: event loops round up to a millisecond, and a processor that
+    has idled takes its time to wake. By how much depends on the machine and on
+    what else it does, so it is learnt from the sleeps before.
+
+    Args:
+        most: Seconds to be early at most, and until something is known.
+        ping: Seconds that are left for a ping, which warms the connection.
+    """
+
+    __slots__ = ("_most", "_oversleep", "_ping")
+
+    def __init__(self, most: float = 0.004, ping: float = 0.0008) -> None:
+        """Begin without knowledge."""
+        self._most = most
+        self._ping = ping
+        self._oversleep = most
+
+    @property
+    def early(self) -> float:
+        """Seconds to wake before a due time."""
+        return min(self._most, self._oversleep + self._ping)
+
+    def overslept(self, seconds: float) -> None:
+        """Note by how much a sleep was too long; the longest of late counts most.
+
+        Args:
+            seconds: How much.
+        """
+        seconds = min(seconds, self._most)
+        self._oversleep = max(seconds, 0.9 * self._oversleep + 0.1 * seconds)
+
+
 class Backoff:
     """How long to pause between tries while the server is away.
 

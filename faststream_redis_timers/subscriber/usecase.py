@@ -76,6 +76,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
                 handle=self.consume,
                 log=self._write_log,
                 spin_budget=outer.connection.spin_budget,
+                alarm_clock=outer.connection.alarm_clock,
                 interruptible=all(_is_async(call.handler) for call in self.calls),
             )
             delivery.on_wait = wake_ups.waiting_setter(delivery)

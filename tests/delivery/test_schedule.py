@@ -5,6 +5,7 @@ import math
 import pytest
 
 from faststream_redis_timers.subscriber.schedule import (
+    AlarmClock,
     Backoff,
     PollSchedule,
     ServerClock,
@@ -214,3 +215,41 @@ def test_pauses_double_up_to_the_ceiling_and_begin_anew_after_an_answer():
 @pytest.mark.parametrize(("jitter", "pause"), [(0.0, 0.025), (1.0, 0.075)])
 def test_each_pause_is_spread_by_half_of_itself(jitter, pause):
     assert Backoff(jitter=lambda: jitter).next_pause() == pytest.approx(pause)
+
+
+# --- how early an alarm is set -------------------------------------------------------------
+
+
+def test_an_alarm_clock_is_as_early_as_it_may_until_it_knows_more():
+    assert AlarmClock(most=0.004, ping=0.001).early == 0.004
+
+
+def test_an_alarm_clock_learns_how_long_sleeps_take():
+    clock = AlarmClock(most=0.004, ping=0.001)
+    for _ in range(100):
+        clock.overslept(0.001)
+
+    assert clock.early == pytest.approx(0.002, abs=1e-5)
+
+
+def test_an_alarm_clock_takes_a_long_sleep_at_its_word_and_forgets_it_slowly():
+    clock = AlarmClock(most=0.004, ping=0.001)
+    for _ in range(100):
+        clock.overslept(0.0)
+    clock.overslept(0.002)
+    after_one = clock.early
+    clock.overslept(0.0)
+
+    assert after_one == pytest.approx(0.003)
+    assert clock.early == pytest.approx(0.0028)
+
+
+def test_an_alarm_clock_is_never_earlier_than_it_may_be():
+    clock = AlarmClock(most=0.004, ping=0.001)
+    clock.overslept(1.0)
+    after_a_stall = clock.early
+    for _ in range(100):
+        clock.overslept(0.0)
+
+    assert after_a_stall == 0.004
+    assert clock.early == pytest.approx(0.001, abs=1e-5)
