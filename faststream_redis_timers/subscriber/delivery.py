@@ -141,6 +141,11 @@ class TimerDelivery:
         """Give the timer back, due as before; nothing if its fate is decided."""
         self._decide(b"release", self.previous_score)
 
+    @property
+    def is_settling(self) -> bool:
+        """Whether its fate is decided, and not yet carried out."""
+        return self._is_decided and self._outcome is None
+
     def settlement(self, action: bytes, detail: bytes) -> Settlement:
         """Make the settlement under the lease that it has by now.
 

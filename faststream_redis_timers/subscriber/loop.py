@@ -396,7 +396,8 @@ class DeliveryLoop:
             raise
         finally:
             self.free_slot(delivery)
-            self._held.pop(_held_as(delivery), None)
+            if not delivery.is_settling:
+                self._held.pop(_held_as(delivery), None)
 
     def _forget(self, handler: "asyncio.Task[None]") -> None:
         self._handlers.discard(handler)
@@ -457,6 +458,9 @@ class DeliveryLoop:
                 outcome == Outcome.GONE and item.is_repeated and not item.delivery.lease_ended
             )
             item.delivery.tell(outcome=done)
+            # Held until here: a claim in flight when its handler ended may have renewed it.
+            if not item.delivery.holds_slot:
+                self._held.pop(_held_as(item.delivery), None)
             if outcome == Outcome.LEASED_ANEW and self._was_lost(item.delivery):
                 self._log(
                     logging.WARNING,

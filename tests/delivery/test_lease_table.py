@@ -9,13 +9,14 @@ from datetime import timedelta
 
 import pytest
 import redis
-from bench import HOUR, Bench, delivering
+from bench import HOUR, NO_POLLS, Bench, delivering, until_idle
 from faces import Home
 from faststream.exceptions import AckMessage, NackMessage, RejectMessage, SkipMessage
 from waiting import wait_until_async
 
 from examples.embedded_server import embedded_server
 from faststream_redis_timers.annotations import TimerMessage
+from faststream_redis_timers.subscriber.schedule import SpinBudget
 from faststream_redis_timers_sync.protocol.envelope import MAGIC
 from faststream_redis_timers_sync.protocol.keys import decode_id
 from faststream_redis_timers_sync.protocol.times import is_lease
@@ -283,6 +284,30 @@ async def test_a_handler_that_outlives_its_lease_is_not_run_twice_by_its_worker(
 
     assert calls.ids == ["1"]
     assert bench.log.complaints == []
+
+
+async def test_a_handler_that_ends_while_its_lease_is_renewed_is_not_run_twice(bench, calls, relay):
+    broker = bench.broker(relay.url)
+    # Neither a ping nor a poll goes before the claim that renews.
+    broker.config.connection.spin_budget = SpinBudget(share=0.0, cap=0.0)
+
+    @broker.subscriber(bench.topic, lease_ttl=SHORT, max_concurrent=2, **NO_POLLS)
+    async def handle(message: TimerMessage):
+        await calls.hold(message)
+
+    async with delivering(broker):
+        await until_idle(bench, relay)
+        bench.schedule("1")
+        await calls.until(1)
+        first_lease = bench.score("1")
+        relay.hold_replies()
+        await wait_until_async(lambda: bench.score("1") > first_lease)
+        calls.gate.set()
+        await wait_until_async(lambda: calls.running == 0)
+        relay.resume()
+        await bench.until_gone("1")
+
+    assert calls.ids == ["1"]
 
 
 async def test_one_scheduled_anew_beside_a_handler_that_outlives_its_lease_is_a_new_delivery(
