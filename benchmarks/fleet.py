@@ -4,12 +4,13 @@ import heapq
 import math
 import random
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from benchmarks.counters import Server
-from benchmarks.environments import System
+from benchmarks.curves import Curve, Panel, show_number
+from benchmarks.measured import PROBES, Run
+from benchmarks.page import Table
+from benchmarks.primary import cost_of_an_empty_claim
 from benchmarks.processes import produce, worker
 from faststream_redis_timers.subscriber.schedule import PollSchedule
 
@@ -78,7 +79,7 @@ def count_calls(
 
 
 @dataclass(frozen=True)
-class Fleet:
+class _Fleet:
     """What real idle workers cost the server.
 
     Args:
@@ -100,18 +101,8 @@ class Fleet:
     calls_with_timers: float
 
 
-def watch_fleet(
-    server: Server, system: System, workers: int, seconds: float, tell: Callable[[str], None]
-) -> Fleet:
-    """Run real workers, and count what they ask the server.
-
-    Args:
-        server: The server; it is emptied.
-        system: Runs the workers.
-        workers: How many.
-        seconds: How long to watch.
-        tell: Shows what is being done.
-    """
+def _watch(run: Run, workers: int, seconds: int) -> _Fleet:
+    server, tell = run.server, run.tell
     server.empty()
     tell("fleet: the server alone")
     before = server.cpu()
@@ -121,7 +112,7 @@ def watch_fleet(
         running = []
         for number in range(workers):
             tell(f"fleet: starting worker {number + 1} of {workers}")
-            running.append(stack.enter_context(worker(system, server.url, topics=["fleet"])))
+            running.append(stack.enter_context(worker(PROBES, server.url, topics=["fleet"])))
             running[-1].ask("go")
         tell(f"fleet: {workers} workers until their pauses have grown")
         time.sleep(min(seconds, 20))
@@ -133,16 +124,53 @@ def watch_fleet(
         clients = len(server.client.client_list()) - 1
         tell(f"fleet: {workers} workers, one timer per second")
         with_timers = server.script_calls()
-        sent = int(seconds)
-        produce(system, server.url, action="paced", topic="fleet", count=sent, rate=1.0, delay=0.0)
-        with_timers = server.script_calls() - with_timers - sent
-    return Fleet(
+        produce(
+            PROBES, server.url, action="paced", topic="fleet", count=seconds, rate=1.0, delay=0.0
+        )
+        with_timers = server.script_calls() - with_timers - seconds
+    return _Fleet(
         workers,
         calls / seconds,
-        # Two of the questions asked here are among them.
+        # Three questions that were asked here are among them.
         (reads - 3) / seconds,
         cpu / seconds,
         cpu_alone,
         clients,
-        with_timers / sent,
+        with_timers / seconds,
     )
+
+
+_FLEET_TOPICS = (1, 10, 50)
+
+
+def fleet(run: Run) -> Curve:
+    """Count what idle workers ask the server: by simulation, and of twenty real ones."""
+    lines = tuple(f"{topics} topics" if topics > 1 else "1 topic" for topics in _FLEET_TOPICS)
+    real = "1 topic, real workers"
+    curve = Curve("workers", (Panel("calls per second when idle", (*lines, real), is_log=True),))
+    for count in (1, 5, 20, 100):
+        run.tell(f"fleet: simulating {count}")
+        for line, topics in zip(lines, _FLEET_TOPICS, strict=True):
+            curve.add(count, {line: count_calls(count, topics)})
+    seen = _watch(run, 4 if run.quick else 20, 6 if run.quick else 60)
+    curve.add(seen.workers, {real: seen.calls})
+    rows = [
+        ("calls/s, nothing to do", seen.calls, count_calls(seen.workers, 1)),
+        ("calls/s, 1 timer/s", seen.calls_with_timers, count_calls(seen.workers, 1, timers=1)),
+        ("reads/s of the server, nothing to do", seen.reads),
+        ("connections", seen.clients),
+        ("server CPU, nothing to do, % of a core", 100 * seen.cpu),
+        ("server CPU without workers, % of a core", 100 * seen.cpu_alone),
+    ]
+    headers = (f"{seen.workers} workers, 1 topic", "real", "simulated")
+    curve.more.append(Table(headers, [(what, *map(show_number, told)) for what, *told in rows]))
+    cost = cost_of_an_empty_claim(run, seen.cpu_alone)
+    asked = [
+        *((f"{line}, nothing to do", curve.median(100, line)) for line in lines),
+        ("1 topic, 1 timer/s", count_calls(100, 1, timers=1)),
+        ("1 topic, 10 timers/s", count_calls(100, 1, timers=10)),
+    ]
+    headers = ("100 workers", "calls/s", "server CPU, % of a core")
+    rows = [(what, show_number(calls), show_number(100 * calls * cost)) for what, calls in asked]
+    curve.more.append(Table(headers, rows))
+    return curve

@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,11 +11,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 import click
+import tabulate
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from tabulate import tabulate
 
-from benchmarks.counters import Server
+from benchmarks.measured import Server
+
+# A column need not be wider than its head.
+tabulate.MIN_PADDING = 0
 
 _BLOCK = re.compile(
     r"(<!-- figures: (?P<name>[\w-]+) -->\n).*?(<!-- end of figures -->)", re.DOTALL
@@ -35,7 +39,7 @@ class Table:
 
     def in_markdown(self) -> str:
         """Write it for a page."""
-        return tabulate(self.rows, self.headers, tablefmt="github", disable_numparse=True)
+        return tabulate.tabulate(self.rows, self.headers, tablefmt="github", disable_numparse=True)
 
     def on_terminal(self, widths: Sequence[int | None] | None = None) -> str:
         """Write it for a terminal.
@@ -43,13 +47,38 @@ class Table:
         Args:
             widths: Characters of each column, where its texts are to be wrapped.
         """
-        return tabulate(
+        return tabulate.tabulate(
             self.rows,
             self.headers,
             tablefmt="simple" if widths is None else "simple_grid",
             disable_numparse=True,
             maxcolwidths=widths,
         )
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A limit, and what was reached.
+
+    Args:
+        name: What must hold.
+        reached: What was measured.
+        holds: Whether it does.
+    """
+
+    name: str
+    reached: str
+    holds: bool
+
+
+def table_of(limits: Sequence[Limit]) -> Table:
+    """Show limits.
+
+    Args:
+        limits: The limits.
+    """
+    rows = [(limit.name, limit.reached, "yes" if limit.holds else "NO") for limit in limits]
+    return Table(("limit", "reached", "holds"), rows)
 
 
 @contextmanager
@@ -66,7 +95,7 @@ def show_progress() -> Iterator[Callable[[str], None]]:
 
 
 def describe_machine(server: Server) -> str:
-    """Tell on what was measured.
+    """Tell on what was measured, in lines of 80 characters at most.
 
     Args:
         server: The server.
@@ -75,13 +104,14 @@ def describe_machine(server: Server) -> str:
     name = "Valkey" if "valkey_version" in info else "Redis"
     number = info.get("valkey_version", info["redis_version"])
     load = os.getloadavg()[0]
-    return (
+    told = (
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores for server, workers and "
         f"producers together, of which {load:.1f} were in use at the start; "
         f"Python {platform.python_version()}, FastStream {version('faststream')}, redis-py "
-        f"{version('redis')} without hiredis; {name} {number} ({info['mem_allocator']}), "
-        "on loopback without persistence."
+        f"{version('redis')} without hiredis; {name} {number} ({server.allocator}) on "
+        f"{'a Unix socket' if server.url.startswith('unix') else 'loopback'}, without persistence."
     )
+    return textwrap.fill(told, 80, break_on_hyphens=False)
 
 
 def fill_page(page: Path, blocks: Mapping[str, str]) -> None:

@@ -1,13 +1,23 @@
-"""A server that tells what it was asked to do and what that cost, and is filled with timers."""
+"""The server that `limits` and `scaling` measure, what runs on it, and a run of either."""
 
 import math
+import os
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import redis
 
+from benchmarks.environments import OURS
+from benchmarks.server import loopback_server
 from benchmarks.systems.measures import MIB, make_body, peak_memory
+from examples.embedded_server import embedded_server
 from faststream_redis_timers_sync import TimersClient
+
+PROBES = replace(OURS, script="probes.py")
+"""Workers and producers of this library that tell more than others do."""
 
 _FILL_BATCH = 500
 
@@ -17,13 +27,20 @@ class Server:
 
     Args:
         url: Where it is.
+
+    Attributes:
+        url: Where it is.
+        client: A client of it.
+        allocator: The allocator that it was built with.
     """
 
     def __init__(self, url: str) -> None:
         """Connect."""
         self.url = url
         self.client = redis.Redis.from_url(url)
-        self._process = self.client.info("server")["process_id"]
+        info = self.client.info()
+        self._process = info["process_id"]
+        self.allocator = info["mem_allocator"]
 
     def empty(self) -> None:
         """Remove all keys, and wait until their memory is free."""
@@ -81,3 +98,39 @@ class Server:
 
 
 _SCRIPTS = ("evalsha", "eval")
+
+
+@contextmanager
+def measured_server() -> Iterator[Server]:
+    """Run a server without persistence.
+
+    It is the embedded one, on loopback; or the binary that ``TIMERS_TEST_SERVER``
+    names, on a Unix socket.
+    """
+    is_named = "TIMERS_TEST_SERVER" in os.environ
+    with embedded_server(config={}) if is_named else loopback_server() as url:
+        yield Server(url)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of all that is measured.
+
+    Args:
+        server: The server; it is emptied in between.
+        quick: Smaller numbers, once, to see that all works.
+        tell: Shows what is being done.
+    """
+
+    server: Server
+    quick: bool
+    tell: Callable[[str], None]
+
+    def sized(self, full: int) -> int:
+        """Give a number of timers, smaller in a quick run."""
+        return max(20, full // 20) if self.quick else full
+
+    @property
+    def turns(self) -> range:
+        """How often each figure is measured."""
+        return range(1 if self.quick else 3)
