@@ -12,7 +12,8 @@ import redis
 
 from benchmarks.environments import OURS
 from benchmarks.server import loopback_server
-from benchmarks.systems.measures import MIB, make_body, peak_memory
+from benchmarks.systems.harness import make_body
+from benchmarks.systems.measures import MIB, peak_memory
 from examples.embedded_server import embedded_server
 from faststream_redis_timers_sync import TimersClient
 
@@ -64,7 +65,7 @@ class Server:
         with TimersClient(self.url) as client:
             for start in range(0, count, length):
                 numbers = range(start, min(start + length, count))
-                bodies = [make_body(size, number, due) for number in numbers]
+                bodies = [make_body(due, number, size) for number in numbers]
                 client.schedule_batch(bodies, topic, activate_in=timedelta(seconds=delay))
 
     def cpu(self) -> float:

@@ -8,7 +8,7 @@ from redis.exceptions import NoScriptError
 from benchmarks.curves import Curve, Panel, show_number
 from benchmarks.measured import Run, Server
 from benchmarks.page import Table
-from benchmarks.systems.measures import make_body
+from benchmarks.systems.harness import make_body
 from faststream_redis_timers_sync.protocol.encoding import encode_message
 from faststream_redis_timers_sync.protocol.keys import KeySpace
 from faststream_redis_timers_sync.protocol.model import Settlement
@@ -73,7 +73,7 @@ def _ask(server: Server, operation: Operation[Any]) -> Any:
 
 
 def _schedule(server: Server, count: int, size: int) -> None:
-    body, content_type = encode_message(make_body(200, 0, time.time()))
+    body, content_type = encode_message(make_body(time.time(), 0))
     for _ in range(count // size):
         timers = [encode_timer(body, content_type) for _ in range(size)]
         (operation,) = _OPERATIONS.schedule_batch("primary", timers)

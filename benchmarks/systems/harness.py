@@ -27,15 +27,16 @@ MONTH = 30 * 86_400.0
 """Delay, in seconds, of what is scheduled to see how fast that goes."""
 
 
-def make_body(due: float, number: int) -> dict[str, Any]:
-    """Make a body of `BODY_SIZE` bytes.
+def make_body(due: float, number: int, size: int = BODY_SIZE) -> dict[str, Any]:
+    """Make a body.
 
     Args:
         due: Unix time in seconds at which it is due.
         number: Tells messages apart.
+        size: Bytes of its JSON, at least 80.
     """
     body = {"due": due, "number": number, "filler": ""}
-    body["filler"] = "x" * (BODY_SIZE - len(json.dumps(body, separators=(",", ":"))))
+    body["filler"] = "x" * (size - len(json.dumps(body, separators=(",", ":"))))
     return body
 
 

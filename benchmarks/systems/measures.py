@@ -1,24 +1,9 @@
-"""Bodies of any size, and the memory of a process: for `probes.py`, and for what runs it."""
+"""The memory of a process: for `probes.py`, and for what runs it."""
 
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 MIB = 1024 * 1024
-
-
-def make_body(size: int, number: int, due: float) -> dict[str, Any]:
-    """Make a body of a size.
-
-    Args:
-        size: Bytes of its JSON, at least 80.
-        number: Tells messages apart.
-        due: Unix time in seconds at which it is due.
-    """
-    body = {"due": due, "number": number, "filler": ""}
-    body["filler"] = "x" * (size - len(json.dumps(body, separators=(",", ":"))))
-    return body
 
 
 def peak_memory(process: int | str = "self", *, anew: bool = False) -> int:

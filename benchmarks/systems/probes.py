@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
-from harness import Pipe, Recorder, arguments, run_async_worker
-from measures import make_body, peak_memory
+from harness import Pipe, Recorder, arguments, make_body, run_async_worker
+from measures import peak_memory
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
@@ -109,7 +109,7 @@ def send_paced(url: str, options: dict[str, Any]) -> dict[str, Any]:
     calls = []
     for number in range(count):
         moment = start + number / rate
-        body = make_body(200, number, moment + delay.total_seconds())
+        body = make_body(moment + delay.total_seconds(), number)
         timer = encode_timer(*encode_message(body), activate_in=delay)
         calls.append((moment, operations.schedule(topic, timer)))
     with Redis.from_url(url) as client:
@@ -147,7 +147,7 @@ def read_all(url: str, options: dict[str, Any]) -> dict[str, Any]:
 
 async def publish_speed(url: str, options: dict[str, Any]) -> dict[str, Any]:
     """Schedule as fast as one process can, by one way after the other."""
-    body, count = make_body(options["size"], 0, time.time()), options["count"]
+    body, count = make_body(time.time(), 0, options["size"]), options["count"]
     batch = [body] * options["batch"]
     rates = {}
     with TimersClient(url) as client:
