@@ -10,7 +10,7 @@ from heapq import nsmallest
 from itertools import islice
 
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.manage.server import in_chunks, inside
+from faststream_redis_timers_sync.manage.server import inside
 from faststream_redis_timers_sync.protocol.management import (
     MOST_MOVED,
     State,
@@ -23,6 +23,7 @@ from faststream_redis_timers_sync.protocol.operations import (
     Operation,
     Operations,
     TimerPages,
+    in_chunks,
 )
 
 OnExamined = Callable[[int], object]

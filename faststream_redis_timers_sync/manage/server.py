@@ -1,6 +1,6 @@
 """The server behind a client: how to reach it, its address without secrets, its clock."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -148,20 +148,3 @@ def escape_glob(text: str) -> bytes:
 
 
 _GLOB = frozenset("*?[]\\^")
-
-
-def in_chunks(items: Iterable[_T], size: int) -> Iterable[list[_T]]:
-    """Give items in lists of a size, as they come.
-
-    Args:
-        items: The items.
-        size: How many a list holds; the last may be shorter.
-    """
-    chunk: list[_T] = []
-    for item in items:
-        chunk.append(item)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk

@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 from redis.exceptions import NoPermissionError
 
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.manage.server import in_chunks, inside, server_time
+from faststream_redis_timers_sync.manage.server import inside, server_time
 from faststream_redis_timers_sync.manage.topics import count_workers
 from faststream_redis_timers_sync.protocol.management import MOST_TOPICS, overview
+from faststream_redis_timers_sync.protocol.operations import in_chunks
 
 _WITHIN = (timedelta(hours=1), timedelta(days=1))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from importlib.resources import files
+from itertools import islice
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from faststream_redis_timers_sync.protocol.envelope import (
@@ -353,7 +354,7 @@ class Operations:
                 msg = f"timer_id {timer.timer_id!r} occurs twice in one batch"
                 raise ValueError(msg)
             seen.add(timer.timer_id)
-        calls = [self._schedule(topic, some, if_exists) for some in _chunks(timers)]
+        calls = [self._schedule(topic, some, if_exists) for some in in_chunks(timers, MOST_IDS)]
         return _run_each(calls)
 
     def _schedule(
@@ -463,7 +464,7 @@ class Operations:
                 topic,
                 tuple(some),
             )
-            for some in _chunks(list(unique))
+            for some in in_chunks(unique, MOST_IDS)
         ]
         return _add_up(calls)
 
@@ -578,9 +579,16 @@ class Operations:
 _BUDGET = b"%d" % PAYLOAD_BUDGET
 
 
-def _chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    for start in range(0, len(items), MOST_IDS):
-        yield items[start : start + MOST_IDS]
+def in_chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    """Give items in lists of a size, as they come.
+
+    Args:
+        items: The items.
+        size: How many a list holds; the last may be shorter.
+    """
+    left = iter(items)
+    while chunk := list(islice(left, size)):
+        yield chunk
 
 
 def _run_each(calls: list[Operation[None]]) -> Steps[None]:

@@ -19,7 +19,6 @@ from faststream_redis_timers_sync.manage.server import (
     address_of,
     count_keys,
     escape_glob,
-    in_chunks,
     open_client,
     server_time,
 )
@@ -30,6 +29,7 @@ from faststream_redis_timers_sync.manage.topics import (
     scan_topics,
 )
 from faststream_redis_timers_sync.protocol.model import Settlement
+from faststream_redis_timers_sync.protocol.operations import in_chunks
 
 HOUR = timedelta(hours=1)
 NASTY = ["plain", "with:colon", "a*b?c[d]\\e^", "line\nbreak\0", "日本 🎉", " "]
