@@ -226,9 +226,7 @@ def _with_aware_time(message: Any) -> Any:
 
 def _from_url(config: AliasConfig, url: str) -> TimersClient:
     try:
-        # First alone: whatever is wrong with a URL is said without quoting it.
-        open_client(url, **config.names)
-        return DjangoTimersClient(url, options=config.options, **config.names)
+        return open_client(url, DjangoTimersClient, options=config.options, **config.names)
     except (TypeError, ValueError) as error:
         msg = f"{config.where}: {error}"
         raise ImproperlyConfigured(msg) from None

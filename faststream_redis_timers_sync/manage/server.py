@@ -100,24 +100,28 @@ def address_of(timers: TimersClient) -> str:
     return "the client's address"
 
 
-def open_client(url: str, **options: Any) -> TimersClient:
+def open_client(
+    url: str, kind: type[TimersClient] = TimersClient, /, **arguments: Any
+) -> TimersClient:
     """Make a client from a URL, with errors that never repeat it: it may hold a password.
 
     Args:
         url: As `redis.Redis.from_url` reads it.
-        options: Further arguments of `TimersClient`.
+        kind: The class of the client.
+        arguments: Further arguments of `TimersClient`.
 
     Raises:
-        ValueError: The URL can't be used, or an option.
+        TypeError: An argument has the wrong type.
+        ValueError: The URL can't be used, or an argument.
     """
     if _is_torn(url):
         raise ValueError(_BAD_URL)
     try:
-        return TimersClient(url, **options)
+        return kind(url, **arguments)
     except ValueError:
-        # An option that is wrong is so with any URL. Otherwise the URL is, and what says so
+        # An argument that is wrong is so with any URL. Otherwise the URL is, and what says so
         # may quote any of its parts.
-        TimersClient("redis://localhost", **options).close()
+        kind("redis://localhost", **arguments).close()
         raise ValueError(_BAD_URL) from None
 
 
