@@ -52,7 +52,7 @@ CALL_TIMEOUT = 5.0
 WARMING = 0.1
 """Seconds that the ping which warms a connection may take."""
 
-RIDE = 0.005
+RIDE = PollSchedule.GAP
 """Seconds that a commit waits for the next claim, if that comes so soon: a call of its
 own costs more than a handler that only records. No handler waits for it."""
 
@@ -321,11 +321,11 @@ class DeliveryLoop:
         head_at = math.inf if step.head is None else self._clock.here(step.head)
         found = len(step.claimed) + len(step.orphans)
         if found == limit or (step.head is not None and found and step.head <= step.now):
-            self._schedule.found_more()
+            self._schedule.found_more(answered_at, found)
             return
         self._nothing_due_since = step.now
         if found:
-            self._schedule.found(answered_at, head_at)
+            self._schedule.found(answered_at, found, head_at)
         else:
             self._schedule.found_nothing(answered_at, head_at)
         # A hint can overtake the answer of a claim that was made before it. The
@@ -497,7 +497,7 @@ class DeliveryLoop:
         until = self._schedule.next_at if claims else math.inf
         self.on_wait(claims)
         try:
-            if self._schedule.alarm_at <= self._schedule.poll_at and claims:
+            if claims and self._schedule.is_for_alarm:
                 await self._wait_precisely(until)
             else:
                 await self._sleep(until)

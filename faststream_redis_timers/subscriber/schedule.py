@@ -21,6 +21,10 @@ class PollSchedule:
 
     All times are seconds of one monotonic clock.
 
+    While timers are due by the thousand a second, a claim for each of them would cost
+    more than handling it. Claims then keep a gap, in which timers gather, as network
+    cards do with interrupts.
+
     Args:
         base: Poll delay right after a timer was found.
         ceiling: The delay to which it doubles while none is found.
@@ -28,7 +32,26 @@ class PollSchedule:
             that workers which started together do not poll together.
     """
 
-    __slots__ = ("_base", "_ceiling", "_delay", "_jitter", "alarm_at", "poll_at")
+    __slots__ = (
+        "_base",
+        "_ceiling",
+        "_claimed",
+        "_claimed_at",
+        "_delay",
+        "_jitter",
+        "_not_before",
+        "alarm_at",
+        "poll_at",
+    )
+
+    FLOOD = 1000.0
+    """Timers claimed per second, from which on claims keep a gap."""
+
+    GAP = 0.01
+    """Seconds between claims then: half of it is how late a timer is for that."""
+
+    MEMORY = 0.05
+    """Seconds after which a claim counts for 1/e in the rate."""
 
     def __init__(
         self, base: float, ceiling: float, jitter: Callable[[], float] = random.random
@@ -38,27 +61,45 @@ class PollSchedule:
         self._ceiling = ceiling
         self._jitter = jitter
         self._delay = base
+        self._claimed = 0.0
+        self._claimed_at = -math.inf
+        self._not_before = -math.inf
         self.poll_at = -math.inf
         self.alarm_at = math.inf
 
     @property
     def next_at(self) -> float:
         """When to claim next."""
-        return min(self.poll_at, self.alarm_at)
+        return max(self._not_before, min(self.poll_at, self.alarm_at))
 
-    def found_more(self) -> None:
-        """Note a claim that took all it asked for: there may be more at once."""
+    @property
+    def is_for_alarm(self) -> bool:
+        """Whether the next claim is for a timer's due time, and not a look by chance."""
+        return self._not_before <= self.alarm_at <= self.poll_at
+
+    def found_more(self, now: float, count: int) -> None:
+        """Note a claim that took all it asked for: there may be more at once.
+
+        Args:
+            now: When it was answered.
+            count: How many timers it found.
+        """
+        self._count(now, count)
         self._delay = self._base
-        self.poll_at = -math.inf
+        self.poll_at = self._not_before = -math.inf
 
-    def found(self, now: float, head_at: float) -> None:
+    def found(self, now: float, count: int, head_at: float) -> None:
         """Note a claim that found timers, and no more are due.
 
         Args:
             now: When it was answered.
+            count: How many timers it found.
             head_at: When the next timer is due; infinite if there is none.
         """
+        self._count(now, count)
         self._delay = self._base
+        is_flood = self._claimed >= self.FLOOD * self.MEMORY
+        self._not_before = now + self.GAP if is_flood else -math.inf
         self._look_again(now, head_at)
 
     def found_nothing(self, now: float, head_at: float) -> None:
@@ -82,6 +123,10 @@ class PollSchedule:
     def poll_now(self) -> None:
         """Look at the next chance: a wake-up may have been missed."""
         self.poll_at = -math.inf
+
+    def _count(self, now: float, count: int) -> None:
+        self._claimed = count + self._claimed * math.exp((self._claimed_at - now) / self.MEMORY)
+        self._claimed_at = now
 
     def _look_again(self, now: float, head_at: float) -> None:
         self.alarm_at = head_at

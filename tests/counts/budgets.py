@@ -102,6 +102,10 @@ AT_ONCE = 2
 commit unless it rides with the next claim. No claim finds nothing: a wake-up that is older than
 the last look is ignored."""
 
+IN_A_FLOOD = 0.4
+"""The same while they come by the thousand a second: claims keep a gap in which timers gather.
+0.03 were measured, and 0.77 without the gap; a slow machine sends fewer into each."""
+
 WAKE_UP = 0
 """Commands of a worker that hears of a timer which is due later: it knows all it needs."""
 

@@ -7,6 +7,8 @@ from bench import NO_POLLS, delivering
 from counting import until_asleep
 from waiting import wait_until_async
 
+from faststream_redis_timers.subscriber.schedule import PollSchedule
+
 
 def waiting(bench, calls):
     """Make a broker whose worker notes its calls."""
@@ -47,6 +49,22 @@ async def test_thousands_scheduled_for_now_cost_no_more_each(bench, meter, open_
     assert bench.client.count_pending(bench.topic) == 0
     assert open_calls.counts == dict.fromkeys(ids, 1)
     assert traffic.scripts - 3000 * budgets.OPERATION <= 3000 * budgets.AT_ONCE
+
+
+async def test_in_a_flood_timers_share_their_claims_and_commits(
+    bench, meter, open_calls, monkeypatch
+):
+    # So that slow machines have one too.
+    monkeypatch.setattr(PollSchedule, "FLOOD", 50.0)
+    async with delivering(waiting(bench, open_calls)) as broker:
+        await until_asleep([broker])
+        meter.reset()
+        for n in range(1000):
+            await broker.publish(f"{n}", bench.topic, timer_id=f"{n}")
+        await open_calls.until(1000, timeout=60)
+        traffic = meter.read()
+
+    assert traffic.scripts - 1000 * budgets.OPERATION <= 1000 * budgets.IN_A_FLOOD
 
 
 async def test_wake_ups_are_not_read_while_all_handlers_are_busy(bench, meter, calls):

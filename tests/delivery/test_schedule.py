@@ -43,10 +43,10 @@ def test_a_timer_found_resets_the_delay(find):
     for _ in range(10):
         schedule.found_nothing(0.0, math.inf)
     if find == "found":
-        schedule.found(100.0, math.inf)
+        schedule.found(100.0, 1, math.inf)
         assert schedule.poll_at == pytest.approx(100.05)
     else:
-        schedule.found_more()
+        schedule.found_more(100.0, 5)
         assert schedule.next_at == -math.inf
     schedule.found_nothing(200.0, math.inf)
     assert schedule.poll_at == pytest.approx(200.05)
@@ -72,7 +72,10 @@ def test_each_delay_is_spread_by_half_of_itself(jitter, factor):
 @pytest.mark.parametrize("find", ["found", "found_nothing"])
 def test_it_sleeps_until_the_next_due_time_or_the_poll(find, head_at, next_at):
     schedule = schedule_with()
-    getattr(schedule, find)(100.0, head_at)
+    if find == "found":
+        schedule.found(100.0, 1, head_at)
+    else:
+        schedule.found_nothing(100.0, head_at)
 
     assert schedule.next_at == pytest.approx(next_at)
 
@@ -102,6 +105,39 @@ def test_a_hint_sets_the_alarm_and_does_not_claim(head_at, hints, next_at):
         schedule.ring_at(due_at)
 
     assert schedule.next_at == pytest.approx(next_at)
+
+
+def after_claims(rate, seconds, every=0.002):
+    """Make a schedule that has found timers at a steady rate, and tell when the last were."""
+    schedule = schedule_with()
+    for n in range(1, round(seconds / every) + 1):
+        schedule.found(n * every, round(rate * every), math.inf)
+    return schedule, n * every
+
+
+@pytest.mark.parametrize(("rate", "gap"), [(500, 0.0), (2000, 0.01), (20_000, 0.01)])
+def test_in_a_flood_claims_keep_a_gap_in_which_timers_gather(rate, gap):
+    schedule, now = after_claims(rate, seconds=1.0)
+    schedule.ring_at(now)
+
+    assert schedule.next_at == pytest.approx(now + gap)
+    assert schedule.is_for_alarm == (not gap)
+
+
+def test_in_a_flood_a_claim_that_took_all_it_asked_for_is_followed_at_once():
+    schedule, now = after_claims(2000, seconds=1.0)
+    schedule.found_more(now + 0.01, 100)
+
+    assert schedule.next_at == -math.inf
+
+
+def test_a_flood_that_has_passed_leaves_no_gap():
+    schedule, now = after_claims(20_000, seconds=1.0)
+    schedule.found_nothing(now + 0.01, math.inf)
+    schedule.found(now + 0.3, 1, now + 0.301)
+
+    assert schedule.next_at == pytest.approx(now + 0.301)
+    assert schedule.is_for_alarm
 
 
 def test_hints_that_may_have_been_missed_bring_a_claim_at_once():
