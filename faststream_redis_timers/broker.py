@@ -321,7 +321,9 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         if_exists: IfExists = "replace",
         pipeline: "Pipeline | None" = None,
     ) -> list[str]:
-        """Schedule many timers of one topic, 500 in a call. Each call is atomic.
+        """Schedule many timers of one topic, in calls of up to 200 timers and 512 KiB.
+
+        Each call is atomic.
 
         Args:
             *messages: Messages, or `TimerPublishMessage` for one with an id, time,
@@ -341,8 +343,8 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         Raises:
             TypeError: An argument has the wrong type.
             ValueError: An argument can't be used, or an id occurs twice.
-            TimerExistsError: With ``if_exists="error"``. Nothing of that call of
-                500 was scheduled; earlier calls were.
+            TimerExistsError: With ``if_exists="error"``. Nothing of that call
+                was scheduled; earlier calls were.
             TimerOutcomeUnknownError: The server's answer to a call was lost.
             IncorrectState: The broker is not connected.
             redis.RedisError: What the server or the connection says.
@@ -459,7 +461,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         return await self._runner.run_or_queue(operation, pipeline)
 
     async def cancel_timers(self, topic: str, timer_ids: Iterable[str]) -> int:
-        """Cancel several timers, 500 in a call.
+        """Cancel several timers, 200 in a call.
 
         Args:
             topic: Their topic.

@@ -174,7 +174,9 @@ class TimersClient:
         if_exists: IfExists = "replace",
         pipeline: Pipeline | None = None,
     ) -> list[str]:
-        """Schedule many timers of one topic, 500 in a call. Each call is atomic.
+        """Schedule many timers of one topic, in calls of up to 200 timers and 512 KiB.
+
+        Each call is atomic.
 
         Args:
             messages: Messages, or `TimerPublishMessage` for one with an id, time,
@@ -194,8 +196,8 @@ class TimersClient:
         Raises:
             TypeError: An argument has the wrong type.
             ValueError: An argument can't be used, or an id occurs twice.
-            TimerExistsError: With ``if_exists="error"``. Nothing of that call of
-                500 was scheduled; earlier calls were.
+            TimerExistsError: With ``if_exists="error"``. Nothing of that call
+                was scheduled; earlier calls were.
             TimerOutcomeUnknownError: The server's answer to a call was lost.
             redis.RedisError: What the server or the connection says.
         """
@@ -320,7 +322,7 @@ class TimersClient:
         return self._run_or_queue(operation, pipeline)
 
     def cancel_timers(self, topic: str, timer_ids: Iterable[str]) -> int:
-        """Cancel several timers, 500 in a call.
+        """Cancel several timers, 200 in a call.
 
         Args:
             topic: Their topic.

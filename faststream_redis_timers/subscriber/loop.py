@@ -36,8 +36,8 @@ from faststream_redis_timers_sync.protocol.errors import (
 from faststream_redis_timers_sync.protocol.model import Claimed, Outcome, Step
 from faststream_redis_timers_sync.protocol.operations import (
     LEASE_JITTER,
+    MOST_CHANGED,
     MOST_CLAIMED,
-    MOST_IDS,
     Operations,
 )
 
@@ -279,7 +279,8 @@ class DeliveryLoop:
         return not self._answer_awaited and self._schedule.next_at - monotonic() <= RIDE
 
     async def _step(self, limit: int) -> None:
-        batch = [self._settling.popleft() for _ in range(min(len(self._settling), MOST_IDS))]
+        count = min(len(self._settling), MOST_CHANGED)
+        batch = [self._settling.popleft() for _ in range(count)]
         self._answer_awaited = bool(self._settling)
         operation = self._operations.settle_and_claim(
             self._topic,

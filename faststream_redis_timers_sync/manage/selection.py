@@ -11,15 +11,10 @@ from itertools import islice
 
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.server import inside
-from faststream_redis_timers_sync.protocol.management import (
-    MOST_MOVED,
-    State,
-    cancel_some,
-    move_some,
-)
+from faststream_redis_timers_sync.protocol.management import State, cancel_some, move_some
 from faststream_redis_timers_sync.protocol.model import Timer
 from faststream_redis_timers_sync.protocol.operations import (
-    MOST_IDS,
+    MOST_CHANGED,
     Operation,
     Operations,
     TimerPages,
@@ -90,7 +85,7 @@ def matching_ids(
 def cancel_each(
     timers: TimersClient, topic: str, timer_ids: Iterable[str]
 ) -> Iterator[tuple[str, State]]:
-    """Cancel timers, 500 in a call, and tell what each did.
+    """Cancel timers, 200 in a call, and tell what each did.
 
     Args:
         timers: The client.
@@ -107,7 +102,7 @@ def cancel_each(
         redis.RedisError: What the server or the connection says.
     """
     runner, keys, _ = reach = inside(timers)
-    for some in in_chunks(timer_ids, MOST_IDS):
+    for some in in_chunks(timer_ids, MOST_CHANGED):
         unique = list(dict.fromkeys(some))
         states = runner.run(cancel_some(keys, reach.full(topic), unique))
         yield from zip(unique, states, strict=True)
@@ -121,7 +116,7 @@ def move_each(
     activate_in: timedelta | None = None,
     activate_at: datetime | None = None,
 ) -> Iterator[tuple[str, State]]:
-    """Move timers to another due time, 250 in a call, and tell what each did.
+    """Move timers to another due time, 200 in a call, and tell what each did.
 
     Args:
         timers: The client.
@@ -142,7 +137,7 @@ def move_each(
         redis.RedisError: What the server or the connection says.
     """
     runner, keys, _ = reach = inside(timers)
-    for some in in_chunks(timer_ids, MOST_MOVED):
+    for some in in_chunks(timer_ids, MOST_CHANGED):
         unique = list(dict.fromkeys(some))
         operation = move_some(
             keys, reach.full(topic), unique, activate_in=activate_in, activate_at=activate_at

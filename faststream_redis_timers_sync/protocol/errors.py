@@ -17,7 +17,7 @@ class TimersError(Exception):
 class TimerExistsError(TimersError):
     """A timer with this id waits already, and ``if_exists="error"`` was asked for.
 
-    Nothing was scheduled: of a batch of up to 500 timers not a single one.
+    Nothing was scheduled: of a call of up to 200 timers not a single one.
 
     Args:
         topic: The full topic, prefix included.

@@ -15,9 +15,6 @@ from faststream_redis_timers_sync.protocol.times import ask_due, time_of
 MOST_TOPICS = 20
 """Topics in one `overview`: each takes up to 0.15 ms where 500 timers run."""
 
-MOST_MOVED = 250
-"""Ids in one call of `move_some`: each takes 6 microseconds among a million."""
-
 _LOOKED_AT = b"500"
 
 _T = TypeVar("_T")
@@ -84,7 +81,7 @@ _NO_SCRIPT = Script("", b"", b"")
 
 
 def cancel_some(keys: KeySpace, topic: str, timer_ids: Sequence[str]) -> Operation[list[State]]:
-    """Cancel up to `MOST_IDS` timers, and tell what each did.
+    """Cancel up to `MOST_CHANGED` timers, and tell what each did.
 
     Args:
         keys: The names of the keys.
@@ -113,7 +110,7 @@ def move_some(
     activate_in: timedelta | None,
     activate_at: datetime | None,
 ) -> Operation[list[State]]:
-    """Move up to `MOST_MOVED` timers to another due time, and tell what each did.
+    """Move up to `MOST_CHANGED` timers to another due time, and tell what each did.
 
     Args:
         keys: The names of the keys.

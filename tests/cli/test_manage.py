@@ -247,17 +247,17 @@ def test_an_entry_without_payload_counts_as_absent(timers, here):
     assert list(cancel_each(timers, "topic", ["orphan"])) == [("orphan", "unknown")]
 
 
-def test_ids_go_in_calls_of_500_and_only_as_they_are_taken(timers, key_names, server_url):
+def test_ids_go_in_calls_of_200_and_only_as_they_are_taken(timers, key_names, server_url):
     schedule_many(timers, "topic", 1200)
     with Relay(server_url) as relay, TimersClient(relay.url, **key_names) as client:
         outcomes = cancel_each(client, "topic", (f"t{n}" for n in range(1200)))
         next(outcomes)
 
-        assert timers.count_pending("topic") == 700
+        assert timers.count_pending("topic") == 1000
         assert sum(state == "waiting" for _, state in outcomes) == 1199
         sizes = [len(command) - 6 for command in relay.commands if command[0].startswith(b"EVAL")]
         # The first may be there twice, by its name and by its text.
-        assert sizes[-3:] == [500, 500, 200]
+        assert sizes[-6:] == [200] * 6
 
 
 def test_all_can_be_moved_once_though_they_move_ahead(timers):

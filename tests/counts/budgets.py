@@ -25,7 +25,7 @@ when it has begun to listen for wake-ups."""
 # --- single operations -------------------------------------------------------------------
 
 OPERATION = 1
-"""Commands, and round trips, of an operation on one timer, or on up to 500 in a batch. No
+"""Commands, and round trips, of an operation on one timer, or on up to 200 in a batch. No
 command beside the script call: no SELECT, no WATCH, no look before."""
 
 FIRST_OPERATION = 2
@@ -33,8 +33,11 @@ FIRST_OPERATION = 2
 sent as text. Loading scripts at the start would cost each process that never calls them."""
 
 PAGE = 500
-"""Timers per call of what reads or writes many: Lua's `unpack` fails at 8,000, and 1,000 take
+"""Timers per call of what reads many: Lua's `unpack` fails at 8,000, and 1,000 take
 the server some milliseconds in which nobody else is served."""
+
+CHANGED = 200
+"""Timers per call of what changes many: it takes several times as long as reading them."""
 
 ITERATION = 2
 """Calls per page of `iter_timers`: ids in order of due time, and then what they hold. Without
@@ -85,7 +88,7 @@ PUBLISHER = 1
 CLAIMED_TIMERS = 100
 """Timers in one claim: what is leased to a worker that dies is late by a lease."""
 
-CLAIMED_BYTES = 1024 * 1024
+CLAIMED_BYTES = 512 * 1024
 """Bytes of payloads in one claim; one timer that is larger is claimed alone."""
 
 HELD_CLAIMS = 8

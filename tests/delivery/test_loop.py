@@ -113,8 +113,8 @@ async def test_a_claim_takes_a_hundred_timers_at_most(bench, calls):
     assert sorted(await leased_together(bench, calls, 250)) == [50, 100, 100]
 
 
-async def test_a_claim_takes_a_mebibyte_at_most(bench, calls):
-    schedule_many(bench, 30, body="x" * 200 * 1024)
+async def test_a_claim_takes_half_a_mebibyte_at_most(bench, calls):
+    schedule_many(bench, 30, body="x" * 100 * 1024)
 
     assert sorted(await leased_together(bench, calls, 30)) == [5] * 6
 

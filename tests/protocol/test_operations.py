@@ -13,9 +13,11 @@ from redis.exceptions import (
 from faststream_redis_timers_sync import TimerPublishMessage, TimersClient
 from faststream_redis_timers_sync._run import Runner
 from faststream_redis_timers_sync.protocol.keys import KeySpace
+from faststream_redis_timers_sync.protocol.model import EncodedTimer
 from faststream_redis_timers_sync.protocol.operations import Operations
 
 TOPIC = "invoices"
+KIB = 1024
 YEAR_2050 = datetime(2050, 1, 1, tzinfo=UTC)
 
 
@@ -33,12 +35,31 @@ def test_a_timer_that_vanishes_between_its_page_and_its_body_is_left_out(home):
     assert [timer.timer_id for timer in page] == ["a", "c"]
 
 
-def test_an_operation_on_many_is_one_call_for_each_five_hundred(home):
-    steps = home.operations.cancel_many(TOPIC, map(str, range(1001)))
+def test_an_operation_on_many_is_one_call_for_each_two_hundred(home):
+    steps = home.operations.cancel_many(TOPIC, map(str, range(401)))
 
-    assert len(next(steps).args) == 500
-    assert len(steps.send(0).args) == 500
+    assert len(next(steps).args) == 200
+    assert len(steps.send(0).args) == 200
     assert len(steps.send(0).args) == 1
+
+
+@pytest.mark.parametrize(
+    ("sizes", "calls"),
+    [
+        ([10] * 401, [200, 200, 1]),
+        ([100 * KIB] * 11, [5, 5, 1]),
+        ([3000 * KIB, 10, 3000 * KIB, 10, 10], [1, 1, 1, 2]),
+        ([512 * KIB] * 2, [1, 1]),
+        ([], []),
+    ],
+)
+def test_a_batch_is_bounded_by_bytes_too(home, sizes, calls):
+    timers = [EncodedTimer(f"{n}", b"x" * size, b"+1.000000") for n, size in enumerate(sizes)]
+    operations = home.operations.schedule_batch(TOPIC, timers)
+    sent = [operation.timer_ids for operation in operations]
+
+    assert [len(ids) for ids in sent] == calls
+    assert [timer_id for ids in sent for timer_id in ids] == [t.timer_id for t in timers]
 
 
 def test_the_operations_that_change_something_may_not_be_repeated_and_reads_may(home):

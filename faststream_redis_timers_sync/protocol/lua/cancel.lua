@@ -1,4 +1,4 @@
--- Removes up to 500 timers of one topic.
+-- Removes up to 200 timers of one topic.
 --
 -- KEYS  timeline, payloads, attempts
 -- ARGV  ids

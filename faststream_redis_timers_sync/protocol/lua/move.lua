@@ -1,4 +1,4 @@
--- Moves up to 250 timers of one topic, waiting or running, to another due time.
+-- Moves up to 200 timers of one topic, waiting or running, to another due time.
 --
 -- KEYS  timeline, payloads, attempts
 -- ARGV  due time asked for (see resolve_due), ids

@@ -1,4 +1,4 @@
--- Schedules up to 500 timers of one topic: all of them, or with "error" none.
+-- Schedules up to 200 timers of one topic: all of them, or with "error" none.
 --
 -- KEYS  timeline, payloads, attempts
 -- ARGV  if_exists: what to do where a timer of that id waits already:
