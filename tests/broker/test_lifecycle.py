@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import aclosing
+from datetime import timedelta
 
 import pytest
 import redis
@@ -11,7 +12,7 @@ from faststream.exceptions import IncorrectState, StopConsume
 from relay import Relay
 from waiting import wait_until_async
 
-from faststream_redis_timers import TimersBroker
+from faststream_redis_timers import TimerOutcomeUnknownError, TimersBroker
 from faststream_redis_timers._faststream import DefaultCodec
 from faststream_redis_timers.subscriber.loop import DeliveryLoop
 
@@ -268,6 +269,23 @@ async def test_a_server_that_does_not_answer_fails_the_start_and_leaves_no_task(
     with pytest.raises(IncorrectState, match="is not connected"):
         await broker.publish("x", "invoices")
     await given.aclose()
+
+
+async def test_a_body_that_the_server_does_not_take_is_an_error_by_the_clients_timeout(
+    relay, make_broker
+):
+    client = redis.asyncio.Redis.from_url(relay.url, socket_timeout=0.2)
+    async with client, make_broker(client) as broker:
+        await broker.publish("x", "invoices", timer_id="1", activate_in=timedelta(hours=1))
+        relay.stall()
+        # More than all the buffers on the way hold.
+        with pytest.raises(TimerOutcomeUnknownError):
+            await broker.publish(b"x" * 64 * 1024 * 1024, "invoices", timer_id="large")
+        relay.resume()
+
+        # The rest of it does not come later either.
+        assert await broker.get_pending_timers("invoices") == ["1"]
+        assert await broker.cancel_timer("invoices", "1")
 
 
 async def test_a_subscriber_that_cannot_start_stops_the_others(make_broker, inbox, no_task_is_left):

@@ -422,7 +422,7 @@ async def test_a_pipeline_takes_batches_moves_and_cancels(broker, pipeline):
     assert (await broker.get_timer(TOPIC, "own")).due_at == YEAR_2050
 
 
-async def test_a_pipeline_takes_more_than_five_hundred(broker, pipeline):
+async def test_a_pipeline_takes_more_than_a_call_holds(broker, pipeline):
     ids = await broker.publish_batch(*range(1100), topic=TOPIC, pipeline=pipeline)
     await pipeline.execute()
 
