@@ -16,9 +16,10 @@ from django.core.checks import CheckMessage, Error, Warning as CheckWarning
 from django.core.exceptions import ImproperlyConfigured
 from redis.exceptions import NoPermissionError, ResponseError
 
+from faststream_redis_timers_sync._settings import ClientSettings, load_factory
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.django.clients import load_factory, make_client
-from faststream_redis_timers_sync.django.conf import AliasConfig, read_alias, read_aliases
+from faststream_redis_timers_sync.django.clients import make_client
+from faststream_redis_timers_sync.django.conf import read_alias, read_aliases
 from faststream_redis_timers_sync.manage.check import (
     Finding,
     check_eviction,
@@ -100,11 +101,11 @@ def check_servers(**_: Any) -> list[CheckMessage]:
     return warnings
 
 
-def _aliases_in_order() -> Iterator[AliasConfig]:
-    return (found for found in _read_all() if isinstance(found, AliasConfig))
+def _aliases_in_order() -> Iterator[ClientSettings]:
+    return (found for found in _read_all() if isinstance(found, ClientSettings))
 
 
-def _read_all() -> Iterator[AliasConfig | ImproperlyConfigured]:
+def _read_all() -> Iterator[ClientSettings | ImproperlyConfigured]:
     try:
         aliases = read_aliases()
     except ImproperlyConfigured as error:
@@ -121,7 +122,7 @@ def _read_all() -> Iterator[AliasConfig | ImproperlyConfigured]:
             yield config
 
 
-def _look(config: AliasConfig) -> list[CheckMessage]:
+def _look(config: ClientSettings) -> list[CheckMessage]:
     client = make_client(config)
     try:
         warnings = _shared_with_caches(config, client) if config.client is not None else []
@@ -131,7 +132,7 @@ def _look(config: AliasConfig) -> list[CheckMessage]:
             client.close()
 
 
-def _server_warnings(config: AliasConfig, client: TimersClient) -> Iterator[CheckMessage]:
+def _server_warnings(config: ClientSettings, client: TimersClient) -> Iterator[CheckMessage]:
     try:
         info = read_info(client)
     except ResponseError as error:
@@ -153,7 +154,7 @@ def _server_warnings(config: AliasConfig, client: TimersClient) -> Iterator[Chec
             yield _warning(config, finding)
 
 
-def _warning(config: AliasConfig, finding: Finding) -> CheckMessage:
+def _warning(config: ClientSettings, finding: Finding) -> CheckMessage:
     return CheckWarning(
         f"{config.where}: {finding.message}",
         hint=finding.remedy or None,
@@ -191,7 +192,7 @@ class _Place(NamedTuple):
     database: int
 
 
-def _shared_with_caches(config: AliasConfig, client: TimersClient) -> list[CheckMessage]:
+def _shared_with_caches(config: ClientSettings, client: TimersClient) -> list[CheckMessage]:
     place = _place_of(inside(client).runner.client.connection_pool.connection_kwargs)
     return [
         CheckWarning(

@@ -8,14 +8,13 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils import timezone
-from django.utils.module_loading import import_string
 
+from faststream_redis_timers_sync import _settings
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.django.conf import DEFAULT_ALIAS, AliasConfig, read_alias
-from faststream_redis_timers_sync.manage.server import inside, open_client
+from faststream_redis_timers_sync.django.conf import DEFAULT_ALIAS, read_alias
+from faststream_redis_timers_sync.manage.server import inside
 from faststream_redis_timers_sync.protocol.model import Timer, TimerPublishMessage
 
 
@@ -90,7 +89,7 @@ def get_client(alias: str = DEFAULT_ALIAS) -> TimersClient:
     return _clients.get(alias)
 
 
-def make_client(config: AliasConfig) -> TimersClient:
+def make_client(config: _settings.ClientSettings) -> TimersClient:
     """Make the client of an alias; nothing is sent.
 
     Args:
@@ -99,50 +98,7 @@ def make_client(config: AliasConfig) -> TimersClient:
     Raises:
         ImproperlyConfigured: No client can be made of it.
     """
-    if config.url is not None:
-        return _from_url(config, config.url)
-    made = load_factory(config)()
-    if isinstance(made, TimersClient):
-        if config.names:
-            msg = (
-                f"{config.where} has {', '.join(map(str.upper, config.names))}, but CLIENT made "
-                f"a {type(made).__name__}, which has its own: leave that out"
-            )
-            raise ImproperlyConfigured(msg)
-        return made
-    if isinstance(made, str):
-        msg = f"{config.where}: CLIENT must return a redis.Redis, got a str: a URL goes into URL"
-        raise ImproperlyConfigured(msg)
-    try:
-        return DjangoTimersClient(made, **config.names)
-    except (TypeError, ValueError) as error:
-        msg = f"{config.where}: what CLIENT returned can't be used: {error}"
-        raise ImproperlyConfigured(msg) from error
-
-
-def load_factory(config: AliasConfig) -> Any:
-    """Import what `CLIENT` names.
-
-    Args:
-        config: An alias with `CLIENT`.
-
-    Raises:
-        ImproperlyConfigured: It can't be imported, or called.
-    """
-    if not isinstance(config.client, str):
-        return config.client
-    try:
-        factory = import_string(config.client)
-    except ImportError as error:
-        msg = f"{config.where}: CLIENT {config.client!r} can't be imported: {error}"
-        raise ImproperlyConfigured(msg) from error
-    if not callable(factory):
-        msg = (
-            f"{config.where}: CLIENT {config.client!r} is a {type(factory).__name__}: "
-            "name a function that returns a client"
-        )
-        raise ImproperlyConfigured(msg)
-    return factory
+    return _settings.make_client(config, DjangoTimersClient)
 
 
 def new_pipeline(client: TimersClient) -> Any:
@@ -222,11 +178,3 @@ def _with_aware_time(message: Any) -> Any:
     if isinstance(message, TimerPublishMessage):
         return replace(message, activate_at=as_aware(message.activate_at))
     return message
-
-
-def _from_url(config: AliasConfig, url: str) -> TimersClient:
-    try:
-        return open_client(url, DjangoTimersClient, options=config.options, **config.names)
-    except (TypeError, ValueError) as error:
-        msg = f"{config.where}: {error}"
-        raise ImproperlyConfigured(msg) from None

@@ -1,0 +1,246 @@
+"""A client as a project's settings describe it: read, checked, made. No framework is known here.
+
+Django's `TIMERS` has such settings under each alias, Flask's `app.config` with ``TIMERS_`` before
+each key.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.manage.server import open_client
+
+_NAMES = {
+    "PREFIX": "prefix",
+    "TIMELINE_KEY": "timeline_key",
+    "PAYLOADS_KEY": "payloads_key",
+    "ATTEMPTS_KEY": "attempts_key",
+}
+"""Keys whose value is a name, and the argument of `TimersClient` that it becomes."""
+
+_KEYS = ("URL", "CLIENT", "TOPICS", "OPTIONS", *_NAMES)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where settings stand, and what becomes of their mistakes.
+
+    Args:
+        where: Its name, as errors call it.
+        error: What is raised for a mistake.
+        prefix: What is written there before each key.
+    """
+
+    where: str
+    error: type[Exception]
+    prefix: str = ""
+
+    def key(self, name: str) -> str:
+        """Write a key as it is written there.
+
+        Args:
+            name: The key without prefix.
+        """
+        return f"{self.prefix}{name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientSettings:
+    """Settings of one client, known to be in order as far as that shows without it.
+
+    Args:
+        place: Where they stand.
+        url: The server's URL, or None.
+        client: What makes a client, or its dotted path; None where there is a URL.
+        topics: The topics that the project names, without prefix.
+        options: Options of the redis-py client that is made from the URL.
+        names: The prefix and the keys' names, as arguments of `TimersClient`.
+    """
+
+    place: Place
+    # Both may hold a password.
+    url: str | None = field(repr=False)
+    options: Mapping[str, Any] = field(repr=False)
+    client: str | Callable[[], Any] | None
+    topics: tuple[str, ...]
+    names: dict[str, Any]
+
+    @property
+    def where(self) -> str:
+        """Where they stand, for errors."""
+        return self.place.where
+
+
+def read_settings(place: Place, found: Mapping[str, Any]) -> ClientSettings:
+    """Read the settings of one client.
+
+    Args:
+        place: Where they stand.
+        found: What stands there: keys, with the place's prefix, and values.
+
+    Raises:
+        Exception: The place's error: they are not in order.
+    """
+    url, client, options = map(place.key, ("URL", "CLIENT", "OPTIONS"))
+    keys = tuple(map(place.key, _KEYS))
+    for key, value in found.items():
+        if key not in keys:
+            msg = (
+                f"{place.where} has the unknown key {key!r}"
+                f"{nearest(str(key).removeprefix(place.prefix), _KEYS, place.prefix)}; "
+                f"it may have {listed(keys)}"
+            )
+            raise place.error(msg)
+        # Never the value: it may hold a password.
+        if expected := _mistake(key.removeprefix(place.prefix), value):
+            msg = f"{place.where}[{key!r}] must be {expected}, got {a(value)}"
+            raise place.error(msg)
+    if url in found and client in found:
+        msg = f"{place.where} has both {url} and {client}: leave one of them out"
+        raise place.error(msg)
+    if url not in found and client not in found:
+        msg = (
+            f'{place.where} has neither {url} nor {client}: add "{url}": "redis://localhost:6379/1"'
+        )
+        raise place.error(msg)
+    if client in found and options in found:
+        msg = (
+            f"{place.where} has {options}, which are for a URL: give them to the client of {client}"
+        )
+        raise place.error(msg)
+    return ClientSettings(
+        place=place,
+        url=found.get(url),
+        client=found.get(client),
+        topics=tuple(found.get(place.key("TOPICS"), ())),
+        options=found.get(options, {}),
+        names={
+            argument: found[place.key(key)]
+            for key, argument in _NAMES.items()
+            if place.key(key) in found
+        },
+    )
+
+
+def make_client(settings: ClientSettings, kind: type[TimersClient] = TimersClient) -> TimersClient:
+    """Make the client that settings describe; nothing is sent.
+
+    Args:
+        settings: The settings.
+        kind: Its class, unless CLIENT makes a `TimersClient`.
+
+    Raises:
+        Exception: The place's error: no client can be made of them.
+    """
+    place = settings.place
+    if settings.url is not None:
+        try:
+            return open_client(settings.url, kind, options=settings.options, **settings.names)
+        except (TypeError, ValueError) as error:
+            msg = f"{place.where}: {error}"
+            raise place.error(msg) from None
+    made = load_factory(settings)()
+    client = place.key("CLIENT")
+    if isinstance(made, TimersClient):
+        if settings.names:
+            keys = ", ".join(place.key(name.upper()) for name in settings.names)
+            msg = (
+                f"{place.where} has {keys}, but {client} made a {type(made).__name__}, "
+                "which has its own: leave that out"
+            )
+            raise place.error(msg)
+        return made
+    if isinstance(made, str):
+        msg = (
+            f"{place.where}: {client} must return a redis.Redis, got a str: "
+            f"a URL goes into {place.key('URL')}"
+        )
+        raise place.error(msg)
+    try:
+        return kind(made, **settings.names)
+    except (TypeError, ValueError) as error:
+        msg = f"{place.where}: what {client} returned can't be used: {error}"
+        raise place.error(msg) from error
+
+
+def load_factory(settings: ClientSettings) -> Any:
+    """Import what CLIENT names.
+
+    Args:
+        settings: Settings with CLIENT.
+
+    Raises:
+        Exception: The place's error: it can't be imported, or called.
+    """
+    if not isinstance(settings.client, str):
+        return settings.client
+    place = settings.place
+    stated = f"{place.where}: {place.key('CLIENT')} {settings.client!r}"
+    module, _, name = settings.client.rpartition(".")
+    try:
+        factory = getattr(import_module(module), name)
+    # ValueError: there is no dot in it.
+    except (ImportError, AttributeError, ValueError) as error:
+        msg = f"{stated} can't be imported: {error}"
+        raise place.error(msg) from error
+    if not callable(factory):
+        msg = f"{stated} is a {type(factory).__name__}: name a function that returns a client"
+        raise place.error(msg)
+    return factory
+
+
+def _mistake(key: str, value: Any) -> str | None:
+    """Say what a value should have been, None if it is that."""
+    if key == "CLIENT":
+        is_right = isinstance(value, str) or callable(value)
+        return None if is_right else "the dotted path of a callable, or a callable"
+    if key == "TOPICS":
+        is_right = isinstance(value, (list, tuple)) and all(
+            isinstance(topic, str) and topic for topic in value
+        )
+        return None if is_right else "a list of topics"
+    if key == "OPTIONS":
+        is_right = isinstance(value, dict) and all(isinstance(name, str) for name in value)
+        return None if is_right else "a dict of options of redis.Redis"
+    if not isinstance(value, str):
+        return "a str"
+    return None if value or key == "PREFIX" else "a str that is not empty"
+
+
+def nearest(name: Any, known: Iterable[Any], prefix: str = "") -> str:
+    """Ask whether a known name was meant.
+
+    Args:
+        name: What was written.
+        known: The known names.
+        prefix: What is written before the name, which says nothing about nearness.
+
+    Returns:
+        The end of a sentence; empty where none is near.
+    """
+    by_upper = {str(other).upper(): other for other in known}
+    found = difflib.get_close_matches(str(name).upper(), by_upper, 1)
+    return f": did you mean {prefix + by_upper[found[0]]!r}?" if found else ""
+
+
+def listed(names: Iterable[Any]) -> str:
+    """List names.
+
+    Args:
+        names: The names.
+    """
+    return ", ".join(map(repr, names)) or "none"
+
+
+def a(value: object) -> str:
+    """Say what kind of value it is, without the value.
+
+    Args:
+        value: The value.
+    """
+    if value is None or value == "":
+        return repr(value)
+    return f"a {type(value).__name__}"
