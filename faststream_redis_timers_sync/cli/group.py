@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from faststream_redis_timers_sync.cli.commands import COMMANDS
-from faststream_redis_timers_sync.cli.source import Source
+from faststream_redis_timers_sync.cli.source import BadServerError, Source
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.console.errors import MISUSED
+from faststream_redis_timers_sync.console.errors import EXIT_CODES
 from faststream_redis_timers_sync.manage.server import open_client
 from faststream_redis_timers_sync.protocol.keys import (
     DEFAULT_ATTEMPTS_KEY,
@@ -40,18 +40,12 @@ class _Group(click.Group):
         return list(self.commands)
 
 
-class _BadServerError(click.ClickException):
-    """What says where the server is can't be used."""
-
-    exit_code = MISUSED
-
-
 @contextmanager
 def _open(redis_url: str, **options: str) -> Iterator[TimersClient]:
     try:
         timers = open_client(redis_url, **options)
     except ValueError as error:
-        raise _BadServerError(str(error)) from None
+        raise BadServerError(str(error)) from None
     with timers:
         yield timers
 
@@ -60,10 +54,7 @@ def _open(redis_url: str, **options: str) -> Iterator[TimersClient]:
     cls=_Group,
     commands=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
-    epilog=(
-        "Exit codes: 0 done; 1 refused or declined; 2 wrong arguments, or a question without "
-        "a terminal; 3 a named id is unknown; 4 the server can't be reached."
-    ),
+    epilog=EXIT_CODES,
 )
 @click.option(
     "--redis-url",

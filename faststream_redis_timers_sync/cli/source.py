@@ -9,8 +9,15 @@ import click
 
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.console.actions import perform
+from faststream_redis_timers_sync.console.errors import MISUSED
 from faststream_redis_timers_sync.console.output import Output
 from faststream_redis_timers_sync.manage.topics import listening_topics
+
+
+class BadServerError(click.ClickException):
+    """What says where the server is can't be used."""
+
+    exit_code = MISUSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +29,7 @@ class Source:
 
     Args:
         open: Gives a client for the length of a ``with`` block. It raises
-            `click.ClickException` where there can't be one.
+            `BadServerError` where there can't be one.
         topics: Gives the topics that the application names.
     """
 

@@ -23,6 +23,12 @@ UNREACHABLE = 4
 INTERRUPTED = 130
 """Ctrl-C, as shells count it."""
 
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 refused or declined; 2 wrong arguments or settings, or a question "
+    "without a terminal; 3 a named id is unknown; 4 the server can't be reached."
+)
+"""What each group of commands says about them."""
+
 
 class CommandError(Exception):
     """What ends a command.
@@ -74,6 +80,9 @@ def explain(error: BaseException, address: str) -> CommandError | None:
         return _explain_server(error, address)
     if isinstance(error, ValueError):
         return CommandError(str(error), MISUSED)
+    if isinstance(error, NotImplementedError):
+        # A fake client was asked what only a server knows.
+        return CommandError(str(error), FAILED)
     return None
 
 
