@@ -13,11 +13,11 @@ LONGEST = 60.0
 
 
 def environment(**more):
-    """Give an environment that holds nothing the command line looks at, but what is named."""
+    """Give an environment that holds nothing the programs look at, but what is named."""
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("TIMERS_", "PYTHON"))
+        if not name.startswith(("TIMERS_", "PYTHON", "DJANGO_", "FLASK_", "CELERY_"))
         and name not in {"NO_COLOR", "COLUMNS", "LINES"}
     }
     return {**kept, "PYTHONPATH": str(ROOT), "TZ": "UTC", "TERM": "xterm-256color", **more}

@@ -1,0 +1,207 @@
+"""Timers in Flask: an extension with a client per app, and the commands ``flask timers ...``.
+
+    timers = FlaskTimers()
+
+    def create_app():
+        app = Flask(__name__)
+        app.config["TIMERS_URL"] = "redis://localhost:6379/1"
+        timers.init_app(app)
+        return app
+
+Views schedule and cancel with ``timers.client``; FastStream workers of `faststream_redis_timers`
+deliver.
+"""
+
+import copy
+import os
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+try:
+    import click
+    from flask import Flask, current_app, has_app_context
+    from flask.cli import with_appcontext
+except ModuleNotFoundError as error:
+    if error.name not in {"click", "flask"}:
+        raise
+    _msg = (
+        f"{__name__} needs {error.name}, which is not installed: "
+        "pip install 'faststream-redis-timers[flask]'"
+    )
+    raise ModuleNotFoundError(_msg, name=error.name) from None
+
+from faststream_redis_timers_sync._settings import (
+    ClientSettings,
+    Place,
+    make_client,
+    read_settings,
+)
+from faststream_redis_timers_sync.cli.commands import COMMANDS
+from faststream_redis_timers_sync.cli.source import BadServerError, Source
+from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.console.errors import EXIT_CODES
+
+__all__ = ("FlaskTimers",)
+
+_NAME = "timers"
+"""The key in `app.extensions`, and the name of the command group."""
+
+_PLACE = Place("app.config", ValueError, prefix="TIMERS_")
+
+
+class FlaskTimers:
+    """Brings timers to Flask apps; keeps nothing itself, so one will do for all apps.
+
+    `app.config` says where the timers are: ``TIMERS_URL``, or ``TIMERS_CLIENT``, a callable
+    (or its dotted path) that returns a `redis.Redis` or a whole `TimersClient`, for example a
+    `FakeTimersClient`. With a URL there may be ``TIMERS_OPTIONS``, a dict of redis-py's options.
+    ``TIMERS_PREFIX``, ``TIMERS_TIMELINE_KEY``, ``TIMERS_PAYLOADS_KEY`` and
+    ``TIMERS_ATTEMPTS_KEY`` are arguments of `TimersClient`; ``TIMERS_TOPICS`` are the topics that
+    ``flask timers topics``, ``stats`` and ``watch`` know without looking for them. None is as
+    good as no entry.
+
+    Args:
+        app: An app for `init_app`.
+    """
+
+    def __init__(self, app: Flask | None = None) -> None:
+        """Set up the app, if there is one."""
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Set up an app: check its config, add its commands. Nothing is sent.
+
+        Args:
+            app: The app, with its config.
+
+        Raises:
+            ValueError: The config is not in order.
+        """
+        timers = _AppTimers(app)
+        timers.read()
+        app.extensions[_NAME] = timers
+        app.cli.add_command(_make_group(timers))
+
+    @property
+    def client(self) -> TimersClient:
+        """The client of the current app, one object for all threads of a process.
+
+        It is made when first asked for, and anew once the app's config says otherwise, as it
+        may in tests. A client that ``TIMERS_CLIENT`` made is never closed.
+
+        Raises:
+            RuntimeError: There is no current app, or it is not set up.
+            ValueError: No client can be made of the app's config.
+        """
+        if not has_app_context():
+            msg = (
+                "timers.client needs a current app: use it in a view or a command, "
+                "or inside 'with app.app_context():'"
+            )
+            raise RuntimeError(msg)
+        timers: _AppTimers | None = current_app.extensions.get(_NAME)
+        if timers is None:
+            msg = f"the app {current_app.name!r} has no timers: call FlaskTimers().init_app(app)"
+            raise RuntimeError(msg)
+        return timers.client
+
+
+class _Made(NamedTuple):
+    """A client that was made."""
+
+    client: TimersClient
+    config: dict[str, Any]
+    """What it was made of."""
+
+
+class _AppTimers:
+    """The timers of one app: what `app.extensions` holds.
+
+    Args:
+        app: The app.
+    """
+
+    def __init__(self, app: Flask) -> None:
+        """Make no client yet."""
+        self._config = app.config
+        self.forget()
+        _all.add(self)
+
+    def forget(self) -> None:
+        """Begin anew, as a process does that was forked while another thread held the lock."""
+        self._made: _Made | None = None
+        self._lock = threading.RLock()
+
+    def read(self) -> ClientSettings:
+        """Read the app's config.
+
+        Raises:
+            ValueError: It is not in order.
+        """
+        return read_settings(_PLACE, self._found())
+
+    @property
+    def client(self) -> TimersClient:
+        """The app's client."""
+        config = self._found()
+        with self._lock:
+            if self._made is None or self._made.config != config:
+                self._drop()
+                self._made = _Made(make_client(read_settings(_PLACE, config)), config)
+            return self._made.client
+
+    def _drop(self) -> None:
+        made, self._made = self._made, None
+        if made is not None and _PLACE.key("URL") in made.config:
+            made.client.close()
+
+    def _found(self) -> dict[str, Any]:
+        # A test can't leave out what the app's config has: None takes it away.
+        return {
+            key: value
+            for key, value in self._config.items()
+            if key.startswith(_PLACE.prefix) and value is not None
+        }
+
+
+_all: "weakref.WeakSet[_AppTimers]" = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for timers in _all:
+        timers.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
+
+
+def _make_group(timers: _AppTimers) -> click.Group:
+    @contextmanager
+    def open_client() -> Iterator[TimersClient]:
+        try:
+            client = timers.client
+        except ValueError as error:
+            raise BadServerError(str(error)) from None
+        yield client
+
+    # Not by the current app: while a shell completes there is none any more.
+    source = Source(open_client, topics=lambda: timers.read().topics)
+    return click.Group(
+        _NAME,
+        commands=[_in_context(command) for command in COMMANDS],
+        help="Look after timers.",
+        epilog=EXIT_CODES,
+        context_settings={"obj": source},
+    )
+
+
+def _in_context(command: click.Command) -> click.Command:
+    wrapped = copy.copy(command)
+    if command.callback is not None:
+        wrapped.callback = with_appcontext(command.callback)
+    return wrapped
