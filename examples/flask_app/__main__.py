@@ -1,0 +1,67 @@
+"""Starts a Redis server, the worker and the web app, until Ctrl+C: `python -m examples.flask_app`.
+
+`--port 0` takes a free port. Where REDIS_URL is set that server is used.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from werkzeug.serving import make_server
+
+from examples.embedded_server import embedded_server
+from examples.flask_app.app import create_app
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m examples.flask_app")
+    parser.add_argument("--port", type=int, default=5000)
+    port = parser.parse_args().port
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt), embedded_server() as url, running_worker(url):
+        # What `flask run` uses too; in production a WSGI server such as gunicorn.
+        server = make_server("127.0.0.1", port, create_app(TIMERS_URL=url), threaded=True)
+        with server:
+            show(f"http://127.0.0.1:{server.server_port}", url)
+            server.serve_forever()
+
+
+@contextmanager
+def running_worker(url: str) -> Iterator[None]:
+    with subprocess.Popen(
+        [sys.executable, "-m", "faststream", "run", "examples.flask_app.worker:app"],
+        env={**os.environ, "REDIS_URL": url},
+    ) as worker:
+        try:
+            yield
+        finally:
+            worker.terminate()
+
+
+def show(address: str, url: str) -> None:
+    print(
+        f"""
+{address} is the web app. Try, in another terminal:
+
+  curl -X POST {address}/trials/ada
+  curl -X POST {address}/trials/bob -d seconds=5
+  curl {address}/trials/ada
+  curl -X DELETE {address}/trials/ada
+  curl {address}/health
+
+  export FLASK_APP=examples.flask_app.app FLASK_TIMERS_URL={url}
+  flask timers list trials
+  flask timers cancel trials --all
+
+Ctrl+C stops all.
+""",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The web app: begins trials, moves their end, and cancels it when somebody subscribes.
+
+By itself: `FLASK_TIMERS_URL=redis://localhost:6379 flask --app examples.flask_app.app run`.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from flask import Blueprint, Flask, request
+
+from faststream_redis_timers_sync.flask import FlaskTimers
+
+TOPIC = "trials"
+LONGEST = timedelta(days=14)
+
+Answer = tuple[dict[str, Any], int]
+
+timers = FlaskTimers()
+views = Blueprint("trials", __name__)
+
+
+def create_app(**config: Any) -> Flask:
+    app = Flask(__name__)
+    app.config["TIMERS_TOPICS"] = [TOPIC]
+    # FLASK_TIMERS_URL becomes TIMERS_URL.
+    app.config.from_prefixed_env()
+    app.config.update(config)
+    timers.init_app(app)
+    app.register_blueprint(views)
+    return app
+
+
+@views.post("/trials/<user>")
+def begin_trial(user: str) -> Answer:
+    """Let a trial end in 14 days, or in as many seconds as the form says; also one that runs."""
+    lasts = request.form.get("seconds", LONGEST.total_seconds(), type=float)
+    timers.client.schedule(user, TOPIC, timer_id=user, activate_in=timedelta(seconds=lasts))
+    return show_trial(user)
+
+
+@views.get("/trials/<user>")
+def show_trial(user: str) -> Answer:
+    if trial := timers.client.get_timer(TOPIC, user):
+        return {"user": user, "ends_at": trial.due_at.isoformat()}, 200
+    return {"error": f"{user} is on no trial"}, 404
+
+
+@views.delete("/trials/<user>")
+def subscribe(user: str) -> Answer:
+    if timers.client.cancel_timer(TOPIC, user):
+        return {"user": user, "subscribed": True}, 200
+    # It has ended, or ends at this moment.
+    return {"error": f"{user} is on no trial"}, 404
+
+
+@views.get("/health")
+def health() -> Answer:
+    is_up = timers.client.ping()
+    return {"timers": "up" if is_up else "down"}, 200 if is_up else 503
