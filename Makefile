@@ -8,7 +8,8 @@ PINS =
 
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
-LOWEST = faststream==0.7.6 redis==5.0.1
+# The newest kombu refuses redis-py 5, so Celery and kombu are older ones too.
+LOWEST = faststream==0.7.6 redis==5.0.1 celery==5.4.0 kombu==5.4.2
 
 .DEFAULT_GOAL = help
 .NOTPARALLEL:

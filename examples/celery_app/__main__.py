@@ -1,0 +1,71 @@
+"""Starts a Redis server, a Celery worker and the bridge, until Ctrl+C, and sends some tasks.
+
+`python -m examples.celery_app`. Where REDIS_URL is set that server is used.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from examples.embedded_server import embedded_server
+
+# Two processes, made by fork; the other options make it start faster.
+CELERY = ("celery", "-A", "examples.celery_app.tasks", "worker", "--pool", "prefork")
+OPTIONS = ("--concurrency", "2", "--loglevel", "INFO", "--without-mingle", "--without-gossip")
+BRIDGE = ("faststream", "run", "examples.celery_app.bridge:app")
+
+
+def main() -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with (
+        suppress(KeyboardInterrupt),
+        embedded_server() as url,
+        tempfile.TemporaryDirectory(prefix="shop-") as folder,
+    ):
+        database = f"{folder}/shop.sqlite3"
+        os.environ.update(REDIS_URL=url, SHOP_DATABASE=database)
+        with running(*CELERY, *OPTIONS), running(*BRIDGE):
+            send_tasks()
+            show(url, database)
+            signal.pause()
+
+
+@contextmanager
+def running(*command: str) -> Iterator[None]:
+    with subprocess.Popen([sys.executable, "-m", *command]) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+def send_tasks() -> None:
+    # It reads the environment when it is imported.
+    from examples.celery_app.tasks import accept, pay  # noqa: PLC0415
+
+    accept.delay("ORD-1", 3)
+    (accept.si("ORD-2", 3) | pay.si("ORD-2")).delay()
+
+
+def show(url: str, database: str) -> None:
+    print(
+        f"""
+ORD-1 and ORD-2 are to be paid within 3 seconds. Try, in another terminal:
+
+  export REDIS_URL={url} SHOP_DATABASE={database}
+  celery -A examples.celery_app.tasks call shop.accept --args '["ORD-3"]'
+  faststream-redis-timers --redis-url $REDIS_URL list orders:unpaid
+  faststream-redis-timers --redis-url $REDIS_URL run-now orders:unpaid ORD-3
+
+Ctrl+C stops all.
+""",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
