@@ -1,0 +1,221 @@
+"""What the commands share: the alias, the options that several have, exit codes.
+
+What they do and how it is shown is in `console`. A terminal has tables and colours where rich
+is installed (``pip install 'faststream-redis-timers[cli,django]'``); it is plain text without.
+"""
+
+import os
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+
+from faststream_redis_timers_sync.console.actions import perform
+from faststream_redis_timers_sync.console.changes import Chosen
+from faststream_redis_timers_sync.console.errors import (
+    EXIT_CODES,
+    FAILED,
+    MISUSED,
+    CommandError as MisusedError,
+)
+from faststream_redis_timers_sync.console.output import Output
+from faststream_redis_timers_sync.django.clients import get_client
+from faststream_redis_timers_sync.django.conf import DEFAULT_ALIAS
+from faststream_redis_timers_sync.manage.times import parse_duration, parse_time
+
+_T = TypeVar("_T")
+
+
+class TimersCommand(BaseCommand):  # type: ignore[misc]  # Django has no types
+    """A command around an action of `console`, which is given the client of an alias."""
+
+    # A project that has mistakes elsewhere can still be looked after.
+    requires_system_checks = ()
+
+    def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> Any:
+        """Make the parser, with the options that all commands have.
+
+        Args:
+            prog_name: The program, ``manage.py``.
+            subcommand: The command.
+            options: Further arguments of argparse's parser.
+        """
+        parser = super().create_parser(prog_name, subcommand, epilog=EXIT_CODES, **options)
+        parser.add_argument(
+            "--alias",
+            default=DEFAULT_ALIAS,
+            help="The alias of the setting TIMERS; by default 'default'.",
+        )
+        parser.add_argument(
+            "--json", action="store_true", dest="as_json", help="One JSON object per line."
+        )
+        # So that ids may follow options too.
+        parser.parse_args = parser.parse_intermixed_args
+        return parser
+
+    def execute(self, *args: Any, **options: Any) -> Any:
+        """Run it; mistakes in the settings are a sentence and an exit code.
+
+        Args:
+            args: What Django gives.
+            options: What Django gives.
+
+        Raises:
+            CommandError: `TIMERS` is not in order, or has no such alias; or see `perform`.
+        """
+        try:
+            return super().execute(*args, **options)
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error), returncode=MISUSED) from error
+
+    def perform(
+        self, action: Callable[..., int], options: dict[str, Any], **arguments: Any
+    ) -> None:
+        """Perform an action with the client of the alias.
+
+        Args:
+            action: A function of `console`.
+            options: What Django gives to `handle`.
+            arguments: The action's arguments.
+
+        Raises:
+            CommandError: It went wrong: what is to be said about it, and the exit code.
+            SystemExit: The exit code, where the action has said why already.
+        """
+        output = _Output(options, out=self.stdout, err=self.stderr)
+        timers = get_client(options["alias"])
+        try:
+            code = perform(output, timers, action, **arguments)
+            output.flush()
+        except BrokenPipeError:
+            if not self._called_from_command_line:
+                raise
+            _leave_closed_pipe()
+        if output.errors:
+            raise CommandError("\n".join(output.errors), returncode=code)
+        if code:
+            sys.exit(code)
+
+
+class _Output(Output):
+    """Output to Django's streams that leaves errors to Django, which raises or prints them."""
+
+    def __init__(self, options: dict[str, Any], *, out: Any, err: Any) -> None:
+        if options["no_color"]:
+            os.environ["NO_COLOR"] = "1"
+        super().__init__(
+            as_json=options["as_json"],
+            # Django's wrappers would end each piece of text with a line break.
+            out=out._out,  # noqa: SLF001  it has no other name
+            err=err._out,  # noqa: SLF001
+            zone=timezone.get_default_timezone(),
+        )
+        self.errors: list[str] = []
+
+    def error(self, text: str) -> None:
+        self.errors.append(text)
+
+
+def _leave_closed_pipe() -> NoReturn:
+    # As Python's manual has it for programs before head: what is left to be written when the
+    # process ends goes nowhere.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(FAILED)
+
+
+def reader(parse: Callable[[str], _T]) -> Callable[[str], _T]:
+    """Make argparse's ``type=`` of a function, so that what the function says is shown.
+
+    Args:
+        parse: Reads a text; raises `ValueError`.
+    """
+
+    def read(text: str) -> _T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise ArgumentTypeError(str(error)) from None
+
+    return read
+
+
+def add_scan(parser: ArgumentParser) -> None:
+    """Add the option of commands that find topics.
+
+    Args:
+        parser: The parser.
+    """
+    parser.add_argument(
+        "--scan",
+        action=BooleanOptionalAction,
+        default=True,
+        help="Whether to look for topics among all keys, or for listening workers alone.",
+    )
+
+
+def add_chosen(parser: ArgumentParser) -> None:
+    """Add the arguments that say which timers are meant: those of `Chosen`.
+
+    Args:
+        parser: The parser.
+    """
+    parser.add_argument("topic")
+    parser.add_argument("timer_ids", nargs="*", metavar="id")
+    parser.add_argument("--match", metavar="PATTERN", help="Those whose id matches: 'user:42:*'.")
+    parser.add_argument(
+        "--all", action="store_true", dest="everything", help="All timers of the topic."
+    )
+    parser.add_argument(
+        *("-y", "--yes", "--no-input", "--noinput"),
+        action="store_false",
+        dest="interactive",
+        help="Do not ask; the answer is yes.",
+    )
+
+
+def chosen_of(options: dict[str, Any]) -> Chosen:
+    """Read which timers are meant.
+
+    Args:
+        options: What `handle` was given by a parser with `add_chosen`.
+
+    Raises:
+        CommandError: Not exactly one of ids, ``--match`` and ``--all`` was given.
+    """
+    try:
+        return Chosen(
+            topic=options["topic"],
+            timer_ids=options["timer_ids"],
+            match=options["match"],
+            everything=options["everything"],
+            is_sure=not options["interactive"],
+        )
+    except MisusedError as error:
+        raise CommandError(str(error), returncode=error.exit_code) from None
+
+
+def add_times(parser: ArgumentParser) -> None:
+    """Add the options for a new time.
+
+    Args:
+        parser: The parser.
+    """
+    times = parser.add_mutually_exclusive_group()
+    times.add_argument(
+        "--in",
+        type=reader(parse_duration),
+        dest="activate_in",
+        metavar="DURATION",
+        help="After this time: 3d, 1h30m, 45s.",
+    )
+    times.add_argument(
+        "--at",
+        type=reader(parse_time),
+        dest="activate_at",
+        metavar="TIME",
+        help="At this time: 2026-06-01T09:00+02:00.",
+    )

@@ -1,0 +1,1 @@
+"""One command per module, as Django looks for them."""

@@ -1,0 +1,31 @@
+"""`timers_check`: what is wrong with the server."""
+
+from typing import Any
+
+from faststream_redis_timers_sync.console import actions
+from faststream_redis_timers_sync.django.management.base import TimersCommand
+
+
+class Command(TimersCommand):
+    """Looks at the server."""
+
+    help = (
+        "Tells what is wrong with the server: version, mode, role, eviction policy, persistence, "
+        "permissions and clock. Exit code 1 if timers can't do with something."
+    )
+
+    def add_arguments(self, parser: Any) -> None:
+        """Add its arguments.
+
+        Args:
+            parser: The parser.
+        """
+        parser.add_argument("--topic", default="any", help="Look for the right to use this topic.")
+
+    def handle(self, **options: Any) -> None:
+        """Run it.
+
+        Args:
+            options: The arguments.
+        """
+        self.perform(actions.check, options, topic=options["topic"])

@@ -1,0 +1,48 @@
+"""`timers_list`: the timers of a topic."""
+
+from typing import Any
+
+from faststream_redis_timers_sync.console import actions
+from faststream_redis_timers_sync.django.management.base import TimersCommand, reader
+
+
+class Command(TimersCommand):
+    """Lists timers."""
+
+    help = (
+        "Lists the timers of a topic, in order of due time; with --match alone in none. While a "
+        "timer runs, its time is the end of its lease. Bodies are not read: see timers_show."
+    )
+
+    def add_arguments(self, parser: Any) -> None:
+        """Add its arguments.
+
+        Args:
+            parser: The parser.
+        """
+        parser.add_argument("topic")
+        parser.add_argument("--match", metavar="PATTERN", help="Only ids that match: 'user:42:*'.")
+        parser.add_argument(
+            "--limit", type=reader(_above_zero), metavar="N", help="Only the earliest N."
+        )
+
+    def handle(self, **options: Any) -> None:
+        """Run it.
+
+        Args:
+            options: The arguments.
+        """
+        self.perform(
+            actions.list_timers,
+            options,
+            topic=options["topic"],
+            match=options["match"],
+            limit=options["limit"],
+        )
+
+
+def _above_zero(text: str) -> int:
+    if text.isdecimal() and int(text):
+        return int(text)
+    msg = f"{text!r} is no whole number above 0"
+    raise ValueError(msg)
