@@ -3,10 +3,12 @@
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 
 import pytest
 import redis
 import redis.asyncio
+from django import VERSION
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 from django.utils import timezone
@@ -297,3 +299,16 @@ def test_a_number_is_refused_as_ever(berlin, timers):
         timers.schedule("first", "invoices", activate_at=5)
     with pytest.raises(TypeError, match="messages must be several messages"):
         timers.schedule_batch("first", "invoices")
+
+
+@pytest.mark.skipif(VERSION >= (6, 0), reason="this Django has tasks")
+@pytest.mark.parametrize(
+    ("module", "what"),
+    [
+        ("faststream_redis_timers_sync.django.tasks", "faststream_redis_timers_sync.django.tasks"),
+        ("faststream_redis_timers.django_tasks", "serve_tasks"),
+    ],
+)
+def test_without_djangos_tasks_a_sentence_says_which_django_has_them(module, what):
+    with pytest.raises(ImportError, match=f"^{what} needs Django 6 or newer, this is 5"):
+        import_module(module)
