@@ -1,0 +1,23 @@
+"""The worker, a FastStream app: lets orders expire that nobody has paid.
+
+By itself: `python manage.py timers_worker worker:app`, which sets Django up before.
+"""
+
+from django.conf import settings
+from faststream import FastStream
+from shop.models import Order
+
+from faststream_redis_timers import TimersBroker
+from faststream_redis_timers.django import django_handler
+
+broker = TimersBroker(settings.TIMERS["default"]["URL"])
+app = FastStream(broker)
+
+
+@broker.subscriber(Order.UNPAID_TOPIC)
+@django_handler
+def expire(order_id: int) -> None:
+    # Delivery is at least once, and somebody may have paid at the last moment.
+    unpaid = Order.objects.filter(pk=order_id, status=Order.Status.UNPAID)
+    if unpaid.update(status=Order.Status.EXPIRED):
+        print(f"Order {order_id} has expired", flush=True)
