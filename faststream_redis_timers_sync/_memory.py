@@ -244,6 +244,9 @@ class Memory(Runner):
         match words:
             case [b"TIME"]:
                 return [b"%d" % part for part in divmod(self._microseconds(), _MICROSECONDS)]
+            case [b"ZMSCORE", key, *ids]:
+                held = self._held([key])
+                return [_score(held[one].due) if one in held else None for one in ids]
             case [b"DBSIZE"]:
                 return len(keys)
             case [b"SCAN", _, b"MATCH", pattern, *_]:

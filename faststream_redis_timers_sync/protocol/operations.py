@@ -649,8 +649,15 @@ def _split(reply: bytes) -> tuple[list[bytes], bytes]:
     return line.split(b" "), rest
 
 
-def _parse_entries(reply: bytes) -> tuple[bytes, list[tuple[bytes, bytes, bool]]]:
-    """Read a page or scan: its first word, then (id, score, whether it has a payload)."""
+def parse_entries(reply: bytes) -> tuple[bytes, list[tuple[bytes, bytes, bool]]]:
+    """Read the reply of `page` or `scan`.
+
+    Args:
+        reply: The reply.
+
+    Returns:
+        Its first word, and (id, score, whether there is a payload) of each entry.
+    """
     words, ids = _split(reply)
     entries = []
     position = 0
@@ -667,7 +674,7 @@ def _pages(keys: tuple[bytes, ...], lowest: bytes, highest: bytes) -> _Entries:
     more = b"1"
     while more == b"1":
         args = (b"%d" % MOST_READ, highest, lowest, score, timer_id)
-        more, entries = yield Operation(script, keys, args, _parse_entries)
+        more, entries = yield Operation(script, keys, args, parse_entries)
         yield [(found, at) for found, at, has_payload in entries if has_payload]
         if entries:
             timer_id, score, _ = entries[-1]
@@ -679,7 +686,7 @@ def _scans(keys: tuple[bytes, ...], pattern: bytes, lowest: float, highest: floa
     count = DENSE_STEP
     while cursor != b"0":
         args = (cursor or b"0", pattern, b"%d" % count)
-        cursor, entries = yield Operation(script, keys, args, _parse_entries)
+        cursor, entries = yield Operation(script, keys, args, parse_entries)
         count = SCAN_STEP if 10 * len(entries) < count else DENSE_STEP
         yield [
             (timer_id, score) for timer_id, score, _ in entries if lowest < float(score) <= highest
@@ -698,7 +705,7 @@ def _timers(topic: str, keys: tuple[bytes, ...], pages: _Entries, *, bodies: boo
             continue
         reply = None
         if not bodies:
-            yield [_make_timer(topic, timer_id, score) for timer_id, score in page]
+            yield [make_timer(topic, timer_id, score) for timer_id, score in page]
             continue
         ids = [timer_id for timer_id, _ in page]
         while ids:
@@ -728,12 +735,20 @@ def _parse_timers(topic: str, ids: list[bytes], reply: bytes) -> list[Timer | No
             timers.append(None)
             continue
         end = position + int(length)
-        timers.append(_make_timer(topic, timer_id, score, payloads[position:end]))
+        timers.append(make_timer(topic, timer_id, score, payloads[position:end]))
         position = end
     return timers
 
 
-def _make_timer(topic: str, timer_id: bytes, score: bytes, payload: bytes | None = None) -> Timer:
+def make_timer(topic: str, timer_id: bytes, score: bytes, payload: bytes | None = None) -> Timer:
+    """Make a timer of what Redis holds.
+
+    Args:
+        topic: The full topic.
+        timer_id: The id.
+        score: The score, as text.
+        payload: The payload; None where it was not asked for.
+    """
     if payload is None:
         envelope = Envelope(b"", {})
     else:

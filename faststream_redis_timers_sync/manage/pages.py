@@ -1,0 +1,168 @@
+"""Timers page by page, for whoever shows some at a time and asks for more later.
+
+A page goes on behind the last timer of the one before, by due time and id, never by rank: what
+fires meanwhile leaves none out.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from heapq import nsmallest
+from typing import NamedTuple
+
+from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.manage.selection import list_timers
+from faststream_redis_timers_sync.manage.server import ask, inside
+from faststream_redis_timers_sync.protocol.keys import decode_id, encode_known_id
+from faststream_redis_timers_sync.protocol.model import Timer
+from faststream_redis_timers_sync.protocol.operations import (
+    MOST_READ,
+    Operation,
+    in_chunks,
+    load_script,
+    make_timer,
+    parse_entries,
+)
+
+
+class Cursor(NamedTuple):
+    """Where a page ended; it is good for the same topic and pattern alone.
+
+    Args:
+        score: The score of the last timer, as text; with a pattern its due time, ISO 8601.
+        timer_id: Its id.
+    """
+
+    score: str
+    timer_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some timers of a topic, without their bodies.
+
+    Args:
+        timers: The timers, in order of due time.
+        end: Where the next page begins; None where there is none.
+        matching: How many match the pattern, on this page and all others; None without one.
+    """
+
+    timers: list[Timer]
+    end: Cursor | None
+    matching: int | None = None
+
+
+def read_page(
+    timers: TimersClient,
+    topic: str,
+    *,
+    match: str | None = None,
+    after: Cursor | None = None,
+    limit: int = 100,
+) -> Page:
+    """Read a page of a topic's timers. With a pattern it looks at all of them each time.
+
+    Args:
+        timers: The client.
+        topic: The topic.
+        match: Only ids that match this glob pattern (``user:42:*``).
+        after: Where the page before ended; None begins.
+        limit: How many timers a page has, at most 500.
+
+    Raises:
+        ValueError: Topic or pattern is empty, or the cursor is none of `read_page`.
+        redis.RedisError: What the server or the connection says.
+    """
+    if match is None:
+        return _read_in_order(timers, topic, after, limit)
+    return _read_matching(timers, topic, match, after, limit)
+
+
+def look_at(timers: TimersClient, topic: str, timer_ids: Iterable[str]) -> list[Timer]:
+    """Look at timers by id, without their bodies.
+
+    Args:
+        timers: The client.
+        topic: Their topic.
+        timer_ids: Their ids.
+
+    Returns:
+        Those that are pending, in the order asked for.
+
+    Raises:
+        ValueError: The topic is empty.
+        redis.RedisError: What the server or the connection says.
+    """
+    _, keys, _ = reach = inside(timers)
+    full = reach.full(topic)
+    found: list[Timer] = []
+    for some in in_chunks(timer_ids, MOST_READ):
+        ids = [encode_known_id(timer_id) for timer_id in some]
+        scores: list[bytes | float | None] = ask(
+            timers, b"ZMSCORE", keys.of(full).timeline, *ids, parse=list
+        )
+        found += (
+            make_timer(full, timer_id, score if isinstance(score, bytes) else repr(score).encode())
+            for timer_id, score in zip(ids, scores, strict=True)
+            if score is not None
+        )
+    return found
+
+
+def _read_in_order(timers: TimersClient, topic: str, after: Cursor | None, limit: int) -> Page:
+    runner, keys, _ = reach = inside(timers)
+    full = reach.full(topic)
+    score, timer_id = (b"", b"") if after is None else _packed(after)
+    more = b"1"
+    found: list[Timer] = []
+    # A page of entries that all lack their payloads is no end.
+    while more == b"1" and not found:
+        args = (b"%d" % limit, b"+inf", b"-inf", score, timer_id)
+        more, entries = runner.run(
+            Operation(load_script("page"), keys.of(full)[:2], args, parse_entries)
+        )
+        found = [make_timer(full, known, at) for known, at, has_payload in entries if has_payload]
+        if entries:
+            timer_id, score, _ = entries[-1]
+    end = Cursor(score.decode(), decode_id(timer_id)) if more == b"1" else None
+    return Page(found, end)
+
+
+def _read_matching(
+    timers: TimersClient, topic: str, match: str, after: Cursor | None, limit: int
+) -> Page:
+    count = 0
+
+    def counted() -> Iterator[Timer]:
+        nonlocal count
+        for timer in list_timers(timers, topic, match=match):
+            count += 1
+            yield timer
+
+    begin = None if after is None else (_due(after), encode_known_id(after.timer_id))
+    behind = (timer for timer in counted() if begin is None or _rank(timer) > begin)
+    # One more tells whether there is a next page.
+    first = nsmallest(limit + 1, behind, key=_rank)
+    # A timer may come twice while the topic changes its size.
+    page = list({timer.timer_id: timer for timer in first[:limit]}.values())
+    last = page[-1] if len(first) > limit else None
+    end = None if last is None else Cursor(last.due_at.isoformat(), last.timer_id)
+    return Page(page, end, count)
+
+
+def _rank(timer: Timer) -> tuple[datetime, bytes]:
+    return timer.due_at, encode_known_id(timer.timer_id)
+
+
+def _packed(cursor: Cursor) -> tuple[bytes, bytes]:
+    # What is no number would be an error of the server's.
+    float(cursor.score)
+    return cursor.score.encode(), encode_known_id(cursor.timer_id)
+
+
+def _due(cursor: Cursor) -> datetime:
+    due = datetime.fromisoformat(cursor.score)
+    if due.utcoffset() is None:
+        msg = f"the cursor's time has no time zone: {cursor.score!r}"
+        raise ValueError(msg)
+    return due
