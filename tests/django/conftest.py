@@ -4,10 +4,13 @@ import os
 import subprocess
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import redis
+from faces import Home
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -20,11 +23,15 @@ import django  # noqa: E402  the settings need the folder
 
 django.setup()
 
-from django.core.management import call_command  # noqa: E402  models need a project
+from admin_pages import Visitor  # noqa: E402  models need a project
+from django.contrib.auth.models import Permission, User  # noqa: E402  as above
+from django.contrib.sessions.models import Session  # noqa: E402  as above
+from django.core.management import call_command  # noqa: E402  as above
 from django.db import connections  # noqa: E402
-from django.test import SimpleTestCase, override_settings  # noqa: E402
+from django.test import Client, SimpleTestCase, override_settings  # noqa: E402
 from django_project.models import Invoice  # noqa: E402
 
+from examples.embedded_server import embedded_server  # noqa: E402  as above
 from faststream_redis_timers_sync.django import get_client  # noqa: E402
 
 
@@ -108,3 +115,53 @@ def manage():
         )
 
     return run
+
+
+@pytest.fixture
+def here(key_names, server_url):
+    """The keys of one test, with the means to claim timers as a worker does."""
+    home = Home(key_names, server_url)
+    yield home
+    home.redis.close()
+
+
+@pytest.fixture(scope="session")
+def own_url():
+    """The URL of a server that these tests may change and look into."""
+    with embedded_server(config={}) as url:
+        yield url
+
+
+@pytest.fixture
+def users():
+    """Make members of the staff, each with some of the timers' permissions."""
+
+    def make(*granted, **properties):
+        name = f"user-{uuid4().hex}"
+        user = User.objects.create_user(name, password=name, is_staff=True, **properties)
+        codes = [f"{permission}_timer" for permission in granted]
+        user.user_permissions.set(Permission.objects.filter(codename__in=codes))
+        return user
+
+    yield make
+    # The admin's log goes with them.
+    User.objects.all().delete()
+    Session.objects.all().delete()
+    connections.close_all()
+
+
+@pytest.fixture
+def visitor(users):
+    """Somebody who may do everything in the admin."""
+    client = Client()
+    client.force_login(users(is_superuser=True))
+    return Visitor(client)
+
+
+@pytest.fixture
+def invoices(timers):
+    """The client, with timers a, b, c and two others in a topic."""
+    for timer_id in ("a", "b", "c", "other-1", "other-2"):
+        due = datetime(2099, 6, 1, 9, tzinfo=UTC)
+        timers.schedule("x", "invoices", timer_id=timer_id, activate_at=due)
+    return timers

@@ -1,0 +1,156 @@
+"""What can be done with timers in the admin, and the words around it.
+
+Doing it is in `performing`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.utils.translation import gettext, gettext_lazy as _
+
+from faststream_redis_timers_sync.console.changes import Chosen
+from faststream_redis_timers_sync.console.text import escape
+from faststream_redis_timers_sync.django.admin.shown import Row, timers_text
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What can be done with timers.
+
+    Args:
+        name: Its name in forms.
+        permission: What Django's permission for it is called.
+        label: Asks for it, in the list of actions.
+        button: Asks for it, on the page of a timer.
+        title: Heads the page that asks whether to do it.
+        question: Asks whether to do it.
+        confirm: Says yes to it.
+        done: Tells how many it was done to.
+        of_running: What follows for those that run.
+    """
+
+    name: str
+    permission: str
+    label: Any
+    button: Any
+    title: Any
+    question: Any
+    confirm: Any
+    done: Any
+    of_running: Any
+
+
+CANCEL = Action(
+    name="cancel",
+    permission="delete",
+    label=_("Cancel selected timers"),
+    button=_("Cancel this timer"),
+    title=_("Cancel timers"),
+    question=_("Cancel %(timers)s of topic “%(topic)s”?"),
+    confirm=_("Yes, cancel"),
+    done=_("Cancelled: %s"),
+    of_running=_("They are removed, but their handlers finish."),
+)
+RESCHEDULE = Action(
+    name="reschedule",
+    permission="change",
+    label=_("Reschedule selected timers"),
+    button=_("Reschedule"),
+    title=_("Reschedule timers"),
+    question=_("Reschedule %(timers)s of topic “%(topic)s”? To when?"),
+    confirm=_("Reschedule"),
+    done=_("Rescheduled: %s"),
+    of_running=_("They will run again at the new time."),
+)
+_GO_ON = _("Go on with %(timers)s of topic “%(topic)s” that are left?")
+
+ACTIONS = {action.name: action for action in (CANCEL, RESCHEDULE)}
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the timers.
+
+    Args:
+        done: How many were cancelled or moved.
+        running: How many of these were running; None where that can't be told.
+        missing: How many had fired meanwhile.
+        timer_ids: Which ones, where they were named.
+        is_cut: Whether time was up before all were looked at.
+    """
+
+    done: int = 0
+    running: int | None = 0
+    missing: int = 0
+    timer_ids: list[str] = field(default_factory=list)
+    is_cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What an action would be done to.
+
+    Args:
+        count: How many timers.
+        running: How many of these are running; None where nobody counted.
+        gone: How many of the named ones are not pending any more.
+        rows: The named ones.
+        zone: The time zone of their times.
+    """
+
+    count: int
+    running: int | None = None
+    gone: int = 0
+    rows: list[Row] = field(default_factory=list)
+    zone: str = ""
+
+
+def confirmation(
+    action: Action, chosen: Chosen, seen: Preview, *, goes_on: bool
+) -> Mapping[str, Any]:
+    """Word what a page asks before an action.
+
+    Args:
+        action: The action.
+        chosen: What was chosen.
+        seen: What that is at this moment.
+        goes_on: Whether a part of them is done already.
+    """
+    question = _GO_ON if goes_on else action.question
+    question %= {"timers": timers_text(seen.count), "topic": escape(chosen.topic)}
+    if not goes_on:
+        question += _which(chosen)
+    if seen.running is None:
+        running = gettext("Those that run at that moment are among them.")
+    else:
+        running = gettext("Running: %s.") % timers_text(seen.running) if seen.running else ""
+    return {
+        "question": question,
+        "running_text": running,
+        "gone_text": gettext("Fired meanwhile: %s.") % timers_text(seen.gone),
+        "zone": seen.zone,
+    }
+
+
+def _which(chosen: Chosen) -> str:
+    if chosen.match is not None:
+        return " " + gettext("These are all that match “%s”.") % escape(chosen.match)  # type: ignore[no-any-return]
+    return " " + gettext("These are all that there are.") if chosen.everything else ""
+
+
+def outcome_text(action: Action, tally: Tally) -> str:
+    """Tell what became of the timers.
+
+    Args:
+        action: What was done.
+        tally: What became of them.
+    """
+    sentences = [f"{action.done % timers_text(tally.done)}."]
+    if tally.missing:
+        sentences.append(gettext("Fired meanwhile: %s.") % timers_text(tally.missing))
+    if tally.running:
+        sentences.append(
+            gettext("Running: %s.") % timers_text(tally.running) + f" {action.of_running}"
+        )
+    return " ".join(sentences)

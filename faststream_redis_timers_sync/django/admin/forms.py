@@ -1,0 +1,88 @@
+"""The form that asks for a new due time."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django import forms
+from django.contrib.admin.widgets import AdminSplitDateTime, AdminTextInputWidget
+from django.core.exceptions import ValidationError
+from django.utils import timezone
+from django.utils.functional import lazy
+from django.utils.translation import gettext, gettext_lazy as _
+
+from faststream_redis_timers_sync.django.admin.shown import zone_name
+from faststream_redis_timers_sync.django.clients import as_aware
+from faststream_redis_timers_sync.manage.times import parse_duration
+from faststream_redis_timers_sync.protocol.times import ask_due
+
+
+def _zone_text() -> str:
+    return gettext("Time zone: %s") % zone_name(timezone.now())  # type: ignore[no-any-return]
+
+
+class RescheduleForm(forms.Form):  # type: ignore[misc]  # Django has no types
+    """Asks for a delay or a time."""
+
+    delay = forms.CharField(
+        label=_("In"),
+        required=False,
+        widget=AdminTextInputWidget(attrs={"placeholder": "1h30m"}),
+        help_text=_("From now, for example 3d, 1h30m or 45s; 0s makes them due at once."),
+    )
+    at = forms.SplitDateTimeField(
+        label=_("Or at"),
+        required=False,
+        widget=AdminSplitDateTime,
+        help_text=lazy(_zone_text, str)(),
+    )
+
+    def clean_delay(self) -> timedelta | None:
+        """Read the delay.
+
+        Raises:
+            ValidationError: It can't be read.
+        """
+        text = self.cleaned_data["delay"]
+        try:
+            return parse_duration(text) if text else None
+        except ValueError as error:
+            raise ValidationError(str(error)) from error
+
+    def clean_at(self) -> datetime | None:
+        """Give the time a time zone."""
+        return as_aware(self.cleaned_data["at"])
+
+    def clean(self) -> Any:
+        """Check that one of the two is there, and no more than a timer can wait.
+
+        Raises:
+            ValidationError: That is not so.
+        """
+        cleaned = super().clean()
+        if self.errors:
+            return cleaned
+        if (self.activate_in is None) == (self.activate_at is None):
+            raise ValidationError(_("Say when: either in how long, or at what time."))
+        try:
+            ask_due(self.activate_in, self.activate_at)
+        except ValueError as error:
+            raise ValidationError(str(error)) from error
+        return cleaned
+
+    def due_at(self, now: datetime) -> datetime:
+        """Tell the time that was asked for.
+
+        Args:
+            now: The server's time, which a delay counts from.
+        """
+        return self.activate_at or now + (self.activate_in or timedelta())
+
+    @property
+    def activate_in(self) -> timedelta | None:
+        """The delay that was asked for."""
+        return self.cleaned_data.get("delay")  # type: ignore[no-any-return]
+
+    @property
+    def activate_at(self) -> datetime | None:
+        """The time that was asked for."""
+        return self.cleaned_data.get("at")  # type: ignore[no-any-return]

@@ -1,0 +1,68 @@
+"""What was done, in the log of Django's admin."""
+
+from datetime import datetime
+from typing import Any
+
+from django.contrib.admin.models import CHANGE, DELETION, LogEntry
+from django.utils.translation import gettext
+
+from faststream_redis_timers_sync.console.changes import Chosen
+from faststream_redis_timers_sync.console.text import escape
+from faststream_redis_timers_sync.django.admin.actions import CANCEL, Action, Tally, outcome_text
+from faststream_redis_timers_sync.django.admin.shown import local_text
+from faststream_redis_timers_sync.django.models import Timer
+from faststream_redis_timers_sync.django.tokens import Place
+
+
+def log_done(
+    user: Any, place: Place, action: Action, chosen: Chosen, tally: Tally, *, at: datetime | None
+) -> None:
+    """Log what was done: an entry for each timer that was named, else one for the topic.
+
+    Args:
+        user: Who did it.
+        place: The topic.
+        action: What was done.
+        chosen: What it was to be done to.
+        tally: What it was done to.
+        at: The new due time, for moving.
+    """
+    if not tally.done:
+        return
+    words = gettext("Cancelled.")
+    if at is not None:
+        words = gettext("Rescheduled: %s.") % local_text(at)
+    if chosen.timer_ids:
+        keys = [place._replace(timer_id=timer_id).key for timer_id in tally.timer_ids]
+    else:
+        keys = [place.key]
+        words = f"{_which(chosen)} {words} {outcome_text(action, tally)}"
+    _log(user, action, keys, words)
+
+
+def log_unknown(user: Any, place: Place, action: Action, error: Exception) -> None:
+    """Log that something was asked for, and the answer lost.
+
+    Args:
+        user: Who asked.
+        place: The topic.
+        action: What was asked for.
+        error: Says what is unknown.
+    """
+    _log(user, action, [place.key], escape(str(error), keep="\\"))
+
+
+def _which(chosen: Chosen) -> str:
+    if chosen.match is None:
+        return gettext("All timers:")  # type: ignore[no-any-return]
+    return gettext("All timers that match “%s”:") % escape(chosen.match)  # type: ignore[no-any-return]
+
+
+def _log(user: Any, action: Action, keys: list[str], words: str) -> None:
+    flag = DELETION if action is CANCEL else CHANGE
+    LogEntry.objects.log_actions(
+        user_id=user.pk,
+        queryset=[Timer(key=key) for key in keys],
+        action_flag=flag,
+        change_message=words,
+    )

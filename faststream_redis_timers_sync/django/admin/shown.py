@@ -1,0 +1,139 @@
+"""How times, states and numbers look in the admin, in the language and time zone of its user."""
+
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.utils import timezone
+from django.utils.formats import number_format
+from django.utils.timesince import timeuntil
+from django.utils.translation import gettext, gettext_lazy as _, ngettext
+
+from faststream_redis_timers_sync.console.shown import state_of
+from faststream_redis_timers_sync.console.text import escape, in_zone, local_time
+from faststream_redis_timers_sync.django.tokens import to_token
+from faststream_redis_timers_sync.protocol.model import Timer
+
+_STATES = {"waiting": _("waiting"), "running": _("running"), "overdue": _("overdue")}
+
+
+class Moment(NamedTuple):
+    """A time for a template.
+
+    Args:
+        date: The day in the user's time zone.
+        clock: The time of that day, to the second.
+        distance: How far away it is, in words.
+    """
+
+    date: str
+    clock: str
+    distance: str
+
+
+class Row(NamedTuple):
+    """A timer for a template.
+
+    Args:
+        token: Its id, for a form.
+        key: Its key, for a URL.
+        name: Its id, as it can be shown.
+        state: ``waiting``, ``running`` or ``overdue``.
+        state_name: The same in the user's language.
+        is_leased: Whether its time is the end of a lease.
+        at: When it is due, or when its lease ends.
+    """
+
+    token: str
+    key: str
+    name: str
+    state: str
+    state_name: Any
+    is_leased: bool
+    at: Moment
+
+
+def row_of(timer: Timer, key: str, now: datetime) -> Row:
+    """Describe a timer for a template.
+
+    Args:
+        timer: The timer.
+        key: Its key.
+        now: The server's time.
+    """
+    state = state_of(timer, now)
+    return Row(
+        token=to_token(timer.timer_id),
+        key=key,
+        name=escape(timer.timer_id),
+        state=state,
+        state_name=_STATES[state],
+        is_leased=timer.running,
+        at=moment(timer.due_at, now),
+    )
+
+
+def moment(time: datetime, now: datetime) -> Moment:
+    """Describe a time for a template.
+
+    Args:
+        time: The time.
+        now: The server's time.
+    """
+    date, clock = local_time(time, timezone.get_current_timezone()).split(" ")
+    return Moment(date, clock, distance(time, now))
+
+
+def local_text(time: datetime) -> str:
+    """Write a time with its time zone, that of the user.
+
+    Args:
+        time: The time.
+    """
+    zone = timezone.get_current_timezone()
+    return f"{local_time(time, zone)} {zone_name(time)}"
+
+
+def zone_name(now: datetime) -> str:
+    """Name the user's time zone.
+
+    Args:
+        now: The server's time: the name may depend on the season.
+    """
+    zone = timezone.get_current_timezone()
+    return getattr(zone, "key", None) or in_zone(now, zone).tzname() or ""
+
+
+def distance(time: datetime, now: datetime) -> str:
+    """Say how far away a time is.
+
+    Args:
+        time: The time.
+        now: The server's time.
+    """
+    length = abs(time - now)
+    if length < timedelta(seconds=1):
+        return gettext("now")  # type: ignore[no-any-return]
+    if length < timedelta(minutes=1):
+        seconds = int(length.total_seconds())
+        words = ngettext("%(count)d second", "%(count)d seconds", seconds) % {"count": seconds}
+    else:
+        words = timeuntil(now + length, now)
+    return (gettext("in %s") if time > now else gettext("%s ago")) % words  # type: ignore[no-any-return]
+
+
+def number(count: int) -> str:
+    """Write a number as the user's language groups digits.
+
+    Args:
+        count: The number.
+    """
+    return number_format(count, force_grouping=True)  # type: ignore[no-any-return]
+
+
+def timers_text(count: int) -> str:
+    """Say how many timers.
+
+    Args:
+        count: How many.
+    """
+    return ngettext("%(count)s timer", "%(count)s timers", count) % {"count": number(count)}  # type: ignore[no-any-return]

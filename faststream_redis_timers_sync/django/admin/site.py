@@ -1,0 +1,157 @@
+"""The admin of timers: its URLs, and the views of topics and timers."""
+
+from collections.abc import Callable
+from functools import update_wrapper
+from typing import Any
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpResponseNotAllowed, HttpResponseRedirect
+from django.urls import path
+from django.utils.translation import gettext
+
+from faststream_redis_timers_sync.console.changes import Chosen
+from faststream_redis_timers_sync.console.text import escape
+from faststream_redis_timers_sync.django.admin.actions import CANCEL, RESCHEDULE, Action
+from faststream_redis_timers_sync.django.admin.changing import ChangingPages
+from faststream_redis_timers_sync.django.admin.pages import known_aliases, place_of
+from faststream_redis_timers_sync.django.admin.timers import timer_page, timers_page
+from faststream_redis_timers_sync.django.admin.topics import read_scan, topics_page
+from faststream_redis_timers_sync.django.clients import get_client
+from faststream_redis_timers_sync.django.conf import DEFAULT_ALIAS, read_alias
+from faststream_redis_timers_sync.django.models import Timer
+from faststream_redis_timers_sync.django.tokens import Place, read_place
+
+
+class TimerAdmin(ChangingPages):
+    """Shows topics and timers, cancels and reschedules them.
+
+    The permission to view timers shows them, that to delete them cancels, that to change
+    them reschedules. Nothing is scheduled here.
+
+    It is registered with the default site. For another::
+
+        site.register(Timer, TimerAdmin)
+    """
+
+    def get_urls(self) -> list[Any]:
+        """Add the pages that other models do not have."""
+
+        def wrap(view: Callable[..., Any]) -> Callable[..., Any]:
+            def wrapper(*args: Any, **kwargs: Any) -> Any:
+                return self.admin_site.admin_view(view)(*args, **kwargs)
+
+            return update_wrapper(wrapper, view)
+
+        return [
+            path("topic/<str:key>/", wrap(self.topic_view), name=self.url_name("topic")),
+            path(
+                "<str:object_id>/reschedule/",
+                wrap(self.reschedule_view),
+                name=self.url_name("reschedule"),
+            ),
+            *super().get_urls(),
+        ]
+
+    def has_add_permission(self, request: Any) -> bool:
+        """Tell that nobody may: timers are scheduled by programs."""
+        return False
+
+    def get_object(self, request: Any, object_id: str, from_field: Any = None) -> Timer | None:
+        """Give what stands for a timer or topic, whether or not it is pending."""
+        try:
+            read_place(object_id)
+        except ValueError:
+            return None
+        return Timer(key=object_id)
+
+    def add_view(self, request: Any, form_url: str = "", extra_context: Any = None) -> Any:
+        """Refuse it."""
+        raise PermissionDenied
+
+    def changelist_view(self, request: Any, extra_context: Any = None) -> Any:
+        """Show the topics of an alias; a POST scans for more."""
+        alias = request.GET.get("alias") or next(iter(known_aliases()), DEFAULT_ALIAS)
+        place = Place(alias, "")
+
+        def answer() -> Any:
+            if topic := request.GET.get("topic"):
+                return HttpResponseRedirect(self.url_of("topic", Place(alias, topic)))
+            known = read_alias(alias).topics
+            scan = read_scan(request.POST.get("scan", "")) if request.method == "POST" else None
+            page = topics_page(get_client(alias), alias, known, scan)
+            context = {**page, **(extra_context or {})}
+            return self.page(request, "topics", gettext("Topics"), place, context)
+
+        return self.guarded(request, place, answer)
+
+    def topic_view(self, request: Any, key: str) -> Any:
+        """Show the timers of a topic; a POST asks about an action, or does it."""
+        place = place_of(key)
+        if place.timer_id:
+            raise Http404
+
+        def answer() -> Any:
+            if request.method == "POST":
+                return self.answer_action(request, place)
+            page = timers_page(
+                get_client(place.alias),
+                place,
+                request.GET.get("q", ""),
+                request.GET.get("after", ""),
+            )
+            if page is None:
+                return HttpResponseRedirect(self.url_of("topic", place))
+            return self.page(
+                request,
+                "timers",
+                gettext("Timers of %s") % escape(place.topic),
+                place,
+                {**page, "actions": self.allowed_actions(request)},
+            )
+
+        return self.guarded(request, place, answer)
+
+    def change_view(
+        self, request: Any, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> Any:
+        """Show a timer."""
+        if request.method == "POST":
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        place = place_of(object_id)
+        if not place.timer_id:
+            return HttpResponseRedirect(self.url_of("topic", place))
+
+        def answer() -> Any:
+            page = timer_page(get_client(place.alias), place)
+            if page is None:
+                return self._not_pending(request, place)
+            context = {
+                **page,
+                "actions": self.allowed_actions(request),
+                **(extra_context or {}),
+            }
+            return self.page(request, "timer", escape(place.timer_id), place, context)
+
+        return self.guarded(request, place, answer)
+
+    def delete_view(self, request: Any, object_id: str, extra_context: Any = None) -> Any:
+        """Ask whether to cancel a timer; a POST does it."""
+        return self._one_view(request, object_id, CANCEL)
+
+    def reschedule_view(self, request: Any, object_id: str) -> Any:
+        """Ask when a timer is to be due; a POST moves it."""
+        return self._one_view(request, object_id, RESCHEDULE)
+
+    def _one_view(self, request: Any, object_id: str, action: Action) -> Any:
+        place = place_of(object_id)
+        if not place.timer_id:
+            raise Http404
+        chosen = Chosen(topic=place.topic, timer_ids=(place.timer_id,))
+        topic = place.whole_topic
+        return self.guarded(request, topic, lambda: self.ask_or_act(request, topic, action, chosen))
+
+    def _not_pending(self, request: Any, place: Place) -> Any:
+        words = gettext("Timer “%s” is not pending any more: it fired, or was cancelled.")
+        self.message_user(request, words % escape(place.timer_id), messages.WARNING)
+        return HttpResponseRedirect(self.url_of("topic", place.whole_topic))

@@ -1,0 +1,159 @@
+"""The pages of a topic's timers and of one timer."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from django.utils.translation import gettext, ngettext
+
+from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.console.shown import MOST_BODY, body_text
+from faststream_redis_timers_sync.console.text import escape
+from faststream_redis_timers_sync.django.admin.shown import (
+    number,
+    row_of,
+    timers_text,
+    zone_name,
+)
+from faststream_redis_timers_sync.django.tokens import Place, from_token, to_token
+from faststream_redis_timers_sync.manage.pages import Cursor, read_page
+from faststream_redis_timers_sync.manage.server import escape_glob, server_time
+from faststream_redis_timers_sync.manage.stats import TopicStats, count_topics
+
+ON_A_PAGE = 100
+"""Timers on a page."""
+
+_WILD = frozenset("*?")
+"""What makes a pattern of a search; brackets alone are rather a part of an id."""
+
+
+def pattern_of(search: str) -> str | None:
+    """Make a glob pattern of what somebody typed.
+
+    Args:
+        search: A pattern as it stands, or a part of an id; empty means all.
+
+    Returns:
+        The pattern, None for all.
+    """
+    if not search:
+        return None
+    if _WILD & set(search):
+        return search
+    return f"*{escape_glob(search).decode()}*"
+
+
+def timers_page(
+    timers: TimersClient, place: Place, search: str, after: str
+) -> Mapping[str, Any] | None:
+    """Gather what the page of a topic's timers shows.
+
+    Args:
+        timers: The client.
+        place: The topic.
+        search: What somebody typed to search for.
+        after: The cursor of the page, as the links give it; empty begins.
+
+    Returns:
+        The page; None where the cursor can't be read.
+    """
+    try:
+        cursor = _read_cursor(after)
+        page = read_page(
+            timers,
+            place.topic,
+            match=pattern_of(search),
+            after=cursor,
+            limit=ON_A_PAGE,
+        )
+    except (TypeError, ValueError):
+        return None
+    snapshot = count_topics(timers, [place.topic])
+    (stats,) = snapshot.topics
+    now = snapshot.at
+    count = stats.pending if page.matching is None else page.matching
+    query = {"q": search} if search else {}
+    end = page.end and {**query, "after": _write_cursor(page.end)}
+    return {
+        "rows": [
+            row_of(timer, place._replace(timer_id=timer.timer_id).key, now) for timer in page.timers
+        ],
+        "facts": _facts(stats),
+        "zone": zone_name(now),
+        "search": search,
+        "search_token": to_token(search) if search else "",
+        "count": count,
+        "count_text": timers_text(count),
+        "is_first": cursor is None,
+        "first_link": f"?{urlencode(query)}",
+        "next_link": end and f"?{urlencode(end)}",
+    }
+
+
+def timer_page(timers: TimersClient, place: Place) -> Mapping[str, Any] | None:
+    """Gather what the page of one timer shows.
+
+    Args:
+        timers: The client.
+        place: The timer.
+
+    Returns:
+        The page; None where it is not pending.
+    """
+    timer = timers.get_timer(place.topic, place.timer_id)
+    if timer is None:
+        return None
+    now = server_time(timers)
+    body, _is_json = body_text(timer)
+    row = row_of(timer, place.key, now)
+    return {
+        "row": row,
+        "facts": [
+            (gettext("Timer"), row.name),
+            (gettext("Topic"), escape(place.topic)),
+            (gettext("State"), row.state_name),
+            (
+                _time_label(row),
+                f"{row.at.date} {row.at.clock} {zone_name(now)} ({row.at.distance})",
+            ),
+            (gettext("Correlation"), escape(timer.correlation_id)),
+            (gettext("Content type"), escape(timer.content_type or "-")),
+        ],
+        "headers": [
+            (escape(name), escape(value))
+            for name, value in timer.headers.items()
+            if name not in {"correlation_id", "content-type"}
+        ],
+        "body": body[:MOST_BODY],
+        "body_size": _bytes(len(timer.body)),
+        "cut_after": number(MOST_BODY) if len(body) > MOST_BODY else "",
+    }
+
+
+def _facts(stats: TopicStats) -> list[str]:
+    facts = [
+        gettext("Pending: %s") % number(stats.pending),
+        gettext("Overdue: %s") % number(stats.overdue),
+    ]
+    if stats.workers is not None:
+        facts.append(gettext("Workers listening: %s") % number(stats.workers))
+    return facts
+
+
+def _bytes(count: int) -> str:
+    return ngettext("%(count)s byte", "%(count)s bytes", count) % {"count": number(count)}  # type: ignore[no-any-return]
+
+
+def _time_label(row: Any) -> str:
+    return gettext("Lease ends") if row.is_leased else gettext("Next delivery")  # type: ignore[no-any-return]
+
+
+def _read_cursor(after: str) -> Cursor | None:
+    if not after:
+        return None
+    score, timer_id = after.split(".")
+    return Cursor(from_token(score), from_token(timer_id))
+
+
+def _write_cursor(cursor: Cursor) -> str:
+    return f"{to_token(cursor.score)}.{to_token(cursor.timer_id)}"

@@ -1,0 +1,145 @@
+"""The page of topics: those that the project names, that workers listen to, or that a scan finds.
+
+Nobody scans unasked: the server may hold millions of keys of others.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.utils.translation import gettext
+from redis.exceptions import NoPermissionError
+
+from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.console.text import escape
+from faststream_redis_timers_sync.django.admin.shown import moment, number
+from faststream_redis_timers_sync.django.tokens import Place, from_token, to_token
+from faststream_redis_timers_sync.manage.server import count_keys
+from faststream_redis_timers_sync.manage.stats import TopicStats, count_topics
+from faststream_redis_timers_sync.manage.topics import listening_topics, scan_topics
+
+MOST_TOPICS = 1000
+"""Topics on the page; who has more names the one to look at."""
+
+SCAN_SECONDS = 2.0
+"""How long one request scans."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A scan as it stands, carried from request to request by the page's form.
+
+    Args:
+        cursor: Where to go on; 0 at the beginning and at the end.
+        examined: How many keys were looked at.
+        topics: The topics found.
+        total: How many keys there are; None before the first step.
+    """
+
+    cursor: int = 0
+    examined: int = 0
+    topics: frozenset[str] = field(default_factory=frozenset)
+    total: int | None = None
+
+    @property
+    def state(self) -> str:
+        """The scan as one word for a form."""
+        return to_token(json.dumps([self.cursor, self.examined, sorted(self.topics)]))
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all keys were looked at, or enough topics found."""
+        return self.total is not None and (self.cursor == 0 or len(self.topics) > MOST_TOPICS)
+
+    @property
+    def progress(self) -> str:
+        """How far it is, in words."""
+        if self.is_done and self.cursor == 0:
+            return gettext("All %(total)s keys of the database were looked at.") % {  # type: ignore[no-any-return]
+                "total": number(self.total or 0)
+            }
+        return gettext("About %(examined)s of %(total)s keys were looked at.") % {  # type: ignore[no-any-return]
+            "examined": number(min(self.examined, self.total or 0)),
+            "total": number(self.total or 0),
+        }
+
+
+def read_scan(state: str) -> Scan:
+    """Read `Scan.state`.
+
+    Args:
+        state: The word; what can't be read begins anew.
+    """
+    try:
+        cursor, examined, topics = json.loads(from_token(state))
+        # What could not be named would be an error later on.
+        named = frozenset(topic for topic in topics if topic and topic.encode())
+        return Scan(int(cursor), int(examined), named)
+    except (AttributeError, TypeError, ValueError):
+        return Scan()
+
+
+def go_on(timers: TimersClient, scan: Scan) -> Scan:
+    """Scan for `SCAN_SECONDS`.
+
+    Args:
+        timers: The client.
+        scan: The scan so far.
+    """
+    total = count_keys(timers)
+    found, cursor, examined = scan_topics(timers, scan.cursor, seconds=SCAN_SECONDS)
+    return Scan(cursor, scan.examined + examined, scan.topics | found, total)
+
+
+def topics_page(
+    timers: TimersClient, alias: str, known: tuple[str, ...], scan: Scan | None
+) -> Mapping[str, Any]:
+    """Gather what the page of topics shows.
+
+    Args:
+        timers: The client.
+        alias: Its alias.
+        known: The topics that the project names.
+        scan: The scan that was asked for, to be taken a step further.
+    """
+    topics = set(known)
+    notes = []
+    try:
+        topics |= listening_topics(timers).keys()
+    except NoPermissionError:
+        notes.append(
+            gettext("The server does not allow PUBSUB: which workers listen stays unknown.")
+        )
+    if scan is not None:
+        try:
+            scan = go_on(timers, scan)
+            topics |= scan.topics
+        except NoPermissionError:
+            scan = None
+            notes.append(
+                gettext("The server does not allow SCAN or DBSIZE: open topics by their names.")
+            )
+    if len(topics) > MOST_TOPICS:
+        notes.append(
+            gettext("There are more than %(most)s topics: open others by their names.")
+            % {"most": number(MOST_TOPICS)}
+        )
+    snapshot = count_topics(timers, sorted(topics)[:MOST_TOPICS])
+    return {
+        "rows": [_row(alias, stats, snapshot.at) for stats in snapshot.topics],
+        "notes": notes,
+        "scan": scan,
+    }
+
+
+def _row(alias: str, stats: TopicStats, now: datetime) -> Mapping[str, Any]:
+    return {
+        "key": Place(alias, stats.topic).key,
+        "name": escape(stats.topic),
+        "pending": number(stats.pending),
+        "overdue": number(stats.overdue) if stats.overdue else "",
+        "next": None if stats.next_at is None else moment(stats.next_at, now),
+        "workers": "?" if stats.workers is None else number(stats.workers),
+    }

@@ -1,0 +1,75 @@
+"""Names of topics and timers as they travel in URLs, in forms and in the admin's log.
+
+They are base64url: an id may hold line breaks, which browsers change, or NUL, or no UTF-8.
+"""
+
+import base64
+from typing import NamedTuple
+
+from faststream_redis_timers_sync.protocol.keys import decode_id, encode_known_id
+
+
+class Place(NamedTuple):
+    """Where something is: a topic of an alias, or a timer in it.
+
+    Args:
+        alias: The alias of `TIMERS`.
+        topic: The topic, without the client's prefix.
+        timer_id: The timer's id; empty where the topic is meant.
+    """
+
+    alias: str
+    topic: str
+    timer_id: str = ""
+
+    @property
+    def key(self) -> str:
+        """The place as one word of letters, digits, ``-``, ``_`` and ``.``."""
+        parts = (self.alias, self.topic, self.timer_id)
+        return ".".join(to_token(part) for part in parts if part)
+
+    @property
+    def whole_topic(self) -> "Place":
+        """The topic that a timer is in."""
+        return self._replace(timer_id="")
+
+
+def read_place(key: str) -> Place:
+    """Read what `Place.key` gives.
+
+    Args:
+        key: The word.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    parts = [from_token(part) for part in key.split(".")]
+    if len(parts) not in {2, 3} or not all(parts):
+        msg = f"{key!r} names neither a topic nor a timer"
+        raise ValueError(msg)
+    # Only ids may hold bytes that are no UTF-8.
+    for part in parts[:2]:
+        part.encode()
+    return Place(*parts)
+
+
+def to_token(text: str) -> str:
+    """Write text as base64url.
+
+    Args:
+        text: The text; surrogate escapes stand for bytes.
+    """
+    return base64.urlsafe_b64encode(encode_known_id(text)).decode().rstrip("=")
+
+
+def from_token(token: str) -> str:
+    """Read what `to_token` gives.
+
+    Args:
+        token: The token.
+
+    Raises:
+        ValueError: It is no base64url.
+    """
+    padded = token + "=" * (-len(token) % 4)
+    return decode_id(base64.b64decode(padded, altchars=b"-_", validate=True))

@@ -1,0 +1,211 @@
+"""Cancelling in the admin: what is asked, what is done, what is refused, what is logged."""
+
+import re
+from datetime import UTC, datetime
+
+import pytest
+from admin_pages import START, Visitor, log, tokens
+from django.contrib.admin.models import DELETION, LogEntry
+from django.test import Client, override_settings
+from relay import Relay
+
+from faststream_redis_timers_sync.django.tokens import Place
+
+LATER = datetime(2099, 6, 1, 9, tzinfo=UTC)
+
+
+def pending(timers):
+    return sorted(timers.get_pending_timers("invoices"))
+
+
+# --- cancelling
+
+
+def test_the_selected_ones_are_cancelled_once_that_is_confirmed(visitor, invoices):
+    page = visitor.choose(visitor.topic("invoices"), "cancel", tokens("a", "b"))
+    assert "Cancel 2 timers of topic “invoices”?" in page.text
+    assert "Running" not in page.text
+    assert pending(invoices) == ["a", "b", "c", "other-1", "other-2"]
+
+    page = visitor.send(page)
+    assert "Cancelled: 2 timers." in page.text
+    assert pending(invoices) == ["c", "other-1", "other-2"]
+    assert log() == [
+        (DELETION, "a (invoices)", "Cancelled."),
+        (DELETION, "b (invoices)", "Cancelled."),
+    ]
+
+
+def test_those_that_fired_before_the_question_are_counted_apart(visitor, invoices):
+    page = visitor.topic("invoices")
+    invoices.cancel_timer("invoices", "a")
+    page = visitor.choose(page, "cancel", tokens("a", "b"))
+    assert "Cancel 1 timer of" in page.text
+    assert "Fired meanwhile: 1 timer." in page.text
+
+
+def test_those_that_fired_before_the_answer_are_counted_and_said(visitor, invoices):
+    page = visitor.choose(visitor.topic("invoices"), "cancel", tokens("a", "b", "c"))
+    invoices.cancel_timers("invoices", ["a", "b"])
+    page = visitor.send(page)
+    assert "Cancelled: 1 timer. Fired meanwhile: 2 timers." in page.text
+    assert log() == [(DELETION, "c (invoices)", "Cancelled.")]
+
+
+def test_when_all_have_fired_nothing_is_asked(visitor, invoices):
+    page = visitor.topic("invoices")
+    invoices.cancel_all("invoices")
+    for across in ("0", "1"):
+        answer = visitor.choose(page, "cancel", select_across=across)
+        assert "Nothing to do: none of them is pending any more." in answer.text
+    assert log() == []
+
+
+def test_a_running_timer_is_removed_and_that_is_said(visitor, timers, here):
+    timers.schedule("x", "invoices", timer_id="a")
+    here.claim("invoices")
+    page = visitor.choose(visitor.topic("invoices"), "cancel")
+    assert "Running: 1 timer. They are removed, but their handlers finish." in page.text
+    page = visitor.send(page)
+    assert "Cancelled: 1 timer. Running: 1 timer. They are removed" in page.text
+
+
+def test_all_that_match_are_cancelled_also_those_on_other_pages(visitor, timers):
+    for n in range(130):
+        timers.schedule("x", "invoices", timer_id=f"user:{n}", activate_at=LATER)
+    timers.schedule("x", "invoices", timer_id="kept", activate_at=LATER)
+    page = visitor.topic("invoices", q="user:*")
+    page = visitor.choose(page, "cancel", select_across="1")
+    assert "Cancel 130 timers of topic “invoices”? These are all that match “user:*”." in page.text
+    timers.cancel_timers("invoices", [f"user:{n}" for n in range(30)])
+    page = visitor.send(page)
+    outcome = "Cancelled: 100 timers. Fired meanwhile: 30 timers."
+    assert outcome in page.text
+    assert "No timer matches." in page.text
+    assert pending(timers) == ["kept"]
+    assert log() == [
+        (
+            DELETION,
+            "topic invoices",
+            f"All timers that match “user:*”: Cancelled. {outcome}",
+        )
+    ]
+
+
+def test_all_of_a_topic_are_cancelled_in_one_call(visitor, invoices, key_names, redis_client):
+    page = visitor.choose(visitor.topic("invoices"), "cancel", select_across="1")
+    assert "Cancel 5 timers of topic “invoices”? These are all that there are." in page.text
+    page = visitor.send(page)
+    assert "Cancelled: 5 timers." in page.text
+    assert pending(invoices) == []
+    assert [entry[1] for entry in log()] == ["topic invoices"]
+
+
+def test_one_is_cancelled_from_its_own_page(visitor, invoices):
+    timer = visitor.follow(visitor.topic("invoices"), "a")
+    page = visitor.follow(timer, "Cancel this timer")
+    assert "Cancel 1 timer of topic" in page.text
+    assert "a" in pending(invoices)
+    page = visitor.send(page)
+    assert "Cancelled: 1 timer." in page.text
+    assert "a" not in pending(invoices)
+
+
+# --- what is refused
+
+
+def test_nothing_is_done_by_get_or_without_a_token_of_csrf(visitor, invoices):
+    page = visitor.choose(visitor.topic("invoices"), "cancel", tokens("a"))
+    strict = Client(enforce_csrf_checks=True)
+    strict.cookies = visitor.client.cookies
+    fields = {name: page.fields[name] for name in page.fields if name != "csrfmiddlewaretoken"}
+    assert fields["post"] == ["yes"]
+    assert strict.post(page.action, fields).status_code == 403
+    assert strict.get(page.action, fields).status_code == 200
+    timer = f"{START}{Visitor.quoted(Place('default', 'invoices', 'a'))}/"
+    assert strict.get(f"{timer}delete/", {"post": "yes"}).status_code == 200
+    assert strict.get(f"{timer}reschedule/", {"post": "yes", "delay": "1h"}).status_code == 200
+    assert invoices.get_timer("invoices", "a").due_at == LATER
+
+
+def test_a_form_without_action_or_timers_is_said_to_be_so(visitor, invoices):
+    page = visitor.topic("invoices")
+    assert "No action selected." in visitor.choose(page, "").text
+    assert "Select timers first" in visitor.choose(page, "cancel", []).text
+
+
+@pytest.mark.parametrize("token", ["!", "", "_w", "a" * 5])
+def test_a_form_that_is_none_of_ours_is_refused(visitor, invoices, token):
+    page = visitor.choose(visitor.topic("invoices"), "cancel", [token])
+    # Some bytes may well be an id.
+    assert page.status == 400 or "Nothing to do" in page.text
+
+
+def test_more_than_a_page_cannot_be_named_in_one_form(visitor, invoices):
+    page = visitor.topic("invoices")
+    many = tokens(*(f"t{n}" for n in range(501)))
+    assert visitor.choose(page, "cancel", many).status == 400
+
+
+# --- the log
+
+
+def test_a_timer_has_a_history_that_outlives_it(visitor, invoices):
+    page = visitor.choose(visitor.topic("invoices"), "reschedule", tokens("a"))
+    page = visitor.send(page, delay="1h")
+    visitor.send(visitor.choose(page, "cancel", tokens("a")))
+    address = f"{START}{Visitor.quoted(Place('default', 'invoices', 'a'))}/history/"
+    page = visitor.get(address)
+    assert re.search("Rescheduled: 20.*Cancelled", page.text)
+    # The dashboard links what was changed, not what was deleted.
+    page = visitor.get("/admin/")
+    page = visitor.follow(page, "a (invoices)")
+    assert "Timer “a” is not pending any more" in page.text
+
+
+def test_a_topic_has_a_history(visitor, invoices):
+    page = visitor.choose(visitor.topic("invoices"), "reschedule", select_across="1")
+    page = visitor.send(page, delay="1h")
+    assert "All timers:" in visitor.follow(page, "History").text
+    # What the dashboard says of a topic leads to its timers.
+    page = visitor.follow(visitor.get("/admin/"), "topic invoices")
+    assert "other-1" in page.links
+
+
+def test_a_long_or_odd_id_fits_the_log(visitor, timers):
+    odd = "x" * 300 + "\0"
+    timers.schedule("x", "invoices", timer_id=odd, activate_at=LATER)
+    visitor.send(visitor.choose(visitor.topic("invoices"), "cancel"))
+    entry = LogEntry.objects.get()
+    assert entry.object_repr == "x" * 200
+    assert entry.object_id == Place("default", "invoices", odd).key
+
+
+# --- the server goes away meanwhile
+
+
+def test_what_was_done_before_the_answer_was_lost_is_told_and_logged(
+    visitor, timers, server_url, key_settings
+):
+    timers.schedule_batch(["x"] * 700, "invoices", activate_at=LATER)
+    # From now on the server knows the script, so that each call is one command.
+    timers.cancel_timer("invoices", "nobody")
+    with Relay(server_url) as relay:
+        loses = relay.loses
+
+        def loses_the_second_cancel(commands):
+            lost = loses(commands)
+            # Calls with three keys: those that only read have two.
+            return lost or sum(command[2:3] == (b"3",) for command in relay.commands) == 2
+
+        relay.loses = loses_the_second_cancel
+        with override_settings(TIMERS={"default": {"URL": relay.url, **key_settings}}):
+            page = visitor.choose(visitor.topic("invoices", q="*"), "cancel", select_across="1")
+            assert "Cancel 700 timers" in page.text
+            page = visitor.send(page)
+    assert page.status == 503
+    assert "Before this: Cancelled: 200 timers." in page.text
+    assert "server's answer to cancel (200 timers, from" in page.text
+    (unknown, done) = [words for _, _, words in log()]
+    assert "was lost: it may have happened or not" in unknown
+    assert "Cancelled: 200 timers." in done

@@ -1,0 +1,162 @@
+"""Rescheduling in the admin, and going on with what takes long."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from admin_pages import log, tokens
+from django.contrib.admin.models import CHANGE
+from django.test import override_settings
+from django.utils import timezone
+
+from faststream_redis_timers_sync.django import get_client
+from faststream_redis_timers_sync.django.admin import performing
+
+HOUR = timedelta(hours=1)
+LATER = datetime(2099, 6, 1, 9, tzinfo=UTC)
+
+
+def test_the_selected_ones_move_by_a_delay(visitor, invoices, here):
+    page = visitor.choose(visitor.topic("invoices"), "reschedule", tokens("a", "b"))
+    assert "Reschedule 2 timers of topic “invoices”? To when?" in page.text
+    page = visitor.send(page, delay="1h30m")
+    assert "Rescheduled: 2 timers." in page.text
+    due = invoices.get_timer("invoices", "a").due_at
+    assert abs(due - here.now() - 1.5 * HOUR) < timedelta(minutes=1)
+    assert invoices.get_timer("invoices", "c").due_at == LATER
+    assert log() == [
+        (CHANGE, "a (invoices)", f"Rescheduled: {due:%Y-%m-%d %H:%M:%S} UTC."),
+        (CHANGE, "b (invoices)", f"Rescheduled: {due:%Y-%m-%d %H:%M:%S} UTC."),
+    ]
+
+
+def test_a_time_is_read_in_the_time_zone_of_the_user(visitor, invoices):
+    page = visitor.choose(visitor.topic("invoices"), "reschedule", tokens("a"))
+    with timezone.override("Asia/Tokyo"):
+        visitor.send(page, at_0="2099-07-01", at_1="09:00:00")
+    assert invoices.get_timer("invoices", "a").due_at == datetime(2099, 7, 1, tzinfo=UTC)
+    assert log() == [(CHANGE, "a (invoices)", "Rescheduled: 2099-07-01 09:00:00 Asia/Tokyo.")]
+
+
+def test_a_time_is_read_in_the_time_zone_of_the_project_without_time_zones(visitor, invoices):
+    with override_settings(USE_TZ=False, TIME_ZONE="Asia/Tokyo"):
+        page = visitor.choose(visitor.topic("invoices"), "reschedule", tokens("a"))
+        assert "(Asia/Tokyo)" in page.text
+        visitor.send(page, at_0="2099-07-01", at_1="09:00:00")
+    # The settings lead to a new client.
+    assert get_client().get_timer("invoices", "a").due_at == datetime(2099, 7, 1, tzinfo=UTC)
+
+
+def test_a_time_in_the_past_means_now_and_that_is_said(visitor, invoices, here):
+    page = visitor.choose(visitor.topic("invoices"), "reschedule", tokens("a"))
+    page = visitor.send(page, at_0="2020-01-01", at_1="00:00:00")
+    assert "That time is past: due at once." in page.text
+    assert here.take_due("invoices") == [b"a"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({}, "Say when: either in how long, or at what time."),
+        ({"delay": "1h", "at_0": "2099-07-01", "at_1": "9:00"}, "Say when: either"),
+        ({"delay": "soon"}, "'soon' is no length of time"),
+        ({"delay": "999999w"}, "must be at most 365,250 days"),
+        ({"at_0": "2099-07-01", "at_1": "noon"}, "Enter a valid time."),
+    ],
+)
+def test_a_time_that_cannot_be_is_asked_for_again(visitor, invoices, fields, complaint):
+    page = visitor.choose(visitor.topic("invoices"), "reschedule", tokens("a"))
+    page = visitor.send(page, **fields)
+    assert page.status == 200
+    assert complaint in page.text
+    assert invoices.get_timer("invoices", "a").due_at == LATER
+    page = visitor.send(page, delay="0s", at_0="", at_1="")
+    assert "Rescheduled: 1 timer." in page.text
+
+
+def test_a_running_timer_will_run_again_and_that_is_said_before_and_after(visitor, timers, here):
+    timers.schedule("x", "invoices", timer_id="a")
+    here.claim("invoices")
+    page = visitor.choose(visitor.topic("invoices"), "reschedule")
+    warning = "Running: 1 timer. They will run again at the new time."
+    assert warning in page.text
+    page = visitor.send(page, delay="1h")
+    assert f"Rescheduled: 1 timer. {warning}" in page.text
+    assert not timers.get_timer("invoices", "a").running
+
+
+def test_all_that_match_move_and_the_search_stays(visitor, invoices, here):
+    page = visitor.topic("invoices", q="other")
+    page = visitor.choose(page, "reschedule", select_across="1")
+    assert "These are all that match “*other*”." in page.text
+    page = visitor.send(page, delay="1h")
+    assert "Rescheduled: 2 timers." in page.text
+    assert "other-1" in page.links
+    assert "a" not in page.links
+    moved = {t.timer_id for t in invoices.iter_timers("invoices", before=here.now() + 2 * HOUR)}
+    assert moved == {"other-1", "other-2"}
+    ((flag, name, words),) = log()
+    assert (flag, name) == (CHANGE, "topic invoices")
+    assert words.startswith("All timers that match “*other*”: Rescheduled: 20")
+
+
+def test_all_of_a_topic_move(visitor, invoices, here):
+    page = visitor.choose(visitor.topic("invoices"), "reschedule", select_across="1")
+    assert "Those that run at that moment are among them. They will run again" in page.text
+    page = visitor.send(page, delay="1h")
+    assert "Rescheduled: 5 timers." in page.text
+
+
+def ask_for_all(visitor, action, search=""):
+    page = visitor.topic("invoices", **({"q": search} if search else {}))
+    return visitor.choose(page, action, select_across="1")
+
+
+def test_what_takes_long_goes_on_when_asked_again(visitor, timers, monkeypatch):
+    monkeypatch.setattr(performing, "SECONDS", 0.0)
+    timers.schedule_batch(["x"] * 450, "invoices", activate_at=LATER)
+    page = visitor.send(ask_for_all(visitor, "cancel", "*"))
+    assert "Cancelled: 200 timers. There was no time for all of them. " in page.text
+    assert "Go on with 250 timers of topic “invoices” that are left?" in page.text
+    page = visitor.send(page)
+    assert "Go on with 50 timers of" in page.text
+    page = visitor.send(page)
+    assert "Cancelled: 50 timers. " in page.text
+    assert "No timer matches." in page.text
+    assert timers.count_pending("invoices") == 0
+    assert "Fired meanwhile" not in "".join(words for _, _, words in log())
+
+
+@pytest.mark.parametrize("search", ["", "*"])
+def test_those_that_were_moved_already_are_left_alone_then(visitor, timers, monkeypatch, search):
+    monkeypatch.setattr(performing, "SECONDS", 0.0)
+    timers.schedule_batch(["x"] * 450, "invoices", activate_at=LATER)
+    page = visitor.send(ask_for_all(visitor, "reschedule", search), delay="1h")
+    assert "Rescheduled: 200 timers. There was no time for all of them. " in page.text
+    for left in (250, 50):
+        assert f"Go on with {left} timers of topic" in page.text
+        page = visitor.send(page)
+    assert "Rescheduled: 50 timers." in page.text
+    (due,) = {timer.due_at for timer in timers.iter_timers("invoices")}
+    assert due < LATER
+
+
+def test_those_that_are_due_already_are_left_alone_too(visitor, timers, monkeypatch, here):
+    monkeypatch.setattr(performing, "SECONDS", 0.0)
+    timers.schedule_batch(["x"] * 250, "invoices", activate_at=LATER)
+    page = visitor.send(ask_for_all(visitor, "reschedule"), delay="0s")
+    page = visitor.send(page)
+    assert "Rescheduled: 50 timers." in page.text
+    assert not [t for t in timers.iter_timers("invoices") if t.due_at > here.now()]
+
+
+@pytest.mark.parametrize("target", ["nonsense", "2099-01-01"])
+def test_a_form_that_goes_on_to_no_time_is_refused(visitor, invoices, target):
+    page = ask_for_all(visitor, "reschedule")
+    assert visitor.send(page, target=target).status == 400
+
+
+def test_one_is_moved_from_its_own_page(visitor, invoices, here):
+    timer = visitor.follow(visitor.topic("invoices"), "a")
+    page = visitor.follow(timer, "Reschedule")
+    page = visitor.send(page, delay="0s")
+    assert here.take_due("invoices") == [b"a"]
