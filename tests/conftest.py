@@ -1,13 +1,15 @@
 """Fixtures of all tests: a server, key names of each test's own, and the check for left keys."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from uuid import uuid4
 
 import pytest
 import redis
+from bench import Bench, Calls, bench_at
 from faces import Home, MemoryHome
 from hypothesis import settings
 from leaks import keys_under, leftovers
+from relay import Relay
 
 from examples.embedded_server import embedded_server
 
@@ -39,6 +41,32 @@ def key_names() -> dict[str, str]:
         "payloads_key": f"{own}-payloads",
         "attempts_key": f"{own}-attempts",
     }
+
+
+@pytest.fixture
+async def bench(server_url: str, key_names: dict[str, str]) -> AsyncIterator[Bench]:
+    """A topic; brokers made with it are stopped afterwards."""
+    async with bench_at(server_url, key_names) as bench:
+        yield bench
+
+
+@pytest.fixture
+def calls() -> Calls:
+    """What handlers were called with; they wait at its gate."""
+    return Calls()
+
+
+@pytest.fixture
+def open_calls() -> Calls:
+    """What handlers were called with; they do not wait."""
+    return Calls(open=True)
+
+
+@pytest.fixture
+def relay(server_url: str) -> Iterator[Relay]:
+    """A relay before the server."""
+    with Relay(server_url) as relay:
+        yield relay
 
 
 @pytest.fixture(autouse=True)

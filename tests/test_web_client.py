@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import redis
-from relay import Relay
 from waiting import wait_until
 
 from faststream_redis_timers_sync import (
@@ -152,12 +151,6 @@ def test_a_server_that_refuses_is_an_error_for_every_method(tmp_path, kind):
             found = outcomes(dict.fromkeys(CALLS, client))
 
     assert {name: found[name] for name in found if is_bad(name, found[name])} == {}
-
-
-@pytest.fixture
-def relay(server_url):
-    with Relay(server_url) as relay:
-        yield relay
 
 
 def test_a_server_that_falls_silent_is_waited_for_once(relay, key_names):

@@ -4,7 +4,6 @@ from importlib.resources import files
 
 import pytest
 import redis
-from bench import Calls, bench_at
 from counting import Meter
 
 from examples.embedded_server import embedded_server
@@ -26,13 +25,6 @@ def redis_client(server_url):
 
 
 @pytest.fixture
-async def bench(server_url, key_names):
-    """A topic; brokers made with it are stopped afterwards."""
-    async with bench_at(server_url, key_names) as bench:
-        yield bench
-
-
-@pytest.fixture
 def meter(redis_client):
     """A meter that counts from here on, where the server knows all scripts."""
     for file in files(operations.__package__).joinpath("lua").iterdir():
@@ -42,15 +34,3 @@ def meter(redis_client):
     meter = Meter(redis_client)
     meter.reset()
     return meter
-
-
-@pytest.fixture
-def calls():
-    """What handlers were called with; they wait at its gate."""
-    return Calls()
-
-
-@pytest.fixture
-def open_calls():
-    """What handlers were called with; they do not wait."""
-    return Calls(open=True)

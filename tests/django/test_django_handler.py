@@ -7,7 +7,6 @@ from datetime import timedelta
 
 import pytest
 from asgiref.sync import sync_to_async
-from bench import bench_at
 from django.db import connections
 from django.db.backends.signals import connection_created
 from django_project.models import Invoice
@@ -46,12 +45,6 @@ def opened(invoice):
     connection_created.disconnect(opened.note)
     for wrapper in opened.still_open:
         wrapper.connection.close()
-
-
-@pytest.fixture
-async def bench(server_url, key_names):
-    async with bench_at(server_url, key_names) as bench:
-        yield bench
 
 
 @pytest.fixture

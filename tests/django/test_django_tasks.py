@@ -9,7 +9,6 @@ import pytest
 pytest.importorskip("django.tasks", reason="Django has tasks from version 6 on")
 
 import project_tasks
-from bench import bench_at
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
@@ -64,12 +63,6 @@ def backend(backend_with):
 @pytest.fixture
 def client(redis_client, key_names):
     return TimersClient(redis_client, **key_names)
-
-
-@pytest.fixture
-async def bench(server_url, key_names):
-    async with bench_at(server_url, key_names) as bench:
-        yield bench
 
 
 @pytest.fixture
