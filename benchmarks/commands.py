@@ -12,9 +12,11 @@ from benchmarks.measured import Run, Server
 from benchmarks.page import Limit, Table
 from faststream_redis_timers_sync.protocol.encoding import encode_message
 from faststream_redis_timers_sync.protocol.keys import KeySpace
+from faststream_redis_timers_sync.protocol.management import move_some
 from faststream_redis_timers_sync.protocol.model import EncodedTimer, Settlement
 from faststream_redis_timers_sync.protocol.operations import (
     LEASE_JITTER,
+    MOST_CHANGED,
     MOST_CLAIMED,
     Operation,
     Operations,
@@ -157,17 +159,34 @@ class _Scenario:
     def claim(self, topic: str, limit: int, calls: int, what: str) -> None:
         settlements: list[Settlement] = []
         for _ in range(calls):
-            operation = self.operations.settle_and_claim(
-                topic,
-                settlements,
-                limit=limit,
-                lease_ttl=30.0,
-                jitter=self.random.randrange(LEASE_JITTER),
-            )
-            step = self.meter.ask(what, operation)
-            settlements = [
-                Settlement(b"commit", claimed.timer_id, step.lease, b"") for claimed in step.claimed
-            ]
+            settlements = self._step(what, topic, settlements, limit)
+
+    def settle_most(self, topic: str, calls: int, action: bytes, what: str) -> None:
+        """Settle as many timers as a call may, and claim as many."""
+        held: list[Settlement] = []
+        for _ in range(calls):
+            while len(held) < MOST_CHANGED:
+                held += self._step(f"claim of {MOST_CLAIMED}", topic, [], MOST_CLAIMED, action)
+            now, held = held[:MOST_CHANGED], held[MOST_CHANGED:]
+            held += self._step(what, topic, now, MOST_CLAIMED, action)
+
+    def _step(
+        self,
+        what: str,
+        topic: str,
+        settlements: list[Settlement],
+        limit: int,
+        action: bytes = b"commit",
+    ) -> list[Settlement]:
+        operation = self.operations.settle_and_claim(
+            topic,
+            settlements,
+            limit=limit,
+            lease_ttl=30.0,
+            jitter=self.random.randrange(LEASE_JITTER),
+        )
+        step = self.meter.ask(what, operation)
+        return [Settlement(action, claimed.timer_id, step.lease, b"") for claimed in step.claimed]
 
     def walk(self) -> None:
         for what, options in (
@@ -191,6 +210,20 @@ class _Scenario:
             (timer,) = self.timers(1, 200, activate_in=day)
             ask("schedule", operations.schedule(TOPIC, timer))
             ask("cancel_timer", operations.cancel(TOPIC, timer_id))
+        for _ in range(times // 10):
+            some = self.random.sample(self.ids, MOST_CHANGED)
+            move_all = move_some(
+                operations.keys, TOPIC, some, activate_in=2 * day, activate_at=None
+            )
+            ask(f"moving {MOST_CHANGED}", move_all)
+            again = self.timers(MOST_CHANGED, 200, activate_in=day)
+            for if_exists in ("replace", "keep"):
+                replaced = [
+                    timer._replace(timer_id=timer_id)
+                    for timer, timer_id in zip(again, some, strict=True)
+                ]
+                what = f"schedule_batch, {if_exists} {MOST_CHANGED}"
+                self.meter.ask_all(what, operations.schedule_batch(TOPIC, replaced, if_exists))
         many = self.random.sample(self.ids, len(self.ids) // 20)
         self.meter.ask_all("cancel_timers", operations.cancel_many(TOPIC, many))
 
@@ -222,12 +255,18 @@ def _measure(server: Server, count: int, tell: Callable[[str], None]) -> dict[st
     tell(f"{count:,} timers: claims and commits")
     for limit in (5, MOST_CLAIMED):
         scenario.claim(TOPIC, limit, times, f"claim, commit of {limit}")
+    for action in (b"commit", b"nack"):
+        what = f"claim of {MOST_CLAIMED}, {action.decode()} of {MOST_CHANGED}"
+        scenario.settle_most(TOPIC, times // 10, action, what)
     scenario.walk()
     scenario.cancel_all()
 
     tell("Large bodies")
     scenario.schedule("schedule_batch, 10 KiB", LARGE, 2 * _AT_ONCE, 10 * 1024)
     scenario.claim(LARGE, MOST_CLAIMED, 100, f"claim, commit of {MOST_CLAIMED}, 10 KiB")
+    what = f"claim of {MOST_CLAIMED}, commit of {MOST_CHANGED}, 10 KiB"
+    scenario.schedule("schedule_batch, 10 KiB", LARGE, 2 * _AT_ONCE, 10 * 1024)
+    scenario.settle_most(LARGE, 20, b"commit", what)
     server.empty()
     return scenario.meter.calls
 

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 import redis
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.client import Pipeline
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import (
     ConnectionError as RedisConnectionError,
     NoScriptError,
@@ -35,7 +36,10 @@ from faststream_redis_timers_sync.protocol.operations import Operation, Steps, T
 _T = TypeVar("_T")
 
 _NO_LIMIT = nullcontext()
-_LOST = (RedisConnectionError, RedisTimeoutError, OSError)
+_HIGH_WATER = 64 * 1024
+# Bytes that asyncio's transports hold before who writes has to wait.
+_TIMED_OUT = (RedisTimeoutError, TimeoutError)
+_LOST = (RedisConnectionError, *_TIMED_OUT, OSError)
 _GET_CONNECTION_ARGS = get_connection_args(redis.__version__)
 
 
@@ -67,6 +71,9 @@ class Runner:
         """
         try:
             reply = await self._ask(operation, timeout)
+        except (*_TIMED_OUT, _PoolFullError):
+            # A server that is silent would be waited for twice, and so would a full pool.
+            raise
         except _LOST:
             if operation.action is not None:
                 raise
@@ -76,28 +83,29 @@ class Runner:
     async def _ask(self, operation: Operation[Any], timeout: float | None) -> Any:
         pool = self.client.connection_pool
         connection = await _acquire(pool, timeout)
+        writer = _writer_of(connection)
         try:
             async with _within(timeout):
-                await _send(connection, operation.pack())
+                await _send(connection, writer, operation.pack())
                 try:
                     return await connection.read_response(disable_decoding=True)
                 except NoScriptError:
                     await connection.send_packed_command(operation.pack(by_text=True))
                     return await connection.read_response(disable_decoding=True)
         except _LOST as error:
-            await connection.disconnect(nowait=True)
+            await _drop(connection, writer)
             if (unknown := operation.outcome_unknown(error)) is None:
                 raise
             raise unknown from error
         except ReadOnlyError:
             # It talks to what is a replica now: the next connection may find the primary.
-            await connection.disconnect(nowait=True)
+            await _drop(connection, writer)
             raise
         except ResponseError:
             raise
         except BaseException:
             # A reply that was not read would be taken for that of the next call.
-            await connection.disconnect(nowait=True)
+            await _drop(connection, writer)
             raise
         finally:
             await _release(pool, connection)
@@ -193,25 +201,31 @@ class Runner:
                     yield timer
 
 
-async def _send(connection: Any, command: list[bytes]) -> None:
+def _writer_of(connection: Any) -> asyncio.StreamWriter | None:
+    # A fake's connection has something else, or nothing; and who sends in a way of their own
+    # is to be asked.
+    if type(connection).send_packed_command is not AbstractConnection.send_packed_command:
+        return None
+    writer = getattr(connection, "_writer", None)
+    return writer if isinstance(writer, asyncio.StreamWriter) else None
+
+
+async def _send(connection: Any, writer: asyncio.StreamWriter | None, command: list[bytes]) -> None:
     # redis-py writes within its timeout, for which Python 3.11 makes a task: a fifth of
     # what a call costs. Almost always the socket takes all at once, and nothing waits.
-    writer = getattr(connection, "_writer", None)
-    if (
-        not isinstance(writer, asyncio.StreamWriter)
-        or writer.is_closing()
-        or connection.health_check_interval
-    ):
+    if writer is None or writer.is_closing() or connection.health_check_interval:
         await connection.send_packed_command(command)
         return
     writer.writelines(command)
-    if writer.transport.get_write_buffer_size():
-        try:
-            await connection.send_packed_command([], check_health=False)
-        except BaseException:
-            # Closing alone would send the rest whenever the server takes it, maybe much later.
-            writer.transport.abort()
-            raise
+    if writer.transport.get_write_buffer_size() > _HIGH_WATER:
+        await connection.send_packed_command([], check_health=False)
+
+
+async def _drop(connection: Any, writer: asyncio.StreamWriter | None) -> None:
+    await connection.disconnect(nowait=True)
+    if writer is not None:
+        # Closing alone would send what is left whenever the server takes it, maybe much later.
+        writer.transport.abort()
 
 
 def _within(timeout: float | None) -> AbstractAsyncContextManager[Any]:
@@ -220,9 +234,11 @@ def _within(timeout: float | None) -> AbstractAsyncContextManager[Any]:
 
 
 async def _acquire(pool: Any, timeout: float | None) -> Any:
-    if timeout is not None and isinstance(pool, BlockingConnectionPool):
-        # It waits by itself while all connections are in use.
-        timeout = None if pool.timeout is None else timeout + pool.timeout
+    if isinstance(pool, BlockingConnectionPool):
+        # It waits by itself while all connections are in use, for as long as it was told.
+        if timeout is not None:
+            timeout = None if pool.timeout is None else timeout + pool.timeout
+        return await _take(pool, timeout)
     if not _lines.get(pool):
         with suppress(_PoolFullError):
             return await _take(pool, timeout)

@@ -156,6 +156,8 @@ def _acquire(pool: redis.ConnectionPool) -> Any:
         try:
             return pool.get_connection(*_GET_CONNECTION_ARGS)
         except RedisConnectionError as error:
-            if not is_pool_full(error) or (pause := next(pauses, None)) is None:
+            # A BlockingConnectionPool has waited already, for as long as it was told.
+            waits_itself = isinstance(pool, redis.BlockingConnectionPool)
+            if waits_itself or not is_pool_full(error) or (pause := next(pauses, None)) is None:
                 raise
         time.sleep(pause)

@@ -16,7 +16,6 @@ from faces import Home
 from freezegun import freeze_time
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from relay import Relay
 from waiting import wait_until
 
 from examples.embedded_server import embedded_server
@@ -44,12 +43,6 @@ def home(key_names, server_url):
     home = Home(key_names, server_url)
     yield home
     home.redis.close()
-
-
-@pytest.fixture
-def relay(server_url):
-    with Relay(server_url) as relay:
-        yield relay
 
 
 def with_options(url, **options):
@@ -301,6 +294,29 @@ def test_threads_may_share_a_client_and_wait_for_a_full_pool(
     in_threads(8, schedule_a_hundred)
 
     assert client.count_pending(TOPIC) == 800
+    pool.disconnect()
+
+
+class CountingPool(redis.BlockingConnectionPool):
+    asked = 0
+
+    def get_connection(self, *args, **options):
+        self.asked += 1
+        return super().get_connection(*args, **options)
+
+
+def test_a_pool_that_waits_by_itself_is_asked_once(server_url, key_names):
+    pool = CountingPool.from_url(server_url, max_connections=1, timeout=0.1)
+    client = TimersClient(redis.Redis(connection_pool=pool), **key_names)
+    with redis.Redis(connection_pool=pool).pipeline() as pipeline:
+        # A pipeline that watches keeps its connection.
+        pipeline.watch("some-key")
+        before = pool.asked
+        with pytest.raises(redis.ConnectionError, match="No connection available"):
+            client.schedule("x", TOPIC, timer_id="1")
+        assert pool.asked == before + 1
+
+    assert client.schedule("x", TOPIC, timer_id="1") == "1"
     pool.disconnect()
 
 

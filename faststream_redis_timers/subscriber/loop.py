@@ -21,6 +21,7 @@ from faststream_redis_timers.subscriber.delivery import TimerDelivery
 from faststream_redis_timers.subscriber.schedule import (
     AlarmClock,
     Backoff,
+    FloodGap,
     PollSchedule,
     ServerClock,
     SpinBudget,
@@ -52,9 +53,11 @@ CALL_TIMEOUT = 5.0
 WARMING = 0.1
 """Seconds that the ping which warms a connection may take."""
 
-RIDE = PollSchedule.GAP
+RIDE = FloodGap.MOST
 """Seconds that a commit waits for the next claim, if that comes so soon: a call of its
 own costs more than a handler that only records. No handler waits for it."""
+
+_LAST_OF_A_LEASE = 10 * RIDE
 
 SHORTEST_SPIN = 0.001
 """Seconds; where the budget allows less, sleeping alone is as good."""
@@ -133,6 +136,7 @@ class DeliveryLoop:
         self._interruptible = interruptible
 
         self._schedule = PollSchedule(sub.polling_interval, sub.max_polling_interval)
+        self._flood_gap = FloodGap()
         self._clock = ServerClock()
         self._backoff = Backoff()
         self._free_slots = sub.max_concurrent
@@ -144,6 +148,7 @@ class DeliveryLoop:
         self._handlers: set[asyncio.Task[None]] = set()
         self._nothing_due_since = -math.inf
         self._last_hint = _NO_HINT
+        self._look_asked = False
         self._away = False
         self._lost_reply = False
         self._pool_was_full = False
@@ -195,6 +200,7 @@ class DeliveryLoop:
 
     def look_now(self) -> None:
         """Look at the next chance: hints may have been missed."""
+        self._look_asked = True
         self._schedule.poll_now()
         self._interrupt()
 
@@ -291,6 +297,8 @@ class DeliveryLoop:
         )
         self._last_hint = _NO_HINT
         self._claiming = limit > 0
+        if limit:
+            self._look_asked = False
         sent_at = monotonic()
         try:
             step = await self._runner.run(operation, CALL_TIMEOUT)
@@ -322,19 +330,28 @@ class DeliveryLoop:
         head_at = math.inf if step.head is None else self._clock.here(step.head)
         found = len(step.claimed) + len(step.orphans)
         if found == limit or (step.head is not None and found and step.head <= step.now):
-            self._schedule.found_more(answered_at, found)
+            self._flood_gap.claimed(answered_at, found)
+            self._schedule.found_more()
             return
         self._nothing_due_since = step.now
         if found:
-            self._schedule.found(answered_at, found, head_at)
+            self._schedule.found(answered_at, head_at, self._gap_after(step, found, answered_at))
         else:
             self._schedule.found_nothing(answered_at, head_at)
+        # Asked while the claim was on its way, maybe after the server had looked.
+        if self._look_asked:
+            self._schedule.poll_now()
         # A hint can overtake the answer of a claim that was made before it. The
         # last one is the earliest: only a new head is announced.
         # It is used once: under a clock that stands still it would ring for ever.
         sent_at, due_at = self._last_hint
         if sent_at >= step.now:
             self._schedule.ring_at(self._clock.here(due_at))
+
+    def _gap_after(self, step: Step, found: int, answered_at: float) -> float:
+        # Claimed in order of due time; what came back from a lease was due before.
+        last_due = float(step.claimed[-1].previous_score) if step.claimed else -math.inf
+        return self._flood_gap.after(answered_at, found, looked_at=step.now, last_due=last_due)
 
     # --- handlers
 
@@ -439,8 +456,10 @@ class DeliveryLoop:
             delivery.tell(outcome=False)
             return
         self._settling.append(_Settling(delivery, action, detail))
-        # As long as a handler holds its slot it waits for the answer.
-        self._answer_awaited |= delivery.holds_slot
+        # As long as a handler holds its slot it waits for the answer. And no commit waits
+        # until its lease has ended.
+        ends_soon = delivery.lease_ends_at - monotonic() < _LAST_OF_A_LEASE
+        self._answer_awaited |= delivery.holds_slot or ends_soon
         if not self._can_ride():
             self._interrupt()
 
@@ -510,9 +529,10 @@ class DeliveryLoop:
         if early < SHORTEST_SPIN:
             await self._sleep(until)
             return
-        if await self._sleep(until - early):
+        alarm_at = max(until - early, monotonic())
+        if await self._sleep(alarm_at):
             return
-        self._alarm_clock.overslept(monotonic() - (until - early))
+        self._alarm_clock.overslept(monotonic() - alarm_at)
         with suppress(Exception):
             async with asyncio.timeout(WARMING):
                 await self._runner.ping()

@@ -21,10 +21,6 @@ class PollSchedule:
 
     All times are seconds of one monotonic clock.
 
-    While timers are due by the thousand a second, a claim for each of them would cost
-    more than handling it. Claims then keep a gap, in which timers gather, as network
-    cards do with interrupts.
-
     Args:
         base: Poll delay right after a timer was found.
         ceiling: The delay to which it doubles while none is found.
@@ -32,26 +28,7 @@ class PollSchedule:
             that workers which started together do not poll together.
     """
 
-    __slots__ = (
-        "_base",
-        "_ceiling",
-        "_claimed",
-        "_claimed_at",
-        "_delay",
-        "_jitter",
-        "_not_before",
-        "alarm_at",
-        "poll_at",
-    )
-
-    FLOOD = 1000.0
-    """Timers claimed per second, from which on claims keep a gap."""
-
-    GAP = 0.01
-    """Seconds between claims then: half of it is how late a timer is for that."""
-
-    MEMORY = 0.05
-    """Seconds after which a claim counts for 1/e in the rate."""
+    __slots__ = ("_base", "_ceiling", "_delay", "_jitter", "_not_before", "alarm_at", "poll_at")
 
     def __init__(
         self, base: float, ceiling: float, jitter: Callable[[], float] = random.random
@@ -61,8 +38,6 @@ class PollSchedule:
         self._ceiling = ceiling
         self._jitter = jitter
         self._delay = base
-        self._claimed = 0.0
-        self._claimed_at = -math.inf
         self._not_before = -math.inf
         self.poll_at = -math.inf
         self.alarm_at = math.inf
@@ -77,29 +52,21 @@ class PollSchedule:
         """Whether the next claim is for a timer's due time, and not a look by chance."""
         return self._not_before <= self.alarm_at <= self.poll_at
 
-    def found_more(self, now: float, count: int) -> None:
-        """Note a claim that took all it asked for: there may be more at once.
-
-        Args:
-            now: When it was answered.
-            count: How many timers it found.
-        """
-        self._count(now, count)
+    def found_more(self) -> None:
+        """Note a claim that took all it asked for: there may be more at once."""
         self._delay = self._base
         self.poll_at = self._not_before = -math.inf
 
-    def found(self, now: float, count: int, head_at: float) -> None:
+    def found(self, now: float, head_at: float, gap: float = 0.0) -> None:
         """Note a claim that found timers, and no more are due.
 
         Args:
             now: When it was answered.
-            count: How many timers it found.
             head_at: When the next timer is due; infinite if there is none.
+            gap: Seconds to leave before the next claim, see `FloodGap`.
         """
-        self._count(now, count)
         self._delay = self._base
-        is_flood = self._claimed >= self.FLOOD * self.MEMORY
-        self._not_before = now + self.GAP if is_flood else -math.inf
+        self._not_before = now + gap if gap else -math.inf
         self._look_again(now, head_at)
 
     def found_nothing(self, now: float, head_at: float) -> None:
@@ -124,13 +91,75 @@ class PollSchedule:
         """Look at the next chance: a wake-up may have been missed."""
         self.poll_at = -math.inf
 
-    def _count(self, now: float, count: int) -> None:
-        self._claimed = count + self._claimed * math.exp((self._claimed_at - now) / self.MEMORY)
-        self._claimed_at = now
-
     def _look_again(self, now: float, head_at: float) -> None:
         self.alarm_at = head_at
         self.poll_at = now + self._delay * (0.5 + self._jitter())
+
+
+class FloodGap:
+    """How long to leave between claims while timers are due by the thousand a second.
+
+    A claim for each of them would cost more than handling it. In a gap they gather, as
+    packets do while a network card holds its interrupt back. The gap grows as long as timers
+    are due to its very end. Where they all came at its beginning it only makes them wait (say
+    each handler schedules the next timer): then it shrinks to what they took to come.
+    """
+
+    __slots__ = ("_claimed", "_claimed_at", "_gap", "_looked_at")
+
+    FLOOD = 1000.0
+    """Timers claimed per second, from which on claims keep a gap."""
+
+    MEMORY = 0.05
+    """Seconds after which a claim counts for 1/e in that rate."""
+
+    MOST = 0.01
+    """Seconds of a gap at most: half of it is how late a timer is for that."""
+
+    LEAST = 0.0003
+    """Seconds of a gap at least, about what a call takes."""
+
+    def __init__(self) -> None:
+        """Begin without a flood."""
+        self._claimed = 0.0
+        self._claimed_at = -math.inf
+        self._looked_at = -math.inf
+        self._gap = self.LEAST
+
+    def claimed(self, now: float, count: int) -> float:
+        """Note a claim.
+
+        Args:
+            now: When it was answered, on the monotonic clock.
+            count: How many timers it found.
+
+        Returns:
+            How many were found lately, those of this claim left out.
+        """
+        before = self._claimed * math.exp((self._claimed_at - now) / self.MEMORY)
+        self._claimed, self._claimed_at = before + count, now
+        return before
+
+    def after(self, now: float, count: int, *, looked_at: float, last_due: float) -> float:
+        """Note a claim that left nothing due, and give the seconds to leave before the next.
+
+        Args:
+            now: When it was answered, on the monotonic clock.
+            count: How many timers it found.
+            looked_at: When the server looked, as its Unix time.
+            last_due: When the last of these timers was due, likewise.
+        """
+        looked_before, self._looked_at = self._looked_at, looked_at
+        # A burst in a single claim is no flood: those before it tell.
+        if self.claimed(now, count) < self.FLOOD * self.MEMORY:
+            self._gap = self.LEAST
+            return 0.0
+        if looked_at - last_due < max(self.LEAST, self._gap / 8):
+            self._gap = min(self.MOST, 1.5 * self._gap)
+        else:
+            taken = last_due - looked_before + self.LEAST
+            self._gap = min(self.MOST, max(self.LEAST, taken))
+        return self._gap
 
 
 class ServerClock:

@@ -193,6 +193,10 @@ class WakeUps:
 
     def _pass_on(self, message: Any) -> None:
         match message:
+            case [b"subscribe", channel, _]:
+                # Hints that were sent before are lost.
+                for sleeper in self._sleepers.get(channel, ()):
+                    sleeper.look_now()
             case [b"message", channel, hint]:
                 sent_at, _, due_at = hint.partition(b" ")
                 with suppress(ValueError):

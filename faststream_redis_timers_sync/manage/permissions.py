@@ -37,6 +37,7 @@ PURPOSES = (
             *("ZCOUNT {timeline} 0 1", "ZRANGE {timeline} 0 1", "ZSCORE {timeline} x"),
             *("ZMSCORE {timeline} x", "ZSCAN {timeline} 0", "HSET {payloads} x x"),
             *("HGET {payloads} x", "HEXISTS {payloads} x", "HLEN {payloads}"),
+            "HSTRLEN {payloads} x",
             *("HDEL {payloads} x", "HDEL {attempts} x"),
         ),
         "nothing works without",

@@ -39,7 +39,7 @@ def is_pool_full(error: BaseException) -> bool:
 def pauses_for_pool() -> Iterator[float]:
     """Give pauses, in seconds, between tries to take a connection from a full pool.
 
-    A pool that waits by itself (BlockingConnectionPool) has its own timeout.
+    Not for a pool that waits by itself (BlockingConnectionPool): it has its own timeout.
     """
     pause, waited = _SHORTEST_PAUSE, 0.0
     while waited < _LONGEST_WAIT_FOR_POOL:

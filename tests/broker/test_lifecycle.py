@@ -9,18 +9,14 @@ import redis
 import redis.asyncio
 from faststream import FastStream, TestApp
 from faststream.exceptions import IncorrectState, StopConsume
-from relay import Relay
 from waiting import wait_until_async
 
 from faststream_redis_timers import TimerOutcomeUnknownError, TimersBroker
 from faststream_redis_timers._faststream import DefaultCodec
 from faststream_redis_timers.subscriber.loop import DeliveryLoop
+from faststream_redis_timers_sync.protocol.clients import get_connection_args
 
-
-@pytest.fixture
-def relay(server_url):
-    with Relay(server_url) as relay:
-        yield relay
+COMMAND = get_connection_args(redis.__version__)
 
 
 @pytest.fixture
@@ -277,14 +273,35 @@ async def test_a_body_that_the_server_does_not_take_is_an_error_by_the_clients_t
     client = redis.asyncio.Redis.from_url(relay.url, socket_timeout=0.2)
     async with client, make_broker(client) as broker:
         await broker.publish("x", "invoices", timer_id="1", activate_in=timedelta(hours=1))
+        connection = await client.connection_pool.get_connection(*COMMAND)
+        transport = connection._writer.transport
+        await client.connection_pool.release(connection)
         relay.stall()
         # More than all the buffers on the way hold.
         with pytest.raises(TimerOutcomeUnknownError):
-            await broker.publish(b"x" * 64 * 1024 * 1024, "invoices", timer_id="large")
-        relay.resume()
+            await broker.publish(b"x" * 16 * 1024 * 1024, "invoices", timer_id="large")
 
-        # The rest of it does not come later either.
-        assert await broker.get_pending_timers("invoices") == ["1"]
+        # What was not sent is not sent later, when nobody expects it any more.
+        assert transport.is_closing()
+        assert transport.get_write_buffer_size() == 0
+        relay.resume()
+        assert await broker.cancel_timer("invoices", "1")
+
+
+async def test_a_read_from_a_silent_server_is_waited_for_once(relay, make_broker):
+    client = redis.asyncio.Redis.from_url(relay.url, socket_timeout=0.2)
+    async with client, make_broker(client) as broker:
+        await broker.publish("x", "invoices", timer_id="1", activate_in=timedelta(hours=1))
+        await broker.get_timer("invoices", "1")
+        relay.stall()
+        connected = relay.connected
+
+        with pytest.raises((redis.TimeoutError, TimeoutError)):
+            await broker.get_timer("invoices", "1")
+
+        # A second try would have needed another connection.
+        assert relay.connected == connected
+        relay.resume()
         assert await broker.cancel_timer("invoices", "1")
 
 

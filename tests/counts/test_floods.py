@@ -7,7 +7,7 @@ from bench import NO_POLLS, delivering
 from counting import until_asleep
 from waiting import wait_until_async
 
-from faststream_redis_timers.subscriber.schedule import PollSchedule
+from faststream_redis_timers.subscriber.schedule import FloodGap
 
 
 def waiting(bench, calls):
@@ -55,7 +55,7 @@ async def test_in_a_flood_timers_share_their_claims_and_commits(
     bench, meter, open_calls, monkeypatch
 ):
     # So that slow machines have one too.
-    monkeypatch.setattr(PollSchedule, "FLOOD", 50.0)
+    monkeypatch.setattr(FloodGap, "FLOOD", 50.0)
     async with delivering(waiting(bench, open_calls)) as broker:
         await until_asleep([broker])
         meter.reset()

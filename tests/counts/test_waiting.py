@@ -123,7 +123,7 @@ def polls(seconds, jitter, *, is_settled):
         for _ in range(10):
             schedule.found_nothing(0.0, math.inf)
     else:
-        schedule.found(0.0, 1, math.inf)
+        schedule.found(0.0, math.inf)
     count = 0
     while schedule.next_at <= seconds:
         count += 1

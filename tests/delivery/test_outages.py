@@ -384,11 +384,15 @@ async def test_publishers_that_use_all_connections_do_not_starve_the_delivery(be
     await client.aclose()
 
 
+@pytest.mark.parametrize("waits_itself", [False, True])
 async def test_a_pool_whose_connections_are_all_kept_is_told_once_and_is_no_outage(
-    bench, open_calls, monkeypatch
+    bench, open_calls, monkeypatch, waits_itself
 ):
     monkeypatch.setattr("faststream_redis_timers_sync.protocol.clients._LONGEST_WAIT_FOR_POOL", 0.1)
-    client = redis.asyncio.Redis.from_url(bench.home.server_url, max_connections=1)
+    kind = redis.asyncio.BlockingConnectionPool if waits_itself else redis.asyncio.ConnectionPool
+    options = {"timeout": 0.1} if waits_itself else {}
+    pool = kind.from_url(bench.home.server_url, max_connections=1, **options)
+    client = redis.asyncio.Redis(connection_pool=pool)
     broker = bench.broker(client)
 
     @broker.subscriber(bench.topic, max_polling_interval=0.05)
@@ -403,6 +407,7 @@ async def test_a_pool_whose_connections_are_all_kept_is_told_once_and_is_no_outa
             await wait_until_async(lambda: bench.log.at(logging.WARNING))
         await open_calls.until(1)
     await client.aclose()
+    await pool.disconnect()
 
     (line,) = bench.log.complaints
     assert "max_connections" in line

@@ -1,5 +1,6 @@
 """The arithmetic of the delivery loop, by tables: no clock, no server."""
 
+import itertools
 import math
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from faststream_redis_timers.subscriber.schedule import (
     AlarmClock,
     Backoff,
+    FloodGap,
     PollSchedule,
     ServerClock,
     SpinBudget,
@@ -43,10 +45,10 @@ def test_a_timer_found_resets_the_delay(find):
     for _ in range(10):
         schedule.found_nothing(0.0, math.inf)
     if find == "found":
-        schedule.found(100.0, 1, math.inf)
+        schedule.found(100.0, math.inf)
         assert schedule.poll_at == pytest.approx(100.05)
     else:
-        schedule.found_more(100.0, 5)
+        schedule.found_more()
         assert schedule.next_at == -math.inf
     schedule.found_nothing(200.0, math.inf)
     assert schedule.poll_at == pytest.approx(200.05)
@@ -72,10 +74,7 @@ def test_each_delay_is_spread_by_half_of_itself(jitter, factor):
 @pytest.mark.parametrize("find", ["found", "found_nothing"])
 def test_it_sleeps_until_the_next_due_time_or_the_poll(find, head_at, next_at):
     schedule = schedule_with()
-    if find == "found":
-        schedule.found(100.0, 1, head_at)
-    else:
-        schedule.found_nothing(100.0, head_at)
+    getattr(schedule, find)(100.0, head_at)
 
     assert schedule.next_at == pytest.approx(next_at)
 
@@ -107,36 +106,17 @@ def test_a_hint_sets_the_alarm_and_does_not_claim(head_at, hints, next_at):
     assert schedule.next_at == pytest.approx(next_at)
 
 
-def after_claims(rate, seconds, every=0.002):
-    """Make a schedule that has found timers at a steady rate, and tell when the last were."""
+def test_a_gap_holds_back_what_is_due_but_not_for_longer():
     schedule = schedule_with()
-    for n in range(1, round(seconds / every) + 1):
-        schedule.found(n * every, round(rate * every), math.inf)
-    return schedule, n * every
+    schedule.found(100.0, 100.001, gap=0.01)
+    schedule.ring_at(100.0)
 
-
-@pytest.mark.parametrize(("rate", "gap"), [(500, 0.0), (2000, 0.01), (20_000, 0.01)])
-def test_in_a_flood_claims_keep_a_gap_in_which_timers_gather(rate, gap):
-    schedule, now = after_claims(rate, seconds=1.0)
-    schedule.ring_at(now)
-
-    assert schedule.next_at == pytest.approx(now + gap)
-    assert schedule.is_for_alarm == (not gap)
-
-
-def test_in_a_flood_a_claim_that_took_all_it_asked_for_is_followed_at_once():
-    schedule, now = after_claims(2000, seconds=1.0)
-    schedule.found_more(now + 0.01, 100)
-
+    assert schedule.next_at == pytest.approx(100.01)
+    assert not schedule.is_for_alarm
+    schedule.found_more()
     assert schedule.next_at == -math.inf
-
-
-def test_a_flood_that_has_passed_leaves_no_gap():
-    schedule, now = after_claims(20_000, seconds=1.0)
-    schedule.found_nothing(now + 0.01, math.inf)
-    schedule.found(now + 0.3, 1, now + 0.301)
-
-    assert schedule.next_at == pytest.approx(now + 0.301)
+    schedule.found_nothing(100.02, 100.03)
+    assert schedule.next_at == pytest.approx(100.03)
     assert schedule.is_for_alarm
 
 
@@ -155,6 +135,56 @@ def test_by_default_delays_are_jittered():
 
     assert len({schedule.poll_at for schedule in schedules}) > 40
     assert all(0.5 <= schedule.poll_at <= 1.5 for schedule in schedules)
+
+
+# --- gaps between claims -----------------------------------------------------------------
+
+
+def gaps(rate, seconds, gap_of, taken=math.inf):
+    """Claim what comes at a steady rate, within `taken` seconds of the claim before."""
+    gap, at, gaps = 0.0, 0.0, []
+    while at < seconds:
+        wait = max(gap, 1 / rate)
+        at += wait
+        came_for = min(wait, taken)
+        gap = gap_of.after(at, round(rate * wait), looked_at=at, last_due=at - wait + came_for)
+        gaps.append(gap)
+    return gaps
+
+
+@pytest.mark.parametrize(("rate", "most"), [(500, 0.0), (2000, 0.01), (20_000, 0.01)])
+def test_in_a_flood_claims_keep_a_gap_in_which_timers_gather(rate, most):
+    assert gaps(rate, 1.0, FloodGap())[-1] == pytest.approx(most)
+
+
+def test_the_gap_grows_in_steps_and_never_beyond_its_end():
+    found = gaps(5000, 1.0, FloodGap())
+
+    grown = [gap for gap in found if gap]
+    assert grown[0] < 0.001
+    assert all(after <= 1.5 * before for before, after in itertools.pairwise(grown))
+    assert max(grown) == FloodGap.MOST
+
+
+def test_where_all_come_at_the_beginning_of_a_gap_it_is_no_longer_than_that():
+    # Each handler schedules the next timer: all are there after 2 ms, whatever the gap.
+    found = gaps(5000, 1.0, FloodGap(), taken=0.002)
+
+    assert found[-1] <= 0.002 + 2 * FloodGap.LEAST
+
+
+def test_a_burst_in_one_claim_is_no_flood():
+    gap = FloodGap()
+
+    assert gap.after(100.0, 100, looked_at=5.0, last_due=5.0) == 0.0
+    assert gap.after(100.2, 100, looked_at=5.2, last_due=5.2) == 0.0
+
+
+def test_a_flood_that_has_passed_leaves_no_gap():
+    gap = FloodGap()
+    gaps(20_000, 1.0, gap)
+
+    assert gap.after(1.5, 1, looked_at=1.5, last_due=1.5) == 0.0
 
 
 # --- the server's clock ------------------------------------------------------------------

@@ -147,6 +147,29 @@ async def test_a_subscriber_that_starts_while_the_others_subscribe_is_listened_f
         await broker.stop()
 
 
+async def test_one_that_is_added_looks_again_once_it_is_listened_for(bench, relay):
+    async def handle(message: TimerMessage): ...
+
+    broker = bench.broker(relay.url)
+    broker.subscriber(bench.topic, **NO_POLLS)(handle)
+    async with delivering(broker):
+        await until_listening(bench)
+        late = broker.subscriber("late", **NO_POLLS)
+        late(handle)
+        channel = bench.home.keys_of("late").timeline
+
+        def sent(*names):
+            return sum(words[0] in names and channel in words for words in relay.commands)
+
+        relay.hold_replies()
+        await late.start()
+        await wait_until_async(lambda: sent(b"SUBSCRIBE") == sent(b"EVALSHA", b"EVAL") == 1)
+        relay.resume()
+
+        # What was scheduled between the first look and the subscription woke nobody.
+        await wait_until_async(lambda: sent(b"EVALSHA", b"EVAL") == 2)
+
+
 # --- failures ----------------------------------------------------------------------------
 
 

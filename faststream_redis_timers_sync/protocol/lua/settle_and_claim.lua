@@ -89,6 +89,11 @@ if limit > 0 then
   local size = 0
   for i = 1, #due, 2 do
     local id = due[i]
+    -- Large ones are not read in vain; to ask for the size of each small one costs more.
+    if #claimed > 0 and size > budget / 16
+        and size + redis.call('HSTRLEN', payloads, id) > budget then
+      break
+    end
     local payload = redis.call('HGET', payloads, id)
     if not payload then
       orphans[#orphans + 1] = id
