@@ -7,18 +7,24 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+import redis
 from redis.client import Pipeline
 
-from faststream_redis_timers_sync._memory import Memory, ScheduledTimer, no_server_for
+from faststream_redis_timers_sync._memory import MemoryRunner
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.protocol.keys import (
     DEFAULT_ATTEMPTS_KEY,
     DEFAULT_PAYLOADS_KEY,
     DEFAULT_TIMELINE_KEY,
+    encode_known_id,
     prefixed,
 )
+from faststream_redis_timers_sync.protocol.memory import (
+    ScheduledTimer,
+    TimersMemory,
+    no_server_for,
+)
 from faststream_redis_timers_sync.protocol.model import EncodedTimer, Timer
-from faststream_redis_timers_sync.protocol.times import ask_in
 
 __all__ = ("FakePipeline", "FakeTimersClient", "ScheduledTimer")
 
@@ -35,6 +41,9 @@ class FakeTimersClient(TimersClient):
     where your code has one, test it with a `TimersClient` on that server. `pipeline` gives
     one of its own.
 
+    `faststream_redis_timers.TestTimersBroker` can deliver its timers:
+    ``TestTimersBroker(broker, hold=True, client=timers)``.
+
     Args:
         timeline_key: As in `TimersClient`.
         payloads_key: As in `TimersClient`.
@@ -42,12 +51,14 @@ class FakeTimersClient(TimersClient):
         prefix: As in `TimersClient`.
 
     Attributes:
+        memory: Where its timers are.
         scheduled: All timers that were scheduled, in order, those too that were replaced,
             moved or cancelled since. What ``if_exists="keep"`` dropped is not among them.
         cancelled: All timers that waited and were cancelled, in order. An id that did not
             wait is not among them.
     """
 
+    memory: TimersMemory
     scheduled: list[ScheduledTimer]
     cancelled: list[ScheduledTimer]
 
@@ -68,14 +79,14 @@ class FakeTimersClient(TimersClient):
             attempts_key=attempts_key,
             prefix=prefix,
         )
-        self._memory = Memory(self._runner.client, self._operations)
-        self._runner = self._memory
-        self.scheduled = self._memory.scheduled
-        self.cancelled = self._memory.cancelled
+        self.memory = TimersMemory()
+        self._runner = MemoryRunner(self._runner.client, self.memory)
+        self.scheduled = self.memory.scheduled
+        self.cancelled = self.memory.cancelled
 
     def now(self) -> datetime:
         """Tell the time by which timers are due, in UTC."""
-        return self._memory.now()
+        return self.memory.clock.now()
 
     def advance(self, by: timedelta) -> None:
         """Move the clock on.
@@ -85,13 +96,10 @@ class FakeTimersClient(TimersClient):
 
         Raises:
             TypeError: It is no timedelta.
-            ValueError: It is negative.
+            ValueError: It is negative, or longer than a thousand years.
         """
-        ask_in("by", by)
-        if by < timedelta(0):
-            msg = f"by must not be negative, got {by!r}"
-            raise ValueError(msg)
-        self._memory.advanced += by
+        with self.memory.lock:
+            self.memory.clock.advance(by)
 
     def pop_due(self, topic: str) -> list[Timer]:
         """Take out the timers that are due, as workers do whose handlers return.
@@ -105,18 +113,19 @@ class FakeTimersClient(TimersClient):
         Raises:
             ValueError: The topic is empty.
         """
-        with self._memory.lock:
+        keys = self._operations.keys.of(prefixed(self._prefix, topic))
+        with self.memory.lock:
             due = list(self.iter_timers(topic, before=self.now()))
-            self._memory.remove(prefixed(self._prefix, topic), due)
+            self.memory.remove(keys, [encode_known_id(timer.timer_id) for timer in due])
         return due
 
     def clear(self) -> None:
         """Forget all timers, empty `scheduled` and `cancelled`, set the clock right again."""
-        self._memory.clear()
+        self.memory.clear()
 
     def pipeline(self) -> "FakePipeline":
         """Make a pipeline for ``pipeline=``: what goes into it happens when it is executed."""
-        return FakePipeline(self._memory)
+        return FakePipeline(self._runner.client, self.memory)
 
     def ping(self) -> bool:
         """Tell that the memory answers.
@@ -127,19 +136,20 @@ class FakeTimersClient(TimersClient):
         return True
 
     def _note(self, messages: Sequence[Any], timers: Sequence[EncodedTimer]) -> None:
-        self._memory.remember(messages, timers)
+        self.memory.remember(messages, timers)
 
 
 class FakePipeline(Pipeline):
     """Takes calls with ``pipeline=`` of one `FakeTimersClient`, and no other commands.
 
     Args:
+        client: A client of no server.
         memory: Where they happen, in their order, when `execute` is called.
     """
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, client: redis.Redis, memory: TimersMemory) -> None:
         """Begin empty."""
-        super().__init__(memory.client.connection_pool, {}, None, None)
+        super().__init__(client.connection_pool, {}, None, None)
         self.memory = memory
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
@@ -160,5 +170,4 @@ class FakePipeline(Pipeline):
             The replies, as a server gives them.
         """
         operations, self.command_stack = self.command_stack, []
-        with self.memory.lock:
-            return [self.memory.answer(operation) for operation in operations]
+        return self.memory.answer_all(operations)

@@ -18,13 +18,13 @@ import redis
 import redis.asyncio
 from leaks import keys_under
 
-from faststream_redis_timers import TimersBroker
+from faststream_redis_timers import TestTimersBroker, TimersBroker
 from faststream_redis_timers_sync import Timer, TimersClient
-from faststream_redis_timers_sync._memory import Entry
 from faststream_redis_timers_sync._run import Runner
 from faststream_redis_timers_sync.protocol.keys import KeySpace, TopicKeys
+from faststream_redis_timers_sync.protocol.memory_topic import Entry
 from faststream_redis_timers_sync.protocol.model import Settlement, Step
-from faststream_redis_timers_sync.protocol.operations import LEASE_JITTER, Operations
+from faststream_redis_timers_sync.protocol.operations import LEASE_JITTER, Operation, Operations
 from faststream_redis_timers_sync.testing import FakeTimersClient
 
 
@@ -88,6 +88,10 @@ class Home:
         operation = self.operations.settle_and_claim(
             topic, settlements, limit=limit, lease_ttl=lease_ttl, jitter=randrange(LEASE_JITTER)
         )
+        return self.run(operation)
+
+    def run(self, operation: Operation[Step]) -> Step:
+        """Run an operation that no front end has."""
         return Runner(self.redis).run(operation)
 
     def claim(self, topic: str, lease_ttl: float = 30.0) -> Step:
@@ -100,7 +104,7 @@ class Home:
 
 
 class MemoryHome(Home):
-    """The memory of a `FakeTimersClient`: there are no keys in it, and nobody claims timers."""
+    """The memory of a `FakeTimersClient`: there are no keys in it."""
 
     @cached_property
     def fake(self) -> FakeTimersClient:
@@ -114,21 +118,18 @@ class MemoryHome(Home):
         return self.fake.now()
 
     def written(self) -> list[Any]:
-        return [held for held in self.fake._memory._topics.values() if held]
+        return [held for held in self.fake.memory._topics.values() if held]
 
     def plant(self, topic: str, timer_id: bytes | str, due: float, payload: bytes | None) -> None:
         if payload is None:
             pytest.skip("it is about half an entry, and in memory there are none")
-        held = self.fake._memory._held(self.keys_of(topic))
+        held = self.fake.memory._held(self.keys_of(topic))
         held[timer_id if isinstance(timer_id, bytes) else timer_id.encode()] = Entry(
-            round(due * 1_000_000), payload
+            repr(due).encode(), payload
         )
 
-    def take_due(self, topic: str) -> list[bytes]:
-        return [timer.timer_id.encode() for timer in self.fake.pop_due(topic)]
-
-    def step(self, *args: Any, **kwargs: Any) -> Step:
-        pytest.skip("it is about timers that run, and in memory nobody claims them")
+    def run(self, operation: Operation[Step]) -> Step:
+        return self.fake.memory.run(operation)
 
 
 class Face(Protocol):
@@ -311,8 +312,16 @@ CLIENT_OPTIONS: dict[str, dict[str, Any]] = {
 async def memory_face(home: MemoryHome, prefix: str = "") -> AsyncIterator[Face]:
     """Make a `BlockingFace` of a `FakeTimersClient`, all of them on one memory."""
     client = FakeTimersClient(**home.key_names, prefix=prefix)
-    client._memory = client._runner = home.fake._memory
+    client.memory, client._runner = home.fake.memory, home.fake._runner
     yield BlockingFace(client)
+
+
+@asynccontextmanager
+async def held_face(home: MemoryHome, prefix: str = "") -> AsyncIterator[Face]:
+    """Make an `AsyncFace` of a broker whose timers a `TestTimersBroker` holds."""
+    broker = TimersBroker(**home.key_names, prefix=prefix)
+    async with TestTimersBroker(broker, hold=True, client=home.fake):
+        yield AsyncFace(broker)
 
 
 FACES: dict[str, FaceFactory] = {
@@ -329,5 +338,6 @@ FACES_AND_HOMES = [
         for name, face in FACES.items()
     ),
     pytest.param(memory_face, "memory", id="memory"),
+    pytest.param(held_face, "memory", id="held"),
 ]
 """All faces, with the homes that they run in."""

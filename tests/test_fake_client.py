@@ -19,12 +19,12 @@ from faststream_redis_timers_sync import (
     TimerPublishMessage,
     TimersClient,
 )
-from faststream_redis_timers_sync._glob import glob
 from faststream_redis_timers_sync.manage.check import check_server
 from faststream_redis_timers_sync.manage.selection import cancel_each, list_timers, move_each
 from faststream_redis_timers_sync.manage.server import address_of, count_keys, server_time
 from faststream_redis_timers_sync.manage.stats import count_topics
 from faststream_redis_timers_sync.manage.topics import listening_topics, scan_topics
+from faststream_redis_timers_sync.protocol.glob import glob
 from faststream_redis_timers_sync.testing import FakePipeline, FakeTimersClient
 
 TOPIC = "invoices"

@@ -1,0 +1,292 @@
+"""Stands in for a server: answers operations as the Lua scripts do, out of dicts.
+
+Both front ends' tests run on it. Who sends it operations, and who claims and settles
+timers, is not its matter.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+from faststream_redis_timers_sync.protocol.glob import glob
+from faststream_redis_timers_sync.protocol.memory_clock import MemoryClock
+from faststream_redis_timers_sync.protocol.memory_topic import (
+    Entry,
+    MemoryTopic,
+    read_seconds,
+    resolve_due,
+    score_of,
+)
+from faststream_redis_timers_sync.protocol.model import EncodedTimer, Timer
+from faststream_redis_timers_sync.protocol.operations import Operation, make_timer
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduledTimer(Timer):
+    """A timer as it was scheduled or cancelled.
+
+    Args:
+        topic: The full topic, prefix included.
+        timer_id: Its id.
+        due_at: When it is due, in UTC.
+        running: Always False.
+        body: The message, encoded.
+        content_type: MIME type of the body, None where there is none.
+        headers: All headers that the handler will get, as text.
+        correlation_id: Its correlation id, by default the timer id.
+        message: The message, as it was given.
+    """
+
+    message: Any
+
+
+class TimersMemory:
+    """Holds timers of any key space, and answers operations on them.
+
+    Attributes:
+        clock: Its time.
+        lock: Held while an operation is answered; threads may share a memory.
+        scheduled: All timers that were scheduled, in order.
+        cancelled: All timers that waited and were cancelled, in order.
+        on_scheduled: Called with each timer that is scheduled.
+    """
+
+    def __init__(self) -> None:
+        """Begin without timers."""
+        self.clock = MemoryClock()
+        self.lock = threading.RLock()
+        self.scheduled: list[ScheduledTimer] = []
+        self.cancelled: list[ScheduledTimer] = []
+        self.on_scheduled: list[Callable[[ScheduledTimer], None]] = []
+        self._topics: dict[bytes, MemoryTopic] = {}
+        self._messages: dict[bytes, Any] = {}
+
+    def remember(self, messages: Iterable[Any], timers: Iterable[EncodedTimer]) -> None:
+        """Note which messages payloads were made of.
+
+        Args:
+            messages: The messages.
+            timers: The timers made of them.
+        """
+        with self.lock:
+            self._messages.update(
+                (timer.payload, message) for timer, message in zip(timers, messages, strict=True)
+            )
+
+    def remove(self, keys: Sequence[bytes], timer_ids: Iterable[bytes]) -> None:
+        """Remove timers that are done.
+
+        Args:
+            keys: The keys of their topic.
+            timer_ids: Their ids.
+        """
+        with self.lock:
+            for timer_id in timer_ids:
+                self._held(keys).pop(timer_id, None)
+
+    def clear(self) -> None:
+        """Forget everything, and set the clock right again."""
+        with self.lock:
+            self.clock.reset()
+            for collection in (self.scheduled, self.cancelled, self._topics, self._messages):
+                collection.clear()
+
+    def put_into(self, pipeline: Any, operation: Operation[Any], name: str) -> None:
+        """Keep an operation until a pipeline of this memory is executed.
+
+        Args:
+            pipeline: The pipeline.
+            operation: The operation.
+            name: Whose pipeline it must be, for the error.
+
+        Raises:
+            TypeError: It is another's pipeline.
+        """
+        if getattr(pipeline, "memory", None) is not self:
+            msg = (
+                f"pipeline is executed elsewhere, and a {name} keeps its timers in "
+                "memory: use its own pipeline(), or test on that server"
+            )
+            raise TypeError(msg)
+        pipeline.command_stack.append(operation)
+
+    def run(self, operation: Operation[_T]) -> _T:
+        """Answer an operation, and give its result.
+
+        Args:
+            operation: The operation.
+        """
+        return operation.parse(self.answer(operation))
+
+    def answer_all(self, operations: Iterable[Operation[Any]]) -> list[Any]:
+        """Answer operations, and let nothing happen in between.
+
+        Args:
+            operations: The operations.
+
+        Returns:
+            Their replies.
+        """
+        with self.lock:
+            return [self.answer(operation) for operation in operations]
+
+    def answer(self, operation: Operation[Any]) -> Any:
+        """Do what an operation's script does, and give its reply.
+
+        Args:
+            operation: The operation.
+
+        Raises:
+            NotImplementedError: It is a question that only a server can answer.
+        """
+        name = operation.script.name or "command"
+        answer = getattr(self, f"_answer_{name}", None)
+        if answer is None:
+            raise no_server_for(name)
+        with self.lock:
+            return answer(operation, self._held(operation.keys), *operation.args)
+
+    # --- the scripts, one each: the operation, its topic's timers, its other arguments
+
+    def _answer_schedule(
+        self, operation: Operation[Any], held: MemoryTopic, if_exists: bytes, *words: bytes
+    ) -> bytes:
+        now = self.clock.microseconds()
+        timers = list(zip(words[::3], words[1::3], words[2::3], strict=True))
+        waits = [if_exists != b"replace" and held.state_of(one) == b"w" for one, _, _ in timers]
+        if if_exists == b"error" and True in waits:
+            return b"E%d" % (waits.index(True) + 1)
+        for (timer_id, payload, asked), stays in zip(timers, waits, strict=True):
+            if not stays:
+                held[timer_id] = Entry(resolve_due(asked, now), payload)
+                record = self._record(operation.topic, timer_id, held[timer_id])
+                self.scheduled.append(record)
+                for tell in self.on_scheduled:
+                    tell(record)
+        return b"".join(b"0" if stays else b"1" for stays in waits)
+
+    def _answer_reschedule(
+        self, operation: Operation[Any], held: MemoryTopic, timer_id: bytes, asked: bytes
+    ) -> bytes:
+        return b"0" if self._answer_move(operation, held, asked, timer_id) == b"0" else b"1"
+
+    def _answer_move(
+        self, _: Operation[Any], held: MemoryTopic, asked: bytes, *ids: bytes
+    ) -> bytes:
+        due = resolve_due(asked, self.clock.microseconds())
+        reply = b"".join(map(held.state_of, ids))
+        for timer_id in held.keys() & set(ids):
+            held.move(timer_id, due)
+        return reply
+
+    def _answer_cancel(self, operation: Operation[Any], held: MemoryTopic, *ids: bytes) -> bytes:
+        reply = []
+        for timer_id in ids:
+            reply.append(held.state_of(timer_id))
+            entry = held.pop(timer_id, None)
+            if entry is not None and not entry.is_running:
+                self.cancelled.append(self._record(operation.topic, timer_id, entry))
+        return b"".join(reply)
+
+    def _answer_cancel_all(self, operation: Operation[Any], held: MemoryTopic) -> int:
+        return len(self._answer_cancel(operation, held, *held.in_order()))
+
+    def _answer_settle_and_claim(
+        self,
+        _: Operation[Any],
+        held: MemoryTopic,
+        limit: bytes,
+        lease_ttl: bytes,
+        jitter: bytes,
+        budget: bytes,
+        *settlements: bytes,
+    ) -> bytes:
+        now = self.clock.microseconds()
+        outcomes = held.settle(settlements, now)
+        lease = score_of(now + read_seconds(lease_ttl) + int(jitter)) + b"5"
+        claimed = held.claim(int(limit), int(budget), now, lease)
+        line = [score_of(now), lease if claimed else b"-", held.head(), outcomes or b"-"]
+        line.append(b"%d" % len(claimed))
+        line += [
+            b"%d %d %b" % (len(timer_id), len(entry.payload), entry.score)
+            for timer_id, entry in claimed
+        ]
+        data = [timer_id + entry.payload for timer_id, entry in claimed]
+        return b" ".join(line) + b"\n" + b"".join(data)
+
+    def _answer_exists(self, _: Operation[Any], held: MemoryTopic, timer_id: bytes) -> int:
+        return int(timer_id in held)
+
+    def _answer_count(self, _: Operation[Any], held: MemoryTopic) -> int:
+        return len(held)
+
+    def _answer_get(self, _: Operation[Any], held: MemoryTopic, __: bytes, *ids: bytes) -> bytes:
+        return held.read(ids)
+
+    def _answer_page(
+        self,
+        _: Operation[Any],
+        held: MemoryTopic,
+        __: bytes,
+        highest: bytes,
+        lowest: bytes,
+        *___: bytes,
+    ) -> bytes:
+        return held.page(float(lowest), float(highest))
+
+    def _answer_scan(
+        self, _: Operation[Any], held: MemoryTopic, __: bytes, pattern: bytes, ___: bytes
+    ) -> bytes:
+        matches = glob(pattern).fullmatch
+        return held.show(one for one in held if matches(one))
+
+    def _answer_overview(
+        self, operation: Operation[Any], _: MemoryTopic, __: bytes, *within: bytes
+    ) -> bytes:
+        now = self.clock.microseconds()
+        topics = [self._held([key]) for key in operation.keys[::2]]
+        return b"\n".join((score_of(now), *(topic.count(now, within) for topic in topics)))
+
+    def _answer_running(
+        self, _: Operation[Any], held: MemoryTopic, longest: bytes, most: bytes
+    ) -> int:
+        return held.count_running(self.clock.microseconds(), int(longest), int(most))
+
+    def _answer_command(self, _: Operation[Any], __: MemoryTopic, *words: bytes) -> Any:
+        keys = [key for key, held in self._topics.items() if held]
+        match words:
+            case [b"TIME"]:
+                return score_of(self.clock.microseconds()).split(b".")
+            case [b"ZMSCORE", key, *ids]:
+                held = self._held([key])
+                return [held[one].score if one in held else None for one in ids]
+            case [b"DBSIZE"]:
+                return len(keys)
+            case [b"SCAN", _, b"MATCH", pattern, *_]:
+                return [b"0", [key for key in keys if glob(pattern).fullmatch(key)]]
+            case [b"PUBSUB", b"CHANNELS", _]:
+                return []
+            case [b"PUBSUB", b"NUMSUB", *channels]:
+                return [word for channel in channels for word in (channel, 0)]
+        raise no_server_for(words[0].decode())
+
+    def _held(self, keys: Sequence[bytes]) -> MemoryTopic:
+        return self._topics.setdefault(keys[0], MemoryTopic()) if keys else MemoryTopic()
+
+    def _record(self, topic: str, timer_id: bytes, entry: Entry) -> ScheduledTimer:
+        timer = make_timer(topic, timer_id, entry.score, entry.payload)
+        known = {one.name: getattr(timer, one.name) for one in fields(Timer)}
+        return ScheduledTimer(**known, message=self._messages.get(entry.payload))
+
+
+def no_server_for(what: str, name: str = "FakeTimersClient") -> NotImplementedError:
+    """Make the error for a question that only a server can answer.
+
+    Args:
+        what: The question.
+        name: Who was asked.
+    """
+    return NotImplementedError(f"a {name} has no server that answers {what}")

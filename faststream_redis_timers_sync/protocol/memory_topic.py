@@ -1,0 +1,238 @@
+"""The timers of one topic in memory, and what the Lua scripts would say about them.
+
+Which operation asks for what stands in `memory`.
+"""
+
+import heapq
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from faststream_redis_timers_sync.protocol.times import is_lease
+
+_MICROSECONDS = 1_000_000
+
+
+class Entry(NamedTuple):
+    """A timer as it lies in memory.
+
+    Args:
+        score: As in a timeline: Unix time in seconds, as text. When it is due, or
+            when its lease ends.
+        payload: Its envelope.
+    """
+
+    score: bytes
+    payload: bytes
+
+    @property
+    def is_running(self) -> bool:
+        """Whether somebody holds it, or held it and never said what became of it."""
+        return is_lease(float(self.score))
+
+
+class MemoryTopic(dict[bytes, Entry]):
+    """The timers of a topic by id."""
+
+    def __init__(self) -> None:
+        """Begin without timers."""
+        super().__init__()
+        # A heap of all scores that timers have had; those they no longer have are passed over.
+        self._queue: list[tuple[float, bytes]] = []
+
+    def __setitem__(self, timer_id: bytes, entry: Entry) -> None:
+        """Put a timer in, or another one in its place."""
+        super().__setitem__(timer_id, entry)
+        heapq.heappush(self._queue, (float(entry.score), timer_id))
+
+    def state_of(self, timer_id: bytes) -> bytes:
+        """Tell what a timer does, as `cancel` and `move` reply.
+
+        Args:
+            timer_id: Its id.
+
+        Returns:
+            ``w`` for waiting, ``r`` for running, ``0`` if there is none.
+        """
+        entry = self.get(timer_id)
+        return b"0" if entry is None else b"r" if entry.is_running else b"w"
+
+    def move(self, timer_id: bytes, score: bytes) -> None:
+        """Make a timer due at another time.
+
+        Args:
+            timer_id: Its id; there is one.
+            score: When.
+        """
+        self[timer_id] = self[timer_id]._replace(score=score)
+
+    def in_order(self) -> list[bytes]:
+        """Give all ids in order of score, as a sorted set does."""
+        return sorted(self, key=lambda timer_id: (float(self[timer_id].score), timer_id))
+
+    def head(self) -> bytes:
+        """Give the lowest score, leases included; ``-`` where there is no timer."""
+        first = self._first()
+        return b"-" if first is None else self[first[1]].score
+
+    def _first(self) -> tuple[float, bytes] | None:
+        while self._queue:
+            score, timer_id = self._queue[0]
+            if timer_id in self and float(self[timer_id].score) == score:
+                return score, timer_id
+            heapq.heappop(self._queue)
+        return None
+
+    def settle(self, words: Sequence[bytes], now: int) -> bytes:
+        """Do with claimed timers what their holders say, as `settle_and_claim` does.
+
+        Args:
+            words: Action, id, lease and detail of each settlement.
+            now: The time, in microseconds of Unix time.
+
+        Returns:
+            A character per settlement.
+        """
+        settlements = zip(words[::4], words[1::4], words[2::4], words[3::4], strict=True)
+        return b"".join(self._settle(*settlement, now=now) for settlement in settlements)
+
+    def _settle(
+        self, action: bytes, timer_id: bytes, lease: bytes, detail: bytes, *, now: int
+    ) -> bytes:
+        entry = self.get(timer_id)
+        if entry is None:
+            return b"0"
+        if float(entry.score) != float(lease):
+            return b"l" if entry.is_running else b"d"
+        if action == b"commit":
+            del self[timer_id]
+        elif action == b"nack" and not detail:
+            # The end of the lease, without its half microsecond.
+            self.move(timer_id, lease[:-1])
+        else:
+            self.move(timer_id, resolve_due(detail, now) if action == b"nack" else detail)
+        return b"1"
+
+    def claim(self, limit: int, budget: int, now: int, lease: bytes) -> list[tuple[bytes, Entry]]:
+        """Lease the timers that are due.
+
+        Args:
+            limit: How many at most.
+            budget: Bytes of payloads, which a single timer may exceed.
+            now: The time, in microseconds of Unix time.
+            lease: When the lease ends, as a score.
+
+        Returns:
+            Ids and timers, as they were before.
+        """
+        moment = float(score_of(now))
+        claimed: list[tuple[bytes, Entry]] = []
+        size = 0
+        while len(claimed) < limit and (first := self._first()) is not None:
+            score, timer_id = first
+            entry = self[timer_id]
+            size += len(entry.payload)
+            if score > moment or (claimed and size > budget):
+                break
+            claimed.append((timer_id, entry))
+            self.move(timer_id, lease)
+        return claimed
+
+    def read(self, ids: Iterable[bytes]) -> bytes:
+        """Write the timers of these ids, as `get` replies.
+
+        Args:
+            ids: The ids.
+        """
+        words, payloads = [], []
+        for timer_id in ids:
+            entry = self.get(timer_id)
+            words.append(b"- 0" if entry is None else b"%b %d" % (entry.score, len(entry.payload)))
+            payloads.append(b"" if entry is None else entry.payload)
+        return b" ".join(words) + b"\n" + b"".join(payloads)
+
+    def page(self, lowest: float, highest: float) -> bytes:
+        """Write the timers between two scores in order, as `page` replies; nothing follows.
+
+        Args:
+            lowest: Only scores above this one.
+            highest: Only scores up to this one.
+        """
+        return self.show(
+            one for one in self.in_order() if lowest < float(self[one].score) <= highest
+        )
+
+    def show(self, ids: Iterable[bytes]) -> bytes:
+        """Write ids and scores, as `page` and `scan` reply; nothing follows.
+
+        Args:
+            ids: The ids.
+        """
+        found = list(ids)
+        words = [b"%b %d" % (self[one].score, len(one)) for one in found]
+        return b" ".join((b"0", *words)) + b"\n" + b"".join(found)
+
+    def count(self, now: int, within: Iterable[bytes]) -> bytes:
+        """Count the timers, as `overview` replies with a line per topic.
+
+        Args:
+            now: The time, in microseconds of Unix time.
+            within: Lengths of time in whole seconds.
+        """
+        moment = float(score_of(now))
+        texts = [self[one].score for one in self.in_order()]
+        scores = [float(text) for text in texts]
+        free = (
+            text
+            for text, score in zip(texts, scores, strict=True)
+            if score <= moment or not is_lease(score)
+        )
+        words = [b"%d" % len(self), b"%d" % sum(score <= moment for score in scores)]
+        words += (next(free, texts[0]), texts[-1]) if texts else (b"-", b"-")
+        for length in within:
+            end = float(score_of(now + int(length) * _MICROSECONDS))
+            words.append(b"%d" % sum(moment < score <= end for score in scores))
+        return b" ".join(words)
+
+    def count_running(self, now: int, longest: int, most: int) -> int:
+        """Count the timers that somebody holds, as `running` replies.
+
+        Args:
+            now: The time, in microseconds of Unix time.
+            longest: The longest lease, in whole seconds.
+            most: How many timers to look at.
+
+        Returns:
+            Their number; -1 where more timers than `most` lie within such a lease.
+        """
+        moment, end = float(score_of(now)), float(score_of(now + longest * _MICROSECONDS))
+        near = [entry for entry in self.values() if moment < float(entry.score) <= end]
+        return -1 if len(near) > most else sum(entry.is_running for entry in near)
+
+
+def score_of(microseconds: int) -> bytes:
+    """Write a time as a score.
+
+    Args:
+        microseconds: The time, in microseconds of Unix time.
+    """
+    return b"%d.%06d" % divmod(microseconds, _MICROSECONDS)
+
+
+def resolve_due(asked: bytes, now: int) -> bytes:
+    """Make a score of a due time as `ask_due` writes it; the past means now.
+
+    Args:
+        asked: The due time.
+        now: The time, in microseconds of Unix time.
+    """
+    given = read_seconds(asked[1:])
+    return score_of(now + given if asked.startswith(b"+") else max(given, now))
+
+
+def read_seconds(text: bytes) -> int:
+    """Read a length of time like ``30.000000``, in microseconds.
+
+    Args:
+        text: The text.
+    """
+    return int(text.replace(b".", b""))
