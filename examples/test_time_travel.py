@@ -1,4 +1,6 @@
-"""Testing handlers without a server: at once, or by moving the clock.
+"""Testing handlers without a server: at once, or with the real delivery loop on fakeredis.
+
+To move time without fakeredis and freezegun see test_thirty_days_later.py.
 
 pytest examples/test_time_travel.py
 """

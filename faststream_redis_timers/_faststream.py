@@ -30,12 +30,12 @@ from faststream._internal.endpoint.subscriber import (
     SubscriberUsecase,
 )
 from faststream._internal.endpoint.subscriber.call_item import CallsCollection
-from faststream._internal.endpoint.utils import ParserComposition
+from faststream._internal.endpoint.utils import ParserComposition, process_msg
 from faststream._internal.logger import DefaultLoggerStorage, make_logger_state
 from faststream._internal.logger.logging import get_broker_logger
 from faststream._internal.parser import CodecProto, DefaultCodec
 from faststream._internal.producer import ProducerProto
-from faststream._internal.testing.broker import TestBroker
+from faststream._internal.testing.broker import EnterType, TestBroker
 from faststream._internal.types import (
     AsyncCallable,
     BrokerMiddleware,
@@ -43,6 +43,12 @@ from faststream._internal.types import (
     IdGenerator,
     PublisherMiddleware,
 )
+
+try:
+    from faststream._internal.configs import UnderlyingDriverAnnotation
+except ImportError:
+    # FastStream 0.7.6 does not look for arguments that should be annotated otherwise.
+    UnderlyingDriverAnnotation = None  # type: ignore[assignment, misc]
 
 __all__ = (
     "EMPTY",
@@ -59,6 +65,7 @@ __all__ = (
     "CustomCallable",
     "DefaultCodec",
     "DefaultLoggerStorage",
+    "EnterType",
     "FakePublisher",
     "FastDependsConfig",
     "IdGenerator",
@@ -79,6 +86,8 @@ __all__ = (
     "SubscriberUsecase",
     "SubscriberUsecaseConfig",
     "TestBroker",
+    "UnderlyingDriverAnnotation",
     "get_broker_logger",
     "make_logger_state",
+    "process_msg",
 )

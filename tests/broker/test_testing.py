@@ -1,5 +1,6 @@
 """`TestTimersBroker`: handlers without a server, and what is left of it afterwards."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,7 +24,7 @@ from faststream_redis_timers import (
     TimersBroker,
     TimersRouter,
 )
-from faststream_redis_timers.annotations import TimerMessage, TimersBroker as Broker
+from faststream_redis_timers.annotations import Redis, TimerMessage, TimersBroker as Broker
 
 HOUR = timedelta(hours=1)
 YEAR_2050 = datetime(2050, 1, 1, tzinfo=UTC)
@@ -385,6 +386,16 @@ async def test_an_argument_that_does_not_fit_comes_out_of_publish(broker):
             await broker.publish("no number", "invoices")
 
 
+async def test_commands_of_the_client_are_refused(broker):
+    @broker.subscriber("invoices")
+    async def handle(body: str, redis: Redis) -> None:
+        await redis.get(body)
+
+    async with TestTimersBroker(broker):
+        with pytest.raises(NotImplementedError, match=r"TestTimersBroker has no server.*GET"):
+            await broker.publish("x", "invoices")
+
+
 # --- nothing is ever pending -------------------------------------------------------------
 
 
@@ -515,6 +526,40 @@ async def test_with_real_handlers_have_mocks_on_a_real_server(make_broker):
     assert not broker.running
     async with broker:
         assert await broker.ping() is True
+
+
+async def test_with_real_takes_several_brokers_and_ends_what_it_has_started(make_broker):
+    first, second = make_broker(), make_broker(prefix="second:")
+    publisher = first.publisher("unheard")
+
+    @second.subscriber("in")
+    async def handle(body: str) -> str:
+        return body.upper()
+
+    @first.subscriber("replies")
+    async def collect(body: str, message: TimerMessage) -> None:
+        assert message.correlation_id == "c"
+
+    tasks = asyncio.all_tasks()
+    async with TestTimersBroker(first, second, with_real=True):
+        await first.publish("x", "second:in", activate_in=timedelta(milliseconds=20))
+        await handle.wait_call(timeout=10)
+        await handle.assert_called_once_with("x")
+        await second.publish("y", "in", reply_to="replies", correlation_id="c")
+        await wait_until_async(lambda: handle.mock.call_count == 2)
+        # The prefix of the broker that publishes stands before the topic of a reply.
+        assert not collect.mock.called
+        await first.publish("z", "second:in", reply_to="replies", correlation_id="c")
+        await collect.wait_call(timeout=10)
+
+        collect.mock.assert_called_once_with("Z")
+        assert not publisher.mock.called
+        assert await second.cancel_all("replies") == 1
+
+    with pytest.raises(SetupError):
+        handle.mock.assert_not_called()
+    assert asyncio.all_tasks() == tasks
+    assert [subscriber.topic for subscriber in first.subscribers] == ["replies"]
 
 
 async def test_with_real_needs_a_client(broker):

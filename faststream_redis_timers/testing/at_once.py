@@ -1,0 +1,159 @@
+"""Delivery at once: what is scheduled goes straight to its handlers, and nothing is pending."""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from redis.asyncio.client import Pipeline
+
+from faststream_redis_timers.broker import TimersBroker
+from faststream_redis_timers.publisher.producer import TimersProducer
+from faststream_redis_timers.response import TimerPublishCommand
+from faststream_redis_timers.subscriber.delivery import TimerDelivery
+from faststream_redis_timers.subscriber.usecase import TimersSubscriber
+from faststream_redis_timers.testing.memory import MemoryRunner
+from faststream_redis_timers.testing.scheduled import ScheduledTimer
+from faststream_redis_timers_sync.protocol.clients import check_pipeline
+from faststream_redis_timers_sync.protocol.envelope import read_envelope
+from faststream_redis_timers_sync.protocol.model import (
+    Claimed,
+    EncodedTimer,
+    TimerPublishMessage,
+)
+from faststream_redis_timers_sync.protocol.operations import Operation, as_publish_message
+
+_MOST_NESTED = 10
+
+
+def subscribers_of(brokers: tuple[TimersBroker, ...], topic: str) -> Iterator[TimersSubscriber]:
+    """Find the subscribers of a topic.
+
+    Args:
+        brokers: Where to look.
+        topic: The full topic.
+    """
+    for broker in brokers:
+        for subscriber in broker.subscribers:
+            if isinstance(subscriber, TimersSubscriber) and subscriber.topic == topic:
+                yield subscriber
+
+
+class EmptyRunner(MemoryRunner):
+    """Answers every operation as a server without timers does, in anybody's pipeline too."""
+
+    def queue(  # type: ignore[override]  # there it needs no client
+        self, pipeline: Pipeline, operation: Operation[Any], if_exists: str = "replace"
+    ) -> None:
+        """Refuse what a pipeline refuses. There is nothing to cancel or move.
+
+        Args:
+            pipeline: The pipeline, whosesoever.
+            operation: The operation.
+            if_exists: What was asked for.
+
+        Raises:
+            TypeError: It is no asyncio pipeline.
+            ValueError: It would run the command at once, or ``if_exists="error"``.
+        """
+        check_pipeline(pipeline, Pipeline, if_exists=if_exists)
+
+
+class DeliveringProducer(TimersProducer):
+    """Encodes like the broker's producer, and delivers instead of scheduling.
+
+    Args:
+        real: The broker's producer.
+        brokers: Those whose subscribers get what is scheduled.
+        scheduled: Where all of it is recorded.
+    """
+
+    def __init__(
+        self,
+        real: TimersProducer,
+        brokers: tuple[TimersBroker, ...],
+        scheduled: list[ScheduledTimer],
+    ) -> None:
+        """Take over the parts of the broker's producer."""
+        self.__dict__.update(real.__dict__)
+        self._brokers = brokers
+        self._scheduled = scheduled
+        self._in_hand: Counter[tuple[str, str]] = Counter()
+
+    async def publish(self, cmd: TimerPublishCommand) -> str:
+        """Deliver one message.
+
+        Args:
+            cmd: The message and its settings.
+
+        Returns:
+            The timer's id.
+        """
+        timer = await self.encode(cmd)
+        self._check(cmd, [timer])
+        message = TimerPublishMessage(cmd.body)
+        await self._deliver(cmd, message, timer)
+        return timer.timer_id
+
+    async def publish_batch(self, cmd: TimerPublishCommand) -> list[str]:
+        """Deliver several messages.
+
+        Args:
+            cmd: The messages and their common settings.
+
+        Returns:
+            The timers' ids, in order.
+        """
+        timers = await self.encode_batch(cmd)
+        self._check(cmd, timers)
+        for message, timer in zip(map(as_publish_message, cmd.batch_bodies), timers, strict=True):
+            await self._deliver(cmd, message, timer)
+        return [timer.timer_id for timer in timers]
+
+    def _check(self, cmd: TimerPublishCommand, timers: list[EncodedTimer]) -> None:
+        """Refuse what the broker's producer refuses."""
+        self._operations.schedule_batch(cmd.destination, timers, cmd.if_exists)
+        if cmd.pipeline is not None:
+            check_pipeline(cmd.pipeline, Pipeline, if_exists=cmd.if_exists)
+
+    async def _deliver(
+        self, cmd: TimerPublishCommand, message: TimerPublishMessage, timer: EncodedTimer
+    ) -> None:
+        correlation_id = message.correlation_id or cmd.correlation_id or timer.timer_id
+        self._scheduled.append(
+            ScheduledTimer(
+                topic=cmd.destination,
+                timer_id=timer.timer_id,
+                activate_at=_due_at(timer.due),
+                body=message.body,
+                correlation_id=correlation_id,
+                headers={**cmd.headers, **(message.headers or {})},
+            )
+        )
+        in_hand = (cmd.destination, timer.timer_id)
+        if self._in_hand[in_hand] >= _MOST_NESTED:
+            return
+        now = time.time()
+        delivery = TimerDelivery(
+            cmd.destination,
+            Claimed(timer.timer_id.encode(), timer.payload, b"%.6f" % now),
+            read_envelope(timer.payload),
+            lease=b"",
+            lease_ends_at=math.inf,
+            claimed_at=now,
+            settle=None,
+        )
+        self._in_hand[in_hand] += 1
+        try:
+            for subscriber in subscribers_of(self._brokers, cmd.destination):
+                await subscriber.process_message(delivery)
+        finally:
+            self._in_hand[in_hand] -= 1
+
+
+def _due_at(asked: bytes) -> datetime:
+    delta = timedelta(microseconds=int(asked[1:].replace(b".", b"")))
+    since = datetime.now(UTC) if asked.startswith(b"+") else datetime(1970, 1, 1, tzinfo=UTC)
+    return since + delta

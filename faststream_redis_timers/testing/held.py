@@ -1,0 +1,198 @@
+"""Delivery when a test moves time: timers wait in memory, and fire in the order of their times."""
+
+import math
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from faststream.exceptions import IncorrectState, StopConsume
+
+from faststream_redis_timers.broker import TimersBroker
+from faststream_redis_timers.publisher.producer import TimersProducer
+from faststream_redis_timers.response import TimerPublishCommand
+from faststream_redis_timers.subscriber.delivery import TimerDelivery
+from faststream_redis_timers.subscriber.usecase import TimersSubscriber
+from faststream_redis_timers_sync.protocol.envelope import read_envelope
+from faststream_redis_timers_sync.protocol.memory import TimersMemory
+from faststream_redis_timers_sync.protocol.model import EncodedTimer, Settlement, Step
+from faststream_redis_timers_sync.protocol.operations import Operations, as_publish_message
+from faststream_redis_timers_sync.protocol.times import is_lease, time_of
+
+MOST_DELIVERIES = 10_000
+"""Deliveries of one move of time. More mean that something fires without end."""
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class _Turn(NamedTuple):
+    """Whose timer is next, and when."""
+
+    time: datetime
+    subscriber: TimersSubscriber
+    operations: Operations
+
+
+class HeldDelivery:
+    """Delivers the timers of a memory, one after the other.
+
+    Args:
+        memory: Where they are.
+        brokers: Those whose subscribers get them.
+    """
+
+    def __init__(self, memory: TimersMemory, brokers: tuple[TimersBroker, ...]) -> None:
+        """Keep both."""
+        self._memory = memory
+        self._brokers = brokers
+        self._is_moving = False
+
+    async def advance(self, by: timedelta, *, raise_errors: bool) -> None:
+        """Move time on, and deliver what is due on the way.
+
+        Args:
+            by: How far.
+            raise_errors: Whether an error of a handler ends this.
+
+        Raises:
+            IncorrectState: Time is being moved already.
+            RuntimeError: Timers fire without end.
+            Exception: What a handler raised.
+        """
+        if self._is_moving:
+            msg = "time is being moved already: await advance() outside of handlers, once at a time"
+            raise IncorrectState(msg)
+        clock = self._memory.clock
+        self._is_moving = True
+        try:
+            # First of all: else what is due now would be handled a little later than the
+            # move begins, and what counts from there would be due after its end.
+            clock.stand_at(clock.now())
+            end = clock.after(by)
+            await self._deliver_until(end, raise_errors=raise_errors)
+            clock.stand_at(end)
+        finally:
+            clock.run_on()
+            self._is_moving = False
+
+    async def _deliver_until(self, end: datetime, *, raise_errors: bool) -> None:
+        deliveries = 0
+        while (turn := self._next_turn()) is not None and turn.time <= end:
+            if deliveries == MOST_DELIVERIES:
+                msg = (
+                    f"{deliveries} timers have fired, and one of topic "
+                    f"{turn.subscriber.topic!r} is due next, at {turn.time}: does a timer "
+                    "schedule itself again, or is it kept (nack) again and again? "
+                    "Move time in shorter steps, or let it end"
+                )
+                raise RuntimeError(msg)
+            deliveries += 1
+            self._memory.clock.stand_at(turn.time)
+            await self._deliver(turn, raise_errors=raise_errors)
+
+    def _next_turn(self) -> _Turn | None:
+        # Those that are due at the same time go by topic: a test is the same each time.
+        return min(self._turns(), key=lambda turn: (turn.time, turn.subscriber.topic), default=None)
+
+    def _turns(self) -> Iterator[_Turn]:
+        for broker in self._brokers:
+            operations = broker.config.operations
+            for subscriber in broker.subscribers:
+                if (
+                    isinstance(subscriber, TimersSubscriber)
+                    and subscriber.running
+                    and subscriber.calls
+                    and (head := self._step(operations, subscriber).head) is not None
+                ):
+                    yield _Turn(_claimable_at(head), subscriber, operations)
+
+    async def _deliver(self, turn: _Turn, *, raise_errors: bool) -> None:
+        subscriber, operations = turn.subscriber, turn.operations
+        step = self._step(operations, subscriber, limit=1)
+        if not step.claimed:
+            # Another thread has cancelled it meanwhile.
+            return
+        (claimed,) = step.claimed
+
+        def settle(delivery: TimerDelivery, action: bytes, detail: bytes, /) -> None:
+            settlement = delivery.settlement(action, detail)
+            outcomes = self._step(operations, subscriber, settlement).outcomes
+            delivery.tell(outcome=outcomes == b"1")
+
+        delivery = TimerDelivery(
+            subscriber.topic,
+            claimed,
+            read_envelope(claimed.payload),
+            step.lease,
+            # By the monotonic clock, which nobody moves.
+            math.inf,
+            step.now,
+            settle,
+        )
+        try:
+            await subscriber.process_message(delivery)
+        except StopConsume:
+            await subscriber.stop()
+        except SystemExit:
+            await subscriber.stop()
+            raise
+        except Exception:
+            if raise_errors:
+                raise
+
+    def _step(
+        self,
+        operations: Operations,
+        subscriber: TimersSubscriber,
+        *settlements: Settlement,
+        limit: int = 0,
+    ) -> Step:
+        return self._memory.run(
+            operations.settle_and_claim(
+                subscriber.topic,
+                settlements,
+                limit=limit,
+                lease_ttl=subscriber.sub.lease_ttl,
+                # Nobody claims beside this, so leases need not be kept apart.
+                jitter=0,
+            )
+        )
+
+
+def _claimable_at(score: float) -> datetime:
+    # A lease ends half a microsecond past a whole one, which no clock shows.
+    return time_of(score) + _MICROSECOND if is_lease(score) else time_of(score)
+
+
+class HoldingProducer(TimersProducer):
+    """Schedules like the broker's producer, and remembers messages as they were given.
+
+    Args:
+        real: The broker's producer.
+        memory: Where they are remembered.
+    """
+
+    def __init__(self, real: TimersProducer, memory: TimersMemory) -> None:
+        """Take over the parts of the broker's producer."""
+        self.__dict__.update(real.__dict__)
+        self._memory = memory
+
+    async def encode(self, cmd: TimerPublishCommand) -> EncodedTimer:
+        """Make a timer of a command.
+
+        Args:
+            cmd: The message and its settings.
+        """
+        timer = await super().encode(cmd)
+        self._memory.remember([cmd.body], [timer])
+        return timer
+
+    async def encode_batch(self, cmd: TimerPublishCommand) -> list[EncodedTimer]:
+        """Make timers of a command.
+
+        Args:
+            cmd: The messages and their common settings.
+        """
+        timers = await super().encode_batch(cmd)
+        messages = map(as_publish_message, cmd.batch_bodies)
+        self._memory.remember([message.body for message in messages], timers)
+        return timers

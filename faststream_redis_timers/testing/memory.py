@@ -1,0 +1,124 @@
+"""Timers in memory as the broker meets them: a runner, a client and a pipeline of no server."""
+
+from typing import Any, NoReturn, TypeVar
+
+from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+
+from faststream_redis_timers._run import Runner
+from faststream_redis_timers_sync.protocol.clients import check_pipeline
+from faststream_redis_timers_sync.protocol.memory import TimersMemory, no_server_for
+from faststream_redis_timers_sync.protocol.operations import Operation
+
+_T = TypeVar("_T")
+
+NAME = "TestTimersBroker"
+
+
+class MemoryRunner(Runner):
+    """Runs operations on a memory.
+
+    Args:
+        memory: Where the timers are.
+    """
+
+    __slots__ = ("memory",)
+
+    def __init__(self, memory: TimersMemory) -> None:
+        """Keep it, with a client of no server."""
+        super().__init__(MemoryRedis(memory))
+        self.memory = memory
+
+    async def run(self, operation: Operation[_T], timeout: float | None = None) -> _T:
+        """Answer an operation.
+
+        Args:
+            operation: The operation.
+            timeout: Without a meaning here.
+        """
+        return self.memory.run(operation)
+
+    async def ping(self) -> None:
+        """Give a sign of life."""
+
+    def queue(  # type: ignore[override]  # there it needs no client
+        self, pipeline: Pipeline, operation: Operation[Any], if_exists: str = "replace"
+    ) -> None:
+        """Put an operation into a pipeline of this memory.
+
+        Args:
+            pipeline: The pipeline.
+            operation: The operation.
+            if_exists: What was asked for.
+
+        Raises:
+            TypeError: It is another's pipeline.
+            ValueError: With ``if_exists="error"``.
+        """
+        check_pipeline(pipeline, Pipeline, if_exists=if_exists)
+        self.memory.put_into(pipeline, operation, NAME)
+
+
+class MemoryRedis(Redis):
+    """What handlers get for the broker's client: it makes pipelines, and connects to nothing.
+
+    Args:
+        memory: Where the timers are.
+    """
+
+    def __init__(self, memory: TimersMemory) -> None:
+        """Keep it."""
+        super().__init__(host="in-memory.invalid")
+        self._memory = memory
+
+    async def execute_command(self, *args: Any, **options: Any) -> NoReturn:
+        """Refuse a command.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise no_server_for(args[0], NAME)
+
+    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> "MemoryPipeline":  # noqa: FBT001, FBT002  as redis-py
+        """Make a pipeline that takes timers.
+
+        Args:
+            transaction: Without a meaning here: nothing happens in between.
+            shard_hint: Without a meaning here.
+        """
+        return MemoryPipeline(self, self._memory)
+
+
+class MemoryPipeline(Pipeline):
+    """Takes calls with ``pipeline=``, and no other commands.
+
+    Args:
+        client: A client of no server.
+        memory: Where they happen, in their order, when `execute` is called.
+    """
+
+    def __init__(self, client: Redis, memory: TimersMemory) -> None:
+        """Begin empty."""
+        super().__init__(client.connection_pool, {}, True, None)
+        self.memory = memory
+
+    def execute_command(self, *args: Any, **options: Any) -> NoReturn:
+        """Refuse a command of a server.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise no_server_for(args[0], NAME)
+
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:  # noqa: FBT001, FBT002  as redis-py
+        """Let all happen that was put in.
+
+        Args:
+            raise_on_error: Without a meaning here: nothing fails.
+
+        Returns:
+            The replies, as a server gives them.
+        """
+        operations: list[Any] = self.command_stack
+        self.command_stack = []
+        return self.memory.answer_all(operations)

@@ -1,0 +1,50 @@
+"""What a test has scheduled, as `TestTimersBroker.scheduled_timers` shows it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from faststream_redis_timers_sync.protocol import memory
+
+_OF_THE_ENVELOPE = {"correlation_id", "content-type", "reply_to"}
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledTimer:
+    """What a test has scheduled.
+
+    Args:
+        topic: The full topic.
+        timer_id: The timer's id.
+        activate_at: When it would be due, in UTC, by this machine's clock; by the
+            clock that a test moves, with `hold`.
+        body: The message, not encoded.
+        correlation_id: Its correlation id.
+        headers: Its headers, as they were given; with `hold` as text.
+    """
+
+    topic: str
+    timer_id: str
+    activate_at: datetime
+    body: Any
+    correlation_id: str = ""
+    headers: Mapping[str, Any] = field(default_factory=dict)
+
+
+def as_scheduled(timer: memory.ScheduledTimer) -> ScheduledTimer:
+    """Show a timer that went into memory.
+
+    Args:
+        timer: The timer.
+    """
+    return ScheduledTimer(
+        topic=timer.topic,
+        timer_id=timer.timer_id,
+        activate_at=timer.due_at,
+        body=timer.message,
+        correlation_id=timer.correlation_id,
+        headers={
+            name: text for name, text in timer.headers.items() if name not in _OF_THE_ENVELOPE
+        },
+    )
