@@ -92,7 +92,8 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
             include_in_schema: Whether it stands there.
 
         Returns:
-            The subscriber, a decorator for handlers.
+            The subscriber, a decorator for handlers. Without any it gives its
+            timers to who asks: `get_one`, ``async for``.
 
         Raises:
             TypeError: A knob has the wrong type.

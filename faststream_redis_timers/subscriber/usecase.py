@@ -1,4 +1,4 @@
-"""The subscriber: a delivery loop on one side, FastStream's handlers on the other."""
+"""The subscriber: a delivery loop on one side, FastStream's handlers or callers on the other."""
 
 import inspect
 from collections.abc import AsyncIterator, Iterable
@@ -6,21 +6,25 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from faststream.exceptions import FeatureNotSupportedException
+from faststream.exceptions import IncorrectState
 from faststream.response import Response
 
 from faststream_redis_timers._faststream import (
+    AsyncCallable,
     CallsCollection,
     PublisherProto,
     SubscriberUsecase,
+    process_msg,
 )
 from faststream_redis_timers.configs import TimersBrokerConfig
+from faststream_redis_timers.message import TimerMessage
 from faststream_redis_timers.parser import TimersParser
 from faststream_redis_timers.publisher.fake import TimersReplyPublisher
 from faststream_redis_timers.subscriber.acknowledgement import handle_and_settle
 from faststream_redis_timers.subscriber.config import TimersSubscriberConfig
 from faststream_redis_timers.subscriber.delivery import TimerDelivery
 from faststream_redis_timers.subscriber.loop import DeliveryLoop
+from faststream_redis_timers.subscriber.on_demand import ClaimsOnDemand
 from faststream_redis_timers.subscriber.specification import TimersSubscriberSpecification
 
 if TYPE_CHECKING:
@@ -49,6 +53,9 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         self._config = config
         self._delivery: DeliveryLoop | None = None
         self._wake_ups: WakeUps | None = None
+        self._is_started = False
+        self._parser_for_callers: AsyncCallable = config.parser
+        self._decoder_for_callers: AsyncCallable = config.decoder
 
     @property
     def topic(self) -> str:
@@ -65,27 +72,19 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         if self.running:
             return
         await super().start()
+        delivery = None
         if self.calls:
-            outer = self._outer_config
-            self._wake_ups = wake_ups = outer.connection.wake_ups
-            self._delivery = delivery = DeliveryLoop(
+            delivery = DeliveryLoop(
                 self.sub,
-                topic=self.topic,
-                runner=outer.connection.runner,
-                operations=outer.operations,
                 handle=self.consume,
-                log=self._write_log,
-                spin_budget=outer.connection.spin_budget,
-                alarm_clock=outer.connection.alarm_clock,
                 interruptible=all(_is_async(call.handler) for call in self.calls),
+                **self._loop_parts(),
             )
-            delivery.on_wait = wake_ups.waiting_setter(delivery)
-            delivery.on_end = partial(outer.connection.close_again, outer.connection.runner)
-            self._post_start()
-            delivery.start()
-            await wake_ups.add(self._channel, delivery)
-        else:
-            self._post_start()
+            delivery.on_wait = self._outer_config.connection.wake_ups.waiting_setter(delivery)
+        self._post_start()
+        self._is_started = True
+        if delivery is not None:
+            await self._begin(delivery)
 
     async def stop(self) -> None:
         """Stop: running handlers may finish within the broker's graceful timeout.
@@ -93,7 +92,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         Then they are cancelled, and their timers given back.
         """
         # The base class would wait for the handler from which this may be called.
-        self.running = False
+        self.running = self._is_started = False
         # Kept from the start: a handler may have stopped the broker, and then its
         # connection is no more.
         delivery, wake_ups = self._delivery, self._wake_ups
@@ -127,15 +126,37 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             log=self._write_log,
         )
 
-    async def get_one(self, *, timeout: float = 5) -> "StreamMessage[TimerDelivery] | None":
-        """Not supported: timers are delivered to handlers."""
-        msg = "get_one() is not supported: register a handler for the subscriber"
-        raise FeatureNotSupportedException(msg)
+    async def get_one(self, *, timeout: float = 5) -> TimerMessage | None:
+        """Claim the next timer that is due, for a caller instead of a handler.
 
-    def __aiter__(self) -> "AsyncIterator[StreamMessage[TimerDelivery]]":
-        """Not supported: timers are delivered to handlers."""
-        msg = "iterating a subscriber is not supported: register a handler for it"
-        raise FeatureNotSupportedException(msg)
+        The caller settles it, within `lease_ttl`: ``await message.ack()``, ``nack()`` or
+        ``reject()``, whatever the subscriber's policy. One that it does not settle comes
+        again when its lease ends.
+
+        Args:
+            timeout: Seconds to wait for a timer to become due.
+
+        Returns:
+            Its message; None after the timeout, or when the subscriber stops.
+
+        Raises:
+            AssertionError: The subscriber has handlers, which get all its timers.
+            IncorrectState: The subscriber was not started.
+            Exception: What a parser or middleware raises; the timer is kept, as
+                where a handler fails.
+        """
+        claims = await self._claims_on_demand()
+        delivery = await claims.take(timeout)
+        return None if delivery is None else await self._as_message(delivery)
+
+    async def __aiter__(self) -> AsyncIterator[TimerMessage]:
+        """Give due timers one by one, until the subscriber stops; see `get_one`.
+
+        The next one is claimed when it is asked for.
+        """
+        claims = await self._claims_on_demand()
+        while (delivery := await claims.take(None)) is not None:
+            yield await self._as_message(delivery)
 
     def get_log_context(self, message: "StreamMessage[TimerDelivery] | None") -> dict[str, str]:
         """Give what each line of the log names: the topic and the timer's id.
@@ -147,6 +168,63 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             "topic": printable(self.topic),
             "message_id": printable(message.message_id) if message else "",
         }
+
+    def _loop_parts(self) -> dict[str, Any]:
+        outer = self._outer_config
+        return {
+            "topic": self.topic,
+            "runner": outer.connection.runner,
+            "operations": outer.operations,
+            "log": self._write_log,
+            "spin_budget": outer.connection.spin_budget,
+            "alarm_clock": outer.connection.alarm_clock,
+        }
+
+    async def _begin(self, delivery: DeliveryLoop) -> None:
+        connection = self._outer_config.connection
+        self._delivery, self._wake_ups = delivery, connection.wake_ups
+        delivery.on_end = partial(connection.close_again, connection.runner)
+        delivery.start()
+        await self._wake_ups.add(self._channel, delivery)
+
+    async def _claims_on_demand(self) -> ClaimsOnDemand:
+        if self.calls:
+            # So do FastStream's own subscribers.
+            msg = f"the subscriber of topic {self.topic!r} has handlers: they get all its timers"
+            raise AssertionError(msg)
+        if not self._is_started:
+            msg = (
+                f"the subscriber of topic {self.topic!r} was not started: start the broker, or "
+                "call `await subscriber.start()`; a TestTimersBroker starts none but with_real=True"
+            )
+            raise IncorrectState(msg)
+        if not isinstance(self._delivery, ClaimsOnDemand):
+            # An error of these comes before anything is claimed.
+            parsing = self._get_parser_and_decoder()
+            self._parser_for_callers, self._decoder_for_callers = parsing
+            claims = ClaimsOnDemand(self.sub, **self._loop_parts())
+            # Hints are read also while nobody asks, lest they pile up on the server.
+            self._outer_config.connection.wake_ups.set_waiting(claims, waits=True)
+            await self._begin(claims)
+            return claims
+        return self._delivery
+
+    async def _as_message(self, delivery: TimerDelivery) -> TimerMessage:
+        context = self._outer_config.context
+        try:
+            message = await process_msg(
+                msg=delivery,
+                middlewares=(make(delivery, context=context) for make in self._broker_middlewares),
+                parser=self._parser_for_callers,
+                decoder=self._decoder_for_callers,
+            )
+        except Exception:
+            delivery.nack_soon()
+            raise
+        except BaseException:
+            delivery.release()
+            raise
+        return cast("TimerMessage", message)
 
     @property
     def _channel(self) -> bytes:

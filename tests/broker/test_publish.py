@@ -539,17 +539,7 @@ async def test_request_says_what_to_do_instead(broker):
             await request()
 
 
-async def test_subscribers_deliver_to_handlers_alone(broker):
-    subscriber = broker.subscriber(TOPIC)
-
-    with pytest.raises(FeatureNotSupportedException, match="register a handler"):
-        await subscriber.get_one()
-    with pytest.raises(FeatureNotSupportedException, match="register a handler"):
-        aiter(subscriber)
-
-
 async def test_middlewares_see_what_is_published_and_may_change_it(make_broker):
-
     seen = []
 
     class Tagging(BaseMiddleware):
