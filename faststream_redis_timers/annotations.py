@@ -1,15 +1,19 @@
 """Annotations for handlers' arguments."""
 
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
+from faststream import Depends
 from faststream.annotations import ContextRepo, Logger
+from faststream.params import NoCast
 from redis.asyncio import Redis as _Redis
+from redis.asyncio.client import Pipeline as _Pipeline
 
 from faststream_redis_timers._faststream import ContextField
 from faststream_redis_timers.broker import TimersBroker as _TimersBroker
 from faststream_redis_timers.message import TimerMessage as _TimerMessage
 
-__all__ = ("ContextRepo", "Logger", "Redis", "TimerMessage", "TimersBroker")
+__all__ = ("ContextRepo", "Logger", "NoCast", "Pipeline", "Redis", "TimerMessage", "TimersBroker")
 
 
 class _Context(ContextField):
@@ -27,3 +31,13 @@ class _Context(ContextField):
 TimerMessage = Annotated[_TimerMessage, _Context("message")]
 TimersBroker = Annotated[_TimersBroker, _Context("broker")]
 Redis = Annotated[_Redis, _Context("broker._connection")]
+
+
+async def _open_pipeline(redis: Redis) -> AsyncIterator[_Pipeline]:
+    async with redis.pipeline() as pipeline:
+        yield pipeline
+
+
+Pipeline = Annotated[_Pipeline, Depends(_open_pipeline, cast=False)]
+"""A pipeline of the broker's client, for this call of the handler; what it holds is sent by
+``await pipeline.execute()``, and by nothing else."""

@@ -20,6 +20,7 @@ from faststream_redis_timers._faststream import (
     ContextRepo,
     CustomCallable,
     FastDependsConfig,
+    IdGenerator,
     LoggerProto,
     Registrator,
     make_logger_state,
@@ -40,12 +41,13 @@ from faststream_redis_timers_sync.protocol.keys import (
     prefixed,
 )
 from faststream_redis_timers_sync.protocol.model import IfExists, Timer
-from faststream_redis_timers_sync.protocol.operations import Operations
+from faststream_redis_timers_sync.protocol.operations import Operations, new_timer_id
 
 if TYPE_CHECKING:
     from fast_depends import Provider
     from fast_depends.dependencies import Dependant
     from fast_depends.library.serializer import SerializerProto
+    from faststream.security import BaseSecurity
     from redis.asyncio import Redis
     from redis.asyncio.client import Pipeline
 
@@ -85,17 +87,27 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         serializer: What FastDepends converts with, by default pydantic.
         provider: Overrides of dependencies.
         context: FastStream's context.
+        id_generator: Makes the ids of timers that are given none, and so their
+            correlation ids; it must never give one twice.
+        underlying_driver_annotations: Types of arguments that FastStream refuses
+            to inject, and what to annotate with instead; added to our own.
+        security: User, password and TLS of a client made from a URL, over whose
+            own they win; with a client of yours it only stands in documents,
+            where user and password never do.
         specification_url: The server's URL in AsyncAPI documents; by default
             made from the client, without user and password.
-        protocol: Its protocol there.
+        protocol: Its protocol there; by default ``rediss`` where that URL says
+            so, else ``redis``.
         protocol_version: Its version there.
         description: Its description there.
         tags: Its tags there.
 
     Raises:
-        TypeError: `client` is a blocking or cluster client, or none at all.
+        TypeError: `client` is a blocking or cluster client, or none at all; or
+            `security` is nothing that Redis knows.
         ValueError: A key's name is empty or used twice, `start_timeout` is not
-            above 0, or redis-py does not understand the URL.
+            above 0, redis-py does not understand the URL, or `security` asks for
+            TLS on a Unix socket.
     """
 
     config: Any
@@ -123,8 +135,11 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         serializer: "SerializerProto | None" = EMPTY,
         provider: "Provider | None" = None,
         context: ContextRepo | None = None,
+        id_generator: IdGenerator = new_timer_id,
+        underlying_driver_annotations: Mapping[Any, Any] | None = None,
+        security: "BaseSecurity | None" = None,
         specification_url: str | None = None,
-        protocol: str = "redis",
+        protocol: str | None = None,
         protocol_version: str = "custom",
         description: str | None = None,
         tags: Iterable[Tag | TagDict] = (),
@@ -145,14 +160,20 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             TimersConnection,
         )
 
-        connection = TimersConnection(client, self._write_log)
+        connection = TimersConnection(client, self._write_log, security)
+        url = specification_url or connection.address
         super().__init__(
             config=TimersBrokerConfig(
                 connection=connection,
                 operations=operations,
                 prefix=prefix,
                 producer=TimersProducer(
-                    connection, operations, parser=parser, decoder=decoder, codec=codec
+                    connection,
+                    operations,
+                    parser=parser,
+                    decoder=decoder,
+                    codec=codec,
+                    id_generator=id_generator,
                 ),
                 broker_middlewares=middlewares,
                 broker_parser=parser,
@@ -172,15 +193,17 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
                 broker_dependencies=dependencies,
                 graceful_timeout=graceful_timeout,
                 ack_policy=ack_policy,
+                id_generator=id_generator,
+                underlying_driver_annotations=underlying_driver_annotations or {},
                 extra_context={"broker": self},
             ),
             specification=BrokerSpec(
-                url=[specification_url or connection.address],
-                protocol=protocol,
+                url=[url],
+                protocol=protocol or ("rediss" if url.startswith("rediss:") else "redis"),
                 protocol_version=protocol_version,
                 description=description,
                 tags=tags,
-                security=None,
+                security=security,
             ),
             routers=routers,
         )

@@ -1,15 +1,32 @@
 """The configuration that a broker shares with its subscribers and publishers."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from faststream.exceptions import IncorrectState
 
-from faststream_redis_timers._faststream import BrokerConfig
+from faststream_redis_timers._faststream import BrokerConfig, UnderlyingDriverAnnotation
 from faststream_redis_timers_sync.protocol.operations import Operations
 
 if TYPE_CHECKING:
     from faststream_redis_timers.connection import TimersConnection
+
+
+def _annotations_to_use() -> Mapping[Any, Any]:
+    if UnderlyingDriverAnnotation is None:
+        return {}
+    # Importing this loads redis-py, which whoever makes a broker has loaded.
+    from faststream_redis_timers import annotations  # noqa: PLC0415
+
+    names = ("Pipeline", "Redis", "TimerMessage", "TimersBroker")
+    named = {name: getattr(annotations, name) for name in names}
+    return {
+        annotation.__origin__: UnderlyingDriverAnnotation(
+            type_hint=annotation, module=annotations.__name__, name=name
+        )
+        for name, annotation in named.items()
+    }
 
 
 @dataclass(kw_only=True)
@@ -19,15 +36,26 @@ class TimersBrokerConfig(BrokerConfig):
     Args:
         connection: Its client.
         operations: Makes the calls.
+        underlying_driver_annotations: Types of arguments that FastStream refuses
+            to inject, and what to annotate with instead. 0.7.6 knows none.
+        default_driver_annotations: The same for the types of this package.
     """
 
     connection: "TimersConnection"
     operations: Operations
+    underlying_driver_annotations: Mapping[Any, Any] = field(default_factory=dict)
+    default_driver_annotations: Mapping[Any, Any] = field(default_factory=_annotations_to_use)
 
 
 @dataclass(kw_only=True)
 class TimersRouterConfig(BrokerConfig):
-    """A router's configuration; client and keys come from its broker."""
+    """A router's configuration; client and keys come from its broker.
+
+    Args:
+        underlying_driver_annotations: See `TimersBrokerConfig`.
+    """
+
+    underlying_driver_annotations: Mapping[Any, Any] = field(default_factory=dict)
 
     @property
     def connection(self) -> "TimersConnection":

@@ -5,16 +5,30 @@ redis-py takes as long to import as all the rest of this package.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from ssl import SSLContext
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import redis
 import redis.asyncio
 from faststream.exceptions import IncorrectState
-from redis.asyncio.connection import parse_url
+from faststream.security import (
+    SASLGSSAPI,
+    BaseSecurity,
+    SASLOAuthBearer,
+    SASLPlaintext,
+    SASLScram256,
+    SASLScram512,
+)
+from redis.asyncio.connection import (
+    Connection,
+    ConnectionPool,
+    SSLConnection,
+    parse_url,
+)
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
@@ -31,18 +45,29 @@ class TimersConnection:
         client: A client, which stays the caller's; a URL, of which one is made
             and closed here; or None.
         log: Writes a line of a `logging` level to the broker's log.
+        security: User, password and TLS of a client made from a URL.
 
     Raises:
-        TypeError: `client` is a blocking or cluster client, or no client at all.
-        ValueError: redis-py does not understand the URL.
+        TypeError: `client` is a blocking or cluster client, or no client at all;
+            or `security` can't be used with a URL.
+        ValueError: redis-py does not understand the URL, or it is that of a Unix
+            socket and `security` asks for TLS.
     """
 
     def __init__(
-        self, client: "redis.asyncio.Redis | str | None", log: Callable[[int, str], None]
+        self,
+        client: "redis.asyncio.Redis | str | None",
+        log: Callable[[int, str], None],
+        security: BaseSecurity | None = None,
     ) -> None:
-        """Check the client; nothing is sent yet."""
+        """Check client and security; nothing is sent yet."""
+        self._options: dict[str, Any] = {}
         if isinstance(client, str):
-            parse_url(client)
+            self._options = {
+                **URL_OPTIONS,
+                "retry": Retry(NoBackoff(), 0),
+                **_options_of(client, security),
+            }
         elif client is not None:
             _check_client(client)
         self._given = client
@@ -73,15 +98,14 @@ class TimersConnection:
     @property
     def address(self) -> str:
         """The server's URL for documents, without user and password."""
-        if isinstance(self._given, str):
-            url = urlsplit(self._given)
-            return urlunsplit((url.scheme, url.netloc.rpartition("@")[2], url.path, "", ""))
-        options: dict[str, Any] = {}
-        if self._given is not None:
-            options = self._given.connection_pool.connection_kwargs
-        if path := options.get("path"):
-            return f"unix://{path}"
-        return f"redis://{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+        if self._given is None or isinstance(self._given, str):
+            return _address(self._options, self._options.get("connection_class", Connection))
+        pool = self._given.connection_pool
+        if isinstance(pool, SentinelConnectionPool):
+            sentinels = (one.connection_pool for one in pool.sentinel_manager.sentinels)
+            addresses = (_host_and_port(one.connection_kwargs) for one in sentinels)
+            return f"redis+sentinel://{','.join(addresses)}/{pool.service_name}"
+        return _address(pool.connection_kwargs, pool.connection_class)
 
     @property
     def wake_ups(self) -> WakeUps:
@@ -98,9 +122,7 @@ class TimersConnection:
         """
         if self._runner is None and self._given is not None:
             self._runner = Runner(
-                redis.asyncio.Redis.from_url(
-                    self._given, retry=Retry(NoBackoff(), 0), **URL_OPTIONS
-                )
+                redis.asyncio.Redis.from_pool(ConnectionPool(**self._options))
                 if isinstance(self._given, str)
                 else self._given
             )
@@ -159,6 +181,55 @@ class TimersConnection:
     async def _close_if_ours(self, runner: Runner) -> None:
         if runner.client is not self._given:
             await runner.client.aclose()
+
+
+def _options_of(url: str, security: BaseSecurity | None) -> dict[str, Any]:
+    options: dict[str, Any] = dict(parse_url(url))
+    if security is None:
+        return options
+    if isinstance(security, SASLPlaintext):
+        options |= {"username": security.username, "password": security.password}
+    elif not isinstance(security, BaseSecurity) or isinstance(security, _UNKNOWN_TO_REDIS):
+        msg = (
+            "security of a TimersBroker with a URL must be a BaseSecurity or, for user and "
+            f"password, a SASLPlaintext, got {type(security).__name__}"
+        )
+        raise TypeError(msg)
+    if security.use_ssl:
+        if "path" in options:
+            msg = "security asks for TLS, but the URL is that of a Unix socket, which has none"
+            raise ValueError(msg)
+        options["connection_class"] = SSLConnection
+        if security.ssl_context is not None:
+            options["connection_class"] = _with_context(security.ssl_context)
+        # Before 6.0 redis-py leaves it out by default, which FastStream never does.
+        options.setdefault("ssl_check_hostname", True)
+    return options
+
+
+_UNKNOWN_TO_REDIS = (SASLScram256, SASLScram512, SASLOAuthBearer, SASLGSSAPI)
+
+
+def _with_context(context: SSLContext) -> type[Connection]:
+    class SecuredConnection(SSLConnection):
+        # redis-py makes its context of files. FastStream's RedisBroker comes in here too.
+        def _connection_arguments(self) -> dict[str, Any]:
+            return {**Connection._connection_arguments(self), "ssl": context}  # noqa: SLF001
+
+    return SecuredConnection
+
+
+def _address(options: Mapping[str, Any], connection_class: type[Any]) -> str:
+    if path := options.get("path"):
+        return f"unix://{path}"
+    scheme = "rediss" if issubclass(connection_class, SSLConnection) else "redis"
+    database = f"/{db}" if (db := options.get("db")) else ""
+    return f"{scheme}://{_host_and_port(options)}{database}"
+
+
+def _host_and_port(options: Mapping[str, Any]) -> str:
+    host = options.get("host", "localhost")
+    return f"{f'[{host}]' if ':' in host else host}:{options.get('port', 6379)}"
 
 
 def _check_client(client: object) -> None:

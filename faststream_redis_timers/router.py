@@ -123,6 +123,7 @@ class TimersRouter(TimersRegistrator, BrokerRouter[TimerDelivery, TimersRouterCo
         decoder: Decodes bodies.
         include_in_schema: Whether its endpoints stand in AsyncAPI documents.
         ack_policy: What an error in its handlers means.
+        underlying_driver_annotations: See `TimersBroker`; added to the broker's.
     """
 
     def __init__(  # noqa: PLR0913  FastStream's arguments
@@ -137,6 +138,7 @@ class TimersRouter(TimersRegistrator, BrokerRouter[TimerDelivery, TimersRouterCo
         decoder: CustomCallable | None = None,
         include_in_schema: bool | None = None,
         ack_policy: AckPolicy = EMPTY,
+        underlying_driver_annotations: Mapping[Any, Any] | None = None,
     ) -> None:
         """Register the handlers."""
         super().__init__(
@@ -149,6 +151,7 @@ class TimersRouter(TimersRegistrator, BrokerRouter[TimerDelivery, TimersRouterCo
                 broker_parser=parser,
                 broker_decoder=decoder,
                 include_in_schema=include_in_schema,
+                underlying_driver_annotations=underlying_driver_annotations or {},
             ),
             routers=routers,
         )

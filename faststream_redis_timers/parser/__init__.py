@@ -21,7 +21,7 @@ class TimersParser:
         return TimerMessage(
             raw_message=message,
             body=body,
-            headers=headers,
+            headers=dict(headers),
             reply_to=headers.get("reply_to", ""),
             content_type=headers.get("content-type"),
             message_id=message.timer_id,

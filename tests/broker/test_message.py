@@ -14,6 +14,8 @@ from faststream_redis_timers import TimersBroker
 from faststream_redis_timers.annotations import (
     ContextRepo,
     Logger,
+    NoCast,
+    Pipeline,
     Redis,
     TimerMessage,
     TimersBroker as Broker,
@@ -104,6 +106,51 @@ async def test_annotations_give_handlers_what_they_name(make_broker, inbox, clie
     assert logger is not None
     assert context is broker.context
     assert ContextRepo is FastStreamContextRepo
+
+
+async def test_a_pipeline_is_the_handler_s_own_and_sends_what_it_executes(
+    make_broker, inbox, client, key_names
+):
+    broker = make_broker()
+    # Beside the timers, and gone with them.
+    marks = f"{key_names['attempts_key']}:marks"
+
+    @broker.subscriber("invoices")
+    async def handle(body: str, pipeline: Pipeline, message: TimerMessage) -> None:
+        inbox.put(pipeline)
+        pipeline.hset(marks, body, message.timer_id)
+        await broker.publish(body, "receipts", timer_id=f"of {body}", pipeline=pipeline)
+        if body == "sent":
+            await pipeline.execute()
+        inbox.put("done")
+
+    async with broker:
+        for body in ("sent", "dropped"):
+            await broker.publish(body, "invoices", timer_id=body)
+        got = [await inbox.get() for _ in range(4)]
+        await wait_until_async(lambda: nothing_pending(broker))
+
+        assert len({id(pipeline) for pipeline in got if pipeline != "done"}) == 2
+        assert await broker.get_pending_timers("receipts") == ["of sent"]
+        assert await client.hgetall(marks) == {b"sent": b"sent"}
+    await client.delete(marks)
+
+
+async def nothing_pending(broker):
+    return await broker.count_pending("invoices") == 0
+
+
+async def test_without_casting_an_argument_is_the_decoded_body(make_broker, inbox):
+    broker = make_broker()
+
+    @broker.subscriber("invoices")
+    async def handle(body: NoCast[int]) -> None:
+        inbox.put(body)
+
+    async with broker:
+        await broker.publish("5", "invoices")
+
+        assert await inbox.get() == "5"
 
 
 # --- what is secret ----------------------------------------------------------------------

@@ -1,5 +1,8 @@
-"""What a broker, a subscriber and a publisher are made of: clients, key names and knobs."""
+"""What brokers, routers, subscribers and publishers are made of: clients, key names and options."""
 
+import inspect
+import itertools
+import logging
 import math
 from datetime import timedelta
 from decimal import Decimal
@@ -7,16 +10,29 @@ from decimal import Decimal
 import pytest
 import redis
 import redis.asyncio
-from faststream.exceptions import IncorrectState
+from bench import LogLines
+from fast_depends import Provider
+from faststream import Context, ContextRepo, Depends
+from faststream.exceptions import IncorrectState, SetupError
+from faststream.redis import RedisRouter
+from faststream.redis.schemas.types import NON_CONNECTION_PARAMS
+from leaks import keys_under
+from redis.asyncio.client import Pipeline
 from redis.asyncio.cluster import RedisCluster as AsyncRedisCluster
+from waiting import wait_until_async
 
 from faststream_redis_timers import (
+    TestTimersBroker,
+    TimerMessage,
+    TimerPublishMessage,
     TimersBroker,
     TimersRoute,
     TimersRoutePublisher,
     TimersRouter,
     TimerSub,
 )
+from faststream_redis_timers._faststream import UnderlyingDriverAnnotation
+from faststream_redis_timers.annotations import TimerMessage as Message
 
 
 async def handle(body: str) -> None:
@@ -161,6 +177,307 @@ async def test_the_prefix_stands_before_topics_and_reply_to(key_names, make_brok
 def test_a_start_timeout_that_cannot_work_is_refused(start_timeout):
     with pytest.raises(ValueError, match=f"start_timeout must be more than 0.*{start_timeout}"):
         TimersBroker(start_timeout=start_timeout)
+
+
+# --- FastStream's options ----------------------------------------------------------------
+
+
+def parameters_of(call):
+    """Give names and defaults of what can be given by name; no argument may be left unnamed."""
+    parameters = inspect.signature(call).parameters.values()
+    kinds = {parameter.kind for parameter in parameters}
+    assert not kinds & {inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL}
+    return {p.name: p.default for p in parameters if p.name != "self"}
+
+
+def test_a_broker_has_the_options_of_faststreams_redis_broker():
+    theirs = NON_CONNECTION_PARAMS | {"security"}
+
+    assert theirs - parameters_of(TimersBroker.__init__).keys() == {"message_format"}
+
+
+def test_a_router_has_the_options_of_faststreams_redis_router():
+    theirs = parameters_of(RedisRouter.__init__)
+
+    ours = parameters_of(TimersRouter.__init__)
+
+    assert {name: ours[name] for name in theirs} == theirs
+    assert ours.keys() - theirs.keys() <= {"underlying_driver_annotations"}
+
+
+def test_broker_router_and_routes_have_the_same_options():
+    subscriber = parameters_of(TimersBroker.subscriber)
+    publisher = parameters_of(TimersBroker.publisher)
+
+    assert parameters_of(TimersRouter.subscriber) == subscriber
+    assert parameters_of(TimersRouter.publisher) == publisher
+    assert parameters_of(TimersRoutePublisher.__init__) == publisher
+    route = parameters_of(TimersRoute.__init__)
+    assert (route.pop("call"), route.pop("publishers")) == (inspect.Parameter.empty, ())
+    assert route == subscriber
+
+
+@pytest.fixture
+def counting():
+    """Make ids: n1, n2, ..."""
+    numbers = itertools.count(1)
+    return lambda: f"n{next(numbers)}"
+
+
+async def test_an_id_generator_makes_the_ids_and_correlation_ids_follow(make_broker, counting):
+    broker = make_broker(id_generator=counting)
+    publisher = broker.publisher("out")
+    await broker.connect()
+
+    assert await broker.publish("x", "in") == "n1"
+    assert await broker.publish("x", "in", timer_id="own") == "own"
+    assert await broker.publish_batch(
+        "x", TimerPublishMessage("y"), TimerPublishMessage("z", timer_id="its own"), topic="in"
+    ) == ["n2", "n3", "its own"]
+    assert await publisher.publish("x") == "n4"
+    assert await publisher.publish("x", correlation_id="c") == "n5"
+
+    timers = [timer for topic in ("in", "out") async for timer in broker.iter_timers(topic)]
+    assert {timer.timer_id: timer.correlation_id for timer in timers} == {
+        "n1": "n1",
+        "own": "own",
+        "n2": "n2",
+        "n3": "n3",
+        "its own": "its own",
+        "n4": "n4",
+        "n5": "c",
+    }
+
+
+async def test_an_id_generator_makes_the_ids_of_results_and_replies(make_broker, inbox, counting):
+    broker = make_broker(id_generator=counting)
+
+    @broker.subscriber("in")
+    @broker.publisher("out")
+    async def handle(body: str) -> str:
+        return body
+
+    @broker.subscriber("out")
+    @broker.subscriber("replies")
+    async def collect(body: str, message: Message) -> None:
+        inbox.put((message.timer_id, message.correlation_id))
+
+    async with broker:
+        await broker.publish("x", "in", timer_id="42", reply_to="replies")
+
+        assert {await inbox.get(), await inbox.get()} == {("n1", "42"), ("n2", "42")}
+
+
+async def test_an_id_generator_is_used_under_test_too(counting):
+    broker = TimersBroker(id_generator=counting)
+    async with TestTimersBroker(broker):
+        assert await broker.publish("x", "in") == "n1"
+
+
+@pytest.mark.parametrize(
+    ("made", "error", "text"),
+    [(5, TypeError, "timer_id must be a str, got 5"), ("", ValueError, "timer_id must not be emp")],
+)
+async def test_an_id_that_cannot_be_is_refused_and_nothing_written(
+    make_broker, redis_client, key_names, made, error, text
+):
+    broker = make_broker(id_generator=lambda: made)
+    await broker.connect()
+
+    with pytest.raises(error, match=text):
+        await broker.publish("x", "in")
+    with pytest.raises(error, match=text):
+        await broker.publish_batch("x", topic="in")
+
+    assert keys_under(redis_client, key_names) == []
+
+
+async def test_ids_are_random_by_default(make_broker):
+    broker = make_broker()
+    await broker.connect()
+
+    ids = {await broker.publish("x", "in") for _ in range(3)}
+
+    assert {len(timer_id) for timer_id in ids} == {22}
+    assert len(ids) == 3
+
+
+def original():
+    """Stand for a dependency that tests replace."""
+    return "original"
+
+
+async def test_a_provider_replaces_dependencies(make_broker, inbox):
+    provider = Provider()
+    provider.override(original, lambda: "replaced")
+    broker = make_broker(provider=provider)
+
+    @broker.subscriber("in")
+    async def handle(body: str, value: str = Depends(original)) -> None:
+        inbox.put(value)
+
+    async with broker:
+        await broker.publish("x", "in")
+        assert await inbox.get() == "replaced"
+
+    assert broker.provider is provider
+
+
+async def test_a_context_is_what_handlers_look_into(make_broker, inbox):
+    context = ContextRepo({"shop": "corner"})
+    broker = make_broker(context=context)
+
+    @broker.subscriber("in")
+    async def handle(body: str, shop: str = Context()) -> None:
+        inbox.put(shop)
+
+    async with broker:
+        await broker.publish("x", "in")
+        assert await inbox.get() == "corner"
+
+    assert broker.context is context
+
+
+@pytest.mark.parametrize(
+    ("options", "got"), [({}, 5), ({"serializer": None}, "5"), ({"apply_types": False}, "5")]
+)
+async def test_the_serializer_converts_arguments_where_there_is_one(
+    make_broker, inbox, options, got
+):
+    broker = make_broker(**options)
+
+    @broker.subscriber("in")
+    async def handle(body: int) -> None:
+        inbox.put(body)
+
+    async with broker:
+        await broker.publish("5", "in")
+        assert await inbox.get() == got
+
+
+@pytest.mark.parametrize("level", [logging.DEBUG, logging.WARNING])
+async def test_log_level_is_that_of_the_lines_of_each_message(make_broker, level):
+    log = LogLines()
+    log.logger.setLevel(logging.DEBUG)
+    broker = make_broker(logger=log.logger, log_level=level)
+
+    @broker.subscriber("in")
+    async def handle(body: str) -> None:
+        pass
+
+    async with broker:
+        await broker.publish("x", "in")
+        await wait_until_async(lambda: "Processed" in log.at(level))
+
+    assert "Received" in log.at(level)
+
+
+REGISTRATIONS = {
+    "broker": lambda broker, **options: broker.subscriber("in", **options),
+    "router": lambda broker, **options: included(broker, TimersRouter(), **options),
+}
+
+
+def included(broker, router, **options):
+    broker.include_router(router)
+    return router.subscriber("in", **options)
+
+
+@pytest.fixture(params=["broker", "router", "route"])
+def subscribe(request):
+    """Subscribe a handler to the topic "in" of a broker, at one of the places where one can."""
+
+    def subscribe(broker, call, **options):
+        if request.param == "route":
+            broker.include_router(TimersRouter(handlers=[TimersRoute(call, "in", **options)]))
+        else:
+            REGISTRATIONS[request.param](broker, **options)(call)
+
+    return subscribe
+
+
+@pytest.mark.parametrize("no_reply", [False, True])
+async def test_no_reply_is_known_everywhere(make_broker, subscribe, no_reply):
+    broker = make_broker()
+
+    async def answer(body: str) -> str:
+        return body
+
+    subscribe(broker, answer, no_reply=no_reply)
+    async with broker:
+        await broker.publish("x", "in", reply_to="replies")
+
+        async def is_handled():
+            return await broker.count_pending("in") == 0
+
+        await wait_until_async(is_handled)
+        assert await broker.count_pending("replies") == (0 if no_reply else 1)
+
+
+def test_descriptions_are_known_everywhere(subscribe):
+    broker = TimersBroker()
+
+    subscribe(broker, handle, title="Title", description="Text", include_in_schema=False)
+
+    (subscriber,) = broker.subscribers
+    specification = subscriber.specification
+    assert (specification.name, specification.description) == ("Title", "Text")
+    assert specification.include_in_schema is False
+
+
+class Driver:
+    """A class that its user has an annotation for."""
+
+
+needs_0_7_8 = pytest.mark.skipif(
+    UnderlyingDriverAnnotation is None, reason="this FastStream does not look for them"
+)
+
+
+@needs_0_7_8
+@pytest.mark.parametrize(
+    ("driver", "name"),
+    [
+        (TimersBroker, "TimersBroker"),
+        (TimerMessage, "TimerMessage"),
+        (redis.asyncio.Redis, "Redis"),
+        (Pipeline, "Pipeline"),
+    ],
+)
+async def test_an_argument_of_a_class_that_is_not_injected_says_what_to_import(
+    make_broker, driver, name
+):
+    broker = make_broker()
+
+    @broker.subscriber("in")
+    async def handle(argument: driver) -> None:
+        pass
+
+    with pytest.raises(SetupError, match=f"from faststream_redis_timers.annotations import {name}"):
+        await broker.start()
+
+
+@needs_0_7_8
+@pytest.mark.parametrize("level", ["broker", "router"])
+async def test_a_class_of_the_user_s_own_may_be_named_too(make_broker, level):
+    options = {"underlying_driver_annotations": {Driver: "OurDriver"}}
+    broker = make_broker(**options if level == "broker" else {})
+    router = TimersRouter(**options if level == "router" else {})
+    broker.include_router(router)
+
+    @router.subscriber("in")
+    async def handle(argument: Driver) -> None:
+        pass
+
+    with pytest.raises(SetupError, match="OurDriver"):
+        await broker.start()
+
+
+def test_named_classes_are_taken_by_every_faststream():
+    options = {"underlying_driver_annotations": {Driver: "OurDriver"}}
+
+    assert TimersBroker(**options).config.underlying_driver_annotations[Driver] == "OurDriver"
+    assert TimersRouter(**options).config.underlying_driver_annotations[Driver] == "OurDriver"
 
 
 # --- knobs -------------------------------------------------------------------------------
