@@ -95,6 +95,32 @@ async def test_the_same_topic_under_two_prefixes_is_two_topics(make_broker, inbo
     assert inbox.rest() == []
 
 
+def test_to_include_a_router_twice_changes_nothing(make_broker):
+    broker = make_broker(prefix="a:")
+    router = TimersRouter(prefix="b:")
+    subscriber, publisher = router.subscriber("invoices"), router.publisher("invoices")
+
+    broker.include_router(router)
+    broker.include_router(router)
+
+    assert broker.subscribers == [subscriber]
+    assert broker.publishers == [publisher]
+    assert subscriber.topic == publisher.topic == "a:b:invoices"
+
+
+def test_a_router_belongs_to_the_broker_that_included_it_last(make_broker):
+    first, second = make_broker(prefix="first:"), make_broker(prefix="second:")
+    router = TimersRouter(prefix="b:")
+    subscriber, publisher = router.subscriber("invoices"), router.publisher("invoices")
+
+    first.include_router(router)
+    second.include_router(router)
+
+    assert first.subscribers == first.publishers == []
+    assert second.subscribers == [subscriber]
+    assert subscriber.topic == publisher.topic == "second:b:invoices"
+
+
 @pytest.mark.parametrize(
     "call",
     [lambda publisher: publisher.publish("x"), lambda publisher: publisher.cancel_timer("42")],
