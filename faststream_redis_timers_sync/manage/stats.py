@@ -1,6 +1,6 @@
 """Counting: what topics hold, what is late, what comes next, who listens."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -9,7 +9,12 @@ from redis.exceptions import NoPermissionError
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.server import inside, server_time
 from faststream_redis_timers_sync.manage.topics import count_workers
-from faststream_redis_timers_sync.protocol.management import MOST_TOPICS, overview
+from faststream_redis_timers_sync.protocol.management import (
+    MOST_TOPICS,
+    Counts,
+    count_running as count_running_of,
+    overview,
+)
 from faststream_redis_timers_sync.protocol.operations import in_chunks
 
 _WITHIN = (timedelta(hours=1), timedelta(days=1))
@@ -24,6 +29,8 @@ class TopicStats:
         pending: How many timers, running ones too.
         overdue: How many should have been taken by a worker already: they are
             due, or their lease has ended.
+        overdue_for: For how long the first of these has been so; nothing where
+            there is none.
         within_hour: How many more are due within an hour; a running timer counts
             by the end of its lease.
         within_day: How many more are due within a day.
@@ -37,6 +44,7 @@ class TopicStats:
     topic: str
     pending: int
     overdue: int
+    overdue_for: timedelta
     within_hour: int
     within_day: int
     next_at: datetime | None
@@ -82,6 +90,7 @@ def count_topics(timers: TimersClient, topics: Sequence[str]) -> Snapshot:
                 topic=topic,
                 pending=count.pending,
                 overdue=count.overdue,
+                overdue_for=_overdue_for(count, at),
                 within_hour=count.within[0],
                 within_day=count.within[1],
                 next_at=count.next_at,
@@ -91,3 +100,36 @@ def count_topics(timers: TimersClient, topics: Sequence[str]) -> Snapshot:
             for topic, count in zip(some, counts, strict=True)
         )
     return Snapshot(at or server_time(timers), stats)
+
+
+def count_running(
+    timers: TimersClient, topics: Iterable[str], *, longest_lease: timedelta
+) -> dict[str, int | None]:
+    """Count the timers that workers hold, topic by topic.
+
+    One whose worker died counts as long as its lease lasts, and is overdue then.
+
+    Args:
+        timers: The client.
+        topics: The topics; an unknown one holds nothing.
+        longest_lease: The longest `lease_ttl` of the topics' subscribers; a timer
+            that is held for longer may be left out.
+
+    Returns:
+        The number by topic; None where a topic has too many timers that are due
+        within such a lease (`MOST_WITHIN_LEASE`) to tell which of them run.
+
+    Raises:
+        ValueError: A topic is empty or can't be written as UTF-8.
+        redis.RedisError: What the server or the connection says.
+    """
+    runner, keys, _ = reach = inside(timers)
+    return {
+        topic: runner.run(count_running_of(keys, reach.full(topic), longest_lease))
+        for topic in topics
+    }
+
+
+def _overdue_for(count: Counts, now: datetime) -> timedelta:
+    # What is overdue is nobody's, so the first of it is the next to be delivered.
+    return now - count.next_at if count.overdue and count.next_at else timedelta(0)

@@ -3,6 +3,7 @@
 Those that programs need are in `operations`.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,6 +15,9 @@ from faststream_redis_timers_sync.protocol.times import ask_due, time_of
 
 MOST_TOPICS = 20
 """Topics in one `overview`: each takes up to 0.15 ms where 500 timers run."""
+
+MOST_WITHIN_LEASE = 2000
+"""Timers in which `count_running` looks for leases: it takes up to 2 ms."""
 
 _LOOKED_AT = b"500"
 
@@ -152,6 +156,28 @@ def overview(
         tuple(key for topic in topics for key in keys.of(topic)[:2]),
         [_LOOKED_AT, *(b"%d" % length.total_seconds() for length in within)],
         _parse_overview,
+    )
+
+
+def count_running(keys: KeySpace, topic: str, longest_lease: timedelta) -> Operation[int | None]:
+    """Count the timers of a topic that workers hold.
+
+    Args:
+        keys: The names of the keys.
+        topic: The full topic.
+        longest_lease: The longest `lease_ttl` of those who subscribe to it.
+
+    Returns:
+        An operation that gives their number; None where more than
+        `MOST_WITHIN_LEASE` timers are due within such a lease, running or not.
+    """
+    # A lease may be a hundredth of a second longer, and a part of a second counts whole.
+    seconds = math.ceil(longest_lease.total_seconds()) + 1
+    return Operation(
+        load_script("running"),
+        keys.of(topic)[:1],
+        [b"%d" % seconds, b"%d" % MOST_WITHIN_LEASE],
+        lambda reply: None if reply < 0 else reply,
     )
 
 

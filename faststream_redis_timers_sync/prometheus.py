@@ -1,0 +1,205 @@
+"""What topics hold, as metrics for Prometheus: pending, running and overdue timers.
+
+    registry.register(TimersCollector(TimersClient(url), ["invoices", "trials"]))
+
+What workers do with timers is counted where they are: `faststream_redis_timers.prometheus`.
+"""
+
+import logging
+import math
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from typing import NamedTuple
+
+try:
+    from prometheus_client.core import GaugeMetricFamily
+    from prometheus_client.registry import Collector
+except ModuleNotFoundError as error:
+    if error.name != "prometheus_client":
+        raise
+    _msg = (
+        f"{__name__} needs prometheus_client, which is not installed: "
+        "pip install 'faststream-redis-timers[prometheus]'"
+    )
+    raise ModuleNotFoundError(_msg, name=error.name) from None
+
+from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.manage.server import inside
+from faststream_redis_timers_sync.manage.stats import TopicStats, count_running, count_topics
+
+__all__ = ("TimersCollector",)
+
+_log = logging.getLogger(__name__)
+
+
+class TimersCollector(Collector):
+    """Counts the timers of topics whenever Prometheus asks. One fits into a registry.
+
+    A scrape asks the server once per topic and a few times more, which takes milliseconds.
+    It never fails because of the server: if that is away, refuses or is silent, then
+    ``..._timers_up`` is 0, there is nothing of the topics, and the log tells why, once.
+
+    Args:
+        client: A client; it stays yours.
+        topics: The topics to count, without the client's prefix. In the label `topic` it
+            stands before them, as workers name them.
+        lease_ttl: Seconds: the longest lease of the topics' subscribers. A topic with more than
+            2,000 timers within such a lease of now has no ``..._timers_running``, since each of
+            them would have to be looked at.
+        timeout: Seconds after which a scrape goes on without the server.
+        metrics_prefix: What all names begin with.
+
+    Raises:
+        TypeError: `topics` is one text.
+        ValueError: There is no topic, one is empty or can't be written as UTF-8, or a number of
+            seconds is not above 0.
+    """
+
+    def __init__(
+        self,
+        client: TimersClient,
+        topics: Iterable[str],
+        *,
+        lease_ttl: float = 30.0,
+        timeout: float = 5.0,
+        metrics_prefix: str = "faststream",
+    ) -> None:
+        """Check the arguments; nothing is sent yet."""
+        if isinstance(topics, str):
+            msg = f"topics must be several texts, got one: write [{topics!r}]"
+            raise TypeError(msg)
+        for name, seconds in (("lease_ttl", lease_ttl), ("timeout", timeout)):
+            if not 0 < seconds < math.inf:
+                msg = f"{name} must be a number of seconds above 0, got {seconds!r}"
+                raise ValueError(msg)
+        reach = inside(client)
+        self._client = client
+        # By the name that they have for workers; each of them once.
+        self._topics = {topic: reach.full(topic) for topic in topics}
+        if not self._topics:
+            msg = "topics must name at least one topic, got none"
+            raise ValueError(msg)
+        self._longest_lease = timedelta(seconds=lease_ttl)
+        self._timeout = timeout
+        self._prefix = metrics_prefix
+        self._lock = threading.Lock()
+        self._counting: _Counting | None = None
+        self._was_up = True
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Name the metrics; nothing is sent, so a registry takes it without a server."""
+        return iter(self._families())
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Count, and give the metrics."""
+        counted = self._count_in_time()
+        families = self._families()
+        families.up.add_metric([], float(counted is not None))
+        if counted is not None:
+            for stats in counted.topics:
+                running = counted.running[stats.topic]
+                _add(families, self._topics[stats.topic], stats, running)
+        return iter(families)
+
+    def _families(self) -> "_Families":
+        return _Families(
+            *(
+                GaugeMetricFamily(
+                    f"{self._prefix}_timers_{name}", _DOCUMENTATION[name], labels=labels
+                )
+                for name, labels in _LABELS.items()
+            )
+        )
+
+    def _count_in_time(self) -> "_Counted | None":
+        with self._lock:
+            # One that hangs is waited for again, so that scrapes don't heap up threads. After
+            # a fork there is no thread any more.
+            if self._counting is None or not self._counting.is_alive():
+                self._counting = _Counting(self._count)
+                self._counting.start()
+            counting = self._counting
+        counting.join(self._timeout)
+        if counting.is_alive():
+            self._tell(f"no answer within {self._timeout} seconds")
+            return None
+        if counting.error is not None:
+            self._tell(f"{type(counting.error).__name__}: {counting.error}")
+            return None
+        self._tell(None)
+        return counting.counted
+
+    def _count(self) -> "_Counted":
+        return _Counted(
+            count_topics(self._client, list(self._topics)).topics,
+            count_running(self._client, self._topics, longest_lease=self._longest_lease),
+        )
+
+    def _tell(self, problem: str | None) -> None:
+        was_up, self._was_up = self._was_up, problem is None
+        if was_up and problem is not None:
+            _log.warning("timers can't be counted: %s", problem)
+        elif problem is None and not was_up:
+            _log.info("timers can be counted again")
+
+
+class _Counted(NamedTuple):
+    """What a scrape found."""
+
+    topics: list[TopicStats]
+    running: dict[str, int | None]
+
+
+class _Families(NamedTuple):
+    """The metrics of a scrape."""
+
+    up: GaugeMetricFamily
+    pending: GaugeMetricFamily
+    running: GaugeMetricFamily
+    overdue: GaugeMetricFamily
+    oldest_overdue_seconds: GaugeMetricFamily
+    workers: GaugeMetricFamily
+
+
+_DOCUMENTATION = {
+    "up": "Whether the timers could be counted",
+    "pending": "Timers that are pending, running ones too, by topic",
+    "running": "Timers that workers hold, by topic",
+    "overdue": "Timers that are due, or whose lease has ended, and that no worker holds, by topic",
+    "oldest_overdue_seconds": "For how long the first overdue timer has been so, by topic",
+    "workers": "Subscribers that listen, by topic",
+}
+
+_LABELS = {name: [] if name == "up" else ["topic"] for name in _Families._fields}
+
+
+def _add(families: _Families, topic: str, stats: TopicStats, running: int | None) -> None:
+    families.pending.add_metric([topic], stats.pending)
+    families.overdue.add_metric([topic], stats.overdue)
+    families.oldest_overdue_seconds.add_metric([topic], stats.overdue_for.total_seconds())
+    if running is not None:
+        families.running.add_metric([topic], running)
+    if stats.workers is not None:
+        families.workers.add_metric([topic], stats.workers)
+
+
+class _Counting(threading.Thread):
+    """Counts in a thread, for which nobody has to wait: a process that ends doesn't.
+
+    Args:
+        count: What counts.
+    """
+
+    def __init__(self, count: Callable[[], _Counted]) -> None:
+        super().__init__(name="counting timers", daemon=True)
+        self._count = count
+        self.counted: _Counted | None = None
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        """Count."""
+        try:
+            self.counted = self._count()
+        except Exception as error:  # noqa: BLE001  a scrape shows all else, whatever happens
+            self.error = error
