@@ -1,0 +1,208 @@
+"""Spans of scheduling and of handling, tied together by headers that may wait for weeks."""
+
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from faststream.exceptions import IgnoredException
+from faststream.message import StreamMessage
+from faststream.opentelemetry import Baggage, TelemetryMiddleware
+from faststream.opentelemetry.consts import (
+    ERROR_TYPE,
+    MESSAGING_DESTINATION_PUBLISH_NAME,
+    WITH_BATCH,
+    MessageAction,
+)
+from faststream.opentelemetry.middleware import BaseTelemetryMiddleware
+from opentelemetry import baggage, context as otel_context, trace
+from opentelemetry.context import Context
+from opentelemetry.metrics import Meter, MeterProvider
+from opentelemetry.semconv.trace import SpanAttributes
+from opentelemetry.trace import Link, SpanKind, Status, StatusCode, TracerProvider
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from faststream_redis_timers._faststream import ContextRepo
+from faststream_redis_timers.opentelemetry.provider import TimersTelemetrySettingsProvider
+from faststream_redis_timers.response import TimerPublishCommand
+from faststream_redis_timers.subscriber.delivery import TimerDelivery
+
+_PROPAGATOR = TraceContextTextMapPropagator()
+
+
+class TimersTelemetryMiddleware(TelemetryMiddleware[TimerPublishCommand]):
+    """Makes spans of what a broker schedules and handles, and FastStream's metrics of both.
+
+    Scheduling is a span "create" and within it "publish", and the timer carries the W3C header
+    ``traceparent`` of the first, as one of a `TimersClient` carries that of the span around it.
+    When it is due, weeks later perhaps, its handler runs in a span "process" that begins a new
+    trace and has a link to that span: a trace that lasts for weeks is one that most backends
+    can't show, and the sampler decides anew. What the handler schedules belongs to its trace.
+
+    Baggage goes along where it is named: in ``headers=Baggage(...).to_headers()``, and from a
+    message to what its handler schedules, see FastStream's `CurrentBaggage`. What the process
+    has set as baggage of its own stays there.
+
+    A handler's instruction (`AckMessage`, `RejectMessage` and so on) is no error of its span.
+
+    Args:
+        tracer_provider: Makes the tracer; by default the global one.
+        meter_provider: Makes the meter; by default the global one.
+        meter: The meter itself.
+        include_messages_counters: Whether messages are counted, not only timed.
+        continue_trace: Make the span "process" a child of the producer's span, in its trace,
+            instead of linking to it: for timers that are due soon.
+    """
+
+    def __init__(
+        self,
+        *,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+        meter: Meter | None = None,
+        include_messages_counters: bool = True,
+        continue_trace: bool = False,
+    ) -> None:
+        """Make tracer and meter."""
+        self._provider = TimersTelemetrySettingsProvider()
+        super().__init__(
+            settings_provider_factory=lambda _: self._provider,
+            tracer_provider=tracer_provider,
+            meter_provider=meter_provider,
+            meter=meter,
+            include_messages_counters=include_messages_counters,
+        )
+        self._continue_trace = continue_trace
+
+    def __call__(self, msg: TimerDelivery | None, /, *, context: ContextRepo) -> "_TimersTelemetry":
+        """Make the middleware of one message.
+
+        Args:
+            msg: The delivery; None where a timer is scheduled.
+            context: FastStream's context.
+        """
+        return _TimersTelemetry(
+            msg,
+            tracer=self._tracer,
+            metrics_container=self._metrics,
+            settings_provider_factory=self._settings_provider_factory,
+            context=context,
+            provider=self._provider,
+            continue_trace=self._continue_trace,
+        )
+
+
+class _TimersTelemetry(BaseTelemetryMiddleware[TimerPublishCommand]):
+    """Publishes as FastStream does, and consumes in a way of its own.
+
+    FastStream's consuming side can link for batches alone, and leaves its contexts behind where
+    the handler raises or schedules nothing.
+    """
+
+    def __init__(
+        self,
+        msg: TimerDelivery | None,
+        /,
+        *,
+        provider: TimersTelemetrySettingsProvider,
+        continue_trace: bool,
+        **settings: Any,
+    ) -> None:
+        super().__init__(msg, **settings)
+        self._provider = provider
+        self._continue_trace = continue_trace
+        self._baggage: Baggage | None = None
+
+    async def publish_scope(
+        self,
+        call_next: Callable[[TimerPublishCommand], Awaitable[Any]],
+        msg: TimerPublishCommand,
+    ) -> Any:
+        async def call(command: TimerPublishCommand) -> Any:
+            result = await call_next(command)
+            if isinstance(result, str):
+                _name_timer(result, command)
+            return result
+
+        # What the process has set as baggage would go into the headers of batches.
+        surroundings = baggage.clear()
+        with ExitStack() as scopes:
+            if self._current_span is not None:
+                # A handler's result, which is scheduled when the handler has returned.
+                surroundings = trace.set_span_in_context(self._current_span, surroundings)
+                scopes.enter_context(self.context.scope("baggage", self._baggage))
+            scopes.enter_context(_attached(surroundings))
+            return await super().publish_scope(call, msg)
+
+    async def consume_scope(
+        self,
+        call_next: Callable[[StreamMessage[Any]], Awaitable[Any]],
+        msg: StreamMessage[Any],
+    ) -> Any:
+        producer = _PROPAGATOR.extract(msg.headers, Context())
+        parent = producer if self._continue_trace else Context()
+        span = self._tracer.start_span(
+            f"{msg.raw_message.topic} {MessageAction.PROCESS}",
+            context=parent,
+            kind=SpanKind.CONSUMER,
+            attributes={
+                **self._provider.get_consume_attrs_from_message(msg),
+                SpanAttributes.MESSAGING_OPERATION: MessageAction.PROCESS,
+            },
+            links=[] if self._continue_trace else _links_to(producer),
+        )
+        within = trace.set_span_in_context(span, parent)
+        self._current_span = span
+        # FastStream names this one to those who get the handler's result.
+        self._origin_context = parent or within
+        with self._measured(msg), _attached(within):
+            # Read here, where there is none of the process's.
+            self._baggage = Baggage.from_headers(msg.headers)
+            # FastStream's mark of a message from a batch is not the sender's.
+            self._baggage.remove(WITH_BATCH)
+            with self.context.scopes((("span", span), ("baggage", self._baggage))):
+                return await call_next(msg)
+
+    @contextmanager
+    def _measured(self, msg: StreamMessage[Any]) -> Iterator[None]:
+        attributes = {
+            SpanAttributes.MESSAGING_SYSTEM: self._provider.messaging_system,
+            MESSAGING_DESTINATION_PUBLISH_NAME: self._provider.get_consume_destination_name(msg),
+        }
+        started = time.perf_counter()
+        try:
+            yield
+        except IgnoredException:
+            raise
+        except Exception as error:
+            name = type(error).__name__
+            attributes[ERROR_TYPE] = name
+            if self._current_span is not None:
+                self._current_span.record_exception(error)
+                self._current_span.set_status(Status(StatusCode.ERROR, f"{name}: {error}"))
+            raise
+        finally:
+            self._metrics.observe_consume(attributes, time.perf_counter() - started, 1)
+
+
+@contextmanager
+def _attached(context: Context) -> Iterator[None]:
+    token = otel_context.attach(context)
+    try:
+        yield
+    finally:
+        otel_context.detach(token)
+
+
+def _links_to(producer: Context) -> list[Link]:
+    span = trace.get_current_span(producer).get_span_context()
+    return [Link(span)] if span.is_valid else []
+
+
+def _name_timer(timer_id: str, command: TimerPublishCommand) -> None:
+    # Of the span "publish": only now the id is known.
+    span = trace.get_current_span()
+    span.set_attribute(SpanAttributes.MESSAGING_MESSAGE_ID, timer_id)
+    span.set_attribute(
+        SpanAttributes.MESSAGING_MESSAGE_CONVERSATION_ID, command.correlation_id or timer_id
+    )

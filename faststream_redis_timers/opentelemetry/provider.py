@@ -1,0 +1,80 @@
+"""What spans and metrics say of a timer: the attributes of messaging, and how late it was."""
+
+from typing import Any
+
+from faststream.message import StreamMessage
+from faststream.opentelemetry import TelemetrySettingsProvider
+from faststream.opentelemetry.consts import MESSAGING_DESTINATION_PUBLISH_NAME
+from opentelemetry.semconv.trace import SpanAttributes
+
+from faststream_redis_timers.response import TimerPublishCommand
+from faststream_redis_timers.subscriber.delivery import TimerDelivery
+
+LATENESS = "timers.lateness"
+"""Seconds from due time to claim."""
+
+REDELIVERED = "timers.redelivered"
+"""Whether a worker held it before and did not finish."""
+
+
+class TimersTelemetrySettingsProvider(
+    TelemetrySettingsProvider[TimerDelivery, TimerPublishCommand]
+):
+    """Describes timers for OpenTelemetry.
+
+    Attributes:
+        messaging_system: The attribute ``messaging.system``: ``redis_timers``.
+    """
+
+    __slots__ = ("messaging_system",)
+
+    def __init__(self) -> None:
+        """Name the system."""
+        self.messaging_system = "redis_timers"
+
+    def get_consume_attrs_from_message(self, msg: StreamMessage[TimerDelivery]) -> dict[str, Any]:
+        """Describe a timer that a handler gets.
+
+        Args:
+            msg: Its message.
+        """
+        return {
+            SpanAttributes.MESSAGING_SYSTEM: self.messaging_system,
+            SpanAttributes.MESSAGING_MESSAGE_ID: msg.message_id,
+            SpanAttributes.MESSAGING_MESSAGE_CONVERSATION_ID: msg.correlation_id,
+            SpanAttributes.MESSAGING_MESSAGE_PAYLOAD_SIZE_BYTES: len(msg.body),
+            MESSAGING_DESTINATION_PUBLISH_NAME: msg.raw_message.topic,
+            LATENESS: msg.raw_message.lateness,
+            REDELIVERED: msg.raw_message.redelivered,
+        }
+
+    def get_consume_destination_name(self, msg: StreamMessage[TimerDelivery]) -> str:
+        """Give the full topic of a timer that a handler gets.
+
+        Args:
+            msg: Its message.
+        """
+        return msg.raw_message.topic
+
+    def get_publish_attrs_from_cmd(self, cmd: TimerPublishCommand) -> dict[str, Any]:
+        """Describe what is scheduled.
+
+        Args:
+            cmd: The command.
+        """
+        attributes = {
+            SpanAttributes.MESSAGING_SYSTEM: self.messaging_system,
+            SpanAttributes.MESSAGING_DESTINATION_NAME: cmd.destination,
+            SpanAttributes.MESSAGING_MESSAGE_ID: cmd.timer_id,
+            # Where none is given it is the timer's id.
+            SpanAttributes.MESSAGING_MESSAGE_CONVERSATION_ID: cmd.correlation_id or cmd.timer_id,
+        }
+        return {name: value for name, value in attributes.items() if value is not None}
+
+    def get_publish_destination_name(self, cmd: TimerPublishCommand) -> str:
+        """Give the full topic of what is scheduled.
+
+        Args:
+            cmd: The command.
+        """
+        return cmd.destination

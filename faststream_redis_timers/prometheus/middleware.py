@@ -1,0 +1,152 @@
+"""FastStream's metrics for a broker of timers, and a histogram of how late they were."""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, cast
+
+from faststream.exceptions import IgnoredException
+from faststream.message import StreamMessage
+from faststream.prometheus import PrometheusMiddleware
+from faststream.prometheus.middleware import BasePrometheusMiddleware
+from prometheus_client import CollectorRegistry, Histogram
+
+from faststream_redis_timers._faststream import EMPTY, ContextRepo
+from faststream_redis_timers.prometheus.provider import TimersMetricsSettingsProvider
+from faststream_redis_timers.response import TimerPublishCommand
+from faststream_redis_timers.subscriber.delivery import TimerDelivery
+
+LATENESS_BUCKETS = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0, 21_600.0, 86_400.0),
+    math.inf,
+)
+"""Seconds: from what an idle worker needs, over the longest poll, to a day without workers."""
+
+
+_LABELS = {"app_name", "broker", "destination", "exception_type", "handler", "status", "topic"}
+
+
+class TimersPrometheusMiddleware(PrometheusMiddleware[TimerDelivery, TimerPublishCommand]):
+    """Counts and times what a broker handles and schedules.
+
+    Next to FastStream's metrics (``faststream_received_messages_total`` and so on, see
+    FastStream's documentation) there is ``faststream_timers_lateness_seconds``: how long after
+    its due time a timer was claimed, by the server's clock. For a redelivery it counts from the
+    end of the last lease.
+
+    Several brokers may share a registry.
+
+    Args:
+        registry: Where the metrics are registered.
+        app_name: The label `app_name`; by default `metrics_prefix`.
+        metrics_prefix: What all names begin with.
+        received_messages_size_buckets: Upper bounds of the sizes' buckets, in bytes.
+        lateness_buckets: Upper bounds of the lateness's buckets, in seconds.
+        custom_labels: Further labels of all metrics: a text, or a callable that gives one for
+            a `TimerDelivery`, or for None where a timer is scheduled.
+
+    Raises:
+        ValueError: A custom label has the name of one that is there already, or a bucket or a
+            name is none.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: CollectorRegistry,
+        app_name: str = EMPTY,
+        metrics_prefix: str = "faststream",
+        received_messages_size_buckets: Sequence[float] | None = None,
+        lateness_buckets: Sequence[float] = LATENESS_BUCKETS,
+        custom_labels: dict[str, str | Callable[[Any], str]] | None = None,
+    ) -> None:
+        """Register the metrics, unless another broker has."""
+        if taken := _LABELS.intersection(custom_labels or {}):
+            msg = f"custom_labels must have other names than {', '.join(sorted(taken))}"
+            raise ValueError(msg)
+        provider = TimersMetricsSettingsProvider()
+        super().__init__(
+            settings_provider_factory=lambda _: provider,
+            registry=registry,
+            app_name=app_name,
+            metrics_prefix=metrics_prefix,
+            received_messages_size_buckets=received_messages_size_buckets,
+            custom_labels=custom_labels,
+        )
+        self._system = provider.messaging_system
+        self._app_name = metrics_prefix if app_name is EMPTY else app_name
+        name = f"{metrics_prefix}_timers_lateness_seconds"
+        # The way in which FastStream finds the metrics of another middleware.
+        known = self._metrics_container._get_registered_metric(name)  # noqa: SLF001
+        self._lateness = cast("Histogram | None", known) or Histogram(
+            name=name,
+            documentation="Histogram of seconds from due time to claim by broker and topic",
+            labelnames=["app_name", "broker", "topic", *(custom_labels or {})],
+            registry=registry,
+            buckets=lateness_buckets,
+        )
+
+    def __call__(
+        self, msg: TimerDelivery | None, /, *, context: ContextRepo
+    ) -> "_TimersPrometheus":
+        """Make the middleware of one message.
+
+        Args:
+            msg: The delivery; None where a timer is scheduled.
+            context: FastStream's context.
+        """
+        labels = self._static_labels | {
+            name: label(msg) for name, label in self._dynamic_labels.items()
+        }
+        return _TimersPrometheus(
+            msg,
+            metrics_manager=self._metrics_manager,
+            settings_provider_factory=self._settings_provider_factory,
+            context=context,
+            custom_labels=labels,
+            observe_lateness=self._observe_lateness,
+        )
+
+    def _observe_lateness(self, delivery: TimerDelivery, labels: Mapping[str, str]) -> None:
+        self._lateness.labels(
+            app_name=self._app_name, broker=self._system, topic=delivery.topic, **labels
+        ).observe(max(delivery.lateness, 0.0))
+
+
+class _TimersPrometheus(BasePrometheusMiddleware[TimerPublishCommand, TimerDelivery]):
+    def __init__(
+        self,
+        msg: TimerDelivery | None,
+        /,
+        *,
+        observe_lateness: Callable[[TimerDelivery, Mapping[str, str]], None],
+        **settings: Any,
+    ) -> None:
+        super().__init__(msg, **settings)
+        self._observe_lateness = observe_lateness
+
+    async def consume_scope(
+        self,
+        call_next: Callable[[StreamMessage[TimerDelivery]], Awaitable[Any]],
+        msg: StreamMessage[TimerDelivery],
+    ) -> Any:
+        self._observe_lateness(msg.raw_message, self._custom_labels)
+
+        async def call(message: StreamMessage[TimerDelivery]) -> Any:
+            try:
+                return await call_next(message)
+            except _INTERRUPTIONS as error:
+                raise _InterruptedError from error
+
+        try:
+            return await super().consume_scope(call, msg)
+        except _InterruptedError as error:
+            raise cast("BaseException", error.__cause__) from None
+
+
+_INTERRUPTIONS = (asyncio.CancelledError, SystemExit, KeyboardInterrupt)
+
+
+class _InterruptedError(IgnoredException):
+    """The handler was stopped: FastStream would count its timer as acked, and it is given back."""
