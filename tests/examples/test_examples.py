@@ -70,11 +70,16 @@ def test_no_example_is_left_out():
         "cancel_and_move",
         "demo",
         "demo_worker",
+        "filters",
+        "get_one",
         "headers_and_tracing",
+        "metrics_and_traces",
         "quickstart",
         "recurring",
+        "replies",
         "routers",
         "several_primaries",
+        "test_thirty_days_later",
         "test_time_travel",
     }
 
@@ -154,6 +159,58 @@ def test_headers_and_tracing(url):
     assert_nothing_is_left(url)
 
 
+def test_filters(url):
+    output = run(url, "examples.filters")
+
+    for line in ("email to ada", "call to b-o-b", "letter to cyd"):
+        assert output.count(f"{line}\n") == 1
+    assert_nothing_is_left(url)
+
+
+def test_get_one(url):
+    output = run(url, "examples.get_one")
+
+    assert_in_order(
+        output,
+        "due now: None",
+        "exporting orders",
+        "failed to export invoices",
+        "exporting invoices",
+        "exporting customers",
+        "pending: 0",
+    )
+    assert_nothing_is_left(url)
+
+
+def test_replies(url):
+    output = run(url, "examples.replies")
+
+    assert_in_order(
+        output,
+        "question INV-001: INV-001 is paid",
+        "question INV-002: INV-002 is overdue",
+    )
+    assert "INV-000" not in output
+    assert_nothing_is_left(url)
+
+
+def test_metrics_and_traces(url):
+    output = run(url, "examples.metrics_and_traces")
+
+    topic = 'topic="example-invoices"'
+    assert_in_order(
+        output,
+        "INV-001 is due",
+        "faststream_timers_up 1.0",
+        f"faststream_timers_pending{{{topic}}} 1.0",
+        'handler="example-invoices",status="acked"} 1.0',
+        "faststream_timers_lateness_seconds_count{",
+        f"{topic}}} 1.0",
+        "'example-invoices process' links to 'POST /invoices'",
+    )
+    assert_nothing_is_left(url)
+
+
 def test_routers(url):
     output = run(url, "examples.routers")
 
@@ -197,12 +254,13 @@ def test_recurring_fires_in_rhythm_until_cancelled(url):
     assert_nothing_is_left(url)
 
 
-def test_time_travel(url):
-    output = run(
-        url, "pytest", "-c", os.devnull, "--rootdir", "examples", "examples/test_time_travel.py"
-    )
+@pytest.mark.parametrize(
+    ("example", "count"), [("test_time_travel", 2), ("test_thirty_days_later", 6)]
+)
+def test_tests_of_a_user(url, example, count):
+    output = run(url, "pytest", "-c", os.devnull, "--rootdir", "examples", f"examples/{example}.py")
 
-    assert "2 passed" in output
+    assert f"{count} passed" in output
 
 
 def test_demo(url):
