@@ -1,14 +1,14 @@
 """The broker: schedules timers, and delivers them to its subscribers."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 from fast_depends import dependency_provider
 from faststream import AckPolicy
-from faststream.exceptions import FeatureNotSupportedException
 from faststream.response import PublishType
 from faststream.specification.schema import BrokerSpec, Tag, TagDict
 
@@ -27,7 +27,8 @@ from faststream_redis_timers._faststream import (
 )
 from faststream_redis_timers.configs import TimersBrokerConfig
 from faststream_redis_timers.log import TimersLoggerStorage
-from faststream_redis_timers.publisher.producer import NO_REQUEST, TimersProducer
+from faststream_redis_timers.message import TimerMessage
+from faststream_redis_timers.publisher.producer import TimersProducer
 from faststream_redis_timers.registrator import TimersRegistrator
 from faststream_redis_timers.response import TimerPublishCommand
 from faststream_redis_timers.subscriber.delivery import TimerDelivery
@@ -156,6 +157,8 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
                 attempts_key=attempts_key,
             )
         )
+        # FastStream looks for a broker's test broker to make the page of an AsgiFastStream.
+        import faststream_redis_timers.testing  # noqa: F401, PLC0415  it imports this module
         from faststream_redis_timers.connection import (  # noqa: PLC0415  it imports redis-py
             TimersConnection,
         )
@@ -391,13 +394,41 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             command, producer=self.config.producer
         )
 
-    async def request(self, *args: Any, **kwargs: Any) -> NoReturn:
+    async def request(  # type: ignore[override]
+        self,
+        message: Any,
+        topic: str,
+        *,
+        correlation_id: str | None = None,
+        headers: Mapping[str, HeaderValue] | None = None,
+        timeout: float = 0.5,
+    ) -> TimerMessage:
         """Not supported: timers have no answer to wait for.
 
+        In a `TestTimersBroker` it calls the handler. "Try it out" on FastStream's AsyncAPI
+        page comes in here.
+
+        Args:
+            message: As in `publish`.
+            topic: As in `publish`.
+            correlation_id: As in `publish`.
+            headers: As in `publish`.
+            timeout: Seconds that the handler may take.
+
         Raises:
-            FeatureNotSupportedException: Always.
+            FeatureNotSupportedException: Always, but in a test.
         """
-        raise FeatureNotSupportedException(NO_REQUEST)
+        command = TimerPublishCommand(
+            message,
+            topic=self._full(topic),
+            headers=headers,
+            correlation_id=correlation_id,
+            _publish_type=PublishType.REQUEST,
+        )
+        async with asyncio.timeout(timeout):
+            return await self._basic_request(  # type: ignore[no-any-return]
+                command, producer=self.config.producer
+            )
 
     @overload
     async def reschedule_timer(

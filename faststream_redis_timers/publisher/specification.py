@@ -10,6 +10,7 @@ from faststream_redis_timers._faststream import (
     PublisherSpecificationConfig,
 )
 from faststream_redis_timers.configs import TimersBrokerConfig
+from faststream_redis_timers.subscriber.specification import channel_binding, channel_key
 
 
 @dataclass(kw_only=True)
@@ -36,7 +37,7 @@ class TimersPublisherSpecification(
     @property
     def name(self) -> str:
         """The key of the channel."""
-        return self.config.title_ or f"{self.topic}:Publisher"
+        return self.config.title_ or channel_key(self.topic, "Publisher")
 
     def get_schema(self) -> dict[str, PublisherSpec]:
         """Describe the channel and its messages."""
@@ -51,6 +52,6 @@ class TimersPublisherSpecification(
                     ),
                     bindings=None,
                 ),
-                bindings=None,
+                bindings=channel_binding(self._outer_config, self.topic, "zadd"),
             )
         }

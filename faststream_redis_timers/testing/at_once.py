@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from faststream.exceptions import SubscriberNotFound
 from redis.asyncio.client import Pipeline
 
 from faststream_redis_timers.broker import TimersBroker
@@ -112,6 +113,36 @@ class DeliveringProducer(TimersProducer):
             await self._deliver(cmd, message, timer)
         return [timer.timer_id for timer in timers]
 
+    async def request(self, cmd: TimerPublishCommand) -> TimerDelivery:
+        """Call a handler and give its result, as "Try it out" on FastStream's page asks for it.
+
+        Args:
+            cmd: The message and its settings.
+
+        Returns:
+            The result, on its way to a message.
+
+        Raises:
+            SubscriberNotFound: There is no handler.
+        """
+        subscriber = self._find_tried_out(cmd.destination)
+        timer = await self.encode(cmd)
+        response = await subscriber.process_message(_delivery(subscriber.topic, timer))
+        answer = TimerPublishCommand.from_cmd(response.as_publish_command())
+        return _delivery(subscriber.topic, await self.encode(answer))
+
+    def _find_tried_out(self, topic: str) -> TimersSubscriber:
+        for subscriber in subscribers_of(self._brokers, topic):
+            return subscriber
+        # The page takes for the topic what its channel's key has before the first colon, and
+        # the broker has put its prefix before that.
+        for broker in self._brokers:
+            key = topic.removeprefix(broker.config.prefix)
+            for each in broker.subscribers:
+                if isinstance(each, TimersSubscriber) and _page_topic(each) == key:
+                    return each
+        raise SubscriberNotFound
+
     def _check(self, cmd: TimerPublishCommand, timers: list[EncodedTimer]) -> None:
         """Refuse what the broker's producer refuses."""
         self._operations.schedule_batch(cmd.destination, timers, cmd.if_exists)
@@ -135,22 +166,34 @@ class DeliveringProducer(TimersProducer):
         in_hand = (cmd.destination, timer.timer_id)
         if self._in_hand[in_hand] >= _MOST_NESTED:
             return
-        now = time.time()
-        delivery = TimerDelivery(
-            cmd.destination,
-            Claimed(timer.timer_id.encode(), timer.payload, b"%.6f" % now),
-            read_envelope(timer.payload),
-            lease=b"",
-            lease_ends_at=math.inf,
-            claimed_at=now,
-            settle=None,
-        )
+        delivery = _delivery(cmd.destination, timer)
         self._in_hand[in_hand] += 1
         try:
             for subscriber in subscribers_of(self._brokers, cmd.destination):
                 await subscriber.process_message(delivery)
         finally:
             self._in_hand[in_hand] -= 1
+
+
+def _page_topic(subscriber: TimersSubscriber) -> str:
+    # Documents of AsyncAPI 3.0 have no slashes in the keys of channels.
+    return subscriber.specification.name.split(":")[0].replace("/", ".")
+
+
+def _delivery(topic: str, timer: EncodedTimer) -> TimerDelivery:
+    now = time.time()
+    delivery = TimerDelivery(
+        topic,
+        Claimed(timer.timer_id.encode(), timer.payload, b"%.6f" % now),
+        read_envelope(timer.payload),
+        lease=b"",
+        lease_ends_at=math.inf,
+        claimed_at=now,
+        settle=None,
+    )
+    # "Try it out" comes by while the broker's own delivery loops run.
+    delivery.holds_slot = False
+    return delivery
 
 
 def _due_at(asked: bytes) -> datetime:

@@ -5,6 +5,7 @@ How timers are delivered stands in `at_once` and `held`.
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Protocol, overload
@@ -32,6 +33,23 @@ class HasMemory(Protocol):
     """A `FakeTimersClient`, of which this package must know nothing."""
 
     memory: TimersMemory
+
+
+_is_beside_a_worker = ContextVar("_is_beside_a_worker", default=False)
+
+
+class _Beside:
+    """A part of a worker whose handlers are tried out: the test's in its block, real elsewhere.
+
+    So a timer that another handler or a request schedules meanwhile is not lost.
+    """
+
+    def __init__(self, test: Any, real: Any) -> None:
+        self._test = test
+        self._real = real
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._test if _is_beside_a_worker.get() else self._real, name)
 
 
 class TestTimersBroker(TestBroker[TimersBroker, EnterType], broker=TimersBroker):
@@ -154,6 +172,13 @@ class TestTimersBroker(TestBroker[TimersBroker, EnterType], broker=TimersBroker)
     # --- FastStream's
 
     async def __aenter__(self) -> EnterType:
+        self._were_running = {
+            subscriber
+            for broker in self.brokers
+            for subscriber in broker.subscribers
+            if subscriber.running
+        }
+        _is_beside_a_worker.set(bool(self._were_running))
         entered = await super().__aenter__()
         self._is_entered = True
         return entered
@@ -166,6 +191,7 @@ class TestTimersBroker(TestBroker[TimersBroker, EnterType], broker=TimersBroker)
     ) -> None:
         self._is_entered = False
         await super().__aexit__(exc_type, exc_val, exc_tb)
+        _is_beside_a_worker.set(False)
 
     def _fake_start(self, broker: TimersBroker, *args: Any, **kwargs: Any) -> None:
         before = {subscriber: subscriber.running for subscriber in broker.subscribers}
@@ -181,6 +207,10 @@ class TestTimersBroker(TestBroker[TimersBroker, EnterType], broker=TimersBroker)
             for one in self.brokers:
                 one._subscribers.discard(subscriber)  # noqa: SLF001  as FastStream does
         super()._fake_close(broker, *args, **kwargs)
+        for subscriber in broker.subscribers:
+            # FastStream leaves all of them stopped, also those of a worker whose handlers
+            # somebody has tried out on its page.
+            subscriber.running = subscriber in self._were_running
 
     def create_publisher_fake_subscriber(
         self, broker: TimersBroker, publisher: TimersPublisher
@@ -202,13 +232,17 @@ class TestTimersBroker(TestBroker[TimersBroker, EnterType], broker=TimersBroker)
     @contextmanager
     def _patch_producer(self, broker: TimersBroker) -> Generator[None, None, None]:
         config = broker.config.broker_config
-        producer: HoldingProducer | DeliveringProducer
+        producer: Any
+        runner: Any
         if self._held is not None:
             producer = HoldingProducer(config.producer, self._memory)
             runner = MemoryRunner(self._memory)
         else:
             producer = DeliveringProducer(config.producer, self.brokers, self.scheduled_timers)
             runner = EmptyRunner(self._memory)
+        if self._were_running:
+            producer = _Beside(producer, config.producer)
+            runner = _Beside(runner, config.connection.runner)
         with (
             # FastStream's own change_producer leaves it in place after an exception.
             patch.object(config, "producer", producer),

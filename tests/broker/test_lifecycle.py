@@ -14,6 +14,7 @@ from waiting import wait_until_async
 from faststream_redis_timers import TimerOutcomeUnknownError, TimersBroker
 from faststream_redis_timers._faststream import DefaultCodec
 from faststream_redis_timers.subscriber.loop import DeliveryLoop
+from faststream_redis_timers.subscriber.tasks import end_task
 from faststream_redis_timers_sync.protocol.clients import get_connection_args
 
 COMMAND = get_connection_args(redis.__version__)
@@ -427,8 +428,8 @@ async def test_ping_tells_that_a_delivery_loop_has_died(make_broker, inbox):
     deliver_to(broker, inbox, topic="other")
     async with broker:
         (loop_of_one, _) = (subscriber._delivery for subscriber in broker.subscribers)
-        loop_of_one._task.cancel()
-        await asyncio.wait({loop_of_one._task})
+        # A single cancel can be swallowed on its way, by Python 3.11.
+        await end_task(loop_of_one._task)
 
         assert await broker.ping() is False
 
