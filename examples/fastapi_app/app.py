@@ -1,0 +1,82 @@
+"""The app: begins trials, moves their end, cancels it, and handles those that are due.
+
+By itself: `REDIS_URL=redis://localhost:6379 uvicorn examples.fastapi_app.app:app`.
+"""
+
+import os
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, HTTPException
+from faststream_fastapi import FastStreamAPI
+
+from faststream_redis_timers import TimersBroker
+
+TOPIC = "trials"
+LONGEST = timedelta(days=14)
+
+broker = TimersBroker(os.environ.get("REDIS_URL", "redis://localhost:6379"))
+web = FastAPI()
+
+
+class Accounts:
+    """Stands for your database."""
+
+    def __init__(self) -> None:
+        self.expired: list[str] = []
+
+
+accounts = Accounts()
+
+
+def get_accounts() -> Accounts:
+    return accounts
+
+
+# Requests and timers share FastAPI's dependencies.
+AccountsDep = Annotated[Accounts, Depends(get_accounts)]
+
+
+@broker.subscriber(TOPIC)
+async def end_trial(user: str, accounts: AccountsDep) -> None:
+    # Delivery is at least once: ask your database whether the trial has ended already.
+    accounts.expired.append(user)
+    print(f"The trial of {user} has ended", flush=True)
+
+
+@web.post("/trials/{user}")
+async def begin_trial(user: str, seconds: float = LONGEST.total_seconds()) -> dict[str, str]:
+    """Let a trial end in 14 days, or in as many seconds as are asked for; also one that runs."""
+    await broker.publish(user, TOPIC, timer_id=user, activate_in=timedelta(seconds=seconds))
+    return await show_trial(user)
+
+
+@web.get("/trials/{user}")
+async def show_trial(user: str) -> dict[str, str]:
+    if trial := await broker.get_timer(TOPIC, user):
+        return {"user": user, "ends_at": trial.due_at.isoformat()}
+    raise HTTPException(404, f"{user} is on no trial")
+
+
+@web.delete("/trials/{user}")
+async def subscribe(user: str) -> dict[str, str]:
+    if await broker.cancel_timer(TOPIC, user):
+        return {"user": user}
+    # It has ended, or ends at this moment.
+    raise HTTPException(404, f"{user} is on no trial")
+
+
+@web.get("/expired")
+async def show_expired(accounts: AccountsDep) -> list[str]:
+    return accounts.expired
+
+
+@web.get("/health")
+async def health() -> dict[str, str]:
+    if await broker.ping(timeout=1.0):
+        return {"timers": "up"}
+    raise HTTPException(503, "timers are not delivered")
+
+
+# It starts and stops the broker with the web app; handlers must be known by now.
+app = FastStreamAPI(broker, application=web, asyncapi_path="/timers")
