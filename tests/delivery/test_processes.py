@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -34,12 +34,13 @@ class Workers:
         self._stack = ExitStack()
         self._logs = {}
 
-    def start(self, count=1, **knobs):
-        """Start processes and wait until they deliver."""
+    def start(self, count=1, *, workers=1, url=None, graceful_timeout=20.0, **knobs):
+        """Start processes, each with as many workers, and wait until all deliver."""
         settings = {
-            "url": self.bench.home.server_url,
+            "url": url or self.bench.home.server_url,
             "key_names": self.bench.home.key_names,
             "notes": self.notes,
+            "graceful_timeout": graceful_timeout,
             "knobs": knobs,
         }
         env = {
@@ -53,20 +54,25 @@ class Workers:
             # A file, since nobody reads a pipe meanwhile.
             log = self._stack.enter_context((self.folder / uuid4().hex).open("w+"))
             process = subprocess.Popen(
-                [sys.executable, "-m", "faststream", "run", "worker_app:app"],
+                [
+                    *(sys.executable, "-m", "faststream", "run", "worker_app:app"),
+                    *("--workers", f"{workers}"),
+                ],
                 env=env,
+                stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
             self._stack.enter_context(process)
-            self._stack.callback(process.kill)
+            self._stack.callback(kill_group, process.pid)
             self._logs[process] = log
             processes.append(process)
 
         def have_started():
             for process in processes:
                 assert process.poll() is None, self.output_of(process)
-            return self.redis.llen(f"{self.notes}:started") == before + count
+            return self.redis.llen(f"{self.notes}:started") == before + count * workers
 
         wait_until(have_started, START)
         return processes
@@ -75,6 +81,9 @@ class Workers:
         log = self._logs[process]
         log.seek(0)
         return log.read()
+
+    def until_said(self, process, text):
+        wait_until(lambda: text in self.output_of(process), START)
 
     def noted(self, what):
         return [json.loads(note) for note in self.redis.lrange(f"{self.notes}:{what}", 0, -1)]
@@ -86,6 +95,16 @@ class Workers:
         self._stack.close()
         keys = [f"{self.notes}:{what}" for what in ("started", "begun", "ended", "gate")]
         self.redis.delete(*keys)
+
+
+def kill_group(group):
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def assert_has_ended(process_id):
+    with pytest.raises(ProcessLookupError):
+        os.kill(process_id, 0)
 
 
 @pytest.fixture
@@ -179,3 +198,91 @@ def test_two_workers_share_many_timers_and_none_is_delivered_twice(process_bench
     begun = workers.noted("begun")
     assert Counter(note[0] for note in begun) == dict.fromkeys(ids, 1)
     assert len({pid for _, _, pid in begun}) == 2
+
+
+def hold_a_claim(bench, relay, *timer_ids):
+    """Let a worker claim timers and not learn of it; give the times at which they were due."""
+    for _ in range(5):
+        relay.hold_replies()
+        with bench.redis.pipeline() as pipeline:
+            for timer_id in timer_ids:
+                bench.schedule(timer_id, pipeline=pipeline)
+                pipeline.zscore(bench.timeline, timer_id)
+            dues = dict(zip(timer_ids, pipeline.execute()[1::2], strict=True))
+        with suppress(AssertionError):
+            wait_until(lambda: all(map(bench.is_leased, timer_ids)), 1)
+            return dues
+        # The reply that is held is that of an earlier claim, when there was nothing.
+        bench.client.cancel_timers(bench.topic, timer_ids)
+        relay.resume()
+    raise AssertionError
+
+
+def test_a_terminated_worker_gives_back_at_once_what_it_has_claimed_and_not_begun(
+    process_bench, workers, relay
+):
+    bench = process_bench
+    (worker,) = workers.start(url=relay.url, max_polling_interval=0.05)
+    bench.schedule("running", "wait for the gate")
+    wait_until(lambda: workers.noted("begun"))
+    dues = hold_a_claim(bench, relay, "1", "2")
+    worker.send_signal(signal.SIGTERM)
+    workers.until_said(worker, "shutting down")
+    assert bench.is_leased("1")
+    relay.resume()
+    # A handler is still at work, so the process is too.
+    wait_until(lambda: {id_: bench.score(id_) for id_ in dues} == dues)
+    assert worker.poll() is None
+    workers.open_gate()
+    assert worker.wait(20) == 0, workers.output_of(worker)
+
+    assert [note[0] for note in workers.noted("ended")] == ["running"]
+    assert bench.is_gone("running")
+    assert {id_: bench.score(id_) for id_ in dues} == dues
+    bench.client.cancel_all(bench.topic)
+
+
+# --- faststream run --workers ------------------------------------------------------------
+
+
+def test_two_workers_of_one_command_share_the_timers_and_finish_them_when_terminated(
+    process_bench, workers
+):
+    bench = process_bench
+    (parent,) = workers.start(workers=2, max_concurrent=2)
+    ids = [f"{n}" for n in range(4)]
+    for timer_id in ids:
+        bench.schedule(timer_id, "wait for the gate")
+    # Neither holds more than two: both are at work.
+    wait_until(lambda: len(workers.noted("begun")) == 4)
+    parent.send_signal(signal.SIGTERM)
+    workers.until_said(parent, "Stopping child process 0")
+    assert all(bench.is_leased(timer_id) for timer_id in ids)
+    workers.open_gate()
+    assert parent.wait(20) == 0, workers.output_of(parent)
+
+    assert Counter(note[0] for note in workers.noted("ended")) == dict.fromkeys(ids, 1)
+    (one, other) = {pid for _, _, pid in workers.noted("ended")} - {parent.pid}
+    assert_has_ended(one)
+    assert_has_ended(other)
+    assert bench.client.count_pending(bench.topic) == 0
+    assert "Traceback" not in workers.output_of(parent)
+
+
+def test_two_workers_of_one_command_give_back_what_they_can_not_finish(process_bench, workers):
+    bench = process_bench
+    (parent,) = workers.start(workers=2, max_concurrent=1, graceful_timeout=0.1)
+    for timer_id in ("1", "2"):
+        bench.schedule(timer_id, "hang")
+    wait_until(lambda: len(workers.noted("begun")) == 2)
+    parent.send_signal(signal.SIGTERM)
+    assert parent.wait(20) == 0, workers.output_of(parent)
+
+    assert sorted(note[0] for note in workers.noted("begun")) == ["1", "2"]
+    (one, other) = {pid for _, _, pid in workers.noted("begun")}
+    assert_has_ended(one)
+    assert_has_ended(other)
+    for timer_id in ("1", "2"):
+        assert bench.score(timer_id) is not None
+        assert not bench.is_leased(timer_id)
+    bench.client.cancel_all(bench.topic)

@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from bench import HOUR, NO_POLLS, delivering, until_idle
+from bench import HOUR, NO_POLLS, delivering, until_idle, until_listening
 from faststream import FastStream
 from faststream.exceptions import StopApplication, StopConsume
 from waiting import wait_until_async
@@ -268,6 +268,53 @@ async def test_nothing_is_claimed_while_handlers_finish(bench, calls):
 
     assert calls.ids == ["1"]
     assert bench.score("2") == due
+
+
+# --- tasks -------------------------------------------------------------------------------
+
+
+async def idle(bench, relay, calls):
+    await until_idle(bench, relay)
+
+
+async def waits_for_a_timer(bench, relay, calls):
+    await until_listening(bench)
+    bench.schedule("waiting", activate_in=HOUR)
+    await until_idle(bench, relay)
+
+
+async def at_work(bench, relay, calls):
+    bench.schedule("1")
+    await calls.until(1)
+
+
+async def without_a_server(bench, relay, calls):
+    relay.refuse()
+    await wait_until_async(lambda: bench.log.at(logging.ERROR))
+
+
+async def with_a_silent_server(bench, relay, calls):
+    await until_idle(bench, relay)
+    relay.stall()
+
+
+@pytest.mark.parametrize(
+    "reach", [idle, waits_for_a_timer, at_work, without_a_server, with_a_silent_server]
+)
+async def test_no_task_survives_a_stop(bench, relay, calls, reach):
+    broker = bench.broker(relay.url, graceful_timeout=0.0)
+
+    @broker.subscriber(bench.topic, **NO_POLLS)
+    async def handle(message: TimerMessage):
+        await calls.hold(message)
+
+    await broker.start()
+    await reach(bench, relay, calls)
+    await stop_quickly(broker)
+
+    assert timer_tasks() == []
+    relay.resume()
+    bench.client.cancel_all(bench.topic)
 
 
 # --- from inside a handler ---------------------------------------------------------------

@@ -17,7 +17,9 @@ from faststream_redis_timers.annotations import TimerMessage
 settings = json.loads(os.environ["WORKER_SETTINGS"])
 notes: str = settings["notes"]
 client = Redis.from_url(settings["url"])
-broker = TimersBroker(client, graceful_timeout=20, **settings["key_names"])
+broker = TimersBroker(
+    client, graceful_timeout=settings["graceful_timeout"], **settings["key_names"]
+)
 app = FastStream(broker)
 
 
