@@ -40,10 +40,12 @@ bench: $(VENV)/.benchmarks ## measure this library beside 0.5.4 and FastStream's
 bench-all: $(VENV)/.benchmarks ## the same beside arq, saq, taskiq, celery and docket too
 	$(BIN)/python -m benchmarks --everyone $(ARGS)
 
-check: $(VENV)/.check ## check lint, format, types and the direction of imports
+check: $(VENV)/.check ## check lint, format, types, and who imports whom
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy tests/typing
+	$(BIN)/pyright -p tests/typing --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
 format: $(VENV)/.check ## format the code, and fix what ruff can

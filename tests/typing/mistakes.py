@@ -1,0 +1,71 @@
+"""Mistakes of users that mypy and pyright must find: each line that holds one is marked.
+
+A mark that is not needed is an error too, so nothing here may be accepted.
+"""
+
+from datetime import datetime, timedelta
+
+import redis
+import redis.asyncio
+
+from faststream_redis_timers import TimersBroker, TimersRoute, TimersRouter
+from faststream_redis_timers.annotations import TimerMessage
+from faststream_redis_timers_sync import TimersClient
+
+asynchronous = redis.asyncio.Redis()
+blocking = redis.Redis()
+
+# --- the other client --------------------------------------------------------------------
+
+TimersBroker(blocking)  # type: ignore[arg-type]
+TimersClient(asynchronous)  # type: ignore[arg-type]
+TimersBroker(42)  # type: ignore[arg-type]
+TimersClient()  # type: ignore[call-arg]
+
+broker = TimersBroker(asynchronous)
+timers = TimersClient(blocking)
+
+# --- names -------------------------------------------------------------------------------
+
+TimersBroker(asynchronous, polling=5)  # type: ignore[call-arg]
+broker.subscriber("invoices", lease=5)  # type: ignore[call-arg]
+broker.subscriber(channel="invoices")  # type: ignore[call-arg]
+broker.publisher()  # type: ignore[call-arg]
+TimersRoute("no handler", "invoices")  # type: ignore[arg-type]
+TimersRouter(handlers=["no route"])  # type: ignore[list-item]
+
+
+async def with_broker(message: TimerMessage) -> None:
+    # --- times
+    await broker.publish("x", "invoices", activate_in=5)  # type: ignore[arg-type]
+    await broker.publish("x", "invoices", activate_at="tomorrow")  # type: ignore[arg-type]
+    await broker.publish("x", "invoices", delay=timedelta(1))  # type: ignore[call-arg]
+    await message.nack(delay=5)  # type: ignore[arg-type]
+
+    # --- what is named
+    await broker.publish("x")  # type: ignore[call-arg]
+    await broker.publish("x", "invoices", "id")  # type: ignore[call-arg]
+    await broker.publish("x", "invoices", timer_id=7)  # type: ignore[arg-type]
+    await broker.publish("x", "invoices", if_exists="ignore")  # type: ignore[arg-type]
+    await broker.publish("x", "invoices", headers={"x": object()})  # type: ignore[dict-item]
+    await broker.publish_batch("x")  # type: ignore[call-arg]
+
+    # --- pipelines
+    pipeline = blocking.pipeline()
+    await broker.publish("x", "invoices", pipeline=pipeline)  # type: ignore[arg-type]
+
+    # --- answers
+    was_moved: str
+    was_moved = await broker.reschedule_timer("invoices", "1")  # type: ignore[assignment]
+    timer = await broker.get_timer("invoices", "1")
+    assert timer.due_at > was_moved  # type: ignore[union-attr, operator]
+    message.lateness = 5.0  # type: ignore[misc]
+
+
+def with_client(when: datetime) -> None:
+    timers.schedule("x", "invoices", activate_in=when)  # type: ignore[arg-type]
+    timers.schedule("x", "invoices", activate_at=5)  # type: ignore[arg-type]
+    timers.schedule("x")  # type: ignore[call-arg]
+    timers.schedule("x", "invoices", pipeline=asynchronous.pipeline())  # type: ignore[arg-type]
+    timers.cancel_timer("invoices")  # type: ignore[call-overload]
+    timers.count_pending(["invoices"])  # type: ignore[arg-type]
