@@ -11,7 +11,7 @@ from heapq import nsmallest
 from typing import NamedTuple
 
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.manage.selection import list_timers
+from faststream_redis_timers_sync.manage.selection import OnExamined, list_timers
 from faststream_redis_timers_sync.manage.server import ask, inside
 from faststream_redis_timers_sync.protocol.keys import decode_id, encode_known_id
 from faststream_redis_timers_sync.protocol.model import Timer
@@ -59,6 +59,7 @@ def read_page(
     match: str | None = None,
     after: Cursor | None = None,
     limit: int = 100,
+    on_examined: OnExamined | None = None,
 ) -> Page:
     """Read a page of a topic's timers. With a pattern it looks at all of them each time.
 
@@ -68,6 +69,7 @@ def read_page(
         match: Only ids that match this glob pattern (``user:42:*``).
         after: Where the page before ended; None begins.
         limit: How many timers a page has, at most 500.
+        on_examined: With a pattern, told how many timers were looked at; may raise to give up.
 
     Raises:
         ValueError: Topic or pattern is empty, or the cursor is none of `read_page`.
@@ -75,7 +77,8 @@ def read_page(
     """
     if match is None:
         return _read_in_order(timers, topic, after, limit)
-    return _read_matching(timers, topic, match, after, limit)
+    every = list_timers(timers, topic, match=match, on_examined=on_examined)
+    return _read_matching(every, after, limit)
 
 
 def look_at(timers: TimersClient, topic: str, timer_ids: Iterable[str]) -> list[Timer]:
@@ -128,14 +131,12 @@ def _read_in_order(timers: TimersClient, topic: str, after: Cursor | None, limit
     return Page(found, end)
 
 
-def _read_matching(
-    timers: TimersClient, topic: str, match: str, after: Cursor | None, limit: int
-) -> Page:
+def _read_matching(matching: Iterator[Timer], after: Cursor | None, limit: int) -> Page:
     count = 0
 
     def counted() -> Iterator[Timer]:
         nonlocal count
-        for timer in list_timers(timers, topic, match=match):
+        for timer in matching:
             count += 1
             yield timer
 

@@ -1,5 +1,6 @@
 """Rescheduling in the admin, and going on with what takes long."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,9 +8,11 @@ from admin_pages import log, tokens
 from django.contrib.admin.models import CHANGE
 from django.test import override_settings
 from django.utils import timezone
+from waiting import wait_until
 
 from faststream_redis_timers_sync.django import get_client
-from faststream_redis_timers_sync.django.admin import performing
+from faststream_redis_timers_sync.django.admin import performing, timers as admin_timers
+from faststream_redis_timers_sync.django.tokens import to_token
 
 HOUR = timedelta(hours=1)
 LATER = datetime(2099, 6, 1, 9, tzinfo=UTC)
@@ -116,10 +119,9 @@ def test_what_takes_long_goes_on_when_asked_again(visitor, timers, monkeypatch):
     timers.schedule_batch(["x"] * 450, "invoices", activate_at=LATER)
     page = visitor.send(ask_for_all(visitor, "cancel", "*"))
     assert "Cancelled: 200 timers. There was no time for all of them. " in page.text
-    assert "Go on with 250 timers of topic “invoices” that are left?" in page.text
-    page = visitor.send(page)
-    assert "Go on with 50 timers of" in page.text
-    page = visitor.send(page)
+    for _ in range(2):
+        assert "Go on with the rest of those that match “*” in topic “invoices”?" in page.text
+        page = visitor.send(page)
     assert "Cancelled: 50 timers. " in page.text
     assert "No timer matches." in page.text
     assert timers.count_pending("invoices") == 0
@@ -132,21 +134,108 @@ def test_those_that_were_moved_already_are_left_alone_then(visitor, timers, monk
     timers.schedule_batch(["x"] * 450, "invoices", activate_at=LATER)
     page = visitor.send(ask_for_all(visitor, "reschedule", search), delay="1h")
     assert "Rescheduled: 200 timers. There was no time for all of them. " in page.text
-    for left in (250, 50):
-        assert f"Go on with {left} timers of topic" in page.text
+    for _ in range(2):
+        assert "Go on with the rest of " in page.text
         page = visitor.send(page)
     assert "Rescheduled: 50 timers." in page.text
+    assert "Fired meanwhile" not in page.text
     (due,) = {timer.due_at for timer in timers.iter_timers("invoices")}
     assert due < LATER
 
 
-def test_those_that_are_due_already_are_left_alone_too(visitor, timers, monkeypatch, here):
+def test_what_is_cut_at_the_last_one_is_not_cut(visitor, timers, monkeypatch):
+    monkeypatch.setattr(performing, "SECONDS", 0.0)
+    timers.schedule_batch(["x"] * 200, "invoices", activate_at=LATER)
+    page = visitor.send(ask_for_all(visitor, "cancel", "*"))
+    assert "Cancelled: 200 timers." in page.text
+    assert "There was no time" not in page.text
+
+
+def test_those_that_are_due_already_or_run_are_left_alone_too(visitor, timers, monkeypatch, here):
     monkeypatch.setattr(performing, "SECONDS", 0.0)
     timers.schedule_batch(["x"] * 250, "invoices", activate_at=LATER)
     page = visitor.send(ask_for_all(visitor, "reschedule"), delay="0s")
+    claimed = set(here.take_due("invoices"))
+    assert len(claimed) == 100
     page = visitor.send(page)
     assert "Rescheduled: 50 timers." in page.text
-    assert not [t for t in timers.iter_timers("invoices") if t.due_at > here.now()]
+    left = list(timers.iter_timers("invoices"))
+    assert {t.timer_id.encode() for t in left if t.running} == claimed
+    assert not [t for t in left if t.due_at > here.now() and not t.running]
+
+
+def test_those_that_run_when_the_new_time_has_come_are_left_alone(
+    visitor, timers, monkeypatch, here
+):
+    monkeypatch.setattr(performing, "SECONDS", 0.0)
+    timers.schedule_batch(["x"] * 250, "invoices", activate_at=LATER)
+    page = visitor.send(ask_for_all(visitor, "reschedule"), delay="1s")
+    wait_until(lambda: here.take_due("invoices"))
+    # As if the time had come while the topic is walked through.
+    real_time = performing.server_time
+    monkeypatch.setattr(performing, "server_time", lambda client: real_time(client) - HOUR)
+    page = visitor.send(page)
+    assert "Rescheduled: 50 timers." in page.text
+    assert sum(timer.running for timer in timers.iter_timers("invoices")) == 100
+
+
+def test_one_that_runs_is_moved_with_the_rest_to_a_time_after_its_lease(
+    visitor, timers, monkeypatch, here
+):
+    monkeypatch.setattr(performing, "SECONDS", 0.0)
+    timers.schedule_batch(["x"] * 250, "invoices")
+    here.claim("invoices")
+    page = visitor.send(ask_for_all(visitor, "reschedule"), delay="1h")
+    assert "Rescheduled: 50 timers." in visitor.send(page).text
+    assert not [timer for timer in timers.iter_timers("invoices") if timer.running]
+
+
+# --- topics that are too large
+
+
+@pytest.fixture
+def many(timers, monkeypatch):
+    """A topic that takes more than one step, where no time is left for a second."""
+    monkeypatch.setattr(performing, "SECONDS", 0.0)
+    monkeypatch.setattr(performing, "WALK_SECONDS", 0.0)
+    monkeypatch.setattr(performing, "COUNT_SECONDS", 0.0)
+    monkeypatch.setattr(admin_timers, "SEARCH_SECONDS", 0.0)
+    timers.schedule_batch(["x"] * 3000, "invoices", activate_at=LATER)
+    return timers
+
+
+TOO_LARGE = "There was no time to look at all timers of this topic."
+
+
+def test_what_takes_long_to_count_is_not_counted_to_the_end(visitor, many):
+    form = {"action": "cancel", "select_across": "1", "search": to_token("*")}
+    page = visitor.post(visitor.topic("invoices").url, form)
+    seen = int(
+        re.search(r"Cancel at least ([\d,]+) timers of topic", page.text)[1].replace(",", "")
+    )
+    assert 0 < seen < 3000
+    assert "Those that run at that moment are among them." in page.text
+    assert "Cancelled: 200 timers." in visitor.send(page).text
+
+
+def test_a_search_that_takes_long_gives_up_and_finds_a_whole_id_all_the_same(visitor, many):
+    timer_id = next(many.iter_timers("invoices")).timer_id
+    page = visitor.topic("invoices", q="nobody")
+    assert TOO_LARGE in page.text
+    assert "No timer has this id." in page.text
+    page = visitor.topic("invoices", q=timer_id)
+    assert TOO_LARGE in page.text
+    assert timer_id in page.links
+
+
+@pytest.mark.parametrize("action", ["cancel", "reschedule"])
+def test_where_none_is_found_in_time_nothing_is_asked_again(visitor, many, monkeypatch, action):
+    form = {"action": action, "select_across": "1", "search": to_token("nobody")}
+    page = visitor.topic("invoices")
+    assert TOO_LARGE in visitor.post(page.url, form).text
+    page = visitor.post(page.url, {**form, "post": "yes", "delay": "1h"})
+    assert TOO_LARGE in page.text
+    assert "Go on" not in page.text
 
 
 @pytest.mark.parametrize("target", ["nonsense", "2099-01-01"])

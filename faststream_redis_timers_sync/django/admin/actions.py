@@ -63,7 +63,8 @@ RESCHEDULE = Action(
     done=_("Rescheduled: %s"),
     of_running=_("They will run again at the new time."),
 )
-_GO_ON = _("Go on with %(timers)s of topic “%(topic)s” that are left?")
+_GO_ON = _("Go on with the rest of topic “%(topic)s”?")
+_GO_ON_MATCHING = _("Go on with the rest of those that match “%(pattern)s” in topic “%(topic)s”?")
 
 ACTIONS = {action.name: action for action in (CANCEL, RESCHEDULE)}
 
@@ -97,6 +98,7 @@ class Preview:
         gone: How many of the named ones are not pending any more.
         rows: The named ones.
         zone: The time zone of their times.
+        is_cut: Whether there was no time to count all: there are at least so many.
     """
 
     count: int
@@ -104,22 +106,36 @@ class Preview:
     gone: int = 0
     rows: list[Row] = field(default_factory=list)
     zone: str = ""
+    is_cut: bool = False
 
 
-def confirmation(
-    action: Action, chosen: Chosen, seen: Preview, *, goes_on: bool
-) -> Mapping[str, Any]:
+THE_REST = Preview(0, 0)
+"""What is left where time was up: it is not counted, that would take time too."""
+
+
+def too_large() -> str:
+    """Say that a topic is too large to look for timers in it here."""
+    return gettext(  # type: ignore[no-any-return]
+        "There was no time to look at all timers of this topic. Search for a whole id, "
+        "or use the command line (timers_list, timers_cancel, timers_reschedule)."
+    )
+
+
+def confirmation(action: Action, chosen: Chosen, seen: Preview) -> Mapping[str, Any]:
     """Word what a page asks before an action.
 
     Args:
         action: The action.
         chosen: What was chosen.
-        seen: What that is at this moment.
-        goes_on: Whether a part of them is done already.
+        seen: What that is at this moment; `THE_REST` where a part of it is done already.
     """
-    question = _GO_ON if goes_on else action.question
-    question %= {"timers": timers_text(seen.count), "topic": escape(chosen.topic)}
-    if not goes_on:
+    if seen is THE_REST:
+        question = _go_on(chosen)
+    else:
+        count = timers_text(seen.count)
+        if seen.is_cut:
+            count = gettext("at least %s") % count
+        question = action.question % {"timers": count, "topic": escape(chosen.topic)}
         question += _which(chosen)
     if seen.running is None:
         running = gettext("Those that run at that moment are among them.")
@@ -131,6 +147,13 @@ def confirmation(
         "gone_text": gettext("Fired meanwhile: %s.") % timers_text(seen.gone),
         "zone": seen.zone,
     }
+
+
+def _go_on(chosen: Chosen) -> str:
+    names = {"topic": escape(chosen.topic)}
+    if chosen.match is None:
+        return _GO_ON % names  # type: ignore[no-any-return]
+    return _GO_ON_MATCHING % {**names, "pattern": escape(chosen.match)}  # type: ignore[no-any-return]
 
 
 def _which(chosen: Chosen) -> str:

@@ -13,10 +13,12 @@ from faststream_redis_timers_sync.console.changes import Chosen
 from faststream_redis_timers_sync.django.admin.actions import (
     ACTIONS,
     RESCHEDULE,
+    THE_REST,
     Action,
     Tally,
     confirmation,
     outcome_text,
+    too_large,
 )
 from faststream_redis_timers_sync.django.admin.forms import RescheduleForm
 from faststream_redis_timers_sync.django.admin.log import log_done, log_unknown
@@ -71,29 +73,27 @@ class ChangingPages(TimerPages):
         timers = get_client(place.alias)
         moved_to = _read_target(request) if action is RESCHEDULE else None
         is_sure = request.method == "POST" and "post" in request.POST
-        form, is_cut = None, False
+        form, goes_on = None, False
         if action is RESCHEDULE and moved_to is None:
             form = RescheduleForm(request.POST if is_sure else None)
         if is_sure and (form is None or form.is_valid()):
             now = server_time(timers)
             at = form.due_at(now) if form else moved_to
-            is_cut = self._act(request, place, action, chosen, Due(at, moved_to))
+            goes_on = self._act(request, place, action, chosen, Due(at, moved_to))
             if form and at and at < now:
                 words = gettext("That time is past: due at once.")
                 self.message_user(request, words, messages.WARNING)
-            if not is_cut:
+            if not goes_on:
                 return HttpResponseRedirect(self.list_url(request, place))
             form, moved_to = None, at
-        seen = preview(timers, place, chosen, moved_to)
-        if not seen.count:
-            if is_cut:
-                return HttpResponseRedirect(self.list_url(request, place))
+        seen = THE_REST if goes_on else preview(timers, place, chosen)
+        if not seen.count and not goes_on:
             words = gettext("Nothing to do: none of them is pending any more.")
-            return self._nothing(request, place, words)
+            return self._nothing(request, place, too_large() if seen.is_cut else words)
         context = {
             "action": action,
             "seen": seen,
-            **confirmation(action, chosen, seen, goes_on=is_cut),
+            **confirmation(action, chosen, seen),
             "form": form,
             "media": self.media + form.media if form else self.media,
             "search_token": request.POST.get("search", ""),
@@ -104,7 +104,7 @@ class ChangingPages(TimerPages):
         return self.page(request, "confirm", action.title, place, context)
 
     def _act(self, request: Any, place: Place, action: Action, chosen: Chosen, due: Due) -> bool:
-        """Do it, log it and say so; tell whether there was no time for all."""
+        """Do it, log it and say so; tell whether to ask for the rest, for lack of time."""
         tally = Tally()
         expected = request.POST.get("expected", "")
         known = int(expected) if expected.isdecimal() else 0
@@ -122,11 +122,12 @@ class ChangingPages(TimerPages):
             log_done(request.user, place, action, chosen, tally, at=due.at)
         level = messages.SUCCESS if tally.done else messages.WARNING
         self.message_user(request, outcome_text(action, tally), level)
-        if tally.is_cut:
-            self.message_user(
-                request, gettext("There was no time for all of them."), messages.WARNING
-            )
-        return tally.is_cut
+        if not tally.is_cut:
+            return False
+        # Where not even one was found it would be so again.
+        words = gettext("There was no time for all of them.") if tally.done else too_large()
+        self.message_user(request, words, messages.WARNING)
+        return bool(tally.done)
 
     def _nothing(self, request: Any, place: Place, words: str) -> Any:
         self.message_user(request, words, messages.WARNING)

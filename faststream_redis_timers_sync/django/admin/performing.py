@@ -3,7 +3,6 @@
 What is asked and answered over HTTP is in `changing`.
 """
 
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.console.changes import Chosen
 from faststream_redis_timers_sync.console.shown import state_of
 from faststream_redis_timers_sync.django.admin.actions import CANCEL, Action, Preview, Tally
+from faststream_redis_timers_sync.django.admin.deadline import Deadline, TimeUpError
 from faststream_redis_timers_sync.django.admin.shown import row_of, zone_name
 from faststream_redis_timers_sync.django.admin.timers import pattern_of
 from faststream_redis_timers_sync.django.tokens import Place, from_token
@@ -26,7 +26,14 @@ MOST_NAMED = 500
 """Timers that one request may name; a page has fewer."""
 
 SECONDS = 10.0
-"""How long one request cancels or moves; for the rest somebody is asked again."""
+"""How long one request cancels or moves, as many as fit in a call at least; for the rest somebody
+is asked again."""
+
+WALK_SECONDS = 20.0
+"""How long one request looks for as many as that."""
+
+COUNT_SECONDS = 5.0
+"""How long one request counts what it would be done to."""
 
 _SAME_TIME = timedelta(milliseconds=1)
 """Far in the future scores are coarser than microseconds."""
@@ -56,32 +63,38 @@ def read_chosen(place: Place, form: Mapping[str, Any], named: Iterable[str]) -> 
     return Chosen(topic=place.topic, timer_ids=timer_ids) if timer_ids else None
 
 
-def preview(
-    timers: TimersClient, place: Place, chosen: Chosen, moved_to: datetime | None = None
-) -> Preview:
-    """Count what was chosen; nothing is changed.
+def preview(timers: TimersClient, place: Place, chosen: Chosen) -> Preview:
+    """Count what was chosen, or as much of it as `COUNT_SECONDS` allow; nothing is changed.
 
     Args:
         timers: The client.
         place: The topic.
         chosen: What was chosen.
-        moved_to: Where requests before have moved a part of it to, which does not count.
     """
-    if chosen.everything and moved_to is None:
+    if chosen.everything:
         return Preview(timers.count_pending(place.topic))
     now = server_time(timers)
     if not chosen.timer_ids:
-        count = running = 0
-        for timer in _left(timers, chosen, now, moved_to):
-            count += 1
-            running += state_of(timer, now) == "running"
-        return Preview(count, running)
+        return _count_matching(timers, chosen, now)
     rows = [
         row_of(timer, place._replace(timer_id=timer.timer_id).key, now)
         for timer in look_at(timers, place.topic, chosen.timer_ids)
     ]
     running = sum(row.state == "running" for row in rows)
     return Preview(len(rows), running, len(chosen.timer_ids) - len(rows), rows, zone_name(now))
+
+
+def _count_matching(timers: TimersClient, chosen: Chosen, now: datetime) -> Preview:
+    count = running = 0
+    try:
+        for timer in list_timers(
+            timers, chosen.topic, match=chosen.match, on_examined=Deadline(COUNT_SECONDS)
+        ):
+            count += 1
+            running += state_of(timer, now) == "running"
+    except TimeUpError:
+        return Preview(count, None, is_cut=True)
+    return Preview(count, running)
 
 
 class Due(NamedTuple):
@@ -116,10 +129,7 @@ def perform(
     if chosen.everything and action is CANCEL:
         tally.done, tally.running = timers.cancel_all(chosen.topic), None
     else:
-        now = server_time(timers)
-        ids: Iterable[str] = chosen.timer_ids or _in_time(
-            (timer.timer_id for timer in _left(timers, chosen, now, due.moved_to)), tally
-        )
+        ids: Iterable[str] = chosen.timer_ids or _in_time(timers, chosen, due.moved_to, tally)
         each: Iterator[tuple[str, State]]
         if action is CANCEL:
             each = cancel_each(timers, chosen.topic, ids)
@@ -132,30 +142,39 @@ def perform(
         tally.missing = max(tally.missing, expected - tally.done)
 
 
-def _left(
-    timers: TimersClient, chosen: Chosen, now: datetime, moved_to: datetime | None
-) -> Iterator[Timer]:
+def _in_time(
+    timers: TimersClient, chosen: Chosen, moved_to: datetime | None, tally: Tally
+) -> Iterator[str]:
+    """Look for timers that were not named, until time is up."""
+    deadline = Deadline(SECONDS)
+    try:
+        for count, timer_id in enumerate(_left(timers, chosen, moved_to)):
+            # Not before: here it is known that there are more than those of the last call.
+            if count and count % MOST_CHANGED == 0:
+                deadline.check()
+            yield timer_id
+    except TimeUpError:
+        tally.is_cut = True
+
+
+def _left(timers: TimersClient, chosen: Chosen, moved_to: datetime | None) -> Iterator[str]:
     """Look for timers that were not named, without those that were moved already."""
-    for timer in list_timers(timers, chosen.topic, match=chosen.match or "*"):
+    now = server_time(timers)
+    for timer in list_timers(
+        timers, chosen.topic, match=chosen.match or "*", on_examined=Deadline(WALK_SECONDS)
+    ):
         if moved_to is None or not _is_moved(timer, now, moved_to):
-            yield timer
+            yield timer.timer_id
 
 
 def _is_moved(timer: Timer, now: datetime, moved_to: datetime) -> bool:
     if moved_to <= now:
-        # To a past time nothing can be moved: it is due at once.
-        return timer.due_at <= now
+        # To a past time nothing can be moved: it was due at once, so a worker may run it already.
+        return timer.running or timer.due_at <= now
+    if timer.running:
+        # One that was moved can run only if its time has come since `now`.
+        return timer.due_at > moved_to
     return abs(timer.due_at - moved_to) < _SAME_TIME
-
-
-def _in_time(timer_ids: Iterable[str], tally: Tally) -> Iterator[str]:
-    """Pass ids on until `SECONDS` are over, at least those of one call."""
-    end = time.monotonic() + SECONDS
-    for count, timer_id in enumerate(timer_ids, 1):
-        yield timer_id
-        if count % MOST_CHANGED == 0 and time.monotonic() >= end:
-            tally.is_cut = True
-            return
 
 
 def _count(tally: Tally, chosen: Chosen, timer_id: str, state: State) -> None:

@@ -9,6 +9,8 @@ from django.utils.translation import gettext, ngettext
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.console.shown import MOST_BODY, body_text
 from faststream_redis_timers_sync.console.text import escape
+from faststream_redis_timers_sync.django.admin.actions import too_large
+from faststream_redis_timers_sync.django.admin.deadline import Deadline, TimeUpError
 from faststream_redis_timers_sync.django.admin.shown import (
     number,
     row_of,
@@ -16,12 +18,15 @@ from faststream_redis_timers_sync.django.admin.shown import (
     zone_name,
 )
 from faststream_redis_timers_sync.django.tokens import Place, from_token, to_token
-from faststream_redis_timers_sync.manage.pages import Cursor, read_page
+from faststream_redis_timers_sync.manage.pages import Cursor, Page, look_at, read_page
 from faststream_redis_timers_sync.manage.server import escape_glob, server_time
 from faststream_redis_timers_sync.manage.stats import TopicStats, count_topics
 
 ON_A_PAGE = 100
 """Timers on a page."""
+
+SEARCH_SECONDS = 5.0
+"""How long one request searches."""
 
 _WILD = frozenset("*?")
 """What makes a pattern of a search; brackets alone are rather a part of an id."""
@@ -57,6 +62,7 @@ def timers_page(
     Returns:
         The page; None where the cursor can't be read.
     """
+    is_cut = False
     try:
         cursor = _read_cursor(after)
         page = read_page(
@@ -65,8 +71,16 @@ def timers_page(
             match=pattern_of(search),
             after=cursor,
             limit=ON_A_PAGE,
+            on_examined=Deadline(SEARCH_SECONDS),
         )
-    except (TypeError, ValueError):
+    except TimeUpError:
+        is_cut = True
+        found = look_at(timers, place.topic, [search])
+        page = Page(found, None, len(found))
+    except ValueError:
+        if not after:
+            # It is not the cursor's.
+            raise
         return None
     snapshot = count_topics(timers, [place.topic])
     (stats,) = snapshot.topics
@@ -82,6 +96,8 @@ def timers_page(
         "zone": zone_name(now),
         "search": search,
         "search_token": to_token(search) if search else "",
+        "is_cut": is_cut,
+        "too_large": too_large(),
         "count": count,
         "count_text": timers_text(count),
         "is_first": cursor is None,

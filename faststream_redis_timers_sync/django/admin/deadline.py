@@ -1,0 +1,42 @@
+"""How long one request may walk through a topic; how large topics are, nobody knows before."""
+
+import time
+
+
+class TimeUpError(Exception):
+    """There was no time to look at all timers."""
+
+
+class Deadline:
+    """Ends a walk when its time is up, as `on_examined` of whoever lists.
+
+    Args:
+        seconds: How long the walk may take; its first step is always made.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        """Begin."""
+        self._end = time.monotonic() + seconds
+        self._has_begun = False
+
+    def __call__(self, _examined: int) -> None:
+        """Allow the next step.
+
+        Args:
+            _examined: How many timers it looks at.
+
+        Raises:
+            TimeUpError: Time is up.
+        """
+        if self._has_begun:
+            self.check()
+        self._has_begun = True
+
+    def check(self) -> None:
+        """Go on or not.
+
+        Raises:
+            TimeUpError: Time is up.
+        """
+        if time.monotonic() >= self._end:
+            raise TimeUpError
