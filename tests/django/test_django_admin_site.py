@@ -1,5 +1,6 @@
 """The admin where the server can't be asked, and the model behind it."""
 
+import gc
 import json
 import re
 import socket
@@ -16,6 +17,7 @@ from django.db import connection
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
+from faststream_redis_timers_sync.django.admin import site
 from faststream_redis_timers_sync.django.models import Timer
 from faststream_redis_timers_sync.django.tokens import Place, from_token, read_place, to_token
 
@@ -94,6 +96,30 @@ def test_what_the_server_does_not_allow_at_all_is_said(visitor, own_url):
             page = visitor.get(address)
             assert page.status == 503
             assert "the server does not allow it" in page.text.lower()
+
+
+# redis-py leaves the socket open that it can't set up.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_connection_that_cannot_be_made_is_said_to_be_so(visitor, own_url):
+    with timers_at(URL=own_url, OPTIONS={"socket_timeout": "5"}):
+        pages = [visitor.get(address) for address in PAGES]
+        queries = [{"q": "x"}, {"after": "x"}, {"q": "x", "after": "MQ.YQ"}]
+        pages += [visitor.get(TOPIC, **query) for query in queries]
+        pages.append(visitor.post(TOPIC, SURE))
+    gc.collect()
+    for page in pages:
+        assert page.status == 503
+        assert "no connection can be made: 'str' object" in page.text.lower()
+
+
+def test_a_mistake_of_ours_is_not_taken_for_the_connections(visitor, own_url, monkeypatch):
+    def complain(*_):
+        msg = "ours"
+        raise TypeError(msg)
+
+    monkeypatch.setattr(site, "timers_page", complain)
+    with timers_at(URL=own_url), pytest.raises(TypeError, match="ours"):
+        visitor.get(TOPIC)
 
 
 @pytest.mark.parametrize(

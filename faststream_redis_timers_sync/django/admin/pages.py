@@ -20,12 +20,14 @@ from faststream_redis_timers_sync.django.admin.actions import ACTIONS, Action
 from faststream_redis_timers_sync.django.clients import get_client
 from faststream_redis_timers_sync.django.conf import read_aliases
 from faststream_redis_timers_sync.django.tokens import Place, from_token, read_place
-from faststream_redis_timers_sync.manage.server import address_of
+from faststream_redis_timers_sync.manage.server import address_of, server_time
 from faststream_redis_timers_sync.protocol.errors import TimersError
 
 _TROUBLE = (RedisError, TimersError, ImproperlyConfigured, NotImplementedError)
 """What becomes a page in place of a traceback; a client without a server implements less."""
 
+_MISTAKES = (TypeError, ValueError)
+"""What connections raise too, where an option of redis-py has a value that can't be."""
 
 _LONGEST_TITLE = 100
 
@@ -66,12 +68,16 @@ class TimerPages(ModelAdmin):  # type: ignore[misc]  # Django has no types
         try:
             return answer()
         except _TROUBLE as error:
-            context = {"sentence": _sentence(error, place.alias)}
-            response = self.page(
-                request, "problem", gettext("Timers cannot be shown"), place, context
-            )
-            response.status_code = 503
-            return response
+            sentence = _sentence(error, place.alias)
+        except _MISTAKES:
+            mistake = _connection_mistake(place.alias)
+            if mistake is None:
+                raise
+            sentence = gettext("no connection can be made: %s") % mistake
+        context = {"sentence": sentence}
+        response = self.page(request, "problem", gettext("Timers cannot be shown"), place, context)
+        response.status_code = 503
+        return response
 
     def page(
         self, request: Any, name: str, title: str, place: Place, context: Mapping[str, Any]
@@ -156,6 +162,17 @@ def known_aliases() -> list[str]:
         return list(read_aliases())
     except ImproperlyConfigured:
         return []
+
+
+def _connection_mistake(alias: str) -> str | None:
+    """Find out whether the connection of an alias has an option that can't be, and what it says."""
+    try:
+        server_time(get_client(alias))
+    except _MISTAKES as error:
+        return escape(str(error), keep="\\")
+    except _TROUBLE:
+        pass
+    return None
 
 
 def _sentence(error: Exception, alias: str) -> str:
