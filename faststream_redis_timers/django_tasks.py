@@ -43,7 +43,7 @@ def serve_tasks(
     Each queue is a topic with a subscriber of its own. Tasks run in threads, as many at once as
     the subscriber has slots, and leave no database connection open; an asynchronous one has an
     event loop of its own there, as `Task.call` gives it. Django's signals ``task_started`` and
-    ``task_finished`` are sent, and so Django logs what fails.
+    ``task_finished`` are sent, and so Django logs what fails, receivers that raise too.
 
     At least once: a task is run again if its worker dies, or if it takes longer than its lease.
     What a task returns must be JSON, but is not kept. One that raises is FAILED and removed; with
@@ -88,20 +88,24 @@ def _runner(backend: Any) -> Callable[..., None]:
         """Run a task of `django.tasks`."""
         result = backend.read(message.timer_id, task)
         _start(result)
-        task_started.send(type(backend), task_result=result)
+        # Robust, here and below: a receiver that raises would have the task run again, for ever.
+        task_started.send_robust(type(backend), task_result=result)
         try:
             value = _call(result)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        # Whatever it is comes from the task: in this thread nobody cancels anything.
+        except BaseException as error:
             if backend.retries:
                 # Not itself: SystemExit would stop the worker.
                 msg = f"task {result.task.module_path} raised {error!r}, it is tried again"
                 raise RuntimeError(msg) from error
             _fail(result, error)
             # Django logs the error that is being handled.
-            task_finished.send(type(backend), task_result=result)
+            task_finished.send_robust(type(backend), task_result=result)
         else:
             _end(result, TaskResultStatus.SUCCESSFUL, _return_value=value)
-            task_finished.send(type(backend), task_result=result)
+            task_finished.send_robust(type(backend), task_result=result)
 
     return run_task
 

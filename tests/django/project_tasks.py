@@ -1,5 +1,6 @@
 """Tasks of the project; Django 6 or newer."""
 
+import asyncio
 import sys
 
 from django.tasks import task
@@ -36,6 +37,16 @@ def fail(number):
 @task
 def leave():
     sys.exit("leaving")
+
+
+@task
+async def cancel_itself():
+    raise asyncio.CancelledError
+
+
+@task
+def end_as_a_generator():
+    raise GeneratorExit
 
 
 @task

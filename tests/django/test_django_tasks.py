@@ -1,5 +1,6 @@
 """The backend for `django.tasks`, and the worker that runs its tasks."""
 
+import asyncio
 import logging
 import threading
 from datetime import UTC, datetime, timedelta, timezone
@@ -268,6 +269,8 @@ async def test_a_task_gets_its_context(backend, bench, calls):
     [
         (project_tasks.fail, ["INV-1"], LookupError),
         (project_tasks.leave, [], SystemExit),
+        (project_tasks.cancel_itself, [], asyncio.CancelledError),
+        (project_tasks.end_as_a_generator, [], GeneratorExit),
         (project_tasks.give_what_is_no_json, [], TypeError),
         (project_tasks.issue, [], TypeError),
     ],
@@ -287,6 +290,30 @@ async def test_one_that_raises_is_failed_and_removed(task, args, kind, bench, se
     assert line.exc_info[0] is kind
     # The worker goes on.
     assert [f.id for name, _, f in sent if name == "finished"] == [failed.id, after.id]
+
+
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("signal", [task_started, task_finished])
+@pytest.mark.parametrize("args", [["INV-1"], []], ids=["fine", "failed"])
+async def test_a_receiver_that_raises_is_logged_and_the_task_not_run_again(
+    signal, args, bench, sent, caplog
+):
+    def complain(**_):
+        msg = "no receiver"
+        raise LookupError(msg)
+
+    signal.connect(complain)
+    try:
+        project_tasks.issue.enqueue(*args)
+        await serve(bench, lease_ttl=0.3)
+    finally:
+        signal.disconnect(complain)
+
+    assert [name for name, _, _ in sent] == ["enqueued", "started", "finished"]
+    (line,) = [r for r in caplog.records if r.name == "django.dispatch"]
+    assert "no receiver" in line.getMessage()
+    failures = [r for r in caplog.records if r.name == "django.tasks" and r.levelname == "ERROR"]
+    assert [r.exc_info[0] for r in failures] == ([] if args else [TypeError])
 
 
 async def test_with_retry_one_that_raises_is_tried_again(backend_with, bench, calls, sent):
