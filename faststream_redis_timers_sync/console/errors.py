@@ -30,6 +30,10 @@ EXIT_CODES = (
 """What each group of commands says about them."""
 
 
+_SEE = "(see the command check, in a Django project timers_check)"
+"""Whoever reads a sentence may be at any front end."""
+
+
 class CommandError(Exception):
     """What ends a command.
 
@@ -96,7 +100,7 @@ def _explain_server(error: RedisError, address: str) -> CommandError:
         sentence = f"the server at {address} can't be reached: {_reason(error)}"
         return CommandError(sentence, UNREACHABLE)
     if isinstance(error, NoPermissionError) or "ACL failure" in str(error):
-        sentence = f"the server does not allow it: {_said(error)} (see the command check)"
+        sentence = f"the server does not allow it: {_said(error)} {_SEE}"
         return CommandError(sentence, FAILED)
     return CommandError(f"the server refused: {_said(error)}", FAILED)
 

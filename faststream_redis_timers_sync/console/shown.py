@@ -17,6 +17,10 @@ from faststream_redis_timers_sync.protocol.model import Timer
 MOST_BODY = 64 * 1024
 """Characters of a body that are shown."""
 
+_LARGE_BODY = 1024 * 1024
+"""Bytes from which on a body is not decoded to be shown: that takes seconds and many times its
+memory."""
+
 TIMER_COLUMNS = [
     Column("DUE", 19),
     Column("", 14),
@@ -170,8 +174,12 @@ def body_text(timer: Timer) -> tuple[str, bool]:
         timer: The timer.
 
     Returns:
-        The text, and whether it is JSON.
+        The text, and whether it is JSON; of a body of more than 1 MiB the beginning, as it is.
     """
+    if len(timer.body) > _LARGE_BODY:
+        # Characters have up to 4 bytes; with one more than is shown it is known that it's cut.
+        begin = timer.body[: 4 * (MOST_BODY + 1)].decode(errors="backslashreplace")
+        return escape(begin, keep="\n\t\\"), False
     try:
         body = timer.decode()
     except (ValueError, RecursionError):

@@ -1,5 +1,6 @@
 """The admin's pages of a topic's timers and of one timer."""
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -164,6 +165,25 @@ def test_a_long_body_is_cut(visitor, timers):
     assert "cut after 65,536 characters" in page.text
     assert "x" * 65_536 in page.html
     assert "x" * 65_537 not in page.html
+
+
+def test_a_large_body_is_not_even_decoded(visitor, timers):
+    numbers = list(range(200_000))
+    timers.schedule(numbers, "invoices", timer_id="INV-001", activate_at=LATER)
+    page = visitor.follow(visitor.topic("invoices"), "INV-001")
+    assert f"{len(json.dumps(numbers, separators=(',', ':'))):,} bytes" in page.text
+    assert "cut after 65,536 characters" in page.text
+    assert ">[0,1,2," in page.html
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"), [("é" * 600_000, "é" * 65_536), (b"\xff" * 1_100_000, r"\xff" * 16_384)]
+)
+def test_any_large_body_is_shown_up_to_a_whole_character(visitor, timers, body, shown):
+    timers.schedule(body, "invoices", timer_id="INV-001", activate_at=LATER)
+    page = visitor.follow(visitor.topic("invoices"), "INV-001")
+    assert f">{shown}</pre>" in page.html
+    assert "cut after 65,536 characters" in page.text
 
 
 def test_a_body_that_is_no_text_is_shown_as_bytes(visitor, timers):
