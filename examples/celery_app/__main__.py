@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -28,17 +29,19 @@ def main() -> None:
     ):
         database = f"{folder}/shop.sqlite3"
         os.environ.update(REDIS_URL=url, SHOP_DATABASE=database)
-        with running(*CELERY, *OPTIONS), running(*BRIDGE):
+        with running(*CELERY, *OPTIONS) as worker, running(*BRIDGE) as bridge:
             send_tasks()
             show(url, database)
-            signal.pause()
+            while worker.poll() is None and bridge.poll() is None:
+                time.sleep(0.1)
+            sys.exit("the Celery worker or the bridge has ended: see above")
 
 
 @contextmanager
-def running(*command: str) -> Iterator[None]:
+def running(*command: str) -> Iterator["subprocess.Popen[bytes]"]:
     with subprocess.Popen([sys.executable, "-m", *command]) as process:
         try:
-            yield
+            yield process
         finally:
             process.terminate()
 

@@ -22,22 +22,26 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=5000)
     port = parser.parse_args().port
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with suppress(KeyboardInterrupt), embedded_server() as url, running_worker(url):
+    with suppress(KeyboardInterrupt), embedded_server() as url, running_worker(url) as worker:
         # What `flask run` uses too; in production a WSGI server such as gunicorn.
         server = make_server("127.0.0.1", port, create_app(TIMERS_URL=url), threaded=True)
         with server:
             show(f"http://127.0.0.1:{server.server_port}", url)
-            server.serve_forever()
+            # serve_forever would not see that the worker has ended.
+            server.timeout = 0.1
+            while worker.poll() is None:
+                server.handle_request()
+            sys.exit("the worker has ended: see above")
 
 
 @contextmanager
-def running_worker(url: str) -> Iterator[None]:
+def running_worker(url: str) -> Iterator["subprocess.Popen[bytes]"]:
     with subprocess.Popen(
         [sys.executable, "-m", "faststream", "run", "examples.flask_app.worker:app"],
         env={**os.environ, "REDIS_URL": url},
     ) as worker:
         try:
-            yield
+            yield worker
         finally:
             worker.terminate()
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -109,6 +110,25 @@ def test_the_curl_lines_that_are_shown_are_those_of_the_app(output):
         method = re.search(r"-X (\w+)", line)
         path = re.search(r"http://[^/]+(\S+)", line)[1]
         assert rules.match(path, method=method[1] if method else "GET")
+
+
+def test_a_worker_that_ends_ends_the_example():
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        # The worker ends without its server; the web app starts all the same.
+        url = f"redis://127.0.0.1:{closed.getsockname()[1]}"
+        ended = subprocess.run(
+            [sys.executable, "-m", "examples.flask_app", "--port", "0"],
+            cwd=ROOT,
+            env=environment(REDIS_URL=url),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=LONGEST,
+            check=False,
+        )
+    assert ended.returncode == 1
+    assert ended.stderr.endswith("the worker has ended: see above\n")
 
 
 def test_the_app_is_tested_without_a_server(timers):
