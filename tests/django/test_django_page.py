@@ -51,11 +51,11 @@ def test_an_invoice_is_scheduled_looked_at_and_settled(page, timers):
     invoice = Invoice(number=1)
 
     page["send_invoice"](invoice)
-    assert page["is_reminded"](invoice)
+    assert page["will_be_reminded"](invoice)
     assert get_client().get_timer("invoices", str(invoice.pk)).decode() == invoice.pk
 
     page["settle_invoice"](invoice)
-    assert not page["is_reminded"](invoice)
+    assert not page["will_be_reminded"](invoice)
 
 
 class PageTest(TestCase):
