@@ -249,6 +249,9 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         their timers given back.
         """
         try:
+            # FastStream 0.7.6 stops one after the other, and each has the whole timeout.
+            stops = (subscriber.stop() for subscriber in self.subscribers)
+            await asyncio.gather(*stops, return_exceptions=True)
             await super().stop(exc_type, exc_val, exc_tb)
         finally:
             self._connection = None

@@ -35,7 +35,12 @@ from redis.exceptions import RedisError
 from faststream_redis_timers._run import Runner
 from faststream_redis_timers.subscriber.schedule import AlarmClock, SpinBudget
 from faststream_redis_timers.subscriber.wakeups import WakeUps
-from faststream_redis_timers_sync.protocol.clients import NO_CLUSTER, URL_OPTIONS, is_cluster
+from faststream_redis_timers_sync.protocol.clients import (
+    NO_CLUSTER,
+    URL_OPTIONS,
+    check_url,
+    is_cluster,
+)
 
 
 class TimersConnection:
@@ -184,6 +189,7 @@ class TimersConnection:
 
 
 def _options_of(url: str, security: BaseSecurity | None) -> dict[str, Any]:
+    check_url(url)
     options: dict[str, Any] = dict(parse_url(url))
     if security is None:
         return options
@@ -203,7 +209,7 @@ def _options_of(url: str, security: BaseSecurity | None) -> dict[str, Any]:
         if security.ssl_context is not None:
             options["connection_class"] = _with_context(security.ssl_context)
         # Before 6.0 redis-py leaves it out by default, which FastStream never does.
-        options.setdefault("ssl_check_hostname", True)
+        options.setdefault("ssl_check_hostname", options.get("ssl_cert_reqs") != "none")
     return options
 
 

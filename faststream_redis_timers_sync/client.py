@@ -13,7 +13,12 @@ from redis.client import Pipeline
 from redis.retry import Retry
 
 from faststream_redis_timers_sync._run import Runner
-from faststream_redis_timers_sync.protocol.clients import NO_CLUSTER, URL_OPTIONS, is_cluster
+from faststream_redis_timers_sync.protocol.clients import (
+    NO_CLUSTER,
+    URL_OPTIONS,
+    check_url,
+    is_cluster,
+)
 from faststream_redis_timers_sync.protocol.encoding import encode_message
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue
 from faststream_redis_timers_sync.protocol.keys import (
@@ -509,6 +514,7 @@ def _client_from(url: str, options: Mapping[str, Any]) -> redis.Redis:
         raise TypeError(msg)
     if options.get("single_connection_client"):
         raise TypeError(_NO_SINGLE_CONNECTION)
+    check_url(url)
     client = redis.Redis.from_url(url, **{"retry": Retry(NoBackoff(), 0), **URL_OPTIONS, **options})
     pool = client.connection_pool
     if pool.connection_class is redis.UnixDomainSocketConnection:

@@ -8,6 +8,8 @@ import logging
 from collections import deque
 from typing import Any
 
+from faststream.exceptions import IncorrectState
+
 from faststream_redis_timers.schemas import TimerSub
 from faststream_redis_timers.subscriber.delivery import TimerDelivery
 from faststream_redis_timers.subscriber.loop import DeliveryLoop
@@ -38,9 +40,15 @@ class ClaimsOnDemand(DeliveryLoop):
 
         Returns:
             The timer; None after the timeout, or when the subscriber stops.
+
+        Raises:
+            IncorrectState: It has died.
         """
-        if self._stopping or not self.alive:
+        if self._stopping:
             return None
+        if not self.alive:
+            msg = f"the delivery of topic {self._topic!r} has died, see the log: start it anew"
+            raise IncorrectState(msg)
         caller: asyncio.Future[TimerDelivery | None] = asyncio.get_running_loop().create_future()
         self._callers.append(caller)
         self._free_slots += 1

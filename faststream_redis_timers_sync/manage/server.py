@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
 
 from faststream_redis_timers_sync._run import Runner
 from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.protocol.clients import BAD_URL, check_url
 from faststream_redis_timers_sync.protocol.keys import KeySpace, encode_text
 from faststream_redis_timers_sync.protocol.management import command
 from faststream_redis_timers_sync.protocol.times import time_of
@@ -114,32 +114,14 @@ def open_client(
         TypeError: An argument has the wrong type.
         ValueError: The URL can't be used, or an argument.
     """
-    if _is_torn(url):
-        raise ValueError(_BAD_URL)
+    check_url(url)
     try:
         return kind(url, **arguments)
     except ValueError:
         # An argument that is wrong is so with any URL. Otherwise the URL is, and what says so
         # may quote any of its parts.
         kind("redis://localhost", **arguments).close()
-        raise ValueError(_BAD_URL) from None
-
-
-_BAD_URL = (
-    "the URL of the server can't be read: write redis://USER:PASSWORD@HOST:PORT/DATABASE "
-    "(rediss:// for TLS) or unix:///PATH; in a password / ? # @ : % are %2F %3F %23 %40 %3A %25. "
-    "After a ? come options of redis-py, as in redis://localhost?socket_timeout=5"
-)
-
-
-def _is_torn(url: str) -> bool:
-    # A / ? or # in a password ends the host too early, and what comes before it would be
-    # looked up as a host, and shown.
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return True
-    return parts.scheme != "unix" and "@" in f"{parts.path}{parts.query}{parts.fragment}"
+        raise ValueError(BAD_URL) from None
 
 
 def escape_glob(text: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 URL_OPTIONS: dict[str, Any] = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
 """Seconds; for clients made from a URL. redis-py's default is to wait for ever."""
@@ -15,6 +16,36 @@ NO_CLUSTER = (
 _LONGEST_WAIT_FOR_POOL = 30.0
 _SHORTEST_PAUSE = 0.001
 _LONGEST_PAUSE = 0.02
+
+
+BAD_URL = (
+    "the URL of the server can't be read: write redis://USER:PASSWORD@HOST:PORT/DATABASE "
+    "(rediss:// for TLS) or unix:///PATH; in a password / ? # @ : % are %2F %3F %23 %40 %3A %25. "
+    "After a ? come options of redis-py, as in redis://localhost?socket_timeout=5"
+)
+
+
+def check_url(url: str) -> None:
+    """Refuse a URL whose password is not written as URLs want it, without repeating any of it.
+
+    A ``/``, ``?`` or ``#`` in a password ends the host too early: what comes before it would be
+    looked up as a host or port, and shown.
+
+    Args:
+        url: The URL.
+
+    Raises:
+        ValueError: It can't be read.
+    """
+    try:
+        parts = urlsplit(url)
+        is_torn = "@" in f"{parts.path}{parts.query}{parts.fragment}"
+        # What is no number is refused when it is asked for.
+        _ = parts.port
+    except ValueError:
+        raise ValueError(BAD_URL) from None
+    if is_torn and parts.scheme != "unix":
+        raise ValueError(BAD_URL)
 
 
 def is_cluster(client: object) -> bool:

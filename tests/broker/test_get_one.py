@@ -8,12 +8,15 @@ import pytest
 from bench import HOUR, NO_POLLS, delivering, until_idle, until_listening
 from faststream import BaseMiddleware
 from faststream.exceptions import IncorrectState
+from prometheus_client import CollectorRegistry
 from waiting import wait_until_async
 
 from faststream_redis_timers import TestTimersBroker, TimersRouter
 from faststream_redis_timers._faststream import DefaultCodec
 from faststream_redis_timers.annotations import TimerMessage
+from faststream_redis_timers.prometheus import TimersPrometheusMiddleware
 from faststream_redis_timers.subscriber.on_demand import ClaimsOnDemand
+from faststream_redis_timers.subscriber.tasks import end_task
 from faststream_redis_timers_sync.protocol.times import is_lease
 
 SHORT = timedelta(milliseconds=200)
@@ -584,3 +587,33 @@ async def test_a_caller_who_is_cancelled_in_a_parser_gives_the_timer_back(bench)
             await caller
 
         await wait_until_async(lambda: bench.score("1") == due)
+
+
+async def test_one_whose_delivery_has_died_says_so(bench, subscriber):
+    assert await subscriber.get_one(timeout=0.05) is None
+    await end_task(subscriber._delivery._task)
+
+    with pytest.raises(IncorrectState, match=f"topic '{bench.topic}' has died"):
+        await subscriber.get_one()
+    with pytest.raises(IncorrectState, match="has died"):
+        async for _ in subscriber:
+            pass
+
+
+async def test_metrics_count_what_is_given(bench):
+    registry = CollectorRegistry()
+    broker = bench.broker(middlewares=[TimersPrometheusMiddleware(registry=registry)])
+    subscriber = broker.subscriber(bench.topic)
+    bench.schedule("1")
+    async with delivering(broker):
+        message = await subscriber.get_one()
+        await message.nack()
+
+    (total,) = (
+        sample.value
+        for metric in registry.collect()
+        for sample in metric.samples
+        if sample.name == "faststream_received_processed_messages_total"
+        and sample.labels["status"] == "acked"
+    )
+    assert total == 1

@@ -21,6 +21,7 @@ from redis.asyncio.connection import SSLConnection, parse_url
 from waiting import wait_until_async
 
 from faststream_redis_timers import TimersBroker
+from faststream_redis_timers_sync import TimersClient
 
 SECRET = "s3cret"  # noqa: S105  no real one
 
@@ -222,6 +223,36 @@ async def test_what_the_url_says_of_certificates_stands():
     assert options["ssl_cert_reqs"] == "none"
     assert options["ssl_check_hostname"] in {False, "no"}
     await broker.stop()
+
+
+async def test_a_host_is_not_checked_where_its_certificate_is_not():
+    broker = TimersBroker(
+        "rediss://localhost?ssl_cert_reqs=none", security=BaseSecurity(use_ssl=True)
+    )
+
+    pool = (await broker.connect()).connection_pool
+
+    # redis-py makes the context when it connects, and refuses one check without the other.
+    pool.make_connection().ssl_context.get()
+    await broker.stop()
+
+
+@pytest.mark.parametrize("make", [TimersBroker, TimersClient])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:s3/cret@host:6379/0",
+        "redis://user:s3#cret@host/0",
+        "redis://user:s3?cret@host/0",
+        "redis://user:s3cret",
+    ],
+)
+def test_a_url_that_is_torn_by_its_password_is_refused_without_a_part_of_it(make, url):
+    with pytest.raises(ValueError, match="can't be read: write redis://USER:PASSWORD") as caught:
+        make(url)
+
+    assert "s3" not in str(caught.value)
+    assert caught.value.__cause__ is None
 
 
 # --- what is refused ---------------------------------------------------------------------

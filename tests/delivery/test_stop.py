@@ -33,6 +33,38 @@ def is_running(broker):
     return all(subscriber.running for subscriber in broker.subscribers)
 
 
+# --- several subscribers -----------------------------------------------------------------
+
+
+async def test_all_subscribers_stop_at_once_and_claim_nothing_more(bench, calls):
+    topics = [f"topic-{n}" for n in range(3)]
+    broker = bench.broker(graceful_timeout=HANG)
+
+    async def handle(message: TimerMessage):
+        await calls.hold(message)
+
+    for topic in topics:
+        broker.subscriber(topic)(handle)
+        bench.client.schedule("x", topic, timer_id=f"{topic}, before")
+    await broker.start()
+    await calls.until(3)
+    stopping = asyncio.create_task(broker.stop())
+    await wait_until_async(lambda: not any(s.running for s in broker.subscribers))
+    for topic in topics:
+        bench.client.schedule("x", topic, timer_id=f"{topic}, after")
+    # Whoever would claim these has been woken by now.
+    for _ in range(50):
+        bench.redis.ping()
+        await asyncio.sleep(0)
+    calls.gate.set()
+    await stopping
+
+    assert sorted(calls.ids) == [f"{topic}, before" for topic in topics]
+    for topic in topics:
+        assert bench.client.get_pending_timers(topic) == [f"{topic}, after"]
+        bench.client.cancel_all(topic)
+
+
 # --- handlers at work --------------------------------------------------------------------
 
 
