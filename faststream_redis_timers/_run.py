@@ -52,6 +52,9 @@ class Runner:
 
     __slots__ = ("client",)
 
+    delivers = True
+    """Whether subscribers that are started on it have delivery loops."""
+
     def __init__(self, client: Redis) -> None:
         """Keep the client."""
         self.client = client

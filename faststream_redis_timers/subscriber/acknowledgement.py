@@ -74,7 +74,7 @@ async def handle_and_settle(
         delivery.release()
         raise
     except (Exception, asyncio.CancelledError) as error:
-        if not _is_cancelled_by_loop(error):
+        if not is_cancelled(error):
             on_end(delivery)
             _settle_failure(delivery, policy, error)
         raise
@@ -86,8 +86,14 @@ async def handle_and_settle(
     return ensure_response(None)
 
 
-def _is_cancelled_by_loop(error: BaseException) -> bool:
-    # Else the handler awaited something that was cancelled: that is a failure.
+def is_cancelled(error: BaseException) -> bool:
+    """Tell a handler that is cancelled from one that awaited something which was.
+
+    The latter is a failure like any other.
+
+    Args:
+        error: What came out of it, in the task that runs it.
+    """
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 

@@ -72,8 +72,10 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         if self.running:
             return
         await super().start()
+        # A test's runner hands timers to handlers by itself, and there are none for callers.
+        delivers = self._outer_config.connection.runner.delivers
         delivery = None
-        if self.calls:
+        if delivers and self.calls:
             delivery = DeliveryLoop(
                 self.sub,
                 handle=self.consume,
@@ -82,7 +84,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             )
             delivery.on_wait = self._outer_config.connection.wake_ups.waiting_setter(delivery)
         self._post_start()
-        self._is_started = True
+        self._is_started = delivers
         if delivery is not None:
             await self._begin(delivery)
 
@@ -129,19 +131,20 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
     async def get_one(self, *, timeout: float = 5) -> TimerMessage | None:
         """Claim the next timer that is due, for a caller instead of a handler.
 
-        The caller settles it, within `lease_ttl`: ``await message.ack()``, ``nack()`` or
-        ``reject()``, whatever the subscriber's policy. One that it does not settle comes
-        again when its lease ends.
+        The caller settles it, within `lease_ttl` and before the broker stops:
+        ``await message.ack()``, ``nack()`` or ``reject()``, whatever the subscriber's
+        policy. One that it does not settle comes again when its lease ends.
 
         Args:
-            timeout: Seconds to wait for a timer to become due.
+            timeout: Seconds to wait for a timer to become due, a call to the server
+                included.
 
         Returns:
             Its message; None after the timeout, or when the subscriber stops.
 
         Raises:
             AssertionError: The subscriber has handlers, which get all its timers.
-            IncorrectState: The subscriber was not started.
+            IncorrectState: The subscriber was not started, or its delivery has died.
             Exception: What a parser or middleware raises; the timer is kept, as
                 where a handler fails.
         """

@@ -30,7 +30,7 @@ _MOST_NESTED = 10
 
 
 def subscribers_of(brokers: tuple[TimersBroker, ...], topic: str) -> Iterator[TimersSubscriber]:
-    """Find the subscribers of a topic.
+    """Find the subscribers of a topic that have handlers: others wait for their callers.
 
     Args:
         brokers: Where to look.
@@ -38,7 +38,11 @@ def subscribers_of(brokers: tuple[TimersBroker, ...], topic: str) -> Iterator[Ti
     """
     for broker in brokers:
         for subscriber in broker.subscribers:
-            if isinstance(subscriber, TimersSubscriber) and subscriber.topic == topic:
+            if (
+                isinstance(subscriber, TimersSubscriber)
+                and subscriber.calls
+                and subscriber.topic == topic
+            ):
                 yield subscriber
 
 

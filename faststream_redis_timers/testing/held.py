@@ -1,5 +1,6 @@
 """Delivery when a test moves time: timers wait in memory, and fire in the order of their times."""
 
+import asyncio
 import math
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -10,6 +11,7 @@ from faststream.exceptions import IncorrectState, StopConsume
 from faststream_redis_timers.broker import TimersBroker
 from faststream_redis_timers.publisher.producer import TimersProducer
 from faststream_redis_timers.response import TimerPublishCommand
+from faststream_redis_timers.subscriber.acknowledgement import is_cancelled
 from faststream_redis_timers.subscriber.delivery import TimerDelivery
 from faststream_redis_timers.subscriber.usecase import TimersSubscriber
 from faststream_redis_timers_sync.protocol.envelope import read_envelope
@@ -20,6 +22,9 @@ from faststream_redis_timers_sync.protocol.times import is_lease, time_of
 
 MOST_DELIVERIES = 10_000
 """Deliveries of one move of time. More mean that something fires without end."""
+
+_TURNS_OF_TASKS = 10
+# Of the event loop, after each delivery: enough for a task that a handler has made, to publish.
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -88,6 +93,9 @@ class HeldDelivery:
             deliveries += 1
             self._memory.clock.stand_at(turn.time)
             await self._deliver(turn, raise_errors=raise_errors)
+            # What tasks of handlers schedule may be due before the end.
+            for _ in range(_TURNS_OF_TASKS):
+                await asyncio.sleep(0)
 
     def _next_turn(self) -> _Turn | None:
         # Those that are due at the same time go by topic: a test is the same each time.
@@ -135,7 +143,10 @@ class HeldDelivery:
         except SystemExit:
             await subscriber.stop()
             raise
-        except Exception:
+        except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled(error):
+                delivery.release()
+                raise
             if raise_errors:
                 raise
 

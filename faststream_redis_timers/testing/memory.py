@@ -24,6 +24,9 @@ class MemoryRunner(Runner):
 
     __slots__ = ("memory",)
 
+    delivers = False
+    """Whether subscribers that are started have delivery loops: here the test delivers."""
+
     def __init__(self, memory: TimersMemory) -> None:
         """Keep it, with a client of no server."""
         super().__init__(MemoryRedis(memory))

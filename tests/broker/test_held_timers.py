@@ -3,6 +3,7 @@
 That its operations answer as a server's stands in the contract suite, where it is a face.
 """
 
+import asyncio
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -210,6 +211,30 @@ async def test_what_fires_without_end_is_an_error_that_names_the_topic(broker, t
 
         assert handle.mock.call_count == 50
         assert await broker.count_pending("endless") == 1
+
+
+async def test_what_a_handlers_task_schedules_fires_in_the_same_move(broker, test):
+    got, tasks = [], []
+
+    async def remind(body: str) -> None:
+        await asyncio.sleep(0)
+        await broker.publish(body, "reminders", activate_in=HOUR)
+
+    @broker.subscriber("invoices")
+    async def handle(body: str) -> None:
+        tasks.append(asyncio.create_task(remind(body)))
+        got.append(test.now())
+
+    @broker.subscriber("reminders")
+    async def collect(body: str, message: TimerMessage) -> None:
+        got.append(message.due_at)
+
+    async with test:
+        await broker.publish("x", "invoices", activate_in=DAY)
+        await test.advance(DAY + HOUR)
+
+        assert got == [got[0], got[0] + HOUR]
+    assert all(task.done() for task in tasks)
 
 
 # --- before it fires ---------------------------------------------------------------------
@@ -533,6 +558,55 @@ async def test_a_handler_that_exits_the_process_is_not_held_back(broker, test):
         assert await broker.count_pending("invoices") == 1
 
 
+async def fail_by_a_cancelled_future() -> None:
+    future = asyncio.get_running_loop().create_future()
+    future.cancel()
+    await future
+
+
+async def test_what_was_cancelled_under_a_handler_is_a_failure(broker, test):
+    @broker.subscriber("invoices")
+    async def handle(body: str) -> None:
+        if handle.mock.call_count < 3:
+            await fail_by_a_cancelled_future()
+
+    async with test:
+        await broker.publish("x", "invoices", timer_id="42")
+        with pytest.raises(asyncio.CancelledError):
+            await test.advance()
+        assert not (await broker.get_timer("invoices", "42")).running
+        await test.advance(HOUR, raise_errors=False)
+
+        assert handle.mock.call_count == 3
+        assert await broker.count_pending("invoices") == 0
+
+
+@pytest.mark.parametrize("raise_errors", [True, False])
+async def test_a_move_that_is_cancelled_gives_the_timer_back(broker, test, raise_errors):
+    begun = asyncio.Event()
+
+    @broker.subscriber("invoices")
+    async def handle(body: str) -> None:
+        begun.set()
+        if handle.mock.call_count == 1:
+            await asyncio.Event().wait()
+
+    async with test:
+        await broker.publish("x", "invoices", timer_id="42", activate_in=HOUR)
+        due_at = (await broker.get_timer("invoices", "42")).due_at
+        move = asyncio.create_task(test.advance(DAY, raise_errors=raise_errors))
+        await begun.wait()
+        move.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await move
+        timer = await broker.get_timer("invoices", "42")
+        assert (timer.due_at, timer.running) == (due_at, False)
+
+        await test.advance()
+        assert handle.mock.call_count == 2
+        assert await broker.count_pending("invoices") == 0
+
+
 async def test_a_timer_that_no_filter_takes_is_kept_and_seen(broker, test):
     subscriber = broker.subscriber("invoices")
 
@@ -590,6 +664,48 @@ async def test_a_publisher_that_nobody_hears_is_called_when_its_timer_is_due(bro
 
         publisher.mock.assert_called_once_with("x")
         assert not await broker.has_pending("elsewhere", "42")
+
+
+async def test_what_waits_for_a_caller_is_left_to_the_publishers_mock(broker, test):
+    subscriber = broker.subscriber("exports")
+    publisher = broker.publisher("exports")
+    broker.subscriber("unpublished")
+
+    async with test:
+        await publisher.publish("x", activate_in=HOUR)
+        await broker.publish("y", "unpublished")
+        await test.advance(DAY)
+
+        publisher.mock.assert_called_once_with("x")
+        assert await broker.count_pending("unpublished") == 1
+    assert len(subscriber.calls) == 0
+
+
+async def test_a_subscriber_that_is_started_in_the_block_waits_for_the_move(make_broker, inbox):
+    broker = make_broker()
+    tasks = asyncio.all_tasks()
+    test = TestTimersBroker(broker, hold=True)
+    async with test:
+        late = broker.subscriber("late")
+
+        @late
+        async def handle(body: str) -> None:
+            inbox.put(body)
+
+        await late.start()
+        assert asyncio.all_tasks() == tasks
+        await broker.publish("a", "late")
+        await broker.publish("b", "late", activate_in=HOUR)
+        await test.advance()
+        assert inbox.rest() == ["a"]
+        await test.advance(HOUR)
+        assert inbox.rest() == ["b"]
+
+    assert asyncio.all_tasks() == tasks
+    assert broker.config.broker_config.connection._wake_ups is None
+    async with broker:
+        await broker.publish("for real", "late")
+        assert await inbox.get() == "for real"
 
 
 async def test_what_has_no_subscriber_stays(broker, test):

@@ -8,6 +8,7 @@ import pytest
 from faststream import Context, FastStream, TestApp
 from faststream.exceptions import (
     AckMessage,
+    IncorrectState,
     NackMessage,
     RejectMessage,
     SetupError,
@@ -289,6 +290,119 @@ async def test_several_brokers_deliver_to_each_other():
         assert [call.args for call in handle.mock.call_args_list] == [("1",), ("2",)]
 
     assert [timer.topic for timer in test_broker.scheduled_timers] == ["second:in"] * 2
+
+
+# --- subscribers without handlers --------------------------------------------------------
+
+
+async def test_what_waits_for_a_caller_is_recorded_and_calls_the_publishers_mock(broker):
+    subscriber = broker.subscriber("exports")
+    publisher = broker.publisher("exports")
+    broker.subscriber("unpublished")
+
+    test_broker = TestTimersBroker(broker)
+    async with test_broker:
+        await publisher.publish("x")
+        await broker.publish("y", "unpublished")
+
+        publisher.mock.assert_called_once_with("x")
+        assert len(subscriber.calls) == 0
+
+    assert [timer.body for timer in test_broker.scheduled_timers] == ["x", "y"]
+    assert {each.topic for each in broker.subscribers} == {"exports", "unpublished"}
+    assert len(subscriber.calls) == 0
+
+
+async def test_with_real_a_caller_gets_the_timers_of_a_publisher(make_broker):
+    broker = make_broker(prefix="my:")
+    subscriber = broker.subscriber("exports")
+    publisher = broker.publisher("exports")
+    unheard = broker.publisher("unheard")
+
+    async with TestTimersBroker(broker, with_real=True):
+        for number in range(3):
+            await publisher.publish(number)
+        messages = [await subscriber.get_one(timeout=10) for _ in range(3)]
+        for message in messages:
+            await message.ack()
+        await unheard.publish("x")
+        await wait_until_async(lambda: unheard.mock.called)
+
+        assert sorted([await message.decode() for message in messages]) == [0, 1, 2]
+        assert not publisher.mock.called
+
+    async with broker:
+        await publisher.publish("after")
+        message = await subscriber.get_one(timeout=10)
+        await message.ack()
+    assert await message.decode() == "after"
+
+
+# --- subscribers that are started in the block -------------------------------------------
+
+
+async def test_a_subscriber_that_is_started_in_the_block_delivers_at_once(make_broker, inbox):
+    broker = make_broker()
+    tasks = asyncio.all_tasks()
+
+    test_broker = TestTimersBroker(broker)
+    async with test_broker:
+        late = broker.subscriber("late")
+        exports = broker.subscriber("exports")
+
+        @late
+        async def handle(body: str) -> None:
+            inbox.put(body)
+
+        await late.start()
+        await exports.start()
+        assert asyncio.all_tasks() == tasks
+        assert late.running
+        await broker.publish("a", "late")
+        assert inbox.rest() == ["a"]
+        with pytest.raises(IncorrectState, match="TestTimersBroker starts none"):
+            await exports.get_one()
+
+    assert not late.running
+    assert asyncio.all_tasks() == tasks
+    # The real one has a listener of its own, that hears its server.
+    assert broker.config.broker_config.connection._wake_ups is None
+    async with broker:
+        await broker.publish("for real", "late")
+        assert await inbox.get() == "for real"
+        await broker.publish("for a caller", "exports")
+        message = await exports.get_one(timeout=10)
+        await message.ack()
+
+
+async def test_a_block_beside_a_worker_starts_nothing_and_leaves_it_its_listener(
+    make_broker, inbox
+):
+    broker = make_broker()
+    connection = broker.config.broker_config.connection
+
+    @broker.subscriber("invoices")
+    async def handle(body: str) -> None:
+        inbox.put(body)
+
+    async with broker:
+        wake_ups = connection.wake_ups
+        async with TestTimersBroker(broker):
+            late = broker.subscriber("late")
+            late(handle)
+            await late.start()
+            names = {task.get_name() for task in asyncio.all_tasks()}
+            assert "timers of 'invoices'" in names
+            assert "timers of 'late'" not in names
+            await broker.publish("tried", "late")
+            assert inbox.rest() == ["tried"]
+
+        assert connection.wake_ups is wake_ups
+        await late.start()
+        await broker.publish_batch("1", topic="invoices")
+        assert await inbox.get() == "1"
+        await broker.publish("2", "late")
+        assert await inbox.get() == "2"
 
 
 # --- errors ------------------------------------------------------------------------------
