@@ -113,7 +113,7 @@ class FloodGap:
     MEMORY = 0.05
     """Seconds after which a claim counts for 1/e in that rate."""
 
-    MOST = 0.01
+    MOST = 0.015
     """Seconds of a gap at most: half of it is how late a timer is for that."""
 
     LEAST = 0.0003
