@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from types import TracebackType
+from types import NoneType, TracebackType
 from typing import Any, Self, overload
 
 import redis
@@ -517,6 +517,12 @@ def _client_from(url: str, options: Mapping[str, Any]) -> redis.Redis:
     check_url(url)
     client = redis.Redis.from_url(url, **{"retry": Retry(NoBackoff(), 0), **URL_OPTIONS, **options})
     pool = client.connection_pool
+    for name in URL_OPTIONS:
+        seconds = pool.connection_kwargs.get(name)
+        # The socket would refuse it, at the first call.
+        if not isinstance(seconds, (int, float, NoneType)):
+            msg = f"options[{name!r}] must be a number of seconds, got {seconds!r}"
+            raise ValueError(msg)  # noqa: TRY004  as for all that options can be wrong in
     if pool.connection_class is redis.UnixDomainSocketConnection:
         pool.connection_class = _UnixConnection
     try:

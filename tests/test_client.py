@@ -159,6 +159,12 @@ def test_an_option_that_redis_py_does_not_know_is_refused_at_once(url, options, 
         TimersClient(url, options=options)
 
 
+@pytest.mark.parametrize("name", ["socket_timeout", "socket_connect_timeout"])
+def test_a_timeout_that_is_no_number_is_refused_at_once(name):
+    with pytest.raises(ValueError, match=rf"options\['{name}'\] must be a number .*, got '5'"):
+        TimersClient("redis://localhost", options={name: "5"})
+
+
 @pytest.mark.parametrize("options", [5, "socket_timeout=5", [("socket_timeout", 5)]])
 def test_options_that_are_no_mapping_are_refused(options):
     with pytest.raises(TypeError, match=f"options must be a mapping, got {type(options).__name__}"):

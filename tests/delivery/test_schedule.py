@@ -152,7 +152,9 @@ def gaps(rate, seconds, gap_of, taken=math.inf):
     return gaps
 
 
-@pytest.mark.parametrize(("rate", "most"), [(500, 0.0), (2000, FloodGap.MOST), (20_000, FloodGap.MOST)])
+@pytest.mark.parametrize(
+    ("rate", "most"), [(500, 0.0), (2000, FloodGap.MOST), (20_000, FloodGap.MOST)]
+)
 def test_in_a_flood_claims_keep_a_gap_in_which_timers_gather(rate, most):
     assert gaps(rate, 1.0, FloodGap())[-1] == pytest.approx(most)
 

@@ -101,7 +101,7 @@ def test_what_the_server_does_not_allow_at_all_is_said(visitor, own_url):
 # redis-py leaves the socket open that it can't set up.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_connection_that_cannot_be_made_is_said_to_be_so(visitor, own_url):
-    with timers_at(URL=own_url, OPTIONS={"socket_timeout": "5"}):
+    with timers_at(CLIENT=lambda: redis.Redis.from_url(own_url, socket_timeout="5")):
         pages = [visitor.get(address) for address in PAGES]
         queries = [{"q": "x"}, {"after": "x"}, {"q": "x", "after": "MQ.YQ"}]
         pages += [visitor.get(TOPIC, **query) for query in queries]

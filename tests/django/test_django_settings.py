@@ -114,6 +114,10 @@ def test_a_callable_may_make_the_whole_client(client):
             "options, or what follows the ? in the URL, can't be used",
         ),
         (
+            {"default": {"URL": URL, "OPTIONS": {"socket_timeout": "5"}}},
+            "options['socket_timeout'] must be a number of seconds, got '5'",
+        ),
+        (
             {"default": {"URL": URL, "OPTIONS": {"single_connection_client": True}}},
             "leave that option out",
         ),
