@@ -93,7 +93,7 @@ def check_waiting_handlers(run: Run) -> tuple[list[Limit], Table | None]:
 
 _RATE = 3000
 _MOST_MORE = 1.10
-_TURNS = 11
+_TURNS = 5
 """Single ones scatter by a sixth on a virtual machine, which is more than what is looked for."""
 
 
