@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import redis.asyncio
 
-from faststream_redis_timers import TimersBroker
+from faststream_redis_timers import TestTimersBroker, TimersBroker
 
 
 @pytest.fixture
@@ -61,3 +61,16 @@ class Inbox:
 def inbox() -> Inbox:
     """An empty inbox."""
     return Inbox()
+
+
+@pytest.fixture(params=["real", "test broker"])
+def run(request, server_url, key_names):
+    """Make a context manager that runs a broker: on the server, then without one."""
+
+    def make(broker: TimersBroker) -> Any:
+        return broker if request.param == "real" else TestTimersBroker(broker)
+
+    make.broker = lambda *middlewares, **options: TimersBroker(
+        server_url, middlewares=middlewares, **key_names, **options
+    )
+    return make

@@ -20,7 +20,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from waiting import wait_until_async
 
-from faststream_redis_timers import TestTimersBroker, TimersBroker
+from faststream_redis_timers import TestTimersBroker
 from faststream_redis_timers.annotations import TimerMessage
 from faststream_redis_timers.opentelemetry import TimersTelemetryMiddleware
 from faststream_redis_timers_sync import TimersClient
@@ -44,19 +44,6 @@ def tracer_provider(exporter):
 @pytest.fixture
 def middleware(tracer_provider):
     return TimersTelemetryMiddleware(tracer_provider=tracer_provider)
-
-
-@pytest.fixture(params=["real", "test broker"])
-def run(request, server_url, key_names):
-    """Make a context manager that runs a broker: on the server, then without one."""
-
-    def make(broker: TimersBroker) -> Any:
-        return broker if request.param == "real" else TestTimersBroker(broker)
-
-    make.broker = lambda *middlewares, **options: TimersBroker(
-        server_url, middlewares=middlewares, **key_names, **options
-    )
-    return make
 
 
 @contextmanager

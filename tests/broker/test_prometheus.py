@@ -4,7 +4,6 @@ import asyncio
 import subprocess
 import sys
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from faststream import AckPolicy
@@ -47,19 +46,6 @@ def registry():
 @pytest.fixture
 def middleware(registry):
     return TimersPrometheusMiddleware(registry=registry)
-
-
-@pytest.fixture(params=["real", "test broker"])
-def run(request, server_url, key_names):
-    """Make a context manager that runs a broker: on the server, then without one."""
-
-    def make(broker: TimersBroker) -> Any:
-        return broker if request.param == "real" else TestTimersBroker(broker)
-
-    make.broker = lambda *middlewares, **options: TimersBroker(
-        server_url, middlewares=middlewares, **key_names, **options
-    )
-    return make
 
 
 def samples(registry, name):
