@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from faststream_redis_timers_sync.protocol.extras import missing_extra
+
 try:
     import click
     from flask import Flask, current_app, has_app_context
@@ -27,11 +29,7 @@ try:
 except ModuleNotFoundError as error:
     if error.name not in {"click", "flask"}:
         raise
-    _msg = (
-        f"{__name__} needs {error.name}, which is not installed: "
-        "pip install 'faststream-redis-timers[flask]'"
-    )
-    raise ModuleNotFoundError(_msg, name=error.name) from None
+    raise missing_extra(__name__, error, "flask") from None
 
 from faststream_redis_timers_sync._settings import (
     ClientSettings,

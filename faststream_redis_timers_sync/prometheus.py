@@ -12,17 +12,15 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import NamedTuple
 
+from faststream_redis_timers_sync.protocol.extras import missing_extra
+
 try:
     from prometheus_client.core import GaugeMetricFamily
     from prometheus_client.registry import Collector
 except ModuleNotFoundError as error:
     if error.name != "prometheus_client":
         raise
-    _msg = (
-        f"{__name__} needs prometheus_client, which is not installed: "
-        "pip install 'faststream-redis-timers[prometheus]'"
-    )
-    raise ModuleNotFoundError(_msg, name=error.name) from None
+    raise missing_extra(__name__, error, "prometheus") from None
 
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.server import inside

@@ -4,16 +4,14 @@ A blocking client needs nothing from here: it names its span by itself, see the 
 of `faststream_redis_timers_sync.protocol`.
 """
 
+from faststream_redis_timers_sync.protocol.extras import missing_extra
+
 try:
     import opentelemetry.semconv.trace  # noqa: F401  only whether it is there
 except ModuleNotFoundError as error:
     if error.name is None or not error.name.startswith("opentelemetry"):
         raise
-    _msg = (
-        f"{__name__} needs {error.name}, which is not installed: "
-        "pip install 'faststream-redis-timers[otel]'"
-    )
-    raise ModuleNotFoundError(_msg, name=error.name) from None
+    raise missing_extra(__name__, error, "otel") from None
 
 from faststream_redis_timers.opentelemetry.middleware import TimersTelemetryMiddleware
 

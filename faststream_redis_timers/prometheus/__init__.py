@@ -3,16 +3,14 @@
 What topics hold is counted from outside: `faststream_redis_timers_sync.prometheus`.
 """
 
+from faststream_redis_timers_sync.protocol.extras import missing_extra
+
 try:
     import prometheus_client  # noqa: F401  only whether it is there
 except ModuleNotFoundError as error:
     if error.name != "prometheus_client":
         raise
-    _msg = (
-        f"{__name__} needs prometheus_client, which is not installed: "
-        "pip install 'faststream-redis-timers[prometheus]'"
-    )
-    raise ModuleNotFoundError(_msg, name=error.name) from None
+    raise missing_extra(__name__, error, "prometheus") from None
 
 from faststream_redis_timers.prometheus.middleware import TimersPrometheusMiddleware
 
