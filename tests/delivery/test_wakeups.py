@@ -154,6 +154,13 @@ async def test_one_that_is_added_looks_again_once_it_is_listened_for(bench, rela
     broker.subscriber(bench.topic, **NO_POLLS)(handle)
     async with delivering(broker):
         await until_listening(bench)
+        (first,) = (subscriber._delivery for subscriber in broker.subscribers)
+        wake_ups = broker.config.connection.wake_ups
+        # Its own second look is over, and the connection for it is free: a new one could not
+        # be made while replies are held.
+        await wait_until_async(
+            lambda: wake_ups._connection and not (first._look_asked or first._claiming)
+        )
         late = broker.subscriber("late", **NO_POLLS)
         late(handle)
         channel = bench.home.keys_of("late").timeline
