@@ -11,6 +11,7 @@ from faststream_redis_timers.message import TimerMessage
 from faststream_redis_timers.response import TimerPublishCommand, TimerResponse
 from faststream_redis_timers.router import TimersRoute, TimersRoutePublisher, TimersRouter
 from faststream_redis_timers.schemas import TimerSub
+from faststream_redis_timers.subscriber.retries import RetryPolicy
 from faststream_redis_timers_sync.protocol.errors import (
     EnvelopeError,
     TimerExistsError,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "EnvelopeError",
+    "RetryPolicy",
     "ScheduledTimer",
     "TestTimersBroker",
     "Timer",

@@ -29,9 +29,10 @@ from faststream_redis_timers.configs import TimersBrokerConfig
 from faststream_redis_timers.log import TimersLoggerStorage
 from faststream_redis_timers.message import TimerMessage
 from faststream_redis_timers.publisher.producer import TimersProducer
-from faststream_redis_timers.registrator import TimersRegistrator
+from faststream_redis_timers.registrator import TimersRegistrator, check_failure_options
 from faststream_redis_timers.response import TimerPublishCommand
 from faststream_redis_timers.subscriber.delivery import TimerDelivery
+from faststream_redis_timers.subscriber.retries import RetryDecision
 from faststream_redis_timers.subscriber.usecase import TimersSubscriber
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue
 from faststream_redis_timers_sync.protocol.keys import (
@@ -76,6 +77,10 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             None waits without limit.
         ack_policy: What an error in a handler means; by default another try
             after the lease.
+        retry_policy: What follows a failed attempt, see `subscriber`; by default
+            another one, without end.
+        dead_letter: Where timers are set aside, for example ``"{topic}:dead"``, see
+            `subscriber`; by default they are removed.
         codec: Encodes and decodes bodies.
         parser: Makes messages of deliveries.
         decoder: Decodes bodies, in FastStream's older way.
@@ -124,6 +129,8 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         start_timeout: float = 3.0,
         graceful_timeout: float | None = 15.0,
         ack_policy: AckPolicy = EMPTY,
+        retry_policy: RetryDecision | None = EMPTY,
+        dead_letter: str | None = EMPTY,
         codec: CodecProto | None = None,
         parser: CustomCallable | None = None,
         decoder: CustomCallable | None = None,
@@ -149,6 +156,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         if not start_timeout > 0:
             msg = f"start_timeout must be more than 0 seconds, got {start_timeout!r}"
             raise ValueError(msg)
+        check_failure_options(retry_policy, dead_letter)
         self._start_timeout = start_timeout
         operations = Operations(
             KeySpace(
@@ -196,6 +204,8 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
                 broker_dependencies=dependencies,
                 graceful_timeout=graceful_timeout,
                 ack_policy=ack_policy,
+                retry_policy=retry_policy,
+                dead_letter=dead_letter,
                 id_generator=id_generator,
                 underlying_driver_annotations=underlying_driver_annotations or {},
                 extra_context={"broker": self},
@@ -551,6 +561,29 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             redis.RedisError: What the server or the connection says.
         """
         return await self._runner.run(self._operations.cancel_all(self._full(topic)))
+
+    async def redrive(self, dead_topic: str, timer_ids: Iterable[str] | None = None) -> int:
+        """Put dead letters back into the topics that they come from, due now.
+
+        Each comes back under its old id with its attempts at zero, and without the
+        headers that told of its end. A dead letter stays where a timer of that id waits,
+        or where a handler holds it; so do timers of the topic that are no dead letters.
+
+        Args:
+            dead_topic: The topic for dead letters, for example ``"invoices:dead"``.
+            timer_ids: Their ids there; None means all that there are now.
+
+        Returns:
+            How many were put back.
+
+        Raises:
+            TypeError: `timer_ids` is a single id.
+            TimerOutcomeUnknownError: The server's answer was lost.
+            IncorrectState: The broker is not connected.
+            redis.RedisError: What the server or the connection says.
+        """
+        steps = self._operations.redrive(self._full(dead_topic, "dead_topic"), timer_ids)
+        return await self._runner.run_steps(steps)
 
     # --- looking
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from faststream.exceptions import IncorrectState
 
-from faststream_redis_timers._faststream import BrokerConfig, UnderlyingDriverAnnotation
+from faststream_redis_timers._faststream import EMPTY, BrokerConfig, UnderlyingDriverAnnotation
+from faststream_redis_timers.subscriber.retries import RetryDecision
 from faststream_redis_timers_sync.protocol.operations import Operations
 
 if TYPE_CHECKING:
@@ -39,12 +40,16 @@ class TimersBrokerConfig(BrokerConfig):
         underlying_driver_annotations: Types of arguments that FastStream refuses
             to inject, and what to annotate with instead. 0.7.6 knows none.
         default_driver_annotations: The same for the types of this package.
+        retry_policy: What follows a failed attempt, where no router or subscriber says.
+        dead_letter: Where timers are set aside, likewise.
     """
 
     connection: "TimersConnection"
     operations: Operations
     underlying_driver_annotations: Mapping[Any, Any] = field(default_factory=dict)
     default_driver_annotations: Mapping[Any, Any] = field(default_factory=_annotations_to_use)
+    retry_policy: RetryDecision | None = EMPTY
+    dead_letter: str | None = EMPTY
 
 
 @dataclass(kw_only=True)
@@ -53,9 +58,13 @@ class TimersRouterConfig(BrokerConfig):
 
     Args:
         underlying_driver_annotations: See `TimersBrokerConfig`.
+        retry_policy: See `TimersBrokerConfig`.
+        dead_letter: See `TimersBrokerConfig`.
     """
 
     underlying_driver_annotations: Mapping[Any, Any] = field(default_factory=dict)
+    retry_policy: RetryDecision | None = EMPTY
+    dead_letter: str | None = EMPTY
 
     @property
     def connection(self) -> "TimersConnection":
@@ -77,3 +86,21 @@ class TimersRouterConfig(BrokerConfig):
 
 
 _NOT_INCLUDED = "the router is in no broker: call `broker.include_router(router)` first"
+
+
+def nearest(config: Any, name: str) -> Any:
+    """Find the setting of the innermost router that has one, else the broker's.
+
+    Args:
+        config: A composition of the configs of broker and routers, or one of them.
+        name: The setting's name.
+
+    Returns:
+        The setting; `EMPTY` where none has one.
+    """
+    # FastStream's compositions tell of settings that they don't know what the broker says.
+    for one in reversed(getattr(config, "configs", ())):
+        found = nearest(one, name)
+        if found is not EMPTY:
+            return found
+    return EMPTY if hasattr(config, "configs") else getattr(config, name, EMPTY)

@@ -22,7 +22,11 @@ class TimerMessage(StreamMessage[TimerDelivery]):
 
     @property
     def due_at(self) -> datetime:
-        """When it was due, in UTC; for a redelivery when its last lease ended."""
+        """When it was due, in UTC.
+
+        Where attempts are counted it is the first due time. Else for a redelivery it is
+        when its last lease ended.
+        """
         return self.raw_message.due_at
 
     @property
@@ -35,6 +39,39 @@ class TimerMessage(StreamMessage[TimerDelivery]):
         """Whether a worker held it before and did not finish."""
         return self.raw_message.redelivered
 
+    @property
+    def attempt(self) -> int | None:
+        """Which attempt this is, from 1.
+
+        None where attempts are not counted: the subscriber has neither a `retry_policy`
+        nor a topic for dead letters.
+        """
+        return self.raw_message.attempt
+
+    @property
+    def lease_lost(self) -> bool:
+        """Whether the timer is no longer this worker's: stop where that matters.
+
+        Its lease has ended, or could not be renewed: another worker has claimed it, or
+        it was cancelled, moved or scheduled anew. Its commit will do nothing.
+        """
+        return self.raw_message.lease_lost
+
+    async def renew(self, lease_ttl: float | None = None) -> bool:
+        """Extend the lease; nothing if it lasts that long anyhow.
+
+        Args:
+            lease_ttl: Seconds from now; None means the subscriber's `lease_ttl`.
+
+        Returns:
+            Whether the timer still is this worker's.
+
+        Raises:
+            TypeError: `lease_ttl` is no number.
+            ValueError: It is out of range.
+        """
+        return await self.raw_message.renew(lease_ttl)
+
     async def ack(self) -> None:
         """Commit the timer: it leaves Redis, if it still has this lease."""
         if self.committed is None:
@@ -42,10 +79,11 @@ class TimerMessage(StreamMessage[TimerDelivery]):
         await super().ack()
 
     async def nack(self, delay: timedelta | None = None) -> None:
-        """Keep the timer for another try.
+        """Keep the timer for another try, if it has any left.
 
         Args:
-            delay: When; None means when its lease would have ended.
+            delay: When; None means after the delay of the retry policy, and without
+                one when its lease would have ended.
 
         Raises:
             TypeError: `delay` is not a timedelta.
@@ -55,9 +93,9 @@ class TimerMessage(StreamMessage[TimerDelivery]):
         await super().nack()
 
     async def reject(self) -> None:
-        """Drop the timer for good, if it still has this lease."""
+        """Never try it again: it becomes a dead letter, or is removed without a topic for them."""
         if self.committed is None:
-            await self.raw_message.commit()
+            await self.raw_message.reject()
         await super().reject()
 
     def __repr__(self) -> str:

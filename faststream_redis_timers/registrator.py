@@ -23,6 +23,7 @@ from faststream_redis_timers.publisher.usecase import TimersPublisher, TimersPub
 from faststream_redis_timers.schemas import (
     LEASE_TTL,
     MAX_CONCURRENT,
+    MAX_LEASE,
     MAX_POLLING_INTERVAL,
     POLLING_INTERVAL,
     TimerSub,
@@ -33,6 +34,11 @@ from faststream_redis_timers.subscriber.config import (
     TimersSubscriberSpecificationConfig,
 )
 from faststream_redis_timers.subscriber.delivery import TimerDelivery
+from faststream_redis_timers.subscriber.retries import (
+    RetryDecision,
+    check_dead_letter,
+    check_retry_policy,
+)
 from faststream_redis_timers.subscriber.specification import TimersSubscriberSpecification
 from faststream_redis_timers.subscriber.usecase import TimersSubscriber
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue
@@ -41,6 +47,26 @@ from faststream_redis_timers_sync.protocol.times import ask_in
 
 if TYPE_CHECKING:
     from fast_depends.dependencies import Dependant
+
+
+def check_failure_options(
+    retry_policy: RetryDecision | None, dead_letter: str | None, topic: str | None = None
+) -> None:
+    """Refuse settings for failures that can't work.
+
+    Args:
+        retry_policy: A retry policy, or `EMPTY`.
+        dead_letter: A name of a topic, or `EMPTY`.
+        topic: The topic of a single subscriber, if they are for that.
+
+    Raises:
+        TypeError: One has the wrong type.
+        ValueError: `dead_letter` is empty, or the subscriber's own topic.
+    """
+    if retry_policy is not EMPTY:
+        check_retry_policy(retry_policy)
+    if dead_letter is not EMPTY:
+        check_dead_letter(dead_letter, topic)
 
 
 class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
@@ -60,6 +86,11 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
         polling_interval: float = POLLING_INTERVAL,
         max_polling_interval: float = MAX_POLLING_INTERVAL,
         max_concurrent: int = MAX_CONCURRENT,
+        renew_lease: bool = False,
+        max_lease: float = MAX_LEASE,
+        handler_timeout: float | None = None,
+        retry_policy: RetryDecision | None = EMPTY,
+        dead_letter: str | None = EMPTY,
         dependencies: "Sequence[Dependant]" = (),
         parser: CustomCallable | None = None,
         decoder: CustomCallable | None = None,
@@ -80,6 +111,19 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
             polling_interval: Seconds between polls right after a timer was due.
             max_polling_interval: Seconds to which that grows while nothing is due.
             max_concurrent: How many handlers may run at once.
+            renew_lease: Whether the worker extends the leases of handlers that run,
+                every third of `lease_ttl`.
+            max_lease: Seconds after which it no longer does.
+            handler_timeout: Seconds after which a handler is cancelled and has failed;
+                None never. It needs asynchronous handlers.
+            retry_policy: What follows a failed attempt: a `RetryPolicy`, or a function of
+                attempt and error that gives the delay until the next one, or None for
+                no more. None tries again without end; by default the router's or
+                broker's.
+            dead_letter: The topic to which timers are set aside that have used up their
+                attempts, were rejected, or can't be read; prefixes left out, and
+                ``{topic}`` stands for the subscriber's. None removes such timers; by
+                default the router's or broker's.
             dependencies: FastStream dependencies of its handlers.
             parser: Makes messages of deliveries.
             decoder: Decodes bodies.
@@ -105,7 +149,11 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
             polling_interval=polling_interval,
             max_polling_interval=max_polling_interval,
             max_concurrent=max_concurrent,
+            renew_lease=renew_lease,
+            max_lease=max_lease,
+            handler_timeout=handler_timeout,
         )
+        check_failure_options(retry_policy, dead_letter, sub.topic)
         outer_config = self._shared_config
         calls = CallsCollection[TimerDelivery]()
         specification = TimersSubscriberSpecification(
@@ -123,6 +171,8 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
             no_reply=no_reply,
             _outer_config=outer_config,
             _ack_policy=ack_policy,
+            _retry_policy=retry_policy,
+            _dead_letter=dead_letter,
         )
         subscriber = TimersSubscriber(config, specification, calls)
         super().subscriber(subscriber, persistent=persistent)

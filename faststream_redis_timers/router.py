@@ -17,15 +17,17 @@ from faststream_redis_timers._faststream import (
 )
 from faststream_redis_timers._renamed import renamed_arguments
 from faststream_redis_timers.configs import TimersRouterConfig
-from faststream_redis_timers.registrator import TimersRegistrator
+from faststream_redis_timers.registrator import TimersRegistrator, check_failure_options
 from faststream_redis_timers.schemas import (
     LEASE_TTL,
     MAX_CONCURRENT,
+    MAX_LEASE,
     MAX_POLLING_INTERVAL,
     POLLING_INTERVAL,
     TimerSub,
 )
 from faststream_redis_timers.subscriber.delivery import TimerDelivery
+from faststream_redis_timers.subscriber.retries import RetryDecision
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue
 
 if TYPE_CHECKING:
@@ -77,6 +79,11 @@ class TimersRoute(SubscriberRoute):
         polling_interval: float = POLLING_INTERVAL,
         max_polling_interval: float = MAX_POLLING_INTERVAL,
         max_concurrent: int = MAX_CONCURRENT,
+        renew_lease: bool = False,
+        max_lease: float = MAX_LEASE,
+        handler_timeout: float | None = None,
+        retry_policy: RetryDecision | None = EMPTY,
+        dead_letter: str | None = EMPTY,
         dependencies: "Sequence[Dependant]" = (),
         parser: CustomCallable | None = None,
         decoder: CustomCallable | None = None,
@@ -97,6 +104,11 @@ class TimersRoute(SubscriberRoute):
             polling_interval=polling_interval,
             max_polling_interval=max_polling_interval,
             max_concurrent=max_concurrent,
+            renew_lease=renew_lease,
+            max_lease=max_lease,
+            handler_timeout=handler_timeout,
+            retry_policy=retry_policy,
+            dead_letter=dead_letter,
             dependencies=dependencies,
             parser=parser,
             decoder=decoder,
@@ -123,6 +135,10 @@ class TimersRouter(TimersRegistrator, BrokerRouter[TimerDelivery, TimersRouterCo
         decoder: Decodes bodies.
         include_in_schema: Whether its endpoints stand in AsyncAPI documents.
         ack_policy: What an error in its handlers means.
+        retry_policy: What follows a failed attempt, see `subscriber`; by default the
+            broker's.
+        dead_letter: Where its timers are set aside, see `subscriber`; by default the
+            broker's.
         underlying_driver_annotations: See `TimersBroker`; added to the broker's.
     """
 
@@ -138,14 +154,19 @@ class TimersRouter(TimersRegistrator, BrokerRouter[TimerDelivery, TimersRouterCo
         decoder: CustomCallable | None = None,
         include_in_schema: bool | None = None,
         ack_policy: AckPolicy = EMPTY,
+        retry_policy: RetryDecision | None = EMPTY,
+        dead_letter: str | None = EMPTY,
         underlying_driver_annotations: Mapping[Any, Any] | None = None,
     ) -> None:
         """Register the handlers."""
+        check_failure_options(retry_policy, dead_letter)
         super().__init__(
             handlers=handlers,
             config=TimersRouterConfig(
                 prefix=prefix,
                 ack_policy=ack_policy,
+                retry_policy=retry_policy,
+                dead_letter=dead_letter,
                 broker_dependencies=dependencies,
                 broker_middlewares=middlewares,
                 broker_parser=parser,

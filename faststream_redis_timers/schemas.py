@@ -1,6 +1,7 @@
 """What a subscriber can be told: its topic and its knobs."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from faststream_redis_timers_sync.protocol.keys import encode_text
 
@@ -8,6 +9,7 @@ LEASE_TTL = 30.0
 POLLING_INTERVAL = 0.05
 MAX_POLLING_INTERVAL = 5.0
 MAX_CONCURRENT = 5
+MAX_LEASE = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +25,11 @@ class TimerSub:
             while nothing is due. Each pause varies by half, so a timer whose
             wake-up was lost is late by one and a half of it at most.
         max_concurrent: How many handlers of this subscriber may run at once.
+        renew_lease: Whether the worker extends the leases of handlers that run.
+        max_lease: Seconds after which it no longer does: a handler that hangs
+            must not hold a timer for ever.
+        handler_timeout: Seconds after which a handler is cancelled and has
+            failed; None never. It needs asynchronous handlers.
 
     Raises:
         TypeError: A knob has the wrong type.
@@ -34,13 +41,16 @@ class TimerSub:
     polling_interval: float = POLLING_INTERVAL
     max_polling_interval: float = MAX_POLLING_INTERVAL
     max_concurrent: int = MAX_CONCURRENT
+    renew_lease: bool = False
+    max_lease: float = MAX_LEASE
+    handler_timeout: float | None = None
 
     def __post_init__(self) -> None:
         """Check the knobs."""
         encode_text("topic", self.topic)
-        _check_seconds("lease_ttl", self.lease_ttl)
-        _check_seconds("polling_interval", self.polling_interval)
-        _check_seconds("max_polling_interval", self.max_polling_interval)
+        check_seconds("lease_ttl", self.lease_ttl)
+        check_seconds("polling_interval", self.polling_interval)
+        check_seconds("max_polling_interval", self.max_polling_interval)
         if self.polling_interval > self.max_polling_interval:
             msg = (
                 f"polling_interval must be at most max_polling_interval "
@@ -53,13 +63,35 @@ class TimerSub:
         if self.max_concurrent < 1:
             msg = f"max_concurrent must be at least 1, got {self.max_concurrent!r}"
             raise ValueError(msg)
+        if not isinstance(self.renew_lease, bool):
+            msg = f"renew_lease must be True or False, got {self.renew_lease!r}"
+            raise TypeError(msg)
+        check_seconds("max_lease", self.max_lease)
+        if self.renew_lease and self.max_lease < self.lease_ttl:
+            msg = (
+                f"max_lease must be at least lease_ttl ({self.lease_ttl!r}) where leases are "
+                f"renewed, got {self.max_lease!r}"
+            )
+            raise ValueError(msg)
+        if self.handler_timeout is not None:
+            check_seconds("handler_timeout", self.handler_timeout)
 
 
 _SHORTEST_SECONDS = 0.001
 _LONGEST_SECONDS = 10.0 * 365 * 86_400
 
 
-def _check_seconds(name: str, value: float) -> None:
+def check_seconds(name: str, value: float) -> None:
+    """Refuse what is no length of time that a knob can have.
+
+    Args:
+        name: Name of the argument, for the error.
+        value: The seconds.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is below a millisecond or above ten years.
+    """
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         msg = f"{name} must be a number of seconds, got {value!r}"
         raise TypeError(msg)
@@ -68,36 +100,20 @@ def _check_seconds(name: str, value: float) -> None:
         raise ValueError(msg)
 
 
-def as_timer_sub(
-    topic: "str | TimerSub",
-    *,
-    lease_ttl: float,
-    polling_interval: float,
-    max_polling_interval: float,
-    max_concurrent: int,
-) -> TimerSub:
+def as_timer_sub(topic: "str | TimerSub", **knobs: Any) -> TimerSub:
     """Make a `TimerSub` of a subscriber's arguments.
 
     Args:
         topic: The topic, or a `TimerSub` that has the knobs already.
-        lease_ttl: See `TimerSub`.
-        polling_interval: See `TimerSub`.
-        max_polling_interval: See `TimerSub`.
-        max_concurrent: See `TimerSub`.
+        **knobs: See `TimerSub`.
 
     Raises:
         ValueError: A `TimerSub` was given and knobs beside it.
     """
+    sub = TimerSub(topic=topic.topic if isinstance(topic, TimerSub) else topic, **knobs)
     if not isinstance(topic, TimerSub):
-        return TimerSub(
-            topic=topic,
-            lease_ttl=lease_ttl,
-            polling_interval=polling_interval,
-            max_polling_interval=max_polling_interval,
-            max_concurrent=max_concurrent,
-        )
-    given = (lease_ttl, polling_interval, max_polling_interval, max_concurrent)
-    if given != (LEASE_TTL, POLLING_INTERVAL, MAX_POLLING_INTERVAL, MAX_CONCURRENT):
+        return sub
+    if sub != TimerSub(topic=topic.topic):
         msg = f"give the knobs in the TimerSub of topic {topic.topic!r}, not beside it"
         raise ValueError(msg)
     return topic

@@ -359,6 +359,28 @@ class TimersClient:
         """
         return self._runner.run(self._operations.cancel_all(prefixed(self._prefix, topic)))
 
+    def redrive(self, dead_topic: str, timer_ids: Iterable[str] | None = None) -> int:
+        """Put dead letters back into the topics that they come from, due now.
+
+        Each comes back under its old id with its attempts at zero, and without the
+        headers that told of its end. A dead letter stays where a timer of that id waits,
+        or where a handler holds it; so do timers of the topic that are no dead letters.
+
+        Args:
+            dead_topic: The topic for dead letters, for example ``"invoices:dead"``.
+            timer_ids: Their ids there; None means all that there are now.
+
+        Returns:
+            How many were put back.
+
+        Raises:
+            TypeError: `timer_ids` is a single id.
+            TimerOutcomeUnknownError: The server's answer was lost.
+            redis.RedisError: What the server or the connection says.
+        """
+        full = prefixed(self._prefix, dead_topic, "dead_topic")
+        return self._runner.run_steps(self._operations.redrive(full, timer_ids))
+
     def has_pending(self, topic: str, timer_id: str) -> bool:
         """Tell whether a timer is pending: scheduled and neither done nor cancelled.
 

@@ -176,6 +176,7 @@ class Face(Protocol):
     async def cancel_timers(self, topic: str, timer_ids: Iterable[str]) -> int: ...
 
     async def cancel_all(self, topic: str) -> int: ...
+    async def redrive(self, dead_topic: str, timer_ids: Any = None) -> int: ...
 
     async def has_pending(self, topic: str, timer_id: str) -> bool: ...
 
@@ -219,6 +220,9 @@ class BlockingFace:
 
     async def cancel_all(self, *args: Any, **kwargs: Any) -> int:
         return self._client.cancel_all(*args, **kwargs)
+
+    async def redrive(self, *args: Any, **kwargs: Any) -> int:
+        return self._client.redrive(*args, **kwargs)
 
     async def has_pending(self, *args: Any, **kwargs: Any) -> bool:
         return self._client.has_pending(*args, **kwargs)
@@ -267,6 +271,9 @@ class AsyncFace:
 
     async def cancel_all(self, *args: Any, **kwargs: Any) -> int:
         return await self._broker.cancel_all(*args, **kwargs)
+
+    async def redrive(self, *args: Any, **kwargs: Any) -> int:
+        return await self._broker.redrive(*args, **kwargs)
 
     async def has_pending(self, *args: Any, **kwargs: Any) -> bool:
         return await self._broker.has_pending(*args, **kwargs)

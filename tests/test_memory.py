@@ -12,6 +12,7 @@ from freezegun import freeze_time
 
 from faststream_redis_timers_sync import TimersError
 from faststream_redis_timers_sync._run import Runner
+from faststream_redis_timers_sync.protocol.dead_letters import Ending, write_dead_letter
 from faststream_redis_timers_sync.protocol.keys import KeySpace
 from faststream_redis_timers_sync.protocol.management import (
     cancel_some,
@@ -61,6 +62,11 @@ class Histories:
         while (step := next_step(pages, reply)) is not None:
             reply = self.ask(step) if isinstance(step, Operation) else None
 
+    def ask_steps(self, steps):
+        reply = None
+        while (operation := next_step(steps, reply)) is not None:
+            reply = self.ask(operation)
+
 
 def answer_of(runner, operation):
     try:
@@ -79,8 +85,16 @@ def next_step(pages, reply):
 def comparable(answer):
     """Make numbers of scores: a server writes all digits of its double."""
     if isinstance(answer, Step):
-        claimed = [(one.timer_id, one.payload, float(one.previous_score)) for one in answer.claimed]
+        claimed = [
+            one._replace(
+                previous_score=float(one.previous_score),
+                first_due=one.first_due and float(one.first_due),
+            )
+            for one in answer.claimed
+        ]
         return answer._replace(claimed=claimed)
+    if isinstance(answer, list) and answer and isinstance(answer[0], tuple):
+        return [entry and (float(entry[0]), entry[1]) for entry in answer]
     if isinstance(answer, tuple) and answer and isinstance(answer[-1], list):
         first, entries = answer
         if entries and isinstance(entries[0], tuple):
@@ -140,6 +154,7 @@ def look(histories, topic, timer_id, delay, *_):
     histories.ask(overview(KEYS, TOPICS[2:], LENGTHS))
     histories.ask(count_running(KEYS, topic, timedelta(seconds=30)))
     histories.list_all(topic)
+    histories.list_all(f"{topic}:dead")
     histories.list_all(topic, after=moment)
     histories.list_all(topic, before=moment)
 
@@ -152,11 +167,22 @@ def settle(action):
     def settle(histories, topic, timer_id, delay, *_):
         limit = int(timer_id == "a")
         some = [one for one in histories.claims if one[0] == topic][-4:]
-        detail = {b"commit": b"", b"nack": b"" if delay < 1 else b"+%.6f" % delay}
+        detail = {
+            b"commit": b"",
+            b"nack": b"" if delay < 1 else b"+%.6f" % delay,
+            b"renew": b"%.6f5" % (START.timestamp() + delay),
+        }
         # A worker settles a timer once: of each id the last lease, or the one before.
         unique = {claimed.timer_id: (claimed, lease) for _, claimed, lease in some[: 4 - limit]}
         settlements = [
-            Settlement(action, claimed.timer_id, lease, detail.get(action, claimed.previous_score))
+            Settlement(
+                action,
+                claimed.timer_id,
+                b"1.0000005 " + lease,
+                letter_of(topic, claimed)
+                if action == b"dead"
+                else detail.get(action, claimed.previous_score),
+            )
             for claimed, lease in unique.values()
         ]
         step(histories, topic, settlements, delay, limit)
@@ -164,9 +190,32 @@ def settle(action):
     return settle
 
 
+def letter_of(topic, claimed):
+    ending = Ending(
+        reason="attempts",
+        topic=topic,
+        timer_id=claimed.timer_id,
+        first_due=claimed.first_due or claimed.previous_score,
+        attempts=claimed.attempt,
+    )
+    return write_dead_letter(claimed.payload, ending)
+
+
+def redrive(histories, topic, *_):
+    histories.ask_steps(OPERATIONS.redrive(f"{topic}:dead"))
+
+
 def step(histories, topic, settlements, delay, limit):
+    # On one topic attempts are counted, on the other not.
     operation = OPERATIONS.settle_and_claim(
-        topic, settlements, limit=limit, lease_ttl=30.25, jitter=int(abs(delay))
+        topic,
+        settlements,
+        limit=limit,
+        lease_ttl=30.25,
+        jitter=int(abs(delay)),
+        suspect_from=2 if topic == TOPICS[0] else None,
+        most_suspects=round(abs(delay)) % 3,
+        dead_topic=f"{topic}:dead",
     )
     done = histories.ask(operation)
     histories.claims += [(topic, claimed, done.lease) for claimed in done.claimed]
@@ -188,6 +237,9 @@ EVENTS = {
     settle(b"commit"): 1,
     settle(b"nack"): 2,
     settle(b"release"): 2,
+    settle(b"renew"): 1,
+    settle(b"dead"): 1,
+    redrive: 0.3,
     tick: 3,
 }
 

@@ -23,11 +23,12 @@ from faststream.response import Response, ensure_response
 from faststream_redis_timers.subscriber.delivery import TimerDelivery
 
 
-async def handle_and_settle(
+async def handle_and_settle(  # noqa: PLR0913  its collaborators
     delivery: TimerDelivery,
     policy: AckPolicy,
     handle: Callable[[TimerDelivery], Awaitable[Response]],
     *,
+    timeout: float | None = None,
     on_end: Callable[[TimerDelivery], None],
     on_stop: Callable[[], None],
     log: Callable[[int, str], None],
@@ -42,6 +43,7 @@ async def handle_and_settle(
         delivery: The timer.
         policy: What an error means.
         handle: Parses the message and runs the handler and its middlewares.
+        timeout: Seconds after which that is cancelled, and has failed; None never.
         on_end: Called when the handler has ended, before the timer is settled.
         on_stop: Called when the handler asks its subscriber or the process to stop.
         log: Writes a line of a `logging` level to the broker's log.
@@ -50,6 +52,7 @@ async def handle_and_settle(
         The handler's response.
 
     Raises:
+        TimeoutError: It took too long.
         Exception: What the handler raised, but for the instructions
             `AckMessage`, `NackMessage`, `RejectMessage` and `SkipMessage`.
     """
@@ -61,10 +64,13 @@ async def handle_and_settle(
         )
         return ensure_response(None)
     try:
-        response = await handle(delivery)
-    except (AckMessage, SkipMessage, RejectMessage):
+        response = await _within(timeout, handle, delivery, log)
+    except (AckMessage, SkipMessage):
         on_end(delivery)
         delivery.commit_soon()
+    except RejectMessage as instruction:
+        on_end(delivery)
+        delivery.reject_soon(instruction)
     except NackMessage as instruction:
         on_end(delivery)
         _nack(delivery, instruction, log)
@@ -86,6 +92,27 @@ async def handle_and_settle(
     return ensure_response(None)
 
 
+async def _within(
+    timeout: float | None,
+    handle: Callable[[TimerDelivery], Awaitable[Response]],
+    delivery: TimerDelivery,
+    log: Callable[[int, str], None],
+) -> Response:
+    if timeout is None:
+        return await handle(delivery)
+    try:
+        async with asyncio.timeout(timeout) as limit:
+            return await handle(delivery)
+    except TimeoutError:
+        if limit.expired():
+            log(
+                logging.ERROR,
+                f"the handler of timer {delivery.timer_id!r} of topic {delivery.topic!r} was "
+                f"cancelled: it took longer than handler_timeout ({timeout:g} s)",
+            )
+        raise
+
+
 def is_cancelled(error: BaseException) -> bool:
     """Tell a handler that is cancelled from one that awaited something which was.
 
@@ -101,8 +128,10 @@ def is_cancelled(error: BaseException) -> bool:
 def _settle_failure(delivery: TimerDelivery, policy: AckPolicy, error: BaseException) -> None:
     # No policy drops a message that no filter takes: a newer worker may know it.
     if policy is AckPolicy.NACK_ON_ERROR or isinstance(error, SubscriberNotFound):
-        delivery.nack_soon()
-    elif policy in {AckPolicy.ACK, AckPolicy.REJECT_ON_ERROR}:
+        delivery.nack_soon(error)
+    elif policy is AckPolicy.REJECT_ON_ERROR:
+        delivery.reject_soon(error)
+    elif policy is AckPolicy.ACK:
         delivery.commit_soon()
 
 
@@ -110,11 +139,11 @@ def _nack(
     delivery: TimerDelivery, instruction: NackMessage, log: Callable[[int, str], None]
 ) -> None:
     try:
-        delivery.nack_soon(**instruction.extra_options)
+        delivery.nack_soon(instruction, **instruction.extra_options)
     except (TypeError, ValueError) as error:
         log(
             logging.ERROR,
             f"NackMessage for timer {delivery.timer_id!r} of topic {delivery.topic!r} is not "
-            f"understood, the timer is kept until its lease ends: {error}",
+            f"understood, it counts as one without a delay: {error}",
         )
-        delivery.nack_soon()
+        delivery.nack_soon(instruction)

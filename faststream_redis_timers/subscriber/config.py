@@ -1,6 +1,7 @@
 """The configuration of a subscriber."""
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 from faststream import AckPolicy
 
@@ -9,8 +10,9 @@ from faststream_redis_timers._faststream import (
     SubscriberSpecificationConfig,
     SubscriberUsecaseConfig,
 )
-from faststream_redis_timers.configs import TimersBrokerConfig
+from faststream_redis_timers.configs import TimersBrokerConfig, nearest
 from faststream_redis_timers.schemas import TimerSub
+from faststream_redis_timers.subscriber.retries import RetryDecision, dead_letter_topic
 
 
 @dataclass(kw_only=True)
@@ -30,10 +32,14 @@ class TimersSubscriberConfig(SubscriberUsecaseConfig):
 
     Args:
         sub: The topic and knobs.
+        _retry_policy: What follows a failed attempt.
+        _dead_letter: Where timers are set aside; ``{topic}`` stands for the topic.
     """
 
     _outer_config: TimersBrokerConfig
     sub: TimerSub
+    _retry_policy: RetryDecision | None = EMPTY
+    _dead_letter: str | None = EMPTY
 
     @property
     def auto_ack_disabled(self) -> bool:
@@ -47,3 +53,24 @@ class TimersSubscriberConfig(SubscriberUsecaseConfig):
             if policy is not EMPTY:
                 return policy
         return AckPolicy.NACK_ON_ERROR
+
+    @property
+    def retry_policy(self) -> RetryDecision | None:
+        """The subscriber's policy, else the nearest router's or broker's, else None."""
+        policy = self._nearest(self._retry_policy, "retry_policy")
+        return None if policy is EMPTY else cast("RetryDecision | None", policy)
+
+    @property
+    def dead_topic(self) -> str | None:
+        """The full topic for dead letters, as `retry_policy` is found.
+
+        None too where it would be the subscriber's own topic.
+        """
+        dead_letter = self._nearest(self._dead_letter, "dead_letter")
+        if dead_letter is EMPTY or dead_letter is None:
+            return None
+        topic = dead_letter_topic(dead_letter, self.sub.topic)
+        return None if topic == self.sub.topic else f"{self._outer_config.prefix}{topic}"
+
+    def _nearest(self, own: Any, name: str) -> Any:
+        return nearest(self._outer_config, name) if own is EMPTY else own

@@ -1,21 +1,33 @@
 """A claimed timer on its way through a handler: what FastStream calls the raw message."""
 
 import asyncio
+import math
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from faststream.exceptions import NackMessage, RejectMessage
+
+from faststream_redis_timers.schemas import check_seconds
+from faststream_redis_timers.subscriber.retries import Retries
 from faststream_redis_timers.subscriber.schedule import monotonic
 from faststream_redis_timers_sync.protocol.envelope import Envelope
 from faststream_redis_timers_sync.protocol.keys import decode_id
 from faststream_redis_timers_sync.protocol.model import Claimed, Settlement
-from faststream_redis_timers_sync.protocol.times import ask_in, is_lease, time_of
+from faststream_redis_timers_sync.protocol.times import is_lease, time_of
 
 
-class Settle(Protocol):
-    """Takes a settlement of a delivery on its way to the server."""
+class Holder(Protocol):
+    """Who holds leases: a delivery loop, or a test in its place."""
 
-    def __call__(self, delivery: "TimerDelivery", action: bytes, detail: bytes, /) -> None:
-        """Send it, and call the delivery's `tell` with the answer."""
+    def settle(self, delivery: "TimerDelivery", action: bytes, detail: bytes, /) -> None:
+        """Send a settlement, and call the delivery's `tell` with the answer.
+
+        A renewal's answer goes to `tell_renewed` instead.
+        """
+        ...
+
+    def propose_lease(self, lease_ttl: float, /) -> bytes:
+        """Give a lease that begins now and lasts for some seconds, as a score."""
         ...
 
 
@@ -29,21 +41,29 @@ class TimerDelivery:
         lease: The score that it has while leased, as text.
         lease_ends_at: When the lease ends, on the monotonic clock, in seconds.
         claimed_at: The server's Unix time of the claim, in seconds.
-        settle: Sends what becomes of it; None where there is no server (tests).
+        retries: Decides what follows a failure.
+        holder: Sends what becomes of it; None where there is no server (tests).
+        lease_ttl: Seconds for which it was leased.
     """
 
     __slots__ = (
         "_is_decided",
+        "_is_lost",
+        "_lease_ttl",
         "_outcome",
-        "_settle",
+        "_renewals",
+        "_retries",
         "_waiters",
+        "begun_at",
+        "claimed",
         "claimed_at",
         "envelope",
+        "holder",
         "holds_slot",
+        "is_suspect",
         "key",
-        "lease",
         "lease_ends_at",
-        "previous_score",
+        "leases",
         "timer_id",
         "topic",
     )
@@ -56,20 +76,29 @@ class TimerDelivery:
         lease: bytes,
         lease_ends_at: float,
         claimed_at: float,
-        settle: Settle | None,
+        retries: Retries,
+        holder: Holder | None,
+        lease_ttl: float,
     ) -> None:
         """Keep the parts."""
         self.topic = topic
+        self.claimed = claimed
         self.key = claimed.timer_id
         self.timer_id = decode_id(claimed.timer_id)
-        self.previous_score = claimed.previous_score
         self.envelope = envelope
-        self.lease = lease
+        # After renewals that were not answered it may be any of several.
+        self.leases = [lease]
         self.lease_ends_at = lease_ends_at
         self.claimed_at = claimed_at
+        self.begun_at = monotonic()
         self.holds_slot = True
-        self._settle = settle
+        self.is_suspect = False
+        self._retries = retries
+        self.holder = holder
+        self._lease_ttl = lease_ttl
+        self._renewals = 0
         self._is_decided = False
+        self._is_lost = False
         self._outcome: bool | None = None
         self._waiters: list[asyncio.Future[None]] = []
 
@@ -79,26 +108,51 @@ class TimerDelivery:
 
     @property
     def due_at(self) -> datetime:
-        """When it was due, in UTC; for a redelivery when its last lease ended."""
-        return time_of(float(self.previous_score))
+        """When it was due, in UTC.
+
+        Where attempts are counted it is the first due time. Else for a redelivery it is
+        when its last lease ended.
+        """
+        return time_of(self._due_score)
 
     @property
     def lateness(self) -> float:
         """Seconds from `due_at` to its claim, both by the server's clock."""
-        return self.claimed_at - float(self.previous_score)
+        return self.claimed_at - self._due_score
+
+    @property
+    def _due_score(self) -> float:
+        return float(self.claimed.first_due or self.claimed.previous_score)
+
+    @property
+    def attempt(self) -> int | None:
+        """Which attempt this is, from 1; None where attempts are not counted."""
+        return self.claimed.attempt
 
     @property
     def redelivered(self) -> bool:
         """Whether a worker held it before and did not finish."""
-        return is_lease(float(self.previous_score))
+        attempt = self.claimed.attempt
+        return is_lease(float(self.claimed.previous_score)) or (attempt is not None and attempt > 1)
 
     @property
     def lease_ended(self) -> bool:
         """Whether its lease has ended by this process's monotonic clock."""
         return monotonic() >= self.lease_ends_at
 
+    @property
+    def lease_lost(self) -> bool:
+        """Whether it is no longer this worker's, as far as it knows.
+
+        Its lease has ended, or the server has refused to renew it: another worker has
+        claimed it, or it was cancelled, moved or scheduled anew.
+        """
+        if self._outcome is not None:
+            return not self._outcome
+        return self._is_lost or self.lease_ended
+
     async def commit(self) -> bool:
-        """Remove the timer: its handler has finished, or it is rejected.
+        """Remove the timer: its handler has finished.
 
         Returns:
             Whether it was removed under this lease. False: it was scheduled
@@ -108,10 +162,11 @@ class TimerDelivery:
         return await self._answer()
 
     async def nack(self, delay: timedelta | None = None) -> bool:
-        """Keep the timer for another try.
+        """Keep the timer for another try, if it has any left.
 
         Args:
-            delay: When; None means when the lease would have ended.
+            delay: When; None means after the delay of the retry policy, and
+                without one when the lease would have ended.
 
         Returns:
             Whether it was kept under this lease.
@@ -119,27 +174,107 @@ class TimerDelivery:
         Raises:
             TypeError: `delay` is not a timedelta.
         """
-        self.nack_soon(delay)
+        self.nack_soon(NackMessage(), delay)
         return await self._answer()
+
+    async def reject(self) -> bool:
+        """Make a dead letter of the timer, or remove it where there is no topic for them.
+
+        Returns:
+            Whether that was done under this lease.
+        """
+        self.reject_soon(RejectMessage())
+        return await self._answer()
+
+    async def renew(self, lease_ttl: float | None = None) -> bool:
+        """Extend the lease; nothing if it lasts that long anyhow.
+
+        Args:
+            lease_ttl: Seconds from now; None means the subscriber's `lease_ttl`.
+
+        Returns:
+            Whether the timer still is this worker's.
+
+        Raises:
+            TypeError: `lease_ttl` is no number.
+            ValueError: It is out of range.
+        """
+        if lease_ttl is None:
+            lease_ttl = self._lease_ttl
+        check_seconds("lease_ttl", lease_ttl)
+        self.renew_soon(lease_ttl)
+        while self._renewals and self._outcome is None:
+            await self._wait()
+        return not (self._is_lost or self._is_decided)
 
     def commit_soon(self) -> None:
         """Commit the timer, and do not wait for the answer."""
-        self._decide(b"commit", b"")
+        self.decide(b"commit", b"")
 
-    def nack_soon(self, delay: timedelta | None = None) -> None:
+    def nack_soon(self, error: BaseException, delay: timedelta | None = None) -> None:
         """Keep the timer for another try, and do not wait for the answer.
 
         Args:
-            delay: When; None means when the lease would have ended.
+            error: What its handler raised.
+            delay: See `nack`.
 
         Raises:
             TypeError: `delay` is not a timedelta.
         """
-        self._decide(b"nack", b"" if delay is None else ask_in("delay", delay))
+        if not self._is_decided:
+            self.decide(*self._retries.after_failure(self.claimed, error, delay))
+
+    def reject_soon(self, error: BaseException) -> None:
+        """Reject the timer, and do not wait for the answer.
+
+        Args:
+            error: What its handler raised.
+        """
+        if not self._is_decided:
+            self.decide(*self._retries.set_aside(self.claimed, "rejected", error))
+
+    def decide(self, action: bytes, detail: bytes) -> None:
+        """Settle the timer, and do not wait for the answer; nothing if that was done before.
+
+        Args:
+            action: See `Settlement`.
+            detail: See `Settlement`.
+        """
+        if self._is_decided:
+            return
+        self._is_decided = True
+        if self.holder is None:
+            self.tell(outcome=True)
+        else:
+            self.holder.settle(self, action, detail)
+
+    def renew_soon(self, lease_ttl: float) -> None:
+        """Extend the lease, and do not wait for the answer.
+
+        Args:
+            lease_ttl: Seconds from now.
+        """
+        if self._is_decided or self._is_lost or self.holder is None:
+            return
+        lease = self.holder.propose_lease(lease_ttl)
+        if float(lease) > float(self.leases[-1]):
+            self.leases.append(lease)
+            self._renewals += 1
+            self.holder.settle(self, b"renew", lease)
 
     def release(self) -> None:
         """Give the timer back, due as before; nothing if its fate is decided."""
-        self._decide(b"release", self.previous_score)
+        self.decide(b"release", self.claimed.previous_score)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the server has refused to renew its lease."""
+        return self._is_lost
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether its fate is decided."""
+        return self._is_decided
 
     @property
     def is_settling(self) -> bool:
@@ -153,7 +288,8 @@ class TimerDelivery:
             action: See `Settlement`.
             detail: See `Settlement`.
         """
-        return Settlement(action, self.key, self.lease, detail)
+        leases = self.leases[0] if len(self.leases) == 1 else b" ".join(self.leases)
+        return Settlement(action, self.key, leases, detail)
 
     def tell(self, *, outcome: bool) -> None:
         """Tell those who wait what has become of the settlement.
@@ -162,24 +298,47 @@ class TimerDelivery:
             outcome: Whether it was carried out under this lease.
         """
         self._outcome = outcome
+        self._wake_waiters()
+
+    def tell_renewed(self, lease: bytes | None, lease_ends_at: float = -math.inf) -> None:
+        """Tell what has become of a renewal.
+
+        Args:
+            lease: The lease that was proposed; None where it was refused.
+            lease_ends_at: When that ends, on the monotonic clock, in seconds.
+        """
+        self._renewals -= 1
+        if lease is None:
+            self._is_lost = True
+        else:
+            self.leases = [one for one in self.leases if float(one) >= float(lease)]
+            self.lease_ends_at = max(self.lease_ends_at, lease_ends_at)
+        self._wake_waiters()
+
+    def tell_claimed(self, lease: bytes, lease_ends_at: float) -> None:
+        """Take a claim by this worker, while its handler runs, for a renewal.
+
+        Args:
+            lease: The new lease.
+            lease_ends_at: When it ends, on the monotonic clock, in seconds.
+        """
+        self.leases = [lease]
+        self.lease_ends_at = lease_ends_at
+
+    def _wake_waiters(self) -> None:
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
-
-    def _decide(self, action: bytes, detail: bytes) -> None:
-        if self._is_decided:
-            return
-        self._is_decided = True
-        if self._settle is None:
-            self.tell(outcome=True)
-        else:
-            self._settle(self, action, detail)
+        self._waiters.clear()
 
     async def _answer(self) -> bool:
+        while self._outcome is None:
+            await self._wait()
+        return self._outcome
+
+    async def _wait(self) -> None:
         # Each has a future of its own: a handler that is cancelled here gives up the
         # answer, not the settlement, and after a timeout it may ask for it again.
-        while self._outcome is None:
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            await waiter
-        return self._outcome
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter

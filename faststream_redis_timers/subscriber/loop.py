@@ -18,9 +18,11 @@ from anyio import to_thread
 
 from faststream_redis_timers.schemas import TimerSub
 from faststream_redis_timers.subscriber.delivery import TimerDelivery
+from faststream_redis_timers.subscriber.retries import Retries
 from faststream_redis_timers.subscriber.schedule import (
     AlarmClock,
     Backoff,
+    Caution,
     FloodGap,
     PollSchedule,
     ServerClock,
@@ -34,13 +36,16 @@ from faststream_redis_timers_sync.protocol.errors import (
     EnvelopeError,
     TimerOutcomeUnknownError,
 )
+from faststream_redis_timers_sync.protocol.keys import show_id
 from faststream_redis_timers_sync.protocol.model import Claimed, Outcome, Step
 from faststream_redis_timers_sync.protocol.operations import (
     LEASE_JITTER,
     MOST_CHANGED,
     MOST_CLAIMED,
+    PAYLOAD_BUDGET,
     Operations,
 )
+from faststream_redis_timers_sync.protocol.times import lease_text
 
 if TYPE_CHECKING:
     from anyio import CapacityLimiter
@@ -58,6 +63,9 @@ RIDE = FloodGap.MOST
 own costs more than a handler that only records. No handler waits for it."""
 
 _LAST_OF_A_LEASE = 10 * RIDE
+
+_RENEWALS_PER_LEASE = 3
+# So two may be lost, before the lease ends.
 
 SHORTEST_SPIN = 0.001
 """Seconds; where the budget allows less, sleeping alone is as good."""
@@ -93,6 +101,8 @@ class _Settling(NamedTuple):
     action: bytes
     detail: bytes
     is_repeated: bool = False
+    # Whether it is no more than a count that is put right.
+    is_correction: bool = False
 
 
 class DeliveryLoop:
@@ -104,6 +114,7 @@ class DeliveryLoop:
         runner: Makes the calls.
         operations: What can be called.
         handle: Runs the handler for a delivery; it raises no Exception.
+        retries: Decides what follows failures.
         log: Writes to the broker's log.
         spin_budget: Bounds active waiting, for all loops of the broker.
         alarm_clock: Knows how late sleeps end, from those of all loops of the broker.
@@ -119,6 +130,7 @@ class DeliveryLoop:
         runner: "Runner",
         operations: Operations,
         handle: Callable[[TimerDelivery], Awaitable[None]],
+        retries: Retries,
         log: Log,
         spin_budget: SpinBudget,
         alarm_clock: AlarmClock,
@@ -130,6 +142,7 @@ class DeliveryLoop:
         self._runner = runner
         self._operations = operations
         self._handle = handle
+        self._retries = retries
         self._log = log
         self._spin_budget = spin_budget
         self._alarm_clock = alarm_clock
@@ -142,9 +155,10 @@ class DeliveryLoop:
         self._free_slots = sub.max_concurrent
         self._settling: deque[_Settling] = deque()
         self._answer_awaited = False
-        # By id and lease: a timer that is scheduled anew while its handler runs
-        # can have two deliveries at once.
-        self._held: dict[tuple[bytes, float], TimerDelivery] = {}
+        # By id, those claimed first in front. A timer that is scheduled anew while its
+        # handler runs can have two deliveries at once.
+        self._held: dict[bytes, list[TimerDelivery]] = {}
+        self._caution = Caution(sub.max_concurrent, counts=retries.suspect_from is not None)
         self._handlers: set[asyncio.Task[None]] = set()
         self._nothing_due_since = -math.inf
         self._last_hint = _NO_HINT
@@ -158,6 +172,7 @@ class DeliveryLoop:
         self._interrupted = False
         self._waiter: asyncio.Future[bool] | None = None
         self._threads: CapacityLimiter | None = None
+        self._renewing: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self.on_wait: Callable[[bool], None] = _ignore
         self.on_end: Callable[[], Awaitable[None]] = _do_nothing
@@ -173,6 +188,8 @@ class DeliveryLoop:
             self._threads.total_tokens += self._sub.max_concurrent
         self._task = asyncio.create_task(self._run(), name=f"timers of {self._topic!r}")
         self._task.add_done_callback(self._end)
+        if self._sub.renew_lease:
+            self._renew_regularly()
 
     @property
     def alive(self) -> bool:
@@ -285,15 +302,19 @@ class DeliveryLoop:
         return not self._answer_awaited and self._schedule.next_at - monotonic() <= RIDE
 
     async def _step(self, limit: int) -> None:
-        count = min(len(self._settling), MOST_CHANGED)
-        batch = [self._settling.popleft() for _ in range(count)]
+        if limit:
+            self._renew_overdue()
+        batch = self._next_batch()
         self._answer_awaited = bool(self._settling)
         operation = self._operations.settle_and_claim(
             self._topic,
             [item.delivery.settlement(item.action, item.detail) for item in batch],
             limit=limit,
             lease_ttl=self._sub.lease_ttl,
-            jitter=random.randrange(LEASE_JITTER),  # noqa: S311  it keeps leases apart, no secret
+            jitter=_random_jitter(),
+            suspect_from=self._retries.suspect_from,
+            most_suspects=self._caution.most(limit),
+            dead_topic=self._retries.dead_topic,
         )
         self._last_hint = _NO_HINT
         self._claiming = limit > 0
@@ -321,10 +342,21 @@ class DeliveryLoop:
         answered_at = monotonic()
         self._clock.observe(sent_at, answered_at, step.now)
         self._end_outage()
-        self._tell_outcomes(batch, step.outcomes)
+        self._tell_outcomes(batch, step.outcomes, sent_at - step.now)
         if limit:
             self._plan_next_claim(step, limit, answered_at)
             self._take(step, lease_ends_at=sent_at + self._sub.lease_ttl)
+
+    def _next_batch(self) -> list[_Settling]:
+        batch: list[_Settling] = []
+        size = 0
+        while self._settling and len(batch) < MOST_CHANGED:
+            # Dead letters bring their payloads.
+            size += len(self._settling[0].detail)
+            if batch and size > PAYLOAD_BUDGET:
+                break
+            batch.append(self._settling.popleft())
+        return batch
 
     def _plan_next_claim(self, step: Step, limit: int, answered_at: float) -> None:
         head_at = math.inf if step.head is None else self._clock.here(step.head)
@@ -359,18 +391,25 @@ class DeliveryLoop:
         for orphan in step.orphans:
             self._log(
                 logging.ERROR,
-                f"timer {_show(orphan)} of topic {self._topic!r} had no payload and was removed: "
+                f"timer {show_id(orphan)} of topic {self._topic!r} had no payload and was removed: "
                 "was it evicted? See the server's maxmemory-policy",
             )
         for claimed in step.claimed:
             # A handler that outlives its lease is not run twice here.
-            running = self._held.pop((claimed.timer_id, float(claimed.previous_score)), None)
+            running = self._find_held(claimed) if self._held else None
             if running is not None:
-                running.lease = step.lease
-                running.lease_ends_at = lease_ends_at
-                self._held[_held_as(running)] = running
+                running.tell_claimed(step.lease, lease_ends_at)
+                if claimed.attempt is not None:
+                    # That was no attempt. It stays as it is, but for the count.
+                    self._put(_Settling(running, b"release", step.lease, is_correction=True))
             else:
                 self._begin(claimed, step, lease_ends_at)
+
+    def _find_held(self, claimed: Claimed) -> TimerDelivery | None:
+        for delivery in self._held.get(claimed.timer_id, ()):
+            if float(claimed.previous_score) in map(float, delivery.leases):
+                return delivery
+        return None
 
     def _begin(self, claimed: Claimed, step: Step, lease_ends_at: float) -> None:
         problem = None
@@ -382,21 +421,34 @@ class DeliveryLoop:
         except EnvelopeError as error:
             problem = str(error)
         if problem is not None:
-            self._log(
-                logging.ERROR,
-                f"timer {_show(claimed.timer_id)} of topic {self._topic!r} was removed with its "
-                f"{len(claimed.payload)} bytes: {problem}",
-            )
             envelope = read_envelope(b"")
         delivery = TimerDelivery(
-            self._topic, claimed, envelope, step.lease, lease_ends_at, step.now, self._settle
+            self._topic,
+            claimed,
+            envelope,
+            step.lease,
+            lease_ends_at,
+            step.now,
+            self._retries,
+            self,
+            self._sub.lease_ttl,
         )
-        if problem is not None:
+        ending = (
+            self._retries.ending_of(claimed)
+            if problem is None
+            else self._retries.set_aside(claimed, "unreadable", None, problem)
+        )
+        if ending is not None:
             delivery.holds_slot = False
-            self._settle(delivery, b"commit", b"")
+            delivery.decide(*ending)
+            # The server may have passed over others for it.
+            self._schedule.poll_now()
             return
         self._free_slots -= 1
-        self._held[_held_as(delivery)] = delivery
+        if self._retries.suspects(claimed):
+            delivery.is_suspect = True
+            self._caution.begun()
+        self._held.setdefault(delivery.key, []).append(delivery)
         task = asyncio.create_task(self._deliver(delivery))
         self._handlers.add(task)
         task.add_done_callback(self._forget)
@@ -415,7 +467,14 @@ class DeliveryLoop:
         finally:
             self.free_slot(delivery)
             if not delivery.is_settling:
-                self._held.pop(_held_as(delivery), None)
+                self._let_go(delivery)
+
+    def _let_go(self, delivery: TimerDelivery) -> None:
+        deliveries = self._held.get(delivery.key, [])
+        if delivery in deliveries:
+            deliveries.remove(delivery)
+            if not deliveries:
+                del self._held[delivery.key]
 
     def _forget(self, handler: "asyncio.Task[None]") -> None:
         self._handlers.discard(handler)
@@ -429,9 +488,13 @@ class DeliveryLoop:
             delivery: The delivery.
         """
         # A handler can stop its broker and start it anew: its slot is the old loop's.
-        if delivery.holds_slot and self._held.get(_held_as(delivery)) is delivery:
+        if delivery.holds_slot and delivery.holder is self:
             delivery.holds_slot = False
             self._free_slots += 1
+            if delivery.is_suspect and self._caution.ended():
+                # The server may have passed over others for it.
+                self._schedule.poll_now()
+                self._interrupt()
             if self._free_slots == 1:
                 self._interrupt()
 
@@ -451,13 +514,24 @@ class DeliveryLoop:
 
     # --- settlements
 
-    def _settle(self, delivery: TimerDelivery, action: bytes, detail: bytes, /) -> None:
+    def settle(self, delivery: TimerDelivery, action: bytes, detail: bytes, /) -> None:
+        """Send a settlement with the next call.
+
+        Args:
+            delivery: The delivery that it is for, which gets the answer.
+            action: See `Settlement`.
+            detail: See `Settlement`.
+        """
+        self._put(_Settling(delivery, action, detail))
+
+    def _put(self, item: _Settling) -> None:
         if not self.alive:
-            delivery.tell(outcome=False)
+            self._tell_unsettled(item)
             return
-        self._settling.append(_Settling(delivery, action, detail))
+        self._settling.append(item)
         # As long as a handler holds its slot it waits for the answer. And no commit waits
         # until its lease has ended.
+        delivery = item.delivery
         ends_soon = delivery.lease_ends_at - monotonic() < _LAST_OF_A_LEASE
         self._answer_awaited |= delivery.holds_slot or ends_soon
         if not self._can_ride():
@@ -470,8 +544,21 @@ class DeliveryLoop:
             item._replace(is_repeated=item.is_repeated or is_repeated) for item in reversed(batch)
         )
 
-    def _tell_outcomes(self, batch: list[_Settling], outcomes: bytes) -> None:
+    def _tell_outcomes(self, batch: list[_Settling], outcomes: bytes, clock_offset: float) -> None:
         for item, outcome in zip(batch, outcomes, strict=True):
+            if outcome == Outcome.LEASED_ANEW and self._was_lost(item.delivery):
+                self._warn_of_loss(item)
+            if item.is_correction:
+                continue
+            if item.action == b"renew":
+                done = outcome == Outcome.DONE
+                item.delivery.tell_renewed(
+                    item.detail if done else None, float(item.detail) + clock_offset
+                )
+                if item.delivery.key in self._held:
+                    # Those whose leases end first stay in front.
+                    self._held[item.delivery.key] = self._held.pop(item.delivery.key)
+                continue
             done = outcome == Outcome.DONE or (
                 # The first try was carried out, and only its answer lost: while the
                 # lease lasts nobody else commits.
@@ -480,34 +567,92 @@ class DeliveryLoop:
             item.delivery.tell(outcome=done)
             # Held until here: a claim in flight when its handler ended may have renewed it.
             if not item.delivery.holds_slot:
-                self._held.pop(_held_as(item.delivery), None)
-            if outcome == Outcome.LEASED_ANEW and self._was_lost(item.delivery):
-                self._log(
-                    logging.WARNING,
-                    f"timer {item.delivery.timer_id!r} of topic {self._topic!r} outlived its "
-                    "lease and was claimed by another worker, so its handler runs twice: "
-                    f"lease_ttl ({self._sub.lease_ttl:g} s) must be longer than the handler takes",
-                )
+                self._let_go(item.delivery)
+
+    def _warn_of_loss(self, item: _Settling) -> None:
+        runs = "is run by another worker too" if item.action == b"renew" else "was run twice"
+        remedy = (
+            "something kept this worker from renewing it in time: a blocked event loop, a "
+            "stalled machine or a lost connection"
+            if self._sub.renew_lease
+            else f"lease_ttl ({self._sub.lease_ttl:g} s) must be longer than the handler takes, or "
+            "renew_lease=True extends it"
+        )
+        self._log(
+            logging.WARNING,
+            f"timer {item.delivery.timer_id!r} of topic {self._topic!r} outlived its lease, was "
+            f"claimed by another worker and {runs}: {remedy}",
+        )
+
+    def _tell_unsettled(self, item: _Settling) -> None:
+        if item.action == b"renew":
+            item.delivery.tell_renewed(None)
+        elif not item.is_correction:
+            item.delivery.tell(outcome=False)
 
     def _was_lost(self, delivery: TimerDelivery) -> bool:
         """Tell a timer that another worker took over from one that was scheduled anew."""
         # While its lease lasts no one takes it: either it was scheduled anew and
         # claimed, or this settlement is repeated and has been carried out before.
-        return delivery.lease_ended and not any(
-            held.key == delivery.key and held is not delivery for held in self._held.values()
-        )
+        if not delivery.lease_ended or delivery.is_lost:
+            return False
+        return all(held is delivery for held in self._held.get(delivery.key, ()))
 
     def _give_up_settling(self) -> None:
         if not self._settling:
             return
+        count = len({id(item.delivery) for item in self._settling})
         self._log(
             logging.ERROR,
-            f"{len(self._settling)} timers of topic {self._topic!r} could not be settled "
+            f"{count} timers of topic {self._topic!r} could not be settled "
             "before the delivery ended. They will be delivered again when their leases end",
         )
         for item in self._settling:
-            item.delivery.tell(outcome=False)
+            self._tell_unsettled(item)
         self._settling.clear()
+
+    # --- renewals
+
+    def propose_lease(self, lease_ttl: float, /) -> bytes:
+        """Give a lease that begins now and lasts for some seconds.
+
+        The worker proposes it: were it the server's, it would be unknown where the
+        answer is lost.
+
+        Args:
+            lease_ttl: Its length in seconds.
+        """
+        now = self._clock.there(monotonic())
+        return lease_text(now + lease_ttl, _random_jitter())
+
+    def _renew_regularly(self) -> None:
+        period = self._sub.lease_ttl / _RENEWALS_PER_LEASE
+        self._renewing = asyncio.get_running_loop().call_later(period, self._renew_regularly)
+        for delivery in self._running():
+            if monotonic() - delivery.begun_at < self._sub.max_lease:
+                delivery.renew_soon(self._sub.lease_ttl)
+                continue
+            # Not to be found held, it is delivered anew, by this worker or another.
+            self._let_go(delivery)
+            self._log(
+                logging.ERROR,
+                f"the handler of timer {delivery.timer_id!r} of topic {self._topic!r} has run "
+                f"for longer than max_lease ({self._sub.max_lease:g} s), so its lease is no "
+                "longer renewed and the timer will be delivered again: does the handler hang? "
+                "handler_timeout= ends it",
+            )
+
+    def _renew_overdue(self) -> None:
+        """Renew leases that have ended before the next claim takes such a timer anew."""
+        first = next(iter(self._held.values()), None)
+        if first is None or not first[0].lease_ended:
+            return
+        for delivery in self._running():
+            if delivery.lease_ended:
+                delivery.renew_soon(self._sub.lease_ttl)
+
+    def _running(self) -> list[TimerDelivery]:
+        return [one for some in self._held.values() for one in some if not one.is_decided]
 
     # --- waiting
 
@@ -594,6 +739,8 @@ class DeliveryLoop:
             self._log(logging.INFO, f"topic {self._topic!r} is delivered again")
 
     def _end(self, task: "asyncio.Task[None]") -> None:
+        if self._renewing is not None:
+            self._renewing.cancel()
         if self._threads is not None:
             self._threads.total_tokens -= self._sub.max_concurrent
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -601,17 +748,13 @@ class DeliveryLoop:
         self._give_up_settling()
 
 
-def _held_as(delivery: TimerDelivery) -> tuple[bytes, float]:
-    return delivery.key, float(delivery.lease)
+def _random_jitter() -> int:
+    return random.randrange(LEASE_JITTER)  # noqa: S311  it keeps leases apart, no secret
 
 
 def _finish(waiter: "asyncio.Future[bool]", interrupted: bool) -> None:  # noqa: FBT001
     if not waiter.done():
         waiter.set_result(interrupted)
-
-
-def _show(timer_id: bytes) -> str:
-    return repr(timer_id.decode("utf-8", "backslashreplace"))
 
 
 def _ignore(_waits: bool, /) -> None:  # noqa: FBT001

@@ -13,6 +13,7 @@ from faststream.exceptions import IncorrectState
 from faststream_redis_timers.schemas import TimerSub
 from faststream_redis_timers.subscriber.delivery import TimerDelivery
 from faststream_redis_timers.subscriber.loop import DeliveryLoop
+from faststream_redis_timers.subscriber.schedule import Caution
 
 
 class ClaimsOnDemand(DeliveryLoop):
@@ -30,6 +31,8 @@ class ClaimsOnDemand(DeliveryLoop):
         """Prepare; `start` begins."""
         super().__init__(sub, handle=self._give, **parts)
         self._free_slots = 0
+        # Callers ask for one at a time anyhow.
+        self._caution = Caution(1, counts=False)
         self._callers: deque[asyncio.Future[TimerDelivery | None]] = deque()
 
     async def take(self, timeout: float | None) -> TimerDelivery | None:
@@ -85,14 +88,21 @@ class ClaimsOnDemand(DeliveryLoop):
             self._free_slots -= 1
             self._callers.popleft().set_result(None)
 
-    def _settle(self, delivery: TimerDelivery, action: bytes, detail: bytes, /) -> None:
+    def settle(self, delivery: TimerDelivery, action: bytes, detail: bytes, /) -> None:
+        """Send a settlement with the next call, if there is one.
+
+        Args:
+            delivery: See `DeliveryLoop.settle`.
+            action: See `DeliveryLoop.settle`.
+            detail: See `DeliveryLoop.settle`.
+        """
         if not self.alive:
             self._log(
                 logging.WARNING,
                 f"timer {delivery.timer_id!r} of topic {delivery.topic!r} was settled after its "
                 "subscriber had stopped: it will be delivered again when its lease ends",
             )
-        super()._settle(delivery, action, detail)
+        super().settle(delivery, action, detail)
 
     def _end(self, task: "asyncio.Task[None]") -> None:
         super()._end(task)

@@ -6,7 +6,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from faststream.exceptions import IncorrectState
+from faststream.exceptions import IncorrectState, SetupError
 from faststream.response import Response
 
 from faststream_redis_timers._faststream import (
@@ -25,6 +25,7 @@ from faststream_redis_timers.subscriber.config import TimersSubscriberConfig
 from faststream_redis_timers.subscriber.delivery import TimerDelivery
 from faststream_redis_timers.subscriber.loop import DeliveryLoop
 from faststream_redis_timers.subscriber.on_demand import ClaimsOnDemand
+from faststream_redis_timers.subscriber.retries import Retries
 from faststream_redis_timers.subscriber.specification import TimersSubscriberSpecification
 
 if TYPE_CHECKING:
@@ -71,6 +72,13 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         """Begin to deliver; nothing if it does already."""
         if self.running:
             return
+        is_async = all(_is_async(call.handler) for call in self.calls)
+        if self.sub.handler_timeout is not None and not is_async:
+            msg = (
+                f"handler_timeout of topic {self.topic!r} needs asynchronous handlers: a thread "
+                "can't be cancelled. Write `async def`, or leave handler_timeout out"
+            )
+            raise SetupError(msg)
         await super().start()
         # A test's runner hands timers to handlers by itself, and there are none for callers.
         delivers = self._outer_config.connection.runner.delivers
@@ -79,7 +87,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             delivery = DeliveryLoop(
                 self.sub,
                 handle=self.consume,
-                interruptible=all(_is_async(call.handler) for call in self.calls),
+                interruptible=is_async,
                 **self._loop_parts(),
             )
             delivery.on_wait = self._outer_config.connection.wake_ups.waiting_setter(delivery)
@@ -123,6 +131,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             # learn of the broker's policy when it includes the router.
             self._config.ack_policy,
             super().process_message,
+            timeout=self.sub.handler_timeout,
             on_end=self._free_slot,
             on_stop=self._begin_stop,
             log=self._write_log,
@@ -161,6 +170,11 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         while (delivery := await claims.take(None)) is not None:
             yield await self._as_message(delivery)
 
+    def make_retries(self) -> Retries:
+        """Make what decides about failures, of the settings that the subscriber has by now."""
+        config = self._config
+        return Retries(self.topic, config.retry_policy, config.dead_topic, self._write_log)
+
     def get_log_context(self, message: "StreamMessage[TimerDelivery] | None") -> dict[str, str]:
         """Give what each line of the log names: the topic and the timer's id.
 
@@ -178,6 +192,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             "topic": self.topic,
             "runner": outer.connection.runner,
             "operations": outer.operations,
+            "retries": self.make_retries(),
             "log": self._write_log,
             "spin_budget": outer.connection.spin_budget,
             "alarm_clock": outer.connection.alarm_clock,
@@ -221,8 +236,8 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
                 parser=self._parser_for_callers,
                 decoder=self._decoder_for_callers,
             )
-        except Exception:
-            delivery.nack_soon()
+        except Exception as error:
+            delivery.nack_soon(error)
             raise
         except BaseException:
             delivery.release()

@@ -131,9 +131,9 @@ class DeliveringProducer(TimersProducer):
         """
         subscriber = self._find_tried_out(cmd.destination)
         timer = await self.encode(cmd)
-        response = await subscriber.process_message(_delivery(subscriber.topic, timer))
+        response = await subscriber.process_message(_delivery(subscriber, timer))
         answer = TimerPublishCommand.from_cmd(response.as_publish_command())
-        return _delivery(subscriber.topic, await self.encode(answer))
+        return _delivery(subscriber, await self.encode(answer))
 
     def _find_tried_out(self, topic: str) -> TimersSubscriber:
         for subscriber in subscribers_of(self._brokers, topic):
@@ -170,11 +170,10 @@ class DeliveringProducer(TimersProducer):
         in_hand = (cmd.destination, timer.timer_id)
         if self._in_hand[in_hand] >= _MOST_NESTED:
             return
-        delivery = _delivery(cmd.destination, timer)
         self._in_hand[in_hand] += 1
         try:
             for subscriber in subscribers_of(self._brokers, cmd.destination):
-                await subscriber.process_message(delivery)
+                await subscriber.process_message(_delivery(subscriber, timer))
         finally:
             self._in_hand[in_hand] -= 1
 
@@ -184,16 +183,23 @@ def _page_topic(subscriber: TimersSubscriber) -> str:
     return subscriber.specification.name.split(":")[0].replace("/", ".")
 
 
-def _delivery(topic: str, timer: EncodedTimer) -> TimerDelivery:
+def _delivery(subscriber: TimersSubscriber, timer: EncodedTimer) -> TimerDelivery:
     now = time.time()
+    score = b"%.6f" % now
+    claimed = Claimed(timer.timer_id.encode(), timer.payload, score)
+    retries = subscriber.make_retries()
+    if retries.suspect_from is not None:
+        claimed = claimed._replace(attempt=1, first_due=score)
     delivery = TimerDelivery(
-        topic,
-        Claimed(timer.timer_id.encode(), timer.payload, b"%.6f" % now),
+        subscriber.topic,
+        claimed,
         read_envelope(timer.payload),
         lease=b"",
         lease_ends_at=math.inf,
         claimed_at=now,
-        settle=None,
+        retries=retries,
+        holder=None,
+        lease_ttl=subscriber.sub.lease_ttl,
     )
     # "Try it out" comes by while the broker's own delivery loops run.
     delivery.holds_slot = False

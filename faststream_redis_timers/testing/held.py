@@ -18,7 +18,7 @@ from faststream_redis_timers_sync.protocol.envelope import read_envelope
 from faststream_redis_timers_sync.protocol.memory import TimersMemory
 from faststream_redis_timers_sync.protocol.model import EncodedTimer, Settlement, Step
 from faststream_redis_timers_sync.protocol.operations import Operations, as_publish_message
-from faststream_redis_timers_sync.protocol.times import is_lease, time_of
+from faststream_redis_timers_sync.protocol.times import is_lease, lease_text, time_of
 
 MOST_DELIVERIES = 10_000
 """Deliveries of one move of time. More mean that something fires without end."""
@@ -120,12 +120,7 @@ class HeldDelivery:
             # Another thread has cancelled it meanwhile.
             return
         (claimed,) = step.claimed
-
-        def settle(delivery: TimerDelivery, action: bytes, detail: bytes, /) -> None:
-            settlement = delivery.settlement(action, detail)
-            outcomes = self._step(operations, subscriber, settlement).outcomes
-            delivery.tell(outcome=outcomes == b"1")
-
+        retries = subscriber.make_retries()
         delivery = TimerDelivery(
             subscriber.topic,
             claimed,
@@ -134,8 +129,13 @@ class HeldDelivery:
             # By the monotonic clock, which nobody moves.
             math.inf,
             step.now,
-            settle,
+            retries,
+            _Holder(self, turn),
+            subscriber.sub.lease_ttl,
         )
+        if (ending := retries.ending_of(claimed)) is not None:
+            delivery.decide(*ending)
+            return
         try:
             await subscriber.process_message(delivery)
         except StopConsume:
@@ -150,6 +150,27 @@ class HeldDelivery:
             if raise_errors:
                 raise
 
+    def settle(self, turn: _Turn, settlement: Settlement) -> bool:
+        """Carry out a settlement.
+
+        Args:
+            turn: Whose timer it is.
+            settlement: What becomes of the timer.
+
+        Returns:
+            Whether it was carried out under its lease.
+        """
+        return self._step(turn.operations, turn.subscriber, settlement).outcomes == b"1"
+
+    def propose_lease(self, lease_ttl: float) -> bytes:
+        """Give a lease that begins now, as a score.
+
+        Args:
+            lease_ttl: Its length in seconds.
+        """
+        # Nobody claims beside this, so leases need not be kept apart.
+        return lease_text(self._memory.clock.now().timestamp() + lease_ttl, 0)
+
     def _step(
         self,
         operations: Operations,
@@ -157,6 +178,7 @@ class HeldDelivery:
         *settlements: Settlement,
         limit: int = 0,
     ) -> Step:
+        retries = subscriber.make_retries()
         return self._memory.run(
             operations.settle_and_claim(
                 subscriber.topic,
@@ -165,8 +187,27 @@ class HeldDelivery:
                 lease_ttl=subscriber.sub.lease_ttl,
                 # Nobody claims beside this, so leases need not be kept apart.
                 jitter=0,
+                suspect_from=retries.suspect_from,
+                dead_topic=retries.dead_topic,
             )
         )
+
+
+class _Holder(NamedTuple):
+    """Holds the lease of a delivery."""
+
+    held: HeldDelivery
+    turn: _Turn
+
+    def settle(self, delivery: TimerDelivery, action: bytes, detail: bytes, /) -> None:
+        done = self.held.settle(self.turn, delivery.settlement(action, detail))
+        if action == b"renew":
+            delivery.tell_renewed(detail if done else None)
+        else:
+            delivery.tell(outcome=done)
+
+    def propose_lease(self, lease_ttl: float, /) -> bytes:
+        return self.held.propose_lease(lease_ttl)
 
 
 def _claimable_at(score: float) -> datetime:

@@ -39,6 +39,7 @@ PURPOSES = (
             *("HGET {payloads} x", "HEXISTS {payloads} x", "HLEN {payloads}"),
             "HSTRLEN {payloads} x",
             *("HDEL {payloads} x", "HDEL {attempts} x"),
+            *("HMGET {attempts} x", "HSET {attempts} x x"),
         ),
         "nothing works without",
         is_vital=True,

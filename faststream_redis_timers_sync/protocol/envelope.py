@@ -10,7 +10,7 @@ for `José` is one byte off; such envelopes are read as well.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from struct import Struct
 from typing import NamedTuple
@@ -139,6 +139,81 @@ def _encode_value(name: str, value: HeaderValue) -> bytes:
     except UnicodeEncodeError:
         msg = f"header {name!r} can't be written as UTF-8"
         raise ValueError(msg) from None
+
+
+def is_envelope(payload: bytes) -> bool:
+    """Tell whether a payload has the binary format; it may be broken nevertheless.
+
+    Args:
+        payload: The bytes.
+    """
+    return payload.startswith(MAGIC)
+
+
+def append_headers(payload: bytes, headers: Mapping[str, bytes]) -> bytes:
+    """Add headers behind those of an envelope, and leave all other bytes as they are.
+
+    Args:
+        payload: An envelope that can be read.
+        headers: Names in ASCII, and values in UTF-8. One that is longer than 65,535 bytes
+            is left out.
+
+    Raises:
+        ValueError: There would be more than 65,535 headers.
+    """
+    fitting = {name: value for name, value in headers.items() if len(value) <= _LONGEST_TEXT}
+    _, _, headers_start, data_start = _FRONT.unpack_from(payload)
+    if _read_texts(payload[headers_start:data_start]) is None:
+        # Its lengths count characters, and those of more headers must not count bytes.
+        payload = write_envelope(payload[data_start:], headers=read_envelope(payload).headers)
+    return _splice(payload, b"".join(map(_write_pair, fitting.items())), len(fitting), None)
+
+
+def remove_headers(payload: bytes, names: Sequence[str], *, may_lack: str) -> bytes:
+    """Take away what `append_headers` has added, and leave all other bytes as they are.
+
+    Args:
+        payload: An envelope that can be read.
+        names: The names that may have been added, in their order.
+        may_lack: One of them that may have been there before.
+
+    Returns:
+        The envelope as it was. Where the headers do not stand behind all others,
+        somebody has written it anew: then it is written without them.
+    """
+    headers = read_envelope(payload).headers
+    added = {
+        name: headers[name].encode("utf-8", "surrogateescape") for name in names if name in headers
+    }
+    data_start = _FRONT.unpack_from(payload)[3]
+    for lacks in ((), (may_lack,)):
+        some = [(name, value) for name, value in added.items() if name not in lacks]
+        tail = b"".join(map(_write_pair, some))
+        if payload.endswith(tail, 0, data_start):
+            return _splice(payload, b"", -len(some), data_start - len(tail))
+    left = {name: value for name, value in headers.items() if name not in added}
+    return write_envelope(payload[data_start:], headers=left)
+
+
+def _write_pair(header: tuple[str, bytes]) -> bytes:
+    name, value = header[0].encode(), header[1]
+    return b"".join((_U16.pack(len(name)), name, _U16.pack(len(value)), value))
+
+
+def _splice(payload: bytes, tail: bytes, more: int, stop: int | None) -> bytes:
+    """Write an envelope with `tail` behind its headers, of which those up to `stop` stay."""
+    magic, version, headers_start, data_start = _FRONT.unpack_from(payload)
+    count = _U16.unpack_from(payload, headers_start)[0] + more
+    if count > _MOST_HEADERS:
+        msg = f"headers must be at most {_MOST_HEADERS:,}, got {count:,}"
+        raise ValueError(msg)
+    kept = payload[headers_start + _U16.size : data_start if stop is None else stop]
+    front = _FRONT.pack(
+        magic, version, headers_start, headers_start + _U16.size + len(kept) + len(tail)
+    )
+    # Between the front and the headers there may be something that we do not know.
+    unknown = payload[_FRONT.size : headers_start]
+    return b"".join((front, unknown, _U16.pack(count), kept, tail, payload[data_start:]))
 
 
 def read_envelope(payload: bytes) -> Envelope:

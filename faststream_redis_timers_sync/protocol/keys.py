@@ -148,3 +148,12 @@ def decode_id(timer_id: bytes) -> str:
         timer_id: The id as it stands in the keys.
     """
     return timer_id.decode("utf-8", "surrogateescape")
+
+
+def show_id(timer_id: bytes) -> str:
+    """Show an id in a text for people: quoted, and with all escaped that does not print.
+
+    Args:
+        timer_id: The id as it stands in the keys.
+    """
+    return repr(timer_id.decode("utf-8", "backslashreplace"))

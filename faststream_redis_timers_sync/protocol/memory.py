@@ -14,6 +14,7 @@ from faststream_redis_timers_sync.protocol.memory_clock import MemoryClock
 from faststream_redis_timers_sync.protocol.memory_topic import (
     Entry,
     MemoryTopic,
+    Rules,
     read_seconds,
     resolve_due,
     score_of,
@@ -22,6 +23,9 @@ from faststream_redis_timers_sync.protocol.model import EncodedTimer, Timer
 from faststream_redis_timers_sync.protocol.operations import Operation, make_timer
 
 _T = TypeVar("_T")
+
+_BURIED = (b"dead", ord("1"))
+# Action and outcome of a settlement that makes a dead letter.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,28 +198,59 @@ class TimersMemory:
     def _answer_cancel_all(self, operation: Operation[Any], held: MemoryTopic) -> int:
         return len(self._answer_cancel(operation, held, *held.in_order()))
 
-    def _answer_settle_and_claim(
+    def _answer_settle_and_claim(  # noqa: PLR0913, PLR0917  as the script
         self,
-        _: Operation[Any],
+        operation: Operation[Any],
         held: MemoryTopic,
         limit: bytes,
         lease_ttl: bytes,
         jitter: bytes,
         budget: bytes,
+        suspect_from: bytes,
+        most_suspects: bytes,
         *settlements: bytes,
     ) -> bytes:
         now = self.clock.microseconds()
-        outcomes = held.settle(settlements, now)
+        counts = suspect_from != b""
+        outcomes = held.settle(settlements, now, counts=counts)
+        done = zip(settlements[::4], settlements[3::4], outcomes, strict=True)
+        letters = [detail for action, detail, outcome in done if (action, outcome) == _BURIED]
+        if letters:
+            self._held(operation.keys[3:]).bury(letters, now)
         lease = score_of(now + read_seconds(lease_ttl) + int(jitter)) + b"5"
-        claimed = held.claim(int(limit), int(budget), now, lease)
-        line = [score_of(now), lease if claimed else b"-", held.head(), outcomes or b"-"]
+        rules = Rules(
+            int(limit), int(budget), int(suspect_from) if counts else None, int(most_suspects)
+        )
+        claimed, head = held.claim(rules, now, lease)
+        line = [score_of(now), lease if claimed else b"-", head, outcomes or b"-"]
         line.append(b"%d" % len(claimed))
-        line += [
-            b"%d %d %b" % (len(timer_id), len(entry.payload), entry.score)
-            for timer_id, entry in claimed
-        ]
-        data = [timer_id + entry.payload for timer_id, entry in claimed]
+        for timer_id, entry, attempts in claimed:
+            line.append(b"%d %d %b" % (len(timer_id), len(entry.payload), entry.score))
+            if counts:
+                line.append(b"%d %b" % (attempts.times, attempts.first_due))
+        data = [timer_id + entry.payload for timer_id, entry, _ in claimed]
         return b" ".join(line) + b"\n" + b"".join(data)
+
+    def _answer_redrive(self, operation: Operation[Any], held: MemoryTopic, *words: bytes) -> bytes:
+        now = self.clock.microseconds()
+        home = self._held(operation.keys[3:])
+        letters = zip(words[::4], words[1::4], words[2::4], words[3::4], strict=True)
+        reply = []
+        for dead_id, score, timer_id, payload in letters:
+            entry = held.get(dead_id)
+            if (
+                entry is None
+                or float(entry.score) != float(score)
+                or (entry.is_running and float(score) > float(score_of(now)))
+            ):
+                reply.append(b"0")
+            elif home.state_of(timer_id) == b"w":
+                reply.append(b"w")
+            else:
+                home[timer_id] = Entry(score_of(now), payload)
+                del held[dead_id]
+                reply.append(b"1")
+        return b"".join(reply)
 
     def _answer_exists(self, _: Operation[Any], held: MemoryTopic, timer_id: bytes) -> int:
         return int(timer_id in held)

@@ -30,18 +30,51 @@ class Entry(NamedTuple):
         return is_lease(float(self.score))
 
 
+class Attempts(NamedTuple):
+    """How often a timer was claimed.
+
+    Args:
+        times: How often.
+        first_due: The score that it had before the first time.
+        score: The timer's score for which this holds.
+    """
+
+    times: int
+    first_due: bytes
+    score: bytes
+
+
+class Rules(NamedTuple):
+    """How timers are claimed.
+
+    Args:
+        limit: How many at most.
+        budget: Bytes of payloads, which a single timer may exceed.
+        suspect_from: From which attempt on a timer whose lease was lost is suspect; None
+            where attempts are not counted, and each of them is.
+        most_suspects: How many suspects at most.
+    """
+
+    limit: int
+    budget: int
+    suspect_from: int | None
+    most_suspects: int
+
+
 class MemoryTopic(dict[bytes, Entry]):
     """The timers of a topic by id."""
 
     def __init__(self) -> None:
         """Begin without timers."""
         super().__init__()
+        self._attempts: dict[bytes, Attempts] = {}
         # A heap of all scores that timers have had; those they no longer have are passed over.
         self._queue: list[tuple[float, bytes]] = []
 
     def __setitem__(self, timer_id: bytes, entry: Entry) -> None:
-        """Put a timer in, or another one in its place."""
+        """Put a timer in, or another one in its place; what was counted is forgotten."""
         super().__setitem__(timer_id, entry)
+        self._attempts.pop(timer_id, None)
         heapq.heappush(self._queue, (float(entry.score), timer_id))
 
     def state_of(self, timer_id: bytes) -> bytes:
@@ -69,11 +102,6 @@ class MemoryTopic(dict[bytes, Entry]):
         """Give all ids in order of score, as a sorted set does."""
         return sorted(self, key=lambda timer_id: (float(self[timer_id].score), timer_id))
 
-    def head(self) -> bytes:
-        """Give the lowest score, leases included; ``-`` where there is no timer."""
-        first = self._first()
-        return b"-" if first is None else self[first[1]].score
-
     def _first(self) -> tuple[float, bytes] | None:
         while self._queue:
             score, timer_id = self._queue[0]
@@ -82,60 +110,117 @@ class MemoryTopic(dict[bytes, Entry]):
             heapq.heappop(self._queue)
         return None
 
-    def settle(self, words: Sequence[bytes], now: int) -> bytes:
+    def settle(self, words: Sequence[bytes], now: int, *, counts: bool) -> bytes:
         """Do with claimed timers what their holders say, as `settle_and_claim` does.
 
+        What is set aside is left to `bury`.
+
         Args:
-            words: Action, id, lease and detail of each settlement.
+            words: Action, id, leases and detail of each settlement.
             now: The time, in microseconds of Unix time.
+            counts: Whether attempts are counted.
 
         Returns:
             A character per settlement.
         """
         settlements = zip(words[::4], words[1::4], words[2::4], words[3::4], strict=True)
-        return b"".join(self._settle(*settlement, now=now) for settlement in settlements)
+        scores = {timer_id: self[timer_id].score for timer_id in words[1::4] if timer_id in self}
+        return b"".join(
+            self._settle(*settlement, score=scores.get(settlement[1]), now=now, counts=counts)
+            for settlement in settlements
+        )
 
-    def _settle(
-        self, action: bytes, timer_id: bytes, lease: bytes, detail: bytes, *, now: int
+    def _settle(  # noqa: PLR0913  the parts of a settlement
+        self,
+        action: bytes,
+        timer_id: bytes,
+        leases: bytes,
+        detail: bytes,
+        *,
+        score: bytes | None,
+        now: int,
+        counts: bool,
     ) -> bytes:
-        entry = self.get(timer_id)
-        if entry is None:
+        if score is None:
             return b"0"
-        if float(entry.score) != float(lease):
-            return b"l" if entry.is_running else b"d"
-        if action == b"commit":
-            del self[timer_id]
-        elif action == b"nack" and not detail:
-            # The end of the lease, without its half microsecond.
-            self.move(timer_id, lease[:-1])
-        else:
-            self.move(timer_id, resolve_due(detail, now) if action == b"nack" else detail)
+        if float(score) not in map(float, leases.split()):
+            return b"l" if is_lease(float(score)) else b"d"
+        if action in {b"commit", b"dead"}:
+            self.pop(timer_id, None)
+            self._attempts.pop(timer_id, None)
+            return b"1"
+        if action == b"renew" and float(detail) <= float(score):
+            return b"1"
+        due = detail
+        if action == b"nack":
+            # By default the end of the lease, without its half microsecond.
+            due = resolve_due(detail, now) if detail else score[:-1]
+        if timer_id in self:
+            attempts = self._attempts_of(timer_id, score)
+            times = attempts.times - (action == b"release")
+            self.move(timer_id, due)
+            if counts and times > 0:
+                self._attempts[timer_id] = Attempts(times, attempts.first_due, due)
         return b"1"
 
-    def claim(self, limit: int, budget: int, now: int, lease: bytes) -> list[tuple[bytes, Entry]]:
+    def _attempts_of(self, timer_id: bytes, score: bytes) -> Attempts:
+        known = self._attempts.get(timer_id)
+        if known is None or float(known.score) != float(score):
+            return Attempts(0, score, score)
+        return known
+
+    def bury(self, details: Iterable[bytes], now: int) -> None:
+        """Take in dead letters, due now.
+
+        Args:
+            details: What `write_dead_letter` wrote of each.
+            now: The time, in microseconds of Unix time.
+        """
+        for detail in details:
+            length, _, rest = detail.partition(b":")
+            self[rest[: int(length)]] = Entry(score_of(now), rest[int(length) :])
+
+    def claim(
+        self, rules: Rules, now: int, lease: bytes
+    ) -> tuple[list[tuple[bytes, Entry, Attempts]], bytes]:
         """Lease the timers that are due.
 
         Args:
-            limit: How many at most.
-            budget: Bytes of payloads, which a single timer may exceed.
+            rules: Which ones.
             now: The time, in microseconds of Unix time.
             lease: When the lease ends, as a score.
 
         Returns:
-            Ids and timers, as they were before.
+            Ids, timers as they were before, and their attempts with this one; and the
+            lowest score that is left, what was passed over left out: ``-`` if none is.
         """
         moment = float(score_of(now))
-        claimed: list[tuple[bytes, Entry]] = []
-        size = 0
-        while len(claimed) < limit and (first := self._first()) is not None:
+        claimed: list[tuple[bytes, Entry, Attempts]] = []
+        passed_over: list[tuple[float, bytes]] = []
+        size = suspects = 0
+        while len(claimed) < rules.limit and (first := self._first()) is not None:
             score, timer_id = first
-            entry = self[timer_id]
-            size += len(entry.payload)
-            if score > moment or (claimed and size > budget):
+            if score > moment:
                 break
-            claimed.append((timer_id, entry))
+            entry = self[timer_id]
+            before = self._attempts_of(timer_id, entry.score)
+            attempts = Attempts(before.times + 1, before.first_due, lease)
+            is_suspect = entry.is_running and attempts.times >= (rules.suspect_from or 0)
+            if is_suspect and suspects >= rules.most_suspects:
+                passed_over.append(heapq.heappop(self._queue))
+                continue
+            size += len(entry.payload)
+            if claimed and size > rules.budget:
+                break
+            suspects += is_suspect
+            claimed.append((timer_id, entry, attempts))
             self.move(timer_id, lease)
-        return claimed
+            if rules.suspect_from is not None:
+                self._attempts[timer_id] = attempts
+        left = self._first()
+        for one in passed_over:
+            heapq.heappush(self._queue, one)
+        return claimed, b"-" if left is None else self[left[1]].score
 
     def read(self, ids: Iterable[bytes]) -> bytes:
         """Write the timers of these ids, as `get` replies.

@@ -85,16 +85,18 @@ class Settlement(NamedTuple):
     """What becomes of a claimed timer.
 
     Args:
-        action: ``b"commit"``, ``b"nack"`` or ``b"release"``.
+        action: ``b"commit"``, ``b"nack"``, ``b"release"``, ``b"renew"`` or ``b"dead"``.
         timer_id: Its id, as it stands in the keys.
-        lease: The lease that it must still have.
-        detail: For a nack the delay (empty: when the lease would have ended),
-            for a release the score before the claim.
+        leases: The lease that it must still have; several, with spaces between, where
+            a renewal was not answered.
+        detail: For a nack the delay (empty: when the lease would have ended), for a
+            release the score before the claim, for a renewal the lease proposed, for
+            a dead letter what `dead_letter` wrote.
     """
 
     action: bytes
     timer_id: bytes
-    lease: bytes
+    leases: bytes
     detail: bytes = b""
 
 
@@ -105,11 +107,15 @@ class Claimed(NamedTuple):
         timer_id: Its id, as it stands in the keys.
         payload: Its envelope.
         previous_score: Its score before the claim, as text.
+        attempt: Which attempt this is, from 1; None where attempts are not counted.
+        first_due: The score of the first attempt's due time, as text; None likewise.
     """
 
     timer_id: bytes
     payload: bytes
     previous_score: bytes
+    attempt: int | None = None
+    first_due: bytes | None = None
 
 
 class Step(NamedTuple):

@@ -15,6 +15,7 @@ from importlib.resources import files
 from itertools import islice
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from faststream_redis_timers_sync.protocol.dead_letters import read_dead_letter
 from faststream_redis_timers_sync.protocol.envelope import (
     Envelope,
     HeaderValue,
@@ -455,11 +456,8 @@ class Operations:
         Returns:
             Steps that count those that were waiting.
         """
-        if isinstance(timer_ids, (str, bytes)):
-            msg = f"timer_ids must be several ids, got the single {timer_ids!r}"
-            raise TypeError(msg)
         # An id that is given twice counts once.
-        unique = {timer_id: _known(timer_id) for timer_id in timer_ids}
+        unique = {timer_id: _known(timer_id) for timer_id in _several(timer_ids)}
         calls = [
             Operation(
                 load_script("cancel"),
@@ -486,6 +484,73 @@ class Operations:
         return Operation(
             load_script("cancel_all"), self.keys.of(topic), (), int, "cancel all", topic
         )
+
+    def redrive(self, dead_topic: str, timer_ids: Iterable[str] | None = None) -> Steps[int]:
+        """Put dead letters back into the topics that they come from, due now.
+
+        A dead letter stays where a timer of its old id waits, and so do those that a
+        handler holds, and timers that are no dead letters.
+
+        Args:
+            dead_topic: The full topic for dead letters.
+            timer_ids: Their ids there; None means all that there are now.
+
+        Returns:
+            Steps that count those that were put back.
+        """
+        if timer_ids is None:
+            return self._redrive_all(dead_topic)
+        ids = list(dict.fromkeys(map(_known, _several(timer_ids))))
+        return self._redrive(dead_topic, ids)
+
+    def _redrive_all(self, dead_topic: str) -> Steps[int]:
+        keys = self.keys.of(dead_topic)[:2]
+        # What comes meanwhile, maybe the very same again, is left for the next time.
+        left = yield self.count(dead_topic)
+        count = 0
+        pages = _pages(keys, b"-inf", b"+inf")
+        reply = None
+        while left > 0:
+            try:
+                page = pages.send(reply)
+            except StopIteration:
+                break
+            if isinstance(page, Operation):
+                reply = yield page
+                continue
+            reply = None
+            ids = [timer_id for timer_id, _ in page[:left]]
+            left -= len(ids)
+            count += yield from self._redrive(dead_topic, ids)
+        return count
+
+    def _redrive(self, dead_topic: str, ids: list[bytes]) -> Steps[int]:
+        count = 0
+        keys = self.keys.of(dead_topic)
+        while ids:
+            entries = yield _get_entries(keys[:2], ids[:MOST_CHANGED])
+            found = list(zip(ids, entries, strict=False))
+            ids = ids[len(found) :]
+            letters: dict[str, list[bytes]] = {}
+            for dead_id, entry in found:
+                if entry is None:
+                    continue
+                score, letter = entry
+                origin = read_dead_letter(dead_id, letter)
+                if origin is not None and (origin.topic, origin.timer_id) != (dead_topic, dead_id):
+                    words = letters.setdefault(origin.topic, [])
+                    words += (dead_id, score, origin.timer_id, origin.payload)
+            for topic, words in letters.items():
+                count += yield Operation(
+                    load_script("redrive"),
+                    (*keys, *self.keys.of(topic)),
+                    words,
+                    _count_ones,
+                    "redrive",
+                    dead_topic,
+                    tuple(map(decode_id, words[::4])),
+                )
+        return count
 
     def has_pending(self, topic: str, timer_id: str) -> Operation[bool]:
         """Tell whether a timer is pending, waiting or running.
@@ -549,7 +614,7 @@ class Operations:
             pages = _scans(keys, encode_text("match", match), float(lowest), float(highest))
         return _timers(topic, keys, pages, bodies=bodies)
 
-    def settle_and_claim(
+    def settle_and_claim(  # noqa: PLR0913  the parts of a step
         self,
         topic: str,
         settlements: Sequence[Settlement],
@@ -557,6 +622,9 @@ class Operations:
         limit: int,
         lease_ttl: float,
         jitter: int,
+        suspect_from: int | None = None,
+        most_suspects: int = MOST_CLAIMED,
+        dead_topic: str | None = None,
     ) -> Operation[Step]:
         """Make a worker's step: settle what has ended, claim what is due.
 
@@ -567,15 +635,22 @@ class Operations:
             limit: How many timers to claim at most, from 0 to 100.
             lease_ttl: How long the lease lasts, in seconds.
             jitter: Microseconds to add to it, random and below `LEASE_JITTER`.
+            suspect_from: Count attempts; from this one on a timer whose lease was
+                lost is suspected of killing its workers. None does not count, and
+                suspects each timer whose lease was lost.
+            most_suspects: How many suspects to claim at most.
+            dead_topic: The full topic for dead letters, where a settlement makes one.
         """
         args = [b"%d" % limit, seconds_text(lease_ttl), b"%d" % jitter, _BUDGET]
+        args += (b"" if suspect_from is None else b"%d" % suspect_from, b"%d" % most_suspects)
         for settlement in settlements:
             args += settlement
+        keys = self.keys.of(topic)
         return Operation(
             load_script("settle_and_claim"),
-            self.keys.of(topic),
+            keys if dead_topic is None else (*keys, *self.keys.of(dead_topic)[:2]),
             args,
-            _parse_step,
+            _parse_step if suspect_from is None else _parse_counted_step,
             # A claim that is repeated leases a second batch. Settlements may be
             # repeated, but their outcome then means something else.
             "claim" if limit else "settle" if settlements else None,
@@ -622,6 +697,13 @@ def _add_up(calls: list[Operation[int]]) -> Steps[int]:
     return total
 
 
+def _several(timer_ids: Iterable[str]) -> Iterable[str]:
+    if isinstance(timer_ids, (str, bytes)):
+        msg = f"timer_ids must be several ids, got the single {timer_ids!r}"
+        raise TypeError(msg)
+    return timer_ids
+
+
 def _known(timer_id: str) -> bytes:
     if not timer_id:
         encode_text("timer_id", timer_id)
@@ -638,6 +720,10 @@ def _was_waiting(reply: bytes) -> bool:
 
 def _count_waiting(reply: bytes) -> int:
     return reply.count(b"w")
+
+
+def _count_ones(reply: bytes) -> int:
+    return reply.count(b"1")
 
 
 _Entries = Generator[Operation[Any] | list[tuple[bytes, bytes]], Any, None]
@@ -725,19 +811,31 @@ def _get_some(
     return Operation(load_script("get"), keys, [_BUDGET, *ids], parse)
 
 
+def _get_entries(
+    keys: tuple[bytes, ...], ids: list[bytes]
+) -> Operation[list[tuple[bytes, bytes] | None]]:
+    return Operation(load_script("get"), keys, [_BUDGET, *ids], _parse_entries)
+
+
 def _parse_timers(topic: str, ids: list[bytes], reply: bytes) -> list[Timer | None]:
-    words, payloads = _split(reply)
-    timers: list[Timer | None] = []
-    position = 0
     # The reply may stop early, at the byte budget.
-    for timer_id, score, length in zip(ids, words[::2], words[1::2], strict=False):
+    entries = zip(ids, _parse_entries(reply), strict=False)
+    return [entry and make_timer(topic, timer_id, *entry) for timer_id, entry in entries]
+
+
+def _parse_entries(reply: bytes) -> list[tuple[bytes, bytes] | None]:
+    """Read the reply of `get`: score and payload of each timer, None for one that is absent."""
+    words, payloads = _split(reply)
+    entries: list[tuple[bytes, bytes] | None] = []
+    position = 0
+    for score, length in zip(words[::2], words[1::2], strict=True):
         if score == b"-":
-            timers.append(None)
+            entries.append(None)
             continue
         end = position + int(length)
-        timers.append(make_timer(topic, timer_id, score, payloads[position:end]))
+        entries.append((score, payloads[position:end]))
         position = end
-    return timers
+    return entries
 
 
 def make_timer(topic: str, timer_id: bytes, score: bytes, payload: bytes | None = None) -> Timer:
@@ -772,14 +870,26 @@ def make_timer(topic: str, timer_id: bytes, score: bytes, payload: bytes | None 
 
 def _parse_step(reply: bytes) -> Step:
     words, data = _split(reply)
+    return _read_step(words, data, words_each=3)
+
+
+def _parse_counted_step(reply: bytes) -> Step:
+    words, data = _split(reply)
+    return _read_step(words, data, words_each=5)
+
+
+def _read_step(words: list[bytes], data: bytes, words_each: int) -> Step:
     now, lease, head, outcomes, count = words[:5]
     claimed = []
     position = 0
-    stop = 5 + 3 * int(count)
-    for i in range(5, stop, 3):
+    stop = 5 + words_each * int(count)
+    for i in range(5, stop, words_each):
         middle = position + int(words[i])
         end = middle + int(words[i + 1])
-        claimed.append(Claimed(data[position:middle], data[middle:end], words[i + 2]))
+        timer = Claimed(data[position:middle], data[middle:end], words[i + 2])
+        if words_each > 3:  # noqa: PLR2004  without count and first due time
+            timer = timer._replace(attempt=int(words[i + 3]), first_due=words[i + 4])
+        claimed.append(timer)
         position = end
     orphans = []
     for length in words[stop:]:

@@ -116,6 +116,17 @@ def seconds_text(seconds: float) -> bytes:
     return b"%d.%06d" % divmod(round(seconds * _MICROSECONDS), _MICROSECONDS)
 
 
+def lease_text(ends_at: float, jitter: int) -> bytes:
+    """Write the score of a lease.
+
+    Args:
+        ends_at: When it ends, in seconds of Unix time.
+        jitter: Microseconds to add, which set it apart from other leases.
+    """
+    end = round(ends_at * _MICROSECONDS) + jitter
+    return b"%d.%06d5" % divmod(end, _MICROSECONDS)
+
+
 def is_lease(score: float) -> bool:
     """Tell the end of a lease (on a half microsecond) from a due time (on a whole one).
 

@@ -202,7 +202,8 @@ def test_a_router_has_the_options_of_faststreams_redis_router():
     ours = parameters_of(TimersRouter.__init__)
 
     assert {name: ours[name] for name in theirs} == theirs
-    assert ours.keys() - theirs.keys() <= {"underlying_driver_annotations"}
+    our_own = {"underlying_driver_annotations", "retry_policy", "dead_letter"}
+    assert ours.keys() - theirs.keys() <= our_own
 
 
 def test_broker_router_and_routes_have_the_same_options():

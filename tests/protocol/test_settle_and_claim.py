@@ -60,7 +60,7 @@ def test_a_claim_takes_what_is_due_the_longest_due_first(home, client):
     step = home.step(TOPIC, limit=2)
 
     assert ids(step) == ["a", "c"]
-    assert step.claimed[0] == (b"a", b"x", b"1000")
+    assert step.claimed[0][:3] == (b"a", b"x", b"1000")
     assert ids(home.claim(TOPIC)) == ["b"]
     assert ids(home.claim(TOPIC)) == []
 

@@ -1,53 +1,130 @@
 -- One step of a worker: settles the timers whose handlers have ended, then
 -- leases due ones. Either part may be empty.
 --
--- KEYS  timeline, payloads, attempts
+-- KEYS  timeline, payloads, attempts; then timeline and payloads of the topic
+--       for dead letters, if a settlement asks for it
 -- ARGV  1 how many timers to claim at most (0: none, at most 100)
 --       2 length of the lease, as '30.000000' seconds
 --       3 microseconds to add to it, a random number below 10,000: two claims
 --         may share a microsecond, their leases must not
 --       4 byte budget for the claimed payloads (one timer may exceed it)
---       then per settlement: action, id, lease, detail. It does nothing unless
---         the timer's score still is that lease.
+--       5 '' if attempts are not counted; else the attempt from which on a
+--         timer whose lease was lost is suspected of killing its workers.
+--         Where they are not counted, every such timer is
+--       6 how many suspects to claim at most; others are passed over
+--       then per settlement: action, id, leases, detail. It does nothing unless
+--         the timer's score is one of those leases (separated by spaces).
 --           'commit'  removes the timer
 --           'nack'    due when the lease would have ended, or after the delay
 --                     '+2.000000' in detail
---           'release' due as before the claim, at the score in detail
+--           'release' due at the score in detail, and the attempt not counted
+--           'renew'   leased until the score in detail, if that is later
+--           'dead'    removed, and due now in the topic for dead letters:
+--                     detail is the length of its id there, a colon, that id,
+--                     and its payload there
 -- Reply one bulk string, a line and then bytes without a gap.
 --       Line: the server's time, the lease ('-' if none is given), the head of
---       the timeline ('-' if it is empty), the outcomes ('-' if none), the
---       number of timers claimed; per claimed timer the length of its id, of
---       its payload and its score before; per entry that had no payload, and
---       is removed by this, the length of its id.
+--       the timeline without what was passed over ('-' if there is none), the
+--       outcomes ('-' if none), the number of timers claimed; per claimed timer
+--       the length of its id, of its payload and its score before, and where
+--       attempts are counted which attempt this is and the due time of the
+--       first; per entry that had no payload, and is removed by this, the
+--       length of its id.
 --       Bytes: id and payload of each claimed timer, then those removed ids.
 --       Outcome of a settlement: '1' done, '0' the timer is gone, 'l' another
 --       lease holds it, 'd' it is due anew (scheduled or moved meanwhile).
+--
+-- A value of attempts is 'count first-due score'. It counts as long as the
+-- timer has that score: who schedules it anew may not know of this key.
 
 local timeline, payloads, attempts = KEYS[1], KEYS[2], KEYS[3]
 local limit, budget = tonumber(ARGV[1]), tonumber(ARGV[4])
+local counts, suspect_from = ARGV[5] ~= '', tonumber(ARGV[5])
+local most_suspects = tonumber(ARGV[6])
 local now_seconds, now_microseconds = server_time()
 local now = due_score(now_seconds, now_microseconds)
 
+-- How often a timer with this score was claimed, and when it was due first.
+local function read_attempts(value, score)
+  local count, first_due, of_score = string.match(value or '', '^(%d+) (%S+) (%S+)$')
+  if count and tonumber(of_score) == tonumber(score) then
+    return tonumber(count), first_due
+  end
+  return 0, score
+end
+
+-- The one of these leases that the score is, if any.
+local function find_lease(score, leases)
+  if tonumber(leases) == score then
+    return leases
+  end
+  for lease in string.gmatch(leases, '%S+') do
+    if tonumber(lease) == score then
+      return lease
+    end
+  end
+end
+
+-- Keeps the counts of timers that get another score: by id, the score so far,
+-- the new one, and what to add to the count.
+local function carry_attempts(ids, old_scores, new_scores, changes)
+  local values = redis.call('HMGET', attempts, unpack(ids))
+  local kept, dropped = {}, {}
+  for n, id in ipairs(ids) do
+    local count, first_due = read_attempts(values[n], old_scores[n])
+    count = count + changes[n]
+    if count > 0 then
+      kept[#kept + 1] = id
+      kept[#kept + 1] = count .. ' ' .. first_due .. ' ' .. new_scores[n]
+    elseif values[n] then
+      dropped[#dropped + 1] = id
+    end
+  end
+  if #kept > 0 then
+    redis.call('HSET', attempts, unpack(kept))
+  end
+  if #dropped > 0 then
+    redis.call('HDEL', attempts, unpack(dropped))
+  end
+end
+
+local function bury(dead)
+  local dead_timeline, dead_payloads = KEYS[4], KEYS[5]
+  local old_head = head_of(dead_timeline)
+  for _, detail in ipairs(dead) do
+    local length, start = string.match(detail, '^(%d+):()')
+    local id = string.sub(detail, start, start + length - 1)
+    redis.call('ZADD', dead_timeline, now, id)
+    redis.call('HSET', dead_payloads, id, string.sub(detail, start + length))
+  end
+  wake(dead_timeline, old_head, now, now)
+end
+
 local function settle()
   local ids = {}
-  for i = 6, #ARGV, 4 do
+  for i = 8, #ARGV, 4 do
     ids[#ids + 1] = ARGV[i]
   end
   local scores = redis.call('ZMSCORE', timeline, unpack(ids))
   local old_head = head_of(timeline)
-  local removed, moved, outcomes, earliest = {}, {}, {}, nil
+  local removed, dead, outcomes, earliest = {}, {}, {}, nil
+  local members, moved, old_scores, new_scores, changes = {}, {}, {}, {}, {}
   for n, id in ipairs(ids) do
-    local action, lease, detail = ARGV[4 * n + 1], ARGV[4 * n + 3], ARGV[4 * n + 4]
+    local action, leases, detail = ARGV[4 * n + 3], ARGV[4 * n + 5], ARGV[4 * n + 6]
     local score = scores[n] and tonumber(scores[n])
+    local lease = score and find_lease(score, leases)
     if not score then
       outcomes[n] = '0'
-    elseif score ~= tonumber(lease) then
+    elseif not lease then
       outcomes[n] = is_lease(score) and 'l' or 'd'
     else
       outcomes[n] = '1'
       if action == 'commit' then
         removed[#removed + 1] = id
-      else
+      elseif action == 'dead' then
+        removed[#removed + 1] = id
+        dead[#dead + 1] = detail
+      elseif action ~= 'renew' or tonumber(detail) > score then
         local due = detail
         if action == 'nack' and detail == '' then
           -- The end of the lease, without its half microsecond.
@@ -58,9 +135,23 @@ local function settle()
         if detail ~= '' and (not earliest or tonumber(due) < tonumber(earliest)) then
           earliest = due
         end
-        moved[#moved + 1] = due
+        members[#members + 1] = due
+        members[#members + 1] = id
         moved[#moved + 1] = id
+        old_scores[#moved] = score
+        new_scores[#moved] = due
+        changes[#moved] = action == 'release' and -1 or 0
       end
+    end
+  end
+  -- A timer may be renewed and removed in one step, so removing comes last.
+  if #moved > 0 then
+    -- ZADD asks for memory. A server that is full refuses a script's first
+    -- write if it does, but none after: so this one, which changes nothing.
+    redis.call('HDEL', payloads, '')
+    redis.call('ZADD', timeline, 'XX', unpack(members))
+    if counts then
+      carry_attempts(moved, old_scores, new_scores, changes)
     end
   end
   if #removed > 0 then
@@ -68,11 +159,8 @@ local function settle()
     redis.call('HDEL', payloads, unpack(removed))
     redis.call('HDEL', attempts, unpack(removed))
   end
-  if #moved > 0 then
-    -- ZADD asks for memory. A server that is full refuses a script's first
-    -- write if it does, but none after: so this one, which changes nothing.
-    redis.call('HDEL', payloads, '')
-    redis.call('ZADD', timeline, 'XX', unpack(moved))
+  if #dead > 0 then
+    bury(dead)
   end
   if earliest then
     wake(timeline, old_head, earliest, now)
@@ -80,32 +168,74 @@ local function settle()
   return table.concat(outcomes)
 end
 
-local outcomes = #ARGV > 4 and settle() or '-'
+local outcomes = #ARGV > 6 and settle() or '-'
 
 local lease = '-'
-local claimed, lengths, bytes, orphans = {}, {}, {}, {}
-if limit > 0 then
-  local due = redis.call('ZRANGE', timeline, '-inf', now, 'BYSCORE', 'LIMIT', 0, limit, 'WITHSCORES')
-  local size = 0
+local claimed, lengths, bytes, orphans, fields = {}, {}, {}, {}, {}
+local size, suspects, passed_over = 0, 0, 0
+
+-- Claims of these (id, score, ...); tells whether there is room for more.
+local function take(due)
+  local ids = {}
   for i = 1, #due, 2 do
-    local id = due[i]
-    -- Large ones are not read in vain; to ask for the size of each small one costs more.
-    if #claimed > 0 and size > budget / 16
-        and size + redis.call('HSTRLEN', payloads, id) > budget then
-      break
+    ids[#ids + 1] = due[i]
+  end
+  local values = counts and redis.call('HMGET', attempts, unpack(ids))
+  for n, id in ipairs(ids) do
+    local score = due[2 * n]
+    local count, first_due
+    if counts then
+      count, first_due = read_attempts(values[n], score)
+      count = count + 1
     end
-    local payload = redis.call('HGET', payloads, id)
-    if not payload then
-      orphans[#orphans + 1] = id
-    elseif #claimed > 0 and size + #payload > budget then
-      break
+    local is_suspect = most_suspects < limit and is_lease(tonumber(score))
+      and not (counts and count < suspect_from)
+    if is_suspect and suspects >= most_suspects then
+      passed_over = passed_over + 1
     else
-      size = size + #payload
-      claimed[#claimed + 1] = id
-      lengths[#lengths + 1] = #id .. ' ' .. #payload .. ' ' .. due[i + 1]
-      bytes[#bytes + 1] = id
-      bytes[#bytes + 1] = payload
+      -- Large ones are not read in vain; to ask for the size of each small one costs more.
+      if #claimed > 0 and size > budget / 16
+          and size + redis.call('HSTRLEN', payloads, id) > budget then
+        return false
+      end
+      local payload = redis.call('HGET', payloads, id)
+      if not payload then
+        orphans[#orphans + 1] = id
+      elseif #claimed > 0 and size + #payload > budget then
+        return false
+      else
+        size = size + #payload
+        suspects = suspects + (is_suspect and 1 or 0)
+        claimed[#claimed + 1] = id
+        bytes[#bytes + 1] = id
+        bytes[#bytes + 1] = payload
+        local line = #id .. ' ' .. #payload .. ' ' .. score
+        if counts then
+          line = line .. ' ' .. count .. ' ' .. first_due
+          fields[#fields + 1] = id
+          fields[#fields + 1] = count .. ' ' .. first_due .. ' '
+        end
+        lengths[#lengths + 1] = line
+      end
     end
+    if #claimed + #orphans == limit then
+      return false
+    end
+  end
+  return true
+end
+
+if limit > 0 then
+  -- Behind timers that are passed over others may be due; not to look through
+  -- thousands, there is an end to it.
+  local seen, page = 0, limit
+  for _ = 1, 5 do
+    local due = redis.call('ZRANGE', timeline, '-inf', now, 'BYSCORE',
+      'LIMIT', seen, page, 'WITHSCORES')
+    if #due == 0 or not take(due) or passed_over == 0 or #due < 2 * page then
+      break
+    end
+    seen, page = seen + page, 100
   end
   for _, id in ipairs(orphans) do
     lengths[#lengths + 1] = #id
@@ -127,8 +257,19 @@ if limit > 0 then
     end
     redis.call('HDEL', payloads, '')
     redis.call('ZADD', timeline, 'XX', unpack(members))
+    if counts then
+      for n = 2, #fields, 2 do
+        fields[n] = fields[n] .. lease
+      end
+      redis.call('HSET', attempts, unpack(fields))
+    end
   end
 end
 
-local line = {now, lease, head_of(timeline) or '-', outcomes, #claimed, unpack(lengths)}
+-- What was passed over is due, and yet nothing for this worker now.
+local head = redis.call('ZRANGE', timeline, passed_over, passed_over, 'WITHSCORES')[2] or '-'
+if limit > 0 and head == '-' and passed_over == 0 then
+  redis.call('UNLINK', attempts)
+end
+local line = {now, lease, head, outcomes, #claimed, unpack(lengths)}
 return table.concat(line, ' ') .. '\n' .. table.concat(bytes)
