@@ -23,12 +23,11 @@ from faststream.response import Response, ensure_response
 from faststream_redis_timers.subscriber.delivery import TimerDelivery
 
 
-async def handle_and_settle(  # noqa: PLR0913  its collaborators
+async def handle_and_settle(
     delivery: TimerDelivery,
     policy: AckPolicy,
     handle: Callable[[TimerDelivery], Awaitable[Response]],
     *,
-    timeout: float | None = None,
     on_end: Callable[[TimerDelivery], None],
     on_stop: Callable[[], None],
     log: Callable[[int, str], None],
@@ -43,7 +42,6 @@ async def handle_and_settle(  # noqa: PLR0913  its collaborators
         delivery: The timer.
         policy: What an error means.
         handle: Parses the message and runs the handler and its middlewares.
-        timeout: Seconds after which that is cancelled, and has failed; None never.
         on_end: Called when the handler has ended, before the timer is settled.
         on_stop: Called when the handler asks its subscriber or the process to stop.
         log: Writes a line of a `logging` level to the broker's log.
@@ -52,7 +50,6 @@ async def handle_and_settle(  # noqa: PLR0913  its collaborators
         The handler's response.
 
     Raises:
-        TimeoutError: It took too long.
         Exception: What the handler raised, but for the instructions
             `AckMessage`, `NackMessage`, `RejectMessage` and `SkipMessage`.
     """
@@ -64,7 +61,7 @@ async def handle_and_settle(  # noqa: PLR0913  its collaborators
         )
         return ensure_response(None)
     try:
-        response = await _within(timeout, handle, delivery, log)
+        response = await handle(delivery)
     except (AckMessage, SkipMessage):
         on_end(delivery)
         delivery.commit_soon()
@@ -90,27 +87,6 @@ async def handle_and_settle(  # noqa: PLR0913  its collaborators
             delivery.commit_soon()
         return response
     return ensure_response(None)
-
-
-async def _within(
-    timeout: float | None,
-    handle: Callable[[TimerDelivery], Awaitable[Response]],
-    delivery: TimerDelivery,
-    log: Callable[[int, str], None],
-) -> Response:
-    if timeout is None:
-        return await handle(delivery)
-    try:
-        async with asyncio.timeout(timeout) as limit:
-            return await handle(delivery)
-    except TimeoutError:
-        if limit.expired():
-            log(
-                logging.ERROR,
-                f"the handler of timer {delivery.timer_id!r} of topic {delivery.topic!r} was "
-                f"cancelled: it took longer than handler_timeout ({timeout:g} s)",
-            )
-        raise
 
 
 def is_cancelled(error: BaseException) -> bool:

@@ -1,7 +1,7 @@
 """The subscriber: a delivery loop on one side, FastStream's handlers or callers on the other."""
 
 import inspect
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -11,6 +11,7 @@ from faststream.response import Response
 
 from faststream_redis_timers._faststream import (
     AsyncCallable,
+    BrokerMiddleware,
     CallsCollection,
     PublisherProto,
     SubscriberUsecase,
@@ -27,6 +28,7 @@ from faststream_redis_timers.subscriber.loop import DeliveryLoop
 from faststream_redis_timers.subscriber.on_demand import ClaimsOnDemand
 from faststream_redis_timers.subscriber.retries import Retries
 from faststream_redis_timers.subscriber.specification import TimersSubscriberSpecification
+from faststream_redis_timers.subscriber.timeouts import HandlerTimeout
 
 if TYPE_CHECKING:
     from faststream.message import StreamMessage
@@ -131,7 +133,6 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             # learn of the broker's policy when it includes the router.
             self._config.ack_policy,
             super().process_message,
-            timeout=self.sub.handler_timeout,
             on_end=self._free_slot,
             on_stop=self._begin_stop,
             log=self._write_log,
@@ -232,7 +233,9 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         try:
             message = await process_msg(
                 msg=delivery,
-                middlewares=(make(delivery, context=context) for make in self._broker_middlewares),
+                middlewares=(
+                    make(delivery, context=context) for make in super()._broker_middlewares
+                ),
                 parser=self._parser_for_callers,
                 decoder=self._decoder_for_callers,
             )
@@ -243,6 +246,14 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             delivery.release()
             raise
         return cast("TimerMessage", message)
+
+    @property
+    def _broker_middlewares(self) -> Sequence[BrokerMiddleware[TimerDelivery]]:
+        middlewares = super()._broker_middlewares
+        if self.sub.handler_timeout is None:
+            return middlewares
+        # The innermost: the others see a failure.
+        return [*middlewares, partial(HandlerTimeout, self.sub.handler_timeout)]
 
     @property
     def _channel(self) -> bytes:

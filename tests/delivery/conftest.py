@@ -1,8 +1,10 @@
 """Fixtures of the tests of delivery."""
 
 import pytest
-from bench import bench_at
+from bench import Bench, bench_at
+from faces import Home
 from relay import Relay
+from workers import Workers
 
 from examples.embedded_server import embedded_server
 
@@ -26,3 +28,18 @@ def own_relay(own_url):
     """A relay before the server that is ours alone."""
     with Relay(own_url) as relay:
         yield relay
+
+
+@pytest.fixture
+def process_bench(server_url, key_names):
+    bench = Bench(Home(key_names, server_url))
+    yield bench
+    bench.redis.close()
+
+
+@pytest.fixture
+def workers(process_bench, key_names, tmp_path):
+    notes = key_names["timeline_key"].replace("timeline", "notes")
+    workers = Workers(process_bench, notes, tmp_path)
+    yield workers
+    workers.close()

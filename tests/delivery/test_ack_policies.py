@@ -78,8 +78,7 @@ async def test_policy_and_ending_decide_what_becomes_of_a_timer(bench, open_call
     assert open_calls.ids == ["1"]
     # The error, and that a timer is gone for good without having been handled.
     is_rejected = policy is not AckPolicy.ACK_FIRST and (
-        ending == "RejectMessage"
-        or (ending == "raises" and policy is AckPolicy.REJECT_ON_ERROR)
+        ending == "RejectMessage" or (ending == "raises" and policy is AckPolicy.REJECT_ON_ERROR)
     )
     assert len(bench.log.complaints) == (ending == "raises") + is_rejected
 

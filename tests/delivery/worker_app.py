@@ -7,11 +7,12 @@ is done; what it does in between depends on the timer's body.
 import asyncio
 import json
 import os
+import signal
 
 from faststream import FastStream
 from redis.asyncio import Redis
 
-from faststream_redis_timers import TimersBroker
+from faststream_redis_timers import RetryPolicy, TimersBroker
 from faststream_redis_timers.annotations import TimerMessage
 
 settings = json.loads(os.environ["WORKER_SETTINGS"])
@@ -21,6 +22,9 @@ broker = TimersBroker(
     client, graceful_timeout=settings["graceful_timeout"], **settings["key_names"]
 )
 app = FastStream(broker)
+knobs = settings.get("knobs", {})
+if "max_attempts" in knobs:
+    knobs["retry_policy"] = RetryPolicy(max_attempts=knobs.pop("max_attempts"))
 
 
 @app.after_startup
@@ -33,13 +37,17 @@ async def close() -> None:
     await client.aclose()
 
 
-@broker.subscriber("invoices", **settings.get("knobs", {}))
+@broker.subscriber("invoices", **knobs)
 async def handle(body: str, message: TimerMessage) -> None:
     note = json.dumps([message.timer_id, message.redelivered, os.getpid()])
     await client.rpush(f"{notes}:begun", note)
     if body == "wait for the gate":
         while not await client.exists(f"{notes}:gate"):  # noqa: ASYNC110  another process opens it
             await asyncio.sleep(0.01)
+    elif body == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif body == "take a while":
+        await asyncio.sleep(0.5)
     elif body == "hang":
         await asyncio.Event().wait()
     await client.rpush(f"{notes}:ended", note)

@@ -1,0 +1,274 @@
+"""Handlers longer than their lease: renewals, and what ends them."""
+
+import asyncio
+import logging
+import time
+
+import pytest
+from bench import delivering
+from faststream.exceptions import SetupError
+from waiting import wait_until_async
+
+from faststream_redis_timers import RetryPolicy, TimersRouter
+from faststream_redis_timers.annotations import TimerMessage
+from faststream_redis_timers_sync.protocol.times import is_lease
+
+SHORT = 0.3
+"""Seconds of a lease that is to end within a test."""
+
+
+def holding(bench, calls, url=None, **options):
+    """Subscribe a handler that waits at the gate."""
+    broker = bench.broker(url)
+
+    @broker.subscriber(bench.topic, **{"lease_ttl": SHORT, "polling_interval": 0.02, **options})
+    async def handle(message: TimerMessage):
+        await calls.hold(message)
+
+    return broker
+
+
+def steal(bench, timer_id, lease_ttl=60):
+    """Claim a timer as another worker does after its lease has ended."""
+    bench.redis.zadd(bench.timeline, {timer_id: 1.0})
+    step = bench.home.claim(bench.topic, lease_ttl=lease_ttl)
+    assert [one.timer_id for one in step.claimed] == [timer_id.encode()]
+    return float(step.lease)
+
+
+async def test_a_renewed_lease_does_not_end_before_its_handler(bench, calls):
+    one = holding(bench, calls, renew_lease=True, max_concurrent=1)
+    other = holding(bench, calls)
+    bench.schedule("1")
+    async with delivering(one):
+        await calls.until(1)
+        async with delivering(other):
+            first = bench.score("1")
+            await wait_until_async(lambda: bench.score("1") > first + 3 * SHORT)
+            assert is_lease(bench.score("1"))
+            assert not calls.messages[0].lease_lost
+            calls.gate.set()
+            await bench.until_gone("1")
+
+    assert calls.ids == ["1"]
+    assert bench.log.complaints == []
+
+
+async def test_the_leases_of_all_handlers_are_renewed_in_one_call(bench, relay, calls):
+    broker = holding(
+        bench, calls, relay.url, renew_lease=True, lease_ttl=1.5, max_concurrent=50,
+        max_polling_interval=3600.0, polling_interval=3600.0,
+    )  # fmt: skip
+    for n in range(50):
+        bench.schedule(f"{n}")
+    async with delivering(broker):
+        await calls.until(50)
+        leases = {bench.score(f"{n}") for n in range(50)}
+        before = relay.count("EVALSHA")
+        await wait_until_async(lambda: all(bench.score(f"{n}") not in leases for n in range(50)))
+        # At most one call is under way by now.
+        assert relay.count("EVALSHA") - before in {1, 2}
+        calls.gate.set()
+        await wait_until_async(lambda: bench.client.count_pending(bench.topic) == 0)
+
+    assert len(calls.ids) == 50
+
+
+async def test_a_lease_that_is_not_renewed_by_itself_can_be_renewed_by_hand(bench, open_calls):
+    broker = bench.broker()
+    answers = []
+
+    @broker.subscriber(bench.topic, lease_ttl=20)
+    async def handle(message: TimerMessage):
+        open_calls.note(message)
+        before = bench.score("1")
+        answers.append(await message.renew())
+        usual = bench.score("1")
+        answers.append(await message.renew(60))
+        longer = bench.score("1")
+        # It lasts longer anyhow: no score is ever lowered.
+        answers.append(await message.renew(1))
+        answers.append((before < usual < before + 15 < longer == bench.score("1"), longer))
+        assert not message.lease_lost
+        await message.ack()
+        answers.append(await message.renew())
+
+    bench.schedule("1")
+    async with delivering(broker):
+        await bench.until_gone("1")
+        await wait_until_async(lambda: len(answers) == 5)
+
+    assert answers[:3] == [True, True, True]
+    assert answers[3][0]
+    assert is_lease(answers[3][1])
+    # What is settled is no longer this worker's.
+    assert answers[4] is False
+    assert bench.log.complaints == []
+
+
+@pytest.mark.parametrize(("lease_ttl", "error"), [("5", TypeError), (0, ValueError)])
+async def test_a_renewal_of_no_time_is_refused(bench, open_calls, lease_ttl, error):
+    broker = bench.broker()
+
+    @broker.subscriber(bench.topic)
+    async def handle(message: TimerMessage):
+        open_calls.note(message)
+        with pytest.raises(error, match="lease_ttl must be"):
+            await message.renew(lease_ttl)
+
+    bench.schedule("1")
+    async with delivering(broker):
+        await bench.until_gone("1")
+
+    assert bench.log.complaints == []
+
+
+@pytest.mark.parametrize("renews", [True, False])
+async def test_a_lease_that_is_lost_is_told_once(bench, calls, renews):
+    broker = holding(bench, calls, renew_lease=renews)
+    bench.schedule("1")
+    async with delivering(broker):
+        await calls.until(1)
+        (message,) = calls.messages
+        # A stalled event loop: nobody renews, and another worker takes over.
+        time.sleep(2 * SHORT)  # noqa: ASYNC251
+        taken = steal(bench, "1")
+        assert message.lease_lost
+        if renews:
+            await wait_until_async(lambda: bench.log.at(logging.WARNING))
+        calls.gate.set()
+        await wait_until_async(lambda: bench.log.at(logging.WARNING))
+        await wait_until_async(lambda: broker.subscribers[0]._delivery._held == {})
+        assert bench.score("1") == taken
+        assert message.lease_lost
+    bench.client.cancel_all(bench.topic)
+
+    (line,) = bench.log.complaints
+    assert "timer '1' of topic 'invoices' outlived its lease" in line
+    remedy = "a blocked event loop" if renews else "lease_ttl (0.3 s) must be longer"
+    assert remedy in line
+
+
+@pytest.mark.parametrize("how", ["cancel", "reschedule"])
+async def test_who_cancels_or_moves_a_timer_takes_its_lease_and_that_is_no_complaint(
+    bench, calls, how
+):
+    broker = holding(bench, calls, renew_lease=True)
+    bench.schedule("1")
+    async with delivering(broker):
+        await calls.until(1)
+        if how == "cancel":
+            bench.client.cancel_timer(bench.topic, "1")
+        else:
+            bench.client.reschedule_timer(
+                bench.topic, "1", activate_at=bench.home.now().replace(year=2090)
+            )
+        await wait_until_async(lambda: calls.messages[0].lease_lost)
+        assert not await calls.messages[0].renew()
+        calls.gate.set()
+    bench.client.cancel_all(bench.topic)
+
+    assert bench.log.complaints == []
+
+
+async def test_a_renewal_whose_reply_is_lost_does_not_lose_the_lease(bench, relay, calls):
+    """The worker does not know then which lease the timer has, and names both."""
+    broker = holding(bench, calls, relay.url, lease_ttl=30)
+    bench.schedule("1")
+    async with delivering(broker):
+        await calls.until(1)
+        await wait_until_async(lambda: relay.count("SUBSCRIBE"))
+        (message,) = calls.messages
+        before = bench.score("1")
+        relay.lose_reply()
+        assert await message.renew(90)
+        assert bench.score("1") > before + 30
+        # This one is refused altogether, and the commit comes before its repetition.
+        relay.refuse()
+        renewal = asyncio.create_task(message.renew(120))
+        await asyncio.sleep(0)
+        calls.gate.set()
+        await asyncio.sleep(0.05)
+        relay.accept()
+        await bench.until_gone("1")
+        await renewal
+
+    assert calls.ids == ["1"]
+    assert not any("outlived" in line for line in bench.log.complaints)
+
+
+async def test_a_handler_that_hangs_does_not_hold_its_timer_for_ever(bench, calls):
+    broker = holding(bench, calls, renew_lease=True, max_lease=2 * SHORT)
+    bench.schedule("1")
+    async with delivering(broker):
+        # The same worker delivers it anew, beside the handler that hangs.
+        await calls.until(2)
+        calls.gate.set()
+        await bench.until_gone("1")
+
+    assert calls.ids == ["1", "1"]
+    assert calls.messages[1].redelivered
+    line = bench.log.at(logging.ERROR)[0]
+    assert line.startswith(
+        "the handler of timer '1' of topic 'invoices' has run for longer than max_lease (0.6 s)"
+    )
+
+
+async def test_after_a_handler_that_hung_its_slot_is_free_again(bench, calls):
+    broker = holding(bench, calls, renew_lease=True, max_lease=SHORT, max_concurrent=2)
+    bench.schedule("1")
+    async with delivering(broker):
+        await calls.until(2)
+        calls.gate.set()
+        await bench.until_gone("1")
+        loop = broker.subscribers[0]._delivery
+        await wait_until_async(lambda: loop._free_slots == 2)
+
+
+@pytest.mark.parametrize("policy", [None, RetryPolicy(max_attempts=2)])
+async def test_a_handler_that_takes_too_long_is_cancelled_and_has_failed(bench, calls, policy):
+    broker = holding(
+        bench, calls, handler_timeout=0.05, lease_ttl=30, retry_policy=policy, dead_letter="dead"
+    )
+    bench.schedule("1")
+    async with delivering(broker):
+        await wait_until_async(lambda: calls.ids and not bench.is_leased("1"))
+        assert calls.running == 0
+        delay = bench.score("1") - bench.home.now().timestamp()
+        # When its lease would have ended, or as the policy says.
+        assert (5 < delay < 12) if policy else (20 < delay < 31)
+    bench.client.cancel_all(bench.topic)
+
+    assert bench.log.complaints == [
+        "TimeoutError: the handler took longer than handler_timeout (0.05 s)"
+    ]
+
+
+async def test_a_timeout_of_a_blocking_handler_is_refused(bench):
+    broker = bench.broker()
+
+    @broker.subscriber(bench.topic, handler_timeout=1)
+    def handle(_body: str):
+        pass
+
+    with pytest.raises(SetupError, match="handler_timeout of topic 'invoices' needs asynchronous"):
+        await broker.start()
+
+
+@pytest.mark.parametrize(
+    ("knobs", "error", "message"),
+    [
+        ({"renew_lease": 1}, TypeError, "renew_lease must be True or False, got 1"),
+        ({"max_lease": 0}, ValueError, "max_lease must be from 0.001 s"),
+        (
+            {"renew_lease": True, "max_lease": 10},
+            ValueError,
+            "max_lease must be at least lease_ttl .30.0. where leases are renewed, got 10",
+        ),
+        ({"handler_timeout": "1"}, TypeError, "handler_timeout must be a number of seconds"),
+    ],
+)
+def test_knobs_that_can_not_work_are_refused(bench, knobs, error, message):
+    for registrar in (bench.broker(), TimersRouter()):
+        with pytest.raises(error, match=message):
+            registrar.subscriber("x", **knobs)
