@@ -427,6 +427,7 @@ def matches_on_server(redis_client, key: str, pattern: bytes, text: bytes) -> bo
 )
 @example("[a-c]", "b")
 @example("[c-a]", "b")
+@example("[é-*", "a")
 @example("[^a]", "b")
 @example("[^]", "b")
 @example("[]", "b")

@@ -38,8 +38,8 @@ def _read_class(pattern: bytes) -> tuple[bytes, bytes]:
             members.add(pattern[1])
             pattern = pattern[2:]
         elif pattern[1:2] == b"-" and len(pattern) > 2:  # noqa: PLR2004  the end of a range
-            first, last = sorted((pattern[0], pattern[2]))
-            members.update(range(first, last + 1))
+            first, last = sorted((_signed(pattern[0]), _signed(pattern[2])))
+            members.update(one % 256 for one in range(first, last + 1))
             pattern = pattern[3:]
         else:
             members.add(pattern[0])
@@ -48,3 +48,8 @@ def _read_class(pattern: bytes) -> tuple[bytes, bytes]:
         members = set(range(256)) - members
     part = b"[%b]" % b"".join(re.escape(bytes([one])) for one in members) if members else b"(?!)"
     return part, pattern[1:]
+
+
+def _signed(byte: int) -> int:
+    # As a server compares characters where they have a sign (x86-64).
+    return byte - 256 if byte >= 128 else byte  # noqa: PLR2004  half of all bytes
