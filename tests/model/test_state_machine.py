@@ -1,0 +1,367 @@
+"""All operations, several workers and the passing of time, against the plain model.
+
+After each step the keys hold what the model does. Time is the server's own and really passes, by
+milliseconds: delays and leases are that short, or so long that they do not end.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from faces import Home
+from hypothesis import HealthCheck, settings, strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+from leaks import keys_under
+from model import Count, Entry, Topic
+
+from faststream_redis_timers_sync import TimerExistsError
+from faststream_redis_timers_sync._run import Runner
+from faststream_redis_timers_sync.protocol.dead_letters import Ending, write_dead_letter
+from faststream_redis_timers_sync.protocol.management import move_some
+from faststream_redis_timers_sync.protocol.model import Claimed, Settlement
+from faststream_redis_timers_sync.protocol.operations import encode_timer
+from faststream_redis_timers_sync.protocol.times import lease_text
+
+TOPICS = st.sampled_from(["invoices", "orders"])
+IDS = st.sampled_from(["a", "b", "ß", "c"])
+BODIES = st.binary(max_size=3)
+DELAYS = st.sampled_from([timedelta(0), timedelta(milliseconds=3), timedelta(hours=1)])
+LEASES = st.sampled_from([0.004, 30.0])
+WORKERS = {"one that counts": 3, "one that does not": None}
+"""Names, and from which attempt on each suspects a timer."""
+
+SLACK = 2e-6
+"""Seconds by which doubles of Unix time may be off."""
+
+
+class TimersMachine(RuleBasedStateMachine):
+    """Does everything twice: on a server, and in the model."""
+
+    server_url: str | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        own = f"test-{uuid4().hex}"
+        self.names = {
+            f"{name}_key": f"{own}-{name}" for name in ("timeline", "payloads", "attempts")
+        }
+        self.home = Home(self.names, self.server_url)
+        self.operations = self.home.operations
+        self.runner = Runner(self.home.redis)
+        self.topics: dict[str, Topic] = {}
+        # No bundle of hypothesis': what is claimed depends on the time.
+        self.claims: list[tuple[str, str, Claimed, list[bytes]]] = []
+
+    def teardown(self) -> None:
+        if keys := keys_under(self.home.redis, self.names):
+            self.home.redis.delete(*keys)
+        self.home.redis.close()
+
+    # --- help
+
+    def topic(self, name: str) -> Topic:
+        return self.topics.setdefault(name, Topic())
+
+    def score(self, topic: str, timer_id: str) -> float:
+        return self.home.redis.zscore(self.operations.keys.of(topic).timeline, timer_id)
+
+    @contextmanager
+    def server_time(self) -> Iterator[list[float]]:
+        """Give the server's time before and, at the end of the block, after."""
+        times = [self.home.now().timestamp()]
+        yield times
+        times.append(self.home.now().timestamp())
+
+    def given_due(self, topic: str, timer_id: str, delay: timedelta, times: list[float]) -> float:
+        """Give the due time that the server has made of a delay, if that can be."""
+        due = self.score(topic, timer_id)
+        assert times[0] - SLACK <= due - delay.total_seconds() <= times[1] + SLACK
+        return due
+
+    # --- who schedules
+
+    @rule(
+        topic=TOPICS,
+        timer_id=IDS,
+        body=BODIES,
+        delay=DELAYS,
+        if_exists=st.sampled_from(["replace", "keep", "error"]),
+    )
+    def schedule(self, topic, timer_id, body, delay, if_exists):
+        timer = encode_timer(body, None, timer_id=timer_id, activate_in=delay)
+        refuses = if_exists == "error" and self.topic(topic).stands_in_the_way(timer_id)
+        stays = if_exists == "keep" and self.topic(topic).stands_in_the_way(timer_id)
+        with self.server_time() as times:
+            try:
+                self.runner.run(self.operations.schedule(topic, timer, if_exists))
+            except TimerExistsError:
+                assert refuses
+                return
+        assert not refuses
+        due = 0.0 if stays else self.given_due(topic, timer_id, delay, times)
+        assert self.topic(topic).schedule(timer_id, timer.payload, due, if_exists) is not stays
+
+    @rule(topic=TOPICS, timer_ids=st.sets(IDS, min_size=2), delay=DELAYS)
+    def schedule_batch(self, topic, timer_ids, delay):
+        timers = [encode_timer(b"x", None, timer_id=one, activate_in=delay) for one in timer_ids]
+        with self.server_time() as times:
+            self.runner.run_steps(self.operations.schedule_batch(topic, timers))
+        for timer in timers:
+            due = self.given_due(topic, timer.timer_id, delay, times)
+            self.topic(topic).schedule(timer.timer_id, timer.payload, due, "replace")
+
+    @rule(topic=TOPICS, timer_id=IDS, delay=DELAYS, through_page=st.booleans())
+    def reschedule(self, topic, timer_id, delay, through_page):
+        with self.server_time() as times:
+            if through_page:
+                (state,) = self.runner.run(
+                    move_some(
+                        self.operations.keys, topic, [timer_id], activate_in=delay, activate_at=None
+                    )
+                )
+                moved = state != "unknown"
+            else:
+                moved = self.runner.run(
+                    self.operations.reschedule(topic, timer_id, activate_in=delay, activate_at=None)
+                )
+        due = self.given_due(topic, timer_id, delay, times) if moved else 0.0
+        assert self.topic(topic).reschedule(timer_id, due) is moved
+
+    @rule(topic=TOPICS, timer_id=IDS)
+    def cancel(self, topic, timer_id):
+        waited = self.runner.run(self.operations.cancel(topic, timer_id))
+        assert self.topic(topic).cancel(timer_id) is waited
+
+    @rule(topic=TOPICS, timer_ids=st.sets(IDS))
+    def cancel_many(self, topic, timer_ids):
+        count = self.runner.run_steps(self.operations.cancel_many(topic, timer_ids))
+        assert sum(map(self.topic(topic).cancel, timer_ids)) == count
+
+    @rule(topic=TOPICS)
+    def cancel_all(self, topic):
+        assert self.runner.run(self.operations.cancel_all(topic)) == len(self.topic(topic).timers)
+        self.topics.pop(topic)
+
+    @rule(topic=TOPICS, timer_id=IDS)
+    def schedule_as_a_client_that_counts_nothing(self, topic, timer_id):
+        """The package of the same name up to 0.5: two commands, and a due time that is its own."""
+        keys = self.operations.keys.of(topic)
+        due = self.home.now().timestamp()
+        payload = encode_timer(b"old", None, timer_id=timer_id).payload
+        self.home.redis.zadd(keys.timeline, {timer_id: due})
+        self.home.redis.hset(keys.payloads, timer_id, payload)
+        old = self.topic(topic).timers.get(timer_id)
+        self.topic(topic).timers[timer_id] = Entry(due, payload, old and old.count)
+
+    # --- who looks
+
+    @rule(topic=TOPICS, timer_id=IDS)
+    def look(self, topic, timer_id):
+        held = self.topic(topic)
+        entry = held.timers.get(timer_id)
+        assert self.runner.run(self.operations.count(topic)) == len(held.timers)
+        assert self.runner.run(self.operations.has_pending(topic, timer_id)) is (entry is not None)
+        timer = self.runner.run(self.operations.get(topic, timer_id))
+        assert (timer is None) is (entry is None)
+        if timer is not None:
+            assert timer.running is not entry.waits
+        listed = [one.timer_id for one in self.runner.iterate(self.operations.iterate(topic))]
+        assert listed == held.in_order()
+
+    # --- workers
+
+    @rule(
+        topic=TOPICS,
+        worker=st.sampled_from(list(WORKERS)),
+        limit=st.integers(1, 3),
+        lease_ttl=LEASES,
+        most_suspects=st.integers(0, 3),
+        jitter=st.integers(0, 9999),
+    )
+    def claim(self, topic, worker, limit, lease_ttl, most_suspects, jitter):
+        step = self.runner.run(
+            self.operations.settle_and_claim(
+                topic,
+                [],
+                limit=limit,
+                lease_ttl=lease_ttl,
+                jitter=jitter,
+                suspect_from=WORKERS[worker],
+                most_suspects=most_suspects,
+            )
+        )
+        lease = float(step.lease) if step.claimed else 0.0
+        if step.claimed:
+            assert lease_ttl - SLACK <= lease - step.now <= lease_ttl + 0.01 + SLACK
+        # Where as many suspects may be claimed as there is room, none is passed over.
+        most = 9 if most_suspects >= limit else most_suspects
+        expected = self.topic(topic).claim(step.now, lease, limit, WORKERS[worker], most)
+        found = [
+            (one.timer_id.decode(), float(one.previous_score), one.attempt) for one in step.claimed
+        ]
+        assert found == expected
+        self.claims += [(topic, worker, one, [step.lease]) for one in step.claimed]
+
+    @rule(
+        nth=st.integers(0, 5),
+        action=st.sampled_from(["commit", "nack", "release", "renew", "dead"]),
+        delay=DELAYS,
+        length=LEASES,
+    )
+    def settle(self, nth, action, delay, length):
+        if not self.claims:
+            return
+        # Of the last ones: most may still have their lease.
+        topic, worker, claimed, leases = self.claims[-1 - nth % len(self.claims)]
+        timer_id = claimed.timer_id.decode()
+        detail, due = self.detail_of(action, claimed, topic, delay, length)
+        settlement = Settlement(action.encode(), claimed.timer_id, b" ".join(leases), detail)
+        with self.server_time() as times:
+            step = self.runner.run(
+                self.operations.settle_and_claim(
+                    topic,
+                    [settlement],
+                    limit=0,
+                    lease_ttl=30.0,
+                    jitter=0,
+                    suspect_from=WORKERS[worker],
+                    dead_topic=f"{topic}:dead",
+                )
+            )
+        held = self.topic(topic)
+        outcome = held.settle(timer_id, [float(one) for one in leases])
+        assert step.outcomes.decode() == outcome
+        if outcome != "1":
+            return
+        counts = WORKERS[worker] is not None
+        entry = held.timers[timer_id]
+        match action:
+            case "commit":
+                del held.timers[timer_id]
+            case "dead":
+                del held.timers[timer_id]
+                length_of_id, _, rest = detail.partition(b":")
+                dead_id = rest[: int(length_of_id)].decode()
+                payload = rest[int(length_of_id) :]
+                due = self.given_due(f"{topic}:dead", dead_id, timedelta(0), times)
+                self.topic(f"{topic}:dead").schedule(dead_id, payload, due, "replace")
+            case "renew":
+                if due > entry.score:
+                    held.move(timer_id, due, counts=counts)
+                    leases.append(detail)
+            case "release":
+                held.move(timer_id, due, counts=counts, change=-1)
+            case "nack" if detail:
+                due = self.given_due(topic, timer_id, delay, times)
+                held.move(timer_id, due, counts=counts)
+            case "nack":
+                due = self.score(topic, timer_id)
+                assert 0 < entry.score - due < 1e-6
+                held.move(timer_id, due, counts=counts)
+
+    def detail_of(self, action, claimed, topic, delay, length):
+        """Give what a settlement says, and the score that it asks for, if it names one."""
+        match action:
+            case "nack" if delay:
+                return b"+%d.%06d" % (delay.seconds, delay.microseconds), 0.0
+            case "release":
+                return claimed.previous_score, float(claimed.previous_score)
+            case "renew":
+                lease = lease_text(self.home.now().timestamp() + length, 7)
+                return lease, float(lease)
+            case "dead":
+                ending = Ending(
+                    reason="rejected",
+                    topic=topic,
+                    timer_id=claimed.timer_id,
+                    first_due=claimed.previous_score,
+                )
+                return write_dead_letter(claimed.payload, ending), 0.0
+            case _:
+                return b"", 0.0
+
+    @rule(topic=TOPICS)
+    def redrive(self, topic):
+        dead, home = self.topic(f"{topic}:dead"), self.topic(topic)
+        with self.server_time() as times:
+            count = self.runner.run_steps(self.operations.redrive(f"{topic}:dead"))
+        moved = 0
+        for dead_id in dead.in_order():
+            timer_id = dead_id[:-9]
+            if not home.stands_in_the_way(timer_id):
+                payload = self.home.redis.hget(self.operations.keys.of(topic).payloads, timer_id)
+                due = self.given_due(topic, timer_id, timedelta(0), times)
+                home.schedule(timer_id, payload, due, "replace")
+                del dead.timers[dead_id]
+                moved += 1
+        assert moved == count
+
+    @rule()
+    def tick(self):
+        time.sleep(0.004)
+
+    # --- what holds after each step
+
+    @invariant()
+    def the_keys_hold_what_the_model_does(self):
+        for name, topic in self.topics.items():
+            timeline, payloads, attempts = self.operations.keys.of(name)
+            scores = self.home.redis.zrange(timeline, 0, -1, withscores=True)
+            assert {one.decode(): score for one, score in scores} == {
+                one: entry.score for one, entry in topic.timers.items()
+            }
+            held = self.home.redis.hgetall(payloads)
+            assert {one.decode(): payload for one, payload in held.items()} == {
+                one: entry.payload for one, entry in topic.timers.items()
+            }
+            counted = {
+                one.decode(): self.read_count(value)
+                for one, value in self.home.redis.hgetall(attempts).items()
+            }
+            assert counted == {
+                one: entry.count for one, entry in topic.timers.items() if entry.count
+            }
+
+    @invariant()
+    def no_key_outlives_its_timers(self):
+        expected = {
+            key
+            for name, topic in self.topics.items()
+            if topic.timers
+            for key in self.operations.keys.of(name)[:2]
+        }
+        attempts = {
+            self.operations.keys.of(name).attempts
+            for name, topic in self.topics.items()
+            if any(entry.count for entry in topic.timers.values())
+        }
+        assert set(keys_under(self.home.redis, self.names)) == expected | attempts
+
+    @staticmethod
+    def read_count(value: bytes) -> Count:
+        times, first_due, score = value.split(b" ")
+        return Count(int(times), float(first_due), float(score))
+
+
+@pytest.mark.parametrize("kind", ["real", "fake"])
+def test_any_history_does_to_the_keys_what_it_does_to_the_model(kind, request):
+    machine = type("Machine", (TimersMachine,), {})
+    if kind == "real":
+        machine.server_url = request.getfixturevalue("server_url")
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
