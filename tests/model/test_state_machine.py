@@ -30,11 +30,14 @@ from faststream_redis_timers_sync.protocol.model import Claimed, Settlement
 from faststream_redis_timers_sync.protocol.operations import encode_timer
 from faststream_redis_timers_sync.protocol.times import lease_text
 
-TOPICS = st.sampled_from(["invoices", "orders"])
-IDS = st.sampled_from(["a", "b", "ß", "c"])
+TOPICS = st.sampled_from(["invoices", "invoices", "invoices", "orders"])
+IDS = st.sampled_from(["a", "b", "ß"])
 BODIES = st.binary(max_size=3)
-DELAYS = st.sampled_from([timedelta(0), timedelta(milliseconds=3), timedelta(hours=1)])
+NOW = timedelta(0)
+DELAYS = st.sampled_from([NOW, NOW, timedelta(milliseconds=3), timedelta(hours=1)])
 LEASES = st.sampled_from([0.004, 30.0])
+NTH = st.sampled_from([0, 0, 0, 1, 1, 2, 3, 5])
+"""Which claim is settled, counted from the last."""
 WORKERS = {"one that counts": 3, "one that does not": None}
 """Names, and from which attempt on each suspects a timer."""
 
@@ -145,10 +148,12 @@ class TimersMachine(RuleBasedStateMachine):
         count = self.runner.run_steps(self.operations.cancel_many(topic, timer_ids))
         assert sum(map(self.topic(topic).cancel, timer_ids)) == count
 
-    @rule(topic=TOPICS)
-    def cancel_all(self, topic):
+    @rule(topic=TOPICS, sure=st.integers(0, 5))
+    def cancel_all(self, topic, sure):
+        if sure:
+            return
         assert self.runner.run(self.operations.cancel_all(topic)) == len(self.topic(topic).timers)
-        self.topics.pop(topic)
+        self.topic(topic).timers.clear()
 
     @rule(topic=TOPICS, timer_id=IDS)
     def schedule_as_a_client_that_counts_nothing(self, topic, timer_id):
@@ -177,6 +182,12 @@ class TimersMachine(RuleBasedStateMachine):
         assert listed == held.in_order()
 
     # --- workers
+
+    @rule(topic=TOPICS, worker=st.sampled_from(list(WORKERS)), lease_ttl=LEASES)
+    def claim_all(self, topic, worker, lease_ttl):
+        """Schedule what is due now, and claim it: most histories need both."""
+        self.schedule_batch(topic, {"a", "b"}, NOW)
+        self.claim(topic, worker, 3, lease_ttl, 3, 0)
 
     @rule(
         topic=TOPICS,
@@ -210,13 +221,27 @@ class TimersMachine(RuleBasedStateMachine):
         assert found == expected
         self.claims += [(topic, worker, one, [step.lease]) for one in step.claimed]
 
-    @rule(
-        nth=st.integers(0, 5),
-        action=st.sampled_from(["commit", "nack", "release", "renew", "dead"]),
-        delay=DELAYS,
-        length=LEASES,
-    )
-    def settle(self, nth, action, delay, length):
+    @rule(nth=NTH)
+    def commit(self, nth):
+        self.settle(nth, "commit")
+
+    @rule(nth=NTH, delay=DELAYS)
+    def nack(self, nth, delay):
+        self.settle(nth, "nack", delay)
+
+    @rule(nth=NTH)
+    def release(self, nth):
+        self.settle(nth, "release")
+
+    @rule(nth=NTH, length=LEASES)
+    def renew(self, nth, length):
+        self.settle(nth, "renew", length=length)
+
+    @rule(nth=NTH)
+    def set_aside(self, nth):
+        self.settle(nth, "dead")
+
+    def settle(self, nth, action, delay=NOW, length=0.0):
         if not self.claims:
             return
         # Of the last ones: most may still have their lease.
@@ -359,7 +384,7 @@ def test_any_history_does_to_the_keys_what_it_does_to_the_model(kind, request):
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=60,
+            max_examples=150,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
