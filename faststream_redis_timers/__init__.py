@@ -15,6 +15,7 @@ from faststream_redis_timers.subscriber.retries import RetryPolicy
 from faststream_redis_timers_sync.protocol.errors import (
     EnvelopeError,
     TimerExistsError,
+    TimerNotReplicatedError,
     TimerOutcomeUnknownError,
     TimersError,
 )
@@ -31,6 +32,7 @@ __all__ = (
     "Timer",
     "TimerExistsError",
     "TimerMessage",
+    "TimerNotReplicatedError",
     "TimerOutcomeUnknownError",
     "TimerPublishCommand",
     "TimerPublishMessage",

@@ -30,8 +30,10 @@ from faststream_redis_timers_sync.protocol.clients import (
     is_pool_full,
     pauses_for_pool,
 )
+from faststream_redis_timers_sync.protocol.errors import TimersError
 from faststream_redis_timers_sync.protocol.model import Timer
 from faststream_redis_timers_sync.protocol.operations import Operation, Steps, TimerPages
+from faststream_redis_timers_sync.protocol.replication import Confirmation
 
 _T = TypeVar("_T")
 
@@ -48,16 +50,18 @@ class Runner:
 
     Args:
         client: The client whose pool gives the connections.
+        confirmation: How many replicas must have what is written; None asks none.
     """
 
-    __slots__ = ("client",)
+    __slots__ = ("client", "confirmation")
 
     delivers = True
     """Whether subscribers that are started on it have delivery loops."""
 
-    def __init__(self, client: Redis) -> None:
-        """Keep the client."""
+    def __init__(self, client: Redis, confirmation: Confirmation | None = None) -> None:
+        """Keep both."""
         self.client = client
+        self.confirmation = confirmation
 
     async def run(self, operation: Operation[_T], timeout: float | None = None) -> _T:
         """Send an operation and give its result.
@@ -69,6 +73,7 @@ class Runner:
 
         Raises:
             TimerOutcomeUnknownError: The reply was lost, and it may not be repeated.
+            TimerNotReplicatedError: Too few replicas have it.
             TimeoutError: It took too long, and nothing was changed.
             redis.RedisError: What the server or the connection says.
         """
@@ -91,10 +96,13 @@ class Runner:
             async with _within(timeout):
                 await _send(connection, writer, operation.pack())
                 try:
-                    return await connection.read_response(disable_decoding=True)
+                    reply = await connection.read_response(disable_decoding=True)
                 except NoScriptError:
                     await connection.send_packed_command(operation.pack(by_text=True))
-                    return await connection.read_response(disable_decoding=True)
+                    reply = await connection.read_response(disable_decoding=True)
+            if self.confirmation is not None and operation.is_confirmed:
+                await _confirm(self.confirmation, connection, writer, operation, reply)
+            return reply  # noqa: TRY300  what follows is about what went wrong
         except _LOST as error:
             await _drop(connection, writer)
             if (unknown := operation.outcome_unknown(error)) is None:
@@ -104,7 +112,7 @@ class Runner:
             # It talks to what is a replica now: the next connection may find the primary.
             await _drop(connection, writer)
             raise
-        except ResponseError:
+        except (ResponseError, TimersError):
             raise
         except BaseException:
             # A reply that was not read would be taken for that of the next call.
@@ -164,8 +172,9 @@ class Runner:
         self.queue(pipeline, operation)
         return None
 
-    @staticmethod
-    def queue(pipeline: Pipeline, operation: Operation[Any], if_exists: str = "replace") -> None:
+    def queue(
+        self, pipeline: Pipeline, operation: Operation[Any], if_exists: str = "replace"
+    ) -> None:
         """Put an operation into a caller's pipeline.
 
         It goes as EVAL with the script's text: inside EXEC a NOSCRIPT would come
@@ -178,9 +187,11 @@ class Runner:
 
         Raises:
             TypeError: It is no asyncio pipeline.
-            ValueError: It would run the command at once, or ``if_exists="error"``.
+            ValueError: It would run the command at once, ``if_exists="error"``, or
+                replicas are waited for.
         """
-        check_pipeline(pipeline, Pipeline, if_exists=if_exists)
+        confirms = self.confirmation is not None
+        check_pipeline(pipeline, Pipeline, if_exists=if_exists, confirms=confirms)
         # Only a watching pipeline would give something to await.
         pipeline.execute_command(*operation.words(by_text=True))
 
@@ -202,6 +213,41 @@ class Runner:
                 result = None
                 for timer in step:
                     yield timer
+
+
+async def _confirm(
+    confirmation: Confirmation,
+    connection: Any,
+    writer: asyncio.StreamWriter | None,
+    operation: Operation[Any],
+    reply: Any,
+) -> None:
+    result = operation.parse(reply)
+    try:
+        confirmed = await _ask_replicas(connection, *confirmation.question(operation, reply))
+    except Exception as error:  # whatever it was, the write has happened
+        await _drop(connection, writer)
+        raise confirmation.unanswered(operation, result, error) from error
+    confirmation.check(operation, result, confirmed)
+
+
+async def _ask_replicas(
+    connection: Any, commands: list[bytes], replies: int, answer_timeout: float
+) -> Any:
+    writer = _writer_of(connection)
+    await connection.send_packed_command(commands, check_health=False)
+    answer = None
+    for _ in range(replies):
+        # Its own timeout may be shorter.
+        answer = await connection.read_response(disable_decoding=True, timeout=answer_timeout)
+        if answer is None:
+            msg = f"no answer within {answer_timeout:g} s"
+            raise RedisTimeoutError(msg)
+    if _writer_of(connection) is not writer:
+        # It was closed, and sending has opened another, maybe to another server.
+        msg = "the connection was closed meanwhile"
+        raise RedisConnectionError(msg)
+    return answer
 
 
 def _writer_of(connection: Any) -> asyncio.StreamWriter | None:

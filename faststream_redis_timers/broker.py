@@ -44,6 +44,10 @@ from faststream_redis_timers_sync.protocol.keys import (
 )
 from faststream_redis_timers_sync.protocol.model import IfExists, Timer
 from faststream_redis_timers_sync.protocol.operations import Operations, new_timer_id
+from faststream_redis_timers_sync.protocol.replication import (
+    DEFAULT_CONFIRM_TIMEOUT,
+    read_confirmation,
+)
 
 if TYPE_CHECKING:
     from fast_depends import Provider
@@ -75,6 +79,9 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         start_timeout: Seconds within which the server must answer `start`.
         graceful_timeout: Seconds that running handlers have to finish on `stop`;
             None waits without limit.
+        confirm_replicas: How many replicas must have each timer that is scheduled, moved or
+            cancelled before the call returns; see docs/replication.md. None asks none.
+        confirm_timeout: Seconds that they have for it.
         ack_policy: What an error in a handler means; by default another try
             after the lease.
         retry_policy: What follows a failed attempt, see `subscriber`; by default
@@ -111,9 +118,9 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
     Raises:
         TypeError: `client` is a blocking or cluster client, or none at all; or
             `security` is nothing that Redis knows.
-        ValueError: A key's name is empty or used twice, `start_timeout` is not
-            above 0, redis-py does not understand the URL, or `security` asks for
-            TLS on a Unix socket.
+        ValueError: A key's name is empty or used twice, `start_timeout` or
+            `confirm_timeout` is not above 0, `confirm_replicas` is below 1, redis-py
+            does not understand the URL, or `security` asks for TLS on a Unix socket.
     """
 
     config: Any
@@ -128,6 +135,8 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         prefix: str = "",
         start_timeout: float = 3.0,
         graceful_timeout: float | None = 15.0,
+        confirm_replicas: int | None = None,
+        confirm_timeout: float = DEFAULT_CONFIRM_TIMEOUT,
         ack_policy: AckPolicy = EMPTY,
         retry_policy: RetryDecision | None = EMPTY,
         dead_letter: str | None = EMPTY,
@@ -171,7 +180,8 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             TimersConnection,
         )
 
-        connection = TimersConnection(client, self._write_log, security)
+        confirmation = read_confirmation(confirm_replicas, confirm_timeout)
+        connection = TimersConnection(client, self._write_log, security, confirmation)
         url = specification_url or connection.address
         super().__init__(
             config=TimersBrokerConfig(
@@ -330,6 +340,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             ValueError: An argument can't be used; its name and value are named.
             TimerExistsError: With ``if_exists="error"``.
             TimerOutcomeUnknownError: The server's answer was lost.
+            TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
             IncorrectState: The broker is not connected.
             redis.RedisError: What the server or the connection says.
         """
@@ -385,6 +396,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             TimerExistsError: With ``if_exists="error"``. Nothing of that call
                 was scheduled; earlier calls were.
             TimerOutcomeUnknownError: The server's answer to a call was lost.
+            TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
             IncorrectState: The broker is not connected.
             redis.RedisError: What the server or the connection says.
         """
@@ -490,6 +502,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             TypeError: No time was given, or an argument has the wrong type.
             ValueError: An argument can't be used; its name and value are named.
             TimerOutcomeUnknownError: The server's answer was lost.
+            TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
             IncorrectState: The broker is not connected.
             redis.RedisError: What the server or the connection says.
         """
@@ -521,6 +534,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         Raises:
             ValueError: Topic or id is empty.
             TimerOutcomeUnknownError: The server's answer was lost.
+            TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
             IncorrectState: The broker is not connected.
             redis.RedisError: What the server or the connection says.
         """
@@ -540,6 +554,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         Raises:
             ValueError: Topic or an id is empty.
             TimerOutcomeUnknownError: The server's answer to a call was lost.
+            TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
             IncorrectState: The broker is not connected.
             redis.RedisError: What the server or the connection says.
         """
@@ -557,6 +572,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
 
         Raises:
             TimerOutcomeUnknownError: The server's answer was lost.
+            TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
             IncorrectState: The broker is not connected.
             redis.RedisError: What the server or the connection says.
         """

@@ -41,6 +41,7 @@ from faststream_redis_timers_sync.protocol.clients import (
     check_url,
     is_cluster,
 )
+from faststream_redis_timers_sync.protocol.replication import Confirmation
 
 
 class TimersConnection:
@@ -51,6 +52,7 @@ class TimersConnection:
             and closed here; or None.
         log: Writes a line of a `logging` level to the broker's log.
         security: User, password and TLS of a client made from a URL.
+        confirmation: How many replicas must have what is written; None asks none.
 
     Raises:
         TypeError: `client` is a blocking or cluster client, or no client at all;
@@ -64,8 +66,10 @@ class TimersConnection:
         client: "redis.asyncio.Redis | str | None",
         log: Callable[[int, str], None],
         security: BaseSecurity | None = None,
+        confirmation: Confirmation | None = None,
     ) -> None:
         """Check client and security; nothing is sent yet."""
+        self.confirmation = confirmation
         self._options: dict[str, Any] = {}
         if isinstance(client, str):
             self._options = {
@@ -129,7 +133,8 @@ class TimersConnection:
             self._runner = Runner(
                 redis.asyncio.Redis.from_pool(ConnectionPool(**self._options))
                 if isinstance(self._given, str)
-                else self._given
+                else self._given,
+                self.confirmation,
             )
         return self.runner.client
 

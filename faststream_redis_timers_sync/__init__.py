@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from faststream_redis_timers_sync.protocol.errors import (
     EnvelopeError,
     TimerExistsError,
+    TimerNotReplicatedError,
     TimerOutcomeUnknownError,
     TimersError,
 )
@@ -20,6 +21,7 @@ __all__ = (
     "EnvelopeError",
     "Timer",
     "TimerExistsError",
+    "TimerNotReplicatedError",
     "TimerOutcomeUnknownError",
     "TimerPublishMessage",
     "TimersClient",

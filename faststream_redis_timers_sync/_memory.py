@@ -9,6 +9,7 @@ from faststream_redis_timers_sync._run import Runner
 from faststream_redis_timers_sync.protocol.clients import check_pipeline
 from faststream_redis_timers_sync.protocol.memory import TimersMemory
 from faststream_redis_timers_sync.protocol.operations import Operation
+from faststream_redis_timers_sync.protocol.replication import Confirmation
 
 _T = TypeVar("_T")
 
@@ -19,13 +20,16 @@ class MemoryRunner(Runner):
     Args:
         client: A client of no server; nothing is sent.
         memory: Where the timers are.
+        confirmation: How many replicas are asked for; all of them confirm at once.
     """
 
     __slots__ = ("memory",)
 
-    def __init__(self, client: redis.Redis, memory: TimersMemory) -> None:
-        """Keep both."""
-        super().__init__(client)
+    def __init__(
+        self, client: redis.Redis, memory: TimersMemory, confirmation: Confirmation | None = None
+    ) -> None:
+        """Keep them."""
+        super().__init__(client, confirmation)
         self.memory = memory
 
     def run(self, operation: Operation[_T]) -> _T:
@@ -48,7 +52,8 @@ class MemoryRunner(Runner):
 
         Raises:
             TypeError: It is another's pipeline.
-            ValueError: With ``if_exists="error"``.
+            ValueError: With ``if_exists="error"``, or where replicas are waited for.
         """
-        check_pipeline(pipeline, Pipeline, if_exists=if_exists)
+        confirms = self.confirmation is not None
+        check_pipeline(pipeline, Pipeline, if_exists=if_exists, confirms=confirms)
         self.memory.put_into(pipeline, operation, "FakeTimersClient")

@@ -25,8 +25,10 @@ from faststream_redis_timers_sync.protocol.clients import (
     is_pool_full,
     pauses_for_pool,
 )
+from faststream_redis_timers_sync.protocol.errors import TimersError
 from faststream_redis_timers_sync.protocol.model import Timer
 from faststream_redis_timers_sync.protocol.operations import Operation, Steps, TimerPages
+from faststream_redis_timers_sync.protocol.replication import Confirmation
 
 _T = TypeVar("_T")
 
@@ -40,13 +42,15 @@ class Runner:
 
     Args:
         client: The client whose pool gives the connections.
+        confirmation: How many replicas must have what is written; None asks none.
     """
 
-    __slots__ = ("client",)
+    __slots__ = ("client", "confirmation")
 
-    def __init__(self, client: redis.Redis) -> None:
-        """Keep the client."""
+    def __init__(self, client: redis.Redis, confirmation: Confirmation | None = None) -> None:
+        """Keep both."""
         self.client = client
+        self.confirmation = confirmation
 
     def run(self, operation: Operation[_T]) -> _T:
         """Send an operation and give its result.
@@ -56,6 +60,7 @@ class Runner:
 
         Raises:
             TimerOutcomeUnknownError: The reply was lost, and it may not be repeated.
+            TimerNotReplicatedError: Too few replicas have it.
             redis.RedisError: What the server or the connection says.
         """
         try:
@@ -75,10 +80,13 @@ class Runner:
         try:
             connection.send_packed_command(operation.pack())
             try:
-                return connection.read_response(disable_decoding=True)
+                reply = connection.read_response(disable_decoding=True)
             except NoScriptError:
                 connection.send_packed_command(operation.pack(by_text=True))
-                return connection.read_response(disable_decoding=True)
+                reply = connection.read_response(disable_decoding=True)
+            if self.confirmation is not None and operation.is_confirmed:
+                _confirm(self.confirmation, connection, operation, reply)
+            return reply  # noqa: TRY300  what follows is about what went wrong
         except _LOST as error:
             connection.disconnect()
             if (unknown := operation.outcome_unknown(error)) is None:
@@ -88,7 +96,7 @@ class Runner:
             # It talks to what is a replica now: the next connection may find the primary.
             connection.disconnect()
             raise
-        except ResponseError:
+        except (ResponseError, TimersError):
             raise
         except BaseException:
             # A signal between the two left a reply that the next call would take for its own.
@@ -144,10 +152,48 @@ class Runner:
 
         Raises:
             TypeError: It is no blocking pipeline.
-            ValueError: It would run the command at once, or ``if_exists="error"``.
+            ValueError: It would run the command at once, ``if_exists="error"``, or
+                replicas are waited for.
         """
-        check_pipeline(pipeline, Pipeline, if_exists=if_exists)
+        confirms = self.confirmation is not None
+        check_pipeline(pipeline, Pipeline, if_exists=if_exists, confirms=confirms)
         pipeline.execute_command(*operation.words(by_text=True))  # type: ignore[no-untyped-call]
+
+
+def _confirm(
+    confirmation: Confirmation, connection: Any, operation: Operation[Any], reply: Any
+) -> None:
+    result = operation.parse(reply)
+    try:
+        confirmed = _ask_replicas(connection, *confirmation.question(operation, reply))
+    except Exception as error:  # whatever it was, the write has happened
+        connection.disconnect()
+        raise confirmation.unanswered(operation, result, error) from error
+    confirmation.check(operation, result, confirmed)
+
+
+def _ask_replicas(
+    connection: Any, commands: list[bytes], replies: int, answer_timeout: float
+) -> Any:
+    socket = _socket_of(connection)
+    connection.send_packed_command(commands, check_health=False)
+    answer = None
+    for _ in range(replies):
+        # Its own timeout may be shorter, and before 8 redis-py can't read with another.
+        if not connection.can_read(answer_timeout):
+            msg = f"no answer within {answer_timeout:g} s"
+            raise RedisTimeoutError(msg)
+        answer = connection.read_response(disable_decoding=True)
+    if _socket_of(connection) is not socket:
+        # Another thread has closed it, and sending has opened another, maybe to another server.
+        msg = "the connection was closed meanwhile"
+        raise RedisConnectionError(msg)
+    return answer
+
+
+def _socket_of(connection: Any) -> Any:
+    # A fake's connection has none.
+    return getattr(connection, "_sock", None)
 
 
 def _acquire(pool: redis.ConnectionPool) -> Any:

@@ -38,6 +38,10 @@ from faststream_redis_timers_sync.protocol.operations import (
     name_topic,
     refuse_publish_message,
 )
+from faststream_redis_timers_sync.protocol.replication import (
+    DEFAULT_CONFIRM_TIMEOUT,
+    read_confirmation,
+)
 from faststream_redis_timers_sync.protocol.tracing import add_trace, current_trace
 
 
@@ -72,15 +76,19 @@ class TimersClient:
         options: Further arguments for the `redis.Redis` that is made from a URL, or
             others than ours (``{"socket_timeout": 5, "max_connections": 20}``). Query
             options of the URL (``redis://host/0?socket_timeout=5``) win over them.
+        confirm_replicas: How many replicas must have each timer that is scheduled, moved or
+            cancelled before the call returns; see docs/replication.md. None asks none.
+        confirm_timeout: Seconds that they have for it.
 
     Raises:
         TypeError: `client` is an asyncio, cluster or single-connection client,
             or none at all.
-        ValueError: A key's name is empty or used twice, the URL can't be read, or
-            it or `options` has something that redis-py does not know.
+        ValueError: A key's name is empty or used twice, `confirm_timeout` is not above 0,
+            `confirm_replicas` is below 1, the URL can't be read, or it or `options` has
+            something that redis-py does not know.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  a client has that many properties
         self,
         client: "redis.Redis | str",
         *,
@@ -89,6 +97,8 @@ class TimersClient:
         attempts_key: str = DEFAULT_ATTEMPTS_KEY,
         prefix: str = "",
         options: Mapping[str, Any] | None = None,
+        confirm_replicas: int | None = None,
+        confirm_timeout: float = DEFAULT_CONFIRM_TIMEOUT,
     ) -> None:
         """Check the arguments; nothing is sent yet."""
         self._operations = Operations(
@@ -100,7 +110,8 @@ class TimersClient:
         )
         self._prefix = prefix
         self._closes_client = isinstance(client, str)
-        self._runner = Runner(_client_of(client, options))
+        confirmation = read_confirmation(confirm_replicas, confirm_timeout)
+        self._runner = Runner(_client_of(client, options), confirmation)
 
     def schedule(  # noqa: PLR0913  a timer has that many properties
         self,
@@ -143,6 +154,7 @@ class TimersClient:
             ValueError: An argument can't be used; its name and value are named.
             TimerExistsError: With ``if_exists="error"``.
             TimerOutcomeUnknownError: The server's answer was lost.
+            TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
             redis.RedisError: What the server or the connection says.
         """
         topic = prefixed(self._prefix, topic)
@@ -204,6 +216,7 @@ class TimersClient:
             TimerExistsError: With ``if_exists="error"``. Nothing of that call
                 was scheduled; earlier calls were.
             TimerOutcomeUnknownError: The server's answer to a call was lost.
+            TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
             redis.RedisError: What the server or the connection says.
         """
         if isinstance(messages, (str, bytes)):
@@ -288,6 +301,7 @@ class TimersClient:
             TypeError: No time was given, or an argument has the wrong type.
             ValueError: An argument can't be used; its name and value are named.
             TimerOutcomeUnknownError: The server's answer was lost.
+            TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
             redis.RedisError: What the server or the connection says.
         """
         operation = self._operations.reschedule(
@@ -321,6 +335,7 @@ class TimersClient:
         Raises:
             ValueError: Topic or id is empty.
             TimerOutcomeUnknownError: The server's answer was lost.
+            TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
             redis.RedisError: What the server or the connection says.
         """
         operation = self._operations.cancel(prefixed(self._prefix, topic), timer_id)
@@ -339,6 +354,7 @@ class TimersClient:
         Raises:
             ValueError: Topic or an id is empty.
             TimerOutcomeUnknownError: The server's answer to a call was lost.
+            TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
             redis.RedisError: What the server or the connection says.
         """
         steps = self._operations.cancel_many(prefixed(self._prefix, topic), timer_ids)
@@ -355,6 +371,7 @@ class TimersClient:
 
         Raises:
             TimerOutcomeUnknownError: The server's answer was lost.
+            TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
             redis.RedisError: What the server or the connection says.
         """
         return self._runner.run(self._operations.cancel_all(prefixed(self._prefix, topic)))

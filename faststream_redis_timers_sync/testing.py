@@ -25,6 +25,7 @@ from faststream_redis_timers_sync.protocol.memory import (
     no_server_for,
 )
 from faststream_redis_timers_sync.protocol.model import EncodedTimer, Timer
+from faststream_redis_timers_sync.protocol.replication import DEFAULT_CONFIRM_TIMEOUT
 
 __all__ = ("FakePipeline", "FakeTimersClient", "ScheduledTimer")
 
@@ -49,6 +50,8 @@ class FakeTimersClient(TimersClient):
         payloads_key: As in `TimersClient`.
         attempts_key: As in `TimersClient`.
         prefix: As in `TimersClient`.
+        confirm_replicas: As in `TimersClient`; here all replicas confirm.
+        confirm_timeout: As in `TimersClient`.
 
     Attributes:
         memory: Where its timers are.
@@ -69,6 +72,8 @@ class FakeTimersClient(TimersClient):
         payloads_key: str = DEFAULT_PAYLOADS_KEY,
         attempts_key: str = DEFAULT_ATTEMPTS_KEY,
         prefix: str = "",
+        confirm_replicas: int | None = None,
+        confirm_timeout: float = DEFAULT_CONFIRM_TIMEOUT,
     ) -> None:
         """Begin without timers."""
         super().__init__(
@@ -78,9 +83,11 @@ class FakeTimersClient(TimersClient):
             payloads_key=payloads_key,
             attempts_key=attempts_key,
             prefix=prefix,
+            confirm_replicas=confirm_replicas,
+            confirm_timeout=confirm_timeout,
         )
         self.memory = TimersMemory()
-        self._runner = MemoryRunner(self._runner.client, self.memory)
+        self._runner = MemoryRunner(self._runner.client, self.memory, self._runner.confirmation)
         self.scheduled = self.memory.scheduled
         self.cancelled = self.memory.cancelled
 

@@ -49,7 +49,7 @@ def subscribers_of(brokers: tuple[TimersBroker, ...], topic: str) -> Iterator[Ti
 class EmptyRunner(MemoryRunner):
     """Answers every operation as a server without timers does, in anybody's pipeline too."""
 
-    def queue(  # type: ignore[override]  # there it needs no client
+    def queue(
         self, pipeline: Pipeline, operation: Operation[Any], if_exists: str = "replace"
     ) -> None:
         """Refuse what a pipeline refuses. There is nothing to cancel or move.
@@ -61,9 +61,11 @@ class EmptyRunner(MemoryRunner):
 
         Raises:
             TypeError: It is no asyncio pipeline.
-            ValueError: It would run the command at once, or ``if_exists="error"``.
+            ValueError: It would run the command at once, ``if_exists="error"``, or
+                replicas are waited for.
         """
-        check_pipeline(pipeline, Pipeline, if_exists=if_exists)
+        confirms = self.confirmation is not None
+        check_pipeline(pipeline, Pipeline, if_exists=if_exists, confirms=confirms)
 
 
 class DeliveringProducer(TimersProducer):
@@ -151,7 +153,8 @@ class DeliveringProducer(TimersProducer):
         """Refuse what the broker's producer refuses."""
         self._operations.schedule_batch(cmd.destination, timers, cmd.if_exists)
         if cmd.pipeline is not None:
-            check_pipeline(cmd.pipeline, Pipeline, if_exists=cmd.if_exists)
+            confirms = self._connection.confirmation is not None
+            check_pipeline(cmd.pipeline, Pipeline, if_exists=cmd.if_exists, confirms=confirms)
 
     async def _deliver(
         self, cmd: TimerPublishCommand, message: TimerPublishMessage, timer: EncodedTimer

@@ -251,10 +251,10 @@ class TestTimersBroker(TestBroker[TimersBroker, EnterType], broker=TimersBroker)
         runner: Any
         if self._held is not None:
             producer = HoldingProducer(config.producer, self._memory)
-            runner = MemoryRunner(self._memory)
+            runner = MemoryRunner(self._memory, config.connection.confirmation)
         else:
             producer = DeliveringProducer(config.producer, self.brokers, self.scheduled_timers)
-            runner = EmptyRunner(self._memory)
+            runner = EmptyRunner(self._memory, config.connection.confirmation)
         if self._were_running:
             producer = _Beside(producer, config.producer)
             runner = _Beside(runner, config.connection.runner)

@@ -9,6 +9,7 @@ from faststream_redis_timers._run import Runner
 from faststream_redis_timers_sync.protocol.clients import check_pipeline
 from faststream_redis_timers_sync.protocol.memory import TimersMemory, no_server_for
 from faststream_redis_timers_sync.protocol.operations import Operation
+from faststream_redis_timers_sync.protocol.replication import Confirmation
 
 _T = TypeVar("_T")
 
@@ -20,6 +21,7 @@ class MemoryRunner(Runner):
 
     Args:
         memory: Where the timers are.
+        confirmation: How many replicas are asked for; all of them confirm at once.
     """
 
     __slots__ = ("memory",)
@@ -27,9 +29,9 @@ class MemoryRunner(Runner):
     delivers = False
     """Whether subscribers that are started have delivery loops: here the test delivers."""
 
-    def __init__(self, memory: TimersMemory) -> None:
-        """Keep it, with a client of no server."""
-        super().__init__(MemoryRedis(memory))
+    def __init__(self, memory: TimersMemory, confirmation: Confirmation | None = None) -> None:
+        """Keep them, with a client of no server."""
+        super().__init__(MemoryRedis(memory), confirmation)
         self.memory = memory
 
     async def run(self, operation: Operation[_T], timeout: float | None = None) -> _T:
@@ -44,7 +46,7 @@ class MemoryRunner(Runner):
     async def ping(self) -> None:
         """Give a sign of life."""
 
-    def queue(  # type: ignore[override]  # there it needs no client
+    def queue(
         self, pipeline: Pipeline, operation: Operation[Any], if_exists: str = "replace"
     ) -> None:
         """Put an operation into a pipeline of this memory.
@@ -56,9 +58,10 @@ class MemoryRunner(Runner):
 
         Raises:
             TypeError: It is another's pipeline.
-            ValueError: With ``if_exists="error"``.
+            ValueError: With ``if_exists="error"``, or where replicas are waited for.
         """
-        check_pipeline(pipeline, Pipeline, if_exists=if_exists)
+        confirms = self.confirmation is not None
+        check_pipeline(pipeline, Pipeline, if_exists=if_exists, confirms=confirms)
         self.memory.put_into(pipeline, operation, NAME)
 
 

@@ -89,17 +89,21 @@ def get_connection_args(redis_version: str) -> tuple[str, ...]:
     return () if (int(major), int(minor)) >= (5, 3) else ("EVALSHA",)
 
 
-def check_pipeline(pipeline: Any, pipeline_class: type[Any], *, if_exists: str = "replace") -> None:
+def check_pipeline(
+    pipeline: Any, pipeline_class: type[Any], *, if_exists: str = "replace", confirms: bool = False
+) -> None:
     """Refuse a pipeline that an operation can't be put into.
 
     Args:
         pipeline: What the caller gave.
         pipeline_class: The class it must have.
         if_exists: What was asked for; ``"error"`` can't be answered in a pipeline.
+        confirms: Whether replicas are waited for, which is not possible there either.
 
     Raises:
         TypeError: It is no pipeline of the right kind.
-        ValueError: It would run the command at once, or ``if_exists="error"``.
+        ValueError: It would run the command at once, ``if_exists="error"``, or replicas
+            are waited for.
     """
     if is_cluster(pipeline):
         raise TypeError(NO_CLUSTER)
@@ -119,5 +123,12 @@ def check_pipeline(pipeline: Any, pipeline_class: type[Any], *, if_exists: str =
         msg = (
             'if_exists="error" can\'t be used with pipeline=: its answer comes only when the '
             'pipeline is executed. Use "replace" or "keep"'
+        )
+        raise ValueError(msg)
+    if confirms:
+        msg = (
+            "pipeline= can't be used with confirm_replicas: inside of MULTI the server does not "
+            "wait for replicas. Leave pipeline out, or use a client without confirm_replicas and "
+            "send WAIT on the pipeline's connection yourself"
         )
         raise ValueError(msg)

@@ -3,11 +3,14 @@
 TimersError
 ├── TimerExistsError           if_exists="error" met a timer that waits
 ├── TimerOutcomeUnknownError   the reply was lost: it may or may not have happened
+├── TimerNotReplicatedError    confirm_replicas= asked for more replicas than have it
 └── EnvelopeError              a payload that can't be read (also a ValueError)
 
 Wrong arguments raise ``TypeError`` and ``ValueError``; what the server or the
 connection says comes through as redis-py's own errors.
 """
+
+from typing import Any
 
 
 class TimersError(Exception):
@@ -65,17 +68,84 @@ class TimerOutcomeUnknownError(TimersError):
 
     def __str__(self) -> str:
         """Name action, topic and ids."""
-        if not self.timer_ids:
-            whom = "all timers"
-        elif len(self.timer_ids) == 1:
-            whom = f"timer {self.timer_ids[0]!r}"
-        else:
-            whom = f"{len(self.timer_ids)} timers, from {self.timer_ids[0]!r}"
         return (
-            f"the server's answer to {self.action} ({whom} in topic {self.topic!r}) was lost: "
+            f"the server's answer to {self.action} ({_whom(self.topic, self.timer_ids)}) was lost: "
             "it may have happened or not, look before you rely on either"
+        )
+
+
+class TimerNotReplicatedError(TimersError):
+    """The primary has done it, but not as many replicas have it as `confirm_replicas` asks for.
+
+    Nothing is taken back: replicas that are late get it. It is lost only if the primary fails
+    and one that lacks it is promoted. Doing the same again under the same id waits for the
+    replicas anew; what was delivered meanwhile is then delivered twice.
+
+    Of a batch it speaks of one call of up to 200 timers: those before are confirmed, those
+    after were not sent.
+
+    Args:
+        action: What was asked for, for example ``"schedule"``.
+        topic: The full topic, prefix included.
+        timer_ids: The ids concerned; empty where it was the whole topic.
+        asked: How many replicas were asked for.
+        confirmed: How many have it for certain. None where that is unknown: the question was
+            refused, or its answer lost.
+        timeout: The seconds that they had, `confirm_timeout`.
+        reason: Why the number is unknown, else empty.
+        result: What the call found, for example whether a cancelled timer was waiting.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917  all that a caller may ask
+        self,
+        action: str,
+        topic: str,
+        timer_ids: tuple[str, ...],
+        asked: int,
+        confirmed: int | None,
+        timeout: float,
+        reason: str = "",
+        result: Any = None,
+    ) -> None:
+        """Keep what happened."""
+        super().__init__(action, topic, timer_ids, asked, confirmed, timeout, reason, result)
+        self.action = action
+        self.topic = topic
+        self.timer_ids = timer_ids
+        self.asked = asked
+        self.confirmed = confirmed
+        self.timeout = timeout
+        self.reason = reason
+        self.result = result
+
+    @property
+    def timer_id(self) -> str | None:
+        """The id concerned, None where it is not exactly one."""
+        return self.timer_ids[0] if len(self.timer_ids) == 1 else None
+
+    def __str__(self) -> str:
+        """Name action, topic and ids, the replicas, and what can be done."""
+        if self.confirmed is None:
+            problem = f"whether {self.asked} of its replicas have it is unknown ({self.reason})"
+        else:
+            problem = (
+                f"{self.confirmed} of the {self.asked} replicas asked for confirmed it within "
+                f"{self.timeout:g} s"
+            )
+        return (
+            f"the primary has it, {self.action} ({_whom(self.topic, self.timer_ids)}), but "
+            f"{problem}: it is lost if the primary fails now and a replica without it is promoted. "
+            "Do it again under the same id to wait anew; what lags shows INFO replication"
         )
 
 
 class EnvelopeError(TimersError, ValueError):
     """A payload that begins like an envelope but can't be read as one."""
+
+
+def _whom(topic: str, timer_ids: tuple[str, ...]) -> str:
+    if not timer_ids:
+        return f"all timers in topic {topic!r}"
+    if len(timer_ids) == 1:
+        return f"timer {timer_ids[0]!r} in topic {topic!r}"
+    return f"{len(timer_ids)} timers, from {timer_ids[0]!r} in topic {topic!r}"

@@ -150,6 +150,15 @@ class Operation(NamedTuple, Generic[_T]):
         name, what = (b"EVAL", script.text) if by_text else (b"EVALSHA", script.sha)
         return (name, what, b"%d" % len(self.keys), *self.keys, *self.args)
 
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether replicas are waited for, where a front end asks for that.
+
+        What changes timers for a caller is; what only reads is not, nor a worker's step: one
+        that is lost in a failover delivers again, as after any lease.
+        """
+        return self.action is not None and self.action not in _UNCONFIRMED
+
     def outcome_unknown(self, error: BaseException) -> TimerOutcomeUnknownError | None:
         """Give the error that the caller must know of after a lost reply.
 
@@ -168,6 +177,8 @@ class Operation(NamedTuple, Generic[_T]):
             return None
         return TimerOutcomeUnknownError(self.action, self.topic, self.timer_ids)
 
+
+_UNCONFIRMED = frozenset({"claim", "settle", "read"})
 
 _REFUSALS = {"AuthenticationError", "AuthorizationError", "BusyLoadingError"}
 

@@ -1,0 +1,145 @@
+"""Waiting until replicas have a write: what is asked, and what the answer means.
+
+Which operations are concerned is said by `Operation.is_confirmed`.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+from faststream_redis_timers_sync.protocol.errors import TimerNotReplicatedError
+from faststream_redis_timers_sync.protocol.operations import Operation, load_script
+
+DEFAULT_CONFIRM_TIMEOUT = 1.0
+"""Seconds that replicas have to confirm a write where nothing else is said."""
+
+LONGEST_CONFIRM_TIMEOUT = 3600.0
+"""Seconds; WAIT's own limit is out of reach, and a timeout of 0 would wait for ever."""
+
+ANSWER_MARGIN = 2.0
+"""Seconds that the answer may come after `confirm_timeout`: the server waits for that long by its
+own clock, and then the answer is on its way."""
+
+_SIGNS_OF_CHANGE = frozenset(b"123456789wr")
+
+
+class Confirmation(NamedTuple):
+    """How many replicas must have a write, and how long they may take.
+
+    Args:
+        replicas: How many, at least 1.
+        timeout: Seconds.
+    """
+
+    replicas: int
+    timeout: float
+
+    def question(self, operation: Operation[Any], reply: Any) -> tuple[list[bytes], int, float]:
+        """Write what asks for the confirmation, to be sent on the connection of the write.
+
+        WAIT speaks of the last write of its connection. An operation that found nothing to
+        change wrote nothing, but what it found there (the timer that ``"keep"`` kept, the gap
+        where a timer was cancelled) may have been another connection's work a moment ago. So a
+        write that changes nothing goes first.
+
+        Args:
+            operation: What was done.
+            reply: The server's reply to it.
+
+        Returns:
+            What is sent; how many replies it has, the last of which is the answer; and the
+            seconds to wait for it.
+        """
+        wait = _pack(b"WAIT", b"%d" % self.replicas, b"%d" % math.ceil(self.timeout * 1000))
+        answer_timeout = self.timeout + ANSWER_MARGIN
+        if _has_changed(reply):
+            return [wait], 1, answer_timeout
+        touch: Operation[Any] = Operation(load_script("touch"), operation.keys, (), bool)
+        return [*touch.pack(by_text=True), wait], 2, answer_timeout
+
+    def check(self, operation: Operation[Any], result: Any, confirmed: int) -> None:
+        """Look at the answer.
+
+        Args:
+            operation: What was done.
+            result: Its result.
+            confirmed: How many replicas have it.
+
+        Raises:
+            TimerNotReplicatedError: Fewer than were asked for.
+        """
+        if confirmed < self.replicas:
+            raise self._error(operation, result, confirmed, "")
+
+    def unanswered(
+        self, operation: Operation[Any], result: Any, error: Exception
+    ) -> TimerNotReplicatedError:
+        """Give the error for a question that was refused, or whose answer was lost.
+
+        Args:
+            operation: What was done.
+            result: Its result.
+            error: What came instead of an answer.
+        """
+        reason = f"{type(error).__name__}: {error}".rstrip(": ")
+        return self._error(operation, result, None, reason)
+
+    def _error(
+        self, operation: Operation[Any], result: Any, confirmed: int | None, reason: str
+    ) -> TimerNotReplicatedError:
+        return TimerNotReplicatedError(
+            operation.action or "",
+            operation.topic,
+            operation.timer_ids,
+            self.replicas,
+            confirmed,
+            self.timeout,
+            reason,
+            result,
+        )
+
+
+def read_confirmation(replicas: int | None, timeout: float) -> Confirmation | None:
+    """Check a front end's arguments `confirm_replicas` and `confirm_timeout`.
+
+    Args:
+        replicas: How many replicas must have each write; None for none.
+        timeout: Seconds that they may take.
+
+    Returns:
+        None where no replica is asked for.
+
+    Raises:
+        TypeError: One is no number.
+        ValueError: One is out of range.
+    """
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        msg = f"confirm_timeout must be a number of seconds, got {timeout!r}"
+        raise TypeError(msg)
+    if not 0 < timeout <= LONGEST_CONFIRM_TIMEOUT:
+        msg = (
+            f"confirm_timeout must be more than 0 and at most {LONGEST_CONFIRM_TIMEOUT:g} seconds, "
+            f"got {timeout!r}"
+        )
+        raise ValueError(msg)
+    if replicas is None:
+        return None
+    if isinstance(replicas, bool) or not isinstance(replicas, int):
+        msg = f"confirm_replicas must be a number of replicas or None, got {replicas!r}"
+        raise TypeError(msg)
+    if replicas < 1:
+        msg = f"confirm_replicas must be at least 1, got {replicas!r}: None asks for no replica"
+        raise ValueError(msg)
+    return Confirmation(replicas, timeout)
+
+
+def _has_changed(reply: Any) -> bool:
+    # A count, or a character per timer. In doubt it says no, which costs a small write.
+    if isinstance(reply, bytes):
+        return not _SIGNS_OF_CHANGE.isdisjoint(reply)
+    return bool(reply)
+
+
+def _pack(*words: bytes) -> bytes:
+    parts = [b"*%d\r\n" % len(words)]
+    parts += [b"$%d\r\n%b\r\n" % (len(word), word) for word in words]
+    return b"".join(parts)
