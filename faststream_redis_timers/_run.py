@@ -234,7 +234,8 @@ async def _confirm(
 async def _ask_replicas(
     connection: Any, commands: list[bytes], replies: int, answer_timeout: float
 ) -> Any:
-    writer = _writer_of(connection)
+    # A fake's connection has none.
+    stream = getattr(connection, "_writer", None)
     await connection.send_packed_command(commands, check_health=False)
     answer = None
     for _ in range(replies):
@@ -243,7 +244,7 @@ async def _ask_replicas(
         if answer is None:
             msg = f"no answer within {answer_timeout:g} s"
             raise RedisTimeoutError(msg)
-    if _writer_of(connection) is not writer:
+    if getattr(connection, "_writer", None) is not stream:
         # It was closed, and sending has opened another, maybe to another server.
         msg = "the connection was closed meanwhile"
         raise RedisConnectionError(msg)

@@ -175,7 +175,8 @@ def _confirm(
 def _ask_replicas(
     connection: Any, commands: list[bytes], replies: int, answer_timeout: float
 ) -> Any:
-    socket = _socket_of(connection)
+    # A fake's connection has none.
+    socket = getattr(connection, "_sock", None)
     connection.send_packed_command(commands, check_health=False)
     answer = None
     for _ in range(replies):
@@ -184,16 +185,11 @@ def _ask_replicas(
             msg = f"no answer within {answer_timeout:g} s"
             raise RedisTimeoutError(msg)
         answer = connection.read_response(disable_decoding=True)
-    if _socket_of(connection) is not socket:
+    if getattr(connection, "_sock", None) is not socket:
         # Another thread has closed it, and sending has opened another, maybe to another server.
         msg = "the connection was closed meanwhile"
         raise RedisConnectionError(msg)
     return answer
-
-
-def _socket_of(connection: Any) -> Any:
-    # A fake's connection has none.
-    return getattr(connection, "_sock", None)
 
 
 def _acquire(pool: redis.ConnectionPool) -> Any:

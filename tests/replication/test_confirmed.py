@@ -1,0 +1,288 @@
+"""`confirm_replicas`: written means that replicas have it. With real replicas, paused or not."""
+
+import asyncio
+import pickle
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+import redis
+from faces import Face
+from replicated import Group
+
+from faststream_redis_timers import TimerNotReplicatedError
+from faststream_redis_timers_sync import TimerExistsError, TimersClient
+from faststream_redis_timers_sync.manage.selection import cancel_each, move_each
+
+TOPIC = "invoices"
+HOUR = timedelta(hours=1)
+YEAR_2050 = datetime(2050, 1, 1, tzinfo=UTC)
+
+SOON = 0.2
+"""Seconds for replicas that are paused, and so never confirm."""
+
+Call = Callable[[Face], Awaitable[object]]
+
+CHANGES: dict[str, tuple[Call, str, tuple[str, ...]]] = {
+    "schedule": (
+        lambda face: face.schedule("x", TOPIC, timer_id="new", activate_in=HOUR),
+        "schedule",
+        ("new",),
+    ),
+    "schedule_batch": (
+        lambda face: face.schedule_batch(["x"], TOPIC, activate_in=HOUR),
+        "schedule",
+        (),
+    ),
+    "reschedule_timer": (
+        lambda face: face.reschedule_timer(TOPIC, "old", activate_at=YEAR_2050),
+        "reschedule",
+        ("old",),
+    ),
+    "cancel_timer": (lambda face: face.cancel_timer(TOPIC, "old"), "cancel", ("old",)),
+    "cancel_timers": (lambda face: face.cancel_timers(TOPIC, ["old"]), "cancel", ("old",)),
+    "cancel_all": (lambda face: face.cancel_all(TOPIC), "cancel all", ()),
+}
+"""What changes timers; the action and the ids that an error names (none: not looked at)."""
+
+IDLE: dict[str, Call] = {
+    "keep": lambda face: face.schedule(
+        "y", TOPIC, timer_id="old", activate_in=HOUR, if_exists="keep"
+    ),
+    "reschedule_timer": lambda face: face.reschedule_timer(TOPIC, "gone", activate_in=HOUR),
+    "cancel_timer": lambda face: face.cancel_timer(TOPIC, "gone"),
+    "cancel_timers": lambda face: face.cancel_timers(TOPIC, ["gone"]),
+    "cancel_all": lambda face: face.cancel_all("gone"),
+}
+"""Calls that find nothing to change, where what they find may be another's work."""
+
+
+def snapshot(client: redis.Redis) -> dict[bytes, object]:
+    """Read all keys of timers."""
+    found: dict[bytes, object] = {}
+    for key in client.scan_iter("timers_*"):
+        is_hash = client.type(key) == b"hash"
+        found[key] = client.hgetall(key) if is_hash else client.zrange(key, 0, -1, withscores=True)
+    return found
+
+
+@pytest.fixture
+def old_timer(group: Group) -> TimersClient:
+    """A timer that waits, on all servers."""
+    client = TimersClient(group.primary.url, confirm_replicas=2)
+    client.schedule("x", TOPIC, timer_id="old", activate_in=HOUR)
+    yield client
+    client.close()
+
+
+# --- when it is confirmed
+
+
+@pytest.mark.parametrize("name", CHANGES)
+async def test_what_returns_is_on_all_replicas(group, old_timer, open_face, name):
+    call, _, _ = CHANGES[name]
+    async with open_face(group.primary.url, confirm_replicas=2, confirm_timeout=20) as face:
+        before = snapshot(group.primary.redis)
+
+        await call(face)
+
+        on_replicas = [snapshot(replica.redis) for replica in group.replicas]
+    assert on_replicas == [snapshot(group.primary.redis)] * 2
+    assert on_replicas[0] != before
+
+
+async def test_it_returns_when_as_many_have_it_as_were_asked_for(group, open_face):
+    with group.pause_replicas(1):
+        async with open_face(group.primary.url, confirm_replicas=1, confirm_timeout=20) as face:
+            await face.schedule("x", TOPIC, timer_id="1", activate_in=HOUR)
+
+        assert snapshot(group.replicas[1].redis) == snapshot(group.primary.redis)
+
+
+async def test_what_was_confirmed_by_all_outlives_the_primary(group, open_face):
+    async with open_face(group.primary.url, confirm_replicas=2, confirm_timeout=20) as face:
+        await face.schedule("x", TOPIC, timer_id="1", activate_in=HOUR)
+    with group.primary.paused():
+        for replica in group.replicas:
+            replica.redis.replicaof("NO", "ONE")
+            async with open_face(replica.url) as face:
+                assert await face.has_pending(TOPIC, "1")
+
+
+# --- when it is not
+
+
+@pytest.mark.parametrize("name", CHANGES)
+async def test_what_too_few_replicas_have_is_an_error_and_done(group, old_timer, open_face, name):
+    call, action, timer_ids = CHANGES[name]
+    before = snapshot(group.primary.redis)
+    with group.pause_replicas(1):
+        async with open_face(group.primary.url, confirm_replicas=2, confirm_timeout=SOON) as face:
+            with pytest.raises(TimerNotReplicatedError) as caught:
+                await call(face)
+
+        assert snapshot(group.primary.redis) != before
+    error = caught.value
+    assert (error.action, error.topic, error.asked, error.confirmed) == (action, TOPIC, 2, 1)
+    assert timer_ids in {(), error.timer_ids}
+    assert "the primary has it" in str(error)
+    assert "1 of the 2 replicas asked for confirmed it within 0.2 s" in str(error)
+
+
+async def test_the_error_says_all_that_a_caller_needs(group, old_timer, open_face):
+    with group.pause_replicas(2):
+        async with open_face(group.primary.url, confirm_replicas=1, confirm_timeout=SOON) as face:
+            with pytest.raises(TimerNotReplicatedError) as caught:
+                await face.cancel_timer(TOPIC, "old")
+
+    assert str(caught.value) == (
+        "the primary has it, cancel (timer 'old' in topic 'invoices'), but 0 of the 1 replicas "
+        "asked for confirmed it within 0.2 s: it is lost if the primary fails now and a replica "
+        "without it is promoted. Do it again under the same id to wait anew; what lags shows "
+        "INFO replication"
+    )
+    assert caught.value.timer_id == "old"
+    # It was waiting: a second cancel could not say that any more.
+    assert caught.value.result is True
+    copied = pickle.loads(pickle.dumps(caught.value))  # noqa: S301  ours
+    assert (str(copied), copied.result) == (str(caught.value), True)
+
+
+async def test_the_id_that_was_made_is_in_the_error(group, open_face):
+    with group.pause_replicas(2):
+        async with open_face(group.primary.url, confirm_replicas=1, confirm_timeout=SOON) as face:
+            with pytest.raises(TimerNotReplicatedError) as caught:
+                await face.schedule("x", TOPIC, activate_in=HOUR)
+
+            assert await face.get_pending_timers(TOPIC) == [caught.value.timer_id]
+
+
+async def test_doing_it_again_confirms_it(group, open_face):
+    async with open_face(group.primary.url, confirm_replicas=2, confirm_timeout=SOON) as face:
+        with group.pause_replicas(1), pytest.raises(TimerNotReplicatedError):
+            await face.schedule("x", TOPIC, timer_id="1", activate_in=HOUR)
+    async with open_face(group.primary.url, confirm_replicas=2, confirm_timeout=20) as face:
+        await face.schedule("x", TOPIC, timer_id="1", activate_in=HOUR, if_exists="keep")
+
+    assert all(snapshot(replica.redis) for replica in group.replicas)
+
+
+@pytest.mark.parametrize("name", IDLE)
+async def test_what_another_connection_wrote_is_waited_for(group, old_timer, open_face, name):
+    with group.pause_replicas(1):
+        # The replica lacks what the call finds.
+        group.primary.redis.set("written-by-another", "1")
+        before = snapshot(group.primary.redis)
+        async with open_face(group.primary.url, confirm_replicas=2, confirm_timeout=SOON) as face:
+            with pytest.raises(TimerNotReplicatedError) as caught:
+                await IDLE[name](face)
+
+        assert snapshot(group.primary.redis) == before
+    assert caught.value.confirmed == 1
+
+
+@pytest.mark.parametrize("name", IDLE)
+async def test_what_finds_nothing_to_change_is_confirmed_too(group, old_timer, open_face, name):
+    before = snapshot(group.primary.redis)
+    async with open_face(group.primary.url, confirm_replicas=2, confirm_timeout=20) as face:
+        await IDLE[name](face)
+
+    assert [snapshot(server.redis) for server in group.servers] == [before] * 3
+
+
+async def test_it_is_so_on_a_server_whose_memory_is_full(group, old_timer, open_face):
+    group.primary.redis.config_set("maxmemory", "1")
+    try:
+        async with open_face(group.primary.url, confirm_replicas=2, confirm_timeout=20) as face:
+            assert await face.cancel_timer(TOPIC, "gone") is False
+            assert await face.cancel_timer(TOPIC, "old") is True
+    finally:
+        group.primary.redis.config_set("maxmemory", "0")
+
+
+async def test_more_replicas_than_there_are_never_confirm(group, open_face):
+    async with open_face(group.primary.url, confirm_replicas=3, confirm_timeout=SOON) as face:
+        with pytest.raises(TimerNotReplicatedError) as caught:
+            await face.schedule("x", TOPIC, activate_in=HOUR)
+
+    assert (caught.value.asked, caught.value.confirmed) == (3, 2)
+
+
+async def test_a_batch_stops_at_the_call_that_is_not_confirmed(group, open_face):
+    with group.pause_replicas(2):
+        async with open_face(group.primary.url, confirm_replicas=1, confirm_timeout=SOON) as face:
+            with pytest.raises(TimerNotReplicatedError) as caught:
+                await face.schedule_batch(range(450), TOPIC, activate_in=HOUR)
+
+            assert sorted(await face.get_pending_timers(TOPIC)) == sorted(caught.value.timer_ids)
+    assert len(caught.value.timer_ids) == 200
+    assert f"200 timers, from {caught.value.timer_ids[0]!r}" in str(caught.value)
+
+
+@pytest.mark.parametrize("change", ["cancel", "move"])
+def test_managing_waits_too(group, old_timer, change):
+    with (
+        group.pause_replicas(1),
+        TimersClient(group.primary.url, confirm_replicas=2, confirm_timeout=SOON) as client,
+    ):
+        if change == "cancel":
+            steps = cancel_each(client, TOPIC, ["old"])
+        else:
+            steps = move_each(client, TOPIC, ["old"], activate_at=YEAR_2050)
+        with pytest.raises(TimerNotReplicatedError):
+            list(steps)
+
+
+# --- who waits, and where
+
+
+async def test_reads_and_refusals_do_not_wait(group, old_timer, before_primary, open_face):
+    async with open_face(before_primary.url, confirm_replicas=2) as face:
+        await face.has_pending(TOPIC, "old")
+        await face.get_timer(TOPIC, "old")
+        await face.get_pending_timers(TOPIC)
+        await face.count_pending(TOPIC)
+        assert [timer.timer_id async for timer in face.iter_timers(TOPIC)] == ["old"]
+        with pytest.raises(TimerExistsError):
+            await face.schedule("x", TOPIC, timer_id="old", if_exists="error")
+
+    assert before_primary.count("WAIT") == 0
+
+
+async def test_each_call_of_a_batch_waits_once(group, before_primary, open_face):
+    async with open_face(before_primary.url, confirm_replicas=2, confirm_timeout=20) as face:
+        await face.schedule_batch(range(450), TOPIC, activate_in=HOUR)
+
+    assert before_primary.count("WAIT") == 3
+    asked = {command for command in before_primary.commands if command[0] == b"WAIT"}
+    assert asked == {(b"WAIT", b"2", b"20000")}
+
+
+async def test_without_the_option_nobody_waits(group, before_primary, open_face):
+    async with open_face(before_primary.url) as face:
+        await face.schedule("x", TOPIC, activate_in=HOUR)
+
+    assert before_primary.count("WAIT") == 0
+
+
+async def test_write_and_wait_go_through_one_connection(group, open_face):
+    calls = 20
+    with group.primary.redis.monitor() as monitor:
+        async with open_face(group.primary.url, confirm_replicas=2, confirm_timeout=20) as face:
+            await asyncio.gather(*(face.schedule(n, TOPIC, activate_in=HOUR) for n in range(calls)))
+        group.primary.redis.echo("end")
+        by_connection: dict[str, list[str]] = {}
+        for seen in monitor.listen():
+            name = seen["command"].split(" ")[0].upper()
+            if name == "ECHO":
+                break
+            if name in {"EVALSHA", "EVAL", "WAIT"}:
+                key = f"{seen['client_address']}:{seen['client_port']}"
+                by_connection.setdefault(key, []).append(name)
+    for names in by_connection.values():
+        # An EVALSHA, maybe with an EVAL because of NOSCRIPT, then its WAIT; and so on.
+        assert names[-1] == "WAIT"
+        assert ("WAIT", "WAIT") not in pairwise(names)
+        assert ("EVALSHA", "EVALSHA") not in pairwise(names)
+    assert sum(names.count("WAIT") for names in by_connection.values()) == calls
