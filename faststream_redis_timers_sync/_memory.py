@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 import redis
 from redis.client import Pipeline
 
-from faststream_redis_timers_sync._run import Runner
+from faststream_redis_timers_sync._run import OneByOne, Runner
 from faststream_redis_timers_sync.protocol.clients import check_pipeline
 from faststream_redis_timers_sync.protocol.memory import TimersMemory
 from faststream_redis_timers_sync.protocol.operations import Operation
@@ -41,7 +41,7 @@ class MemoryRunner(Runner):
         return self.memory.run(operation)
 
     def queue(
-        self, pipeline: Pipeline, operation: Operation[Any], if_exists: str = "replace"
+        self, pipeline: Pipeline | OneByOne, operation: Operation[Any], if_exists: str = "replace"
     ) -> None:
         """Put an operation into a pipeline of this memory.
 
@@ -54,6 +54,9 @@ class MemoryRunner(Runner):
             TypeError: It is another's pipeline.
             ValueError: With ``if_exists="error"``, or where replicas are waited for.
         """
+        if isinstance(pipeline, OneByOne):
+            pipeline.command_stack.append(operation)
+            return
         confirms = self.confirmation is not None
         check_pipeline(pipeline, Pipeline, if_exists=if_exists, confirms=confirms)
         self.memory.put_into(pipeline, operation, "FakeTimersClient")

@@ -25,7 +25,7 @@ from faststream_redis_timers_sync.protocol.clients import (
     is_pool_full,
     pauses_for_pool,
 )
-from faststream_redis_timers_sync.protocol.errors import TimersError
+from faststream_redis_timers_sync.protocol.errors import TimerNotReplicatedError, TimersError
 from faststream_redis_timers_sync.protocol.model import Timer
 from faststream_redis_timers_sync.protocol.operations import Operation, Steps, TimerPages
 from faststream_redis_timers_sync.protocol.replication import Confirmation
@@ -138,7 +138,7 @@ class Runner:
                 yield from step
 
     def queue(
-        self, pipeline: Pipeline, operation: Operation[Any], if_exists: str = "replace"
+        self, pipeline: "Pipeline | OneByOne", operation: Operation[Any], if_exists: str = "replace"
     ) -> None:
         """Put an operation into a caller's pipeline.
 
@@ -155,9 +155,57 @@ class Runner:
             ValueError: It would run the command at once, ``if_exists="error"``, or
                 replicas are waited for.
         """
+        if isinstance(pipeline, OneByOne):
+            pipeline.command_stack.append(operation)
+            return
         confirms = self.confirmation is not None
         check_pipeline(pipeline, Pipeline, if_exists=if_exists, confirms=confirms)
         pipeline.execute_command(*operation.words(by_text=True))  # type: ignore[no-untyped-call]
+
+
+class OneByOne:
+    """Keeps operations like a pipeline, and runs each by itself: so replicas can be waited for.
+
+    Args:
+        runner: Runs them.
+
+    Attributes:
+        command_stack: The operations.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        """Begin empty."""
+        self._runner = runner
+        self.command_stack: list[Operation[Any]] = []
+
+    def execute(self, raise_on_error: bool = True) -> list[Any]:  # noqa: FBT001, FBT002  as redis-py
+        """Run them all, also where some are refused or not confirmed.
+
+        Once a connection is lost, or the server silent, the rest are not tried.
+
+        Args:
+            raise_on_error: Whether to raise the first error at once.
+
+        Returns:
+            Their results, or errors.
+
+        Raises:
+            redis.RedisError: The server could not be reached for the first.
+        """
+        results: list[Any] = []
+        operations, self.command_stack = self.command_stack, []
+        for operation in operations:
+            try:
+                results.append(self._runner.run(operation))
+            except Exception as error:  # the caller's, one by one
+                is_away = not isinstance(error, (ResponseError, TimersError))
+                if raise_on_error or (is_away and not results):
+                    raise
+                results.append(error)
+                if not isinstance(error, (ResponseError, TimerNotReplicatedError)):
+                    untried = RedisConnectionError(f"not sent, since before it: {error}")
+                    return [*results, *[untried] * (len(operations) - len(results))]
+        return results
 
 
 def _confirm(

@@ -21,7 +21,12 @@ _NAMES = {
 }
 """Keys whose value is a name, and the argument of `TimersClient` that it becomes."""
 
-_KEYS = ("URL", "CLIENT", "TOPICS", "OPTIONS", *_NAMES)
+_CONFIRMATION = {"CONFIRM_REPLICAS": "confirm_replicas", "CONFIRM_TIMEOUT": "confirm_timeout"}
+"""Keys whose value is a number, and the argument of `TimersClient` that it becomes."""
+
+_ARGUMENTS = {**_NAMES, **_CONFIRMATION}
+
+_KEYS = ("URL", "CLIENT", "TOPICS", "OPTIONS", *_ARGUMENTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,8 @@ class ClientSettings:
         client: What makes a client, or its dotted path; None where there is a URL.
         topics: The topics that the project names, without prefix.
         options: Options of the redis-py client that is made from the URL.
-        names: The prefix and the keys' names, as arguments of `TimersClient`.
+        arguments: The prefix, the keys' names and the replicas that must confirm, as arguments
+            of `TimersClient`.
     """
 
     place: Place
@@ -66,7 +72,7 @@ class ClientSettings:
     options: Mapping[str, Any] = field(repr=False)
     client: str | Callable[[], Any] | None
     topics: tuple[str, ...]
-    names: dict[str, Any]
+    arguments: dict[str, Any]
 
     @property
     def where(self) -> str:
@@ -117,9 +123,9 @@ def read_settings(place: Place, found: Mapping[str, Any]) -> ClientSettings:
         client=found.get(client),
         topics=tuple(found.get(place.key("TOPICS"), ())),
         options=found.get(options, {}),
-        names={
+        arguments={
             argument: found[place.key(key)]
-            for key, argument in _NAMES.items()
+            for key, argument in _ARGUMENTS.items()
             if place.key(key) in found
         },
     )
@@ -138,15 +144,15 @@ def make_client(settings: ClientSettings, kind: type[TimersClient] = TimersClien
     place = settings.place
     if settings.url is not None:
         try:
-            return open_client(settings.url, kind, options=settings.options, **settings.names)
+            return open_client(settings.url, kind, options=settings.options, **settings.arguments)
         except (TypeError, ValueError) as error:
             msg = f"{place.where}: {error}"
             raise place.error(msg) from None
     made = load_factory(settings)()
     client = place.key("CLIENT")
     if isinstance(made, TimersClient):
-        if settings.names:
-            keys = ", ".join(place.key(name.upper()) for name in settings.names)
+        if settings.arguments:
+            keys = ", ".join(place.key(name.upper()) for name in settings.arguments)
             msg = (
                 f"{place.where} has {keys}, but {client} made a {type(made).__name__}, "
                 "which has its own: leave that out"
@@ -160,7 +166,7 @@ def make_client(settings: ClientSettings, kind: type[TimersClient] = TimersClien
         )
         raise place.error(msg)
     try:
-        return kind(made, **settings.names)
+        return kind(made, **settings.arguments)
     except (TypeError, ValueError) as error:
         msg = f"{place.where}: what {client} returned can't be used: {error}"
         raise place.error(msg) from error
@@ -205,9 +211,22 @@ def _mistake(key: str, value: Any) -> str | None:
     if key == "OPTIONS":
         is_right = isinstance(value, dict) and all(isinstance(name, str) for name in value)
         return None if is_right else "a dict of options of redis.Redis"
+    if key in _CONFIRMATION:
+        return _mistake_in_number(key, value)
     if not isinstance(value, str):
         return "a str"
     return None if value or key == "PREFIX" else "a str that is not empty"
+
+
+def _mistake_in_number(key: str, value: Any) -> str | None:
+    is_count = key == "CONFIRM_REPLICAS"
+    # None asks for no replica.
+    if is_count and value is None:
+        return None
+    numbers = int if is_count else (int, float)
+    if isinstance(value, numbers) and not isinstance(value, bool):
+        return None
+    return "a number of replicas or None" if is_count else "a number of seconds"
 
 
 def nearest(name: Any, known: Iterable[Any], prefix: str = "") -> str:

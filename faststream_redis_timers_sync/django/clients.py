@@ -12,6 +12,7 @@ from django.core.signals import setting_changed
 from django.utils import timezone
 
 from faststream_redis_timers_sync import _settings
+from faststream_redis_timers_sync._run import OneByOne
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.django.conf import DEFAULT_ALIAS, read_alias
 from faststream_redis_timers_sync.manage.server import inside
@@ -108,12 +109,16 @@ def new_pipeline(client: TimersClient) -> Any:
         client: The client.
 
     Returns:
-        A pipeline of redis-py's, or that of a `FakeTimersClient`, which only that client takes.
+        A pipeline of redis-py's, or that of a `FakeTimersClient`, which only that client takes;
+        where replicas are waited for, what runs one call after the other.
     """
+    runner = inside(client).runner
+    if runner.confirmation is not None:
+        return OneByOne(runner)
     if (make := getattr(client, "pipeline", None)) is not None:
         return make()
     # No MULTI: timers need no right to it otherwise.
-    return inside(client).runner.client.pipeline(transaction=False)
+    return runner.client.pipeline(transaction=False)
 
 
 class DjangoTimersClient(TimersClient):

@@ -35,7 +35,7 @@ def schedule_on_commit(  # noqa: PLR0913  a timer has that many properties
     becomes of the message afterwards changes nothing. Nothing is scheduled where the
     transaction, or a savepoint around the call, is rolled back. The calls of one transaction,
     `cancel_on_commit` among them, reach Redis in their order and in one round trip, with the
-    first of them that Django comes to.
+    first of them that Django comes to. With ``CONFIRM_REPLICAS`` each waits for its replicas.
 
     A process that dies between the commit and the call to Redis has lost the timer. Where
     that matters, schedule before the commit with `get_client`, and let the handler read the
@@ -69,6 +69,7 @@ def schedule_on_commit(  # noqa: PLR0913  a timer has that many properties
         TypeError: An argument has the wrong type.
         ValueError: An argument can't be used; its name and value are named.
         ImproperlyConfigured: `TIMERS` is not in order, or has no such alias.
+        TimerNotReplicatedError: Too few replicas have it; out of the commit, too.
         redis.RedisError: What the server or the connection says, out of the commit, or out
             of this call where there is no transaction.
     """

@@ -55,6 +55,11 @@ PURPOSES = (
         "no matter, if no worker runs under this user",
     ),
     Purpose(
+        "wait until replicas have what was written, as confirm_replicas asks for",
+        ("WAIT 1 1",),
+        "no matter, if no client or broker with confirm_replicas has this user",
+    ),
+    Purpose(
         "find topics and listening workers",
         ("SCAN 0", "DBSIZE", "PUBSUB CHANNELS x", "PUBSUB NUMSUB x"),
         "topics must be named",

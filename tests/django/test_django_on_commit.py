@@ -14,11 +14,13 @@ from on_commit_calls import HOUR, RollBack, pending, schedule
 from relay import Relay
 
 from examples.embedded_server import embedded_server
+from faststream_redis_timers_sync import TimerNotReplicatedError, TimerOutcomeUnknownError
 from faststream_redis_timers_sync.django import (
     cancel_on_commit,
     get_client,
     schedule_on_commit,
 )
+from faststream_redis_timers_sync.testing import FakeTimersClient
 
 NOON = datetime(2099, 6, 1, 12, tzinfo=UTC)
 
@@ -245,3 +247,67 @@ def test_it_takes_no_rights_that_timers_do_not_need_anyway():
             cancel_on_commit("invoices", "a")
         with override_settings(TIMERS=aliases):
             assert set(pending(get_client())) == {"b"}
+
+
+# --- where replicas must confirm
+
+
+@pytest.fixture
+def confirming(server_url, key_settings):
+    """The default client, which asks for a replica that the server does not have."""
+    alias = {"URL": server_url, **key_settings, "CONFIRM_REPLICAS": 1, "CONFIRM_TIMEOUT": 0.05}
+    with override_settings(TIMERS={"default": alias}):
+        yield get_client()
+
+
+def test_what_replicas_do_not_confirm_comes_out_of_the_commit(confirming):
+    with pytest.raises(TimerNotReplicatedError) as raised, transaction.atomic():  # noqa: PT012  the block's end raises
+        schedule("a")
+        assert pending(confirming) == {}
+    assert (raised.value.timer_id, raised.value.confirmed) == ("a", 0)
+    assert set(pending(confirming)) == {"a"}
+
+
+def test_each_call_of_a_transaction_waits_for_itself(confirming, caplog):
+    with transaction.atomic():
+        schedule("a", robust=True)
+        schedule("b", robust=True)
+        cancel_on_commit("invoices", "a", robust=True)
+    assert set(pending(confirming)) == {"b"}
+    assert [record.exc_info[0] for record in caplog.records] == [TimerNotReplicatedError] * 3
+
+
+def test_a_server_that_is_away_is_asked_once(key_settings, relay):
+    alias = {"URL": relay.url, **key_settings, "CONFIRM_REPLICAS": 1}
+    with override_settings(TIMERS={"default": alias}):
+        relay.refuse()
+        with pytest.raises(redis.ConnectionError) as raised, transaction.atomic():  # noqa: PT012  as above
+            schedule("a")
+            schedule("b")
+        relay.accept()
+        assert pending(get_client()) == {}
+    assert raised.value.__notes__ == ["on commit: schedule 'a' in topic 'invoices' and 1 more"]
+
+
+def test_what_comes_after_a_lost_reply_is_not_sent_and_says_so(key_settings, relay, caplog):
+    alias = {"URL": relay.url, **key_settings, "CONFIRM_REPLICAS": 1, "CONFIRM_TIMEOUT": 0.05}
+    relay.lose_reply("EVALSHA")
+    with override_settings(TIMERS={"default": alias}):
+        with transaction.atomic():
+            schedule("a", robust=True)
+            schedule("b", robust=True)
+        assert "b" not in pending(get_client())
+    first, second = (record.exc_info[1] for record in caplog.records)
+    assert isinstance(first, TimerOutcomeUnknownError)
+    assert str(second) == f"not sent, since before it: {first}"
+
+
+def test_a_fake_client_confirms_all():
+    fake = FakeTimersClient(confirm_replicas=1)
+    with override_settings(TIMERS={"default": {"CLIENT": lambda: fake}}):
+        with transaction.atomic():
+            schedule("a")
+            schedule("b")
+            cancel_on_commit("invoices", "a")
+            assert pending(fake) == {}
+        assert set(pending(fake)) == {"b"}

@@ -54,6 +54,14 @@ def test_each_alias_has_its_url_names_and_options(server_url, key_names, key_set
         assert read_alias("other").topics == ("invoices", "orders")
 
 
+@pytest.mark.parametrize("source", [{"URL": URL}, {"CLIENT": redis.Redis}])
+def test_an_alias_says_how_many_replicas_must_confirm(source):
+    confirms = {"CONFIRM_REPLICAS": 2, "CONFIRM_TIMEOUT": 0.5}
+    with timers_setting(default={**source, **confirms}, other={**source, "CONFIRM_REPLICAS": None}):
+        assert get_client()._runner.confirmation == (2, 0.5)
+        assert get_client("other")._runner.confirmation is None
+
+
 def make_from_path():
     return redis.Redis(host="example.org")
 
@@ -90,6 +98,22 @@ def test_a_callable_may_make_the_whole_client(client):
         ({"default": {"URL": URL, "TOPICS": "a"}}, "['TOPICS'] must be a list of topics, got a st"),
         ({"default": {"URL": URL, "TOPICS": [1]}}, "['TOPICS'] must be a list of topics, got a li"),
         ({"default": {"URL": URL, "OPTIONS": [SECRET]}}, "['OPTIONS'] must be a dict of options"),
+        (
+            {"default": {"URL": URL, "CONFIRM_REPLICAS": "1"}},
+            "['CONFIRM_REPLICAS'] must be a number of replicas or None, got a str",
+        ),
+        (
+            {"default": {"URL": URL, "CONFIRM_TIMEOUT": None}},
+            "['CONFIRM_TIMEOUT'] must be a number of seconds, got None",
+        ),
+        (
+            {"default": {"URL": URL, "CONFIRM_REPLICAS": 0}},
+            "TIMERS['default']: confirm_replicas must be at least 1, got 0",
+        ),
+        (
+            {"default": {"CLIENT": FakeTimersClient, "CONFIRM_REPLICAS": 1}},
+            "has CONFIRM_REPLICAS, but CLIENT made a FakeTimersClient, which has its own: leave",
+        ),
         ({"default": {"CLIENT": 5}}, "['CLIENT'] must be the dotted path of a callable, or a call"),
         ({"default": {"URL": URL, "CLIENT": "a.b"}}, "has both URL and CLIENT: leave one of them"),
         ({"default": {"PREFIX": "a"}}, "TIMERS['default'] has neither URL nor CLIENT: add"),

@@ -126,6 +126,18 @@ def test_the_config_may_come_from_the_environment(monkeypatch):
     assert options_of(client_of(app))["socket_timeout"] == 1.5
 
 
+def test_the_config_says_how_many_replicas_must_confirm(make_app, monkeypatch):
+    app = make_app(TIMERS_URL=URL, TIMERS_CONFIRM_REPLICAS=2, TIMERS_CONFIRM_TIMEOUT=0.5)
+    assert client_of(app)._runner.confirmation == (2, 0.5)
+
+    monkeypatch.setenv("FLASK_TIMERS_URL", URL)
+    monkeypatch.setenv("FLASK_TIMERS_CONFIRM_REPLICAS", "1")
+    app = Flask(__name__)
+    app.config.from_prefixed_env()
+    FlaskTimers(app)
+    assert client_of(app)._runner.confirmation == (1, 1.0)
+
+
 def make_from_path():
     return redis.Redis(host=current_app.config["REDIS_HOST"])
 
@@ -150,6 +162,10 @@ def test_a_client_may_come_from_a_callable_that_knows_the_app(make_app, client):
         ({"TIMERS_URL": b"a"}, "app.config['TIMERS_URL'] must be a str, got a bytes"),
         ({"TIMERS_URL": URL, "TIMERS_PREFIX": 5}, "['TIMERS_PREFIX'] must be a str, got a int"),
         ({"TIMERS_URL": URL, "TIMERS_TOPICS": "a"}, "['TIMERS_TOPICS'] must be a list of topics"),
+        (
+            {"TIMERS_URL": URL, "TIMERS_CONFIRM_REPLICAS": "2"},
+            "['TIMERS_CONFIRM_REPLICAS'] must be a number of replicas or None, got a str",
+        ),
         (
             {"TIMERS_URL": URL, "TIMERS_CLIENT": "a.b"},
             "app.config has both TIMERS_URL and TIMERS_CLIENT: leave one of them out",
