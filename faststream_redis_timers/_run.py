@@ -278,6 +278,29 @@ async def _drop(connection: Any, writer: asyncio.StreamWriter | None) -> None:
         writer.transport.abort()
 
 
+async def close_client(client: Redis) -> None:
+    """Close a client, also where the server has fallen silent.
+
+    TLS closes in agreement: redis-py waits for the peer's part, and raises where it doesn't come.
+
+    Args:
+        client: The client; its pool is one of redis-py's own.
+    """
+    pool: Any = client.connection_pool
+    connections = [*pool._available_connections, *pool._in_use_connections]  # noqa: SLF001  there is no other way to them
+    with_writers = [(connection, _writer_of(connection)) for connection in connections]
+    try:
+        async with asyncio.timeout(_LONGEST_CLOSE):
+            await client.aclose()
+    except _LOST:
+        for connection, writer in with_writers:
+            await _drop(connection, writer)
+
+
+_LONGEST_CLOSE = 1.0
+"""Seconds."""
+
+
 def _within(timeout: float | None) -> AbstractAsyncContextManager[Any]:
     # Entering a timeout takes longer than encoding a small message.
     return _NO_LIMIT if timeout is None else asyncio.timeout(timeout)

@@ -32,7 +32,7 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from faststream_redis_timers._run import Runner
+from faststream_redis_timers._run import Runner, close_client
 from faststream_redis_timers.subscriber.schedule import AlarmClock, SpinBudget
 from faststream_redis_timers.subscriber.wakeups import WakeUps
 from faststream_redis_timers_sync.protocol.clients import (
@@ -190,7 +190,7 @@ class TimersConnection:
 
     async def _close_if_ours(self, runner: Runner) -> None:
         if runner.client is not self._given:
-            await runner.client.aclose()
+            await close_client(runner.client)
 
 
 def _options_of(url: str, security: BaseSecurity | None) -> dict[str, Any]:
