@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 import tomllib
 from datetime import timedelta
 
@@ -78,25 +79,25 @@ def test_the_installed_program_is_the_same():
 # --- a server that is not there, or says no
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["topics"],
-        ["list", "t"],
-        ["show", "t", "a"],
-        ["schedule", "t", "x"],
-        ["cancel", "t", "a"],
-        ["cancel", "t", "--all", "--yes"],
-        ["reschedule", "t", "a", "--in", "1h"],
-        ["run-now", "t", "--match", "*", "--yes"],
-        ["stats"],
-        ["stats", "t"],
-        ["watch"],
-        ["watch", "t"],
-        ["check"],
-    ],
-    ids=" ".join,
-)
+COMMANDS = [
+    ["topics"],
+    ["list", "t"],
+    ["show", "t", "a"],
+    ["schedule", "t", "x"],
+    ["cancel", "t", "a"],
+    ["cancel", "t", "--all", "--yes"],
+    ["reschedule", "t", "a", "--in", "1h"],
+    ["run-now", "t", "--match", "*", "--yes"],
+    ["stats"],
+    ["stats", "t"],
+    ["watch"],
+    ["watch", "t"],
+    ["check"],
+]
+"""Each command that asks the server."""
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 @pytest.mark.parametrize("json_option", [[], ["--json"]])
 def test_a_server_that_refuses_is_exit_code_4_and_one_sentence(words, json_option, invoke):
     result = invoke(*words, *json_option, url=f"redis://:{SECRET}@localhost:1")
@@ -119,6 +120,20 @@ def test_a_server_that_stays_silent_is_given_up_after_one_try(words, server_url,
     assert result.returncode == 4
     assert "can't be reached: it did not answer in time" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_gives_a_silent_server_up(words, invoke, server_url):
+    with Relay(server_url) as relay:
+        relay.stall()
+        started_at = time.monotonic()
+
+        result = invoke(*words, url=f"{relay.url}?socket_timeout=0.2")
+
+        assert time.monotonic() - started_at < 5
+        assert relay.connected == 1
+    assert result.exit_code == 4
+    assert "can't be reached: it did not answer in time" in result.stderr
 
 
 def test_an_answer_that_was_lost_is_exit_code_4_and_says_what_is_unknown(

@@ -15,6 +15,7 @@ from django.core.management import call_command
 from django.db import connection
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
+from relay import Relay
 
 from faststream_redis_timers_sync.django.admin import site
 from faststream_redis_timers_sync.django.models import Timer
@@ -72,6 +73,21 @@ def test_a_server_that_stays_silent_is_an_error_in_seconds(visitor, silent_port)
     assert page.status == 503
     assert "it did not answer in time" in page.text
     assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("action", [None, SURE], ids=["look", "cancel"])
+def test_a_server_that_falls_silent_is_an_error_in_seconds(visitor, own_url, action):
+    with Relay(own_url) as relay, timers_at(URL=relay.url):
+        assert visitor.get(TOPIC).status == 200
+        relay.stall()
+        for address in [TOPIC] if action else PAGES:
+            start = time.monotonic()
+            page = visitor.post(address, action) if action else visitor.get(address)
+            # A page may ask twice: over a connection that fell silent, and over a new one.
+            assert time.monotonic() - start < 5
+            assert page.status == 503
+        relay.refuse()
+        relay.resume()
 
 
 def test_what_the_server_does_not_allow_is_said(visitor, own_url):
