@@ -595,6 +595,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         Raises:
             TypeError: `timer_ids` is a single id.
             TimerOutcomeUnknownError: The server's answer was lost.
+            TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
             IncorrectState: The broker is not connected.
             redis.RedisError: What the server or the connection says.
         """

@@ -393,6 +393,7 @@ class TimersClient:
         Raises:
             TypeError: `timer_ids` is a single id.
             TimerOutcomeUnknownError: The server's answer was lost.
+            TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
             redis.RedisError: What the server or the connection says.
         """
         full = prefixed(self._prefix, dead_topic, "dead_topic")

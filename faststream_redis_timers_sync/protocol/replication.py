@@ -19,7 +19,8 @@ ANSWER_MARGIN = 2.0
 """Seconds that the answer may come after `confirm_timeout`: the server waits for that long by its
 own clock, and then the answer is on its way."""
 
-_SIGNS_OF_CHANGE = frozenset(b"123456789wr")
+_DIGITS = frozenset(b"123456789")
+_WAITED_OR_RAN = frozenset(b"wr")
 
 
 class Confirmation(NamedTuple):
@@ -51,7 +52,7 @@ class Confirmation(NamedTuple):
         """
         wait = _pack(b"WAIT", b"%d" % self.replicas, b"%d" % math.ceil(self.timeout * 1000))
         answer_timeout = self.timeout + ANSWER_MARGIN
-        if _has_changed(reply):
+        if _has_changed(operation, reply):
             return [wait], 1, answer_timeout
         touch: Operation[Any] = Operation(load_script("touch"), operation.keys, (), bool)
         return [*touch.pack(by_text=True), wait], 2, answer_timeout
@@ -132,11 +133,15 @@ def read_confirmation(replicas: int | None, timeout: float) -> Confirmation | No
     return Confirmation(replicas, timeout)
 
 
-def _has_changed(reply: Any) -> bool:
+def _has_changed(operation: Operation[Any], reply: Any) -> bool:
     # A count, or a character per timer. In doubt it says no, which costs a small write.
-    if isinstance(reply, bytes):
-        return not _SIGNS_OF_CHANGE.isdisjoint(reply)
-    return bool(reply)
+    if not isinstance(reply, bytes):
+        return bool(reply)
+    signs = set(reply)
+    if not _DIGITS.isdisjoint(signs):
+        return True
+    # What is put back over a timer that waits is not put back.
+    return operation.action != "redrive" and not _WAITED_OR_RAN.isdisjoint(signs)
 
 
 def _pack(*words: bytes) -> bytes:

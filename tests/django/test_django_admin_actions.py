@@ -184,6 +184,19 @@ def test_a_long_or_odd_id_fits_the_log(visitor, timers):
 # --- the server goes away meanwhile
 
 
+def test_what_replicas_do_not_confirm_is_told_and_logged(visitor, timers, server_url, key_settings):
+    timers.schedule("x", "invoices", timer_id="a", activate_at=LATER)
+    # The server has no replica.
+    confirms = {"CONFIRM_REPLICAS": 1, "CONFIRM_TIMEOUT": 0.05}
+    with override_settings(TIMERS={"default": {"URL": server_url, **key_settings, **confirms}}):
+        page = visitor.send(visitor.choose(visitor.topic("invoices"), "cancel"))
+    assert page.status == 503
+    assert "primary has it, cancel (timer 'a' in topic 'invoices')" in page.text
+    assert not timers.has_pending("invoices", "a")
+    (words,) = [words for _, _, words in log()]
+    assert "0 of the 1 replicas asked for confirmed it" in words
+
+
 def test_what_was_done_before_the_answer_was_lost_is_told_and_logged(
     visitor, timers, server_url, key_settings
 ):

@@ -14,6 +14,8 @@ from replicated import Group
 from faststream_redis_timers import TimerNotReplicatedError
 from faststream_redis_timers_sync import TimerExistsError, TimersClient
 from faststream_redis_timers_sync.manage.selection import cancel_each, move_each
+from faststream_redis_timers_sync.protocol.dead_letters import Ending, write_dead_letter
+from faststream_redis_timers_sync.protocol.envelope import write_envelope
 
 TOPIC = "invoices"
 HOUR = timedelta(hours=1)
@@ -232,6 +234,42 @@ def test_managing_waits_too(group, old_timer, change):
             steps = move_each(client, TOPIC, ["old"], activate_at=YEAR_2050)
         with pytest.raises(TimerNotReplicatedError):
             list(steps)
+
+
+@pytest.fixture
+def dead_letter(group: Group) -> str:
+    """A dead letter of the timer "back", on all servers."""
+    ending = Ending(reason="rejected", topic=TOPIC, timer_id=b"back", first_due=b"1.000000")
+    length, _, rest = write_dead_letter(write_envelope(b"x"), ending).partition(b":")
+    dead_id, letter = rest[: int(length)], rest[int(length) :]
+    group.primary.redis.zadd("timers_timeline:dead", {dead_id: 1.0})
+    group.primary.redis.hset("timers_payloads:dead", dead_id, letter)
+    assert group.count_in_step() == 2
+    return dead_id.decode()
+
+
+async def test_putting_dead_letters_back_waits(group, dead_letter, open_face):
+    async with open_face(group.primary.url, confirm_replicas=2, confirm_timeout=20) as face:
+        assert await face.redrive("dead") == 1
+
+    assert snapshot(group.replicas[1].redis) == snapshot(group.primary.redis)
+
+
+@pytest.mark.parametrize("stands", [False, True], ids=["moved", "a timer of that id waits"])
+async def test_putting_dead_letters_back_may_not_be_confirmed(
+    group, dead_letter, open_face, stands
+):
+    if stands:
+        with TimersClient(group.primary.url, confirm_replicas=2) as client:
+            client.schedule("x", TOPIC, timer_id="back", activate_in=HOUR)
+    with group.pause_replicas(1):
+        group.primary.redis.set("written-by-another", "1")
+        async with open_face(group.primary.url, confirm_replicas=2, confirm_timeout=SOON) as face:
+            with pytest.raises(TimerNotReplicatedError) as caught:
+                await face.redrive("dead")
+    error = caught.value
+    assert (error.action, error.topic, error.timer_id) == ("redrive", "dead", dead_letter)
+    assert error.result == (0 if stands else 1)
 
 
 # --- who waits, and where

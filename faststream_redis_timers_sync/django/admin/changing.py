@@ -27,7 +27,11 @@ from faststream_redis_timers_sync.django.admin.performing import Due, perform, p
 from faststream_redis_timers_sync.django.clients import get_client
 from faststream_redis_timers_sync.django.tokens import Place
 from faststream_redis_timers_sync.manage.server import server_time
-from faststream_redis_timers_sync.protocol.errors import TimerOutcomeUnknownError, TimersError
+from faststream_redis_timers_sync.protocol.errors import (
+    TimerNotReplicatedError,
+    TimerOutcomeUnknownError,
+    TimersError,
+)
 
 
 class ChangingPages(TimerPages):
@@ -114,7 +118,7 @@ class ChangingPages(TimerPages):
             if tally.done:
                 words = gettext("Before this: %s") % outcome_text(action, tally)
                 self.message_user(request, words, messages.WARNING)
-            if isinstance(error, TimerOutcomeUnknownError):
+            if isinstance(error, (TimerOutcomeUnknownError, TimerNotReplicatedError)):
                 log_unknown(request.user, place, action, error)
             raise
         finally:

@@ -41,13 +41,13 @@ def log_done(
 
 
 def log_unknown(user: Any, place: Place, action: Action, error: Exception) -> None:
-    """Log that something was asked for, and the answer lost.
+    """Log that something was asked for, and the answer lost, or not confirmed by replicas.
 
     Args:
         user: Who asked.
         place: The topic.
         action: What was asked for.
-        error: Says what is unknown.
+        error: Says what is unknown, or how many have it.
     """
     _log(user, action, [place.key], escape(str(error), keep="\\"))
 
