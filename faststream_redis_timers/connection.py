@@ -42,6 +42,7 @@ from faststream_redis_timers_sync.protocol.clients import (
     is_cluster,
 )
 from faststream_redis_timers_sync.protocol.replication import Confirmation
+from faststream_redis_timers_sync.protocol.shown import text_of
 
 
 class TimersConnection:
@@ -158,7 +159,12 @@ class TimersConnection:
                     await asyncio.sleep(0.05)
         except TimeoutError:
             msg = f"the server did not answer within start_timeout={timeout:g} s"
-            raise TimeoutError(f"{msg}: {problem}" if problem else msg) from problem
+            if problem is None:
+                raise TimeoutError(msg) from None
+            told = text_of(problem)
+            msg = f"{msg}: {told}"
+            # A traceback would show what is left out.
+            raise TimeoutError(msg) from (problem if told == str(problem) else None)
 
     async def is_answered(self, timeout: float) -> bool:
         """Tell whether the server answers.

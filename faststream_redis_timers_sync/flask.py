@@ -115,6 +115,10 @@ class _Made(NamedTuple):
     config: dict[str, Any]
     """What it was made of."""
 
+    def __repr__(self) -> str:
+        """Name the keys; a value may hold a password."""
+        return f"{type(self).__name__}({self.client!r}, {', '.join(self.config)})"
+
 
 class _AppTimers:
     """The timers of one app: what `app.extensions` holds.

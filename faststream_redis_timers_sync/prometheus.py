@@ -25,6 +25,7 @@ except ModuleNotFoundError as error:
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.server import inside
 from faststream_redis_timers_sync.manage.stats import TopicStats, count_running, count_topics
+from faststream_redis_timers_sync.protocol.shown import text_of
 
 __all__ = ("TimersCollector",)
 
@@ -123,7 +124,7 @@ class TimersCollector(Collector):
             self._tell(f"no answer within {self._timeout} seconds")
             return None
         if counting.error is not None:
-            self._tell(f"{type(counting.error).__name__}: {counting.error}")
+            self._tell(f"{type(counting.error).__name__}: {text_of(counting.error)}")
             return None
         self._tell(None)
         return counting.counted

@@ -45,6 +45,7 @@ from faststream_redis_timers_sync.protocol.operations import (
     PAYLOAD_BUDGET,
     Operations,
 )
+from faststream_redis_timers_sync.protocol.shown import text_of
 from faststream_redis_timers_sync.protocol.times import lease_text
 
 if TYPE_CHECKING:
@@ -726,7 +727,7 @@ class DeliveryLoop:
             self._log(
                 logging.ERROR,
                 f"topic {self._topic!r} can't be delivered, trying again until it can: "
-                f"{type(error).__name__}: {error}".rstrip(": "),
+                f"{type(error).__name__}: {text_of(error)}".rstrip(": "),
             )
         await asyncio.sleep(self._backoff.next_pause())
 

@@ -29,6 +29,7 @@ from faststream_redis_timers.subscriber.on_demand import ClaimsOnDemand
 from faststream_redis_timers.subscriber.retries import Retries
 from faststream_redis_timers.subscriber.specification import TimersSubscriberSpecification
 from faststream_redis_timers.subscriber.timeouts import HandlerTimeout
+from faststream_redis_timers_sync.protocol.shown import printable
 
 if TYPE_CHECKING:
     from faststream.message import StreamMessage
@@ -284,14 +285,3 @@ def _is_async(handler: Any) -> bool:
     # What the user wrote: FastStream 0.7.8 keeps it apart from what it made of it.
     call = getattr(handler, "_declared_call", handler._original_call)  # noqa: SLF001
     return inspect.iscoroutinefunction(inspect.unwrap(call))
-
-
-def printable(text: str) -> str:
-    """Escape what could forge a line of the log or drive a terminal.
-
-    Args:
-        text: A topic or an id.
-    """
-    if text.isprintable():
-        return text
-    return text.encode("unicode_escape", "backslashreplace").decode("ascii")

@@ -14,6 +14,7 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from faststream_redis_timers.subscriber.schedule import Backoff, monotonic
 from faststream_redis_timers.subscriber.tasks import end_task
+from faststream_redis_timers_sync.protocol.shown import text_of
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -167,7 +168,8 @@ class WakeUps:
                 self._log(
                     logging.WARNING,
                     "wake-ups are refused, timers scheduled at short notice will be up to a poll "
-                    f"delay late; the ACL must allow the channels {self._channels()}: {error}",
+                    f"delay late; the ACL must allow the channels {self._channels()}: "
+                    f"{text_of(error)}",
                 )
             return error
 

@@ -27,9 +27,9 @@ class ScheduledTimer:
     topic: str
     timer_id: str
     activate_at: datetime
-    body: Any
+    body: Any = field(repr=False)
     correlation_id: str = ""
-    headers: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 def as_scheduled(timer: memory.ScheduledTimer) -> ScheduledTimer:

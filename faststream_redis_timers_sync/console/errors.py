@@ -8,8 +8,8 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
-from faststream_redis_timers_sync.console.text import escape
 from faststream_redis_timers_sync.protocol.errors import TimerOutcomeUnknownError, TimersError
+from faststream_redis_timers_sync.protocol.shown import text_of
 
 DONE = 0
 FAILED = 1
@@ -106,7 +106,7 @@ def _explain_server(error: RedisError, address: str) -> CommandError:
 
 
 def _said(error: BaseException) -> str:
-    return escape(str(error), keep="\\")
+    return text_of(error)
 
 
 def _reason(error: BaseException) -> str:

@@ -28,6 +28,7 @@ from faststream_redis_timers_sync.manage.check import (
     read_info,
 )
 from faststream_redis_timers_sync.manage.server import inside
+from faststream_redis_timers_sync.protocol.shown import text_of
 
 LONGEST_LOOK = 2.0
 """Seconds that ``check --deploy`` waits for the server of one alias."""
@@ -93,7 +94,7 @@ def check_servers(**_: Any) -> list[CheckMessage]:
         except Exception as error:  # noqa: BLE001  CLIENT may raise anything
             warnings.append(
                 CheckWarning(
-                    f"{config.where}: the server can't be reached: {error}",
+                    f"{config.where}: the server can't be reached: {text_of(error)}",
                     hint="nothing can be scheduled until it can",
                     id="timers.W002",
                 )
@@ -140,7 +141,7 @@ def _server_warnings(config: ClientSettings, client: TimersClient) -> Iterator[C
         why = (
             "no permission to look: this user may not run INFO"
             if is_refused
-            else f"the server does not answer INFO ({error})"
+            else f"the server does not answer INFO ({text_of(error)})"
         )
         yield CheckWarning(
             f"{config.where}: {why}, so whether the server may evict timers stays unknown",

@@ -114,7 +114,8 @@ def encode_text(argument: str, text: str) -> bytes:
         ValueError: It is empty, or has lone surrogates.
     """
     if not isinstance(text, str):
-        msg = f"{argument} must be a str, got {text!r}"
+        # Not the value: where arguments were swapped it is a message, and may be secret.
+        msg = f"{argument} must be a str, got {type(text).__name__}"
         raise TypeError(msg)
     if not text:
         msg = f"{argument} must not be empty"

@@ -6,7 +6,7 @@ timers, is not its matter.
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 from faststream_redis_timers_sync.protocol.glob import glob
@@ -44,7 +44,7 @@ class ScheduledTimer(Timer):
         message: The message, as it was given.
     """
 
-    message: Any
+    message: Any = field(repr=False)
 
 
 class TimersMemory:

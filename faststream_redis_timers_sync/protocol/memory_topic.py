@@ -24,6 +24,10 @@ class Entry(NamedTuple):
     score: bytes
     payload: bytes
 
+    def __repr__(self) -> str:
+        """Tell score and size; the payload may be secret."""
+        return f"{type(self).__name__}(score={self.score!r}, {len(self.payload)} bytes)"
+
     @property
     def is_running(self) -> bool:
         """Whether somebody holds it, or held it and never said what became of it."""

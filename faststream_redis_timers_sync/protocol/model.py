@@ -80,6 +80,13 @@ class EncodedTimer(NamedTuple):
     payload: bytes
     due: bytes
 
+    def __repr__(self) -> str:
+        """Name the id; the payload may be secret."""
+        return (
+            f"{type(self).__name__}(timer_id={self.timer_id!r}, {len(self.payload)} bytes, "
+            f"due={self.due!r})"
+        )
+
 
 class Settlement(NamedTuple):
     """What becomes of a claimed timer.
@@ -116,6 +123,13 @@ class Claimed(NamedTuple):
     previous_score: bytes
     attempt: int | None = None
     first_due: bytes | None = None
+
+    def __repr__(self) -> str:
+        """Name the id; the payload may be secret."""
+        return (
+            f"{type(self).__name__}(timer_id={self.timer_id!r}, {len(self.payload)} bytes, "
+            f"previous_score={self.previous_score!r})"
+        )
 
 
 class Step(NamedTuple):

@@ -125,6 +125,13 @@ class Operation(NamedTuple, Generic[_T]):
     topic: str = ""
     timer_ids: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """Name script and keys; the arguments hold payloads, which may be secret."""
+        return (
+            f"{type(self).__name__}(script={self.script.name!r}, keys={self.keys!r}, "
+            f"{len(self.args)} arguments)"
+        )
+
     def pack(self, *, by_text: bool = False) -> list[bytes]:
         """Write the command as it goes over the wire, for redis-py's `send_packed_command`.
 

@@ -20,7 +20,7 @@ from faststream_redis_timers.annotations import (
     TimerMessage,
     TimersBroker as Broker,
 )
-from faststream_redis_timers.subscriber.usecase import printable
+from faststream_redis_timers_sync.protocol.shown import printable
 from faststream_redis_timers_sync.protocol.times import time_of
 
 SECRET = "s3cret"  # noqa: S105  no real one
