@@ -69,7 +69,8 @@ class TimersTelemetrySettingsProvider(
             # Where none is given it is the timer's id.
             SpanAttributes.MESSAGING_MESSAGE_CONVERSATION_ID: cmd.correlation_id or cmd.timer_id,
         }
-        return {name: value for name, value in attributes.items() if value is not None}
+        # What is no text is a message in a wrong place, which is refused later.
+        return {name: value for name, value in attributes.items() if isinstance(value, str)}
 
     def get_publish_destination_name(self, cmd: TimerPublishCommand) -> str:
         """Give the full topic of what is scheduled.
