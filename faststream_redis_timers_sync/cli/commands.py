@@ -19,6 +19,7 @@ from faststream_redis_timers_sync.cli.parameters import (
 from faststream_redis_timers_sync.cli.source import known_topics, run
 from faststream_redis_timers_sync.console import actions, changes, watch as watching
 from faststream_redis_timers_sync.console.errors import CommandError
+from faststream_redis_timers_sync.manage.roles import ROLES
 
 
 @click.command()
@@ -191,6 +192,11 @@ def watch(**options: Any) -> None:
 
 @click.command()
 @click.option("--topic", default="any", help="Look for the right to use this topic.")
+@click.option(
+    "--role",
+    type=click.Choice(list(ROLES)),
+    help="Ask nothing, and write the ACL rule that a user of this role needs.",
+)
 @json_option
 def check(**options: Any) -> None:
     """Tell what is wrong with the server.

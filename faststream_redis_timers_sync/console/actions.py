@@ -14,6 +14,7 @@ from faststream_redis_timers_sync.console.output import Output
 from faststream_redis_timers_sync.console.text import quoted
 from faststream_redis_timers_sync.manage.check import check_server
 from faststream_redis_timers_sync.manage.permissions import joined_rules
+from faststream_redis_timers_sync.manage.roles import ROLES, role_rule
 from faststream_redis_timers_sync.manage.selection import OnExamined, list_timers as select_timers
 from faststream_redis_timers_sync.manage.server import address_of, count_keys, server_time
 from faststream_redis_timers_sync.manage.stats import count_topics
@@ -237,17 +238,27 @@ def schedule(
     return DONE
 
 
-def check(timers: TimersClient, output: Output, *, topic: str = "any") -> int:
-    """Tell what is wrong with the server.
+def check(
+    timers: TimersClient, output: Output, *, topic: str = "any", role: str | None = None
+) -> int:
+    """Tell what is wrong with the server, or the rule that a role needs there.
 
     Args:
         timers: The client.
         output: Where to.
         topic: The topic that rights are looked at for, which need not exist.
+        role: A name of `ROLES`: only its rule is written, and the server is not asked.
 
     Returns:
         1 where something is wrong that timers can't do with.
     """
+    if role is not None:
+        rule = role_rule(timers, ROLES[role])
+        if output.as_json:
+            output.record({"role": role, "rule": rule})
+        else:
+            output.line(rule)
+        return DONE
     findings = list(check_server(timers, topic))
     if output.as_json:
         for finding in findings:

@@ -119,15 +119,16 @@ def refused_purposes(timers: TimersClient, topic: str) -> list[Refused]:
     return refused
 
 
-def acl_rule(timers: TimersClient, commands: Sequence[str]) -> str:
-    """Write the command that allows the client's user other commands, on its keys.
+def acl_rule(timers: TimersClient, commands: Sequence[str], user: str | None = None) -> str:
+    """Write the command that allows a user other commands, on the client's keys.
 
     Args:
         timers: The client.
         commands: The commands, written as in `Purpose`.
+        user: The user; None is the client's, for which the server is asked.
     """
     _, keys, prefix = inside(timers)
-    words = ["ACL", "SETUSER", _user(timers)]
+    words = ["ACL", "SETUSER", _user(timers) if user is None else user]
     for place, name in (
         ("{timeline}", keys.timeline_key),
         ("{payloads}", keys.payloads_key),

@@ -4,6 +4,7 @@ from typing import Any
 
 from faststream_redis_timers_sync.console import actions
 from faststream_redis_timers_sync.django.management.base import TimersCommand
+from faststream_redis_timers_sync.manage.roles import ROLES
 
 
 class Command(TimersCommand):
@@ -21,6 +22,11 @@ class Command(TimersCommand):
             parser: The parser.
         """
         parser.add_argument("--topic", default="any", help="Look for the right to use this topic.")
+        parser.add_argument(
+            "--role",
+            choices=list(ROLES),
+            help="Ask nothing, and write the ACL rule that a user of this role needs.",
+        )
 
     def handle(self, **options: Any) -> None:
         """Run it.
@@ -28,4 +34,4 @@ class Command(TimersCommand):
         Args:
             options: The arguments.
         """
-        self.perform(actions.check, options, topic=options["topic"])
+        self.perform(actions.check, options, topic=options["topic"], role=options["role"])

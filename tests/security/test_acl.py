@@ -1,0 +1,338 @@
+"""The rules for a worker, a producer and an inspector: enough, no word too many, as documented."""
+
+import os
+import re
+import shutil
+from contextlib import suppress
+from datetime import timedelta
+from importlib.resources import files
+
+import pytest
+import redis
+from bench import NO_POLLS
+from command_line import ROOT, click_runner
+from waiting import wait_until_async
+
+from examples.embedded_server import embedded_server
+from faststream_redis_timers import TimersBroker
+from faststream_redis_timers_sync import TimerPublishMessage, TimersClient, TimersError, protocol
+from faststream_redis_timers_sync._run import Runner
+from faststream_redis_timers_sync.cli.group import group
+from faststream_redis_timers_sync.manage.check import check_server
+from faststream_redis_timers_sync.manage.permissions import PURPOSES
+from faststream_redis_timers_sync.manage.roles import (
+    INSPECTOR,
+    PRODUCER,
+    ROLES,
+    WORKER,
+    commands_of,
+    role_rule,
+)
+from faststream_redis_timers_sync.manage.selection import list_timers, move_each
+from faststream_redis_timers_sync.manage.server import count_keys
+from faststream_redis_timers_sync.manage.stats import count_running, count_topics
+from faststream_redis_timers_sync.manage.topics import listening_topics, scan_topics
+from faststream_redis_timers_sync.protocol.keys import KeySpace
+from faststream_redis_timers_sync.protocol.model import Settlement
+from faststream_redis_timers_sync.protocol.operations import Operations
+
+HOUR = timedelta(hours=1)
+PASSWORD = "s3cret"  # noqa: S105  no real one
+CHANNEL = "timers_timeline:t"
+PAGE = (ROOT / "docs" / "security.md").read_text()
+OPERATIONS = Operations(KeySpace())
+
+
+@pytest.fixture(scope="module", params=["embedded", "redis-server"])
+def acl_url(request):
+    """The URL of a server of our own, of either make."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "redis-server":
+            if shutil.which("redis-server") is None and os.environ.get("CI") != "true":
+                pytest.skip("there is no redis-server here")
+            patch.setenv("TIMERS_TEST_SERVER", "redis-server")
+        with embedded_server(config={}) as url:
+            yield url
+
+
+@pytest.fixture
+def admin(acl_url):
+    """A client that may do everything, on a server that is empty."""
+    with redis.Redis.from_url(acl_url) as client:
+        client.flushall()
+        yield client
+        for user in ("worker", "producer", "inspector"):
+            client.acl_deluser(user)
+
+
+def url_of(user, url):
+    return url.replace("://", f"://{user}:{PASSWORD}@")
+
+
+def rule_of(role, url="redis://localhost:1", **names):
+    with TimersClient(url, **names) as timers:
+        return role_rule(timers, role)
+
+
+def make_user(admin, rule):
+    """Do as the rule says, with a password, for a user who has nothing else."""
+    setuser, name, *words = rule.split(" ")[1:]
+    admin.execute_command("ACL", setuser, name, "reset", "on", f">{PASSWORD}", *words)
+
+
+class Ears:
+    """Hears what is published for waiting workers."""
+
+    def __init__(self, admin):
+        self._pubsub = admin.pubsub(ignore_subscribe_messages=True)
+        self._pubsub.subscribe(CHANNEL)
+        while not self._pubsub.subscribed:
+            self._pubsub.get_message()
+        self._pubsub.get_message(timeout=5)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._pubsub.close()
+
+    def have_heard(self):
+        # A publish that was refused is over by now, so nothing has to be waited for.
+        return self._pubsub.get_message(timeout=0.05) is not None
+
+
+def produce(admin, url):
+    """Schedule, move and cancel, on a server that does not know the scripts."""
+    admin.flushall()
+    admin.script_flush()
+    with TimersClient(url_of("producer", url)) as timers, Ears(admin) as ears:
+        timers._runner.run(_ping())
+        timers.schedule("x", "t", timer_id="1", headers={"x": "y"}, activate_in=HOUR)
+        assert ears.have_heard()
+        timers.schedule("x", "t", timer_id="1", activate_in=2 * HOUR, if_exists="keep")
+        with pytest.raises(TimersError):
+            timers.schedule("x", "t", timer_id="1", if_exists="error")
+        timers.schedule_batch([TimerPublishMessage("x", timer_id=n) for n in "23456"], "t")
+        assert timers.reschedule_timer("t", "1", activate_in=HOUR)
+        assert timers.cancel_timer("t", "1")
+        assert timers.cancel_timers("t", ["2", "3"]) == 2
+        assert timers.cancel_all("t") == 3
+        with timers._runner.client.pipeline(transaction=False) as pipeline:
+            timers.schedule("x", "t", pipeline=pipeline)
+            pipeline.execute()
+
+
+def _ping():
+    from faststream_redis_timers_sync.protocol.management import command  # noqa: PLC0415
+
+    return command(b"PING", parse=lambda reply: reply)
+
+
+def work(admin, url):
+    """Claim, commit, put off and give back, clear up, and listen."""
+    admin.flushall()
+    admin.script_flush()
+    here = TimersClient(admin)
+    for timer_id in "123":
+        # Large, or the worker would not ask for sizes.
+        here.schedule("x" * 40_000, "t", timer_id=timer_id)
+    admin.zadd(CHANNEL, {"orphan": 1})
+    with redis.Redis.from_url(url_of("worker", url), protocol=2) as client, Ears(admin) as ears:
+        runner = Runner(client)
+        runner.run(_ping())
+        step = runner.run(_step(limit=10))
+        assert (len(step.claimed), step.orphans) == (3, [b"orphan"])
+        one, two, three = step.claimed
+        lease = step.lease
+        settled = runner.run(
+            _step(
+                Settlement(b"commit", one.timer_id, lease),
+                Settlement(b"nack", two.timer_id, lease, b"+5.000000"),
+                Settlement(b"release", three.timer_id, lease, three.previous_score),
+            )
+        )
+        assert settled.outcomes == b"111"
+        assert ears.have_heard()
+        connection = client.connection_pool.get_connection()
+        for words in (("SUBSCRIBE", CHANNEL), ("UNSUBSCRIBE", CHANNEL)):
+            connection.send_command(*words)
+            connection.read_response()
+        client.connection_pool.release(connection)
+
+
+def _step(*settlements, limit=0):
+    return OPERATIONS.settle_and_claim("t", settlements, limit=limit, lease_ttl=30.0, jitter=1)
+
+
+def inspect(admin, url):
+    """Look at everything."""
+    admin.flushall()
+    admin.script_flush()
+    here = TimersClient(admin)
+    for timer_id in "123":
+        here.schedule("x", "t", timer_id=timer_id)
+    with TimersClient(url_of("inspector", url)) as timers:
+        timers._runner.run(_ping())
+        assert timers.count_pending("t") == 3
+        assert timers.has_pending("t", "1")
+        assert timers.get_timer("t", "1").decode() == "x"
+        assert len(list(timers.iter_timers("t"))) == 3
+        assert len(list(timers.iter_timers("t", match="*"))) == 3
+        assert len(list(list_timers(timers, "t", match=None, limit=2))) == 2
+        assert scan_topics(timers).topics == {"t"}
+        assert count_keys(timers) == 2
+        assert listening_topics(timers) == {}
+        # None where the server does not allow to count them.
+        assert count_topics(timers, ["t"]).topics[0].workers == 0
+        assert count_running(timers, {"t": "t"}, longest_lease=timedelta(seconds=30))
+        found = {finding.check: finding.level for finding in check_server(timers)}
+        assert "info" not in found
+        assert found["clock"] == "ok"
+
+
+EXERCISES = {WORKER: work, PRODUCER: produce, INSPECTOR: inspect}
+
+
+@pytest.mark.parametrize("role", EXERCISES, ids=lambda role: role.name)
+def test_a_role_s_rule_is_enough_and_each_of_its_words_is_needed(role, admin, acl_url):
+    rule = rule_of(role)
+    make_user(admin, rule)
+    EXERCISES[role](admin, acl_url)
+
+    superfluous = []
+    words = rule.split(" ")
+    for n in range(3, len(words)):
+        make_user(admin, " ".join(words[:n] + words[n + 1 :]))
+        with suppress(redis.RedisError, TimersError, AssertionError):
+            EXERCISES[role](admin, acl_url)
+            superfluous.append(words[n])
+
+    assert superfluous == []
+    admin.flushall()
+
+
+@pytest.mark.parametrize("role", EXERCISES, ids=lambda role: role.name)
+def test_a_role_may_touch_no_other_keys_or_channels_and_do_nothing_else(role, admin, acl_url):
+    make_user(admin, rule_of(role, prefix="mine:"))
+
+    for words in (
+        ("EVAL", "return redis.call('ZCARD', KEYS[1])", 1, "timers_timeline:mine:x"),
+        ("ZRANGE", "timers_timeline:mine:x", 0, 1),
+    ):
+        assert admin.execute_command("ACL", "DRYRUN", role.name, *words) == b"OK"
+    for words in (
+        ("EVAL", "return 1", 1, "timers_timeline:x"),
+        ("ZRANGE", "timers_timeline:x", 0, 1),
+        ("ZRANGE", "foreign", 0, 1),
+        ("PUBLISH", "timers_timeline:x", "x"),
+        ("SUBSCRIBE", "foreign"),
+        ("FLUSHALL",),
+        ("CONFIG", "GET", "*"),
+        ("KEYS", "*"),
+        ("SCRIPT", "LOAD", "return 1"),
+        ("ACL", "LIST"),
+        ("MONITOR",),
+    ):
+        assert admin.execute_command("ACL", "DRYRUN", role.name, *words) != b"OK", words
+
+
+async def test_a_worker_and_a_producer_of_these_rules_meet_by_wake_ups_alone(admin, acl_url):
+    make_user(admin, rule_of(WORKER))
+    make_user(admin, rule_of(PRODUCER))
+    admin.execute_command("ACL", "LOG", "RESET")
+    delivered = []
+    broker = TimersBroker(url_of("worker", acl_url))
+
+    @broker.subscriber("t", **NO_POLLS)
+    async def handle(body: str) -> None:
+        delivered.append(body)
+
+    def is_listening():
+        return admin.pubsub_numsub(CHANNEL)[0][1] == 1
+
+    with TimersClient(url_of("producer", acl_url)) as timers:
+        async with broker:
+            await wait_until_async(is_listening)
+            timers.schedule("soon", "t", activate_in=timedelta(seconds=0.1))
+            await wait_until_async(lambda: delivered == ["soon"])
+        async with TimersBroker(url_of("producer", acl_url)) as publishing:
+            await publishing.publish("later", "t", timer_id="1", activate_in=HOUR)
+            await publishing.cancel_timer("t", "1")
+
+    # Some that redis-py sends when it connects, and does without.
+    refused = {entry["object"] for entry in admin.acl_log()}
+    assert refused <= {"client|setinfo", "client|maint_notifications"}
+
+
+LOOKS = (["topics"], ["stats"], ["list", "t"], ["show", "t", "1"], ["list", "t", "--match", "*"])
+
+
+@pytest.mark.parametrize("words", [*LOOKS, ["check"]], ids=" ".join)
+def test_the_command_line_looks_with_an_inspector_s_rule(words, admin, acl_url):
+    TimersClient(admin).schedule("x", "t", timer_id="1", activate_in=HOUR)
+    make_user(admin, rule_of(INSPECTOR))
+
+    result = click_runner().invoke(group, ["--redis-url", url_of("inspector", acl_url), *words])
+
+    assert result.exit_code == (0 if words != ["check"] else 1), result.output
+    assert "does not allow" not in result.output
+    if words == ["check"]:
+        # It tells that this user delivers and schedules nothing, and all else it could see.
+        assert "unknown" not in result.output
+    admin.flushall()
+
+
+# --- code and documentation
+
+
+def test_every_script_belongs_to_a_role():
+    scripts = {file.name.removesuffix(".lua") for file in (files(protocol) / "lua").iterdir()}
+    scripts -= {"_shared"}
+    # It is of people who move many timers: they are inspectors and producers.
+    moving = {"move"}
+
+    assert scripts - moving == {script for role in ROLES.values() for script in role.scripts}
+    assert commands_of("move") <= {
+        command
+        for role in (PRODUCER, INSPECTOR)
+        for s in role.scripts
+        for command in commands_of(s)
+    }
+
+
+def test_who_moves_many_timers_needs_an_inspectors_and_a_producers_rule(admin, acl_url):
+    make_user(admin, rule_of(INSPECTOR))
+    admin.execute_command(*rule_of(PRODUCER).replace("producer", "inspector").split(" "))
+    with TimersClient(url_of("inspector", acl_url)) as timers:
+        timers.schedule("x", "t", timer_id="1", activate_in=HOUR)
+        assert list(move_each(timers, "t", ["1"])) == [("1", "waiting")]
+        assert timers.cancel_all("t") == 1
+
+
+def test_the_commands_of_scripts_are_known_to_the_purposes():
+    known = {command.split()[0] for purpose in PURPOSES for command in purpose.commands}
+
+    for role in ROLES.values():
+        for script in role.scripts:
+            assert commands_of(script) <= known
+
+
+def test_the_documented_rules_are_those_of_the_code():
+    rules = re.findall(r"^ACL SETUSER .*$", PAGE, re.MULTILINE)
+    plain = [rule.replace(" on >PASSWORD", "") for rule in rules]
+
+    assert all(" on >PASSWORD " in rule for rule in rules)
+    assert plain == [rule_of(role) for role in ROLES.values()]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_command_line_writes_the_rule_for_ones_own_names_and_asks_nobody(role):
+    words = ["--redis-url", "redis://localhost:1", "--prefix", "my:", "check", "--role", role]
+
+    result = click_runner().invoke(group, words)
+
+    assert result.exit_code == 0
+    assert result.stdout == f"{rule_of(ROLES[role], prefix='my:')}\n"
+    assert "timers_timeline:my:*" in result.stdout
+    as_json = click_runner().invoke(group, [*words, "--json"])
+    assert f'"role": "{role}"' in as_json.stdout
