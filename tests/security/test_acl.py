@@ -32,6 +32,7 @@ from faststream_redis_timers_sync.manage.selection import list_timers, move_each
 from faststream_redis_timers_sync.manage.server import count_keys
 from faststream_redis_timers_sync.manage.stats import count_running, count_topics
 from faststream_redis_timers_sync.manage.topics import listening_topics, scan_topics
+from faststream_redis_timers_sync.protocol.clients import get_connection_args
 from faststream_redis_timers_sync.protocol.keys import KeySpace
 from faststream_redis_timers_sync.protocol.model import Settlement
 from faststream_redis_timers_sync.protocol.operations import Operations
@@ -153,7 +154,7 @@ def work(admin, url):
         )
         assert settled.outcomes == b"111"
         assert ears.have_heard()
-        connection = client.connection_pool.get_connection()
+        connection = client.connection_pool.get_connection(*get_connection_args(redis.__version__))
         for words in (("SUBSCRIBE", CHANNEL), ("UNSUBSCRIBE", CHANNEL)):
             connection.send_command(*words)
             connection.read_response()
