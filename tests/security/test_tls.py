@@ -79,13 +79,16 @@ class Server:
         self.log = (folder / "server.log").open("w+")
         self.process = subprocess.Popen([binary, *words], stdout=self.log, stderr=subprocess.STDOUT)
         self.admin = redis.Redis(unix_socket_path=str(folder / "server.sock"), password=PASSWORD)
-        wait_until(self._is_ready, timeout=20)
+        try:
+            wait_until(self._is_ready, timeout=20)
+        except BaseException:
+            self.close()
+            raise
 
     def _is_ready(self):
         said = Path(self.log.name).read_text()
         assert self.process.poll() is None, said
-        # A line for each place where it listens; the last is that of the socket.
-        return "ready to accept connections at" in said
+        return all(f"accept connections {kind}" in said for kind in ("tls", "unix"))
 
     def close(self):
         self.admin.close()
