@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 import redis
-from planted import say
+from planted import HOSTILE, say
 from prometheus_client import CollectorRegistry, generate_latest
 
 from faststream_redis_timers_sync import TimerPublishMessage, TimersClient
@@ -42,27 +42,33 @@ def attempt(call: Callable[[], Any]) -> None:
 
 def schedule_for_the_worker(timers: TimersClient) -> None:
     """Give each of the worker's topics a timer, with a secret body and a secret header."""
-    for topic in settings["topics"]:
+    headers = {"x-token": header}
+
+    def schedule(message: Any, topic: str, **more: str) -> None:
         timers.schedule(
-            body, topic, timer_id=f"id-of-{topic}", headers={"x-token": header}, reply_to="replies"
+            message,
+            topic,
+            timer_id=f"id-of-{topic}{HOSTILE}",
+            headers=headers | more,
+            reply_to="replies",
         )
-    message = {"address": {"zip_code": body}}
-    timers.schedule(message, "model", timer_id="id-of-model", headers={"x-token": header})
-    broken = {"content-type": "application/json", "x-token": header}
-    timers.schedule(f"{{{body}".encode(), "json", timer_id="id-of-json", headers=broken)
-    broken = {"content-type": "text/plain", "x-token": header}
-    timers.schedule(b"\xff" + body.encode(), "text", timer_id="id-of-text", headers=broken)
+
+    for topic in settings["topics"]:
+        schedule(body, topic)
+    schedule({"address": {"zip_code": body}}, "model")
+    schedule(f"{{{body}".encode(), "json", **{"content-type": "application/json"})
+    schedule(b"\xff" + body.encode(), "text", **{"content-type": "text/plain"})
     message = TimerPublishMessage(body, headers={"x-token": header}, activate_in=HOUR)
     say(message, timers.schedule_batch([message, message], "later"))
     for timer in timers.iter_timers("later"):
         say(timer, repr(timer), [timer])
-    say(timers.get_timer("ok", "id-of-ok"), timers)
+    say(timers.get_timer("ok", f"id-of-ok{HOSTILE}"), timers)
 
 
 def misuse(timers: TimersClient) -> None:
     """Call with arguments that can't be."""
     secret = {"x": body}
-    timers.schedule(body, "later", timer_id="taken", activate_in=HOUR)
+    timers.schedule(body, "later", timer_id=f"taken{HOSTILE}", activate_in=HOUR)
     with redis.Redis() as other, other.pipeline() as pipeline:
         for arguments in (
             {"topic": ""},
@@ -74,7 +80,7 @@ def misuse(timers: TimersClient) -> None:
             {"message": f"{body}\ud800"},
             {"timer_id": secret},
             {"timer_id": ""},
-            {"if_exists": "error", "timer_id": "taken", "topic": "later"},
+            {"if_exists": "error", "timer_id": f"taken{HOSTILE}", "topic": "later"},
             {"if_exists": "sometimes"},
             {"activate_in": 5},
             {"reply_to": secret},
@@ -87,7 +93,7 @@ def misuse(timers: TimersClient) -> None:
     attempt(lambda: timers.cancel_timers("t", [secret]))
     attempt(lambda: timers.schedule_batch(5, "t"))
     attempt(lambda: timers.get_timer("unknown", "unknown"))
-    attempt(lambda: timers.get_timer("text", "id-of-text").decode())
+    attempt(lambda: timers.get_timer("text", f"id-of-text{HOSTILE}").decode())
 
 
 def meet_outages() -> None:

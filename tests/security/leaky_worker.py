@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from fast_depends.pydantic import PydanticSerializer
@@ -20,7 +21,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, PeriodicExportingMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
-from planted import say
+from planted import HOSTILE, say
 from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import BaseModel, ConfigDict
 from redis.asyncio import Redis
@@ -33,6 +34,7 @@ from faststream_redis_timers.prometheus import TimersPrometheusMiddleware
 settings = json.loads(os.environ["LEAKY_SETTINGS"])
 url: str = settings["url"]
 notes = Redis.from_url(settings["notes_url"])
+DOCUMENTS = Path(settings["documents"])
 
 logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
 logger = logging.getLogger("leaky")
@@ -98,6 +100,7 @@ async def ok(body: str, message: TimerMessage) -> TimerResponse:
 
 
 @broker.subscriber("fails")
+@broker.subscriber(f"fails{HOSTILE}")
 async def fails(body: str) -> None:
     await note("fails")
     msg = "no secret of mine"
@@ -228,10 +231,12 @@ async def begin() -> None:
 
 
 @app.on_shutdown
-async def tell() -> None:
-    say(generate_latest(registry).decode())
-    for version in ("2.6.0", "3.0.0"):
-        say(AsyncAPI(broker, schema_version=version).to_specification().to_json())
+def tell() -> None:
+    # Apart from the log: these are for programs, not for terminals.
+    versions = ("2.6.0", "3.0.0")
+    specifications = [AsyncAPI(broker, schema_version=v).to_specification() for v in versions]
+    documents = [generate_latest(registry).decode(), *(s.to_json() for s in specifications)]
+    DOCUMENTS.write_text("\n".join(documents))
     meters.force_flush()
 
 

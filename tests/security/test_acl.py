@@ -87,9 +87,7 @@ class Ears:
     def __init__(self, admin):
         self._pubsub = admin.pubsub(ignore_subscribe_messages=True)
         self._pubsub.subscribe(CHANNEL)
-        while not self._pubsub.subscribed:
-            self._pubsub.get_message()
-        self._pubsub.get_message(timeout=5)
+        self.have_heard()
 
     def __enter__(self):
         return self
@@ -98,8 +96,14 @@ class Ears:
         self._pubsub.close()
 
     def have_heard(self):
-        # A publish that was refused is over by now, so nothing has to be waited for.
-        return self._pubsub.get_message(timeout=0.05) is not None
+        """Tell whether something was published before this call."""
+        # The answer to this comes after all that was published before.
+        self._pubsub.ping()
+        kinds = set()
+        while "pong" not in kinds:
+            if message := self._pubsub.get_message(timeout=10):
+                kinds.add(message["type"])
+        return "message" in kinds
 
 
 def produce(admin, url):
