@@ -287,6 +287,30 @@ def test_the_command_line_looks_with_an_inspector_s_rule(words, admin, acl_url):
     admin.flushall()
 
 
+async def test_the_page_s_broker_and_client_log_in(admin, acl_url):
+    (block,) = (b for b in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if '"username"' in b)
+    names = {"password": PASSWORD}
+    exec(block.replace("redis://db.internal", acl_url), names)  # noqa: S102  it is our page
+    make_user(admin, rule_of(WORKER))
+    make_user(admin, rule_of(PRODUCER))
+
+    async with names["broker"]:
+        assert await names["broker"].ping(timeout=5)
+    with names["timers"] as timers:
+        assert timers.ping()
+
+
+def test_another_database_needs_the_right_to_select_it(admin, acl_url):
+    make_user(admin, rule_of(PRODUCER))
+    url = f"{url_of('producer', acl_url)}?db=1"
+    with TimersClient(url) as timers, pytest.raises(redis.RedisError):
+        timers.cancel_all("t")
+
+    admin.execute_command("ACL", "SETUSER", "producer", "+select")
+    with TimersClient(url) as timers:
+        assert timers.cancel_all("t") == 0
+
+
 # --- code and documentation
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import traceback
 
 import pytest
 import redis
@@ -192,6 +193,21 @@ async def test_the_error_of_sentinels_tells_what_they_said_without_their_passwor
 
     assert told.startswith("No master found for 'mymaster'")
     assert "ConnectionError" in told
+    assert_no_secret(told)
+
+
+async def test_a_broker_whose_sentinels_are_away_shows_no_password_in_its_traceback():
+    options = {"password": PASSWORD, "retry": Retry(NoBackoff(), 0)}
+    sentinels = redis.asyncio.Sentinel([("127.0.0.1", 1)], sentinel_kwargs=options, **options)
+    client = sentinels.master_for("mymaster")
+    broker = TimersBroker(client, start_timeout=0.3)
+    with pytest.raises(TimeoutError) as caught:
+        await broker.start()
+    await broker.stop()
+    await client.aclose()
+
+    told = "".join(traceback.format_exception(caught.value))
+    assert "No master found for 'mymaster'" in told
     assert_no_secret(told)
 
 

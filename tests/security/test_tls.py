@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -17,6 +18,7 @@ import redis
 import redis.asyncio
 import trustme
 from bench import NO_POLLS
+from command_line import ROOT
 from faststream.security import BaseSecurity, SASLPlaintext
 from waiting import wait_until, wait_until_async
 
@@ -292,3 +294,43 @@ async def test_use_ssl_alone_trusts_what_the_machine_trusts_and_no_more(url):
         await broker.start()
     await broker.stop()
     assert_about_certificates(caught.value)
+
+
+# --- the page
+
+
+def documented(start, url, certificates):
+    """Run a block of docs/security.md against this server, and give its names."""
+    page = (ROOT / "docs" / "security.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (block,) = (block for block in blocks if block.startswith(start))
+    chain, key = certificates.client
+    host = url.removeprefix("rediss://")
+    for written, meant in {
+        '"ca.pem"': repr(str(certificates.ca)),
+        '"client.pem"': repr(str(chain)),
+        '"client.key"': repr(str(key)),
+        "producer@db.internal:6380": f"default@{host}",
+        "db.internal:6380": host,
+        '"worker"': '"default"',
+    }.items():
+        assert written in block
+        block = block.replace(written, meant)
+    names = {"password": PASSWORD}
+    exec(block, names)  # noqa: S102  it is our page
+    return names
+
+
+async def test_the_page_s_broker_and_client_meet_over_tls(url, certificates, topic):
+    names = documented("import ssl", url, certificates)
+    delivered = []
+
+    @names["broker"].subscriber(topic)
+    async def handle(body: str) -> None:
+        delivered.append(body)
+
+    with names["timers"] as timers:
+        timers.schedule("x", topic)
+        async with names["broker"]:
+            await wait_until_async(lambda: delivered == ["x"])
+            await wait_until_async(lambda: timers.count_pending(topic) == 0)
