@@ -105,6 +105,10 @@ class _Settling(NamedTuple):
     # Whether it is no more than a count that is put right.
     is_correction: bool = False
 
+    def __repr__(self) -> str:
+        # The detail of a dead letter holds its payload.
+        return f"{type(self).__name__}({self.delivery!r}, {self.action!r})"
+
 
 class DeliveryLoop:
     """Delivers the due timers of one topic.

@@ -75,6 +75,13 @@ class Origin(NamedTuple):
     timer_id: bytes
     payload: bytes
 
+    def __repr__(self) -> str:
+        """Name topic and id; the payload may be secret."""
+        return (
+            f"{type(self).__name__}(topic={self.topic!r}, timer_id={self.timer_id!r}, "
+            f"{len(self.payload)} bytes)"
+        )
+
 
 def write_dead_letter(payload: bytes, ending: Ending) -> bytes:
     """Make a dead letter of a timer, as `settle_and_claim` takes it.

@@ -106,6 +106,13 @@ class Settlement(NamedTuple):
     leases: bytes
     detail: bytes = b""
 
+    def __repr__(self) -> str:
+        """Name action and id; the detail of a dead letter holds its payload."""
+        return (
+            f"{type(self).__name__}(action={self.action!r}, timer_id={self.timer_id!r}, "
+            f"leases={self.leases!r}, {len(self.detail)} bytes)"
+        )
+
 
 class Claimed(NamedTuple):
     """A timer leased to this worker.

@@ -26,7 +26,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import BaseModel, ConfigDict
 from redis.asyncio import Redis
 
-from faststream_redis_timers import TimerResponse, TimersBroker
+from faststream_redis_timers import RetryPolicy, TimerResponse, TimersBroker
 from faststream_redis_timers.annotations import TimerMessage
 from faststream_redis_timers.opentelemetry import TimersTelemetryMiddleware
 from faststream_redis_timers.prometheus import TimersPrometheusMiddleware
@@ -84,6 +84,13 @@ class Customer(BaseModel):
     address: Address
 
 
+class UnwiseError(Exception):
+    """An error with a secret: its type may be told, not its text."""
+
+    def __str__(self) -> str:
+        return "hidden"
+
+
 async def fail(message: Any) -> Any:
     """Fail, as a parser or decoder that does not understand a message."""
     await note(message.topic if hasattr(message, "topic") else "unknown")
@@ -130,6 +137,33 @@ async def parsed(body: str) -> None:
 
 @broker.subscriber("decoder", decoder=fail)
 async def decoded(body: str) -> None:
+    await note("never")
+
+
+@broker.subscriber(
+    "dead", dead_letter="{topic}:dead", retry_policy=RetryPolicy(max_attempts=1), renew_lease=True
+)
+async def dead(body: str) -> None:
+    await note("dead")
+    msg = f"it is {body}"
+    raise UnwiseError(msg) from None
+
+
+@broker.subscriber("slow", handler_timeout=0.1, retry_policy=lambda _attempt, _error: None)
+async def slow(body: str) -> None:
+    await asyncio.Event().wait()
+
+
+@broker.subscriber("policy", retry_policy=lambda _attempt, error: error.delay)
+async def policy(body: str, message: TimerMessage) -> None:
+    await message.renew()
+    say(message.attempt, message.lease_lost)
+    await note("policy")
+    raise RuntimeError
+
+
+@broker.subscriber("unreadable-dead", dead_letter=f"{HOSTILE}{{topic}}")
+async def unreadable_dead(body: str) -> None:
     await note("never")
 
 

@@ -33,6 +33,8 @@ from faststream_redis_timers_sync.manage.server import count_keys
 from faststream_redis_timers_sync.manage.stats import count_running, count_topics
 from faststream_redis_timers_sync.manage.topics import listening_topics, scan_topics
 from faststream_redis_timers_sync.protocol.clients import get_connection_args
+from faststream_redis_timers_sync.protocol.dead_letters import Ending, write_dead_letter
+from faststream_redis_timers_sync.protocol.envelope import write_envelope
 from faststream_redis_timers_sync.protocol.keys import KeySpace
 from faststream_redis_timers_sync.protocol.model import Settlement
 from faststream_redis_timers_sync.protocol.operations import Operations
@@ -134,11 +136,11 @@ def _ping():
 
 
 def work(admin, url):
-    """Claim, commit, put off and give back, clear up, and listen."""
+    """Claim, commit, put off, give back, renew, set aside, clear up, count attempts, and listen."""
     admin.flushall()
     admin.script_flush()
     here = TimersClient(admin)
-    for timer_id in "123":
+    for timer_id in "12345":
         # Large, or the worker would not ask for sizes.
         here.schedule("x" * 40_000, "t", timer_id=timer_id)
     admin.zadd(CHANNEL, {"orphan": 1})
@@ -146,18 +148,22 @@ def work(admin, url):
         runner = Runner(client)
         runner.run(_ping())
         step = runner.run(_step(limit=10))
-        assert (len(step.claimed), step.orphans) == (3, [b"orphan"])
-        one, two, three = step.claimed
-        lease = step.lease
+        assert (len(step.claimed), step.orphans) == (5, [b"orphan"])
+        one, two, three, four, five = step.claimed
+        lease, later = step.lease, b"4000000000.0000005"
         settled = runner.run(
             _step(
                 Settlement(b"commit", one.timer_id, lease),
                 Settlement(b"nack", two.timer_id, lease, b"+5.000000"),
                 Settlement(b"release", three.timer_id, lease, three.previous_score),
+                Settlement(b"renew", four.timer_id, lease, later),
+                Settlement(b"dead", five.timer_id, lease, b"6:5:dead" + five.payload),
             )
         )
-        assert settled.outcomes == b"111"
+        assert settled.outcomes == b"11111"
         assert ears.have_heard()
+        assert admin.zcard(f"{CHANNEL}:dead") == 1
+        assert runner.run(_step(limit=1, topic="empty")).claimed == []
         connection = client.connection_pool.get_connection(*get_connection_args(redis.__version__))
         for words in (("SUBSCRIBE", CHANNEL), ("UNSUBSCRIBE", CHANNEL)):
             connection.send_command(*words)
@@ -165,8 +171,16 @@ def work(admin, url):
         client.connection_pool.release(connection)
 
 
-def _step(*settlements, limit=0):
-    return OPERATIONS.settle_and_claim("t", settlements, limit=limit, lease_ttl=30.0, jitter=1)
+def _step(*settlements, limit=0, topic="t"):
+    return OPERATIONS.settle_and_claim(
+        topic,
+        settlements,
+        limit=limit,
+        lease_ttl=30.0,
+        jitter=1,
+        suspect_from=3,
+        dead_topic="t:dead",
+    )
 
 
 def inspect(admin, url):
@@ -317,8 +331,8 @@ def test_another_database_needs_the_right_to_select_it(admin, acl_url):
 def test_every_script_belongs_to_a_role():
     scripts = {file.name.removesuffix(".lua") for file in (files(protocol) / "lua").iterdir()}
     scripts -= {"_shared"}
-    # It is of people who move many timers: they are inspectors and producers.
-    moving = {"move"}
+    # Of people who look after timers: they are inspectors and producers.
+    moving = {"move", "redrive"}
 
     assert scripts - moving == {script for role in ROLES.values() for script in role.scripts}
     assert commands_of("move") <= {
@@ -329,13 +343,22 @@ def test_every_script_belongs_to_a_role():
     }
 
 
-def test_who_moves_many_timers_needs_an_inspectors_and_a_producers_rule(admin, acl_url):
+def test_who_moves_or_redrives_needs_an_inspector_s_and_a_producer_s_rule(admin, acl_url):
     make_user(admin, rule_of(INSPECTOR))
     admin.execute_command(*rule_of(PRODUCER).replace("producer", "inspector").split(" "))
     with TimersClient(url_of("inspector", acl_url)) as timers:
         timers.schedule("x", "t", timer_id="1", activate_in=HOUR)
         assert list(move_each(timers, "t", ["1"])) == [("1", "waiting")]
-        assert timers.cancel_all("t") == 1
+        letter = write_dead_letter(
+            write_envelope(b"x"),
+            Ending(reason="attempts", topic="t", timer_id=b"2", first_due=b"1.000000"),
+        )
+        length, _, rest = letter.partition(b":")
+        dead_id, payload = rest[: int(length)], rest[int(length) :]
+        admin.zadd(f"{CHANNEL}:dead", {dead_id: 1})
+        admin.hset("timers_payloads:t:dead", dead_id, payload)
+        assert timers.redrive("t:dead") == 1
+        assert timers.cancel_all("t") == 2
 
 
 def test_the_commands_of_scripts_are_known_to_the_purposes():

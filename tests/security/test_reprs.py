@@ -25,9 +25,11 @@ from faststream_redis_timers import (
 from faststream_redis_timers.parser import TimersParser
 from faststream_redis_timers.subscriber.delivery import TimerDelivery
 from faststream_redis_timers.subscriber.loop import _Settling
+from faststream_redis_timers.subscriber.retries import Retries
 from faststream_redis_timers_sync import TimersClient
 from faststream_redis_timers_sync._settings import Place, read_settings
 from faststream_redis_timers_sync.flask import FlaskTimers
+from faststream_redis_timers_sync.protocol.dead_letters import Ending, Origin, write_dead_letter
 from faststream_redis_timers_sync.protocol.envelope import read_envelope
 from faststream_redis_timers_sync.protocol.keys import KeySpace
 from faststream_redis_timers_sync.protocol.memory_topic import Entry
@@ -44,6 +46,8 @@ BODY, HEADER, PASSWORD = SECRETS
 URL = f"redis://user:{PASSWORD}@localhost:1"
 HEADERS = {"x-token": HEADER}
 ENCODED = encode_timer(BODY.encode(), "text/plain", timer_id="one", headers=HEADERS)
+ENDING = Ending(reason="attempts", topic="invoices", timer_id=b"one", first_due=b"1.000000")
+LETTER = write_dead_letter(ENCODED.payload, ENDING)
 CLAIMED = Claimed(b"one", ENCODED.payload, b"1.000000")
 
 
@@ -53,7 +57,15 @@ def all_ways(thing):
 
 def delivery():
     return TimerDelivery(
-        "invoices", CLAIMED, read_envelope(CLAIMED.payload), b"9.0000005", 9.0, 1.0, None
+        "invoices",
+        CLAIMED,
+        read_envelope(CLAIMED.payload),
+        lease=b"9.0000005",
+        lease_ends_at=9.0,
+        claimed_at=1.0,
+        retries=Retries("invoices", None, None, lambda *_: None),
+        holder=None,
+        lease_ttl=30.0,
     )
 
 
@@ -126,8 +138,10 @@ PUBLIC = {
     "EncodedTimer": lambda: ENCODED,
     "Claimed": lambda: CLAIMED,
     "Step": lambda: Step(1.0, b"9.0000005", None, b"", [CLAIMED], []),
-    "Settlement on its way": lambda: _Settling(delivery(), b"commit", b""),
-    "Settlement": lambda: Settlement(b"commit", b"one", b"9.0000005"),
+    "Settlement on its way": lambda: _Settling(delivery(), b"dead", LETTER),
+    "Settlement": lambda: Settlement(b"dead", b"one", b"9.0000005", LETTER),
+    "Origin": lambda: Origin("invoices", b"one", ENCODED.payload),
+    "Ending": lambda: ENDING,
     "Operation": lambda: OPERATIONS.schedule("invoices", ENCODED),
     "Entry": lambda: Entry(b"1.000000", ENCODED.payload),
 }

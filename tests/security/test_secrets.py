@@ -25,9 +25,9 @@ BODY, HEADER, PASSWORD = SECRETS
 FOLDER = Path(__file__).parent
 HANDLED = (
     *("ok", "fails", "answer", "parser", "decoder", "bad-answer", "nacks", "rejects", "publishes"),
-    *("long", "hangs", "by-hand", "by-hand-failing"),
+    *("long", "hangs", "by-hand", "by-hand-failing", "dead", "policy"),
 )
-TOPICS = (*HANDLED, f"fails{HOSTILE}", "typed", "filtered")
+TOPICS = (*HANDLED, f"fails{HOSTILE}", "typed", "filtered", "slow")
 
 
 class Program:
@@ -124,8 +124,9 @@ def test_nothing_that_a_worker_or_a_client_prints_under_fault_has_a_secret(
             "lies": MAGIC + b"\0\1\0\0\0\x12\0\0\0\x20\xff\xff" + BODY.encode() * 3,
             "\x1b[31m\n2026 ERROR forged": MAGIC + b"\0\2" + BODY.encode() * 3,
         }.items():
-            own_server.hset("timers_payloads:unreadable", timer_id, payload)
-            own_server.zadd("timers_timeline:unreadable", {timer_id: 1})
+            for topic in ("unreadable", "unreadable-dead"):
+                own_server.hset(f"timers_payloads:{topic}", timer_id, payload)
+                own_server.zadd(f"timers_timeline:{topic}", {timer_id: 1})
         own_server.zadd("timers_timeline:unreadable", {"evicted": 1, b"\xff\x1b[31m": 1})
 
         wait_until(lambda: {t.decode() for t in own_server.lrange("handled", 0, -1)} >= {*HANDLED})
@@ -137,6 +138,9 @@ def test_nothing_that_a_worker_or_a_client_prints_under_fault_has_a_secret(
             "had no payload",
             "was removed with its",
             "is not understood",
+            "was set aside in topic",
+            "the retry_policy failed",
+            "handler_timeout",
             "RuntimeError: no secret of mine",
         ):
             worker.until_said(text)
