@@ -114,8 +114,10 @@ def encode_text(argument: str, text: str) -> bytes:
         ValueError: It is empty, or has lone surrogates.
     """
     if not isinstance(text, str):
-        # Not the value: where arguments were swapped it is a message, and may be secret.
-        msg = f"{argument} must be a str, got {type(text).__name__}"
+        # Where arguments were swapped it is a message, which may be secret.
+        is_plain = text is None or isinstance(text, (int, float))
+        shown = repr(text) if is_plain else f"a value of type {type(text).__name__}"
+        msg = f"{argument} must be a str, got {shown}"
         raise TypeError(msg)
     if not text:
         msg = f"{argument} must not be empty"
