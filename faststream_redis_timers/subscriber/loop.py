@@ -30,6 +30,7 @@ from faststream_redis_timers.subscriber.schedule import (
     monotonic,
 )
 from faststream_redis_timers.subscriber.tasks import end_task
+from faststream_redis_timers.subscriber.timeouts import CANCELLED_AGAIN
 from faststream_redis_timers_sync.protocol.clients import is_pool_full
 from faststream_redis_timers_sync.protocol.envelope import read_envelope
 from faststream_redis_timers_sync.protocol.errors import (
@@ -506,9 +507,13 @@ class DeliveryLoop:
     async def _cancel_handlers(self, running: "set[asyncio.Task[None]]") -> None:
         if not running:
             return
-        for task in running:
-            task.cancel()
-        _, hung = await asyncio.wait(running, timeout=CANCELLED_HANDLERS)
+        hung = running
+        end = monotonic() + CANCELLED_HANDLERS
+        while hung and monotonic() < end:
+            # Once may not be enough: some code swallows it.
+            for task in hung:
+                task.cancel()
+            _, hung = await asyncio.wait(hung, timeout=CANCELLED_AGAIN)
         if hung:
             self._handlers -= hung
             self._log(

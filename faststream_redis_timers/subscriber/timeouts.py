@@ -7,6 +7,9 @@ from typing import Any
 from faststream import BaseMiddleware
 from faststream.message import StreamMessage
 
+CANCELLED_AGAIN = 1.0
+"""Seconds after which a handler that goes on is cancelled once more."""
+
 
 class HandlerTimeout(BaseMiddleware):
     """Cancels a handler after some seconds; to all other middlewares it has failed.
@@ -36,12 +39,46 @@ class HandlerTimeout(BaseMiddleware):
         Raises:
             TimeoutError: It took too long.
         """
-        limit = asyncio.timeout(self._timeout)
+        limit = _Limit(self._timeout)
         try:
-            async with limit:
-                return await call_next(msg)
-        except TimeoutError:
-            if not limit.expired():
+            return await call_next(msg)
+        except asyncio.CancelledError:
+            if not limit.was_reached_alone():
                 raise
             text = f"the handler took longer than handler_timeout ({self._timeout:g} s)"
             raise TimeoutError(text) from None
+        finally:
+            limit.end()
+
+
+class _Limit:
+    """Cancels the current task after a time, and again until it ends.
+
+    `asyncio.timeout` cancels once, and some code swallows that: redis-py 8.1 does while it
+    connects, so a handler could go on for ever.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._task = asyncio.current_task()
+        self._cancelled_before = self._task.cancelling() if self._task else 0
+        self._times = 0
+        self._alarm = asyncio.get_running_loop().call_later(seconds, self._cancel)
+
+    def _cancel(self) -> None:
+        self._times += 1
+        if self._task is not None:
+            self._task.cancel()
+        self._alarm = asyncio.get_running_loop().call_later(CANCELLED_AGAIN, self._cancel)
+
+    def was_reached_alone(self) -> bool:
+        """Tell whether nobody else has cancelled the task."""
+        if self._task is None or not self._times:
+            return False
+        return self._task.cancelling() - self._times <= self._cancelled_before
+
+    def end(self) -> None:
+        """Cancel no more, and take back what was this limit's."""
+        self._alarm.cancel()
+        for _ in range(self._times):
+            if self._task is not None:
+                self._task.uncancel()

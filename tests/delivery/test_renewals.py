@@ -3,14 +3,17 @@
 import asyncio
 import logging
 import time
+from contextlib import suppress
 
 import pytest
 from bench import delivering
+from faststream import AckPolicy
 from faststream.exceptions import SetupError
 from waiting import wait_until_async
 
 from faststream_redis_timers import RetryPolicy, TimersRouter
 from faststream_redis_timers.annotations import TimerMessage
+from faststream_redis_timers.subscriber import timeouts
 from faststream_redis_timers_sync.protocol.times import is_lease
 
 SHORT = 0.3
@@ -242,6 +245,41 @@ async def test_a_handler_that_takes_too_long_is_cancelled_and_has_failed(bench, 
     assert bench.log.complaints == [
         "TimeoutError: the handler took longer than handler_timeout (0.05 s)"
     ]
+
+
+async def test_a_handler_that_swallows_its_cancellation_is_cancelled_again(
+    bench, open_calls, monkeypatch
+):
+    monkeypatch.setattr(timeouts, "CANCELLED_AGAIN", 0.05)
+    broker = bench.broker()
+
+    @broker.subscriber(bench.topic, handler_timeout=0.05, ack_policy=AckPolicy.REJECT_ON_ERROR)
+    async def handle(message: TimerMessage):
+        open_calls.note(message)
+        for _ in range(2):
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    bench.schedule("1")
+    async with delivering(broker):
+        await bench.until_gone("1")
+
+    assert open_calls.ids == ["1"]
+    assert any("handler_timeout (0.05 s)" in line for line in bench.log.complaints)
+
+
+async def test_a_handler_that_is_cancelled_by_a_stop_has_not_timed_out(bench, calls):
+    broker = holding(bench, calls, handler_timeout=30)
+    broker.config.broker_config.graceful_timeout = 0.01
+    bench.schedule("1")
+    due = bench.score("1")
+    async with delivering(broker):
+        await calls.until(1)
+    assert bench.score("1") == due
+    bench.client.cancel_all(bench.topic)
+
+    assert not any("handler_timeout" in line for line in bench.log.complaints)
 
 
 async def test_a_timeout_of_a_blocking_handler_is_refused(bench):
