@@ -91,7 +91,9 @@ async def test_a_lease_that_is_not_renewed_by_itself_can_be_renewed_by_hand(benc
         longer = bench.score("1")
         # It lasts longer anyhow: no score is ever lowered.
         answers.append(await message.renew(1))
-        answers.append((before < usual < before + 15 < longer == bench.score("1"), longer))
+        # A lease lasts up to 10 ms longer than asked, so right after a claim this may be none.
+        is_right = before <= usual < before + 15 < longer == bench.score("1")
+        answers.append((is_right, longer))
         assert not message.lease_lost
         await message.ack()
         answers.append(await message.renew())
