@@ -77,6 +77,7 @@ def test_no_example_is_left_out():
         "quickstart",
         "recurring",
         "replies",
+        "retries",
         "routers",
         "several_primaries",
         "test_thirty_days_later",
@@ -178,6 +179,19 @@ def test_get_one(url):
         "exporting invoices",
         "exporting customers",
         "pending: 0",
+    )
+    assert_nothing_is_left(url)
+
+
+def test_retries(url):
+    output = run(url, "examples.retries")
+
+    assert_in_order(
+        output,
+        *(f"attempt {n}: charging for order 7" for n in (1, 2, 3)),
+        "set aside: order 7 (timer 7), 3 attempts, ConnectionError",
+        "put back: 1",
+        "attempt 1: charging for order 7",
     )
     assert_nothing_is_left(url)
 

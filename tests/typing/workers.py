@@ -20,6 +20,7 @@ from faststream.specification import AsyncAPI
 from pydantic import BaseModel
 
 from faststream_redis_timers import (
+    RetryPolicy,
     ScheduledTimer,
     TestTimersBroker,
     Timer,
@@ -83,6 +84,9 @@ async def remind(  # noqa: PLR0913, PLR0917  all that a handler may ask for
     assert_type(message.due_at, datetime)
     assert_type(message.lateness, float)
     assert_type(message.redelivered, bool)
+    assert_type(message.attempt, int | None)
+    assert_type(message.lease_lost, bool)
+    assert_type(await message.renew(60.0), bool)
     assert_type(message.correlation_id, str)
     assert_type(percent, int)
     logger.info("%s %s %s", correlation_id, attempt, repository)
@@ -92,6 +96,34 @@ async def remind(  # noqa: PLR0913, PLR0917  all that a handler may ask for
     await pipeline.execute()
     await timers.publish(invoice, "invoices", activate_in=timedelta(days=1))
     return invoice
+
+
+def decide(attempt: int, error: BaseException | None) -> timedelta | None:
+    return None if isinstance(error, KeyError) else timedelta(seconds=attempt)
+
+
+careful = TimersBroker(retry_policy=RetryPolicy(max_attempts=3), dead_letter="{topic}:dead")
+router_of_its_own = TimersRouter(prefix="x:", retry_policy=decide, dead_letter=None)
+
+
+@careful.subscriber(
+    "long",
+    retry_policy=decide,
+    dead_letter="dead",
+    renew_lease=True,
+    max_lease=7200.0,
+    handler_timeout=3600.0,
+)
+async def long(body: str) -> None: ...
+
+
+@careful.subscriber(TimerSub(topic="other", renew_lease=True), retry_policy=None)
+async def other(body: str) -> None: ...
+
+
+async def put_back() -> None:
+    assert_type(await careful.redrive("long:dead"), int)
+    assert_type(await careful.redrive("long:dead", ["1:abcdefgh"]), int)
 
 
 @broker.subscriber("blocking")

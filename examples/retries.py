@@ -1,0 +1,52 @@
+"""Retries with an end, dead letters, and their way back.
+
+python -m examples.retries
+"""
+
+import asyncio
+from datetime import timedelta
+
+from examples.embedded_server import embedded_server
+from faststream_redis_timers import RetryPolicy, TimersBroker
+from faststream_redis_timers.annotations import TimerMessage
+
+TOPIC = "example-payments"
+
+# Three attempts in all: the second after about 0.2 s, the third after about 0.4 s more.
+POLICY = RetryPolicy(max_attempts=3, delay=timedelta(seconds=0.2))
+
+
+async def main(url: str) -> None:
+    # For all subscribers of the broker; each may have its own.
+    broker = TimersBroker(url, retry_policy=POLICY, dead_letter="{topic}:dead", logger=None)
+    is_down = asyncio.Event()
+    is_down.set()
+    charged = asyncio.Event()
+
+    @broker.subscriber(TOPIC)
+    async def charge(order: str, message: TimerMessage) -> None:
+        print(f"attempt {message.attempt}: charging for {order}")
+        if is_down.is_set():
+            raise ConnectionError("the bank does not answer")
+        charged.set()
+
+    async with broker:
+        await broker.publish("order 7", topic=TOPIC, timer_id="7")
+        while not await broker.count_pending(f"{TOPIC}:dead"):
+            await asyncio.sleep(0.05)
+
+        async for letter in broker.iter_timers(f"{TOPIC}:dead"):
+            told = letter.headers
+            print(
+                f"set aside: {letter.decode()} (timer {told['dead-letter-timer-id']}), "
+                f"{told['dead-letter-attempts']} attempts, {told['dead-letter-error']}"
+            )
+
+        is_down.clear()
+        print("put back:", await broker.redrive(f"{TOPIC}:dead"))
+        await charged.wait()
+
+
+if __name__ == "__main__":
+    with embedded_server() as url:
+        asyncio.run(main(url))
