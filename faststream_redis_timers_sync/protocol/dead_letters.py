@@ -1,7 +1,8 @@
 """Dead letters: timers that were set aside, and what their payloads tell of it.
 
-A dead letter keeps body and headers as they were, byte for byte. What tells of its end
-stands in headers behind all others, so that it can be taken away again.
+A dead letter keeps body and headers as they were. What tells of its end stands in headers
+behind all others, so that it can be taken away again: then the payload is what it was, byte
+for byte.
 """
 
 import secrets
@@ -9,11 +10,12 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from faststream_redis_timers_sync.protocol.envelope import (
-    Envelope,
     append_headers,
+    bytes_before_headers,
+    counts_bytes,
     is_envelope,
     read_envelope,
-    remove_headers,
+    take_headers,
     write_envelope,
 )
 from faststream_redis_timers_sync.protocol.keys import encode_known_id
@@ -32,10 +34,14 @@ ERROR = "dead-letter-error"
 BODY = "dead-letter-body"
 
 _WHOLE_PAYLOAD = "payload"
-# The value of `BODY` where the body is the timer's whole payload, which could not be read.
+_REWRITTEN = "rewritten"
+# Values of `BODY`. The body is the timer's whole payload, which is no envelope or can't be
+# read; or the timer's envelope was of another kind, and what it was stands before the headers.
 
 _CORRELATION_ID = "correlation_id"
-_ADDED = (_CORRELATION_ID, REASON, TOPIC, TIMER_ID, DUE_AT, ATTEMPTS, ERROR, BODY)
+_ADDED = (REASON, TOPIC, TIMER_ID, DUE_AT, ATTEMPTS, ERROR, BODY, _CORRELATION_ID)
+# The reason is always the first: what stands before it was the timer's own.
+
 _SUFFIX = 9
 # Characters by which a dead letter's id is longer than that of its timer.
 
@@ -114,28 +120,33 @@ def _write_payload(payload: bytes, ending: Ending) -> bytes:
         added[ERROR] = ending.error.encode("utf-8", "backslashreplace")
     if ending.reason != "unreadable":
         try:
-            envelope = read_envelope(payload)
-            # What is no envelope yet becomes one.
-            if not is_envelope(payload):
-                payload = write_envelope(envelope.body, headers=_writable(envelope))
-            if _CORRELATION_ID not in envelope.headers:
-                # The default is the timer's id, and that is another one now.
-                added = {_CORRELATION_ID: ending.timer_id, **added}
-            return append_headers(payload, added)
+            return _write_beside(payload, added, ending.timer_id)
         except ValueError:
-            # There is no room for more headers.
+            # It is no envelope at all, or there is no room for more headers.
             pass
-    added = {_CORRELATION_ID: ending.timer_id, **added, BODY: _WHOLE_PAYLOAD.encode()}
+    added |= {BODY: _WHOLE_PAYLOAD.encode(), _CORRELATION_ID: ending.timer_id}
     return append_headers(write_envelope(payload), added)
 
 
-def _writable(envelope: Envelope) -> dict[str, str]:
-    return {
-        name.encode("utf-8", "backslashreplace").decode(): value.encode(
-            "utf-8", "backslashreplace"
-        ).decode()
-        for name, value in envelope.headers.items()
-    }
+def _write_beside(payload: bytes, added: dict[str, bytes], timer_id: bytes) -> bytes:
+    """Write headers beside those that a payload has; ValueError where it can have none."""
+    body, headers = read_envelope(payload)
+    if _CORRELATION_ID not in headers:
+        # The default is the timer's id, and that is another one now.
+        added = {**added, _CORRELATION_ID: timer_id}
+    if counts_bytes(payload):
+        return append_headers(payload, added)
+    if body == payload:
+        msg = "it is no envelope"
+        raise ValueError(msg)
+    writable = {_writable(name): _writable(value) for name, value in headers.items()}
+    before = payload[: len(payload) - len(body)] if is_envelope(payload) else payload
+    added = {**added, BODY: _REWRITTEN.encode()}
+    return append_headers(write_envelope(body, headers=writable), added, before=before)
+
+
+def _writable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def read_dead_letter(dead_id: bytes, letter: bytes) -> Origin | None:
@@ -149,17 +160,21 @@ def read_dead_letter(dead_id: bytes, letter: bytes) -> Origin | None:
         None where it is no dead letter, or does not tell where it comes from.
     """
     try:
-        body, headers = read_envelope(letter)
-        if REASON not in headers or not headers.get(TOPIC):
+        found = take_headers(letter, _ADDED)
+        if found is None:
             return None
-        if headers.get(BODY) == _WHOLE_PAYLOAD:
-            payload = body
-        else:
-            payload = remove_headers(letter, _ADDED, may_lack=_CORRELATION_ID)
-        timer_id = headers.get(TIMER_ID)
-        # An id that was too long for a header stands in the dead letter's.
-        known_id = encode_known_id(timer_id) if timer_id else dead_id[:-_SUFFIX]
-        headers[TOPIC].encode()
+        payload, added = found
+        topic = added.get(TOPIC, "")
+        topic.encode()
     except ValueError:
         return None
-    return Origin(headers[TOPIC], known_id, payload)
+    if not topic:
+        return None
+    if added.get(BODY) == _WHOLE_PAYLOAD:
+        payload = read_envelope(letter).body
+    elif added.get(BODY) == _REWRITTEN and (before := bytes_before_headers(letter)):
+        payload = before + read_envelope(letter).body if is_envelope(before) else before
+    timer_id = added.get(TIMER_ID)
+    # An id that was too long for a header stands in the dead letter's.
+    known_id = encode_known_id(timer_id) if timer_id else dead_id[:-_SUFFIX]
+    return Origin(topic, known_id, payload)

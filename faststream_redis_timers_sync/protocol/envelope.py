@@ -150,70 +150,102 @@ def is_envelope(payload: bytes) -> bool:
     return payload.startswith(MAGIC)
 
 
-def append_headers(payload: bytes, headers: Mapping[str, bytes]) -> bytes:
+def append_headers(
+    payload: bytes, headers: Mapping[str, bytes], *, before: bytes | None = None
+) -> bytes:
     """Add headers behind those of an envelope, and leave all other bytes as they are.
 
     Args:
-        payload: An envelope that can be read.
-        headers: Names in ASCII, and values in UTF-8. One that is longer than 65,535 bytes
-            is left out.
+        payload: An envelope for which `counts_bytes` is true.
+        headers: Names in ASCII, and values. One that is longer than 65,535 bytes is left out.
+        before: What is to stand between its front and its headers, where readers do not
+            look. None leaves what stands there.
 
     Raises:
         ValueError: There would be more than 65,535 headers.
     """
-    fitting = {name: value for name, value in headers.items() if len(value) <= _LONGEST_TEXT}
+    pairs = [
+        _write_pair(name.encode(), value)
+        for name, value in headers.items()
+        if len(value) <= _LONGEST_TEXT
+    ]
     _, _, headers_start, data_start = _FRONT.unpack_from(payload)
-    if _read_texts(payload[headers_start:data_start]) is None:
-        # Its lengths count characters, and those of more headers must not count bytes.
-        payload = write_envelope(payload[data_start:], headers=read_envelope(payload).headers)
-    return _splice(payload, b"".join(map(_write_pair, fitting.items())), len(fitting), None)
-
-
-def remove_headers(payload: bytes, names: Sequence[str], *, may_lack: str) -> bytes:
-    """Take away what `append_headers` has added, and leave all other bytes as they are.
-
-    Args:
-        payload: An envelope that can be read.
-        names: The names that may have been added, in their order.
-        may_lack: One of them that may have been there before.
-
-    Returns:
-        The envelope as it was. Where the headers do not stand behind all others,
-        somebody has written it anew: then it is written without them.
-    """
-    headers = read_envelope(payload).headers
-    added = {
-        name: headers[name].encode("utf-8", "surrogateescape") for name in names if name in headers
-    }
-    data_start = _FRONT.unpack_from(payload)[3]
-    for lacks in ((), (may_lack,)):
-        some = [(name, value) for name, value in added.items() if name not in lacks]
-        tail = b"".join(map(_write_pair, some))
-        if payload.endswith(tail, 0, data_start):
-            return _splice(payload, b"", -len(some), data_start - len(tail))
-    left = {name: value for name, value in headers.items() if name not in added}
-    return write_envelope(payload[data_start:], headers=left)
-
-
-def _write_pair(header: tuple[str, bytes]) -> bytes:
-    name, value = header[0].encode(), header[1]
-    return b"".join((_U16.pack(len(name)), name, _U16.pack(len(value)), value))
-
-
-def _splice(payload: bytes, tail: bytes, more: int, stop: int | None) -> bytes:
-    """Write an envelope with `tail` behind its headers, of which those up to `stop` stay."""
-    magic, version, headers_start, data_start = _FRONT.unpack_from(payload)
-    count = _U16.unpack_from(payload, headers_start)[0] + more
+    count = _U16.unpack_from(payload, headers_start)[0] + len(pairs)
     if count > _MOST_HEADERS:
         msg = f"headers must be at most {_MOST_HEADERS:,}, got {count:,}"
         raise ValueError(msg)
-    kept = payload[headers_start + _U16.size : data_start if stop is None else stop]
-    front = _FRONT.pack(
-        magic, version, headers_start, headers_start + _U16.size + len(kept) + len(tail)
-    )
-    # Between the front and the headers there may be something that we do not know.
-    unknown = payload[_FRONT.size : headers_start]
-    return b"".join((front, unknown, _U16.pack(count), kept, tail, payload[data_start:]))
+    region = b"".join((payload[headers_start + _U16.size : data_start], *pairs))
+    return _with_headers(payload, count, region, before)
+
+
+def take_headers(payload: bytes, names: Sequence[str]) -> tuple[bytes, dict[str, str]] | None:
+    """Take away what `append_headers` has added last, and leave all other bytes as they are.
+
+    Args:
+        payload: The payload.
+        names: The names that may have been added. The first of them always was, as the first.
+
+    Returns:
+        The envelope as it was, and the headers that are gone; None where none was added.
+
+    Raises:
+        EnvelopeError: It begins with the magic but can't be read.
+        ValueError: Its lengths count characters, and it can't be written with others.
+    """
+    if not is_envelope(payload):
+        return None
+    body, headers = _read_binary(payload)
+    if not counts_bytes(payload):
+        # Somebody has written it anew.
+        payload = write_envelope(body, headers=headers)
+    _, _, headers_start, data_start = _FRONT.unpack_from(payload)
+    texts = _read_texts(payload[headers_start:data_start]) or []
+    pairs = list(zip(texts[::2], texts[1::2], strict=True))
+    starts = [place for place, (name, _) in enumerate(pairs) if name == names[0]]
+    if not starts:
+        return None
+    taken = {name: value for name, value in pairs[starts[-1] :] if name in names}
+    # What stands behind them is somebody else's.
+    left = [pair for place, pair in enumerate(pairs) if place < starts[-1] or pair[0] not in names]
+    region = b"".join(_write_pair(_as_bytes(name), _as_bytes(value)) for name, value in left)
+    return _with_headers(payload, len(left), region), taken
+
+
+def counts_bytes(payload: bytes) -> bool:
+    """Tell whether a payload that can be read is an envelope whose lengths count bytes.
+
+    Args:
+        payload: The bytes.
+    """
+    if not is_envelope(payload):
+        return False
+    _, _, headers_start, data_start = _FRONT.unpack_from(payload)
+    return _read_texts(payload[headers_start:data_start]) is not None
+
+
+def bytes_before_headers(payload: bytes) -> bytes:
+    """Give what stands between the front and the headers of an envelope: mostly nothing.
+
+    Args:
+        payload: An envelope that can be read.
+    """
+    return payload[_FRONT.size : _FRONT.unpack_from(payload)[2]]
+
+
+def _as_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _write_pair(name: bytes, value: bytes) -> bytes:
+    return b"".join((_U16.pack(len(name)), name, _U16.pack(len(value)), value))
+
+
+def _with_headers(payload: bytes, count: int, region: bytes, before: bytes | None = None) -> bytes:
+    magic, version, _, data_start = _FRONT.unpack_from(payload)
+    before = bytes_before_headers(payload) if before is None else before
+    headers_start = _FRONT.size + len(before)
+    front = _FRONT.pack(magic, version, headers_start, headers_start + _U16.size + len(region))
+    return b"".join((front, before, _U16.pack(count), region, payload[data_start:]))
 
 
 def read_envelope(payload: bytes) -> Envelope:

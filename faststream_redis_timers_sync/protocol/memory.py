@@ -238,11 +238,9 @@ class TimersMemory:
         reply = []
         for dead_id, score, timer_id, payload in letters:
             entry = held.get(dead_id)
-            if (
-                entry is None
-                or float(entry.score) != float(score)
-                or (entry.is_running and float(score) > float(score_of(now)))
-            ):
+            if entry and entry.is_running and float(entry.score) > float(score_of(now)):
+                reply.append(b"r")
+            elif entry is None or float(entry.score) != float(score):
                 reply.append(b"0")
             elif home.state_of(timer_id) == b"w":
                 reply.append(b"w")

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from importlib.resources import files
 from itertools import islice
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from faststream_redis_timers_sync.protocol.dead_letters import read_dead_letter
 from faststream_redis_timers_sync.protocol.envelope import (
@@ -72,6 +72,12 @@ takes Redis 8.0 up to 8 ms, in which it serves nobody else."""
 
 LEASE_JITTER = 10_000
 """Microseconds, exclusive: what is added to a lease lies below it."""
+
+Fate = Literal["moved", "waiting", "running", "no dead letter", "unknown"]
+"""What became of a dead letter that was to be put back: it stays where a timer of its old id
+waits, or where a handler runs with it; unknown means that it wasn't there."""
+
+_FATES: dict[str, Fate] = {"1": "moved", "w": "waiting", "r": "running", "0": "unknown"}
 
 _T = TypeVar("_T")
 
@@ -518,8 +524,8 @@ class Operations:
         """
         if timer_ids is None:
             return self._redrive_all(dead_topic)
-        ids = list(dict.fromkeys(map(_known, _several(timer_ids))))
-        return self._redrive(dead_topic, ids)
+        ids = dict.fromkeys(_known(timer_id) for timer_id in _several(timer_ids))
+        return self._redrive_some(dead_topic, list(ids))
 
     def _redrive_all(self, dead_topic: str) -> Steps[int]:
         keys = self.keys.of(dead_topic)[:2]
@@ -539,36 +545,49 @@ class Operations:
             reply = None
             ids = [timer_id for timer_id, _ in page[:left]]
             left -= len(ids)
-            count += yield from self._redrive(dead_topic, ids)
+            count += yield from self._redrive_some(dead_topic, ids)
         return count
 
-    def _redrive(self, dead_topic: str, ids: list[bytes]) -> Steps[int]:
+    def _redrive_some(self, dead_topic: str, ids: list[bytes]) -> Steps[int]:
         count = 0
-        keys = self.keys.of(dead_topic)
         while ids:
-            entries = yield _get_entries(keys[:2], ids[:MOST_CHANGED])
-            found = list(zip(ids, entries, strict=False))
-            ids = ids[len(found) :]
-            letters: dict[str, list[bytes]] = {}
-            for dead_id, entry in found:
-                if entry is None:
-                    continue
-                score, letter = entry
-                origin = read_dead_letter(dead_id, letter)
-                if origin is not None and (origin.topic, origin.timer_id) != (dead_topic, dead_id):
-                    words = letters.setdefault(origin.topic, [])
-                    words += (dead_id, score, origin.timer_id, origin.payload)
-            for topic, words in letters.items():
-                count += yield Operation(
-                    load_script("redrive"),
-                    (*keys, *self.keys.of(topic)),
-                    words,
-                    _count_ones,
-                    "redrive",
-                    dead_topic,
-                    tuple(map(decode_id, words[::4])),
-                )
+            fates = yield from self.redrive_first(dead_topic, ids)
+            count += fates.count("moved")
+            ids = ids[len(fates) :]
         return count
+
+    def redrive_first(self, dead_topic: str, ids: list[bytes]) -> Steps[list[Fate]]:
+        """Put the first of some dead letters back, as many as fit the limits of a call.
+
+        Args:
+            dead_topic: The full topic for dead letters.
+            ids: Their ids there, as they stand in the keys, each once.
+
+        Returns:
+            Steps that tell what became of the first ids, of one at least.
+        """
+        keys = self.keys.of(dead_topic)
+        entries = yield _get_entries(keys[:2], ids[:MOST_CHANGED])
+        fates: dict[bytes, Fate] = {}
+        letters: dict[str, list[bytes]] = {}
+        for dead_id, entry in zip(ids, entries, strict=False):
+            fates[dead_id] = "unknown" if entry is None else "no dead letter"
+            origin = entry and read_dead_letter(dead_id, entry[1])
+            if entry and origin and (origin.topic, origin.timer_id) != (dead_topic, dead_id):
+                words = letters.setdefault(origin.topic, [])
+                words += (dead_id, entry[0], origin.timer_id, origin.payload)
+        for topic, words in letters.items():
+            reply = yield Operation(
+                load_script("redrive"),
+                (*keys, *self.keys.of(topic)),
+                words,
+                bytes.decode,
+                "redrive",
+                dead_topic,
+                tuple(map(decode_id, words[::4])),
+            )
+            fates.update(zip(words[::4], map(_FATES.__getitem__, reply), strict=True))
+        return list(fates.values())
 
     def has_pending(self, topic: str, timer_id: str) -> Operation[bool]:
         """Tell whether a timer is pending, waiting or running.
@@ -738,10 +757,6 @@ def _was_waiting(reply: bytes) -> bool:
 
 def _count_waiting(reply: bytes) -> int:
     return reply.count(b"w")
-
-
-def _count_ones(reply: bytes) -> int:
-    return reply.count(b"1")
 
 
 _Entries = Generator[Operation[Any] | list[tuple[bytes, bytes]], Any, None]

@@ -3,8 +3,9 @@
 -- KEYS  timeline, payloads, attempts of the topic for dead letters; the same of
 --       the topic that they come from
 -- ARGV  per dead letter: id, score, the timer's id, its payload
--- Reply a character per dead letter: '1' moved, 'w' a timer of that id waits, so
---       nothing is moved; '0' it is gone or changed meanwhile, or it runs
+-- Reply a character per dead letter: '1' moved; else nothing is moved, since
+--       'w' a timer of that id waits, 'r' a handler holds the dead letter, or
+--       '0' it is gone or changed meanwhile
 
 local now_seconds, now_microseconds = server_time()
 local now = due_score(now_seconds, now_microseconds)
@@ -12,9 +13,13 @@ local old_head = head_of(KEYS[4])
 
 local function redrive(dead_id, score, id, payload)
   local dead_score = tonumber(redis.call('ZSCORE', KEYS[1], dead_id) or nil)
-  if not dead_score or dead_score ~= tonumber(score)
-      or (is_lease(dead_score) and dead_score > tonumber(now))
-      or redis.call('HEXISTS', KEYS[2], dead_id) == 0 then
+  if not dead_score or redis.call('HEXISTS', KEYS[2], dead_id) == 0 then
+    return '0'
+  end
+  if is_lease(dead_score) and dead_score > tonumber(now) then
+    return 'r'
+  end
+  if dead_score ~= tonumber(score) then
     return '0'
   end
   local waiting = redis.call('ZSCORE', KEYS[4], id)
