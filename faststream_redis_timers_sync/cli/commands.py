@@ -17,7 +17,7 @@ from faststream_redis_timers_sync.cli.parameters import (
     topics_argument,
 )
 from faststream_redis_timers_sync.cli.source import known_topics, run
-from faststream_redis_timers_sync.console import actions, changes, watch as watching
+from faststream_redis_timers_sync.console import actions, changes, redriving, watch as watching
 from faststream_redis_timers_sync.console.errors import CommandError
 from faststream_redis_timers_sync.manage.roles import ROLES
 
@@ -158,6 +158,20 @@ def run_now(*, as_json: bool, **chosen: Any) -> None:
 
 
 @click.command()
+@chosen_options
+@json_option
+def redrive(*, as_json: bool, **chosen: Any) -> None:
+    """Put dead letters back where they come from.
+
+    TOPIC is the topic for dead letters, as "invoices:dead". By id there, by pattern, or all of
+    it. Each comes back under its old id, due at once. One stays where a timer of that id waits,
+    where a handler runs with it, or where it is no dead letter. Exit code 3 if an ID is unknown,
+    1 if one that was named stays.
+    """
+    run(redriving.redrive, as_json=as_json, chosen=_chosen(chosen))
+
+
+@click.command()
 @topics_argument
 @scan_option
 @json_option
@@ -214,5 +228,17 @@ def _chosen(options: dict[str, Any]) -> changes.Chosen:
         raise click.UsageError(str(error)) from None
 
 
-COMMANDS = (topics, list_, show, schedule, cancel, reschedule, run_now, stats, watch, check)
+COMMANDS = (
+    topics,
+    list_,
+    show,
+    schedule,
+    cancel,
+    reschedule,
+    run_now,
+    redrive,
+    stats,
+    watch,
+    check,
+)
 """All commands."""

@@ -178,7 +178,7 @@ def _apply(
     change: _Change,
     each: _Each,
 ) -> int:
-    expected = _count(timers, output, chosen)
+    expected = count_chosen(timers, output, chosen)
     question = change.question.format(plural(expected or 0), chosen)
     if expected and not chosen.is_sure and not output.ask(question):
         output.note("nothing was done")
@@ -199,8 +199,17 @@ def _apply(
     return UNKNOWN_ID if tally.unknown else DONE
 
 
-def _count(timers: TimersClient, output: Output, chosen: Chosen) -> int | None:
-    """Count those that nobody named, where it costs nothing or somebody is to be asked."""
+def count_chosen(timers: TimersClient, output: Output, chosen: Chosen) -> int | None:
+    """Count those that nobody named, where it costs nothing or somebody is to be asked.
+
+    Args:
+        timers: The client.
+        output: Where progress goes.
+        chosen: Which ones.
+
+    Returns:
+        None where they were not counted.
+    """
     if chosen.everything:
         return timers.count_pending(chosen.topic)
     if chosen.match is None or chosen.is_sure:

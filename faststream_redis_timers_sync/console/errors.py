@@ -13,7 +13,8 @@ from faststream_redis_timers_sync.protocol.shown import text_of
 
 DONE = 0
 FAILED = 1
-"""Refused by the server, or declined when asked; or `check` found an error."""
+"""Refused by the server, or declined when asked; `check` found an error; or a dead letter that
+was named by hand stays."""
 MISUSED = 2
 """Arguments that can't be, or a question that can't be asked."""
 UNKNOWN_ID = 3

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
+from faststream_redis_timers_sync.console.endings import ending_lines
 from faststream_redis_timers_sync.console.tables import Cell, Column
 from faststream_redis_timers_sync.console.text import escape, exact_time, in_zone, local_time
 from faststream_redis_timers_sync.manage.check import Finding
@@ -156,9 +157,11 @@ def timer_facts(
         if name not in {"correlation_id", "content-type"}
     ]
     kind = escape(timer.content_type) if timer.content_type else "no content type"
+    ending = ending_lines(timer)
     return [
         ("Timer", escape(timer.timer_id)),
         ("Topic", escape(topic)),
+        *([("Dead letter", "\n".join(ending))] if ending else []),
         ("State", state_of(timer, now)),
         ("Lease ends" if timer.running else "Due", "\n".join(due)),
         ("Correlation", escape(timer.correlation_id)),

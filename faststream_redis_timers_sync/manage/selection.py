@@ -1,4 +1,4 @@
-"""Choosing timers of a topic, by id, pattern or all of them, and cancelling or moving those.
+"""Choosing timers of a topic, by id, pattern or all of them, and cancelling, moving or redriving.
 
 Everything goes by steps of 200 to 1,000, so that neither memory nor the time of a call
 depends on how many timers there are.
@@ -11,10 +11,12 @@ from itertools import islice
 
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.server import inside
+from faststream_redis_timers_sync.protocol.keys import decode_id, encode_known_id, encode_text
 from faststream_redis_timers_sync.protocol.management import State, cancel_some, move_some
 from faststream_redis_timers_sync.protocol.model import Timer
 from faststream_redis_timers_sync.protocol.operations import (
     MOST_CHANGED,
+    Fate,
     Operation,
     Operations,
     TimerPages,
@@ -144,6 +146,38 @@ def move_each(
         )
         states = runner.run(operation)
         yield from zip(unique, states, strict=True)
+
+
+def redrive_each(
+    timers: TimersClient, topic: str, timer_ids: Iterable[str]
+) -> Iterator[tuple[str, Fate]]:
+    """Put dead letters back, up to 200 in a call, and tell what became of each.
+
+    Args:
+        timers: The client.
+        topic: The topic for dead letters.
+        timer_ids: Their ids there, as many as there are.
+
+    Returns:
+        Ids with ``"moved"``; ``"waiting"`` or ``"running"``: it stays, since a timer of its
+        old id waits, or a handler runs with it; ``"no dead letter"``; or ``"unknown"``.
+        Those that are not taken from it are not all put back.
+
+    Raises:
+        ValueError: Topic or an id is empty.
+        TimerOutcomeUnknownError: The server's answer to a call was lost.
+        redis.RedisError: What the server or the connection says.
+    """
+    runner, keys, _ = reach = inside(timers)
+    operations, full = Operations(keys), reach.full(topic)
+    for some in in_chunks(timer_ids, MOST_CHANGED):
+        if "" in some:
+            encode_text("timer_id", "")
+        ids = [encode_known_id(timer_id) for timer_id in dict.fromkeys(some)]
+        while ids:
+            fates = runner.run_steps(operations.redrive_first(full, ids))
+            yield from zip(map(decode_id, ids), fates, strict=False)
+            ids = ids[len(fates) :]
 
 
 def _watched(pages: TimerPages, on_examined: OnExamined | None) -> TimerPages:

@@ -6,6 +6,7 @@ for byte.
 """
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -87,6 +88,15 @@ class Origin(NamedTuple):
             f"{type(self).__name__}(topic={self.topic!r}, timer_id={self.timer_id!r}, "
             f"{len(self.payload)} bytes)"
         )
+
+
+def is_dead_letter(headers: Mapping[str, str]) -> bool:
+    """Tell whether headers are those of a dead letter that says where it comes from.
+
+    Args:
+        headers: A timer's headers.
+    """
+    return REASON in headers and bool(headers.get(TOPIC))
 
 
 def write_dead_letter(payload: bytes, ending: Ending) -> bytes:

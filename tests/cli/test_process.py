@@ -465,7 +465,7 @@ def complete(options, server_url, *words):
 
 
 def test_a_shell_completes_commands_and_options(options, server_url):
-    assert complete(options, server_url, "re") == ["reschedule"]
+    assert complete(options, server_url, "re") == ["reschedule", "redrive"]
     assert {"--in", "--at", "--match"} <= set(complete(options, server_url, "reschedule", "--"))
 
 
@@ -533,7 +533,7 @@ def test_everything_works_without_a_scan_where_the_topic_is_named(own_server, ow
 
 COMMAND_NAMES = (
     *("topics", "list", "show", "schedule", "cancel", "reschedule", "run-now"),
-    *("stats", "watch", "check"),
+    *("redrive", "stats", "watch", "check"),
 )
 
 

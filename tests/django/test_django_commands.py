@@ -15,7 +15,7 @@ from faststream_redis_timers_sync.testing import FakeTimersClient
 
 HOUR = timedelta(hours=1)
 SECRET = "hunter2"  # noqa: S105  it is looked for in all that is said
-NAMES = ("topics", "list", "show", "cancel", "reschedule", "stats", "check")
+NAMES = ("topics", "list", "show", "cancel", "reschedule", "redrive", "stats", "check")
 
 
 @pytest.fixture
@@ -348,6 +348,7 @@ ARGUMENTS = {
     "show": ["t", "a"],
     "cancel": ["t", "a"],
     "reschedule": ["t", "a", "--in=1h"],
+    "redrive": ["t", "a"],
 }
 """What a command can't do without."""
 

@@ -1,0 +1,33 @@
+"""`timers_redrive`: dead letters that shall be timers again."""
+
+from typing import Any
+
+from faststream_redis_timers_sync.console import redriving
+from faststream_redis_timers_sync.django.management.base import TimersCommand, add_chosen, chosen_of
+
+
+class Command(TimersCommand):
+    """Puts dead letters back."""
+
+    help = (
+        "Puts dead letters of a topic, as 'invoices:dead', back where they come from: by id "
+        "there, by pattern, or all of it. Each comes back under its old id, due at once. One "
+        "stays where a timer of that id waits, where a handler runs with it, or where it is no "
+        "dead letter. Exit code 1 if one that was named stays."
+    )
+
+    def add_arguments(self, parser: Any) -> None:
+        """Add its arguments.
+
+        Args:
+            parser: The parser.
+        """
+        add_chosen(parser)
+
+    def handle(self, **options: Any) -> None:
+        """Run it.
+
+        Args:
+            options: The arguments.
+        """
+        self.perform(redriving.redrive, options, chosen=chosen_of(options))

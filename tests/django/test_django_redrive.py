@@ -1,0 +1,87 @@
+"""`timers_redrive`: what it puts back, and what it says of what stays."""
+
+import json
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from dead import set_aside
+from django.core.management import CommandError, call_command
+from faces import Home
+
+HOUR = timedelta(hours=1)
+DEAD = "invoices:dead"
+
+
+@pytest.fixture
+def here(key_names, server_url):
+    """The keys of one test, with the means to make dead letters as a worker does."""
+    home = Home(key_names, server_url)
+    yield home
+    home.redis.close()
+
+
+@pytest.fixture
+def letters(timers, here):
+    """Three dead letters, of which one stays; their ids."""
+    for timer_id in ("a", "b", "taken"):
+        timers.schedule("dead", "invoices", timer_id=timer_id)
+    dead = [one.decode() for one in set_aside(here)]
+    timers.schedule("new", "invoices", timer_id="taken", activate_in=HOUR)
+    return dead
+
+
+def call(*words):
+    """Call the command; give what it wrote, what it remarked, and what it ended with."""
+    out, err = StringIO(), StringIO()
+    try:
+        call_command("timers_redrive", *words, stdout=out, stderr=err)
+    except CommandError as error:
+        return out.getvalue(), str(error), error.returncode
+    return out.getvalue(), err.getvalue(), 0
+
+
+def test_all_that_can_come_back(letters, timers):
+    assert call(DEAD, "--all", "--no-input") == (
+        "2 timers put back, 1 stayed\n",
+        "1 timer stayed: a timer of the old id waits\n",
+        0,
+    )
+    assert sorted(timers.get_pending_timers("invoices")) == ["a", "b", "taken"]
+    assert timers.get_pending_timers(DEAD) == [letters[2]]
+
+
+def test_those_that_match_as_json(letters):
+    out, err, _ = call(DEAD, "--match", "a:*", "--yes", "--json")
+
+    assert err == ""
+    assert json.loads(out) == {
+        "topic": DEAD,
+        "redriven": 1,
+        "stayed": {"waiting": 0, "running": 0, "no_dead_letter": 0},
+        "fired_meanwhile": 0,
+        "unknown": [],
+    }
+
+
+def test_one_that_was_named_and_stays_is_exit_code_1(letters):
+    assert call(DEAD, letters[0], letters[2]) == (
+        "1 timer put back, 1 stayed\n",
+        f"'{letters[2]}' stays in topic 'invoices:dead': a timer of the old id waits",
+        1,
+    )
+
+
+def test_an_unknown_id_is_exit_code_3(letters):
+    out, sentence, code = call(DEAD, letters[0], "nobody")
+
+    assert (out, code) == ("1 timer put back\n", 3)
+    assert sentence == "no timer 'nobody' is pending in topic 'invoices:dead'"
+
+
+def test_a_question_without_a_terminal_is_exit_code_2(letters, timers):
+    _, sentence, code = call(DEAD, "--all")
+
+    assert code == 2
+    assert sentence.startswith("Put back 3 timers in topic 'invoices:dead'? There is no terminal")
+    assert timers.count_pending(DEAD) == 3

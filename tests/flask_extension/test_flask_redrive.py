@@ -1,0 +1,17 @@
+"""``flask timers redrive``: the command line's, on the app's client."""
+
+from dead import set_aside
+from faces import Home
+
+
+def test_dead_letters_come_back(app, client, key_names, server_url):
+    client.schedule("x", "invoices", timer_id="42")
+    home = Home(key_names, server_url)
+    (dead_id,) = set_aside(home)
+    home.redis.close()
+
+    words = ["timers", "redrive", "invoices:dead", dead_id.decode()]
+    result = app.test_cli_runner().invoke(args=words, catch_exceptions=False)
+
+    assert (result.exit_code, result.output) == (0, "1 timer put back\n")
+    assert client.get_pending_timers("invoices") == ["42"]
