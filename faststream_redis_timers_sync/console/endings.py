@@ -1,6 +1,9 @@
 """How the end of a timer that became a dead letter is told."""
 
-from faststream_redis_timers_sync.console.text import escape, quoted
+from datetime import datetime
+from typing import NamedTuple
+
+from faststream_redis_timers_sync.console.text import escape
 from faststream_redis_timers_sync.protocol import dead_letters
 from faststream_redis_timers_sync.protocol.model import Timer
 
@@ -11,28 +14,74 @@ _REASONS = {
 }
 
 
-def ending_lines(timer: Timer) -> list[str]:
-    """Tell how a timer ended, if it is a dead letter.
+class Told(NamedTuple):
+    """What a dead letter tells of its end; all texts are safe to show.
+
+    Args:
+        reason: ``attempts``, ``rejected``, ``unreadable``, or another word by hand.
+        topic: The full topic that it comes from.
+        timer_id: Its id there; empty where it is not told.
+        due_at: When it was first due; None where it is not told.
+        attempts: How often it was tried; empty where it is not told.
+        error: The name of its last error's type; empty where it is not told.
+    """
+
+    reason: str
+    topic: str
+    timer_id: str
+    due_at: datetime | None
+    attempts: str
+    error: str
+
+
+def told_of(timer: Timer) -> Told | None:
+    """Read how a timer ended.
 
     Args:
         timer: The timer, with its headers.
 
     Returns:
-        Lines that say why, where it comes from, and when it was first due; none where
-        it is no dead letter.
+        None where it is no dead letter.
     """
-    headers = timer.headers
+    headers = {name: escape(value) for name, value in timer.headers.items()}
     if not dead_letters.is_dead_letter(headers):
+        return None
+    return Told(
+        headers[dead_letters.REASON],
+        headers[dead_letters.TOPIC],
+        headers.get(dead_letters.TIMER_ID, ""),
+        _time_in(headers.get(dead_letters.DUE_AT, "")),
+        headers.get(dead_letters.ATTEMPTS, ""),
+        headers.get(dead_letters.ERROR, ""),
+    )
+
+
+def _time_in(text: str) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return None if time.utcoffset() is None else time
+
+
+def ending_lines(timer: Timer) -> list[str]:
+    """Tell how a timer ended, in lines for a terminal.
+
+    Args:
+        timer: The timer, with its headers.
+
+    Returns:
+        Why, where it comes from, and when it was first due; nothing where it is no dead
+        letter.
+    """
+    told = told_of(timer)
+    if told is None:
         return []
-    reason = headers[dead_letters.REASON]
-    why = _REASONS.get(reason) or escape(reason)
-    if attempts := headers.get(dead_letters.ATTEMPTS):
-        why += f", after {escape(attempts)} " + ("attempt" if attempts == "1" else "attempts")
-    if error := headers.get(dead_letters.ERROR):
-        why += f", with {escape(error)}"
-    lines = [why, f"topic {quoted(headers[dead_letters.TOPIC])}"]
-    if timer_id := headers.get(dead_letters.TIMER_ID):
-        lines[-1] += f", timer {quoted(timer_id)}"
-    if due_at := headers.get(dead_letters.DUE_AT):
-        lines.append(f"first due {escape(due_at)}")
-    return lines
+    why = _REASONS.get(told.reason, told.reason)
+    if told.attempts:
+        why += f", after {told.attempts} " + ("attempt" if told.attempts == "1" else "attempts")
+    if told.error:
+        why += f", with {told.error}"
+    origin = f"topic '{told.topic}'" + (f", timer '{told.timer_id}'" if told.timer_id else "")
+    due = [f"first due {told.due_at.isoformat(' ')}"] if told.due_at else []
+    return [why, origin, *due]

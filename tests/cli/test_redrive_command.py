@@ -261,7 +261,7 @@ def test_it_is_shown_how_a_timer_ended(bury, invoke):
     place = lines.index("Dead letter  its attempts are used up, after 3 attempts, with ValueError")
     assert lines[place + 1 : place + 3] == [
         "             topic 'invoices', timer '42'",
-        "             first due 2026-01-01T09:00:00.250000+00:00",
+        "             first due 2026-01-01 09:00:00.250000+00:00",
     ]
     assert "dead-letter-reason: attempts" in "\n".join(lines)
     assert lines[-1] == "dead 42"

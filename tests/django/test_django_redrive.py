@@ -7,18 +7,9 @@ from io import StringIO
 import pytest
 from dead import set_aside
 from django.core.management import CommandError, call_command
-from faces import Home
 
 HOUR = timedelta(hours=1)
 DEAD = "invoices:dead"
-
-
-@pytest.fixture
-def here(key_names, server_url):
-    """The keys of one test, with the means to make dead letters as a worker does."""
-    home = Home(key_names, server_url)
-    yield home
-    home.redis.close()
 
 
 @pytest.fixture

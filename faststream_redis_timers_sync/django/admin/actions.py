@@ -3,6 +3,7 @@
 Doing it is in `performing`.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from django.utils.translation import gettext, gettext_lazy as _
 from faststream_redis_timers_sync.console.changes import Chosen
 from faststream_redis_timers_sync.console.text import escape
 from faststream_redis_timers_sync.django.admin.shown import Row, timers_text
+from faststream_redis_timers_sync.protocol.operations import Fate
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class Action:
         confirm: Says yes to it.
         done: Tells how many it was done to.
         of_running: What follows for those that run.
+        explanation: What else is to be known before, if anything.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Action:
     confirm: Any
     done: Any
     of_running: Any
+    explanation: Any = ""
 
 
 CANCEL = Action(
@@ -63,10 +67,31 @@ RESCHEDULE = Action(
     done=_("Rescheduled: %s"),
     of_running=_("They will run again at the new time."),
 )
+REDRIVE = Action(
+    name="redrive",
+    permission="change",
+    label=_("Put back selected dead letters"),
+    button=_("Put back"),
+    title=_("Put dead letters back"),
+    question=_("Put back %(timers)s of topic “%(topic)s”?"),
+    confirm=_("Yes, put back"),
+    done=_("Put back: %s"),
+    of_running=_("They stay where they are."),
+    explanation=_(
+        "Each comes back under its old id to the topic that it comes from, due at once, its "
+        "attempts at zero. One stays where a timer of that id waits, or where it is no dead letter."
+    ),
+)
 _GO_ON = _("Go on with the rest of topic “%(topic)s”?")
 _GO_ON_MATCHING = _("Go on with the rest of those that match “%(pattern)s” in topic “%(topic)s”?")
 
-ACTIONS = {action.name: action for action in (CANCEL, RESCHEDULE)}
+ACTIONS = {action.name: action for action in (CANCEL, RESCHEDULE, REDRIVE)}
+
+_STAYS: dict[Fate, Any] = {
+    "waiting": _("%s: a timer of the old id waits"),
+    "running": _("%s: a handler runs with it"),
+    "no dead letter": _("%s: no dead letter"),
+}
 
 
 @dataclass(slots=True)
@@ -74,9 +99,10 @@ class Tally:
     """What became of the timers.
 
     Args:
-        done: How many were cancelled or moved.
+        done: How many were cancelled, moved or put back.
         running: How many of these were running; None where that can't be told.
         missing: How many had fired meanwhile.
+        stayed: How many were not put back, by the reason.
         timer_ids: Which ones, where they were named.
         is_cut: Whether time was up before all were looked at.
     """
@@ -84,6 +110,7 @@ class Tally:
     done: int = 0
     running: int | None = 0
     missing: int = 0
+    stayed: Counter[Fate] = field(default_factory=Counter)
     timer_ids: list[str] = field(default_factory=list)
     is_cut: bool = False
 
@@ -117,7 +144,7 @@ def too_large() -> str:
     """Say that a topic is too large to look for timers in it here."""
     return gettext(  # type: ignore[no-any-return]
         "There was no time to look at all timers of this topic. Search for a whole id, "
-        "or use the command line (timers_list, timers_cancel, timers_reschedule)."
+        "or use the command line (timers_list, timers_cancel, timers_reschedule, timers_redrive)."
     )
 
 
@@ -170,6 +197,13 @@ def outcome_text(action: Action, tally: Tally) -> str:
         tally: What became of them.
     """
     sentences = [f"{action.done % timers_text(tally.done)}."]
+    if tally.stayed:
+        reasons = [
+            why % timers_text(tally.stayed[fate])
+            for fate, why in _STAYS.items()
+            if tally.stayed[fate]
+        ]
+        sentences.append(gettext("These stay: %s.") % "; ".join(reasons))
     if tally.missing:
         sentences.append(gettext("Fired meanwhile: %s.") % timers_text(tally.missing))
     if tally.running:

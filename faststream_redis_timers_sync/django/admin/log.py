@@ -8,7 +8,13 @@ from django.utils.translation import gettext
 
 from faststream_redis_timers_sync.console.changes import Chosen
 from faststream_redis_timers_sync.console.text import escape
-from faststream_redis_timers_sync.django.admin.actions import CANCEL, Action, Tally, outcome_text
+from faststream_redis_timers_sync.django.admin.actions import (
+    CANCEL,
+    REDRIVE,
+    Action,
+    Tally,
+    outcome_text,
+)
 from faststream_redis_timers_sync.django.admin.shown import local_text
 from faststream_redis_timers_sync.django.models import Timer
 from faststream_redis_timers_sync.django.tokens import Place
@@ -29,7 +35,7 @@ def log_done(
     """
     if not tally.done:
         return
-    words = gettext("Cancelled.")
+    words = gettext("Put back.") if action is REDRIVE else gettext("Cancelled.")
     if at is not None:
         words = gettext("Rescheduled: %s.") % local_text(at)
     if chosen.timer_ids:

@@ -1,22 +1,34 @@
-"""Cancelling and rescheduling from the admin: which timers were chosen, and doing it to them.
+"""Cancelling, moving and redriving from the admin: which timers were chosen, and doing it to them.
 
 What is asked and answered over HTTP is in `changing`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, NamedTuple
 
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.console.changes import Chosen
 from faststream_redis_timers_sync.console.shown import state_of
-from faststream_redis_timers_sync.django.admin.actions import CANCEL, Action, Preview, Tally
+from faststream_redis_timers_sync.django.admin.actions import (
+    CANCEL,
+    REDRIVE,
+    Action,
+    Preview,
+    Tally,
+)
 from faststream_redis_timers_sync.django.admin.deadline import Deadline, TimeUpError
 from faststream_redis_timers_sync.django.admin.shown import row_of, zone_name
 from faststream_redis_timers_sync.django.admin.timers import pattern_of
 from faststream_redis_timers_sync.django.tokens import Place, from_token
 from faststream_redis_timers_sync.manage.pages import look_at
-from faststream_redis_timers_sync.manage.selection import cancel_each, list_timers, move_each
+from faststream_redis_timers_sync.manage.selection import (
+    cancel_each,
+    list_timers,
+    move_each,
+    redrive_each,
+)
 from faststream_redis_timers_sync.manage.server import server_time
 from faststream_redis_timers_sync.protocol.management import State
 from faststream_redis_timers_sync.protocol.model import Timer
@@ -26,7 +38,7 @@ MOST_NAMED = 500
 """Timers that one request may name; a page has fewer."""
 
 SECONDS = 10.0
-"""How long one request cancels or moves, as many as fit in a call at least; for the rest somebody
+"""How long one request changes timers, as many as fit in a call at least; for the rest somebody
 is asked again."""
 
 WALK_SECONDS = 20.0
@@ -101,7 +113,7 @@ class Due(NamedTuple):
     """When timers that are moved are to be due.
 
     Args:
-        at: The new due time; None for cancelling.
+        at: The new due time; None where it is not moved.
         moved_to: Where requests before have moved a part of them to, which is left alone.
     """
 
@@ -112,7 +124,7 @@ class Due(NamedTuple):
 def perform(
     timers: TimersClient, action: Action, chosen: Chosen, due: Due, tally: Tally, expected: int
 ) -> None:
-    """Cancel or move what was chosen, or as much of it as `SECONDS` allow.
+    """Cancel, move or put back what was chosen, or as much of it as `SECONDS` allow.
 
     Args:
         timers: The client.
@@ -129,26 +141,54 @@ def perform(
     if chosen.everything and action is CANCEL:
         tally.done, tally.running = timers.cancel_all(chosen.topic), None
     else:
-        ids: Iterable[str] = chosen.timer_ids or _in_time(timers, chosen, due.moved_to, tally)
+        found = (
+            _dead_letters(timers, chosen)
+            if action is REDRIVE
+            else _left(timers, chosen, due.moved_to)
+        )
+        ids: Iterable[str] = chosen.timer_ids or _in_time(found, tally)
         each: Iterator[tuple[str, State]]
         if action is CANCEL:
             each = cancel_each(timers, chosen.topic, ids)
+        elif action is REDRIVE:
+            each = _put_back(timers, chosen.topic, ids, tally)
         else:
             each = move_each(timers, chosen.topic, ids, activate_at=due.at)
         for timer_id, state in each:
             _count(tally, chosen, timer_id, state)
     if not tally.is_cut:
         # Those count too that were gone already when they were looked for a second time.
-        tally.missing = max(tally.missing, expected - tally.done)
+        seen = tally.done + tally.stayed.total()
+        tally.missing = max(tally.missing, expected - seen)
 
 
-def _in_time(
-    timers: TimersClient, chosen: Chosen, moved_to: datetime | None, tally: Tally
-) -> Iterator[str]:
-    """Look for timers that were not named, until time is up."""
+def _put_back(
+    timers: TimersClient, topic: str, timer_ids: Iterable[str], tally: Tally
+) -> Iterator[tuple[str, State]]:
+    """Put dead letters back; those that stay are counted and given no state."""
+    for timer_id, fate in redrive_each(timers, topic, timer_ids):
+        if fate == "moved":
+            yield timer_id, "waiting"
+        elif fate == "unknown":
+            yield timer_id, "unknown"
+        else:
+            tally.stayed[fate] += 1
+
+
+def _dead_letters(timers: TimersClient, chosen: Chosen) -> Iterator[str]:
+    """Look for dead letters that were not named; of a whole topic in order, and no later ones."""
+    count = timers.count_pending(chosen.topic) if chosen.everything else None
+    every = list_timers(
+        timers, chosen.topic, match=chosen.match, on_examined=Deadline(WALK_SECONDS)
+    )
+    return (timer.timer_id for timer in islice(every, count))
+
+
+def _in_time(found: Iterator[str], tally: Tally) -> Iterator[str]:
+    """Give timers that were not named, until time is up."""
     deadline = Deadline(SECONDS)
     try:
-        for count, timer_id in enumerate(_left(timers, chosen, moved_to)):
+        for count, timer_id in enumerate(found):
             # Not before: here it is known that there are more than those of the last call.
             if count and count % MOST_CHANGED == 0:
                 deadline.check()

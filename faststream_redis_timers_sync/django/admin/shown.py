@@ -8,12 +8,20 @@ from django.utils.formats import number_format
 from django.utils.timesince import timeuntil
 from django.utils.translation import gettext, gettext_lazy as _, ngettext
 
+from faststream_redis_timers_sync.console.endings import Told, told_of
 from faststream_redis_timers_sync.console.shown import state_of
 from faststream_redis_timers_sync.console.text import escape, in_zone, local_time
 from faststream_redis_timers_sync.django.tokens import to_token
 from faststream_redis_timers_sync.protocol.model import Timer
 
 _STATES = {"waiting": _("waiting"), "running": _("running"), "overdue": _("overdue")}
+
+
+_REASONS = {
+    "attempts": _("its attempts are used up"),
+    "rejected": _("it was rejected"),
+    "unreadable": _("it could not be read"),
+}
 
 
 class Moment(NamedTuple):
@@ -70,6 +78,42 @@ def row_of(timer: Timer, key: str, now: datetime) -> Row:
         is_leased=timer.running,
         at=moment(timer.due_at, now),
     )
+
+
+def ending_facts(timer: Timer, now: datetime) -> list[tuple[str, str]]:
+    """Tell how a timer ended, if it is a dead letter: names and values.
+
+    Args:
+        timer: The timer, with its headers.
+        now: The server's time.
+    """
+    told = told_of(timer)
+    if told is None:
+        return []
+    facts = [
+        (gettext("Set aside"), _why(told)),
+        (gettext("Comes from"), _origin(told)),
+    ]
+    if told.due_at is not None:
+        when = f"{local_text(told.due_at)} ({distance(told.due_at, now)})"
+        facts.append((gettext("First due"), when))
+    return facts
+
+
+def _why(told: Told) -> str:
+    words = [str(_REASONS.get(told.reason) or told.reason)]
+    if told.attempts:
+        words.append(gettext("attempts: %s") % told.attempts)
+    if told.error:
+        words.append(gettext("error: %s") % told.error)
+    return ", ".join(words)
+
+
+def _origin(told: Told) -> str:
+    words = gettext("topic “%s”") % told.topic
+    if told.timer_id:
+        words += ", " + gettext("timer “%s”") % told.timer_id
+    return words  # type: ignore[no-any-return]
 
 
 def moment(time: datetime, now: datetime) -> Moment:

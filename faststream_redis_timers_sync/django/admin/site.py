@@ -12,7 +12,7 @@ from django.utils.translation import gettext
 
 from faststream_redis_timers_sync.console.changes import Chosen
 from faststream_redis_timers_sync.console.text import escape
-from faststream_redis_timers_sync.django.admin.actions import CANCEL, RESCHEDULE, Action
+from faststream_redis_timers_sync.django.admin.actions import CANCEL, REDRIVE, RESCHEDULE, Action
 from faststream_redis_timers_sync.django.admin.changing import ChangingPages
 from faststream_redis_timers_sync.django.admin.pages import known_aliases, place_of
 from faststream_redis_timers_sync.django.admin.timers import timer_page, timers_page
@@ -24,10 +24,10 @@ from faststream_redis_timers_sync.django.tokens import Place, read_place
 
 
 class TimerAdmin(ChangingPages):
-    """Shows topics and timers, cancels and reschedules them.
+    """Shows topics and timers, cancels and reschedules them, and puts dead letters back.
 
     The permission to view timers shows them, that to delete them cancels, that to change
-    them reschedules. Nothing is scheduled here.
+    them reschedules and puts back. Nothing is scheduled here.
 
     It is registered with the default site. For another::
 
@@ -49,6 +49,11 @@ class TimerAdmin(ChangingPages):
                 "<str:object_id>/reschedule/",
                 wrap(self.reschedule_view),
                 name=self.url_name("reschedule"),
+            ),
+            path(
+                "<str:object_id>/redrive/",
+                wrap(self.redrive_view),
+                name=self.url_name("redrive"),
             ),
             *super().get_urls(),
         ]
@@ -142,6 +147,10 @@ class TimerAdmin(ChangingPages):
     def reschedule_view(self, request: Any, object_id: str) -> Any:
         """Ask when a timer is to be due; a POST moves it."""
         return self._one_view(request, object_id, RESCHEDULE)
+
+    def redrive_view(self, request: Any, object_id: str) -> Any:
+        """Ask whether to put a dead letter back; a POST does it."""
+        return self._one_view(request, object_id, REDRIVE)
 
     def _one_view(self, request: Any, object_id: str, action: Action) -> Any:
         place = place_of(object_id)

@@ -12,6 +12,7 @@ from faststream_redis_timers_sync.console.text import escape
 from faststream_redis_timers_sync.django.admin.actions import too_large
 from faststream_redis_timers_sync.django.admin.deadline import Deadline, TimeUpError
 from faststream_redis_timers_sync.django.admin.shown import (
+    ending_facts,
     number,
     row_of,
     timers_text,
@@ -21,6 +22,7 @@ from faststream_redis_timers_sync.django.tokens import Place, from_token, to_tok
 from faststream_redis_timers_sync.manage.pages import Cursor, Page, look_at, read_page
 from faststream_redis_timers_sync.manage.server import escape_glob, server_time
 from faststream_redis_timers_sync.manage.stats import TopicStats, count_topics
+from faststream_redis_timers_sync.protocol.dead_letters import is_dead_letter
 
 ON_A_PAGE = 100
 """Timers on a page."""
@@ -124,9 +126,11 @@ def timer_page(timers: TimersClient, place: Place) -> Mapping[str, Any] | None:
     row = row_of(timer, place.key, now)
     return {
         "row": row,
+        "is_dead_letter": is_dead_letter(timer.headers),
         "facts": [
             (gettext("Timer"), row.name),
             (gettext("Topic"), escape(place.topic)),
+            *ending_facts(timer, now),
             (gettext("State"), row.state_name),
             (
                 _time_label(row),

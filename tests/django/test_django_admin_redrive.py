@@ -1,0 +1,228 @@
+"""Putting dead letters back in the admin: where it is offered, what it asks, does and says."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from admin_pages import ODD, START, Visitor, log, tokens
+from dead import set_aside
+from django.contrib.admin.models import CHANGE
+from django.test import Client, override_settings
+from django.utils import timezone
+from relay import Relay
+
+from faststream_redis_timers_sync.django.admin import performing
+from faststream_redis_timers_sync.django.tokens import Place
+
+HOUR = timedelta(hours=1)
+LATER = datetime(2099, 6, 1, 9, tzinfo=UTC)
+DEAD = "invoices:dead"
+EXPLAINED = "Each comes back under its old id to the topic that it comes from, due at once,"
+
+
+@pytest.fixture
+def bury(timers, here):
+    """Make dead letters of new timers; give their ids."""
+
+    def run(*timer_ids, **changes):
+        for timer_id in timer_ids:
+            timers.schedule(f"dead {timer_id}", "invoices", timer_id=timer_id)
+        return [one.decode() for one in set_aside(here, **changes)]
+
+    return run
+
+
+# --- where it is offered
+
+
+def test_a_dead_letter_tells_how_it_ended_and_can_be_put_back(visitor, timers, bury):
+    (dead_id,) = bury("42", first_due=b"1767258000.250000", error="app.PaymentError")
+    with timezone.override("Asia/Tokyo"):
+        page = visitor.follow(visitor.topic(DEAD), dead_id)
+    assert "its attempts are used up, attempts: 3, error: app.PaymentError" in page.text
+    assert "topic “invoices”, timer “42”" in page.text
+    assert "First due 2026-01-01 18:00:00 Asia/Tokyo (" in page.text
+    assert "dead-letter-reason" in page.text
+
+    page = visitor.follow(page, "Put back")
+    assert "Put back 1 timer of topic “invoices:dead”?" in page.text
+    assert EXPLAINED in page.text
+    assert timers.count_pending(DEAD) == 1
+    page = visitor.send(page)
+    assert "Put back: 1 timer." in page.text
+    assert "No timer is pending here." in page.text
+    assert timers.get_timer("invoices", "42").decode() == "dead 42"
+    assert timers.count_pending(DEAD) == 0
+    assert log() == [(CHANGE, f"{dead_id} ({DEAD})", "Put back.")]
+
+
+@pytest.mark.parametrize("headers", [None, {"dead-letter-reason": "rejected"}])
+def test_what_is_no_dead_letter_is_not_offered_to_be_put_back(visitor, timers, headers):
+    timers.schedule("x", "invoices", timer_id="42", activate_at=LATER, headers=headers)
+    page = visitor.follow(visitor.topic("invoices"), "42")
+    assert "Put back" not in page.links
+    assert "Reschedule" in page.links
+    assert "Set aside" not in page.text
+
+
+def test_what_a_dead_letter_tells_is_shown_as_it_can_be(visitor, timers):
+    odd = {
+        "dead-letter-reason": "by <b>hand</b>\n",
+        "dead-letter-topic": "in\0voices",
+        "dead-letter-due-at": "yesterday",
+    }
+    timers.schedule("x", DEAD, timer_id="42", activate_at=LATER, headers=odd)
+    page = visitor.follow(visitor.topic(DEAD), "42")
+    assert r"by <b>hand</b>\n" in page.text
+    assert r"topic “in\x00voices”" in page.text
+    assert "First due" not in page.text
+    assert "<b>hand" not in page.html
+
+
+# --- putting back
+
+
+def test_the_selected_ones_come_back(visitor, timers, bury):
+    one, two, three = bury("1", "2", "3")
+    page = visitor.choose(visitor.topic(DEAD), "redrive", tokens(one, three))
+    assert "Put back 2 timers of topic “invoices:dead”?" in page.text
+    page = visitor.send(page)
+    assert "Put back: 2 timers." in page.text
+    assert "stay" not in page.text
+    assert timers.get_pending_timers(DEAD) == [two]
+    assert sorted(timers.get_pending_timers("invoices")) == ["1", "3"]
+    assert [entry[1] for entry in log()] == [f"{one} ({DEAD})", f"{three} ({DEAD})"]
+
+
+def test_those_that_stay_are_counted_by_the_reason(visitor, timers, here, bury):
+    (held,) = bury("held")
+    here.claim(DEAD)
+    one, waits, gone = bury("1", "2", "3")
+    timers.schedule("new", "invoices", timer_id="2", activate_at=LATER)
+    timers.schedule("x", DEAD, timer_id="plain", activate_at=LATER)
+    page = visitor.choose(visitor.topic(DEAD), "redrive")
+    assert "Put back 5 timers" in page.text
+    assert "Running: 1 timer. They stay where they are." in page.text
+    timers.cancel_timer(DEAD, gone)
+    page = visitor.send(page)
+    assert (
+        "Put back: 1 timer. These stay: 1 timer: a timer of the old id waits; "
+        "1 timer: a handler runs with it; 1 timer: no dead letter. Fired meanwhile: 1 timer."
+    ) in page.text
+    assert set(timers.get_pending_timers(DEAD)) == {held, waits, "plain"}
+    assert timers.get_timer("invoices", "2").decode() == "new"
+    assert [entry[1] for entry in log()] == [f"{one} ({DEAD})"]
+
+
+def test_where_all_stay_that_is_a_warning_and_nothing_is_logged(visitor, invoices):
+    page = visitor.send(visitor.choose(visitor.topic("invoices"), "redrive", tokens("a", "b")))
+    assert "Put back: 0 timers. These stay: 2 timers: no dead letter." in page.text
+    assert 'class="warning"' in page.html
+    assert log() == []
+    assert invoices.count_pending("invoices") == 5
+
+
+def test_all_that_match_come_back_also_those_on_other_pages(visitor, timers, bury):
+    bury(*(f"user:{n}" for n in range(130)), "other")
+    page = visitor.choose(visitor.topic(DEAD, q="user:*"), "redrive", select_across="1")
+    assert "Put back 130 timers of topic “invoices:dead”? These are all that match" in page.text
+    page = visitor.send(page)
+    assert "Put back: 130 timers." in page.text
+    assert timers.count_pending(DEAD) == 1
+    words = "All timers that match “user:*”: Put back. Put back: 130 timers."
+    assert log() == [(CHANGE, f"topic {DEAD}", words)]
+
+
+def test_of_all_of_a_topic_the_first_with_an_old_id_comes_back(visitor, timers, bury):
+    for _ in range(3):
+        bury("42")
+    first = next(timers.iter_timers(DEAD)).timer_id
+    page = visitor.choose(visitor.topic(DEAD), "redrive", select_across="1")
+    page = visitor.send(page)
+    assert "Put back: 1 timer. These stay: 2 timers: a timer of the old id waits." in page.text
+    assert first not in timers.get_pending_timers(DEAD)
+
+
+def test_what_takes_long_goes_on_when_asked_again(visitor, timers, bury, monkeypatch):
+    monkeypatch.setattr(performing, "SECONDS", 0.0)
+    timers.schedule_batch(["x"] * 450, "invoices")
+    bury()
+    page = visitor.choose(visitor.topic(DEAD), "redrive", select_across="1")
+    page = visitor.send(page)
+    assert "Put back: 200 timers. There was no time for all of them. " in page.text
+    for _ in range(2):
+        assert "Go on with the rest of topic “invoices:dead”?" in page.text
+        page = visitor.send(page)
+    assert "Put back: 50 timers." in page.text
+    assert timers.count_pending(DEAD) == 0
+    assert timers.count_pending("invoices") == 450
+
+
+def test_odd_ids_come_back_too(visitor, timers, here):
+    for odd in ODD:
+        here.plant("invoices", odd.encode("utf-8", "surrogateescape"), 1.0, b"x")
+    set_aside(here)
+    page = visitor.send(visitor.choose(visitor.topic(DEAD), "redrive"))
+    assert f"Put back: {len(ODD)} timers." in page.text
+    assert sorted(timers.get_pending_timers("invoices")) == sorted(ODD)
+
+
+# --- who may, and what goes wrong
+
+
+@pytest.mark.parametrize(("granted", "may"), [(["view", "delete"], False), (["change"], True)])
+def test_it_needs_the_permission_to_change(users, timers, bury, granted, may):
+    (dead_id,) = bury("42")
+    client = Client()
+    client.force_login(users(*granted))
+    visitor = Visitor(client)
+    page = visitor.topic(DEAD)
+    assert ('value="redrive"' in page.html) is may
+    timer = visitor.follow(page, dead_id)
+    assert ("Put back" in timer.links) is may
+    fields = {"action": "redrive", "_selected_action": tokens(dead_id)}
+    address = f"{START}{Visitor.quoted(Place('default', DEAD, dead_id))}/redrive/"
+    assert client.get(address).status_code == (200 if may else 403)
+    assert timers.count_pending(DEAD) == 1
+    if may:
+        assert client.post(page.url, fields).status_code == 200
+        return
+    assert client.post(page.url, {**fields, "post": "yes"}).status_code == 403
+    assert client.post(address, {"post": "yes"}).status_code == 403
+    assert timers.count_pending(DEAD) == 1
+
+
+def test_nothing_is_done_by_get(visitor, timers, bury):
+    (dead_id,) = bury("42")
+    address = f"{START}{Visitor.quoted(Place('default', DEAD, dead_id))}/redrive/"
+    assert visitor.get(address, post="yes").status == 200
+    assert timers.count_pending(DEAD) == 1
+    assert Client().get(address)["Location"].startswith("/admin/login/")
+    topic = f"{START}{Visitor.quoted(Place('default', DEAD))}/redrive/"
+    assert visitor.get(topic).status == 404
+
+
+def test_what_was_done_before_the_answer_was_lost_is_told_and_logged(
+    visitor, timers, bury, server_url, key_settings
+):
+    timers.schedule_batch(["x"] * 500, "invoices")
+    ids = bury()
+    # From now on the server knows the script, so that each call is one command.
+    timers.redrive(DEAD, ids[:1])
+    with Relay(server_url) as relay:
+        loses = relay.loses
+
+        def loses_the_second(commands):
+            lost = loses(commands)
+            # Calls with six keys: those of two topics.
+            return lost or sum(command[2:3] == (b"6",) for command in relay.commands) == 2
+
+        relay.loses = loses_the_second
+        with override_settings(TIMERS={"default": {"URL": relay.url, **key_settings}}):
+            page = visitor.choose(visitor.topic(DEAD), "redrive", select_across="1")
+            page = visitor.send(page)
+    assert page.status == 503
+    assert "Before this: Put back: 200 timers." in page.text
+    assert "server's answer to redrive (200 timers, from" in page.text
+    (unknown, done) = [words for _, _, words in log()]
+    assert "was lost: it may have happened or not" in unknown
+    assert "Put back: 200 timers." in done
