@@ -38,7 +38,7 @@ def test_a_dead_letter_tells_how_it_ended_and_can_be_put_back(visitor, timers, b
     (dead_id,) = bury("42", first_due=b"1767258000.250000", error="app.PaymentError")
     with timezone.override("Asia/Tokyo"):
         page = visitor.follow(visitor.topic(DEAD), dead_id)
-    assert "its attempts are used up, attempts: 3, error: app.PaymentError" in page.text
+    assert "its attempts are used up (attempts: 3, error: app.PaymentError)" in page.text
     assert "topic “invoices”, timer “42”" in page.text
     assert "First due 2026-01-01 18:00:00 Asia/Tokyo (" in page.text
     assert "dead-letter-reason" in page.text

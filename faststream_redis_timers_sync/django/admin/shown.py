@@ -101,12 +101,13 @@ def ending_facts(timer: Timer, now: datetime) -> list[tuple[str, str]]:
 
 
 def _why(told: Told) -> str:
-    words = [str(_REASONS.get(told.reason) or told.reason)]
+    reason = str(_REASONS.get(told.reason) or told.reason)
+    more = []
     if told.attempts:
-        words.append(gettext("attempts: %s") % told.attempts)
+        more.append(gettext("attempts: %s") % told.attempts)
     if told.error:
-        words.append(gettext("error: %s") % told.error)
-    return ", ".join(words)
+        more.append(gettext("error: %s") % told.error)
+    return f"{reason} ({', '.join(more)})" if more else reason
 
 
 def _origin(told: Told) -> str:
