@@ -5,9 +5,11 @@ from datetime import UTC, datetime, timedelta
 from struct import pack
 
 import pytest
+import redis
 from dead import set_aside
-from faces import FACES_AND_HOMES, async_face, blocking_face
+from faces import FACES_AND_HOMES, Home, async_face, blocking_face
 
+from examples.embedded_server import embedded_server
 from faststream_redis_timers_sync import TimerOutcomeUnknownError
 from faststream_redis_timers_sync.protocol.envelope import MAGIC, write_envelope
 from faststream_redis_timers_sync.protocol.model import Settlement
@@ -498,3 +500,23 @@ async def test_a_lost_reply_to_reading_is_asked_for_again(make_face, home, relay
         relay.lose_reply()
 
         assert await face.redrive(DEAD) == 2
+
+
+# --- a server that is full ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make_face", [blocking_face, async_face], indirect=True)
+async def test_a_full_server_refuses_and_nothing_is_moved(make_face, key_names):
+    with embedded_server(config={"maxmemory-policy": "noeviction"}) as url:
+        home = Home(key_names, url)
+        async with make_face(home) as face:
+            await bury_some(face, home, "1", "2")
+            before = [await face.get_pending_timers(topic) for topic in (TOPIC, DEAD)]
+            home.redis.config_set("maxmemory", "1")
+            with pytest.raises(redis.ResponseError, match="maxmemory"):
+                await face.redrive(DEAD)
+
+            assert [await face.get_pending_timers(topic) for topic in (TOPIC, DEAD)] == before
+            home.redis.config_set("maxmemory", "0")
+            assert await face.redrive(DEAD) == 2
+        home.redis.close()
