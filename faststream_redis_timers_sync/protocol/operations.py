@@ -551,8 +551,8 @@ class Operations:
     def _redrive_some(self, dead_topic: str, ids: list[bytes]) -> Steps[int]:
         count = 0
         while ids:
-            fates = yield from self.redrive_first(dead_topic, ids)
-            count += fates.count("moved")
+            fates, moved = yield from self._redrive_first(dead_topic, ids, _count_ones)
+            count += sum(each for _, each in moved)
             ids = ids[len(fates) :]
         return count
 
@@ -566,6 +566,15 @@ class Operations:
         Returns:
             Steps that tell what became of the first ids, of one at least.
         """
+        fates, answers = yield from self._redrive_first(dead_topic, ids, _parse_fates)
+        for some, answer in answers:
+            fates.update(zip(some, answer, strict=True))
+        return list(fates.values())
+
+    def _redrive_first(
+        self, dead_topic: str, ids: list[bytes], parse: Callable[[bytes], _T]
+    ) -> Steps[tuple[dict[bytes, Fate], list[tuple[list[bytes], _T]]]]:
+        """Give what is known before of the first ids, and each call's ids with its result."""
         keys = self.keys.of(dead_topic)
         entries = yield _get_entries(keys[:2], ids[:MOST_CHANGED])
         fates: dict[bytes, Fate] = {}
@@ -576,18 +585,19 @@ class Operations:
             if entry and origin and (origin.topic, origin.timer_id) != (dead_topic, dead_id):
                 words = letters.setdefault(origin.topic, [])
                 words += (dead_id, entry[0], origin.timer_id, origin.payload)
+        results = []
         for topic, words in letters.items():
-            reply = yield Operation(
+            result = yield Operation(
                 load_script("redrive"),
                 (*keys, *self.keys.of(topic)),
                 words,
-                bytes.decode,
+                parse,
                 "redrive",
                 dead_topic,
                 tuple(map(decode_id, words[::4])),
             )
-            fates.update(zip(words[::4], map(_FATES.__getitem__, reply), strict=True))
-        return list(fates.values())
+            results.append((words[::4], result))
+        return fates, results
 
     def has_pending(self, topic: str, timer_id: str) -> Operation[bool]:
         """Tell whether a timer is pending, waiting or running.
@@ -757,6 +767,14 @@ def _was_waiting(reply: bytes) -> bool:
 
 def _count_waiting(reply: bytes) -> int:
     return reply.count(b"w")
+
+
+def _count_ones(reply: bytes) -> int:
+    return reply.count(b"1")
+
+
+def _parse_fates(reply: bytes) -> list[Fate]:
+    return [_FATES[character] for character in reply.decode()]
 
 
 _Entries = Generator[Operation[Any] | list[tuple[bytes, bytes]], Any, None]
