@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS =
 PINS =
+MINUTES = 10
 
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -13,13 +14,14 @@ LOWEST = faststream==0.7.6 redis==5.0.1 celery==5.4.0 kombu==5.4.2
 
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
-.PHONY: help demo test test-lowest test-redis bench bench-all check format build clean
+.PHONY: help demo test test-lowest test-redis bench bench-all fuzz check format build clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo '  PYTHON=python3.13  is what a new environment is made with'
 	@echo '  ARGS="-k cancel"   goes to pytest, ARGS="--repeat 3" to the benchmark'
+	@echo '  MINUTES=10         is how long the fuzzer goes on'
 	@echo '  REDIS_URL=...      is used instead of an embedded server'
 
 demo: $(VENV)/.demo ## start a server and a worker, schedule timers, see them fire
@@ -39,6 +41,9 @@ bench: $(VENV)/.benchmarks ## measure this library beside 0.5.4 and FastStream's
 
 bench-all: $(VENV)/.benchmarks ## the same beside arq, saq, taskiq, celery and docket too
 	$(BIN)/python -m benchmarks --everyone $(ARGS)
+
+fuzz: $(VENV)/.fuzz ## feed the reader of payloads with odd bytes, for MINUTES
+	$(BIN)/python tests/fuzz/payloads.py -max_total_time=$$((60 * $(MINUTES)))
 
 check: $(VENV)/.check ## check lint, format, types, and who imports whom
 	$(BIN)/ruff check
@@ -79,6 +84,11 @@ $(VENV)/.test: $(VENV)/.demo
 $(VENV)/.benchmarks: $(VENV)/.demo
 	@echo "Installing what the benchmark needs (only the first time)"
 	@$(INSTALL) --editable ".[benchmarks]"
+	@touch $@
+
+$(VENV)/.fuzz: $(VENV)/.demo
+	@echo "Installing a fuzzer (only the first time)"
+	@$(INSTALL) --only-binary atheris atheris
 	@touch $@
 
 $(VENV)/.check: $(BIN)/pip pyproject.toml

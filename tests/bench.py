@@ -44,6 +44,11 @@ class LogLines(logging.Handler):
         return [record.getMessage() for record in self.records if record.levelno == level]
 
     @property
+    def lines(self) -> list[str]:
+        """Give all lines."""
+        return [record.getMessage() for record in self.records]
+
+    @property
     def complaints(self) -> list[str]:
         """Give the lines from WARNING upwards."""
         return [record.getMessage() for record in self.records if record.levelno >= logging.WARNING]

@@ -2,13 +2,28 @@
 
 import socket
 import threading
+import time
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from redis.connection import parse_url
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _CHUNK = 65_536
+_BETWEEN_PIECES = 0.0003
+
+
+class _Loss(NamedTuple):
+    names: frozenset[bytes]
+    word: bytes | None
+    kept: int | None
+
+    def concerns(self, command: tuple[bytes, ...]) -> bool:
+        """Tell whether a command is one whose connection is to be cut."""
+        return command[0].upper() in self.names and (self.word is None or self.word in command)
 
 
 class Relay:
@@ -25,6 +40,8 @@ class Relay:
         commands: The commands that have been forwarded, in order of arrival,
             each with its arguments.
         connected: How many connections have been accepted in all.
+        on_loss: Called, in another thread, when a call has been executed or lost and its
+            sender does not know yet.
     """
 
     def __init__(self, server_url: str) -> None:
@@ -42,7 +59,9 @@ class Relay:
         self._links: list[_Link] = []
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
-        self._to_lose: list[frozenset[bytes]] = []
+        self._to_lose: list[_Loss] = []
+        self._piece: int | None = None
+        self.on_loss: Callable[[], Any] | None = None
         self.requests_flow = threading.Event()
         self.replies_flow = threading.Event()
 
@@ -72,16 +91,57 @@ class Relay:
         with self._lock:
             return sum(command[0].upper() in wanted for command in self.commands)
 
-    def lose_reply(self, *names: str, times: int = 1) -> None:
+    def lose_reply(
+        self, *names: str, word: bytes | None = None, kept: int = 0, times: int = 1
+    ) -> None:
         """Let the next command be executed, then cut its connection instead of answering.
 
         Args:
             names: Names of the commands concerned; by default script calls.
+            word: Only commands that have this argument.
+            kept: How many bytes of the reply still arrive.
             times: How many of them, one after the other.
         """
+        self._lose(names, word, kept, times)
+
+    def lose_request(self, *names: str, word: bytes | None = None, times: int = 1) -> None:
+        """Let only half of the next command arrive, so that it is not executed, and cut.
+
+        Args:
+            names: Names of the commands concerned; by default script calls.
+            word: Only commands that have this argument.
+            times: How many of them, one after the other.
+        """
+        self._lose(names, word, None, times)
+
+    def _lose(self, names: tuple[str, ...], word: bytes | None, kept: int | None, n: int) -> None:
         wanted = frozenset(name.encode() for name in names or ("EVALSHA", "EVAL"))
         with self._lock:
-            self._to_lose += [wanted] * times
+            self._to_lose += [_Loss(wanted, word, kept)] * n
+
+    @property
+    def all_lost(self) -> bool:
+        """Whether all that was to be lost has been."""
+        return not self._to_lose
+
+    def split(self, piece: int | None) -> None:
+        """Let everything arrive in pieces, either way, each some time after the one before.
+
+        Args:
+            piece: Bytes in one; None for no more pieces.
+        """
+        self._piece = piece
+
+    def swallow(self, name: str) -> None:
+        """Make connections half open: what comes on them from here on arrives nowhere.
+
+        Args:
+            name: The name of a command that has been sent on these connections, and on
+                no others.
+        """
+        with self._lock:
+            for link in self._links:
+                link.swallows |= name.encode() in link.names
 
     def stall(self) -> None:
         """Accept connections and stay silent: no request goes on from here to the server."""
@@ -123,15 +183,30 @@ class Relay:
         for link in links:
             link.cut()
 
-    def loses(self, commands: list[tuple[bytes, ...]]) -> bool:
-        """Note commands on their way to the server; tell whether their reply is to be lost."""
+    def loses(self, commands: list[tuple[bytes, ...]]) -> _Loss | None:
+        """Note commands on their way to the server; tell which reply is to be lost."""
         with self._lock:
             self.commands += commands
-            for wanted in self._to_lose:
-                if any(command[0].upper() in wanted for command in commands):
-                    self._to_lose.remove(wanted)
-                    return True
-            return False
+            for loss in self._to_lose:
+                if any(loss.concerns(command) for command in commands):
+                    self._to_lose.remove(loss)
+                    return loss
+            return None
+
+    def tell_of_loss(self) -> None:
+        """Call who wants to know, once."""
+        on_loss, self.on_loss = self.on_loss, None
+        if on_loss is not None:
+            on_loss()
+
+    def pass_on(self, data: bytes, end: socket.socket) -> None:
+        """Send bytes to one end."""
+        while data:
+            piece = self._piece or len(data)
+            end.sendall(data[:piece])
+            if data := data[piece:]:
+                # So that they are not read as one.
+                time.sleep(_BETWEEN_PIECES)
 
     def _accept_from(self, listener: socket.socket) -> None:
         while True:
@@ -144,6 +219,9 @@ class Relay:
             except OSError:
                 client.close()
                 continue
+            for end in (client, server):
+                with suppress(OSError):
+                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             link = _Link(self, client, server)
             with self._lock:
                 is_wanted = self._listener is listener
@@ -175,9 +253,11 @@ class _Link:
         self._relay = relay
         self._client = client
         self._server = server
-        self._is_losing = False
+        self._loss: _Loss | None = None
         self._running = 2
         self._lock = threading.Lock()
+        self.names: set[bytes] = set()
+        self.swallows = False
 
     def cut(self) -> None:
         """Wake both threads; the second to end closes the sockets."""
@@ -190,18 +270,30 @@ class _Link:
         with suppress(OSError):
             while data := self._client.recv(_CHUNK):
                 self._relay.requests_flow.wait()
-                if self._relay.loses(parser.feed(data)):
-                    self._is_losing = True
-                self._server.sendall(data)
+                if self.swallows:
+                    continue
+                commands = parser.feed(data)
+                self.names |= {command[0].upper() for command in commands}
+                loss = self._relay.loses(commands)
+                if loss is not None and loss.kept is None:
+                    self._server.sendall(data[: len(data) // 2])
+                    self._relay.tell_of_loss()
+                    break
+                self._loss = self._loss or loss
+                self._relay.pass_on(data, self._server)
         self._end()
 
     def carry_replies(self) -> None:
         with suppress(OSError):
             while data := self._server.recv(_CHUNK):
                 self._relay.replies_flow.wait()
-                if self._is_losing:
+                if self.swallows:
+                    continue
+                if self._loss is not None:
+                    self._relay.tell_of_loss()
+                    self._client.sendall(data[: self._loss.kept])
                     break
-                self._client.sendall(data)
+                self._relay.pass_on(data, self._client)
         self._end()
 
     def _end(self) -> None:
