@@ -1,6 +1,5 @@
 """Calls of workers whose connection is cut: one claim's worth is leased, nothing done twice."""
 
-import asyncio
 from itertools import cycle
 
 import pytest
