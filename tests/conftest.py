@@ -69,6 +69,27 @@ def relay(server_url: str) -> Iterator[Relay]:
         yield relay
 
 
+@pytest.fixture(scope="session")
+def own_url() -> Iterator[str]:
+    """URL of a server that is ours alone: its statistics and settings may be touched."""
+    with embedded_server(config={}) as url:
+        yield url
+
+
+@pytest.fixture
+async def own_bench(own_url: str, key_names: dict[str, str]) -> AsyncIterator[Bench]:
+    """A topic on a server that is ours alone."""
+    async with bench_at(own_url, key_names) as bench:
+        yield bench
+
+
+@pytest.fixture
+def own_relay(own_url: str) -> Iterator[Relay]:
+    """A relay before the server that is ours alone."""
+    with Relay(own_url) as relay:
+        yield relay
+
+
 @pytest.fixture(autouse=True)
 def no_key_outlives_its_timers(request: pytest.FixtureRequest) -> Iterator[None]:
     """Check, and clean up, what a test left under its key names."""

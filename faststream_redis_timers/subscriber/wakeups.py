@@ -53,6 +53,7 @@ class WakeUps:
         self._waiting: set[Sleeper] = set()
         self._someone_waits = asyncio.Event()
         self._connection: Any = None
+        self._confirmed: set[bytes] = set()
         self._refused = False
         self._task: asyncio.Task[None] | None = None
 
@@ -83,6 +84,7 @@ class WakeUps:
         if sleepers:
             return
         self._sleepers.pop(channel, None)
+        self._confirmed.discard(channel)
         if not self._sleepers:
             await self._stop()
         elif self._connection is not None:
@@ -138,11 +140,12 @@ class WakeUps:
             async with asyncio.timeout(ANSWER_TIMEOUT):
                 await connection.connect()
                 channels = list(self._sleepers)
+                self._confirmed.clear()
                 # One by one: a refused channel must not take the others with it.
                 for channel in channels:
                     await connection.send_command("SUBSCRIBE", channel)
                 for _ in channels:
-                    await self._read(connection)
+                    self._note_confirmed(await self._read(connection))
                 # `add` could not send those that came meanwhile.
                 self._connection = connection
                 for channel in self._sleepers.keys() - channels:
@@ -190,10 +193,22 @@ class WakeUps:
             elif pinged:
                 raise TimeoutError
             elif now - heard_at >= PING_INTERVAL:
+                # What was refused may be allowed by now.
+                for channel in self._sleepers.keys() - self._confirmed:
+                    await connection.send_command("SUBSCRIBE", channel, check_health=False)
                 await connection.send_command("PING", check_health=False)
                 pinged = True
 
+    def _note_confirmed(self, message: Any) -> None:
+        match message:
+            case [b"subscribe", channel, _] if channel in self._sleepers:
+                self._confirmed.add(channel)
+                if self._refused and self._confirmed.issuperset(self._sleepers):
+                    self._refused = False
+                    self._log(logging.INFO, "wake-ups are allowed again")
+
     def _pass_on(self, message: Any) -> None:
+        self._note_confirmed(message)
         match message:
             case [b"subscribe", channel, _]:
                 # Hints that were sent before are lost.

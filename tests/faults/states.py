@@ -1,8 +1,9 @@
 """What becomes of timers under faults: whether each arrived, and how often."""
 
 import asyncio
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from bench import Bench, Calls
 from waiting import wait_until_async
@@ -35,6 +36,16 @@ class Balance:
     def lost(self) -> int:
         """How many were accepted and never handled."""
         return self.scheduled - self.delivered
+
+    def tell(self, record_property: Callable[[str, object], None], fault: str, **more: Any) -> None:
+        """Write it into the report of the test.
+
+        Args:
+            record_property: pytest's fixture.
+            fault: What was done.
+            more: What else was measured, with its unit in its name.
+        """
+        record_property("fault", {"fault": fault, **asdict(self), "lost": self.lost, **more})
 
 
 def balance(calls: Calls, ids: Iterable[str], tried: int) -> Balance:

@@ -1,0 +1,200 @@
+"""Connections that are killed or go silent: the worker is back within a second, and polls."""
+
+import logging
+import time
+from datetime import timedelta
+
+import pytest
+import redis.asyncio
+from bench import NO_POLLS, delivering, until_idle, until_listening
+from redis.connection import parse_url
+from states import balance, noting, numbers, outages, until_back
+from waiting import wait_until_async
+
+from faststream_redis_timers.subscriber import loop, wakeups
+
+BACK = 1.0
+"""Seconds within which it must deliver again."""
+
+KILLS = {
+    "all": [("TYPE", "normal", "SKIPME", "yes"), ("TYPE", "pubsub")],
+    "the wake-ups'": [("TYPE", "pubsub")],
+    "the pool's": [("TYPE", "normal", "SKIPME", "yes")],
+}
+
+
+@pytest.mark.parametrize("which", KILLS)
+async def test_a_worker_whose_connections_are_killed_is_back_within_a_second(
+    own_bench, open_calls, record_property, which
+):
+    bench, tried = own_bench, 15
+    ids = numbers(tried)
+    longest = 0.0
+    async with delivering(noting(bench, open_calls, **NO_POLLS)):
+        await until_listening(bench)
+        for timer_id in ids:
+            killed_at = time.monotonic()
+            for words in KILLS[which]:
+                bench.redis.execute_command("CLIENT", "KILL", *words)
+            # The hint may come when nobody listens.
+            bench.schedule(timer_id)
+            await bench.until_gone(timer_id)
+            longest = max(longest, time.monotonic() - killed_at)
+            await until_listening(bench)
+
+    found = balance(open_calls, ids, tried)
+    found.tell(record_property, f"{which} connections killed", longest_s=round(longest, 3))
+    assert longest < BACK
+    assert (found.lost, found.again) == (0, 0)
+
+
+async def test_while_all_connections_are_killed_under_load_each_timer_is_delivered_once(
+    own_bench, open_calls, record_property
+):
+    bench, tried = own_bench, 0
+    ids = numbers(500)
+    async with delivering(noting(bench, open_calls, lease_ttl=1.0, max_polling_interval=0.1)):
+        for timer_id in ids:
+            bench.schedule(timer_id, activate_in=timedelta(seconds=int(timer_id) / 500))
+        while bench.client.count_pending(bench.topic):
+            for words in KILLS["all"]:
+                tried += bench.redis.execute_command("CLIENT", "KILL", *words)
+            before = len(open_calls.ids)
+            await wait_until_async(
+                lambda before=before: (
+                    len(open_calls.ids) > before or not bench.client.count_pending(bench.topic)
+                )
+            )
+
+    found = balance(open_calls, ids, tried)
+    found.tell(record_property, "all connections killed under load")
+    assert tried > 20
+    assert (found.lost, found.again) == (0, 0)
+
+
+# --- half open ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Shorten the deadlines: 30 and 5 s are long for a test. Give how long they are together."""
+    monkeypatch.setattr(loop, "CALL_TIMEOUT", 0.5)
+    monkeypatch.setattr(wakeups, "PING_INTERVAL", 0.6)
+    monkeypatch.setattr(wakeups, "ANSWER_TIMEOUT", 0.4)
+    return wakeups.PING_INTERVAL + wakeups.ANSWER_TIMEOUT
+
+
+async def test_a_half_open_wake_up_connection_is_replaced_in_time(
+    bench, relay, open_calls, short, record_property
+):
+    tried = 3
+    ids = numbers(tried)
+    longest = 0.0
+    async with delivering(noting(bench, open_calls, relay.url, **NO_POLLS)):
+        for timer_id in ids:
+            await until_idle(bench, relay)
+            relay.swallow("SUBSCRIBE")
+            silent_at = time.monotonic()
+            bench.schedule(timer_id)
+            await bench.until_gone(timer_id)
+            longest = max(longest, time.monotonic() - silent_at)
+
+    found = balance(open_calls, ids, tried)
+    found.tell(record_property, "wake-ups half open", longest_s=round(longest, 3))
+    assert longest < short + BACK
+    assert (found.lost, found.again) == (0, 0)
+    assert bench.log.complaints == []
+
+
+async def test_while_the_wake_up_connection_is_half_open_polling_goes_on(bench, relay, open_calls):
+    ids = numbers(20)
+    async with delivering(noting(bench, open_calls, relay.url, max_polling_interval=0.1)):
+        await until_listening(bench)
+        relay.swallow("SUBSCRIBE")
+        subscribed = relay.count("SUBSCRIBE")
+        for timer_id in ids:
+            bench.schedule(timer_id)
+            await bench.until_gone(timer_id)
+        # It was not replaced meanwhile: that takes 35 seconds.
+        assert relay.count("SUBSCRIBE") == subscribed
+
+    assert balance(open_calls, ids, 1).lost == 0
+
+
+async def test_a_half_open_connection_of_the_pool_costs_a_deadline(
+    bench, relay, open_calls, short, record_property
+):
+    tried = 3
+    ids = numbers(tried)
+    longest = 0.0
+    # redis-py's defaults: this client would wait for ever.
+    client = redis.asyncio.Redis(host="127.0.0.1", port=relay.port)
+    async with delivering(
+        noting(bench, open_calls, client, lease_ttl=0.5, max_polling_interval=0.1)
+    ):
+        for n, timer_id in enumerate(ids, 1):
+            await until_idle_or_polling(relay)
+            relay.swallow("EVALSHA")
+            silent_at = time.monotonic()
+            bench.schedule(timer_id)
+            await bench.until_gone(timer_id)
+            longest = max(longest, time.monotonic() - silent_at)
+            await until_back(bench, n)
+    await client.aclose()
+
+    found = balance(open_calls, ids, tried)
+    found.tell(record_property, "pool half open", longest_s=round(longest, 3))
+    # Each connection that the pool has kept costs one.
+    assert longest < 3 * loop.CALL_TIMEOUT + BACK
+    assert (found.lost, found.again) == (0, 0)
+    assert len(outages(bench)) == tried
+
+
+async def until_idle_or_polling(relay):
+    """Wait until the worker has claimed again, over whichever connection."""
+    before = relay.count("EVALSHA")
+    await wait_until_async(lambda: relay.count("EVALSHA") > before)
+
+
+# --- refused -----------------------------------------------------------------------------
+
+PASSWORD = "opens nothing"  # noqa: S105
+
+
+@pytest.fixture
+def restricted(own_bench):
+    """Give a client whose user may not use the channels, and a way to allow them."""
+    name = own_bench.timeline.decode()
+    own_bench.redis.acl_setuser(
+        name, enabled=True, passwords=[f"+{PASSWORD}"], keys=["*"], commands=["+@all"], reset=True
+    )
+    own_bench.redis.execute_command("ACL", "SETUSER", name, "resetchannels")
+    path = parse_url(own_bench.home.server_url)["path"]
+    client = redis.asyncio.Redis(unix_socket_path=path, username=name, password=PASSWORD)
+    yield client, name
+    own_bench.redis.acl_deluser(name)
+
+
+async def test_wake_ups_that_are_refused_meanwhile_and_allowed_again_are_back(
+    own_bench, open_calls, restricted, short, record_property
+):
+    bench, (client, user) = own_bench, restricted
+    ids = numbers(20)
+    bench.redis.execute_command("ACL", "SETUSER", user, "allchannels")
+    async with delivering(noting(bench, open_calls, client, max_polling_interval=0.1)):
+        await until_listening(bench)
+        # The server cuts who listens to what he may not any more.
+        bench.redis.execute_command("ACL", "SETUSER", user, "resetchannels")
+        await wait_until_async(lambda: bench.log.at(logging.WARNING))
+        for timer_id in ids:
+            bench.schedule(timer_id)
+            await bench.until_gone(timer_id)
+        await until_listening(bench, 0)
+        bench.redis.execute_command("ACL", "SETUSER", user, "allchannels")
+        await until_listening(bench)
+    await client.aclose()
+
+    balance(open_calls, ids, 1).tell(record_property, "wake-ups refused by ACL")
+    assert open_calls.counts == dict.fromkeys(ids, 1)
+    assert len(bench.log.complaints) == 1
+    assert [line for line in bench.log.lines if "wake-ups are allowed again" in line]
