@@ -1,0 +1,103 @@
+"""A server that answers, but not as wanted: told once each way, asked seldom, over by itself."""
+
+import asyncio
+import time
+from datetime import timedelta
+
+import pytest
+import redis
+from bench import HOUR, bench_at, delivering
+from relay import Relay
+from server_states import SETTINGS, STATES
+from states import (
+    balance,
+    noting,
+    numbers,
+    outages,
+    recoveries,
+    schedule_all,
+    until_away,
+    until_back,
+)
+
+from examples.embedded_server import embedded_server
+from faststream_redis_timers_sync import TimerOutcomeUnknownError, TimerPublishMessage
+
+MOST_PER_SECOND = 200
+"""Commands that a worker may send while nothing comes of it."""
+
+LASTS = 1.2
+"""Seconds that a state lasts after it has been told."""
+
+RESUMES = 3.0
+"""Seconds until all is delivered again: a pause between tries takes up to 1.5."""
+
+
+@pytest.fixture(scope="module")
+def odd_url():
+    """URL of a server that can be brought into all states."""
+    with embedded_server(config=SETTINGS) as url:
+        yield url
+
+
+@pytest.fixture
+async def odd_bench(odd_url, key_names):
+    async with bench_at(odd_url, key_names) as bench:
+        yield bench
+
+
+@pytest.fixture
+def odd_relay(odd_url):
+    with Relay(odd_url) as relay:
+        yield relay
+
+
+@pytest.mark.parametrize("state", STATES)
+async def test_it_is_told_once_each_way_asked_seldom_and_left_by_itself(
+    odd_bench, odd_relay, open_calls, record_property, state
+):
+    bench, relay = odd_bench, odd_relay
+    ids = numbers(40)
+    async with delivering(noting(bench, open_calls, relay.url, max_polling_interval=0.1)) as broker:
+        schedule_all(bench, ["before"])
+        await bench.until_gone("before")
+        bench.client.schedule_batch(
+            [TimerPublishMessage("x", timer_id=timer_id) for timer_id in ids],
+            bench.topic,
+            activate_in=timedelta(seconds=1),
+        )
+        with STATES[state](bench.redis):
+            await until_away(bench)
+            began_at, before = time.monotonic(), len(relay.commands)
+            await asyncio.sleep(LASTS)
+            # Callers are told, and know that nothing was done.
+            for call in (
+                broker.publish("x", bench.topic, timer_id="refused", activate_in=HOUR),
+                asyncio.to_thread(bench.client.schedule, "x", bench.topic, timer_id="refused"),
+                broker.cancel_timer(bench.topic, "39"),
+            ):
+                with pytest.raises(redis.RedisError) as caught:
+                    await call
+                assert not isinstance(caught.value, TimerOutcomeUnknownError)
+            assert not await broker.ping()
+            sent, took = len(relay.commands) - before, time.monotonic() - began_at
+        left_at = time.monotonic()
+        await until_back(bench)
+        await bench.until_gone(*ids)
+        resumed = time.monotonic() - left_at
+        await broker.publish("x", bench.topic, timer_id="after")
+        await bench.until_gone("after")
+
+    found = balance(open_calls, ids, tried=1)
+    found.tell(
+        record_property,
+        f"server {state}",
+        per_second=round(sent / took),
+        resumed_s=round(resumed, 2),
+    )
+    assert sent / took <= MOST_PER_SECOND
+    assert resumed < RESUMES
+    assert (found.lost, found.again) == (0, 0)
+    assert open_calls.counts["refused"] == 0
+    assert (len(outages(bench)), len(recoveries(bench))) == (1, 1)
+    assert bench.log.complaints == outages(bench)
