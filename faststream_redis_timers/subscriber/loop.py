@@ -170,6 +170,7 @@ class DeliveryLoop:
         self._last_hint = _NO_HINT
         self._look_asked = False
         self._away = False
+        self._unanswered = False
         self._lost_reply = False
         self._pool_was_full = False
         self._claiming = False
@@ -287,7 +288,7 @@ class DeliveryLoop:
             elif self._closing and not self._handlers:
                 await self.on_end()
                 return
-            elif self._away and not self._stopping:
+            elif self._unanswered and not self._stopping:
                 # Asks for nothing, and so may be lost: a claim whose reply is
                 # lost leases timers to nobody.
                 await self._step(0)
@@ -295,7 +296,7 @@ class DeliveryLoop:
                 await self._wait()
 
     def _claim_limit(self) -> int:
-        if self._stopping or self._away or self._free_slots <= 0:
+        if self._stopping or self._unanswered or self._free_slots <= 0:
             return 0
         if self._schedule.next_at > monotonic():
             return 0
@@ -347,7 +348,7 @@ class DeliveryLoop:
             self._claiming = False
         answered_at = monotonic()
         self._clock.observe(sent_at, answered_at, step.now)
-        self._end_outage()
+        self._note_answer(is_claim=limit > 0)
         self._tell_outcomes(batch, step.outcomes, sent_at - step.now)
         if limit:
             self._plan_next_claim(step, limit, answered_at)
@@ -728,24 +729,36 @@ class DeliveryLoop:
                     f"topic {self._topic!r} waits for a connection: all of the client's pool are "
                     "in use, max_connections is too low",
                 )
-        elif not self._away:
-            self._away = True
-            if isinstance(error, TimerOutcomeUnknownError):
-                # What was claimed comes again after its lease; the reason is of use.
-                error = error.__cause__ or error
-            self._log(
-                logging.ERROR,
-                f"topic {self._topic!r} can't be delivered, trying again until it can: "
-                f"{type(error).__name__}: {text_of(error)}".rstrip(": "),
-            )
+        else:
+            self._unanswered = True
+            self._tell_outage(error)
         await asyncio.sleep(self._backoff.next_pause())
 
-    def _end_outage(self) -> None:
-        self._backoff.reset()
+    def _tell_outage(self, error: BaseException) -> None:
+        if self._away:
+            return
+        self._away = True
+        if isinstance(error, TimerOutcomeUnknownError):
+            # What was claimed comes again after its lease; the reason is of use.
+            error = error.__cause__ or error
+        self._log(
+            logging.ERROR,
+            f"topic {self._topic!r} can't be delivered, trying again until it can: "
+            f"{type(error).__name__}: {text_of(error)}".rstrip(": "),
+        )
+
+    def _note_answer(self, *, is_claim: bool) -> None:
         self._lost_reply = self._pool_was_full = False
+        if self._unanswered:
+            self._unanswered = False
+            self._schedule.poll_now()
+        # A server can answer questions and yet refuse to write, or cut long answers: where
+        # a claim can be made, only an answered one shows that timers are delivered.
+        if self._away and not is_claim and self._free_slots > 0 and not self._stopping:
+            return
+        self._backoff.reset()
         if self._away:
             self._away = False
-            self._schedule.poll_now()
             self._log(logging.INFO, f"topic {self._topic!r} is delivered again")
 
     def _end(self, task: "asyncio.Task[None]") -> None:
