@@ -34,4 +34,11 @@ class TimersParser:
         Args:
             message: The message.
         """
-        return decode_message(message)
+        try:
+            return decode_message(message)
+        except (ValueError, RecursionError):
+            # Without a content type it was tried as JSON, and FastStream only minds some of
+            # the ways in which bytes are none.
+            if message.content_type:
+                raise
+            return message.body

@@ -56,11 +56,19 @@ def decode_body(body: bytes, content_type: str | None) -> Any:
     if content_type:
         if content_type == TEXT:
             return body.decode()
-        return json.loads(body) if content_type.startswith(JSON) else body
+        return _load_json(body) if content_type.startswith(JSON) else body
+    try:
+        return _load_json(body)
+    except ValueError:
+        return body
+
+
+def _load_json(body: bytes) -> Any:
     try:
         return json.loads(body)
-    except (ValueError, RecursionError):
-        return body
+    except RecursionError as error:
+        msg = "the body is JSON that is nested too deeply"
+        raise ValueError(msg) from error
 
 
 @cache

@@ -10,6 +10,7 @@ for `José` is one byte off; such envelopes are read as well.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from struct import Struct
@@ -25,6 +26,9 @@ _FRONT = Struct(">8sHII")
 _U16 = Struct(">H")
 _LONGEST_TEXT = 65_535
 _MOST_HEADERS = 65_535
+_MOST_JSON = 1024 * 1024
+# Bytes. JSON takes up to 25 times its size in memory, and most of a second per mebibyte.
+_JSON_BODY = re.compile(rb'\{\s*+"(?:data|b)"\s*+:\s*+"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 HeaderValue = str | bytes | int | float | bool | UUID | datetime
 """What may stand in a header; all of it arrives as text."""
@@ -253,7 +257,8 @@ def read_envelope(payload: bytes) -> Envelope:
 
     Besides the binary format: FastStream's JSON envelope
     ``{"data": ..., "headers": {...}}``, the ``{"b": hex, "ct": type}`` of this
-    library's versions before 0.5, and anything else as a body as it stands.
+    library's versions before 0.5, and anything else as a body as it stands. So is JSON
+    with more than a mebibyte beside such a body, or before it.
 
     Args:
         payload: The bytes.
@@ -321,6 +326,10 @@ def _read_texts_counted_in_characters(region: bytes) -> list[str] | None:
 
 def _read_json(payload: bytes) -> Envelope | None:
     if not payload.startswith(b"{"):
+        return None
+    # A body that comes first may be large, as text costs little; all else may not.
+    body_first = _JSON_BODY.match(payload)
+    if len(payload) - (body_first.end() if body_first else 0) > _MOST_JSON:
         return None
     try:
         fields = json.loads(payload)
