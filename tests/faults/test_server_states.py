@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 import redis
-from bench import HOUR, bench_at, delivering
+from bench import HOUR, bench_at, delivering, until_listening
 from relay import Relay
 from server_states import SETTINGS, STATES
 from states import (
@@ -101,3 +101,95 @@ async def test_it_is_told_once_each_way_asked_seldom_and_left_by_itself(
     assert open_calls.counts["refused"] == 0
     assert (len(outages(bench)), len(recoveries(bench))) == (1, 1)
     assert bench.log.complaints == outages(bench)
+
+
+# --- out of memory -----------------------------------------------------------------------
+
+
+async def test_while_it_is_full_scheduling_fails_loudly_and_delivering_goes_on(
+    key_names, calls, record_property
+):
+    with embedded_server(config={"maxmemory-policy": "noeviction"}) as url:
+        async with bench_at(url, key_names) as bench:
+            broker = noting(bench, calls, max_concurrent=50)
+            accepted = []
+            async with delivering(broker):
+                bench.redis.config_set("maxmemory", f"{bench.redis.info()['used_memory'] + 10**6}")
+                refused = 0
+                while refused < 50:
+                    timer_id = f"{len(accepted)}"
+                    try:
+                        await broker.publish(b"x" * 10_000, bench.topic, timer_id=timer_id)
+                    except redis.exceptions.OutOfMemoryError:
+                        # It is full, and stays so.
+                        refused += 1
+                    else:
+                        accepted.append(timer_id)
+                with pytest.raises(redis.ResponseError, match="maxmemory"):
+                    bench.schedule("blocking", b"x" * 10_000)
+                calls.gate.set()
+                # What it holds is delivered, and then there is room again.
+                await bench.until_gone(*accepted)
+                await broker.publish(b"x" * 10_000, bench.topic, timer_id="after")
+                await bench.until_gone("after")
+
+    found = balance(calls, accepted, refused)
+    found.tell(record_property, "server out of memory")
+    assert len(accepted) > 20
+    assert (found.lost, found.again) == (0, 0)
+    assert set(calls.counts) == {*accepted, "after"}
+    assert bench.log.complaints == []
+
+
+# --- output buffers ----------------------------------------------------------------------
+
+
+async def test_a_worker_whose_replies_are_cut_for_their_size_asks_seldom_and_is_told_once(
+    odd_bench, odd_relay, open_calls, record_property
+):
+    bench, relay = odd_bench, odd_relay
+    ids = numbers(200)
+    bench.redis.config_set("client-output-buffer-limit", "normal 60000 0 0")
+    for timer_id in ids:
+        bench.schedule(timer_id, b"x" * 30_000)
+    async with delivering(noting(bench, open_calls, relay.url, lease_ttl=2)) as broker:
+        await until_away(bench)
+        began_at, before = time.monotonic(), len(relay.commands)
+        await asyncio.sleep(LASTS)
+        sent, took = len(relay.commands) - before, time.monotonic() - began_at
+        # Each try leases one claim's worth.
+        assert sum(map(bench.is_leased, ids)) <= 5 * claims(relay)
+        assert not await broker.ping()
+        bench.redis.config_set("client-output-buffer-limit", "normal 0 0 0")
+        await until_back(bench)
+        await bench.until_gone(*ids)
+
+    found = balance(open_calls, ids, tried=1)
+    found.tell(record_property, "output buffers cut", per_second=round(sent / took))
+    assert sent / took <= MOST_PER_SECOND
+    assert (found.lost, found.again) == (0, 0)
+    assert (len(outages(bench)), len(recoveries(bench))) == (1, 1)
+
+
+def claims(relay):
+    return sum(words[0] in {b"EVALSHA", b"EVAL"} and words[6] == b"5" for words in relay.commands)
+
+
+async def test_a_wake_up_connection_that_is_cut_for_its_buffer_is_replaced(
+    odd_bench, open_calls, record_property
+):
+    bench = odd_bench
+    limit = bench.redis.config_get("client-output-buffer-limit")["client-output-buffer-limit"]
+    bench.redis.config_set("client-output-buffer-limit", "pubsub 1 0 0")
+    ids = numbers(50)
+    async with delivering(noting(bench, open_calls, max_polling_interval=0.1)):
+        for timer_id in ids:
+            bench.schedule(timer_id)
+            await bench.until_gone(timer_id)
+        bench.redis.config_set("client-output-buffer-limit", limit)
+        await until_listening(bench)
+
+    found = balance(open_calls, ids, tried=1)
+    found.tell(record_property, "wake-ups' output buffer cut")
+    assert (found.lost, found.again) == (0, 0)
+    assert bench.log.complaints == []
