@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 import redis
-from bench import HOUR, bench_at, delivering, until_listening
+from bench import HOUR, NO_POLLS, bench_at, delivering, until_listening
 from relay import Relay
 from server_states import SETTINGS, STATES
 from states import (
@@ -152,6 +152,7 @@ async def test_a_worker_whose_replies_are_cut_for_their_size_asks_seldom_and_is_
     bench.redis.config_set("client-output-buffer-limit", "normal 60000 0 0")
     for timer_id in ids:
         bench.schedule(timer_id, b"x" * 30_000)
+    cut_before = cut(bench)
     async with delivering(noting(bench, open_calls, relay.url, lease_ttl=2)) as broker:
         await until_away(bench)
         began_at, before = time.monotonic(), len(relay.commands)
@@ -164,7 +165,7 @@ async def test_a_worker_whose_replies_are_cut_for_their_size_asks_seldom_and_is_
         await until_back(bench)
         await bench.until_gone(*ids)
 
-    found = balance(open_calls, ids, tried=1)
+    found = balance(open_calls, ids, cut(bench) - cut_before)
     found.tell(record_property, "output buffers cut", per_second=round(sent / took))
     assert sent / took <= MOST_PER_SECOND
     assert (found.lost, found.again) == (0, 0)
@@ -179,17 +180,26 @@ async def test_a_wake_up_connection_that_is_cut_for_its_buffer_is_replaced(
     odd_bench, open_calls, record_property
 ):
     bench = odd_bench
-    limit = bench.redis.config_get("client-output-buffer-limit")["client-output-buffer-limit"]
-    bench.redis.config_set("client-output-buffer-limit", "pubsub 1 0 0")
-    ids = numbers(50)
-    async with delivering(noting(bench, open_calls, max_polling_interval=0.1)):
+    bench.redis.config_set("client-output-buffer-limit", "pubsub 60000 0 0")
+    ids = numbers(10)
+    before = cut(bench)
+    async with delivering(noting(bench, open_calls, **NO_POLLS)):
         for timer_id in ids:
+            await until_listening(bench)
+            # As if many hints had not been read; what comes after it is lost.
+            bench.redis.publish(bench.timeline, b"x" * 200_000)
             bench.schedule(timer_id)
             await bench.until_gone(timer_id)
-        bench.redis.config_set("client-output-buffer-limit", limit)
-        await until_listening(bench)
+    tried = cut(bench) - before
+    bench.redis.config_set("client-output-buffer-limit", "pubsub 0 0 0")
 
-    found = balance(open_calls, ids, tried=1)
+    found = balance(open_calls, ids, tried)
     found.tell(record_property, "wake-ups' output buffer cut")
+    assert tried == len(ids)
     assert (found.lost, found.again) == (0, 0)
     assert bench.log.complaints == []
+
+
+def cut(bench):
+    """Tell how many connections the server has cut for their output buffers."""
+    return bench.redis.info("stats")["client_output_buffer_limit_disconnections"]
