@@ -24,6 +24,7 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
+from faststream_redis_timers._silence import NO_LIMIT, UntilSilent
 from faststream_redis_timers_sync.protocol.clients import (
     check_pipeline,
     get_connection_args,
@@ -68,7 +69,8 @@ class Runner:
 
         Args:
             operation: The operation.
-            timeout: Seconds for connecting, and again for the answer; waiting for a
+            timeout: Seconds for connecting, and again of silence until the answer is
+                there, less where the client's `socket_timeout` is less; waiting for a
                 connection of a full pool does not count. None leaves it to the client.
 
         Raises:
@@ -92,14 +94,18 @@ class Runner:
         pool = self.client.connection_pool
         connection = await _acquire(pool, timeout)
         writer = _writer_of(connection)
+        limit: AbstractAsyncContextManager[Any] = _within(timeout)
+        told = None
+        if timeout is not None and writer is not None:
+            limit, told = UntilSilent(timeout, connection, writer), NO_LIMIT
         try:
-            async with _within(timeout):
-                await _send(connection, writer, operation.pack())
+            async with limit:
+                await _send(connection, writer, operation.pack(), told)
                 try:
-                    reply = await connection.read_response(disable_decoding=True)
+                    reply = await connection.read_response(disable_decoding=True, timeout=told)
                 except NoScriptError:
-                    await connection.send_packed_command(operation.pack(by_text=True))
-                    reply = await connection.read_response(disable_decoding=True)
+                    await _send(connection, writer, operation.pack(by_text=True), told)
+                    reply = await connection.read_response(disable_decoding=True, timeout=told)
             if self.confirmation is not None and operation.is_confirmed:
                 await _confirm(self.confirmation, connection, writer, operation, reply)
             return reply  # noqa: TRY300  what follows is about what went wrong
@@ -260,14 +266,21 @@ def _writer_of(connection: Any) -> asyncio.StreamWriter | None:
     return writer if isinstance(writer, asyncio.StreamWriter) else None
 
 
-async def _send(connection: Any, writer: asyncio.StreamWriter | None, command: list[bytes]) -> None:
+async def _send(
+    connection: Any,
+    writer: asyncio.StreamWriter | None,
+    command: list[bytes],
+    told: float | None = None,
+) -> None:
     # redis-py writes within its timeout, for which Python 3.11 makes a task: a fifth of
     # what a call costs. Almost always the socket takes all at once, and nothing waits.
     if writer is None or writer.is_closing() or connection.health_check_interval:
         await connection.send_packed_command(command)
         return
     writer.writelines(command)
-    if writer.transport.get_write_buffer_size() > _HIGH_WATER:
+    if told is not None:
+        await writer.drain()
+    elif writer.transport.get_write_buffer_size() > _HIGH_WATER:
         await connection.send_packed_command([], check_health=False)
 
 

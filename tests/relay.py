@@ -61,6 +61,7 @@ class Relay:
         self._lock = threading.Lock()
         self._to_lose: list[_Loss] = []
         self._piece: int | None = None
+        self._pause = _BETWEEN_PIECES
         self.on_loss: Callable[[], Any] | None = None
         self.requests_flow = threading.Event()
         self.replies_flow = threading.Event()
@@ -124,13 +125,14 @@ class Relay:
         """Whether all that was to be lost has been."""
         return not self._to_lose
 
-    def split(self, piece: int | None) -> None:
+    def split(self, piece: int | None, pause: float = _BETWEEN_PIECES) -> None:
         """Let everything arrive in pieces, either way, each some time after the one before.
 
         Args:
             piece: Bytes in one; None for no more pieces.
+            pause: Seconds in between; by default so few that they just are not read as one.
         """
-        self._piece = piece
+        self._piece, self._pause = piece, pause
 
     def swallow(self, name: str) -> None:
         """Make connections half open: what comes on them from here on arrives nowhere.
@@ -205,8 +207,7 @@ class Relay:
             piece = self._piece or len(data)
             end.sendall(data[:piece])
             if data := data[piece:]:
-                # So that they are not read as one.
-                time.sleep(_BETWEEN_PIECES)
+                time.sleep(self._pause)
 
     def _accept_from(self, listener: socket.socket) -> None:
         while True:

@@ -18,6 +18,7 @@ from states import balance, noting, numbers, schedule_all
 from waiting import wait_until_async
 
 from examples.embedded_server import embedded_server
+from faststream_redis_timers.subscriber import loop
 from faststream_redis_timers_sync.protocol.envelope import MAGIC, read_envelope, write_envelope
 from faststream_redis_timers_sync.protocol.errors import EnvelopeError
 
@@ -202,3 +203,21 @@ def test_a_payload_of_100_mebibytes_goes_through_and_is_held_a_few_times(record_
 
     record_property("fault", {"fault": "100 MiB", "copies": copies, "seconds": took})
     assert all(copies[what] <= COPIES[what] for what in COPIES)
+
+
+@pytest.mark.parametrize("socket_timeout", ["0.2", "3"])
+async def test_a_payload_that_takes_longer_than_a_call_may_be_silent_arrives(
+    bench, relay, open_calls, monkeypatch, socket_timeout
+):
+    monkeypatch.setattr(loop, "CALL_TIMEOUT", 0.2)
+    broker = noting(bench, open_calls, f"{relay.url}?socket_timeout={socket_timeout}")
+    async with delivering(broker):
+        await wait_until_async(lambda: relay.count("SUBSCRIBE"))
+        # Most of a second for all of it.
+        relay.split(16_384, pause=0.01)
+        bench.schedule("slow", bytes(2 * MEBIBYTE))
+        bench.schedule("next")
+        await bench.until_gone("slow", "next")
+
+    assert open_calls.counts == {"slow": 1, "next": 1}
+    assert bench.log.complaints == []
