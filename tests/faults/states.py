@@ -1,10 +1,11 @@
 """What becomes of timers under faults: whether each arrived, and how often."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import pytest
 from bench import Bench, Calls
 from waiting import wait_until_async
 
@@ -37,15 +38,16 @@ class Balance:
         """How many were accepted and never handled."""
         return self.scheduled - self.delivered
 
-    def tell(self, record_property: Callable[[str, object], None], fault: str, **more: Any) -> None:
+    def tell(self, request: pytest.FixtureRequest, fault: str, **more: Any) -> None:
         """Write it into the report of the test.
 
         Args:
-            record_property: pytest's fixture.
+            request: The test's.
             fault: What was done.
             more: What else was measured, with its unit in its name.
         """
-        record_property("fault", {"fault": fault, **asdict(self), "lost": self.lost, **more})
+        facts = {"fault": fault, **asdict(self), "lost": self.lost, **more}
+        request.node.user_properties.append(("fault", facts))
 
 
 def balance(calls: Calls, ids: Iterable[str], tried: int) -> Balance:

@@ -25,7 +25,7 @@ async def pool_of_one(request, bench):
 
 
 async def test_beside_handlers_that_hang_all_others_go_on_with_one_connection(
-    bench, open_calls, pool_of_one, record_property
+    bench, open_calls, pool_of_one, request
 ):
     # One hangs in each way: waiting, and blocking its thread.
     client = redis.asyncio.Redis(connection_pool=pool_of_one)
@@ -79,7 +79,7 @@ async def test_beside_handlers_that_hang_all_others_go_on_with_one_connection(
     all_ids = [timer_id for some in (*ids.values(), *others.values()) for timer_id in some]
     all_ids += [f"{timer_id} again" for some in ids.values() for timer_id in some]
     found = balance(open_calls, all_ids, tried=2)
-    found.tell(record_property, "20 subscribers, 1 connection, 2 handlers hang")
+    found.tell(request, "20 subscribers, 1 connection, 2 handlers hang")
     assert (found.lost, found.again) == (0, 0)
     bench.client.cancel_all("waits")
     bench.client.cancel_all("blocks")
@@ -98,7 +98,7 @@ async def until_left(bench, pending):
 
 
 async def test_beside_one_that_hangs_two_hundred_handlers_run_at_once(
-    bench, calls, pool_of_one, record_property
+    bench, calls, pool_of_one, request
 ):
     client = redis.asyncio.Redis(connection_pool=pool_of_one)
     broker = bench.broker(client, graceful_timeout=0.1)
@@ -118,7 +118,7 @@ async def test_beside_one_that_hangs_two_hundred_handlers_run_at_once(
         await bench.until_gone(*ids)
 
     found = balance(calls, ids, tried=1)
-    found.tell(record_property, "200 handlers, 1 connection, 1 hangs")
+    found.tell(request, "200 handlers, 1 connection, 1 hangs")
     assert (found.lost, found.again) == (0, 0)
     assert calls.most_running == 200
     # It was given back when the worker stopped.

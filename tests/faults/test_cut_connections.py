@@ -25,7 +25,7 @@ KILLS = {
 
 @pytest.mark.parametrize("which", KILLS)
 async def test_a_worker_whose_connections_are_killed_is_back_within_a_second(
-    own_bench, open_calls, record_property, which
+    own_bench, open_calls, request, which
 ):
     bench, tried = own_bench, 15
     ids = numbers(tried)
@@ -43,13 +43,13 @@ async def test_a_worker_whose_connections_are_killed_is_back_within_a_second(
             await until_listening(bench)
 
     found = balance(open_calls, ids, tried)
-    found.tell(record_property, f"{which} connections killed", longest_s=round(longest, 3))
+    found.tell(request, f"{which} connections killed", longest_s=round(longest, 3))
     assert longest < BACK
     assert (found.lost, found.again) == (0, 0)
 
 
 async def test_while_all_connections_are_killed_under_load_each_timer_is_delivered_once(
-    own_bench, open_calls, record_property
+    own_bench, open_calls, request
 ):
     bench, tried = own_bench, 0
     ids = numbers(500)
@@ -67,7 +67,7 @@ async def test_while_all_connections_are_killed_under_load_each_timer_is_deliver
             )
 
     found = balance(open_calls, ids, tried)
-    found.tell(record_property, "all connections killed under load")
+    found.tell(request, "all connections killed under load")
     assert tried > 20
     assert (found.lost, found.again) == (0, 0)
 
@@ -84,7 +84,7 @@ def short(monkeypatch):
 
 
 async def test_a_half_open_wake_up_connection_is_replaced_in_time(
-    bench, relay, open_calls, short, record_property
+    bench, relay, open_calls, short, request
 ):
     tried = 2
     ids = numbers(tried)
@@ -99,7 +99,7 @@ async def test_a_half_open_wake_up_connection_is_replaced_in_time(
             longest = max(longest, time.monotonic() - silent_at)
 
     found = balance(open_calls, ids, tried)
-    found.tell(record_property, "wake-ups half open", longest_s=round(longest, 3))
+    found.tell(request, "wake-ups half open", longest_s=round(longest, 3))
     assert longest < short + BACK
     assert (found.lost, found.again) == (0, 0)
     assert bench.log.complaints == []
@@ -121,7 +121,7 @@ async def test_while_the_wake_up_connection_is_half_open_polling_goes_on(bench, 
 
 
 async def test_a_half_open_connection_of_the_pool_costs_a_deadline(
-    bench, relay, open_calls, monkeypatch, record_property
+    bench, relay, open_calls, monkeypatch, request
 ):
     monkeypatch.setattr(loop, "CALL_TIMEOUT", 1.0)
     tried = 2
@@ -143,7 +143,7 @@ async def test_a_half_open_connection_of_the_pool_costs_a_deadline(
     await client.aclose()
 
     found = balance(open_calls, ids, tried)
-    found.tell(record_property, "pool half open", longest_s=round(longest, 3))
+    found.tell(request, "pool half open", longest_s=round(longest, 3))
     # Each connection that the pool has kept costs one.
     assert longest < 3 * loop.CALL_TIMEOUT + BACK
     assert (found.lost, found.again) == (0, 0)
@@ -176,7 +176,7 @@ def restricted(own_bench):
 
 
 async def test_wake_ups_that_are_refused_meanwhile_and_allowed_again_are_back(
-    own_bench, open_calls, restricted, short, record_property
+    own_bench, open_calls, restricted, short, request
 ):
     bench, (client, user) = own_bench, restricted
     ids = numbers(20)
@@ -194,7 +194,7 @@ async def test_wake_ups_that_are_refused_meanwhile_and_allowed_again_are_back(
         await until_listening(bench)
     await client.aclose()
 
-    balance(open_calls, ids, 1).tell(record_property, "wake-ups refused by ACL")
+    balance(open_calls, ids, 1).tell(request, "wake-ups refused by ACL")
     assert open_calls.counts == dict.fromkeys(ids, 1)
     assert len(bench.log.complaints) == 1
     assert [line for line in bench.log.lines if "wake-ups are allowed again" in line]

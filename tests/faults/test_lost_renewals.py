@@ -1,5 +1,7 @@
 """Renewals whose connection is cut: the timer stays this worker's, and is delivered once."""
 
+import logging
+
 import pytest
 from bench import HOUR, delivering
 from lost import Cut
@@ -17,7 +19,7 @@ def cut(request, bench, relay):
 
 
 async def test_renewals_that_are_lost_again_and_again_keep_the_lease(
-    bench, relay, cut, calls, record_property
+    bench, relay, cut, calls, request
 ):
     ids = numbers(5)
     tried = 4
@@ -38,10 +40,11 @@ async def test_renewals_that_are_lost_again_and_again_keep_the_lease(
             await bench.until_gone(*ids)
 
     found = balance(calls, ids, tried)
-    found.tell(record_property, f"reply lost after renewal, {cut.place}")
+    found.tell(request, f"reply lost after renewal, {cut.place}")
     assert (found.lost, found.again) == (0, 0)
     assert not any(message.lease_lost for message in calls.messages)
-    assert bench.log.complaints == []
+    # A claim may have been lost with it, which is an outage.
+    assert bench.log.at(logging.WARNING) == []
 
 
 def earliest_end(calls):
@@ -69,7 +72,8 @@ async def test_a_renewal_by_hand_that_is_lost_is_repeated_and_holds(bench, relay
         await bench.until_settled(broker)
 
     assert calls.ids == ["1", "last"]
-    assert bench.log.complaints == []
+    # A claim may have been lost with it, which is an outage.
+    assert bench.log.at(logging.WARNING) == []
 
 
 MEANWHILE = {

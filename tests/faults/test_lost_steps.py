@@ -1,5 +1,6 @@
 """Calls of workers whose connection is cut: one claim's worth is leased, nothing done twice."""
 
+import logging
 from itertools import cycle
 
 import pytest
@@ -96,7 +97,8 @@ async def test_a_commit_that_is_repeated_leaves_alone_what_came_in_between(
     assert (timer is not None) is is_there
     assert not is_there or (timer.decode(), timer.running) == (body, False)
     assert calls.ids == ["1", "last"]
-    assert bench.log.complaints == []
+    # A claim may have been lost with it, which is an outage.
+    assert bench.log.at(logging.WARNING) == []
     bench.client.cancel_all(bench.topic)
 
 
@@ -138,7 +140,8 @@ async def test_a_nack_that_is_repeated_keeps_the_timer_once(bench, relay, cut):
         await bench.until_settled(broker)
 
     assert bench.client.get_pending_timers(bench.topic) == ["1"]
-    assert bench.log.complaints == []
+    # A claim may have been lost with it, which is an outage.
+    assert bench.log.at(logging.WARNING) == []
     bench.client.cancel_all(bench.topic)
 
 

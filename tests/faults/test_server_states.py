@@ -54,7 +54,7 @@ def odd_relay(odd_url):
 
 @pytest.mark.parametrize("state", STATES)
 async def test_it_is_told_once_each_way_asked_seldom_and_left_by_itself(
-    odd_bench, odd_relay, open_calls, record_property, state
+    odd_bench, odd_relay, open_calls, request, state
 ):
     bench, relay = odd_bench, odd_relay
     ids = numbers(40)
@@ -90,7 +90,7 @@ async def test_it_is_told_once_each_way_asked_seldom_and_left_by_itself(
 
     found = balance(open_calls, ids, tried=1)
     found.tell(
-        record_property,
+        request,
         f"server {state}",
         per_second=round(sent / took),
         resumed_s=round(resumed, 2),
@@ -107,7 +107,7 @@ async def test_it_is_told_once_each_way_asked_seldom_and_left_by_itself(
 
 
 async def test_while_it_is_full_scheduling_fails_loudly_and_delivering_goes_on(
-    key_names, calls, record_property
+    key_names, calls, request
 ):
     with embedded_server(config={"maxmemory-policy": "noeviction"}) as url:
         async with bench_at(url, key_names) as bench:
@@ -134,7 +134,7 @@ async def test_while_it_is_full_scheduling_fails_loudly_and_delivering_goes_on(
                 await bench.until_gone("after")
 
     found = balance(calls, accepted, refused)
-    found.tell(record_property, "server out of memory")
+    found.tell(request, "server out of memory")
     assert len(accepted) > 20
     assert (found.lost, found.again) == (0, 0)
     assert set(calls.counts) == {*accepted, "after"}
@@ -145,7 +145,7 @@ async def test_while_it_is_full_scheduling_fails_loudly_and_delivering_goes_on(
 
 
 async def test_a_worker_whose_replies_are_cut_for_their_size_asks_seldom_and_is_told_once(
-    odd_bench, odd_relay, open_calls, record_property
+    odd_bench, odd_relay, open_calls, request
 ):
     bench, relay = odd_bench, odd_relay
     ids = numbers(200)
@@ -166,7 +166,7 @@ async def test_a_worker_whose_replies_are_cut_for_their_size_asks_seldom_and_is_
         await bench.until_gone(*ids)
 
     found = balance(open_calls, ids, cut(bench) - cut_before)
-    found.tell(record_property, "output buffers cut", per_second=round(sent / took))
+    found.tell(request, "output buffers cut", per_second=round(sent / took))
     assert sent / took <= MOST_PER_SECOND
     assert (found.lost, found.again) == (0, 0)
     assert (len(outages(bench)), len(recoveries(bench))) == (1, 1)
@@ -177,7 +177,7 @@ def claims(relay):
 
 
 async def test_a_wake_up_connection_that_is_cut_for_its_buffer_is_replaced(
-    odd_bench, open_calls, record_property
+    odd_bench, open_calls, request
 ):
     bench = odd_bench
     bench.redis.config_set("client-output-buffer-limit", "pubsub 60000 0 0")
@@ -197,7 +197,7 @@ async def test_a_wake_up_connection_that_is_cut_for_its_buffer_is_replaced(
     bench.redis.config_set("client-output-buffer-limit", "pubsub 0 0 0")
 
     found = balance(open_calls, ids, tried)
-    found.tell(record_property, "wake-ups' output buffer cut")
+    found.tell(request, "wake-ups' output buffer cut")
     assert tried == len(ids)
     assert (found.lost, found.again) == (0, 0)
     assert bench.log.complaints == []
