@@ -1,18 +1,24 @@
 """Feeds the reader of payloads with bytes that a coverage-guided fuzzer makes: `make fuzz`.
 
-Whatever lies in Redis, it must be read or refused with an EnvelopeError, and hold no more
-than the payload does. It needs atheris, and takes libFuzzer's arguments. What it learns, and
-what fails, it keeps in build/fuzz.
+Whatever lies in Redis, it must be read or refused with an EnvelopeError, hold no more than
+the payload does, and survive being set aside and put back. It needs atheris, and takes
+libFuzzer's arguments. What it learns, and what fails, it keeps in build/fuzz.
 """
 
 import sys
 from contextlib import suppress
 from pathlib import Path
 from struct import pack
+from typing import Literal
 
 import atheris
 
 with atheris.instrument_imports(include=["faststream_redis_timers_sync.protocol"]):
+    from faststream_redis_timers_sync.protocol.dead_letters import (
+        Ending,
+        read_dead_letter,
+        write_dead_letter,
+    )
     from faststream_redis_timers_sync.protocol.encoding import decode_body
     from faststream_redis_timers_sync.protocol.envelope import (
         MAGIC,
@@ -61,6 +67,25 @@ magic="\x89BIN\x0d\x0a\x1a\x0a\x00\x01\x00\x00\x00\x12\x00\x00\x00"
 """
 
 
+def set_aside(payload: bytes, reason: Literal["rejected", "unreadable"]) -> None:
+    """Make a dead letter of a payload, and check that it is the same when it is put back."""
+    ending = Ending(reason=reason, topic="invoices", timer_id=b"\xff1", first_due=b"1.000000")
+    length, _, rest = write_dead_letter(payload, ending).partition(b":")
+    dead_id, letter = rest[: int(length)], rest[int(length) :]
+    origin = read_dead_letter(dead_id, letter)
+    assert origin is not None
+    assert (origin.topic, origin.timer_id) == ("invoices", b"\xff1")
+    if reason == "unreadable":
+        assert origin.payload == payload
+        return
+    before, after = read_envelope(payload), read_envelope(origin.payload)
+    assert read_envelope(letter).body == before.body
+    if not any(name.startswith("dead-letter-") for name in before.headers):
+        assert after.body == before.body
+        if payload.startswith(MAGIC):
+            assert after.headers == before.headers
+
+
 def read(payload: bytes) -> None:
     """Read a payload, and check what comes of it."""
     refusal = None
@@ -71,7 +96,9 @@ def read(payload: bytes) -> None:
     if refusal is not None:
         assert payload.startswith(MAGIC)
         assert len(refusal) < 100, "an error's text must not show the payload"
+        set_aside(payload, "unreadable")
         return
+    set_aside(payload, "rejected")
     assert isinstance(envelope, Envelope)
     assert isinstance(envelope.body, bytes)
     texts = [*envelope.headers, *envelope.headers.values()]
