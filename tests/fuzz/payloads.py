@@ -83,7 +83,9 @@ def set_aside(payload: bytes, reason: Literal["rejected", "unreadable"]) -> None
     if not any(name.startswith("dead-letter-") for name in before.headers):
         assert after.body == before.body
         if payload.startswith(MAGIC):
-            assert after.headers == before.headers
+            # The timer's id is what stands for one that is missing.
+            default = {"correlation_id": "\udcff1"}
+            assert {**default, **after.headers} == {**default, **before.headers}
 
 
 def read(payload: bytes) -> None:
