@@ -96,9 +96,9 @@ class Runner:
         writer = _writer_of(connection)
         limit: AbstractAsyncContextManager[Any] = _within(timeout)
         told = None
-        if timeout is not None and writer is not None:
-            limit, told = UntilSilent(timeout, connection, writer), NO_LIMIT
         try:
+            if timeout is not None and writer is not None:
+                limit, told = UntilSilent(timeout, connection, writer), NO_LIMIT
             async with limit:
                 await _send(connection, writer, operation.pack(), told)
                 try:
