@@ -21,6 +21,7 @@ from faststream.exceptions import (
 from faststream.response import Response, ensure_response
 
 from faststream_redis_timers.subscriber.delivery import TimerDelivery
+from faststream_redis_timers.subscriber.starting import LeaseEndedError, expect_start
 
 
 async def handle_and_settle(
@@ -60,6 +61,8 @@ async def handle_and_settle(
             "first, so its handler is not called",
         )
         return ensure_response(None)
+    # One that is committed first is nobody else's, however long it takes to begin.
+    expect_start(None if policy is AckPolicy.ACK_FIRST else delivery)
     try:
         response = await handle(delivery)
     except (AckMessage, SkipMessage):
@@ -102,6 +105,9 @@ def is_cancelled(error: BaseException) -> bool:
 
 
 def _settle_failure(delivery: TimerDelivery, policy: AckPolicy, error: BaseException) -> None:
+    if isinstance(error, LeaseEndedError):
+        # It has not begun, and is not this worker's any more.
+        return
     # No policy drops a message that no filter takes: a newer worker may know it.
     if policy is AckPolicy.NACK_ON_ERROR or isinstance(error, SubscriberNotFound):
         delivery.nack_soon(error)

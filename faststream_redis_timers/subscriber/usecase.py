@@ -28,6 +28,7 @@ from faststream_redis_timers.subscriber.loop import DeliveryLoop
 from faststream_redis_timers.subscriber.on_demand import ClaimsOnDemand
 from faststream_redis_timers.subscriber.retries import Retries
 from faststream_redis_timers.subscriber.specification import TimersSubscriberSpecification
+from faststream_redis_timers.subscriber.starting import within_lease
 from faststream_redis_timers.subscriber.timeouts import HandlerTimeout
 from faststream_redis_timers_sync.protocol.shown import printable
 
@@ -53,6 +54,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         config.parser = parser.parse_message
         config.decoder = parser.decode_message
         super().__init__(config, cast("Any", specification), calls)
+        self._call_decorators = (within_lease,)
         self.sub = config.sub
         self._config = config
         self._delivery: DeliveryLoop | None = None

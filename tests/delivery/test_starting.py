@@ -1,0 +1,87 @@
+"""No handler begins whose lease has ended, whatever took so long between claim and handler."""
+
+import asyncio
+
+import pytest
+from bench import delivering
+from faststream import AckPolicy, Depends
+
+from faststream_redis_timers.annotations import TimerMessage
+
+LEASE = 0.2
+
+
+class SlowAtFirst:
+    """A dependency whose first resolution outlives the lease."""
+
+    def __init__(self):
+        self.solved = 0
+
+    async def __call__(self, message: TimerMessage):
+        self.solved += 1
+        while self.solved == 1 and not message.raw_message.lease_ended:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+async def test_what_is_late_at_its_handler_comes_again(bench, open_calls, blocking):
+    broker = bench.broker()
+    slow = SlowAtFirst()
+    on = broker.subscriber(bench.topic, lease_ttl=LEASE, max_concurrent=1)
+    if blocking:
+
+        @on
+        def handle(message: TimerMessage, _: None = Depends(slow)):
+            open_calls.note(message)
+
+    else:
+
+        @on
+        async def handle(message: TimerMessage, _: None = Depends(slow)):
+            open_calls.note(message)
+
+    bench.schedule("1")
+    async with delivering(broker):
+        # The only slot is free again.
+        await bench.until_gone("1")
+
+    assert slow.solved == 2
+    assert [message.redelivered for message in open_calls.messages] == [True]
+    assert bench.log.complaints == []
+    assert any("its lease ended" in line for line in bench.log.at(20))
+
+
+async def test_what_is_committed_first_begins_however_late(bench, open_calls):
+    broker = bench.broker()
+    slow = SlowAtFirst()
+
+    @broker.subscriber(bench.topic, lease_ttl=LEASE, ack_policy=AckPolicy.ACK_FIRST)
+    async def handle(message: TimerMessage, _: None = Depends(slow)):
+        open_calls.note(message)
+
+    bench.schedule("1")
+    async with delivering(broker):
+        await open_calls.until(1)
+
+    assert open_calls.ids == ["1"]
+
+
+async def test_a_handler_may_call_another_when_its_lease_has_ended(bench, open_calls):
+    broker = bench.broker()
+
+    @broker.subscriber("other")
+    async def other():
+        return "done"
+
+    @broker.subscriber(bench.topic, lease_ttl=LEASE, max_concurrent=1)
+    async def handle(message: TimerMessage):
+        while not message.raw_message.lease_ended:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        open_calls.note(message, await other())
+
+    bench.schedule("1")
+    async with delivering(broker):
+        await open_calls.until(1)
+        await bench.until_gone("1")
+
+    assert open_calls.bodies == [("1", "done")]
