@@ -14,14 +14,14 @@ LOWEST = faststream==0.7.6 redis==5.0.1 celery==5.4.0 kombu==5.4.2
 
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
-.PHONY: help demo test test-lowest test-redis bench bench-all fuzz check format build clean
+.PHONY: help demo test test-lowest test-redis soak fuzz bench bench-all check format build clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo '  PYTHON=python3.13  is what a new environment is made with'
 	@echo '  ARGS="-k cancel"   goes to pytest, ARGS="--repeat 3" to the benchmark'
-	@echo '  MINUTES=10         is how long the fuzzer goes on'
+	@echo '  MINUTES=10         is how long soak and fuzz go on'
 	@echo '  REDIS_URL=...      is used instead of an embedded server'
 
 demo: $(VENV)/.demo ## start a server and a worker, schedule timers, see them fire
@@ -35,6 +35,9 @@ test-lowest: ## run all tests with the oldest FastStream and redis-py
 
 test-redis: $(VENV)/.test ## run all tests on the redis-server of the PATH
 	TIMERS_TEST_SERVER=redis-server $(BIN)/python -m pytest $(ARGS)
+
+soak: $(VENV)/.test ## kill workers and servers for MINUTES=10, lose no timer
+	PYTHONPATH=.:tests:tests/faults $(BIN)/python tests/faults/soak.py --minutes $(MINUTES) $(ARGS)
 
 bench: $(VENV)/.benchmarks ## measure this library beside 0.5.4 and FastStream's list
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -1,0 +1,52 @@
+"""What tests with real faults share, and the table that they fill."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fleet import Fleet
+from ledger import Row, table
+from servers import Server, short_folder
+
+from faststream_redis_timers_sync import TimersClient
+
+_ROWS = pytest.StashKey[list[Row]]()
+
+
+@pytest.fixture
+def record(request: pytest.FixtureRequest) -> Callable[[Row], None]:
+    """Take a row into the table at the end of the session."""
+    return request.config.stash.setdefault(_ROWS, []).append
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Show the table of faults."""
+    if rows := config.stash.get(_ROWS, None):
+        terminalreporter.section("faults")
+        for line in table(rows):
+            terminalreporter.line(line)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server of the test's own, which keeps all that it has answered."""
+    with short_folder() as folder:
+        server = Server(folder).start()
+        yield server
+        server.close()
+
+
+@pytest.fixture
+def fleet(server: Server, tmp_path: Path) -> Iterator[Fleet]:
+    """Workers and producers on that server."""
+    fleet = Fleet(tmp_path, server.url)
+    yield fleet
+    fleet.close()
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[TimersClient]:
+    """A client of that server."""
+    with TimersClient(server.url) as client:
+        yield client

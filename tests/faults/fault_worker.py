@@ -1,0 +1,94 @@
+"""A worker that tests kill, stop and starve; it notes each delivery in the run's journal.
+
+What the handler does depends on the timer's body: "work 0.5" takes half a second, "gate" waits
+until the file "gate" is there beside the journal, "hang" never ends. "block" stops the whole
+event loop until there is that file, "block 2" for two seconds, but only when the timer is
+delivered for the first time. All but "plain" commit by hand, and note what came of it.
+"""
+
+import asyncio
+import json
+import os
+import time
+from pathlib import Path
+
+from faststream import BaseMiddleware, FastStream
+from journal import Journal
+from reach import asyncio_client
+
+from faststream_redis_timers import TimersBroker
+from faststream_redis_timers.annotations import TimerMessage
+
+settings = json.loads(os.environ["FAULT_SETTINGS"])
+journal = Journal(Path(settings["journal"]))
+gate = journal.path.with_name("gate")
+
+
+async def until_open(name: str) -> None:
+    file = journal.path.with_name(name)
+    while not file.exists():  # noqa: ASYNC110  another process opens it
+        await asyncio.sleep(0.005)
+
+
+def block(seconds: float) -> None:
+    """Keep the event loop from everything else, until the gate opens at the latest."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not gate.exists():
+        time.sleep(0.005)
+
+
+class Porch(BaseMiddleware):
+    """Holds handlers that are about to start, where a test asks for it."""
+
+    async def consume_scope(self, call_next, msg):
+        if settings.get("porch"):
+            journal.note("on the porch", id=msg.timer_id)
+            await until_open("gate")
+        return await call_next(msg)
+
+
+broker = TimersBroker(
+    asyncio_client(settings["target"]),
+    graceful_timeout=settings.get("graceful_timeout", 10.0),
+    middlewares=[Porch],
+)
+app = FastStream(broker)
+
+
+@app.after_startup
+async def tell() -> None:
+    journal.note("started", date=time.time())
+
+
+@broker.subscriber(settings["topic"], **settings.get("knobs", {}))
+async def handle(body: str, message: TimerMessage) -> None:
+    delivery = message.raw_message
+    run = {"id": message.timer_id, "lease": delivery.leases[0].decode()}
+    journal.note(
+        "begun",
+        **run,
+        score=float(delivery.claimed.previous_score),
+        claimed_at=delivery.claimed_at,
+        redelivered=message.redelivered,
+    )
+    doing, _, seconds = body.partition(" ")
+    try:
+        if doing == "work":
+            await asyncio.sleep(float(seconds))
+        elif doing == "block" and not message.redelivered:
+            block(float(seconds or "inf"))
+        elif doing == "gate":
+            await until_open("gate")
+        elif doing == "hang":
+            await asyncio.Event().wait()
+        journal.note("done", **run)
+        if doing != "plain":
+            committed = await delivery.commit()
+            journal.note("committed" if committed else "fenced", **run)
+    except asyncio.CancelledError:
+        journal.note("cancelled", **run)
+        raise
+
+
+if __name__ == "__main__":
+    asyncio.run(app.run())

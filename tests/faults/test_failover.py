@@ -1,0 +1,59 @@
+"""A primary killed under load: Sentinels promote a replica, workers and producers find it."""
+
+import inspect
+
+import pytest
+from fleet import Fleet
+from reach import blocking_client
+from servers import Sentinels, short_folder
+from waiting import wait_until
+
+from faststream_redis_timers_sync import TimersClient
+
+HAS_OPTION = "confirm_replicas" in inspect.signature(TimersClient).parameters
+CONFIRMED = {"confirm_replicas": 2} if HAS_OPTION else {}
+KNOBS = {"lease_ttl": 1.0, "max_concurrent": 10}
+
+
+@pytest.fixture
+def sentinels():
+    with short_folder() as folder, Sentinels(folder) as sentinels:
+        yield sentinels
+
+
+@pytest.fixture
+def fleet(sentinels, tmp_path):
+    fleet = Fleet(tmp_path, sentinels.addresses)
+    yield fleet
+    fleet.close()
+
+
+def test_a_promoted_replica_is_found_and_nothing_confirmed_is_lost(sentinels, fleet, record):
+    for _ in range(2):
+        fleet.worker(knobs=KNOBS)
+    producers = [
+        fleet.producer(front, front=front, bodies=["work 0.02", "plain"], options=CONFIRMED)
+        for front in ("blocking", "async")
+    ]
+    fleet.until_begun("blocking-50", "async-50")
+    primary = sentinels.primary()
+    primary.kill()
+    fleet.journal.note("failover")
+    wait_until(lambda: sentinels.has_moved_from(primary), 30)
+    moved = len(fleet.journal.read())
+    # It comes back, and there are two replicas again.
+    primary.start("--replicaof", "127.0.0.1", f"{sentinels.primary().port}")
+
+    def goes_on(front):
+        facts = fleet.journal.read()[moved:]
+        return sum(f["what"] == "accepted" and f["id"].startswith(front) for f in facts) > 50
+
+    wait_until(lambda: goes_on("blocking") and goes_on("async"), 30)
+    for producer in producers:
+        fleet.terminate(producer)
+    with TimersClient(blocking_client(sentinels.addresses)) as client:
+        fleet.until_empty(client)
+
+    ledger = fleet.ledger()
+    ledger.check()
+    record(ledger.row("primary killed, failover by Sentinels", 1))

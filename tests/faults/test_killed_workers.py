@@ -1,0 +1,37 @@
+"""Workers killed with SIGKILL again and again, and started anew: each timer is delivered."""
+
+import time
+
+LEASE = 1.0
+KNOBS = {"lease_ttl": LEASE, "max_concurrent": 10}
+LATE = 1.0
+"""Seconds after its due time, or after the end of its lease, in which a timer is claimed."""
+
+
+def test_what_killed_workers_held_is_delivered_a_lease_and_a_second_later(fleet, client, record):
+    workers = [fleet.worker(knobs=KNOBS) for _ in range(3)]
+    producers = [
+        fleet.producer(front, front=front, count=150, pause=0.015, bodies=["work 0.05", "plain"])
+        for front in ("blocking", "async")
+    ]
+    kills = {}
+    # One after the other, so that others are at work.
+    while any(producer.poll() is None for producer in producers):
+        victim = workers.pop(0)
+        fleet.kill(victim)
+        kills[victim.pid] = time.monotonic()
+        workers.append(fleet.worker(knobs=KNOBS))
+    fleet.until_produced(*producers)
+    fleet.until_empty(client)
+
+    ledger = fleet.ledger()
+    ledger.check()
+    record(ledger.row("worker killed (SIGKILL) and restarted", len(kills)))
+    for runs in ledger.deliveries.values():
+        for run, following in zip(runs, [*runs[1:], None], strict=True):
+            assert run.lateness <= LATE
+            killed_at = kills.get(run.begun["pid"])
+            if run.end is None:
+                assert killed_at is not None
+                assert following is not None
+                assert following.at <= killed_at + LEASE + LATE

@@ -1,0 +1,127 @@
+"""The ledger itself: what it must find, it finds."""
+
+import pytest
+from journal import Journal
+from ledger import Ledger, table
+
+LEASE, LEASE_TEXT = 102.0000005, "102.0000005"
+LATER, LATER_TEXT = 103.0000005, "103.0000005"
+
+
+def fact(what, at, timer_id="1", **more):
+    return {"what": what, "at": at, "pid": 1, "id": timer_id, **more}
+
+
+def begun(at, score, lease=LEASE_TEXT, claimed_at=None, **more):
+    claimed_at = at if claimed_at is None else claimed_at
+    return fact("begun", at, score=score, lease=lease, claimed_at=claimed_at, **more)
+
+
+def ended(what, at, lease=LEASE_TEXT, **more):
+    return fact(what, at, lease=lease, **more)
+
+
+ACCEPTED = fact("accepted", 100.0)
+DIED = [ACCEPTED, begun(101.0, 100.5)]
+HANDLED = [*DIED, ended("done", 101.5), ended("committed", 101.5)]
+
+
+def reasons(*facts):
+    return [reason for _, reason in Ledger(facts).again()]
+
+
+def test_a_timer_that_is_handled_once_is_all_right():
+    ledger = Ledger(HANDLED)
+    ledger.check()
+
+    assert ledger.row("none", 1)[1:] == (1, 1, 0, 1, 0, {})
+
+
+@pytest.mark.parametrize("facts", [[ACCEPTED], DIED])
+def test_a_timer_that_no_handler_finished_is_lost(facts):
+    ledger = Ledger(facts)
+
+    assert ledger.lost() == ["1"]
+    assert ledger.row("none", 1).lost == 1
+    with pytest.raises(AssertionError):
+        ledger.check()
+
+
+def test_a_timer_that_was_cancelled_is_not_lost():
+    facts = [ACCEPTED, fact("cancelling", 100.1), fact("cancelled_waiting", 100.2)]
+    ledger = Ledger(facts)
+    ledger.check()
+
+    assert ledger.row("none", 1).cancelled == 1
+    assert Ledger([*facts, begun(101.0, 100.5)]).begun_after_a_cancel() == ["1"]
+
+
+def test_a_delivery_after_a_lease_is_explained():
+    again = begun(102.5, LEASE, LATER_TEXT, pid=2)
+
+    assert reasons(*DIED, again) == ["lease ended"]
+
+
+def test_a_delivery_before_a_lease_ends_is_not():
+    again = begun(101.5, LEASE, LATER_TEXT, pid=2)
+    ledger = Ledger([*DIED, again])
+
+    assert reasons(*DIED, again) == ["unexplained"]
+    assert ledger.begun_early() == [ledger.deliveries["1"][1]]
+
+
+def test_a_worker_that_runs_a_timer_twice_at_a_time_is_found():
+    assert reasons(*DIED, begun(102.5, LEASE, LATER_TEXT)) == ["unexplained"]
+
+
+def test_a_second_delivery_without_a_lease_before_needs_a_reason():
+    again = begun(102.5, 100.9, LATER_TEXT, pid=2)
+
+    assert reasons(*HANDLED, again) == ["unexplained"]
+    assert reasons(fact("unknown", 99.0), *HANDLED, again) == ["reply lost"]
+    assert reasons(*HANDLED, fact("moving", 101.2), again) == ["moved"]
+    assert reasons(*DIED, ended("cancelled", 101.2), again) == ["given back"]
+    assert reasons(*HANDLED, {"what": "failover", "at": 102.0}, again) == ["failover"]
+
+
+def test_one_lost_reply_explains_one_delivery():
+    more = [begun(102.5, 100.9, LATER_TEXT, pid=2), begun(103.5, 100.9, "104.0000005", pid=3)]
+
+    assert reasons(fact("unknown", 99.0), *HANDLED, *more) == ["reply lost", "unexplained"]
+
+
+def test_a_timer_committed_twice_is_found():
+    again = [begun(102.5, LEASE, LATER_TEXT, pid=2), ended("committed", 102.6, LATER_TEXT, pid=2)]
+
+    assert Ledger([*HANDLED, *again]).committed_twice() == ["1"]
+    fenced = [again[0], ended("fenced", 102.6, LATER_TEXT, pid=2)]
+    Ledger([*HANDLED, *fenced]).check()
+
+
+def test_the_table_has_a_column_for_each_number():
+    head, line = table([Ledger(HANDLED).row("a fault", 3)])
+
+    assert head.split() == [
+        "fault",
+        "tried",
+        "scheduled",
+        "cancelled",
+        "delivered",
+        "lost",
+        "again",
+        "because",
+    ]
+    assert line.split() == ["a", "fault", "3", "1", "0", "1", "0", "0"]
+
+
+def test_a_journal_is_read_while_it_is_written(tmp_path):
+    journal = Journal(tmp_path / "journal")
+    journal.note("one", id="1")
+    with journal.path.open("ab") as file:
+        file.write(b'\n{"what": "half of')
+    assert [fact["what"] for fact in journal.read()] == ["one"]
+    journal.note("two")
+
+    assert [fact["what"] for fact in journal.read()] == ["one", "two"]
+    assert [fact["id"] for fact in journal.read("one")] == ["1"]
+    journal.close()
