@@ -1,12 +1,11 @@
 """Files that a page of the documentation shows, as a project that can be run.
 
 A block that begins with ```` ```py title="shop/models.py" ```` is such a file. It is not run where
-it stands; an invisible block of the page writes all of them into a folder and runs them there.
+it stands, as blocks of ``python`` are: a test in tests/guides writes all files of the page into a
+folder, and runs them there as a reader would.
 """
 
-import os
 import re
-import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -25,29 +24,15 @@ def files_of(page: str) -> dict[str, str]:
     return files
 
 
-def write_project(page: str, folder: Path, **replacements: str) -> None:
+def write_project(page: str, folder: Path) -> None:
     """Write the files that a page shows.
 
     Args:
         page: Its path from the root of the project.
         folder: Where.
-        **replacements: Name of a file with ``_`` for each character that is no letter -> text
-            that is put in front of it.
     """
     for name, text in files_of(page).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(replacements.get(re.sub(r"\W", "_", name), "") + text)
+        path.write_text(text)
 
-
-def environment(**variables: str) -> dict[str, str]:
-    """Give the environment for a process that uses this checkout."""
-    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
-    binaries = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(paths),
-        "PATH": os.pathsep.join(binaries),
-        "PYTHONUNBUFFERED": "1",
-        **variables,
-    }

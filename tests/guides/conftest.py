@@ -1,0 +1,69 @@
+"""Fixtures of the tests that do as a page of the documentation says."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import redis
+from command_line import LONGEST, ROOT, environment
+from pages import write_project
+
+from examples.embedded_server import embedded_server
+
+
+@pytest.fixture
+def own_url():
+    """URL of a server of the test's own: what pages name may be somebody's elsewhere."""
+    with embedded_server(config={}) as url:
+        yield url
+
+
+@pytest.fixture
+def own_redis(own_url):
+    """A plain client of that server."""
+    with redis.Redis.from_url(own_url) as client:
+        yield client
+
+
+@pytest.fixture
+def guide_environment(tmp_path, own_url):
+    """The environment of a reader in the folder with the page's files."""
+    return environment(
+        PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]),
+        PYTHONUNBUFFERED="1",
+        REDIS_URL=own_url,
+        TIMERS_REDIS_URL=own_url,
+    )
+
+
+@pytest.fixture
+def python(tmp_path, guide_environment):
+    """Run Python with these words in that folder; give what it writes."""
+
+    def run(*words):
+        done = subprocess.run(
+            [sys.executable, *words],
+            cwd=tmp_path,
+            env=guide_environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=LONGEST,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def write_page(tmp_path):
+    """Write the files that a page shows into that folder."""
+
+    def write(page):
+        write_project(page, tmp_path)
+
+    return write
