@@ -20,7 +20,7 @@ def files_of(page: str) -> dict[str, str]:
     """
     files: dict[str, str] = {}
     for name, text in _FILE.findall((ROOT / page).read_text()):
-        files[name] = files[name] + "\n\n" + text if name in files else text
+        files[name] = files[name] + "\n\n\n\n" + text if name in files else text
     return files
 
 
@@ -35,4 +35,3 @@ def write_project(page: str, folder: Path) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-

@@ -63,9 +63,7 @@ def systemds_command():
     [dockers_command(), systemds_command(), container()["command"]],
     ids=["docker", "systemd", "kubernetes"],
 )
-def test_the_worker_is_healthy_and_ends_in_time(
-    tmp_path, write_page, guide_environment, command
-):
+def test_the_worker_is_healthy_and_ends_in_time(tmp_path, write_page, guide_environment, command):
     write_page(PAGE)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
