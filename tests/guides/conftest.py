@@ -7,7 +7,7 @@ import sys
 import pytest
 import redis
 from command_line import LONGEST, ROOT, environment
-from pages import write_project
+from guide_files import write_project
 
 from examples.embedded_server import embedded_server
 

@@ -12,7 +12,7 @@ import urllib.request
 import pytest
 import yaml
 from command_line import LONGEST
-from pages import files_of
+from guide_files import files_of
 from waiting import wait_until
 
 PAGE = "docs/how-to/deploy.md"
@@ -87,7 +87,7 @@ def test_the_worker_is_healthy_and_ends_in_time(tmp_path, write_page, guide_envi
             wait_until(lambda: "startup complete" in output.read_text(), timeout=LONGEST)
             for probe_of in ("readinessProbe", "livenessProbe"):
                 path = container()[probe_of]["httpGet"]["path"]
-                with urllib.request.urlopen(  # noqa: S310  it is ours
+                with urllib.request.urlopen(
                     f"http://127.0.0.1:{port}{path}", timeout=LONGEST
                 ) as answer:
                     assert answer.status == 204

@@ -6,7 +6,7 @@ That the example works is tested in tests/examples.
 import shutil
 
 import pytest
-from pages import ROOT, files_of
+from guide_files import ROOT, files_of
 
 PAGE = "docs/tutorials/django-shop.md"
 PROJECT = ROOT / "examples" / "django_project"

@@ -1,4 +1,4 @@
-"""docs/how-to/outbox.md, done as it says: with Redis away, with a rollback, with a relay that dies."""
+"""docs/how-to/outbox.md, done as it says: Redis away, a rollback, a relay that dies half way."""
 
 import sys
 

@@ -58,7 +58,7 @@ def start(tmp_path):
 
 @pytest.fixture
 def servers(start):
-    """Start a primary, a replica and a Sentinel; give the primary's process and three ports."""
+    """Start a primary, a replica and a Sentinel; give a process, and the others' ports."""
     primary_port, replica_port, sentinel_port = (free_port() for _ in range(3))
     primary = start(primary_port)
     start(replica_port, "--replicaof", "127.0.0.1", str(primary_port))
@@ -72,13 +72,13 @@ def servers(start):
     start(sentinel_port, "--sentinel", config=config)
     with redis.Redis(port=sentinel_port, decode_responses=True) as client:
         wait_until(lambda: client.sentinel_slaves("mymaster"), timeout=30)
-    return primary, primary_port, replica_port, sentinel_port
+    return primary, replica_port, sentinel_port
 
 
 def test_a_timer_is_delivered_by_the_primary_that_was_promoted(
     tmp_path, write_page, guide_environment, python, servers
 ):
-    primary, primary_port, replica_port, sentinel_port = servers
+    primary, replica_port, sentinel_port = servers
     write_page(PAGE)
     guide_environment["SENTINELS"] = f"127.0.0.1:{sentinel_port}"
     output = tmp_path / "output"

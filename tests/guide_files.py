@@ -1,8 +1,8 @@
 """Files that a page of the documentation shows, as a project that can be run.
 
-A block that begins with ```` ```py title="shop/models.py" ```` is such a file. It is not run where
-it stands, as blocks of ``python`` are: a test in tests/guides writes all files of the page into a
-folder, and runs them there as a reader would.
+A block that begins with ```` ```python title="shop/models.py" ```` is such a file. It is not run
+where it stands, as blocks without a title are: a test in tests/guides writes all files of the page
+into a folder, and runs them there as a reader would.
 """
 
 import re

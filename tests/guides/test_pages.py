@@ -1,0 +1,32 @@
+"""What holds for all pages: files that they show are run, drawings are what their script draws."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from guide_files import ROOT, files_of
+
+HERE = Path(__file__).parent
+DRAWINGS = ROOT / "docs" / "drawings"
+PAGES = [
+    page.relative_to(ROOT).as_posix()
+    for folder in ("explanation", "how-to", "tutorials")
+    for page in sorted((ROOT / "docs" / folder).glob("*.md"))
+]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if files_of(page)])
+def test_a_page_that_shows_files_has_a_test_that_runs_them(page):
+    tests = [test for test in HERE.glob("test_*.py") if f'PAGE = "{page}"' in test.read_text()]
+
+    assert len(tests) == 1
+
+
+def test_the_drawings_are_those_of_their_script(tmp_path):
+    script = shutil.copy(DRAWINGS / "draw.py", tmp_path)
+    subprocess.run([sys.executable, script], check=True)
+
+    drawn = {file.name: file.read_text() for file in tmp_path.glob("*.svg")}
+    assert drawn == {file.name: file.read_text() for file in DRAWINGS.glob("*.svg")}
