@@ -29,7 +29,7 @@ from faststream_redis_timers.subscriber.schedule import (
     SpinBudget,
     monotonic,
 )
-from faststream_redis_timers.subscriber.tasks import end_task
+from faststream_redis_timers.subscriber.tasks import check_cancelled, end_task
 from faststream_redis_timers.subscriber.timeouts import CANCELLED_AGAIN
 from faststream_redis_timers_sync.protocol.clients import is_pool_full
 from faststream_redis_timers_sync.protocol.envelope import read_envelope
@@ -281,6 +281,7 @@ class DeliveryLoop:
             # Handlers that end in the same turn of the event loop settle together. And a
             # fake server answers without letting others run at all.
             await asyncio.sleep(0)
+            check_cancelled()
             self._interrupted = False
             limit = self._claim_limit()
             if limit or (self._settling and not self._can_ride()):

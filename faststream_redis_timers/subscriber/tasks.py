@@ -19,3 +19,17 @@ async def end_task(task: "asyncio.Task[Any]") -> None:
     while not task.done():
         task.cancel()
         await asyncio.wait({task}, timeout=_PAUSE)
+
+
+def check_cancelled() -> None:
+    """Raise where a cancellation of the running task was swallowed: see `end_task`.
+
+    A loop that may run inside ``asyncio.run`` calls it in each turn, since at its end that
+    cancels each task once, and then waits for them.
+
+    Raises:
+        asyncio.CancelledError: The task was asked to end.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from redis.exceptions import NoPermissionError, RedisError
 
 from faststream_redis_timers.subscriber.schedule import Backoff, monotonic
-from faststream_redis_timers.subscriber.tasks import end_task
+from faststream_redis_timers.subscriber.tasks import check_cancelled, end_task
 from faststream_redis_timers_sync.protocol.shown import text_of
 
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ class WakeUps:
             # An outage is told by the delivery loops; whatever it is, wake-ups go on.
             with suppress(Exception):
                 await self._connect_and_listen(backoff)
+            check_cancelled()
             await asyncio.sleep(backoff.next_pause())
 
     async def _connect_and_listen(self, backoff: Backoff) -> None:
@@ -183,6 +184,7 @@ class WakeUps:
         heard_at = monotonic()
         pinged = False
         while True:
+            check_cancelled()
             await self._someone_waits.wait()
             message = await self._read(connection, ANSWER_TIMEOUT if pinged else PING_INTERVAL)
             now = monotonic()
