@@ -58,7 +58,7 @@ class TimerMessage(StreamMessage[TimerDelivery]):
         return self.raw_message.lease_lost
 
     async def renew(self, lease_ttl: float | None = None) -> bool:
-        """Extend the lease; nothing if it lasts that long anyhow.
+        """Extend the lease, unless it lasts that long anyhow.
 
         Args:
             lease_ttl: Seconds from now; None means the subscriber's `lease_ttl`.

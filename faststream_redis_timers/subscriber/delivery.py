@@ -187,7 +187,7 @@ class TimerDelivery:
         return await self._answer()
 
     async def renew(self, lease_ttl: float | None = None) -> bool:
-        """Extend the lease; nothing if it lasts that long anyhow.
+        """Extend the lease, unless it lasts that long anyhow.
 
         Args:
             lease_ttl: Seconds from now; None means the subscriber's `lease_ttl`.
@@ -257,10 +257,11 @@ class TimerDelivery:
         if self._is_decided or self._is_lost or self.holder is None:
             return
         lease = self.holder.propose_lease(lease_ttl)
+        # One that ends before the present lease does lowers no score, but asks for it.
         if float(lease) > float(self.leases[-1]):
             self.leases.append(lease)
-            self._renewals += 1
-            self.holder.settle(self, b"renew", lease)
+        self._renewals += 1
+        self.holder.settle(self, b"renew", lease)
 
     def release(self) -> None:
         """Give the timer back, due as before; nothing if its fate is decided."""

@@ -32,7 +32,7 @@ from faststream_redis_timers.subscriber.schedule import (
 from faststream_redis_timers.subscriber.tasks import check_cancelled, end_task
 from faststream_redis_timers.subscriber.timeouts import CANCELLED_AGAIN
 from faststream_redis_timers_sync.protocol.clients import is_pool_full
-from faststream_redis_timers_sync.protocol.envelope import read_envelope
+from faststream_redis_timers_sync.protocol.envelope import Envelope, read_envelope
 from faststream_redis_timers_sync.protocol.errors import (
     EnvelopeError,
     TimerOutcomeUnknownError,
@@ -88,6 +88,8 @@ _stoppers: set["asyncio.Task[None]"] = set()
 
 
 _NO_HINT = (-math.inf, math.inf)
+_NOTHING = Envelope(b"", {})
+# What stands for an envelope that can't be read.
 
 
 class Log(Protocol):
@@ -421,6 +423,7 @@ class DeliveryLoop:
 
     def _begin(self, claimed: Claimed, step: Step, lease_ends_at: float) -> None:
         problem = None
+        envelope = _NOTHING
         try:
             claimed.timer_id.decode()
             envelope = read_envelope(claimed.payload)
@@ -428,8 +431,6 @@ class DeliveryLoop:
             problem = "its id is no UTF-8"
         except EnvelopeError as error:
             problem = str(error)
-        if problem is not None:
-            envelope = read_envelope(b"")
         delivery = TimerDelivery(
             self._topic,
             claimed,

@@ -111,6 +111,26 @@ async def test_a_lease_that_is_not_renewed_by_itself_can_be_renewed_by_hand(benc
     assert bench.log.complaints == []
 
 
+async def test_a_renewal_that_would_extend_nothing_still_tells_whose_the_timer_is(
+    bench, open_calls
+):
+    broker = bench.broker()
+    answers = []
+
+    @broker.subscriber(bench.topic)
+    async def handle(message: TimerMessage):
+        answers.append(await message.renew(60))
+        bench.client.cancel_timer(bench.topic, "1")
+        answers.append(await message.renew(1))
+        open_calls.note(message)
+
+    bench.schedule("1")
+    async with delivering(broker):
+        await open_calls.until(1)
+
+    assert answers == [True, False]
+
+
 @pytest.mark.parametrize(("lease_ttl", "error"), [("5", TypeError), (0, ValueError)])
 async def test_a_renewal_of_no_time_is_refused(bench, open_calls, lease_ttl, error):
     broker = bench.broker()
