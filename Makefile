@@ -9,12 +9,14 @@ MINUTES = 10
 
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# The theme tells at each build that its fixes end in May 2027, and that Zensical comes after it.
+MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs
 # The newest kombu refuses redis-py 5, so Celery and kombu are older ones too.
 LOWEST = faststream==0.7.6 redis==5.0.1 celery==5.4.0 kombu==5.4.2
 
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
-.PHONY: help demo test test-lowest test-redis soak fuzz bench bench-all check format build clean
+.PHONY: help demo test test-lowest test-redis soak fuzz bench bench-all check format docs docs-serve build clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -60,12 +62,18 @@ format: $(VENV)/.check ## format the code, and fix what ruff can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+docs: $(VENV)/.docs ## build the site of the documentation, strictly
+	$(MKDOCS) build --strict
+
+docs-serve: $(VENV)/.docs ## show that site at localhost:8000 while you write
+	$(MKDOCS) serve --no-strict
+
 build: $(VENV)/.check ## build sdist and wheel into dist/
 	rm -rf dist
 	$(BIN)/python -m build
 
 clean: ## remove what was made
-	rm -rf .venv .venv-* build dist .hypothesis .*_cache
+	rm -rf .venv .venv-* build dist site .hypothesis .*_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- environments
@@ -82,6 +90,11 @@ $(VENV)/.demo: $(BIN)/pip pyproject.toml
 $(VENV)/.test: $(VENV)/.demo
 	@echo "Installing what the tests need (only the first time)"
 	@$(INSTALL) --editable ".[test]" $(PINS)
+	@touch $@
+
+$(VENV)/.docs: $(BIN)/pip pyproject.toml
+	@echo "Installing what the documentation is built with (only the first time)"
+	@$(INSTALL) --editable ".[docs]"
 	@touch $@
 
 $(VENV)/.benchmarks: $(VENV)/.demo
