@@ -1,6 +1,7 @@
-"""Runs the Python blocks of README.md, one after the other, as one program on a real server.
+"""Runs the Python blocks of README.md and docs/, those of a page as one program, on a real server.
 
-A block may use ``await`` outside of functions: all blocks run in one event loop.
+A block may use ``await`` outside of functions: all blocks of a page run in one event loop. What
+readers need not see stands in ``<!-- invisible-code-block: python ... -->``.
 """
 
 import ast
@@ -15,14 +16,20 @@ from sybil.parsers.markdown import CodeBlockParser
 
 from examples.embedded_server import embedded_server
 
-URL_OF_THE_README = "redis://localhost:6379"
+URL_OF_THE_PAGES = "redis://localhost:6379"
+
+TESTED_ELSEWHERE = [
+    "docs/celery.md",  # tests/celery_recipe/test_celery_page.py: they are parts of an example
+    "docs/django.md",  # tests/django/test_django_page.py: they need a project
+    "docs/flask.md",  # tests/flask_extension/test_flask_page.py: they need an app
+    "docs/security.md",  # tests/security: they need certificates
+    "docs/start/*.md",  # tests/docs/test_start.py: they are programs
+]
 
 _resources = ExitStack()
 
 
 def _set_up(namespace: dict[str, Any]) -> None:
-    # A server of our own whatever REDIS_URL says: the README's topics may be somebody's.
-    namespace["_url"] = _resources.enter_context(embedded_server(config={}))
     namespace["_runner"] = _resources.enter_context(asyncio.Runner())
 
 
@@ -32,26 +39,29 @@ def _tear_down(_: dict[str, Any]) -> None:
 
 def _run(example: Example) -> None:
     space = example.namespace
-    # The empty lines let tracebacks show the README's line numbers.
+    # The empty lines let tracebacks show the page's line numbers.
     source = "\n" * (example.line + example.parsed.line_offset) + example.parsed
-    code = compile(
-        source.replace(URL_OF_THE_README, space["_url"]),
-        example.path,
-        "exec",
-        flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
-    )
+    if URL_OF_THE_PAGES in source:
+        if "_url" not in space:
+            # A server of our own whatever REDIS_URL says: a page's topics may be somebody's.
+            space["_url"] = _resources.enter_context(embedded_server(config={}))
+        source = source.replace(URL_OF_THE_PAGES, space["_url"])
+    # Any free port, for the page's may be taken.
+    source = source.replace("start_http_server(9000,", "start_http_server(0,")
+    code = compile(source, example.path, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     with warnings.catch_warnings():
         # FastStream's TestBroker reads the code around it, which it can't in Markdown.
         warnings.filterwarnings("ignore", r"\nError .* AST parsing", RuntimeWarning)
         # Without any await this has run when eval returns.
-        result = eval(code, space)  # noqa: S307  it is our README
+        result = eval(code, space)  # noqa: S307  they are our pages
         if inspect.iscoroutine(result):
             space["_runner"].run(result)
 
 
 pytest_collect_file = Sybil(
     parsers=[CodeBlockParser(language="python", evaluator=_run)],
-    patterns=["README.md"],
+    patterns=["README.md", "docs/*.md", "docs/*/*.md", "docs/*/*/*.md"],
+    excludes=TESTED_ELSEWHERE,
     setup=_set_up,
     teardown=_tear_down,
 ).pytest()

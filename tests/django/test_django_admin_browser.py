@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 
 from admin_pages import ODD, START
-from browser import live_server, log_in, open_browser
+from browser import live_server, log_in
+from chromium import open_browser
 from django.contrib.admin.models import LogEntry
 from django.test import override_settings
 from playwright.sync_api import expect

@@ -1,0 +1,141 @@
+"""The site is whole: strictly built, with all public names, and with nothing from elsewhere."""
+
+import importlib
+import re
+import shutil
+import zlib
+from html.parser import HTMLParser
+
+import pytest
+from building import build
+from pages import DOCS, ROOT, rows_of
+
+MODULES = [
+    "faststream_redis_timers",
+    "faststream_redis_timers.django",
+    "faststream_redis_timers.opentelemetry",
+    "faststream_redis_timers.prometheus",
+    "faststream_redis_timers.testing",
+    "faststream_redis_timers_sync",
+    "faststream_redis_timers_sync.django",
+    "faststream_redis_timers_sync.django.admin",
+    "faststream_redis_timers_sync.flask",
+    "faststream_redis_timers_sync.prometheus",
+    "faststream_redis_timers_sync.testing",
+]
+FURTHER = {
+    "faststream_redis_timers_sync.django.tasks.TimersBackend",
+    "faststream_redis_timers_sync.pytest_plugin.timers",
+}
+"""Names that users write in settings or get as a fixture."""
+
+
+def public_modules():
+    found = set()
+    for package in ("faststream_redis_timers", "faststream_redis_timers_sync"):
+        for file in (ROOT / package).rglob("*.py"):
+            parts = file.relative_to(ROOT).with_suffix("").parts
+            is_private = any(part.startswith("_") and part != "__init__" for part in parts)
+            if "__all__ =" in file.read_text() and not is_private:
+                found.add(".".join(part for part in parts if part != "__init__"))
+    return found
+
+
+def test_the_modules_with_public_names_are_known():
+    assert public_modules() == {*MODULES, "faststream_redis_timers.annotations"}
+
+
+def exported(module):
+    """Read the names; the module of Django's tasks can't be imported with an older Django."""
+    text = (ROOT / module.replace(".", "/")).with_suffix(".py")
+    if not text.exists():
+        text = ROOT / module.replace(".", "/") / "__init__.py"
+    listed = re.search(r"^__all__ = \((.*?)\)", text.read_text(), re.DOTALL | re.MULTILINE)[1]
+    return re.findall(r'"(\w+)"', listed)
+
+
+@pytest.fixture(scope="module")
+def inventory(site):
+    data = (site / "objects.inv").read_bytes().split(b"\n", 4)[4]
+    return {line.split(" ")[0] for line in zlib.decompress(data).decode().splitlines()}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_each_public_name_is_on_a_page(inventory, module):
+    names = {f"{module}.{name}" for name in exported(module)}
+    assert names
+    assert names - inventory == set()
+
+
+def test_names_that_users_write_are_on_a_page(inventory):
+    assert FURTHER - inventory == set()
+
+
+def test_each_annotation_is_on_its_page():
+    page = (DOCS / "reference" / "api" / "messages.md").read_text()
+    rows = rows_of(page, "Annotations of handlers")
+    names = importlib.import_module("faststream_redis_timers.annotations").__all__
+    assert {row[0].strip("`") for row in rows} == set(names)
+
+
+class Assets(HTMLParser):
+    """Collects what a page loads."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if tag in {"script", "img", "iframe", "audio", "video", "source", "embed", "use"}:
+            self.found += [attrs.get("src"), attrs.get("srcset"), attrs.get("href")]
+        elif tag == "link" and attrs.get("rel") not in {"canonical", "next", "prev"}:
+            self.found.append(attrs.get("href"))
+
+
+def test_pages_load_nothing_from_elsewhere(site):
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 20
+    for page in pages:
+        assets = Assets()
+        assets.feed(page.read_text())
+        loaded = [asset for asset in assets.found if asset]
+        assert loaded
+        assert not [asset for asset in loaded if re.match(r"(https?:)?//", asset)], page
+
+
+def test_styles_load_nothing_from_elsewhere(site):
+    styles = list(site.rglob("*.css"))
+    assert styles
+    for style in styles:
+        assert not re.findall(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//", style.read_text()), style
+
+
+MISTAKES = """
+[a page](nowhere.md), [a place on one](testing.md#nowhere), [a file](../examples/nowhere.py),
+and [a name][faststream_redis_timers.Nowhere].
+
+<!-- made by nobody -->
+"""
+
+
+def test_a_broken_link_or_reference_fails(tmp_path):
+    copy = tmp_path / "copy"
+    names = "*.yml docs docs_site examples dashboards benchmarks tests *.md faststream*"
+    for pattern in names.split():
+        for path in ROOT.glob(pattern):
+            if path.is_dir():
+                shutil.copytree(
+                    path, copy / path.name, ignore=shutil.ignore_patterns("__pycache__")
+                )
+            else:
+                copy.mkdir(exist_ok=True)
+                shutil.copy(path, copy)
+    with (copy / "docs" / "index.md").open("a") as page:
+        page.write(MISTAKES)
+    done = build(copy, tmp_path / "site")
+    assert done.returncode != 0
+    for mistake in ("nowhere.md", "#nowhere", "nowhere.py", "redis_timers.Nowhere", "nobody"):
+        assert mistake in done.stdout
+    warnings = [line for line in done.stdout.splitlines() if line.startswith("WARNING")]
+    assert len(warnings) == 5, done.stdout
