@@ -13,11 +13,8 @@ _LINK = re.compile(r"(\]\()([^)#\s]+)(#[^)\s]*)?(\))")
 _CODE = re.compile(r"(^```.*?^```$|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 _LANGUAGES = {".py": "python", ".html": "html+jinja", ".css": "css"}
 
-ANCHORS = {
-    "README.md#from-the-command-line": "reference/command-line.md",
-    "README.md": "index.md",
-}
-"""Where links to the README's parts lead on the site."""
+ANCHORS = {"README.md": "index.md"}
+"""Where links to files lead that another page stands for on the site."""
 
 
 def relink(markdown: str, source: Path, shown_at: str) -> str:
