@@ -16,7 +16,7 @@ LOWEST = faststream==0.7.6 redis==5.0.1 celery==5.4.0 kombu==5.4.2
 
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
-.PHONY: help demo test test-lowest test-redis soak fuzz bench bench-all check format docs docs-serve build clean
+.PHONY: help demo test test-lowest test-redis soak fuzz bench bench-all check format docs docs-serve build release-check clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -71,6 +71,9 @@ docs-serve: $(VENV)/.docs ## show that site at localhost:8000 while you write
 build: $(VENV)/.check ## build sdist and wheel into dist/
 	rm -rf dist
 	$(BIN)/python -m build
+
+release-check: build ## look at sdist and wheel, install and use them in new environments
+	$(BIN)/python tools/release_check.py $(ARGS)
 
 clean: ## remove what was made
 	rm -rf .venv .venv-* build dist site .hypothesis .*_cache

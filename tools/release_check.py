@@ -1,0 +1,187 @@
+"""Looks at what `python -m build` has made, before anybody else gets it.
+
+`make release-check` runs it: what wheel and sdist hold, their metadata, and, in new environments
+of each Python that is named, that the wheel imports, works and says which extra is missing.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+import tomllib
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+from shutil import copytree
+
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("faststream_redis_timers", "faststream_redis_timers_sync")
+EXTRAS = ("cli", "django", "flask", "prometheus", "otel", "demo")
+BESIDE_THE_PACKAGES = {
+    *("CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md"),
+    *("PKG-INFO", "pyproject.toml", ".gitignore"),
+}
+"""What else an sdist holds; the last three the build adds by itself."""
+
+NEEDED = {".py": 50, ".lua": 15, ".typed": 2, ".html": 5, ".css": 1}
+"""How many files of a kind there are at least: none is forgotten with its folder."""
+
+NEED_AN_EXTRA = {
+    "faststream_redis_timers.prometheus": "prometheus",
+    "faststream_redis_timers.opentelemetry": "otel",
+    "faststream_redis_timers_sync.prometheus": "prometheus",
+    "faststream_redis_timers_sync.flask": "flask",
+}
+"""Modules that can't be imported without an extra, and which."""
+
+WORKS = """
+import faststream_redis_timers
+import faststream_redis_timers_sync
+
+faststream_redis_timers.TimersBroker("redis://localhost")
+faststream_redis_timers_sync.TimersClient("redis://localhost").close()
+print(faststream_redis_timers.__file__)
+"""
+
+
+def main() -> None:
+    """Check all, and end at the first thing that is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--python", action="append", default=[], help="a Python to install with")
+    parser.add_argument("--quick", action="store_true", help="install no extras one by one")
+    options = parser.parse_args()
+    (wheel,) = (ROOT / "dist").glob("*.whl")
+    (sdist,) = (ROOT / "dist").glob("*.tar.gz")
+    check_wheel(wheel)
+    check_sdist(sdist)
+    check_metadata(wheel)
+    run(sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(sdist))
+    for python in options.python or [sys.executable]:
+        check_installed(python, wheel, one_by_one=not options.quick)
+    say("all is as it should be")
+
+
+def package_files() -> set[str]:
+    """Give all files of both packages."""
+    return {
+        str(file.relative_to(ROOT))
+        for package in PACKAGES
+        for file in (ROOT / package).rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+
+
+def check_wheel(wheel: Path) -> None:
+    """See that it holds the packages, whole, and nothing else."""
+    held = set(zipfile.ZipFile(wheel).namelist())
+    wanted = package_files()
+    for suffix, least in NEEDED.items():
+        count = sum(name.endswith(suffix) for name in wanted)
+        refuse_unless(count >= least, f"{count} {suffix} files, expected at least {least}")
+    refuse_unless(not wanted - held, f"the wheel lacks {sorted(wanted - held)}")
+    info = {name for name in held if ".dist-info/" in name}
+    others = held - wanted - info
+    refuse_unless(not others, f"the wheel should not hold {sorted(others)}")
+    refuse_unless(any(name.endswith("/licenses/LICENSE") for name in info), "it has no licence")
+    say(f"{wheel.name}: {len(wanted)} files of both packages, and nothing else")
+
+
+def check_sdist(sdist: Path) -> None:
+    """See that it holds the packages and what stands beside them, and nothing else."""
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    wanted = package_files() | BESIDE_THE_PACKAGES
+    refuse_unless(not wanted - names, f"the sdist lacks {sorted(wanted - names)}")
+    refuse_unless(not names - wanted, f"the sdist should not hold {sorted(names - wanted)}")
+    say(f"{sdist.name}: the same, and {len(BESIDE_THE_PACKAGES)} files beside them")
+
+
+def check_metadata(wheel: Path) -> None:
+    """See that the metadata is complete, and that the changelog knows the version."""
+    archive = zipfile.ZipFile(wheel)
+    (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+    metadata = Parser().parsestr(archive.read(name).decode())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    version = project["version"]
+    refuse_unless(
+        str(Version(version)) == version, f"version {version} is not as PEP 440 writes it"
+    )
+    for field in ("Summary", "Keywords", "License-Expression", "Requires-Python", "Project-URL"):
+        refuse_unless(bool(metadata[field]), f"the metadata has no {field}")
+    refuse_unless(len(metadata.get_all("Classifier", [])) >= 10, "too few classifiers")
+    headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    refuse_unless(
+        version in headings[0], f"CHANGELOG.md begins with {headings[0]!r}, not {version}"
+    )
+    say(f"version {version}, as the changelog says")
+
+
+def check_installed(python: str, wheel: Path, *, one_by_one: bool) -> None:
+    """Install the wheel into new environments, and use it there."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        # Not in the checkout, or its packages would be imported.
+        copytree(ROOT / "examples", place / "examples")
+        bare = install(python, place / "bare", str(wheel))
+        found = run(bare, "-c", WORKS, cwd=place)
+        refuse_unless(str(place) in found, f"imported from {found}")
+        for module, extra in NEED_AN_EXTRA.items():
+            said = run(bare, "-c", f"import {module}", cwd=place, fails=True)
+            last = said.strip().splitlines()[-1]
+            refuse_unless(f"[{extra}]" in last, f"import {module} said {last!r}")
+        said = run(bare, "-m", PACKAGES[1], cwd=place, fails=True)
+        refuse_unless(
+            "[cli]" in said and "Traceback" not in said, f"the command line said {said!r}"
+        )
+        say(f"{python}: the wheel alone imports, and names the extras that it lacks")
+        for extra in EXTRAS if one_by_one else ():
+            install(python, place / extra, f"{wheel}[{extra}]")
+            say(f"{python}: [{extra}] installs")
+        whole = install(python, place / "all", f"{wheel}[{','.join(EXTRAS)}]")
+        run(
+            whole,
+            "-c",
+            WORKS + "".join(f"import {module}\n" for module in NEED_AN_EXTRA),
+            cwd=place,
+        )
+        run(whole, "-m", "examples.demo", cwd=place)
+        say(f"{python}: with all extras it imports, and the demo runs")
+
+
+def install(python: str, environment: Path, what: str) -> str:
+    """Make an environment with a wheel in it, and give its Python."""
+    run(python, "-m", "venv", str(environment))
+    inside = str(environment / "bin" / "python")
+    run(inside, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", what)
+    return inside
+
+
+def run(*command: str, cwd: Path = ROOT, fails: bool = False) -> str:
+    """Run a command, and give what it prints."""
+    done = subprocess.run(
+        command, cwd=cwd, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    shown = " ".join(command[:4])
+    refuse_unless(
+        (done.returncode != 0) is fails, f"{shown} ended with {done.returncode}:\n{done.stdout}"
+    )
+    return done.stdout
+
+
+def refuse_unless(holds: bool, problem: str) -> None:  # noqa: FBT001  what is checked comes first
+    """End with the problem."""
+    if not holds:
+        sys.exit(f"release-check: {problem}")
+
+
+def say(text: str) -> None:
+    """Tell what was seen."""
+    print(f"ok  {text}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
