@@ -323,7 +323,9 @@ class TimerDelivery:
             lease: The new lease.
             lease_ends_at: When it ends, on the monotonic clock, in seconds.
         """
-        self.leases = [lease]
+        # A renewal that is on its way may still come after it.
+        later = [one for one in self.leases if float(one) > float(lease)]
+        self.leases = [lease, *later]
         self.lease_ends_at = lease_ends_at
 
     def _wake_waiters(self) -> None:
