@@ -409,9 +409,11 @@ class DeliveryLoop:
             running = self._find_held(claimed) if self._held else None
             if running is not None:
                 running.tell_claimed(step.lease, lease_ends_at)
-                if claimed.attempt is not None:
-                    # That was no attempt. It stays as it is, but for the count.
-                    self._put(_Settling(running, b"release", step.lease, is_correction=True))
+                if running.attempt is not None:
+                    # That was no attempt. It stays as it is, but for the count, which may be
+                    # set again where the answer is lost.
+                    count = b"%d" % running.attempt
+                    self._put(_Settling(running, b"recount", count, is_correction=True))
             else:
                 self._begin(claimed, step, lease_ends_at)
 

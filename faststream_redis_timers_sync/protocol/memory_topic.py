@@ -153,18 +153,25 @@ class MemoryTopic(dict[bytes, Entry]):
             self.pop(timer_id, None)
             self._attempts.pop(timer_id, None)
             return b"1"
-        if action == b"renew" and float(detail) <= float(score):
+        if timer_id not in self:
+            return b"1"
+        # One that was settled in the same call before may have another score by now.
+        current = self[timer_id].score
+        attempts = self._attempts_of(timer_id, current)
+        if action == b"recount":
+            if counts:
+                self._attempts[timer_id] = attempts._replace(times=int(detail))
+            return b"1"
+        if action == b"renew" and float(detail) <= float(current):
             return b"1"
         due = detail
         if action == b"nack":
             # By default the end of the lease, without its half microsecond.
             due = resolve_due(detail, now) if detail else score[:-1]
-        if timer_id in self:
-            attempts = self._attempts_of(timer_id, score)
-            times = attempts.times - (action == b"release")
-            self.move(timer_id, due)
-            if counts and times > 0:
-                self._attempts[timer_id] = Attempts(times, attempts.first_due, due)
+        times = attempts.times - (action == b"release")
+        self.move(timer_id, due)
+        if counts and times > 0:
+            self._attempts[timer_id] = Attempts(times, attempts.first_due, due)
         return b"1"
 
     def _attempts_of(self, timer_id: bytes, score: bytes) -> Attempts:

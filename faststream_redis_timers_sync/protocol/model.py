@@ -92,13 +92,15 @@ class Settlement(NamedTuple):
     """What becomes of a claimed timer.
 
     Args:
-        action: ``b"commit"``, ``b"nack"``, ``b"release"``, ``b"renew"`` or ``b"dead"``.
+        action: ``b"commit"``, ``b"nack"``, ``b"release"``, ``b"renew"``, ``b"recount"`` or
+            ``b"dead"``.
         timer_id: Its id, as it stands in the keys.
         leases: The lease that it must still have; several, with spaces between, where
             a renewal was not answered.
         detail: For a nack the delay (empty: when the lease would have ended), for a
             release the score before the claim, for a renewal the lease proposed, for
-            a dead letter what `dead_letter` wrote.
+            a recount the number of the attempt, for a dead letter what `dead_letter`
+            wrote.
     """
 
     action: bytes

@@ -18,6 +18,7 @@
 --           'nack'    due when the lease would have ended, or after the delay
 --                     '+2.000000' in detail
 --           'release' due at the score in detail, and the attempt not counted
+--           'recount' due as it is; detail is the attempt that this one is
 --           'renew'   leased until the score in detail, if that is later
 --           'dead'    removed, and due now in the topic for dead letters:
 --                     detail is the length of its id there, a colon, that id,
@@ -66,13 +67,13 @@ local function find_lease(score, leases)
 end
 
 -- Keeps the counts of timers that get another score: by id, the score so far,
--- the new one, and what to add to the count.
-local function carry_attempts(ids, old_scores, new_scores, changes)
+-- the new one, what to add to the count, and where it is known the count itself.
+local function carry_attempts(ids, old_scores, new_scores, changes, known)
   local values = redis.call('HMGET', attempts, unpack(ids))
   local kept, dropped = {}, {}
   for n, id in ipairs(ids) do
     local count, first_due = read_attempts(values[n], old_scores[n])
-    count = count + changes[n]
+    count = (known[n] or count) + changes[n]
     if count > 0 then
       kept[#kept + 1] = id
       kept[#kept + 1] = count .. ' ' .. first_due .. ' ' .. new_scores[n]
@@ -108,7 +109,8 @@ local function settle()
   local scores = redis.call('ZMSCORE', timeline, unpack(ids))
   local old_head = head_of(timeline)
   local removed, dead, outcomes, earliest = {}, {}, {}, nil
-  local members, moved, old_scores, new_scores, changes = {}, {}, {}, {}, {}
+  -- A timer may be renewed, counted anew and put off in one step, and is moved once.
+  local places, moved, old_scores, new_scores, changes, known = {}, {}, {}, {}, {}, {}
   for n, id in ipairs(ids) do
     local action, leases, detail = ARGV[4 * n + 3], ARGV[4 * n + 5], ARGV[4 * n + 6]
     local score = scores[n] and tonumber(scores[n])
@@ -124,23 +126,29 @@ local function settle()
       elseif action == 'dead' then
         removed[#removed + 1] = id
         dead[#dead + 1] = detail
-      elseif action ~= 'renew' or tonumber(detail) > score then
-        local due = detail
-        if action == 'nack' and detail == '' then
-          -- The end of the lease, without its half microsecond.
-          due = string.sub(lease, 1, -2)
-        elseif action == 'nack' then
-          due = resolve_due(detail, now_seconds, now_microseconds)
+      else
+        local place = places[id]
+        if not place then
+          place = #moved + 1
+          places[id], moved[place], changes[place] = place, id, 0
+          old_scores[place], new_scores[place] = score, scores[n]
         end
-        if detail ~= '' and (not earliest or tonumber(due) < tonumber(earliest)) then
-          earliest = due
+        if action == 'recount' then
+          known[place] = tonumber(detail)
+        elseif action ~= 'renew' or tonumber(detail) > tonumber(new_scores[place]) then
+          local due = detail
+          if action == 'nack' and detail == '' then
+            -- The end of the lease, without its half microsecond.
+            due = string.sub(lease, 1, -2)
+          elseif action == 'nack' then
+            due = resolve_due(detail, now_seconds, now_microseconds)
+          end
+          if detail ~= '' and (not earliest or tonumber(due) < tonumber(earliest)) then
+            earliest = due
+          end
+          new_scores[place] = due
+          changes[place] = changes[place] - (action == 'release' and 1 or 0)
         end
-        members[#members + 1] = due
-        members[#members + 1] = id
-        moved[#moved + 1] = id
-        old_scores[#moved] = score
-        new_scores[#moved] = due
-        changes[#moved] = action == 'release' and -1 or 0
       end
     end
   end
@@ -149,9 +157,14 @@ local function settle()
     -- ZADD asks for memory. A server that is full refuses a script's first
     -- write if it does, but none after: so this one, which changes nothing.
     redis.call('HDEL', payloads, '')
+    local members = {}
+    for place, id in ipairs(moved) do
+      members[#members + 1] = new_scores[place]
+      members[#members + 1] = id
+    end
     redis.call('ZADD', timeline, 'XX', unpack(members))
     if counts then
-      carry_attempts(moved, old_scores, new_scores, changes)
+      carry_attempts(moved, old_scores, new_scores, changes, known)
     end
   end
   if #removed > 0 then
