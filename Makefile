@@ -6,6 +6,8 @@ VENV ?= .venv
 ARGS =
 PINS =
 MINUTES = 10
+SEED =
+SEEDS = 1000
 
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -16,7 +18,8 @@ LOWEST = faststream==0.7.6 redis==5.0.1 celery==5.4.0 kombu==5.4.2
 
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
-.PHONY: help demo test test-lowest test-redis soak fuzz bench bench-all check format docs docs-serve build release-check clean
+.PHONY: help demo test test-lowest test-redis soak simulate fuzz bench bench-all check format docs
+.PHONY: docs-serve build release-check clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +43,9 @@ test-redis: $(VENV)/.test ## run all tests on the redis-server of the PATH
 
 soak: $(VENV)/.test ## kill workers and servers for MINUTES=10, lose no timer
 	PYTHONPATH=.:tests:tests/faults $(BIN)/python tests/faults/soak.py --minutes $(MINUTES) $(ARGS)
+
+simulate: $(VENV)/.test ## try SEEDS=1000 histories in virtual time, or replay SEED=7
+	PYTHONPATH=.:tests $(BIN)/python -m simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
 
 bench: $(VENV)/.benchmarks ## measure this library beside 0.5.4 and FastStream's list
 	$(BIN)/python -m benchmarks $(ARGS)

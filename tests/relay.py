@@ -63,6 +63,8 @@ class Relay:
         self._piece: int | None = None
         self._pause = _BETWEEN_PIECES
         self.on_loss: Callable[[], Any] | None = None
+        # Asked with commands on their way: whether their reply is lost, whatever they are.
+        self.loses_if: Callable[[list[tuple[bytes, ...]]], bool] | None = None
         self.requests_flow = threading.Event()
         self.replies_flow = threading.Event()
 
@@ -193,6 +195,8 @@ class Relay:
                 if any(loss.concerns(command) for command in commands):
                     self._to_lose.remove(loss)
                     return loss
+            if self.loses_if is not None and self.loses_if(commands):
+                return _Loss(frozenset(), None, 0)
             return None
 
     def tell_of_loss(self) -> None:

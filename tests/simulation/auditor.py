@@ -1,0 +1,269 @@
+"""Looks at each command that the server has carried out, and at what the keys hold after it."""
+
+import hashlib
+import json
+
+from simulation.accounts import GRID, Claim, Timer, is_lease
+from simulation.ledger import Ledger
+
+from faststream_redis_timers_sync.protocol import operations
+from faststream_redis_timers_sync.protocol.envelope import read_envelope
+
+CHANGING = ("schedule", "reschedule", "cancel", "cancel_all", "redrive", "settle_and_claim")
+
+
+class Auditor(Ledger):
+    """A ledger that sees the server.
+
+    Args:
+        *parts: See `Ledger`.
+    """
+
+    def __init__(self, *parts):
+        super().__init__(*parts)
+        names = (*CHANGING, "exists", "count")
+        self._scripts = {operations.load_script(name).sha: name for name in names}
+
+    def watch(self, link, words, reply):
+        """Look at a command that was carried out."""
+        if words[0] not in {b"EVALSHA", b"EVAL"} or isinstance(reply, Exception):
+            return
+        sha = words[1]
+        if words[0] == b"EVAL":
+            sha = hashlib.sha1(words[1], usedforsecurity=False).hexdigest().encode()
+        name = self._scripts.get(sha)
+        args = words[3 + int(words[2]) :]
+        actor, call = link.actor, link.call
+        if name == "settle_and_claim":
+            self._worker_step(actor, link.sent_at, args, reply)
+        elif name in CHANGING:
+            call.executions += 1
+            call.reply = reply
+            if call.executions > 1:
+                self.violated("once", f"{call.what} of {actor} was carried out again")
+            if call.told == "refused":
+                self.violated("truth", f"{call.what} of {actor} raised before, and now is done")
+            getattr(self, f"_{name}")(actor, args, reply)
+        elif words[3].decode() != self._keys(self._topic)[0]:
+            return
+        elif name == "exists" and reply != (args[0].decode() in self.pending):
+            self.violated("truth", f"{args[0]} exists: {reply}")
+        elif name == "count" and reply != len(self.pending):
+            self.violated("truth", f"{reply} timers, {len(self.pending)} are pending")
+
+    def finds_timers(self, words):
+        """Tell whether this claims, and something is due."""
+        if words[0] != b"EVALSHA" or self._scripts.get(words[1]) != "settle_and_claim":
+            return False
+        now = self.server.now
+        is_claim = words[3 + int(words[2])] != b"0"
+        return is_claim and any(timer.score <= now for timer in self.pending.values())
+
+    def _schedule(self, actor, args, reply):
+        keeps = args[0] == b"keep"
+        scores = self._read()
+        if reply[:1] == b"E":
+            self.note("refused", "server", actor.call.what)
+        for number in range(1, len(args), 3):
+            timer_id = args[number].decode()
+            version = json.loads(read_envelope(args[number + 1]).body)["version"]
+            old = self.pending.get(timer_id)
+            waits = old is not None and not is_lease(old.score)
+            if reply[:1] == b"E" or (keeps and waits):
+                continue
+            timer = Timer(timer_id, version, self.asked[version](self.server.now))
+            self._accept(timer, scores, "replaced")
+        self._compare(scores)
+
+    def _reschedule(self, actor, args, reply):
+        timer_id = args[0].decode()
+        scores = self._read()
+        old = self.pending.get(timer_id)
+        if (reply == b"1") != (old is not None):
+            self.violated("truth", f"moving {timer_id}: {reply}, known as {old}")
+        if old is not None:
+            kind, seconds = args[1][:1], float(args[1][1:])
+            due = self.server.now + seconds if kind == b"+" else max(self.server.now, seconds)
+            self._accept(Timer(timer_id, old.version, due), scores, "moved")
+        self._compare(scores)
+
+    def _cancel(self, actor, args, reply):
+        scores = self._read()
+        for number, encoded in enumerate(args):
+            timer = self.pending.pop(encoded.decode(), None)
+            said = reply[number : number + 1]
+            expected = b"0" if timer is None else b"r" if is_lease(timer.score) else b"w"
+            if said != expected:
+                self.violated("truth", f"cancelling {timer}: {said}, not {expected}")
+            if timer is not None:
+                self._bury(timer, "cancelled" if said == b"w" else "cancelled while running")
+        self._compare(scores)
+
+    def _cancel_all(self, actor, args, reply):
+        scores = self._read()
+        if reply != len(self.pending):
+            self.violated("truth", f"cancelled {reply} of {len(self.pending)}")
+        for timer in self.pending.values():
+            self._bury(
+                timer, "cancelled" if not is_lease(timer.score) else "cancelled while running"
+            )
+        self.pending.clear()
+        self._compare(scores)
+
+    def _worker_step(self, actor, sent_at, args, reply):
+        settled = [args[n : n + 4] for n in range(6, len(args), 4)]
+        settled = [(item[0], item[1].decode(), item[3]) for item in settled]
+        if not settled and b" - 0\n" in reply:
+            return
+        now = self.server.now
+        scores = self._read()
+        letters = self._read_letters() if any(item[0] == b"dead" for item in settled) else {}
+        for timer_id in list(self.pending):
+            timer = self.pending[timer_id]
+            score = scores.get(timer_id)
+            mine = [(action, detail) for action, settled_id, detail in settled
+                    if settled_id == timer_id]  # fmt: skip
+            if score == timer.score and timer.holder is actor:
+                self._note_given_back(actor, timer, mine)
+            elif score == timer.score:
+                continue
+            elif score is None:
+                self._remove(actor, timer, letters)
+            elif any(action == b"renew" and float(detail) == score for action, detail in mine):
+                self._renew(actor, timer, score, mine)
+            elif is_lease(score) and score > now:
+                self._claim(actor, sent_at, timer, score, mine)
+            else:
+                self._put_off(actor, timer, score, mine)
+        for timer_id in sorted(scores.keys() - self.pending.keys()):
+            last = self._last.get(timer_id)
+            name = "cancelled" if last is not None and last.fate == "cancelled" else "once"
+            self.violated(name, f"{actor} claims or revives {last}, which was {last and last.fate}")
+        self._compare(scores)
+
+    def _note_given_back(self, actor, timer, mine):
+        actions = {action for action, _ in mine}
+        for claim in timer.claims:
+            if claim.actor is actor and claim.renews:
+                # A claim that renewed a lease is no attempt.
+                claim.given_back |= b"recount" in actions
+        own = [claim for claim in timer.claims if claim.actor is actor and not claim.renews]
+        if own and b"release" in actions:
+            own[-1].given_back = True
+
+    def _check_holder(self, actor, timer, does):
+        # Given back by a later holder, it has the score again that was this worker's lease.
+        is_own = (actor, timer.timer_id, timer.score) in self._claims
+        if timer.holder is not actor and not (timer.holder is None and is_own):
+            self.violated("foreign", f"{actor} {does} {timer}, which {timer.holder} holds")
+
+    def _remove(self, actor, timer, letters):
+        self._check_holder(actor, timer, "commits")
+        new = [key for key in letters.keys() - self.dead.keys() if letters[key] == timer.version]
+        if len(new) > 1:
+            self.violated("set aside", f"{timer} was set aside as {new}")
+        fate = "set aside" if new else "committed"
+        self.counts[fate] += 1
+        del self.pending[timer.timer_id]
+        self._bury(timer, f"{fate} by {actor}")
+        if new:
+            self.dead[new[0]] = timer
+            if not new[0].startswith(f"{timer.timer_id}:"):
+                self.violated("set aside", f"{timer} was set aside as {new}")
+        if actor not in timer.done_by or new:
+            self._check_end(actor, timer, fate)
+
+    def _check_end(self, actor, timer, fate):
+        """Look at a timer that has not been handled, and goes all the same."""
+        if actor in timer.rejected_by:
+            return
+        if self._policy is None:
+            self.violated("lost", f"{timer} is {fate} by {actor}, no handler of it has finished")
+            return
+        _, most = timer.attempts(self.is_sound)
+        if most < self._policy.max_attempts:
+            self.violated("lost", f"{timer} is {fate} by {actor} after {most} attempts")
+        elif self.spares_good_ones and timer.version in self.good:
+            self.violated("spared", f"{timer} is {fate} by {actor}")
+
+    def _renew(self, actor, timer, score, mine):
+        self.counts["renewed"] += 1
+        self._check_holder(actor, timer, "renews")
+        self._note_given_back(actor, timer, mine)
+        if score < timer.score:
+            self.violated("renewed", f"{actor} shortens the lease of {timer}")
+        self.note("renewed", actor, timer, score)
+        timer.score = score
+
+    def _claim(self, actor, sent_at, timer, score, mine):
+        self.counts["claimed"] += 1
+        now = self.server.now
+        # What was put off without delay may be claimed by the same call.
+        at_once = any(action == b"nack" for action, _ in mine) and timer.holder is actor
+        if timer.score > now + GRID and not at_once:
+            self.violated("early", f"{actor} claims {timer}, {timer.score - now} s before its time")
+        holder = timer.holder
+        is_renewed = self._knobs.get("renew_lease") and not self.clock_sets
+        if is_renewed and holder in timer.run_by and self.is_sound(holder):
+            self.violated("renewed", f"{actor} claims {timer}, which {holder} runs and renews")
+        self.note("claimed", actor, timer, score)
+        timer.earlier.append(timer.score)
+        timer.score, timer.holder = score, actor
+        claim = Claim(actor, timer, sent_at, score, self.clock_sets, renews=actor in timer.run_by)
+        timer.claims.append(claim)
+        self._claims[actor, timer.timer_id, score] = claim
+
+    def _put_off(self, actor, timer, score, mine):
+        self._check_holder(actor, timer, "puts off")
+        self._note_given_back(actor, timer, mine)
+        wait = score - self.server.now
+        # Given back, it is due as before: before which claim depends on renewals.
+        expected = [*timer.earlier, timer.score]
+        expected += [self.server.now + delay for delay in timer.asked_delays]
+        if not any(abs(score - time) <= GRID for time in expected) and not self._is_retry(wait):
+            self.violated("as asked", f"{actor} puts {timer} off until {score}, not {expected}")
+        self.note("put off", actor, timer, score)
+        timer.score, timer.holder = score, None
+
+    def _is_retry(self, wait):
+        if self._policy is None:
+            return False
+        for attempt in range(1, self._policy.max_attempts):
+            delay = self._policy.delay.total_seconds() * self._policy.factor ** (attempt - 1)
+            if abs(wait - delay) <= delay * self._policy.jitter + GRID:
+                return True
+        return False
+
+    def _redrive(self, actor, args, reply):
+        scores, letters = self._read(), self._read_letters()
+        moved = [key for key in self.dead if key not in letters]
+        if reply.count(b"1") != len(moved):
+            self.violated("truth", f"{reply} dead letters were put back, {moved} are gone")
+        for key in moved:
+            timer = self.dead.pop(key)
+            old = self.pending.get(timer.timer_id)
+            if old is not None and not is_lease(old.score):
+                self.violated("lost", f"{timer} takes the place of {old}, which waits")
+            again = Timer(timer.timer_id, timer.version, self.server.now)
+            self._accept(again, scores, "replaced")
+        self._compare(scores)
+
+    def _accept(self, timer, scores, fate):
+        self.counts["accepted"] += 1
+        old = self.pending.get(timer.timer_id)
+        if old is not None:
+            self._bury(old, fate)
+        score = scores.get(timer.timer_id)
+        if score is None or abs(score - timer.due) > GRID or is_lease(score):
+            self.violated("as asked", f"{timer} is due at {score}, asked for was {timer.due}")
+        else:
+            timer.score = timer.due = score
+        self.pending[timer.timer_id] = timer
+        self.note("accepted", "server", timer, timer.due)
+
+    def _bury(self, timer, fate):
+        if fate.startswith("cancelled"):
+            self.counts["cancelled"] += 1
+        timer.fate = fate
+        self._last[timer.timer_id] = timer
+        self.note("gone", "server", timer, fate)

@@ -1,0 +1,120 @@
+"""Five classic bugs, each put into the product for as long as a context lasts.
+
+Every one of them has been in some library of timers or delayed jobs. The simulation has to
+find them: `HISTORIES` says in which histories it does.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest import mock
+
+from faststream_redis_timers import TimerOutcomeUnknownError
+from faststream_redis_timers._run import Runner
+from faststream_redis_timers.subscriber.loop import DeliveryLoop
+from faststream_redis_timers_sync.protocol import operations
+from faststream_redis_timers_sync.protocol.operations import Operations, Script
+
+
+@contextmanager
+def commit_without_token() -> Iterator[None]:
+    """A commit removes the timer whoever holds it by now."""
+    with _other_script("elseif not lease then", "elseif not lease and action ~= 'commit' then"):
+        yield
+
+
+@contextmanager
+def lease_on_workers_clock() -> Iterator[None]:
+    """What is due and how long a lease lasts is judged by the clock of the worker."""
+    make = Operations.settle_and_claim
+
+    def by_own_clock(self, *args, **options):
+        operation = make(self, *args, **options)
+        seconds, microseconds = divmod(round(time.time() * 1e6), 1_000_000)
+        arguments = list(operation.args)
+        arguments[2] = b"%d.%06d" % (seconds, microseconds)
+        return operation._replace(args=arguments)
+
+    with (
+        _other_script(
+            "now_microseconds = server_time()",
+            "now_microseconds = split_time(ARGV[3])",
+            "0, tonumber(ARGV[3])",
+            "0, 0",
+        ),
+        mock.patch.object(Operations, "settle_and_claim", by_own_clock),
+    ):
+        yield
+
+
+@contextmanager
+def any_claim_as_renewal() -> Iterator[None]:
+    """A claim of an id whose handler runs here is taken for that handler's renewal."""
+
+    def find_held(self, claimed):
+        return next(iter(self._held.get(claimed.timer_id, ())), None)
+
+    with mock.patch.object(DeliveryLoop, "_find_held", find_held):
+        yield
+
+
+@contextmanager
+def cancelled_claim() -> Iterator[None]:
+    """A stop cancels the claim that is on its way."""
+    begin_stop = DeliveryLoop.begin_stop
+
+    def cancel_and_stop(self):
+        begin_stop(self)
+        if self._claiming:
+            self._task.cancel()
+
+    with mock.patch.object(DeliveryLoop, "begin_stop", cancel_and_stop):
+        yield
+
+
+@contextmanager
+def repeated_publish() -> Iterator[None]:
+    """A call whose reply is lost is made again, as redis-py would."""
+    run = Runner.run
+
+    async def run_again(self, operation, timeout=None):
+        try:
+            return await run(self, operation, timeout)
+        except TimerOutcomeUnknownError:
+            if operation.action != "schedule":
+                raise
+            return await run(self, operation, timeout)
+
+    with mock.patch.object(Runner, "run", run_again):
+        yield
+
+
+@contextmanager
+def _other_script(*changes):
+    """Change the text of the worker's script: what stands there, what shall stand there."""
+    load = operations.load_script
+    original = load("settle_and_claim")
+    text = original.text.decode()
+    for old, new in zip(changes[::2], changes[1::2], strict=True):
+        assert old in text, f"the script has changed, it has no {old!r}"
+        text = text.replace(old, new)
+    changed = text.encode()
+    sha = hashlib.sha1(changed, usedforsecurity=False).hexdigest().encode()
+    other = Script(original.name, changed, sha)
+
+    def load_script(name):
+        return other if name == "settle_and_claim" else load(name)
+
+    with mock.patch.object(operations, "load_script", load_script):
+        yield
+
+
+BUGS = {
+    "commit without the token": commit_without_token,
+    "lease on the worker's clock": lease_on_workers_clock,
+    "any claim of a running id taken as its renewal": any_claim_as_renewal,
+    "a cancelled claim at stop": cancelled_claim,
+    "a repeated publish": repeated_publish,
+}
+"""Each by what it is called."""

@@ -1,0 +1,191 @@
+"""Keeps account of every timer beside the server, and finds what must not be.
+
+It knows what was asked for, and is told by handlers when they start and end. What the server
+does is looked at in `auditor.py`. It computes nothing the way the scripts do, and takes none
+of their answers for true.
+"""
+
+import json
+
+from simulation.accounts import Call
+from simulation.invariants import Violation
+
+from faststream_redis_timers_sync.protocol.envelope import read_envelope
+
+
+class Ledger:
+    """The account of one topic and of its dead letters.
+
+    Args:
+        loop: Tells the time.
+        names: Names of the keys, as the broker takes them.
+        topic: The topic.
+        knobs: Options of its subscribers.
+    """
+
+    def __init__(self, loop, names, topic, knobs):
+        self._loop = loop
+        self._knobs = knobs
+        self._lease_ttl = knobs["lease_ttl"]
+        self._policy = knobs.get("retry_policy")
+        self._topic = topic
+        self._names = names
+        self.server = None
+        self.is_sound = None
+        self.history = []
+        self.on_violation = None
+        self.is_closed = False
+        self.clock_sets = 0
+        self.calls = []
+        self.asked = {}
+        self.pending = {}
+        self.dead = {}
+        # Set where nothing but timers that kill their workers does harm.
+        self.spares_good_ones = False
+        self.good = set()
+        self._last = {}
+        self._claims = {}
+        self.counts = dict.fromkeys(
+            ("accepted", "claimed", "started", "committed", "cancelled", "set aside", "renewed"), 0
+        )
+
+    # --- what is noted
+
+    def note(self, event, actor, *details):
+        """Write a line of the history."""
+        if self.is_closed:
+            return
+        self.history.append((round(self._loop.time(), 6), str(actor), event, *map(str, details)))
+
+    def violated(self, name, detail):
+        """Tell that an invariant does not hold."""
+        if self.is_closed:
+            return
+        self.note("VIOLATED", "", name, detail)
+        self.on_violation(Violation(name, detail))
+
+    def begin(self, actor, what, asked=None):
+        """Note that a caller asks for something.
+
+        Args:
+            actor: The caller.
+            what: For the history.
+            asked: By version, when a timer is to be due: a function of the server's time.
+        """
+        self.asked.update(asked or {})
+        actor.call = call = Call(what)
+        self.calls.append(call)
+        self.note("asks", actor, what)
+        return call
+
+    def tell(self, actor, call, told, result=None):
+        """Note what a caller was told: "done", "unknown" or "refused"."""
+        call.told = told
+        self.note("is told", actor, call.what, told, result)
+        least = 0 if call.what.startswith("redrive") else 1
+        if told == "done" and not least <= call.executions <= 1:
+            self.violated("truth", f"{call.what} returned, and was done {call.executions} times")
+        if told == "refused" and call.executions:
+            self.violated("truth", f"{call.what} raised, and was done")
+        if isinstance(result, bool) and result is not (call.reply in {b"1", b"w"}):
+            self.violated("truth", f"{call.what} returned {result}, the server said {call.reply}")
+
+    # --- what handlers tell
+
+    def started(self, actor, delivery, version):
+        """Note that a handler starts; give what it was claimed as."""
+        self.counts["started"] += 1
+        timer_id, lease = delivery.timer_id, float(delivery.leases[0])
+        self.note("handler starts", actor, f"{timer_id}/{version}", lease, delivery.attempt)
+        claim = self._claims.get((actor, timer_id, lease))
+        if claim is None:
+            self.violated("ended lease", f"{actor} starts {timer_id} under {lease}: never given")
+            return None
+        timer = claim.timer
+        if timer.version != version:
+            self.violated("as asked", f"{timer} was claimed, {version} is handled")
+        now = self._loop.time()
+        if now >= claim.sent_at + self._lease_ttl:
+            self.violated("ended lease", f"{actor} starts {timer} {now - claim.sent_at} s on")
+        if self.clock_sets == claim.clock_sets and self.server.now >= claim.lease:
+            self.violated("ended lease", f"{actor} starts {timer} after {claim.lease}")
+        timer.run_by[actor] = delivery.attempt
+        claim.attempt = 0
+        if delivery.attempt is not None and timer.claims[-1] is claim:
+            least, most = timer.attempts(self.is_sound)
+            if not least <= delivery.attempt <= most:
+                told = f"attempt {delivery.attempt} of {timer}, it is {least} to {most}"
+                self.violated("attempts", f"{actor} starts {told}")
+        return timer
+
+    def ended(self, actor, timer, outcome):
+        """Note how a handler has ended: "done", "rejected", "failed", or a delay in seconds."""
+        self.note("handler ends", actor, timer, outcome)
+        if timer is None:
+            return
+        timer.run_by.pop(actor, None)
+        if outcome == "done":
+            timer.done_by.add(actor)
+        elif outcome == "rejected":
+            timer.rejected_by.add(actor)
+        elif outcome != "failed":
+            timer.asked_delays.append(outcome)
+
+    def stopped(self, actor, *, sound):
+        """Note that a worker has stopped in order."""
+        self.note("has stopped", actor, "" if sound else "(disturbed)")
+        held = [t for t in self.pending.values() if t.holder is actor and t.score > self.server.now]
+        if sound and held:
+            self.violated("held after stop", f"{actor} still holds {held}")
+
+    # --- the keys
+
+    def _keys(self, topic):
+        names = ("timeline_key", "payloads_key", "attempts_key")
+        return [f"{self._names[name]}:{topic}" for name in names]
+
+    def _read(self):
+        redis = self.server.redis
+        timeline, payloads, attempts = self._keys(self._topic)
+        found = redis.zrange(timeline, 0, -1, withscores=True)
+        scores = {timer_id.decode(): score for timer_id, score in found}
+        bodies = {timer_id.decode() for timer_id in redis.hkeys(payloads)}
+        if scores.keys() != bodies:
+            self.violated("keys", f"in one alone: {sorted(scores.keys() ^ bodies)}")
+        if self._knobs.get("retry_policy") or self._knobs.get("dead_letter"):
+            counted = {timer_id.decode() for timer_id in redis.hkeys(attempts)}
+            if not counted <= scores.keys():
+                self.violated("keys", f"attempts of {sorted(counted - scores.keys())} are left")
+        return scores
+
+    def _read_letters(self):
+        """Give the version of each dead letter."""
+        redis = self.server.redis
+        timeline, payloads, _ = self._keys(f"{self._topic}:dead")
+        ids = {timer_id.decode() for timer_id in redis.zrange(timeline, 0, -1)}
+        letters = {
+            timer_id.decode(): json.loads(read_envelope(payload).body)["version"]
+            for timer_id, payload in redis.hgetall(payloads).items()
+        }
+        if ids != letters.keys():
+            self.violated("keys", f"in one alone: {sorted(ids ^ letters.keys())}")
+        return letters
+
+    def _compare(self, scores):
+        for timer_id, timer in self.pending.items():
+            if scores.get(timer_id) != timer.score:
+                self.violated(
+                    "lost", f"{timer} is due at {scores.get(timer_id)}, not {timer.score}"
+                )
+        if len(scores) != len(self.pending):
+            self.violated("once", f"nobody knows {sorted(scores.keys() - self.pending.keys())}")
+
+    def close(self):
+        """Look at what is left when all has come to an end."""
+        for call in self.calls:
+            if call.told == "refused" and call.executions:
+                self.violated("truth", f"{call.what} raised, and was done")
+        if self.pending or self.dead:
+            self.violated("stuck", f"still pending: {[*self.pending.values(), *self.dead]}")
+        if keys := self.server.redis.keys("*"):
+            self.violated("keys", f"left at the end: {keys}")

@@ -1,0 +1,295 @@
+"""One history: a seed draws who there is, what they do, and what happens to them."""
+
+import asyncio
+import json
+import random
+import secrets
+import time
+from contextlib import contextmanager
+from datetime import timedelta
+from unittest import mock
+
+from simulation.auditor import Auditor
+from simulation.network import Network, Server, Weather
+from simulation.people import NAMES, TOPIC, Producer, Worker
+from simulation.virtual_time import VirtualLoop, current_actor
+
+from faststream_redis_timers import RetryPolicy
+from faststream_redis_timers.subscriber import schedule
+
+CALLS = 45
+"""Calls of the producers in one history."""
+
+TROUBLE = 25.0
+"""Seconds during which something may go wrong, at least."""
+
+
+class World:
+    """All that there is in one history.
+
+    Args:
+        seed: Gives the same history each time.
+    """
+
+    def __init__(self, seed):
+        self.seed = seed
+        self.draws = random.Random(seed)
+        self.loop = VirtualLoop(random.Random(f"{seed} order"))
+        draws = self.draws
+        self.knobs = {
+            "lease_ttl": draws.choice([1.5, 3.0, 8.0]),
+            "polling_interval": draws.choice([0.05, 0.5]),
+            "max_polling_interval": draws.choice([1.0, 5.0]),
+            "max_concurrent": draws.choice([1, 2, 5]),
+            "renew_lease": draws.random() < 0.3,
+            "retry_policy": self._draw_policy(),
+            "dead_letter": draws.choice([None, "{topic}:dead"]),
+        }
+        self.sets_aside = self.knobs["dead_letter"] is not None
+        if draws.random() < 0.2:
+            self.knobs["handler_timeout"] = 1.5 * self.knobs["lease_ttl"]
+        self.weather = Weather(draws)
+        self.ledger = Auditor(self.loop, NAMES, TOPIC, self.knobs)
+        self.ledger.is_sound = self.is_sound
+        self.note = self.ledger.note
+        self.server = self.ledger.server = Server(self.loop, self.ledger.watch)
+        self.network = Network(
+            self.loop, self.server, self.weather, random.Random(f"{seed} network"), self.note
+        )
+        self.network.on_send = self._on_send
+        self.is_calm = False
+        self._versions = 0
+        self._starts = {}
+        self._stops = []
+        self._at_next_claim = {}
+        if draws.random() < 0.4:
+            # So that more can be asked of those whom nothing befalls.
+            self.weather.clear_up()
+        self._dangers = {
+            danger: draws.choice([0, weight])
+            for danger, weight in (
+                ("kill", 3), ("pause", 3), ("stall", 5), ("stop", 3), ("clock", 1), ("cut", 2),
+            )
+        }  # fmt: skip
+        self.is_poisonous = draws.random() < 0.2
+        if self.is_poisonous:
+            # So that it is certain who does harm.
+            self.weather.clear_up()
+            self._dangers = {"start": 1}
+            policy = self.knobs["retry_policy"]
+            # With a single attempt there is none left for who was beside it.
+            self.ledger.spares_good_ones = policy is not None and policy.max_attempts > 1
+        self.workers = [
+            Worker(self, f"worker {number}", self.knobs) for number in range(draws.randint(1, 3))
+        ]
+        self.producers = [
+            Producer(self, f"producer {number}", blocking=bool(number)) for number in range(2)
+        ]
+
+    def _draw_policy(self):
+        draws = self.draws
+        if draws.random() < 0.5:
+            return None
+        return RetryPolicy(
+            max_attempts=draws.choice([1, 2, 3, 5]),
+            delay=timedelta(seconds=draws.choice([0.2, 1.0])),
+            jitter=draws.choice([0.0, 0.1]),
+        )
+
+    # --- what people ask of it
+
+    def draw_id(self):
+        """Give one of few ids, so that they meet."""
+        return f"t{self.draws.randrange(25)}"
+
+    def draw_plan(self):
+        """Give a version, and the body that tells a handler what to do."""
+        draws = self.draws
+        self._versions += 1
+        ends = {"return": 6, "ack": 1, "reject": 1, "fail": 1.5, "nack": 1, "renew": 0.5}
+        work = draws.choices(
+            [0.0, draws.uniform(0, 0.5), draws.uniform(0.5, 2.5) * self.knobs["lease_ttl"]],
+            [5, 3, 0 if self.is_poisonous else 1],
+        )[0]
+        if self.is_poisonous:
+            ends = {"return": 10, "ack": 1, "kill": 0.5}
+        plan = {
+            "version": self._versions,
+            "work": round(work, 3),
+            "end": draws.choices(list(ends), list(ends.values()))[0],
+            "delay": draws.choice([0.0, 0.5, 2.0]),
+            "times": draws.choice([1, 2, 9]),
+        }
+        if plan["end"] in {"return", "ack"}:
+            self.ledger.good.add(self._versions)
+        return self._versions, json.dumps(plan)
+
+    def count_start(self, version):
+        """Count the handlers that were started for a version."""
+        self._starts[version] = self._starts.get(version, 0) + 1
+        return self._starts[version]
+
+    def is_sound(self, actor):
+        """Tell whether nothing has ever befallen an actor."""
+        return actor.alive and not actor.was_paused and not self.network.faults.get(actor)
+
+    def describe(self):
+        """Tell the circumstances."""
+        return "\n".join(
+            [
+                f"seed {self.seed}",
+                f"subscribers: {self.knobs}",
+                f"network: {vars(self.weather)}",
+                f"dangers: {self._dangers}",
+            ]
+        )
+
+    # --- the history
+
+    def run(self):
+        """Let it happen; raises the first violation."""
+        state = random.getstate()
+        random.seed(f"{self.seed} product")
+        try:
+            with self._clocks():
+                self.loop.run_until_complete(self._watch())
+        finally:
+            random.setstate(state)
+            self.loop.close()
+
+    async def _watch(self):
+        end = self.loop.create_future()
+
+        def on_violation(violation):
+            if not end.done():
+                end.set_exception(violation)
+
+        self.ledger.on_violation = on_violation
+        story = self.loop.create_task(self._tell())
+        try:
+            await asyncio.wait({story, end}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.ledger.is_closed = True
+            self.loop.clear_away()
+        if end.done():
+            raise end.exception()
+        await story
+
+    async def _tell(self):
+        for worker in self.workers:
+            worker.start()
+        tasks = [producer.start(CALLS // 2) for producer in self.producers]
+        until = self.loop.time() + TROUBLE
+        while self.loop.time() < until:
+            await asyncio.sleep(self.draws.expovariate(1 / 1.5))
+            self._trouble()
+        await asyncio.wait(tasks)
+        await self._calm_down()
+
+    def _trouble(self):
+        dangers = [danger for danger, weight in self._dangers.items() if weight]
+        if not dangers:
+            return
+        danger = self.draws.choices(dangers, [self._dangers[name] for name in dangers])[0]
+        if danger == "clock":
+            seconds = self.draws.choice([-60.0, 60.0, -3.0, 3.0])
+            self.note("clock is set", "server", seconds)
+            self.ledger.clock_sets += 1
+            self.server.set_clock(seconds)
+            return
+        worker = self.draws.choice(self.workers)
+        if not worker.is_up:
+            worker.start()
+        elif self.draws.random() < 0.5:
+            self._do_to(worker, danger)
+        else:
+            self._at_next_claim[worker.actor] = (worker, danger)
+
+    def _do_to(self, worker, danger):
+        if danger == "kill":
+            worker.kill()
+        elif danger == "stop":
+            self._stops.append(worker.stop())
+        elif danger == "pause":
+            worker.pause(self.draws.uniform(0.2, 2.0) * self.knobs["lease_ttl"])
+        elif danger == "stall":
+            worker.pause(self.draws.uniform(0.001, 0.5))
+        elif danger == "cut":
+            self.network.cut(worker.actor)
+
+    def _on_send(self, actor, words):
+        """Let something happen while a claim is on its way, and so at each of its stages."""
+        if actor in self._at_next_claim and self.ledger.finds_timers(words):
+            self.loop.in_world(self.draws.uniform(0, 0.004), self._strike, actor)
+
+    def _strike(self, actor):
+        worker, danger = self._at_next_claim.pop(actor, (None, None))
+        if worker is not None and worker.actor is actor:
+            self._do_to(worker, danger)
+
+    async def _calm_down(self):
+        self.note("all faults are over", "")
+        self.weather.clear_up()
+        self.is_calm = True
+        self._at_next_claim.clear()
+        for worker in self.workers:
+            if not worker.is_up:
+                worker.start()
+        paused = [worker.actor.resumes_at for worker in self.workers]
+        await asyncio.sleep(max(0.0, max(paused) - self.loop.time()))
+        latest = max([timer.score for timer in self.ledger.pending.values()], default=0.0)
+        # A clock that is set back makes leases long.
+        patience = max(0.0, latest - self.server.now) + self.patience
+        until = self.loop.time() + patience
+        while self._is_something_left() and self.loop.time() < until:
+            await asyncio.sleep(0.1)
+            if self.ledger.dead:
+                await self._put_back()
+        self._stops += [worker.stop() for worker in self.workers]
+        await asyncio.wait(self._stops)
+        self.ledger.close()
+        if self.loop.errors:
+            self.ledger.violated("alive", f"{self.loop.errors}")
+
+    def _is_something_left(self):
+        return self.ledger.pending or self.ledger.dead
+
+    async def _put_back(self):
+        # Not by a producer that a late request of its own may concern.
+        producer = self.producers[0]
+        await self.loop.spawn(producer.actor, producer.redrive())
+
+    @property
+    def patience(self):
+        """Seconds within which all that is due is delivered, once all is well."""
+        return 5 * self.knobs["lease_ttl"] + 3 * self.knobs["max_polling_interval"] + 10
+
+    @contextmanager
+    def _clocks(self):
+        tokens = random.Random(f"{self.seed} tokens")
+
+        def draw_token(length):
+            return tokens.randbytes(length).hex()[:8]
+
+        def wall_clock():
+            if self.server.is_at_work:
+                return self.server.now
+            return self.server.now + getattr(current_actor(), "clock_error", 0.0)
+
+        with (
+            mock.patch.object(time, "time", wall_clock),
+            mock.patch.object(secrets, "token_urlsafe", draw_token),
+            mock.patch.dict(schedule.monotonic.__kwdefaults__, {"_clock": self.loop.time}),
+        ):
+            yield
+
+
+def run_seed(seed):
+    """Run a history; give its world. Raises what it violates, with the world as `world`."""
+    world = World(seed)
+    try:
+        world.run()
+    except BaseException as error:
+        error.world = world
+        raise
+    return world
