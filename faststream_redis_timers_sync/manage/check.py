@@ -22,6 +22,8 @@ Level = Literal["ok", "warning", "error", "unknown"]
 OLDEST = {"Redis": (7, 0), "Valkey": (7, 2)}
 """The oldest versions that do."""
 
+_MEBIBYTE = 1024 * 1024
+
 _LARGEST_CLOCK_DIFFERENCE = timedelta(seconds=1)
 
 
@@ -31,7 +33,8 @@ class Finding:
 
     Args:
         check: What was looked at: ``version``, ``cluster``, ``role``, ``eviction``,
-            ``persistence``, ``permissions``, ``clock``, or ``info`` where INFO is refused.
+            ``memory``, ``persistence``, ``permissions``, ``clock``, or ``info`` where INFO is
+            refused.
         level: How bad it is.
         message: A sentence.
         remedy: What to do, empty where there is nothing.
@@ -71,6 +74,7 @@ def check_server(timers: TimersClient, topic: str = "any") -> Iterator[Finding]:
         yield check_version(info)
         yield from check_place(info)
         yield check_eviction(info)
+        yield check_memory(info)
         yield check_persistence(info)
     yield from _check_permissions(timers, topic)
     yield _check_clock(timers)
@@ -177,6 +181,32 @@ def check_eviction(info: dict[str, str]) -> Finding:
         f"maxmemory-policy is {policy}: timers could vanish as soon as somebody sets maxmemory"
     )
     return Finding("eviction", "warning", message, remedy)
+
+
+FULL = 0.9
+"""Share of maxmemory from which on `check` warns."""
+
+
+def check_memory(info: dict[str, str]) -> Finding:
+    """Tell whether there is room for more timers.
+
+    Args:
+        info: The server's INFO.
+    """
+    try:
+        used, most = int(info["used_memory"]), int(info["maxmemory"])
+    except (KeyError, ValueError):
+        return Finding("memory", "unknown", "the server does not tell how much memory it uses")
+    if most == 0:
+        return Finding("memory", "ok", f"{used / _MEBIBYTE:,.1f} MiB are used, without a limit")
+    told = f"{used / _MEBIBYTE:,.1f} of {most / _MEBIBYTE:,.1f} MiB are used"
+    remedy = "raise maxmemory, or see with `stats` which topics grow"
+    if used >= most:
+        # What an eviction policy does about it stands in its own finding.
+        return Finding("memory", "error", f"{told}: new timers may be refused (OOM)", remedy)
+    if used >= FULL * most:
+        return Finding("memory", "warning", told, remedy)
+    return Finding("memory", "ok", told)
 
 
 def check_persistence(info: dict[str, str]) -> Finding:

@@ -13,6 +13,7 @@ from examples.embedded_server import embedded_server
 from faststream_redis_timers_sync import TimersClient, protocol
 from faststream_redis_timers_sync.manage.check import (
     check_eviction,
+    check_memory,
     check_persistence,
     check_place,
     check_server,
@@ -118,6 +119,26 @@ def test_the_eviction_policy_must_be_noeviction(
 
 def test_a_server_that_hides_its_policy_is_unknown():
     assert check_eviction({}).level == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("share", "level", "words"),
+    [
+        (0, "ok", "without a limit"),
+        (2, "ok", "MiB are used"),
+        (1.05, "warning", "MiB are used"),
+        (0.9, "error", "new timers may be refused (OOM)"),
+    ],
+)
+def test_a_server_that_is_full_or_soon_will_be_is_seen(own_timers, share, level, words):
+    used = 512 * 1024 * 1024
+    finding = check_memory({"used_memory": f"{used}", "maxmemory": f"{int(share * used)}"})
+
+    assert (finding.level, bool(finding.remedy)) == (level, level != "ok")
+    assert words in finding.message
+    assert check_memory({}).level == "unknown"
+    # And the server tells these by the same names.
+    assert check_memory(read_info(own_timers)).level == "ok"
 
 
 def test_persistence_is_seen(own_server, own_timers):

@@ -466,7 +466,7 @@ def test_a_server_is_checked(records, invoke):
     lines = invoke("check").stdout.splitlines()
 
     assert {finding["check"] for finding in findings} == {
-        *("version", "cluster", "role", "eviction", "persistence", "permissions", "clock")
+        *("version", "cluster", "memory", "role", "eviction", "persistence", "permissions", "clock")
     }
     assert all(
         set(finding) == {"check", "level", "message", "remedy", "rule"} for finding in findings
