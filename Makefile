@@ -18,18 +18,18 @@ LOWEST = faststream==0.7.6 redis==5.0.1 celery==5.4.0 kombu==5.4.2
 
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
-.PHONY: help demo test test-lowest test-redis soak simulate fuzz bench bench-all check format docs
-.PHONY: docs-serve build release-check clean
+.PHONY: help demo test test-lowest test-redis soak simulate fuzz bench bench-all \
+	check format docs docs-serve build release-check clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo '  PYTHON=python3.13  is what a new environment is made with'
 	@echo '  ARGS="-k cancel"   goes to pytest, ARGS="--repeat 3" to the benchmark'
 	@echo '  MINUTES=10         is how long soak and fuzz go on'
 	@echo '  REDIS_URL=...      is used instead of an embedded server'
 
-demo: $(VENV)/.demo ## start a server and a worker, schedule timers, see them fire
+demo: $(VENV)/.demo ## start server and worker, schedule timers, see them fire
 	@$(BIN)/python -m examples.demo
 
 test: $(VENV)/.test ## run all tests, on an embedded server
@@ -78,7 +78,7 @@ build: $(VENV)/.check ## build sdist and wheel into dist/
 	rm -rf dist
 	$(BIN)/python -m build
 
-release-check: build ## look at sdist and wheel, install and use them in new environments
+release-check: build ## look at sdist and wheel, and use them in new places
 	$(BIN)/python tools/release_check.py $(ARGS)
 
 clean: ## remove what was made
