@@ -33,6 +33,8 @@ CALLS: dict[str, Callable[[TimersClient], Any]] = {
     "cancel_timer": lambda client: client.cancel_timer(TOPIC, "1"),
     "cancel_timers": lambda client: client.cancel_timers(TOPIC, map(str, range(1100))),
     "cancel_all": lambda client: client.cancel_all(TOPIC),
+    "redrive": lambda client: client.redrive(TOPIC),
+    "redrive with ids": lambda client: client.redrive(TOPIC, ["1"]),
     "has_pending": lambda client: client.has_pending(TOPIC, "1"),
     "get_timer": lambda client: client.get_timer(TOPIC, "1"),
     "get_pending_timers": lambda client: client.get_pending_timers(TOPIC),
