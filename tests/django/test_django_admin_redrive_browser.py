@@ -1,6 +1,7 @@
 """A dead letter in the admin's pages, put back in a real browser."""
 
-from browser import live_server, log_in, open_browser
+from browser import live_server, log_in
+from chromium import open_browser
 from dead import set_aside
 from django.test import override_settings
 from playwright.sync_api import expect
