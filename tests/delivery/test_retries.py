@@ -317,6 +317,27 @@ async def test_who_schedules_or_moves_a_timer_begins_to_count_anew(bench, open_c
     assert [message.attempt for message in open_calls.messages] == [1, 1]
 
 
+VOID = ["9 abc {}", "9 0x7 {}", "9 nan {}", "9 - {}", f"{10**20} 1.5 {{}}", f"{'9' * 400} 1.5 {{}}"]
+
+
+@pytest.mark.parametrize("value", VOID, ids=["word", "hex", "nan", "sign", "large", "huge"])
+async def test_a_count_that_can_not_be_read_is_void(bench, open_calls, value):
+    # A lease that was lost long ago: what has used up its attempts is set aside unseen.
+    lost = "1000000000.1234565"
+    bench.home.plant(bench.topic, "1", float(lost), b"x")
+    bench.redis.hset(bench.home.keys_of(bench.topic).attempts, "1", value.format(lost))
+    broker = bench.broker(dead_letter="{topic}:dead")
+    failing(bench, open_calls, broker, retry_policy=AT_ONCE)
+    async with delivering(broker):
+        await bench.until_gone("1")
+        bench.schedule("2")
+        await bench.until_gone("2")
+
+    assert [message.attempt for message in open_calls.messages] == [1, 2, 3, 1, 2, 3]
+    assert bench.log.at(logging.CRITICAL) == []
+    bench.client.cancel_all(f"{bench.topic}:dead")
+
+
 @pytest.mark.leaks_keys
 async def test_a_claim_that_finds_no_timer_at_all_removes_what_others_left_of_counts(
     bench, open_calls

@@ -45,10 +45,12 @@ local most_suspects = tonumber(ARGV[6])
 local now_seconds, now_microseconds = server_time()
 local now = due_score(now_seconds, now_microseconds)
 
--- How often a timer with this score was claimed, and when it was due first.
+-- How often a timer with this score was claimed, and when it was due first. What
+-- the worker could not read as numbers is void too: somebody's hand.
 local function read_attempts(value, score)
-  local count, first_due, of_score = string.match(value or '', '^(%d+) (%S+) (%S+)$')
-  if count and tonumber(of_score) == tonumber(score) then
+  local count, first_due, of_score =
+    string.match(value or '', '^(%d+) ([%d.einf+-]+) (%S+)$')
+  if count and #count < 10 and tonumber(first_due) and tonumber(of_score) == tonumber(score) then
     return tonumber(count), first_due
   end
   return 0, score
