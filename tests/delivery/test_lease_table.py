@@ -15,6 +15,7 @@ from faststream.exceptions import AckMessage, NackMessage, RejectMessage, SkipMe
 from waiting import wait_until_async
 
 from examples.embedded_server import embedded_server
+from faststream_redis_timers import RetryPolicy
 from faststream_redis_timers.annotations import TimerMessage
 from faststream_redis_timers.subscriber.schedule import SpinBudget
 from faststream_redis_timers_sync.protocol.envelope import MAGIC
@@ -566,6 +567,32 @@ async def test_a_failed_timer_is_kept_while_the_server_is_full(full_bench, calls
 
     assert not full_bench.is_gone("1")
     assert full_bench.log.complaints == []
+
+
+async def test_retries_renewals_and_dead_letters_go_on_while_the_server_is_full(
+    full_bench, open_calls
+):
+    broker = full_bench.broker(dead_letter="{topic}:dead")
+    policy = RetryPolicy(max_attempts=2, delay=timedelta(milliseconds=1))
+    renewed = []
+
+    @broker.subscriber(full_bench.topic, retry_policy=policy)
+    async def handle(message: TimerMessage):
+        open_calls.note(message)
+        renewed.append(await message.renew(300.0))
+        raise ValueError
+
+    full_bench.schedule("1")
+    full_bench.schedule("2")
+    full_bench.fill()
+    async with delivering(broker):
+        await full_bench.until_gone("1", "2")
+
+    assert open_calls.counts == {"1": 2, "2": 2}
+    assert {message.attempt for message in open_calls.messages} == {1, 2}
+    assert renewed == [True] * 4
+    assert full_bench.client.count_pending(f"{full_bench.topic}:dead") == 2
+    assert not [line for line in full_bench.log.complaints if "can't be delivered" in line]
 
 
 async def test_a_stopping_worker_gives_timers_back_to_a_full_server(full_bench, calls):
