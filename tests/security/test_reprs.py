@@ -286,3 +286,33 @@ def test_a_refused_command_repeats_no_payload(config):
 
     assert re.search("permission|unknown command", str(caught.value))
     assert_no_secret(str(caught.value))
+
+
+SHOWS_PIPELINES = int(redis.__version__.partition(".")[0]) < 6
+"""Whether redis-py does what docs/security.md says of its old versions."""
+
+
+def check_error_of_pipeline(error):
+    shown = [secret in str(error) for secret in (BODY, *HEADERS.values())]
+    assert shown == [SHOWS_PIPELINES] * len(shown)
+
+
+async def test_the_error_of_a_pipeline_is_as_the_page_says(server_url, redis_client, key_names):
+    # What is no timeline can't take a timer.
+    timeline = f"{key_names['timeline_key']}:t"
+    redis_client.set(timeline, "x")
+    with redis_client.pipeline() as pipeline:
+        timers = TimersClient(redis_client, **key_names)
+        timers.schedule(BODY, "t", headers=HEADERS, pipeline=pipeline)
+        with pytest.raises(redis.ResponseError, match="caused error") as caught:
+            pipeline.execute()
+    check_error_of_pipeline(caught.value)
+
+    async with redis.asyncio.from_url(server_url) as client, client.pipeline() as pipeline:
+        broker = TimersBroker(client, **key_names)
+        await broker.connect()
+        await broker.publish(BODY, "t", headers=HEADERS, pipeline=pipeline)
+        with pytest.raises(redis.ResponseError, match="caused error") as caught:
+            await pipeline.execute()
+    check_error_of_pipeline(caught.value)
+    redis_client.delete(timeline)
