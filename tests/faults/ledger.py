@@ -94,15 +94,29 @@ class Ledger:
     def lost(self) -> list[str]:
         """Give the timers that were accepted, not cancelled, and never handled to the end.
 
-        To be asked when nothing is pending any more.
+        One that was moved must be handled after that, also where it had been before. To be
+        asked when nothing is pending any more.
         """
         return [
             timer_id
             for timer_id in self.accepted
             # Whether a cancel answered or not: the timer may have gone with it.
             if not self.told(timer_id, "cancelling")
-            and not any(run.end in _HANDLED for run in self.deliveries.get(timer_id, ()))
+            and not any(
+                run.end in _HANDLED and run.at >= self._moved_at(timer_id)
+                for run in self.deliveries.get(timer_id, ())
+            )
         ]
+
+    def _moved_at(self, timer_id: str) -> float:
+        """Tell when the last move was asked for that was done."""
+        at = asked_at = float("-inf")
+        for fact in self.told(timer_id, "moving", "moved"):
+            if fact["what"] == "moving":
+                asked_at = fact["at"]
+            else:
+                at = asked_at
+        return at
 
     def cancelled(self) -> set[str]:
         """Give the timers that somebody wanted to cancel, and that were not delivered before."""

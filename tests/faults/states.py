@@ -1,6 +1,5 @@
 """What becomes of timers under faults: whether each arrived, and how often."""
 
-import asyncio
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -110,8 +109,3 @@ async def until_away(bench: Bench, count: int = 1) -> None:
 async def until_back(bench: Bench, count: int = 1, timeout: float = 10.0) -> None:
     """Wait until that many recoveries have been told."""
     await wait_until_async(lambda: len(recoveries(bench)) >= count, timeout)
-
-
-async def watch(seconds: float) -> None:
-    """Let a state last, so that what happens under it can be counted."""
-    await asyncio.sleep(seconds)

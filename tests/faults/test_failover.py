@@ -1,7 +1,5 @@
 """A primary killed under load: Sentinels promote a replica, workers and producers find it."""
 
-import inspect
-
 import pytest
 from fleet import Fleet
 from reach import blocking_client
@@ -10,8 +8,7 @@ from waiting import wait_until
 
 from faststream_redis_timers_sync import TimersClient
 
-HAS_OPTION = "confirm_replicas" in inspect.signature(TimersClient).parameters
-CONFIRMED = {"confirm_replicas": 2} if HAS_OPTION else {}
+CONFIRMED = {"confirm_replicas": 2}
 KNOBS = {"lease_ttl": 1.0, "max_concurrent": 10}
 
 

@@ -47,6 +47,15 @@ def test_a_timer_that_no_handler_finished_is_lost(facts):
         ledger.check()
 
 
+def test_a_timer_that_was_moved_and_not_handled_since_is_lost():
+    moves = [fact("moving", 102.0), fact("moved", 102.1)]
+    again = [begun(104.0, 103.5, LATER_TEXT), ended("done", 104.5, LATER_TEXT)]
+
+    assert Ledger([*HANDLED, *moves]).lost() == ["1"]
+    assert Ledger([*HANDLED, moves[0], fact("was not there", 102.1)]).lost() == []
+    assert Ledger([*HANDLED, *moves, *again]).lost() == []
+
+
 def test_a_timer_that_was_cancelled_is_not_lost():
     facts = [ACCEPTED, fact("cancelling", 100.1), fact("cancelled_waiting", 100.2)]
     ledger = Ledger(facts)
