@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from fleet import Fleet
-from ledger import Row, table
+from ledger import Row, table, told_rows
 from servers import Server, short_folder
 
 from faststream_redis_timers_sync import TimersClient
@@ -21,8 +21,15 @@ def record(request: pytest.FixtureRequest) -> Callable[[Row], None]:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Show the table of faults."""
-    if rows := config.stash.get(_ROWS, None):
+    """Show the table of faults: of processes that had a journal, and of what tests told."""
+    reports = [one for kind in ("passed", "failed") for one in terminalreporter.getreports(kind)]
+    told = [
+        facts
+        for report in reports
+        for name, facts in report.user_properties
+        if name == "fault" and "scheduled" in facts
+    ]
+    if rows := [*config.stash.get(_ROWS, []), *told_rows(told)]:
         terminalreporter.section("faults")
         for line in table(rows):
             terminalreporter.line(line)

@@ -234,6 +234,34 @@ def _score(run: Delivery) -> float:
     return float(run.begun["score"])
 
 
+def told_rows(told: Iterable[Fact]) -> list[Row]:
+    """Make lines of the table of what tests have told, one for each fault.
+
+    Args:
+        told: A `Balance` each, as facts, and the fault.
+    """
+    by_fault: dict[str, Counter[str]] = {}
+    for facts in told:
+        sums = by_fault.setdefault(facts["fault"], Counter())
+        sums.update({name: facts[name] for name in _SUMMED})
+    return [
+        Row(
+            fault,
+            sums["tried"],
+            scheduled=sums["scheduled"],
+            cancelled=0,
+            delivered=sums["delivered"],
+            lost=sums["lost"],
+            # These tests explain none.
+            again=+Counter(unexplained=sums["again"]),
+        )
+        for fault, sums in by_fault.items()
+    ]
+
+
+_SUMMED = ("tried", "scheduled", "delivered", "lost", "again")
+
+
 def table(rows: Iterable[Row]) -> list[str]:
     """Write rows as the lines of a table."""
     names = ("fault", "tried", "scheduled", "cancelled", "delivered", "lost", "again", "because")

@@ -2,7 +2,7 @@
 
 import pytest
 from journal import Journal
-from ledger import Ledger, table
+from ledger import Ledger, table, told_rows
 
 LEASE, LEASE_TEXT = 102.0000005, "102.0000005"
 LATER, LATER_TEXT = 103.0000005, "103.0000005"
@@ -134,3 +134,14 @@ def test_a_journal_is_read_while_it_is_written(tmp_path):
     assert [fact["what"] for fact in journal.read()] == ["one", "two"]
     assert [fact["id"] for fact in journal.read("one")] == ["1"]
     journal.close()
+
+
+def test_what_tests_tell_of_one_fault_is_one_line():
+    once = {"tried": 1, "scheduled": 20, "delivered": 19, "lost": 1, "again": 0}
+    again = {"tried": 2, "scheduled": 5, "delivered": 5, "lost": 0, "again": 3, "longest_s": 0.1}
+    first, second = told_rows(
+        [{"fault": "a", **once}, {"fault": "b", **once}, {"fault": "a", **again}]
+    )
+
+    assert first == ("a", 3, 25, 0, 24, 1, {"unexplained": 3})
+    assert second == ("b", 1, 20, 0, 19, 1, {})
