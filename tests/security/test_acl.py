@@ -15,7 +15,13 @@ from waiting import wait_until_async
 
 from examples.embedded_server import embedded_server
 from faststream_redis_timers import TimersBroker
-from faststream_redis_timers_sync import TimerPublishMessage, TimersClient, TimersError, protocol
+from faststream_redis_timers_sync import (
+    TimerNotReplicatedError,
+    TimerPublishMessage,
+    TimersClient,
+    TimersError,
+    protocol,
+)
 from faststream_redis_timers_sync._run import Runner
 from faststream_redis_timers_sync.cli.group import group
 from faststream_redis_timers_sync.manage.check import check_server
@@ -323,6 +329,45 @@ def test_another_database_needs_the_right_to_select_it(admin, acl_url):
     admin.execute_command("ACL", "SETUSER", "producer", "+select")
     with TimersClient(url) as timers:
         assert timers.cancel_all("t") == 0
+
+
+ROW = re.search(r"^\| puts timers into a transaction .*$", PAGE, re.MULTILINE)[0]
+
+
+def test_a_transaction_of_ones_own_needs_what_its_row_says(admin, acl_url):
+    make_user(admin, rule_of(PRODUCER))
+    words = " ".join(re.findall(r"`(\+[^`]*)`", ROW)).split()
+    admin.execute_command("ACL", "SETUSER", "producer", *words)
+    with redis.Redis.from_url(url_of("producer", acl_url)) as client:
+        timers = TimersClient(client)
+        with client.pipeline() as pipeline:
+            pipeline.watch("timers_payloads:t")
+            pipeline.multi()
+            timers.schedule("x", "t", timer_id="1", activate_in=HOUR, pipeline=pipeline)
+            assert pipeline.execute() == [b"1"]
+        # What ends early ends as it would without these rules.
+        with suppress(KeyError), client.pipeline() as pipeline:
+            pipeline.watch("timers_payloads:t")
+            raise KeyError
+
+    assert TimersClient(admin).cancel_all("t") == 1
+
+
+def test_confirming_needs_what_its_row_says(admin, acl_url):
+    make_user(admin, rule_of(PRODUCER))
+    with TimersClient(url_of("producer", acl_url), confirm_replicas=1, confirm_timeout=0.01) as t:
+        for call in (lambda: t.schedule("x", "t"), lambda: t.cancel_timer("t", "nobody")):
+            with pytest.raises(TimerNotReplicatedError, match="NoPermissionError"):
+                call()
+            admin.execute_command("ACL", "SETUSER", "producer", "+wait")
+            # It was asked, and there is no replica.
+            with pytest.raises(TimerNotReplicatedError) as caught:
+                call()
+            assert caught.value.confirmed == 0
+            admin.execute_command("ACL", "SETUSER", "producer", "-wait")
+
+    assert "| has `confirm_replicas` | also `+wait` |" in PAGE
+    admin.flushall()
 
 
 # --- code and documentation
