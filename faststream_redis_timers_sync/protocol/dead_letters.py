@@ -185,6 +185,8 @@ def read_dead_letter(dead_id: bytes, letter: bytes) -> Origin | None:
     elif added.get(BODY) == _REWRITTEN and (before := bytes_before_headers(letter)):
         payload = before + read_envelope(letter).body if is_envelope(before) else before
     timer_id = added.get(TIMER_ID)
+    if timer_id:
+        return Origin(topic, encode_known_id(timer_id), payload)
     # An id that was too long for a header stands in the dead letter's.
-    known_id = encode_known_id(timer_id) if timer_id else dead_id[:-_SUFFIX]
-    return Origin(topic, known_id, payload)
+    known_id, end = dead_id[:-_SUFFIX], dead_id[-_SUFFIX:]
+    return Origin(topic, known_id, payload) if known_id and end.startswith(b":") else None

@@ -237,6 +237,16 @@ def test_what_does_not_tell_where_it_comes_from_is_none(payload):
     assert read_dead_letter(b"42:12345678", payload) is None
 
 
+@pytest.mark.parametrize("dead_id", [b"", b"42", b":12345678", b"by-hand-12345678"])
+@pytest.mark.parametrize("told", [{}, {"dead-letter-timer-id": ""}])
+def test_of_one_by_hand_whose_old_id_is_nowhere_none_is_made_up(dead_id, told):
+    headers = {"dead-letter-reason": "attempts", "dead-letter-topic": "invoices", **told}
+    letter = write_envelope(b"x", headers=headers)
+
+    assert read_dead_letter(dead_id, letter) is None
+    assert read_dead_letter(b"42:12345678", letter).timer_id == b"42"
+
+
 def test_one_that_was_published_anew_by_hand_is_still_one():
     _, letter = letter_of(by_characters(b"x", {"user": "José"}), ending(attempts=3))
     body, headers = read_envelope(letter)
