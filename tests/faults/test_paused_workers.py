@@ -15,9 +15,12 @@ def noted_by(fleet, process, what):
     return {fact["id"] for fact in fleet.noted(what, pid=process.pid)}
 
 
+@pytest.mark.parametrize("renews", [False, True], ids=["", "renewing"])
 @pytest.mark.parametrize("successor_is", ["at work", "done"])
-def test_a_worker_that_was_stopped_past_its_lease_is_fenced(fleet, client, record, successor_is):
-    paused = fleet.worker(knobs=KNOBS)
+def test_a_worker_that_was_stopped_past_its_lease_is_fenced(
+    fleet, client, record, successor_is, renews
+):
+    paused = fleet.worker(knobs={**KNOBS, "renew_lease": renews})
     fleet.schedule(client, "1", "gate")
     fleet.until_begun("1")
     paused.send_signal(signal.SIGSTOP)
@@ -39,7 +42,8 @@ def test_a_worker_that_was_stopped_past_its_lease_is_fenced(fleet, client, recor
     ledger = fleet.ledger()
     ledger.check()
     assert noted_by(fleet, paused, "committed") == set()
-    record(ledger.row(f"SIGSTOP past the lease, successor {successor_is}", 1))
+    how = f"successor {successor_is}{', renewing' if renews else ''}"
+    record(ledger.row(f"SIGSTOP past the lease, {how}", 1))
 
 
 def test_a_worker_whose_event_loop_was_blocked_past_its_lease_is_fenced(fleet, client, record):
