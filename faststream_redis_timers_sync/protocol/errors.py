@@ -135,8 +135,18 @@ class TimerNotReplicatedError(TimersError):
         return (
             f"the primary has it, {self.action} ({_whom(self.topic, self.timer_ids)}), but "
             f"{problem}: it is lost if the primary fails now and a replica without it is promoted. "
-            "Do it again under the same id to wait anew; what lags shows INFO replication"
+            f"{_AGAIN.get(self.action, _AGAIN_BY_ID)}; what lags shows INFO replication"
         )
+
+
+_AGAIN_BY_ID = "Do it again under the same id to wait anew"
+_AGAIN = {
+    "cancel all": "Do it again to wait anew",
+    "redrive": (
+        "Doing it again asks only for dead letters that are still there; any later call on this "
+        "primary that is confirmed confirms this one too"
+    ),
+}
 
 
 class EnvelopeError(TimersError, ValueError):

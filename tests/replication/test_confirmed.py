@@ -270,6 +270,30 @@ async def test_putting_dead_letters_back_may_not_be_confirmed(
     error = caught.value
     assert (error.action, error.topic, error.timer_id) == ("redrive", "dead", dead_letter)
     assert error.result == (0 if stands else 1)
+    assert "under the same id" not in str(error)
+
+
+async def test_what_is_confirmed_later_confirms_what_was_put_back(group, dead_letter, open_face):
+    async with open_face(group.primary.url, confirm_replicas=2, confirm_timeout=SOON) as face:
+        with group.pause_replicas(1), pytest.raises(TimerNotReplicatedError) as caught:
+            await face.redrive("dead")
+    assert "any later call on this primary that is confirmed confirms this one too" in str(
+        caught.value
+    )
+    async with open_face(group.primary.url, confirm_replicas=2, confirm_timeout=20) as face:
+        assert await face.redrive("dead") == 0
+        assert await face.cancel_timer("other", "nobody") is False
+
+    on_replicas = [snapshot(replica.redis) for replica in group.replicas]
+    assert on_replicas == [snapshot(group.primary.redis)] * 2
+
+
+def test_what_to_do_fits_what_was_done():
+    for action, words in {
+        "schedule": "Do it again under the same id to wait anew;",
+        "cancel all": "Do it again to wait anew;",
+    }.items():
+        assert words in str(TimerNotReplicatedError(action, TOPIC, (), 1, 0, 1.0))
 
 
 # --- who waits, and where
