@@ -8,7 +8,7 @@ from waiting import wait_until
 
 from faststream_redis_timers_sync import TimersClient
 
-CONFIRMED = {"confirm_replicas": 2}
+CONFIRMED = {"confirm_replicas": 2, "confirm_timeout": 0.3}
 KNOBS = {"lease_ttl": 1.0, "max_concurrent": 10}
 
 
@@ -25,6 +25,13 @@ def fleet(sentinels, tmp_path):
     fleet.close()
 
 
+def cut_off_replicas(primary):
+    """Let the replicas of a primary lose it, and not come back."""
+    primary.client.execute_command("ACL", "SETUSER", "default", "-psync", "-sync")
+    primary.client.execute_command("CLIENT", "KILL", "TYPE", "replica")
+    wait_until(lambda: primary.client.info("replication")["connected_slaves"] == 0)
+
+
 def test_a_promoted_replica_is_found_and_nothing_confirmed_is_lost(sentinels, fleet, record):
     for _ in range(2):
         fleet.worker(knobs=KNOBS)
@@ -34,6 +41,10 @@ def test_a_promoted_replica_is_found_and_nothing_confirmed_is_lost(sentinels, fl
     ]
     fleet.until_begun("blocking-50", "async-50")
     primary = sentinels.primary()
+    cut_off_replicas(primary)
+    # What is scheduled from now on only the primary has. Accepted, it would be lost.
+    asked = len(fleet.noted("scheduling"))
+    wait_until(lambda: len(fleet.noted("scheduling")) >= asked + 10)
     primary.kill()
     fleet.journal.note("failover")
     wait_until(lambda: sentinels.has_moved_from(primary), 30)
