@@ -131,6 +131,27 @@ async def test_a_renewal_that_would_extend_nothing_still_tells_whose_the_timer_i
     assert answers == [True, False]
 
 
+async def test_renewals_that_travel_together_leave_the_longest(bench, open_calls):
+    broker = bench.broker()
+    seen = []
+
+    @broker.subscriber(bench.topic, lease_ttl=20)
+    async def handle(message: TimerMessage):
+        open_calls.note(message)
+        lasts_until = bench.home.now().timestamp() + 59
+        seen.append(await asyncio.gather(message.renew(60), message.renew(40)))
+        seen.append(bench.score("1") >= lasts_until)
+
+    bench.schedule("1")
+    async with delivering(broker):
+        # Else the handler would not know the lease that its timer has.
+        await bench.until_gone("1")
+
+    assert seen == [[True, True], True]
+    assert open_calls.ids == ["1"]
+    assert bench.log.complaints == []
+
+
 @pytest.mark.parametrize(("lease_ttl", "error"), [("5", TypeError), (0, ValueError)])
 async def test_a_renewal_of_no_time_is_refused(bench, open_calls, lease_ttl, error):
     broker = bench.broker()
