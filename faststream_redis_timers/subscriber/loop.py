@@ -376,6 +376,9 @@ class DeliveryLoop:
             self._schedule.found_more()
             return
         self._nothing_due_since = step.now
+        if step.head is not None and step.head <= step.now:
+            # It was passed over, with more before it than one claim looks through.
+            head_at = math.inf
         if found:
             self._schedule.found(answered_at, head_at, self._gap_after(step, found, answered_at))
         else:
@@ -503,9 +506,8 @@ class DeliveryLoop:
             delivery.holds_slot = False
             self._free_slots += 1
             if delivery.is_suspect and self._caution.ended():
-                # The server may have passed over others for it.
-                self._schedule.poll_now()
-                self._interrupt()
+                # The server may have passed over others for it, also in a claim in flight.
+                self.look_now()
             if self._free_slots == 1:
                 self._interrupt()
 

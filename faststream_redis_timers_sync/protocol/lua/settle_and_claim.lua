@@ -187,7 +187,7 @@ local outcomes = #ARGV > 6 and settle() or '-'
 
 local lease = '-'
 local claimed, lengths, bytes, orphans, fields = {}, {}, {}, {}, {}
-local size, suspects, passed_over = 0, 0, 0
+local size, suspects, passed_over, passed = 0, 0, 0, {}
 
 -- Claims of these (id, score, ...); tells whether there is room for more.
 local function take(due)
@@ -207,6 +207,7 @@ local function take(due)
       and not (counts and count < suspect_from)
     if is_suspect and suspects >= most_suspects then
       passed_over = passed_over + 1
+      passed[id] = true
     else
       -- Large ones are not read in vain; to ask for the size of each small one costs more.
       if #claimed > 0 and size > budget / 16
@@ -243,14 +244,36 @@ end
 if limit > 0 then
   -- Behind timers that are passed over others may be due; not to look through
   -- thousands, there is an end to it.
-  local seen, page = 0, limit
+  local seen, page, is_room = 0, limit, false
   for _ = 1, 5 do
     local due = redis.call('ZRANGE', timeline, '-inf', now, 'BYSCORE',
       'LIMIT', seen, page, 'WITHSCORES')
-    if #due == 0 or not take(due) or passed_over == 0 or #due < 2 * page then
+    is_room = #due > 0 and take(due) and passed_over > 0 and #due == 2 * page
+    if not is_room then
       break
     end
     seen, page = seen + page, 100
+  end
+  if is_room then
+    -- What was lost is old, so new ones are at the other end: they must not wait
+    -- for all that lies in between.
+    local latest = redis.call('ZRANGE', timeline, now, '-inf', 'BYSCORE', 'REV',
+      'LIMIT', 0, 100, 'WITHSCORES')
+    for _, ids in ipairs({claimed, orphans}) do
+      for _, id in ipairs(ids) do
+        passed[id] = true
+      end
+    end
+    local due = {}
+    for i = 1, #latest, 2 do
+      if not passed[latest[i]] then
+        due[#due + 1] = latest[i]
+        due[#due + 1] = latest[i + 1]
+      end
+    end
+    if #due > 0 then
+      take(due)
+    end
   end
   for _, id in ipairs(orphans) do
     lengths[#lengths + 1] = #id

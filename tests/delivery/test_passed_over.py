@@ -1,0 +1,74 @@
+"""Timers that may have killed their workers wait for each other, and nobody else for them."""
+
+import pytest
+from bench import NO_POLLS, delivering, until_idle
+
+from faststream_redis_timers import RetryPolicy
+from faststream_redis_timers.annotations import TimerMessage
+from faststream_redis_timers_sync import TimerPublishMessage
+
+MANY = 550
+"""More than one claim looks through."""
+
+
+def plant_suspects(bench, count):
+    """Write timers that have lost their lease twice, as workers leave them that were killed."""
+    ids = [f"{n}" for n in range(count)]
+    bench.client.schedule_batch(
+        [TimerPublishMessage("x", timer_id=one) for one in ids], bench.topic
+    )
+    scores = {one: f"1000.{n:06d}5" for n, one in enumerate(ids)}
+    bench.redis.zadd(bench.timeline, scores)
+    counts = {one: f"2 999.000000 {score}" for one, score in scores.items()}
+    bench.redis.hset(bench.home.keys_of(bench.topic).attempts, mapping=counts)
+
+
+@pytest.mark.parametrize("counted", [True, False])
+async def test_new_timers_do_not_wait_for_a_crowd_of_suspects(bench, calls, counted):
+    broker = bench.broker()
+    policy = RetryPolicy(max_attempts=5) if counted else None
+
+    @broker.subscriber(bench.topic, retry_policy=policy, lease_ttl=3600)
+    async def handle(message: TimerMessage):
+        if message.timer_id.isdecimal():
+            await calls.hold(message)
+        else:
+            calls.note(message)
+
+    plant_suspects(bench, MANY)
+    async with delivering(broker):
+        await calls.until(1)
+        bench.schedule("new")
+        # Found by a poll: no hint tells of a timer behind others that are due.
+        await bench.until_gone("new")
+        assert calls.ids == ["0", "new"]
+        calls.gate.set()
+        # Whatever was passed over comes in its turn, and wakes the loop by itself.
+        await calls.until(MANY + 1, 60.0)
+        await bench.until_settled(broker)
+
+    assert bench.client.count_pending(bench.topic) == 0
+    assert all(calls.counts[f"{n}"] == 1 for n in range(MANY))
+
+
+async def test_each_suspect_that_ends_calls_the_next_one_and_nobody_asks_before(
+    bench, relay, calls
+):
+    broker = bench.broker(relay.url)
+
+    @broker.subscriber(
+        bench.topic, retry_policy=RetryPolicy(max_attempts=5), lease_ttl=3600, **NO_POLLS
+    )
+    async def handle(message: TimerMessage):
+        await calls.hold(message)
+
+    plant_suspects(bench, MANY)
+    async with delivering(broker):
+        await calls.until(1)
+        await until_idle(bench, relay)
+        calls.gate.set()
+        # With so many a claim is in flight while the handler ends, and passes others over.
+        await calls.until(MANY, 60.0)
+
+    assert calls.most_running == 1
+    assert set(calls.counts.values()) == {1}
