@@ -263,9 +263,35 @@ class TimerDelivery:
         self._renewals += 1
         self.holder.settle(self, b"renew", lease)
 
+    def prolong(self, waiting: bytes, lease_ttl: float, *, may_be_known: bool) -> bytes:
+        """Give the lease that a renewal is to ask for which has not been answered yet.
+
+        Args:
+            waiting: The lease that it asks for.
+            lease_ttl: Seconds from now.
+            may_be_known: Whether the server may have that one already.
+
+        Returns:
+            The later one of both.
+        """
+        if self.holder is None or float(lease := self.holder.propose_lease(lease_ttl)) <= float(
+            waiting
+        ):
+            return waiting
+        if not may_be_known:
+            self.leases = [one for one in self.leases if one != waiting]
+        if float(lease) > float(self.leases[-1]):
+            self.leases.append(lease)
+        return lease
+
     def release(self) -> None:
         """Give the timer back, due as before; nothing if its fate is decided."""
         self.decide(b"release", self.claimed.previous_score)
+
+    @property
+    def is_renewing(self) -> bool:
+        """Whether a renewal waits for its answer."""
+        return self._renewals > 0
 
     @property
     def is_lost(self) -> bool:

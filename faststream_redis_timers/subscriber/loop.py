@@ -645,9 +645,16 @@ class DeliveryLoop:
     def _renew_regularly(self) -> None:
         period = self._sub.lease_ttl / _RENEWALS_PER_LEASE
         self._renewing = asyncio.get_running_loop().call_later(period, self._renew_regularly)
+        waiting = {
+            id(item.delivery): n for n, item in enumerate(self._settling) if item.action == b"renew"
+        }
         for delivery in self._running():
             if monotonic() - delivery.begun_at < self._sub.max_lease:
-                delivery.renew_soon(self._sub.lease_ttl)
+                if (place := waiting.get(id(delivery))) is not None:
+                    # While the server is away they would pile up.
+                    self._settling[place] = self._prolong(self._settling[place])
+                elif not delivery.is_renewing:
+                    delivery.renew_soon(self._sub.lease_ttl)
                 continue
             # Not to be found held, it is delivered anew, by this worker or another.
             self._let_go(delivery)
@@ -658,6 +665,12 @@ class DeliveryLoop:
                 "longer renewed and the timer will be delivered again: does the handler hang? "
                 "handler_timeout= ends it",
             )
+
+    def _prolong(self, item: _Settling) -> _Settling:
+        lease = item.delivery.prolong(
+            item.detail, self._sub.lease_ttl, may_be_known=item.is_repeated
+        )
+        return item if lease == item.detail else item._replace(detail=lease, is_repeated=False)
 
     def _renew_overdue(self) -> None:
         """Renew leases that have ended before the next claim takes such a timer anew."""

@@ -243,6 +243,27 @@ async def test_a_renewal_whose_reply_is_lost_does_not_lose_the_lease(bench, rela
     assert not any("outlived" in line for line in bench.log.complaints)
 
 
+async def test_renewals_do_not_pile_up_while_the_server_is_away(bench, relay, calls):
+    broker = holding(bench, calls, relay.url, renew_lease=True)
+    bench.schedule("1")
+    async with delivering(broker):
+        await calls.until(1)
+        delivery = calls.messages[0].raw_message
+        relay.refuse()
+        first = float(delivery.leases[-1])
+        await wait_until_async(lambda: float(delivery.leases[-1]) > first + 5 * SHORT)
+        # That of its claim, one that may have arrived, and the latest.
+        assert len(delivery.leases) <= 4
+        assert len(delivery.holder._settling) <= 1
+        relay.accept()
+        # The latest is what is asked for: an old one would have ended by now.
+        await wait_until_async(lambda: bench.score("1") > first + 5 * SHORT)
+        calls.gate.set()
+        await bench.until_gone("1")
+
+    assert calls.ids == ["1"]
+
+
 async def test_a_handler_that_hangs_does_not_hold_its_timer_for_ever(bench, calls):
     broker = holding(bench, calls, renew_lease=True, max_lease=2 * SHORT)
     bench.schedule("1")
