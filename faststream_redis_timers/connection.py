@@ -33,6 +33,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from faststream_redis_timers._run import Runner, close_client
+from faststream_redis_timers.subscriber.caution import Suspects
 from faststream_redis_timers.subscriber.schedule import AlarmClock, SpinBudget
 from faststream_redis_timers.subscriber.wakeups import WakeUps
 from faststream_redis_timers_sync.protocol.clients import (
@@ -86,6 +87,7 @@ class TimersConnection:
         self._wake_ups: WakeUps | None = None
         self.spin_budget = SpinBudget()
         self.alarm_clock = AlarmClock()
+        self.suspects = Suspects()
 
     @property
     def runner(self) -> Runner:

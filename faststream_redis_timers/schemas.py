@@ -27,7 +27,8 @@ class TimerSub:
         max_concurrent: How many handlers of this subscriber may run at once.
         renew_lease: Whether the worker extends the leases of handlers that run.
         max_lease: Seconds after which it no longer does: a handler that hangs
-            must not hold a timer for ever.
+            must not hold a timer for ever. After them it also no longer keeps
+            back timers that may have killed their workers.
         handler_timeout: Seconds after which a handler is cancelled and has
             failed; None never. It needs asynchronous handlers.
 

@@ -55,12 +55,12 @@ class TimerDelivery:
         "_retries",
         "_waiters",
         "begun_at",
+        "caution_ends",
         "claimed",
         "claimed_at",
         "envelope",
         "holder",
         "holds_slot",
-        "is_suspect",
         "key",
         "lease_ends_at",
         "leases",
@@ -92,7 +92,8 @@ class TimerDelivery:
         self.claimed_at = claimed_at
         self.begun_at = monotonic()
         self.holds_slot = True
-        self.is_suspect = False
+        # Set while it is suspected of killing its workers.
+        self.caution_ends: asyncio.TimerHandle | None = None
         self._retries = retries
         self.holder = holder
         self._lease_ttl = lease_ttl

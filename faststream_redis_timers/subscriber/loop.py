@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from anyio import to_thread
 
 from faststream_redis_timers.schemas import TimerSub
+from faststream_redis_timers.subscriber.caution import Caution, Suspects
 from faststream_redis_timers.subscriber.delivery import TimerDelivery
 from faststream_redis_timers.subscriber.retries import Retries
 from faststream_redis_timers.subscriber.schedule import (
     AlarmClock,
     Backoff,
-    Caution,
     FloodGap,
     PollSchedule,
     ServerClock,
@@ -126,6 +126,7 @@ class DeliveryLoop:
         log: Writes to the broker's log.
         spin_budget: Bounds active waiting, for all loops of the broker.
         alarm_clock: Knows how late sleeps end, from those of all loops of the broker.
+        suspects: The suspect that all loops of the broker run one at a time.
         interruptible: Whether cancelling ends the handlers. Blocking ones go on in
             their threads, so their timers stay leased and do not run twice.
     """
@@ -142,6 +143,7 @@ class DeliveryLoop:
         log: Log,
         spin_budget: SpinBudget,
         alarm_clock: AlarmClock,
+        suspects: Suspects,
         interruptible: bool = True,
     ) -> None:
         """Prepare; `start` begins."""
@@ -166,7 +168,8 @@ class DeliveryLoop:
         # By id, those claimed first in front. A timer that is scheduled anew while its
         # handler runs can have two deliveries at once.
         self._held: dict[bytes, list[TimerDelivery]] = {}
-        self._caution = Caution(sub.max_concurrent, counts=retries.suspect_from is not None)
+        counts = retries.suspect_from is not None
+        self._caution = Caution(sub.max_concurrent, suspects if counts else None, self.look_now)
         self._handlers: set[asyncio.Task[None]] = set()
         self._nothing_due_since = -math.inf
         self._last_hint = _NO_HINT
@@ -458,10 +461,16 @@ class DeliveryLoop:
             # The server may have passed over others for it.
             self._schedule.poll_now()
             return
-        self._free_slots -= 1
         if self._retries.suspects(claimed):
-            delivery.is_suspect = True
-            self._caution.begun()
+            if not self._caution.begin():
+                delivery.holds_slot = False
+                delivery.release()
+                return
+            # Nor may one that hangs hold up all others for ever.
+            delivery.caution_ends = asyncio.get_running_loop().call_later(
+                self._sub.max_lease, self._end_caution, delivery
+            )
+        self._free_slots -= 1
         self._held.setdefault(delivery.key, []).append(delivery)
         task = asyncio.create_task(self._deliver(delivery))
         self._handlers.add(task)
@@ -505,11 +514,15 @@ class DeliveryLoop:
         if delivery.holds_slot and delivery.holder is self:
             delivery.holds_slot = False
             self._free_slots += 1
-            if delivery.is_suspect and self._caution.ended():
-                # The server may have passed over others for it, also in a claim in flight.
-                self.look_now()
+            self._end_caution(delivery)
             if self._free_slots == 1:
                 self._interrupt()
+
+    def _end_caution(self, delivery: TimerDelivery) -> None:
+        if delivery.caution_ends is not None:
+            delivery.caution_ends.cancel()
+            delivery.caution_ends = None
+            self._caution.end()
 
     async def _cancel_handlers(self, running: "set[asyncio.Task[None]]") -> None:
         if not running:
@@ -783,6 +796,7 @@ class DeliveryLoop:
     def _end(self, task: "asyncio.Task[None]") -> None:
         if self._renewing is not None:
             self._renewing.cancel()
+        self._caution.close()
         if self._threads is not None:
             self._threads.total_tokens -= self._sub.max_concurrent
         if not task.cancelled() and (error := task.exception()) is not None:

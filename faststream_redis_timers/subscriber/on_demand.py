@@ -11,9 +11,9 @@ from typing import Any
 from faststream.exceptions import IncorrectState
 
 from faststream_redis_timers.schemas import TimerSub
+from faststream_redis_timers.subscriber.caution import Caution
 from faststream_redis_timers.subscriber.delivery import TimerDelivery
 from faststream_redis_timers.subscriber.loop import DeliveryLoop
-from faststream_redis_timers.subscriber.schedule import Caution
 
 
 class ClaimsOnDemand(DeliveryLoop):
@@ -32,7 +32,7 @@ class ClaimsOnDemand(DeliveryLoop):
         super().__init__(sub, handle=self._give, **parts)
         self._free_slots = 0
         # Callers ask for one at a time anyhow.
-        self._caution = Caution(1, counts=False)
+        self._caution = Caution(1, None, self.look_now)
         self._callers: deque[asyncio.Future[TimerDelivery | None]] = deque()
 
     async def take(self, timeout: float | None) -> TimerDelivery | None:
@@ -75,6 +75,7 @@ class ClaimsOnDemand(DeliveryLoop):
         self._send_callers_away()
 
     async def _give(self, delivery: TimerDelivery) -> None:
+        self._end_caution(delivery)
         if not self._callers:
             # Its caller has gone while it was claimed.
             delivery.release()

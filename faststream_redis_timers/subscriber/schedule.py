@@ -218,56 +218,6 @@ class ServerClock:
         return moment - self._offset
 
 
-class Caution:
-    """How many timers to run at once that may have killed their workers.
-
-    Whoever runs beside one that does loses its lease too. So where attempts are counted,
-    such suspects run one at a time, and no good timer's attempts are used up. Where they
-    are not, each timer whose lease was lost is suspect: a fresh process begins with one,
-    and takes twice as many each time one has ended.
-
-    Args:
-        most: How many handlers run at once.
-        counts: Whether attempts are counted.
-    """
-
-    __slots__ = ("_allowed", "_counts", "_most", "_running")
-
-    def __init__(self, most: int, *, counts: bool) -> None:
-        """Begin cautiously."""
-        self._most = most
-        self._counts = counts
-        self._allowed = 1
-        self._running = 0
-
-    def most(self, limit: int) -> int:
-        """Give how many suspects to claim at most.
-
-        Args:
-            limit: How many timers are claimed at most.
-        """
-        if not self._counts and self._allowed >= self._most:
-            return limit
-        return max(0, min(limit, self._allowed - self._running))
-
-    def begun(self) -> None:
-        """Note that a suspect has begun."""
-        self._running += 1
-
-    def ended(self) -> bool:
-        """Note that a suspect has ended, and so has not killed this process.
-
-        Returns:
-            Whether others may have been passed over for it.
-        """
-        self._running -= 1
-        if self._counts:
-            return True
-        was_limited = self._allowed < self._most
-        self._allowed = min(self._most, 2 * self._allowed)
-        return was_limited
-
-
 class SpinBudget:
     """Bounds the time spent on waiting actively for a due time.
 

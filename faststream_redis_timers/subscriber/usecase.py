@@ -200,6 +200,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             "log": self._write_log,
             "spin_budget": outer.connection.spin_budget,
             "alarm_clock": outer.connection.alarm_clock,
+            "suspects": outer.connection.suspects,
         }
 
     async def _begin(self, delivery: DeliveryLoop) -> None:

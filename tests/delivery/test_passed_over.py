@@ -1,7 +1,7 @@
 """Timers that may have killed their workers wait for each other, and nobody else for them."""
 
 import pytest
-from bench import NO_POLLS, delivering, until_idle
+from bench import NO_POLLS, Bench, delivering, until_idle
 
 from faststream_redis_timers import RetryPolicy
 from faststream_redis_timers.annotations import TimerMessage
@@ -72,3 +72,48 @@ async def test_each_suspect_that_ends_calls_the_next_one_and_nobody_asks_before(
 
     assert calls.most_running == 1
     assert set(calls.counts.values()) == {1}
+
+
+async def test_subscribers_of_one_broker_run_one_suspect_at_a_time(bench, relay, calls):
+    broker = bench.broker(relay.url, retry_policy=RetryPolicy(max_attempts=5))
+    other = Bench(bench.home, "refunds")
+    for topic in (bench.topic, other.topic):
+
+        @broker.subscriber(topic, lease_ttl=3600, **NO_POLLS)
+        async def handle(message: TimerMessage):
+            await calls.hold(message)
+
+    for some in (bench, other):
+        plant_suspects(some, 5)
+    async with delivering(broker):
+        await calls.until(1)
+        await until_idle(bench, relay)
+        assert calls.running == 1
+        calls.gate.set()
+        # Each that ends calls those of the other topic too.
+        await calls.until(10)
+
+    assert calls.most_running == 1
+    # What was given back for another's sake was no attempt.
+    assert {message.attempt for message in calls.messages} == {3}
+
+
+async def test_a_suspect_that_hangs_does_not_hold_up_others_for_ever(bench, calls):
+    broker = bench.broker()
+
+    @broker.subscriber(
+        bench.topic, retry_policy=RetryPolicy(max_attempts=5), max_lease=0.2, **NO_POLLS
+    )
+    async def handle(message: TimerMessage):
+        if message.timer_id == "0":
+            await calls.hold(message)
+        else:
+            calls.note(message)
+
+    plant_suspects(bench, 3)
+    async with delivering(broker):
+        await bench.until_gone("1", "2")
+        assert calls.running == 1
+        calls.gate.set()
+
+    assert calls.ids == ["0", "1", "2"]
