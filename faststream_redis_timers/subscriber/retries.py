@@ -3,6 +3,7 @@
 Counting attempts is the server's matter, see `settle_and_claim.lua`.
 """
 
+import inspect
 import logging
 import math
 import random
@@ -105,15 +106,30 @@ def check_retry_policy(policy: RetryDecision | None) -> None:
         policy: What was given.
 
     Raises:
-        TypeError: It can't be called, or is a class.
+        TypeError: It can't be called with attempt and error, or is a class or asynchronous.
     """
-    if policy is None or (callable(policy) and not isinstance(policy, type)):
+    if policy is None or _is_decision(policy):
         return
     msg = (
-        f"retry_policy must be a RetryPolicy(...), a function of attempt and error, or None, "
-        f"got {policy!r}"
+        "retry_policy must be a RetryPolicy(...), a function (no `async def`) of attempt and "
+        f"error, or None, got {policy!r}"
     )
     raise TypeError(msg)
+
+
+def _is_decision(policy: object) -> bool:
+    if not callable(policy) or isinstance(policy, type):
+        return False
+    if any(map(inspect.iscoroutinefunction, (policy, type(policy).__call__))):
+        return False
+    try:
+        inspect.signature(policy).bind(1, None)
+    except TypeError:
+        return False
+    except ValueError:
+        # It does not tell its arguments.
+        pass
+    return True
 
 
 def check_dead_letter(dead_letter: str | None, topic: str | None = None) -> None:

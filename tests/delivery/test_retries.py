@@ -81,7 +81,23 @@ def test_a_policy_that_can_not_work_is_refused(arguments, error, message):
         RetryPolicy(**arguments)
 
 
-@pytest.mark.parametrize("policy", [RetryPolicy, 5, timedelta(seconds=1)])
+async def asynchronous(_attempt, _error):
+    return SOON
+
+
+class Asynchronous:
+    async def __call__(self, _attempt, _error):
+        return SOON
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        *(RetryPolicy, 5, timedelta(seconds=1), asynchronous, Asynchronous()),
+        # Each failure would only tell that it can't be called so.
+        *(lambda: SOON, lambda _attempt: SOON, lambda _attempt, *, error: error),
+    ],
+)
 def test_what_is_no_policy_is_refused_on_each_level(bench, policy):
     message = r"retry_policy must be a RetryPolicy\(...\), a function"
     with pytest.raises(TypeError, match=message):
