@@ -223,7 +223,8 @@ class DeliveryLoop:
         # What was sent before a look at the timeline is in that look. At the very
         # same time it may not be: the clock of a test may stand still.
         if self._clock.is_set and sent_at >= self._nothing_due_since:
-            self._last_hint = (sent_at, due_at)
+            # Behind a lease that was lost each is announced, not only what comes earlier.
+            self._last_hint = (sent_at, min(due_at, self._last_hint[1]))
             self._schedule.ring_at(self._clock.here(due_at))
             self._interrupt()
 
@@ -390,7 +391,7 @@ class DeliveryLoop:
         if self._look_asked:
             self._schedule.poll_now()
         # A hint can overtake the answer of a claim that was made before it. The
-        # last one is the earliest: only a new head is announced.
+        # last one's stamp goes with the earliest: at worst that is one claim too many.
         # It is used once: under a clock that stands still it would ring for ever.
         sent_at, due_at = self._last_hint
         if sent_at >= step.now:

@@ -59,11 +59,13 @@ local function head_of(timeline)
   return redis.call('ZRANGE', timeline, 0, 0, 'WITHSCORES')[2]
 end
 
--- Tells waiting workers of a due time that comes before the old head. It is a
--- hint: a worker that misses it (no permission to publish, connection lost)
--- finds the timer at its next poll.
+-- Tells waiting workers of a due time that comes before the old head, or behind
+-- a lease that was lost: they may be passing that over. It is a hint: a worker
+-- that misses it (no permission to publish, connection lost) finds the timer at
+-- its next poll.
 local function wake(timeline, old_head, score, now)
-  if not old_head or tonumber(score) < tonumber(old_head) then
+  local head = tonumber(old_head or nil)
+  if not head or tonumber(score) < head or (head <= tonumber(now) and is_lease(head)) then
     redis.pcall('PUBLISH', timeline, now .. ' ' .. score)
   end
 end

@@ -145,7 +145,8 @@ local function settle()
           elseif action == 'nack' then
             due = resolve_due(detail, now_seconds, now_microseconds)
           end
-          if detail ~= '' and (not earliest or tonumber(due) < tonumber(earliest)) then
+          if detail ~= '' and action ~= 'renew'
+              and (not earliest or tonumber(due) < tonumber(earliest)) then
             earliest = due
           end
           new_scores[place] = due
