@@ -146,7 +146,8 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
 
         The caller settles it, within `lease_ttl` and before the broker stops:
         ``await message.ack()``, ``nack()`` or ``reject()``, whatever the subscriber's
-        policy. One that it does not settle comes again when its lease ends.
+        policy. One that it does not settle comes again when its lease ends; only
+        ``await message.renew()`` extends that. `handler_timeout` does not count here.
 
         Args:
             timeout: Seconds to wait for a timer to become due, a call to the server
