@@ -421,8 +421,17 @@ class DeliveryLoop:
                     # set again where the answer is lost.
                     count = b"%d" % running.attempt
                     self._put(_Settling(running, b"recount", count, is_correction=True))
-            else:
+                continue
+            try:
                 self._begin(claimed, step, lease_ends_at)
+            except Exception as error:  # noqa: BLE001
+                # Whatever it is, it must not end the delivery of all others.
+                self._log(
+                    logging.ERROR,
+                    f"timer {show_id(claimed.timer_id)} of topic {self._topic!r} could not be "
+                    "begun, it is delivered again when its lease ends",
+                    error,
+                )
 
     def _find_held(self, claimed: Claimed) -> TimerDelivery | None:
         for delivery in self._held.get(claimed.timer_id, ()):
@@ -577,8 +586,8 @@ class DeliveryLoop:
 
     def _tell_outcomes(self, batch: list[_Settling], outcomes: bytes, clock_offset: float) -> None:
         for item, outcome in zip(batch, outcomes, strict=True):
-            if outcome == Outcome.LEASED_ANEW and self._was_lost(item.delivery):
-                self._warn_of_loss(item)
+            if self._was_lost(item, outcome):
+                self._warn_of_loss(item, outcome)
             if item.is_correction:
                 continue
             if item.action == b"renew":
@@ -600,8 +609,13 @@ class DeliveryLoop:
             if not item.delivery.holds_slot:
                 self._let_go(item.delivery)
 
-    def _warn_of_loss(self, item: _Settling) -> None:
-        runs = "is run by another worker too" if item.action == b"renew" else "was run twice"
+    def _warn_of_loss(self, item: _Settling, outcome: int) -> None:
+        if outcome == Outcome.GONE:
+            runs = "is gone: another worker has run it too, or it was cancelled"
+        elif item.action == b"renew":
+            runs = "was claimed by another worker and is run there too"
+        else:
+            runs = "was claimed by another worker and run twice"
         remedy = (
             "something kept this worker from renewing it in time: a blocked event loop, a "
             "stalled machine or a lost connection"
@@ -611,8 +625,8 @@ class DeliveryLoop:
         )
         self._log(
             logging.WARNING,
-            f"timer {item.delivery.timer_id!r} of topic {self._topic!r} outlived its lease, was "
-            f"claimed by another worker and {runs}: {remedy}",
+            f"timer {item.delivery.timer_id!r} of topic {self._topic!r} outlived its lease and "
+            f"{runs}: {remedy}",
         )
 
     def _tell_unsettled(self, item: _Settling) -> None:
@@ -621,8 +635,12 @@ class DeliveryLoop:
         elif not item.is_correction:
             item.delivery.tell(outcome=False)
 
-    def _was_lost(self, delivery: TimerDelivery) -> bool:
+    def _was_lost(self, item: _Settling, outcome: int) -> bool:
         """Tell a timer that another worker took over from one that was scheduled anew."""
+        delivery = item.delivery
+        # One that is gone may have been removed by this very settlement before.
+        if outcome != Outcome.LEASED_ANEW and (outcome != Outcome.GONE or item.is_repeated):
+            return False
         # While its lease lasts no one takes it: either it was scheduled anew and
         # claimed, or this settlement is repeated and has been carried out before.
         if not delivery.lease_ended or delivery.is_lost:

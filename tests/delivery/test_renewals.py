@@ -13,7 +13,8 @@ from waiting import wait_until_async
 
 from faststream_redis_timers import RetryPolicy, TimersRouter
 from faststream_redis_timers.annotations import TimerMessage
-from faststream_redis_timers.subscriber import timeouts
+from faststream_redis_timers.subscriber import loop, timeouts
+from faststream_redis_timers_sync.protocol.model import Settlement
 from faststream_redis_timers_sync.protocol.times import is_lease
 
 SHORT = 0.3
@@ -193,6 +194,37 @@ async def test_a_lease_that_is_lost_is_told_once(bench, calls, renews):
     assert "timer '1' of topic 'invoices' outlived its lease" in line
     remedy = "a blocked event loop" if renews else "lease_ttl (0.3 s) must be longer"
     assert remedy in line
+
+
+async def test_a_lease_that_was_lost_to_a_worker_that_has_finished_is_told_too(bench, calls):
+    broker = holding(bench, calls)
+    bench.schedule("1")
+    async with delivering(broker):
+        await calls.until(1)
+        time.sleep(2 * SHORT)  # noqa: ASYNC251
+        taken = steal(bench, "1")
+        step = bench.home.step(bench.topic, Settlement(b"commit", b"1", b"%.7f" % taken))
+        assert step.outcomes == b"1"
+        calls.gate.set()
+        await wait_until_async(lambda: bench.log.at(logging.WARNING))
+
+    (line,) = bench.log.complaints
+    assert "outlived its lease and is gone: another worker has run it too, or it was" in line
+
+
+async def test_an_error_that_should_not_be_ends_no_delivery(bench, open_calls, monkeypatch):
+    def fail_once(payload):
+        monkeypatch.undo()
+        raise ZeroDivisionError
+
+    broker = holding(bench, open_calls)
+    monkeypatch.setattr(loop, "read_envelope", fail_once)
+    bench.schedule("1")
+    async with delivering(broker):
+        await bench.until_gone("1")
+
+    assert open_calls.ids == ["1"]
+    assert "timer '1' of topic 'invoices' could not be begun" in bench.log.complaints[0]
 
 
 @pytest.mark.parametrize("how", ["cancel", "reschedule"])
