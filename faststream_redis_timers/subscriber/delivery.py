@@ -258,9 +258,9 @@ class TimerDelivery:
         if self._is_decided or self._is_lost or self.holder is None:
             return
         lease = self.holder.propose_lease(lease_ttl)
-        # One that ends before the present lease does lowers no score, but asks for it.
-        if float(lease) > float(self.leases[-1]):
-            self.leases.append(lease)
+        # One that ends before the present lease does lowers no score, but asks for it. Where
+        # an earlier renewal was lost on its way it may be the longest nevertheless.
+        self.leases.append(lease)
         self._renewals += 1
         self.holder.settle(self, b"renew", lease)
 
@@ -281,8 +281,7 @@ class TimerDelivery:
             return waiting
         if not may_be_known:
             self.leases = [one for one in self.leases if one != waiting]
-        if float(lease) > float(self.leases[-1]):
-            self.leases.append(lease)
+        self.leases.append(lease)
         return lease
 
     def release(self) -> None:

@@ -15,7 +15,7 @@ from faststream_redis_timers import RetryPolicy, TimersRouter
 from faststream_redis_timers.annotations import TimerMessage
 from faststream_redis_timers.subscriber import loop, timeouts
 from faststream_redis_timers_sync.protocol.model import Settlement
-from faststream_redis_timers_sync.protocol.times import is_lease
+from faststream_redis_timers_sync.protocol.times import is_lease, lease_text
 
 SHORT = 0.3
 """Seconds of a lease that is to end within a test."""
@@ -294,6 +294,24 @@ async def test_renewals_do_not_pile_up_while_the_server_is_away(bench, relay, ca
         await bench.until_gone("1")
 
     assert calls.ids == ["1"]
+
+
+async def test_a_shorter_renewal_after_one_that_never_arrived_is_known(bench, relay, calls):
+    """The server takes it, since it has not seen the longer one, and the commit must name it."""
+    broker = holding(bench, calls, relay.url, lease_ttl=30)
+    bench.schedule("1")
+    async with delivering(broker):
+        await calls.until(1)
+        (message,) = calls.messages
+        delivery = message.raw_message
+        # As after a request that was lost on its way.
+        delivery.leases.append(lease_text(bench.home.now().timestamp() + 3600, 0))
+        assert await message.renew(60)
+        assert bench.score("1") < bench.home.now().timestamp() + 70
+        calls.gate.set()
+        await bench.until_gone("1")
+
+    assert bench.log.complaints == []
 
 
 async def test_a_handler_that_hangs_does_not_hold_its_timer_for_ever(bench, calls):
