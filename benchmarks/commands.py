@@ -14,14 +14,10 @@ from faststream_redis_timers_sync.protocol.encoding import encode_message
 from faststream_redis_timers_sync.protocol.keys import KeySpace
 from faststream_redis_timers_sync.protocol.management import move_some
 from faststream_redis_timers_sync.protocol.model import EncodedTimer, Settlement
-from faststream_redis_timers_sync.protocol.operations import (
-    LEASE_JITTER,
-    MOST_CHANGED,
-    MOST_CLAIMED,
-    Operation,
-    Operations,
-    encode_timer,
-)
+from faststream_redis_timers_sync.protocol.operation import MOST_CHANGED, Operation
+from faststream_redis_timers_sync.protocol.operations import Operations
+from faststream_redis_timers_sync.protocol.steps import LEASE_JITTER, MOST_CLAIMED
+from faststream_redis_timers_sync.protocol.timers import encode_timer
 
 TOPIC = "million"
 LARGE = "large"

@@ -12,12 +12,10 @@ from benchmarks.systems.harness import make_body
 from faststream_redis_timers_sync.protocol.encoding import encode_message
 from faststream_redis_timers_sync.protocol.keys import KeySpace
 from faststream_redis_timers_sync.protocol.model import Settlement
-from faststream_redis_timers_sync.protocol.operations import (
-    LEASE_JITTER,
-    Operation,
-    Operations,
-    encode_timer,
-)
+from faststream_redis_timers_sync.protocol.operation import Operation
+from faststream_redis_timers_sync.protocol.operations import Operations
+from faststream_redis_timers_sync.protocol.steps import LEASE_JITTER
+from faststream_redis_timers_sync.protocol.timers import encode_timer
 
 SERVER_CPU = "server ms/1,000"
 """A column: CPU time of the server for 1,000 timers, in milliseconds."""

@@ -33,7 +33,7 @@ from faststream_redis_timers_sync.protocol.clients import (
 )
 from faststream_redis_timers_sync.protocol.errors import TimersError
 from faststream_redis_timers_sync.protocol.model import Timer
-from faststream_redis_timers_sync.protocol.operations import Operation, Steps, TimerPages
+from faststream_redis_timers_sync.protocol.operation import Operation, Steps, TimerPages
 from faststream_redis_timers_sync.protocol.replication import Confirmation
 
 _T = TypeVar("_T")

@@ -43,11 +43,12 @@ from faststream_redis_timers_sync.protocol.keys import (
     prefixed,
 )
 from faststream_redis_timers_sync.protocol.model import IfExists, Timer
-from faststream_redis_timers_sync.protocol.operations import Operations, new_timer_id
+from faststream_redis_timers_sync.protocol.operations import Operations
 from faststream_redis_timers_sync.protocol.replication import (
     DEFAULT_CONFIRM_TIMEOUT,
     read_confirmation,
 )
+from faststream_redis_timers_sync.protocol.timers import new_timer_id
 
 if TYPE_CHECKING:
     from fast_depends import Provider

@@ -29,18 +29,18 @@ from faststream_redis_timers_sync.protocol.keys import (
     prefixed,
 )
 from faststream_redis_timers_sync.protocol.model import EncodedTimer, IfExists, Timer
-from faststream_redis_timers_sync.protocol.operations import (
-    Operation,
-    Operations,
+from faststream_redis_timers_sync.protocol.operation import Operation
+from faststream_redis_timers_sync.protocol.operations import Operations
+from faststream_redis_timers_sync.protocol.replication import (
+    DEFAULT_CONFIRM_TIMEOUT,
+    read_confirmation,
+)
+from faststream_redis_timers_sync.protocol.timers import (
     as_publish_message,
     encode_batch_item,
     encode_timer,
     name_topic,
     refuse_publish_message,
-)
-from faststream_redis_timers_sync.protocol.replication import (
-    DEFAULT_CONFIRM_TIMEOUT,
-    read_confirmation,
 )
 from faststream_redis_timers_sync.protocol.tracing import add_trace, current_trace
 

@@ -24,7 +24,9 @@ from faststream_redis_timers_sync._run import Runner
 from faststream_redis_timers_sync.protocol.keys import KeySpace, TopicKeys
 from faststream_redis_timers_sync.protocol.memory_topic import Entry
 from faststream_redis_timers_sync.protocol.model import Settlement, Step
-from faststream_redis_timers_sync.protocol.operations import LEASE_JITTER, Operation, Operations
+from faststream_redis_timers_sync.protocol.operation import Operation
+from faststream_redis_timers_sync.protocol.operations import Operations
+from faststream_redis_timers_sync.protocol.steps import LEASE_JITTER
 from faststream_redis_timers_sync.testing import FakeTimersClient
 
 

@@ -22,11 +22,9 @@ from faststream_redis_timers_sync.protocol.management import (
 )
 from faststream_redis_timers_sync.protocol.memory import TimersMemory
 from faststream_redis_timers_sync.protocol.model import Settlement, Step
-from faststream_redis_timers_sync.protocol.operations import (
-    Operation,
-    Operations,
-    encode_timer,
-)
+from faststream_redis_timers_sync.protocol.operation import Operation
+from faststream_redis_timers_sync.protocol.operations import Operations
+from faststream_redis_timers_sync.protocol.timers import encode_timer
 
 START = datetime(2030, 1, 1, 12, tzinfo=UTC)
 KEYS = KeySpace()

@@ -13,7 +13,7 @@ from examples.embedded_server import embedded_server
 from faststream_redis_timers_sync import TimerOutcomeUnknownError
 from faststream_redis_timers_sync.protocol.envelope import MAGIC, write_envelope
 from faststream_redis_timers_sync.protocol.model import Settlement
-from faststream_redis_timers_sync.protocol.operations import PAYLOAD_BUDGET
+from faststream_redis_timers_sync.protocol.operation import PAYLOAD_BUDGET
 
 TOPIC = "invoices"
 DEAD = "invoices:dead"

@@ -10,7 +10,8 @@ from harness import MONTH, Pipe, arguments, make_body
 from faststream_redis_timers_sync import TimersClient
 from faststream_redis_timers_sync.protocol.encoding import encode_message
 from faststream_redis_timers_sync.protocol.keys import KeySpace
-from faststream_redis_timers_sync.protocol.operations import Operations, encode_timer
+from faststream_redis_timers_sync.protocol.operations import Operations
+from faststream_redis_timers_sync.protocol.timers import encode_timer
 
 SLICE = 200
 """Calls before it is the other's turn: both see the machine in the same moods."""

@@ -20,7 +20,8 @@ from faststream_redis_timers import TimersBroker
 from faststream_redis_timers_sync import TimersClient
 from faststream_redis_timers_sync.protocol.encoding import encode_message
 from faststream_redis_timers_sync.protocol.keys import KeySpace
-from faststream_redis_timers_sync.protocol.operations import Operations, encode_timer
+from faststream_redis_timers_sync.protocol.operations import Operations
+from faststream_redis_timers_sync.protocol.timers import encode_timer
 
 MONTH = timedelta(days=30)
 

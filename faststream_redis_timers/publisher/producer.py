@@ -16,8 +16,8 @@ from faststream_redis_timers._faststream import (
 from faststream_redis_timers.parser import TimersParser
 from faststream_redis_timers.response import TimerPublishCommand
 from faststream_redis_timers_sync.protocol.model import EncodedTimer, TimerPublishMessage
-from faststream_redis_timers_sync.protocol.operations import (
-    Operations,
+from faststream_redis_timers_sync.protocol.operations import Operations
+from faststream_redis_timers_sync.protocol.timers import (
     encode_batch_item,
     encode_timer,
     name_topic,

@@ -39,14 +39,10 @@ from faststream_redis_timers_sync.protocol.errors import (
 )
 from faststream_redis_timers_sync.protocol.keys import show_id
 from faststream_redis_timers_sync.protocol.model import Claimed, Outcome, Step
-from faststream_redis_timers_sync.protocol.operations import (
-    LEASE_JITTER,
-    MOST_CHANGED,
-    MOST_CLAIMED,
-    PAYLOAD_BUDGET,
-    Operations,
-)
+from faststream_redis_timers_sync.protocol.operation import MOST_CHANGED, PAYLOAD_BUDGET
+from faststream_redis_timers_sync.protocol.operations import Operations
 from faststream_redis_timers_sync.protocol.shown import text_of
+from faststream_redis_timers_sync.protocol.steps import LEASE_JITTER, MOST_CLAIMED
 from faststream_redis_timers_sync.protocol.times import lease_text
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ from faststream_redis_timers_sync.protocol.model import (
     EncodedTimer,
     TimerPublishMessage,
 )
-from faststream_redis_timers_sync.protocol.operations import Operation, as_publish_message
+from faststream_redis_timers_sync.protocol.operation import Operation
+from faststream_redis_timers_sync.protocol.timers import as_publish_message
 
 _MOST_NESTED = 10
 

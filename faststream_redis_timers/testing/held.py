@@ -17,7 +17,8 @@ from faststream_redis_timers.subscriber.usecase import TimersSubscriber
 from faststream_redis_timers_sync.protocol.envelope import read_envelope
 from faststream_redis_timers_sync.protocol.memory import TimersMemory
 from faststream_redis_timers_sync.protocol.model import EncodedTimer, Settlement, Step
-from faststream_redis_timers_sync.protocol.operations import Operations, as_publish_message
+from faststream_redis_timers_sync.protocol.operations import Operations
+from faststream_redis_timers_sync.protocol.timers import as_publish_message
 from faststream_redis_timers_sync.protocol.times import is_lease, lease_text, time_of
 
 MOST_DELIVERIES = 10_000

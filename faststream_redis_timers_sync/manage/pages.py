@@ -14,14 +14,13 @@ from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.selection import OnExamined, list_timers
 from faststream_redis_timers_sync.manage.server import ask, inside
 from faststream_redis_timers_sync.protocol.keys import decode_id, encode_known_id
+from faststream_redis_timers_sync.protocol.listing import make_timer, parse_entries
 from faststream_redis_timers_sync.protocol.model import Timer
-from faststream_redis_timers_sync.protocol.operations import (
+from faststream_redis_timers_sync.protocol.operation import (
     MOST_READ,
     Operation,
     in_chunks,
     load_script,
-    make_timer,
-    parse_entries,
 )
 
 

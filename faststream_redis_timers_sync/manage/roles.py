@@ -9,7 +9,7 @@ from functools import cache
 
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.permissions import PURPOSES, acl_rule
-from faststream_redis_timers_sync.protocol.operations import load_script
+from faststream_redis_timers_sync.protocol.operation import load_script
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,14 +14,13 @@ from faststream_redis_timers_sync.manage.server import inside
 from faststream_redis_timers_sync.protocol.keys import decode_id, encode_known_id, encode_text
 from faststream_redis_timers_sync.protocol.management import State, cancel_some, move_some
 from faststream_redis_timers_sync.protocol.model import Timer
-from faststream_redis_timers_sync.protocol.operations import (
+from faststream_redis_timers_sync.protocol.operation import (
     MOST_CHANGED,
-    Fate,
     Operation,
-    Operations,
     TimerPages,
     in_chunks,
 )
+from faststream_redis_timers_sync.protocol.operations import Fate, Operations
 
 OnExamined = Callable[[int], object]
 """Told, again and again, how many more timers were looked at."""

@@ -15,7 +15,7 @@ from faststream_redis_timers_sync.protocol.management import (
     count_running as count_running_of,
     overview,
 )
-from faststream_redis_timers_sync.protocol.operations import in_chunks
+from faststream_redis_timers_sync.protocol.operation import in_chunks
 
 _WITHIN = (timedelta(hours=1), timedelta(days=1))
 

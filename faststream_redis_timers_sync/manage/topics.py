@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.server import ask, escape_glob, inside
-from faststream_redis_timers_sync.protocol.operations import in_chunks
+from faststream_redis_timers_sync.protocol.operation import in_chunks
 
 SCAN_COUNT = 1000
 """Keys that the server looks at in one call of SCAN: about 0.5 ms."""

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
 from faststream_redis_timers_sync.protocol.keys import KeySpace, encode_known_id, encode_text
-from faststream_redis_timers_sync.protocol.operations import Operation, Script, load_script
+from faststream_redis_timers_sync.protocol.operation import Operation, Script, load_script
 from faststream_redis_timers_sync.protocol.times import ask_due, time_of
 
 MOST_TOPICS = 20

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 from faststream_redis_timers_sync.protocol.glob import glob
+from faststream_redis_timers_sync.protocol.listing import make_timer
 from faststream_redis_timers_sync.protocol.memory_clock import MemoryClock
 from faststream_redis_timers_sync.protocol.memory_topic import (
     Entry,
@@ -20,7 +21,7 @@ from faststream_redis_timers_sync.protocol.memory_topic import (
     score_of,
 )
 from faststream_redis_timers_sync.protocol.model import EncodedTimer, Timer
-from faststream_redis_timers_sync.protocol.operations import Operation, make_timer
+from faststream_redis_timers_sync.protocol.operation import Operation
 
 _T = TypeVar("_T")
 

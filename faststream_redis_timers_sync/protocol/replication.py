@@ -7,7 +7,7 @@ import math
 from typing import Any, NamedTuple
 
 from faststream_redis_timers_sync.protocol.errors import TimerNotReplicatedError
-from faststream_redis_timers_sync.protocol.operations import Operation, load_script
+from faststream_redis_timers_sync.protocol.operation import Operation, load_script
 
 DEFAULT_CONFIRM_TIMEOUT = 1.0
 """Seconds that replicas have to confirm a write where nothing else is said."""

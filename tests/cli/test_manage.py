@@ -29,7 +29,7 @@ from faststream_redis_timers_sync.manage.topics import (
     scan_topics,
 )
 from faststream_redis_timers_sync.protocol.model import Settlement
-from faststream_redis_timers_sync.protocol.operations import in_chunks
+from faststream_redis_timers_sync.protocol.operation import in_chunks
 
 HOUR = timedelta(hours=1)
 NASTY = ["plain", "with:colon", "a*b?c[d]\\e^", "line\nbreak\0", "日本 🎉", " "]

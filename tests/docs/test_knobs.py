@@ -18,7 +18,7 @@ from faststream_redis_timers.subscriber import loop, wakeups
 from faststream_redis_timers_sync import TimersClient, _settings
 from faststream_redis_timers_sync.cli.group import group
 from faststream_redis_timers_sync.prometheus import TimersCollector
-from faststream_redis_timers_sync.protocol import envelope, operations
+from faststream_redis_timers_sync.protocol import envelope, operation, steps, timers
 
 PAGE = (DOCS / "reference" / "knobs.md").read_text()
 ROWS = rows_of(PAGE, "All of them")
@@ -92,7 +92,7 @@ def test_defaults_that_are_no_literals():
     assert (policy.delay, policy.max_delay) == (timedelta(seconds=10), timedelta(hours=1))
     assert inspect.signature(TimersBroker).parameters["log_level"].default == logging.INFO
     generator = inspect.signature(TimersBroker).parameters["id_generator"].default
-    assert generator is operations.new_timer_id
+    assert generator is timers.new_timer_id
     assert inspect.signature(TimersBroker).parameters["ack_policy"].default is EMPTY
 
     registry = CollectorRegistry()
@@ -140,12 +140,12 @@ def test_the_variables_of_the_command_line():
 def test_what_is_fixed():
     values = [row[1] for row in rows_of(PAGE, "What is fixed")]
     assert values == [
-        str(operations.MOST_CHANGED),
-        f"{operations.PAYLOAD_BUDGET:,}",
-        str(operations.MOST_CLAIMED),
+        str(operation.MOST_CHANGED),
+        f"{operation.PAYLOAD_BUDGET:,}",
+        str(steps.MOST_CLAIMED),
         f"{loop.CALL_TIMEOUT:g}",
         f"{wakeups.PING_INTERVAL:g}",
         f"{loop.CANCELLED_HANDLERS:g}",
-        str(len(operations.new_timer_id())),
+        str(len(timers.new_timer_id())),
         f"{envelope._LONGEST_TEXT:,}",
     ]

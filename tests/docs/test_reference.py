@@ -11,7 +11,7 @@ from faststream_redis_timers_sync.cli.group import group
 from faststream_redis_timers_sync.prometheus import _LABELS, TimersCollector
 from faststream_redis_timers_sync.protocol import dead_letters, errors
 from faststream_redis_timers_sync.protocol.envelope import read_envelope
-from faststream_redis_timers_sync.protocol.operations import load_script
+from faststream_redis_timers_sync.protocol.operation import load_script
 
 METRICS = (DOCS / "reference" / "metrics.md").read_text()
 

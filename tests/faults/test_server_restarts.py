@@ -6,7 +6,7 @@ import pytest
 from servers import START, Server, short_folder
 from waiting import wait_until
 
-from faststream_redis_timers_sync.protocol.operations import load_script
+from faststream_redis_timers_sync.protocol.operation import load_script
 
 BACK = 2.0
 """Seconds after which work goes on."""

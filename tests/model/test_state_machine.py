@@ -27,7 +27,7 @@ from faststream_redis_timers_sync._run import Runner
 from faststream_redis_timers_sync.protocol.dead_letters import Ending, write_dead_letter
 from faststream_redis_timers_sync.protocol.management import move_some
 from faststream_redis_timers_sync.protocol.model import Claimed, Settlement
-from faststream_redis_timers_sync.protocol.operations import encode_timer
+from faststream_redis_timers_sync.protocol.timers import encode_timer
 from faststream_redis_timers_sync.protocol.times import lease_text
 
 TOPICS = st.sampled_from(["invoices", "invoices", "invoices", "orders"])

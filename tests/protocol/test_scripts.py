@@ -6,7 +6,8 @@ from importlib.resources import files
 import pytest
 
 from faststream_redis_timers_sync import protocol
-from faststream_redis_timers_sync.protocol.operations import load_script, new_timer_id
+from faststream_redis_timers_sync.protocol.operation import load_script
+from faststream_redis_timers_sync.protocol.timers import new_timer_id
 
 FOLDER = files(protocol) / "lua"
 NAMES = sorted(

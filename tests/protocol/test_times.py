@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from faststream_redis_timers_sync import TimersClient
-from faststream_redis_timers_sync.protocol.operations import load_script
+from faststream_redis_timers_sync.protocol.operation import load_script
 from faststream_redis_timers_sync.protocol.times import (
     LONGEST_DELAY,
     NOW,

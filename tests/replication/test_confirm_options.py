@@ -14,7 +14,8 @@ from faststream_redis_timers import TestTimersBroker, TimerNotReplicatedError, T
 from faststream_redis_timers_sync import TimersClient
 from faststream_redis_timers_sync.protocol import management
 from faststream_redis_timers_sync.protocol.keys import KeySpace
-from faststream_redis_timers_sync.protocol.operations import Operations, encode_timer
+from faststream_redis_timers_sync.protocol.operations import Operations
+from faststream_redis_timers_sync.protocol.timers import encode_timer
 from faststream_redis_timers_sync.testing import FakeTimersClient
 
 URL = "redis://localhost:1"

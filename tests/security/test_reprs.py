@@ -32,14 +32,12 @@ from faststream_redis_timers_sync.flask import FlaskTimers
 from faststream_redis_timers_sync.protocol.dead_letters import Ending, Origin, write_dead_letter
 from faststream_redis_timers_sync.protocol.envelope import read_envelope
 from faststream_redis_timers_sync.protocol.keys import KeySpace
+from faststream_redis_timers_sync.protocol.listing import make_timer
 from faststream_redis_timers_sync.protocol.memory_topic import Entry
 from faststream_redis_timers_sync.protocol.model import Claimed, EncodedTimer, Settlement, Step
-from faststream_redis_timers_sync.protocol.operations import (
-    Operations,
-    encode_timer,
-    make_timer,
-)
+from faststream_redis_timers_sync.protocol.operations import Operations
 from faststream_redis_timers_sync.protocol.shown import printable, text_of
+from faststream_redis_timers_sync.protocol.timers import encode_timer
 from faststream_redis_timers_sync.testing import FakeTimersClient
 
 BODY, HEADER, PASSWORD = SECRETS

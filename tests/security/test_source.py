@@ -12,13 +12,9 @@ from faststream_redis_timers_sync.protocol import management, operations
 from faststream_redis_timers_sync.protocol.envelope import read_envelope
 from faststream_redis_timers_sync.protocol.keys import KeySpace
 from faststream_redis_timers_sync.protocol.model import Settlement
-from faststream_redis_timers_sync.protocol.operations import (
-    Operation,
-    Operations,
-    Script,
-    encode_timer,
-    load_script,
-)
+from faststream_redis_timers_sync.protocol.operation import Operation, Script, load_script
+from faststream_redis_timers_sync.protocol.operations import Operations
+from faststream_redis_timers_sync.protocol.timers import encode_timer
 
 PACKAGES = ("faststream_redis_timers", "faststream_redis_timers_sync")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
@@ -110,7 +106,7 @@ def test_an_operation_s_script_comes_from_the_package_s_files():
 
     assert where(made_of_input) == {
         # Here the files are read.
-        f"{folder}operations.py": {"Script(name, text, sha)"},
+        f"{folder}operation.py": {"Script(name, text, sha)"},
         # That of a plain command, which has none.
         f"{folder}management.py": {"Script('', b'', b'')"},
     }
@@ -124,7 +120,7 @@ def test_eval_is_sent_by_operations_alone():
         return {c for c in constants if isinstance(c, bytes) and c.decode("latin-1") in names}
 
     assert where(sent) == {
-        "faststream_redis_timers_sync/protocol/operations.py": {b"EVAL", b"EVALSHA"}
+        "faststream_redis_timers_sync/protocol/operation.py": {b"EVAL", b"EVALSHA"}
     }
 
 

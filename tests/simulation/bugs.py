@@ -14,7 +14,8 @@ from faststream_redis_timers import TimerOutcomeUnknownError
 from faststream_redis_timers._run import Runner
 from faststream_redis_timers.subscriber.loop import DeliveryLoop
 from faststream_redis_timers_sync.protocol import operations
-from faststream_redis_timers_sync.protocol.operations import Operations, Script
+from faststream_redis_timers_sync.protocol.operation import Script
+from faststream_redis_timers_sync.protocol.operations import Operations
 
 
 @contextmanager

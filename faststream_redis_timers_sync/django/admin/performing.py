@@ -32,7 +32,7 @@ from faststream_redis_timers_sync.manage.selection import (
 from faststream_redis_timers_sync.manage.server import server_time
 from faststream_redis_timers_sync.protocol.management import State
 from faststream_redis_timers_sync.protocol.model import Timer
-from faststream_redis_timers_sync.protocol.operations import MOST_CHANGED
+from faststream_redis_timers_sync.protocol.operation import MOST_CHANGED
 
 MOST_NAMED = 500
 """Timers that one request may name; a page has fewer."""
