@@ -35,6 +35,7 @@ from redis.exceptions import RedisError
 from faststream_redis_timers._run import Runner, close_client
 from faststream_redis_timers.subscriber.caution import Suspects
 from faststream_redis_timers.subscriber.schedule import AlarmClock, SpinBudget
+from faststream_redis_timers.subscriber.tasks import check_cancelled
 from faststream_redis_timers.subscriber.wakeups import WakeUps
 from faststream_redis_timers_sync.protocol.clients import (
     NO_CLUSTER,
@@ -158,6 +159,8 @@ class TimersConnection:
                         return await self.runner.ping()
                     except (RedisError, OSError) as error:
                         problem = error
+                        # It may have come in place of the end of the timeout.
+                        check_cancelled()
                     await asyncio.sleep(0.05)
         except TimeoutError:
             msg = f"the server did not answer within start_timeout={timeout:g} s"

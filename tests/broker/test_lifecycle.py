@@ -9,10 +9,12 @@ import redis
 import redis.asyncio
 from faststream import FastStream, TestApp
 from faststream.exceptions import IncorrectState, StopConsume
+from redis.exceptions import ConnectionError as RedisConnectionError
 from waiting import wait_until_async
 
 from faststream_redis_timers import TimerOutcomeUnknownError, TimersBroker
 from faststream_redis_timers._faststream import DefaultCodec
+from faststream_redis_timers._run import Runner
 from faststream_redis_timers.subscriber.loop import DeliveryLoop
 from faststream_redis_timers.subscriber.tasks import end_task
 from faststream_redis_timers_sync.protocol.clients import get_connection_args
@@ -329,6 +331,25 @@ async def test_a_wrong_password_is_told(server_url, make_broker, no_task_is_left
     )
 
     with pytest.raises(TimeoutError, match=r"WRONGPASS|invalid username"):
+        await broker.start()
+
+
+async def test_a_start_ends_in_time_though_its_cancellation_is_swallowed(
+    server_url, make_broker, monkeypatch
+):
+    """As redis-py does while it connects: an error of the connection comes in its place."""
+
+    async def swallow(_runner):
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise RedisConnectionError from None
+
+    monkeypatch.setattr(Runner, "ping", swallow)
+    broker = make_broker(server_url, start_timeout=0.2)
+
+    # Were it not in time, the test would hang.
+    with pytest.raises(TimeoutError, match=r"start_timeout=0\.2 s"):
         await broker.start()
 
 
