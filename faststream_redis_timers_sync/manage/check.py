@@ -65,7 +65,7 @@ def check_server(timers: TimersClient, topic: str = "any") -> Iterator[Finding]:
             "info",
             "unknown",
             "no permission to look: this user may not run INFO, so version, cluster mode, "
-            "role, eviction policy and persistence stay unknown",
+            "role, eviction policy, memory and persistence stay unknown",
             rule=acl_rule(timers, ["INFO"]),
         )
     except ResponseError as error:

@@ -11,6 +11,8 @@ from freezegun import freeze_time
 
 from examples.embedded_server import embedded_server
 from faststream_redis_timers_sync import TimersClient, protocol
+from faststream_redis_timers_sync.cli import commands
+from faststream_redis_timers_sync.django.management.commands import timers_check
 from faststream_redis_timers_sync.manage.check import (
     check_eviction,
     check_memory,
@@ -198,6 +200,18 @@ def commands_of_scripts():
     folder = files(protocol) / "lua"
     text = "".join(file.read_text() for file in folder.iterdir())
     return set(re.findall(r"redis\.p?call\('([A-Z]+)'", text))
+
+
+def test_help_and_refusal_name_all_that_is_looked_at(own_timers, as_user):
+    looked_at = levels(check_server(own_timers)).keys() - {"permissions", "clock"}
+    (refused,) = (finding for finding in check_server(as_user()) if finding.check == "info")
+
+    assert "memory" in looked_at
+    # The mode is that of the cluster.
+    assert [name for name in looked_at if name not in refused.message] == []
+    for told in (commands.check.help, timers_check.Command.help):
+        text = " ".join(told.replace("mode", "cluster").split())
+        assert [name for name in looked_at if name not in text] == []
 
 
 def test_every_command_of_every_script_is_asked_for():

@@ -11,8 +11,8 @@ class Command(TimersCommand):
     """Looks at the server."""
 
     help = (
-        "Tells what is wrong with the server: version, mode, role, eviction policy, persistence, "
-        "permissions and clock. Exit code 1 if timers can't do with something."
+        "Tells what is wrong with the server: version, mode, role, eviction policy, memory, "
+        "persistence, permissions and clock. Exit code 1 if timers can't do with something."
     )
 
     def add_arguments(self, parser: Any) -> None:
