@@ -25,7 +25,7 @@ class TimerMessage(StreamMessage[TimerDelivery]):
         """When it was due, in UTC.
 
         Where attempts are counted it is the first due time. Else for a redelivery it is
-        when its last lease ended.
+        when its last lease ended, or the delay that a ``NackMessage`` asked for.
         """
         return self.raw_message.due_at
 

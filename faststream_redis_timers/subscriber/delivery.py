@@ -112,7 +112,7 @@ class TimerDelivery:
         """When it was due, in UTC.
 
         Where attempts are counted it is the first due time. Else for a redelivery it is
-        when its last lease ended.
+        when its last lease ended, or the delay that a ``NackMessage`` asked for.
         """
         return time_of(self._due_score)
 
