@@ -36,7 +36,10 @@ class TimerMessage(StreamMessage[TimerDelivery]):
 
     @property
     def redelivered(self) -> bool:
-        """Whether a worker held it before and did not finish."""
+        """Whether a worker held it before and did not finish.
+
+        Where attempts are not counted a ``NackMessage`` with a delay makes it False again.
+        """
         return self.raw_message.redelivered
 
     @property
