@@ -32,8 +32,9 @@ class TimersPrometheusMiddleware(PrometheusMiddleware[TimerDelivery, TimerPublis
 
     Next to FastStream's metrics (``faststream_received_messages_total`` and so on, see
     FastStream's documentation) there is ``faststream_timers_lateness_seconds``: how long after
-    its due time a timer was claimed, by the server's clock. For a redelivery it counts from the
-    end of the last lease.
+    its due time a timer was claimed, by the server's clock. For a further attempt it counts from
+    when that was due, or from the end of the last lease: pauses of a retry policy are not in it,
+    as they are in a message's `lateness`.
 
     Several brokers may share a registry.
 
@@ -111,7 +112,7 @@ class TimersPrometheusMiddleware(PrometheusMiddleware[TimerDelivery, TimerPublis
     def _observe_lateness(self, delivery: TimerDelivery, labels: Mapping[str, str]) -> None:
         self._lateness.labels(
             app_name=self._app_name, broker=self._system, topic=delivery.topic, **labels
-        ).observe(max(delivery.lateness, 0.0))
+        ).observe(max(delivery.claimed_at - float(delivery.claimed.previous_score), 0.0))
 
 
 class _TimersPrometheus(BasePrometheusMiddleware[TimerPublishCommand, TimerDelivery]):

@@ -234,6 +234,34 @@ async def test_lateness_is_that_of_the_servers_clock(
     assert buckets["redis_timers", TOPIC, "60.0"] == 1
 
 
+async def test_the_pauses_of_a_retry_policy_are_not_in_it(
+    registry, middleware, make_broker, redis_client, key_names, inbox
+):
+    broker = make_broker(middlewares=[middleware])
+
+    @broker.subscriber(
+        TOPIC, retry_policy=lambda attempt, _: timedelta(0) if attempt == 1 else None
+    )
+    async def handle(body: str, message: TimerMessage) -> None:
+        inbox.put(message.lateness)
+        if message.attempt == 1:
+            raise ValueError
+
+    await broker.connect()
+    timer_id = await broker.publish("x", TOPIC, activate_in=HOUR)
+    seconds, _ = redis_client.time()
+    redis_client.zadd(f"{key_names['timeline_key']}:{TOPIC}", {timer_id: seconds - 7})
+    await broker.start()
+    first, second = await inbox.get(), await inbox.get()
+    await handled(registry, 2)
+
+    name = "faststream_timers_lateness_seconds"
+    assert second > first >= 7
+    # The second try was claimed as soon as it was due.
+    total = samples(registry, f"{name}_sum")["redis_timers", TOPIC]
+    assert first <= total < first + second
+
+
 async def test_lateness_is_never_below_0(registry, middleware):
     broker = TimersBroker(middlewares=[middleware])
 
