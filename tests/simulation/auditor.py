@@ -112,7 +112,9 @@ class Auditor(Ledger):
 
     def _worker_step(self, actor, sent_at, args, reply):
         settled = [args[n : n + 4] for n in range(6, len(args), 4)]
-        settled = [(item[0], item[1].decode(), item[3]) for item in settled]
+        settled = [
+            (item[0], item[1].decode(), [*map(float, item[2].split())], item[3]) for item in settled
+        ]
         if not settled and b" - 0\n" in reply:
             return
         now = self.server.now
@@ -121,16 +123,21 @@ class Auditor(Ledger):
         for timer_id in list(self.pending):
             timer = self.pending[timer_id]
             score = scores.get(timer_id)
-            mine = [(action, detail) for action, settled_id, detail in settled
-                    if settled_id == timer_id]  # fmt: skip
+            asked = [item for item in settled if item[1] == timer_id]
+            # A settlement does nothing to a timer that has another score meanwhile.
+            mine = [(action, detail) for action, _, leases, detail in asked
+                    if timer.score in leases]  # fmt: skip
             if score == timer.score and timer.holder is actor:
                 self._note_given_back(actor, timer, mine)
             elif score == timer.score:
                 continue
             elif score is None:
                 self._remove(actor, timer, letters)
-            elif any(action == b"renew" and float(detail) == score for action, detail in mine):
+            elif self._asks_for(b"renew", score, asked):
                 self._renew(actor, timer, score, mine)
+            elif self._asks_for(b"release", score, asked):
+                # That may be a lease that had ended, and has not where the clock was set back.
+                self._put_off(actor, timer, score, mine)
             elif is_lease(score) and score > now:
                 self._claim(actor, sent_at, timer, score, mine)
             else:
@@ -140,6 +147,10 @@ class Auditor(Ledger):
             name = "cancelled" if last is not None and last.fate == "cancelled" else "once"
             self.violated(name, f"{actor} claims or revives {last}, which was {last and last.fate}")
         self._compare(scores)
+
+    @staticmethod
+    def _asks_for(action, score, asked):
+        return any(item[0] == action and float(item[3]) == score for item in asked)
 
     def _note_given_back(self, actor, timer, mine):
         actions = {action for action, _ in mine}
@@ -164,13 +175,16 @@ class Auditor(Ledger):
             self.violated("set aside", f"{timer} was set aside as {new}")
         fate = "set aside" if new else "committed"
         self.counts[fate] += 1
+        is_given_up = actor not in timer.done_by or bool(new)
+        if self.spares_good_ones and timer.version in self.good:
+            self._check_losses(timer, is_given_up=is_given_up)
         del self.pending[timer.timer_id]
         self._bury(timer, f"{fate} by {actor}")
         if new:
             self.dead[new[0]] = timer
             if not new[0].startswith(f"{timer.timer_id}:"):
                 self.violated("set aside", f"{timer} was set aside as {new}")
-        if actor not in timer.done_by or new:
+        if is_given_up:
             self._check_end(actor, timer, fate)
 
     def _check_end(self, actor, timer, fate):
@@ -183,8 +197,6 @@ class Auditor(Ledger):
         _, most = timer.attempts(self.is_sound)
         if most < self._policy.max_attempts:
             self.violated("lost", f"{timer} is {fate} by {actor} after {most} attempts")
-        elif self.spares_good_ones and timer.version in self.good:
-            self.violated("spared", f"{timer} is {fate} by {actor}")
 
     def _renew(self, actor, timer, score, mine):
         self.counts["renewed"] += 1
@@ -198,20 +210,32 @@ class Auditor(Ledger):
     def _claim(self, actor, sent_at, timer, score, mine):
         self.counts["claimed"] += 1
         now = self.server.now
-        # What was put off without delay may be claimed by the same call.
-        at_once = any(action == b"nack" for action, _ in mine) and timer.holder is actor
-        if timer.score > now + GRID and not at_once:
-            self.violated("early", f"{actor} claims {timer}, {timer.score - now} s before its time")
+        self._note_given_back(actor, timer, mine)
+        due = self._due_between(timer, mine)
+        if due > now + GRID:
+            self.violated("early", f"{actor} claims {timer}, {due - now} s before its time")
         holder = timer.holder
         is_renewed = self._knobs.get("renew_lease") and not self.clock_sets
         if is_renewed and holder in timer.run_by and self.is_sound(holder):
             self.violated("renewed", f"{actor} claims {timer}, which {holder} runs and renews")
         self.note("claimed", actor, timer, score)
-        timer.earlier.append(timer.score)
+        timer.earlier.append(due)
         timer.score, timer.holder = score, actor
         claim = Claim(actor, timer, sent_at, score, self.clock_sets, renews=actor in timer.run_by)
         timer.claims.append(claim)
         self._claims[actor, timer.timer_id, score] = claim
+
+    def _due_between(self, timer, mine):
+        """Give the score between settling and claiming, which one call does: nobody ever sees it.
+
+        What was put off without delay, or given back when it was due, may be claimed at once.
+        """
+        for action, detail in mine:
+            if action == b"release":
+                return float(detail)
+            if action == b"nack" and detail:
+                return self.server.now + float(detail)
+        return timer.score
 
     def _put_off(self, actor, timer, score, mine):
         self._check_holder(actor, timer, "puts off")

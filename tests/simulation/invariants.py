@@ -34,8 +34,9 @@ INVARIANTS = {
     ),
     "set aside": "A dead letter is in its topic exactly once, under its timer's id and a suffix.",
     "spared": (
-        "Where nothing but timers that kill their workers does harm, no other timer uses up its "
-        "attempts."
+        "Where nothing but timers that kill their workers does harm, each of them takes two "
+        "attempts of another timer at most, one where there are but two: it never uses them up "
+        "alone. One that is scheduled or moved anew counts as another."
     ),
     "renewed": (
         "A lease is never shortened, and none that a sound worker renews is taken by another."

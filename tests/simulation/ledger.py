@@ -6,6 +6,7 @@ of their answers for true.
 """
 
 import json
+from collections import Counter
 
 from simulation.accounts import Call
 from simulation.invariants import Violation
@@ -45,6 +46,7 @@ class Ledger:
         self.good = set()
         self._last = {}
         self._claims = {}
+        self._killers = {}
         self.counts = dict.fromkeys(
             ("accepted", "claimed", "started", "committed", "cancelled", "set aside", "renewed"), 0
         )
@@ -130,6 +132,22 @@ class Ledger:
             timer.rejected_by.add(actor)
         elif outcome != "failed":
             timer.asked_delays.append(outcome)
+
+    def kills(self, timer, actor):
+        """Note that a timer is about to kill its worker."""
+        self._killers[actor] = timer
+
+    def _check_losses(self, timer, *, is_given_up):
+        """Look at the attempts that timers which kill their workers took of a good one."""
+        actors = {claim.actor: None for claim in timer.claims if not claim.given_back}
+        taken = Counter(self._killers[actor] for actor in actors if actor in self._killers)
+        # After two losses both are suspected, and no longer run side by side. Of two attempts
+        # one must be left, so there it is from the first loss on.
+        most = min(2, self._policy.max_attempts - 1)
+        if max(taken.values(), default=0) > most:
+            self.violated("spared", f"of {timer} attempts were taken: {dict(taken)}")
+        elif is_given_up and most * len(taken) < self._policy.max_attempts:
+            self.violated("spared", f"{timer} has used up its attempts beside {dict(taken)}")
 
     def stopped(self, actor, *, sound):
         """Note that a worker has stopped in order."""

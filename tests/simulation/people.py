@@ -116,6 +116,7 @@ async def _handle(world, worker, actor, message):
     if tries > plan["times"] or world.is_calm:
         work, end = min(work, 0.1), "return"
     if end == "kill" and worker.actor is actor:
+        ledger.kills(timer, actor)
         worker.kill()
     if end == "renew":
         await asyncio.sleep(work / 2)
