@@ -37,7 +37,8 @@ class Caution:
     """How many suspects a subscriber may run at once.
 
     Whoever runs beside a timer that kills its worker loses its lease too. So where attempts
-    are counted, such suspects run one at a time, and no good timer's attempts are used up.
+    are counted, such suspects run one at a time, and no such timer alone uses up the attempts
+    of a good one. Several may: each takes its share while one of the two is not suspected.
     Where they are not, each timer whose lease was lost is suspect: a fresh process begins
     with one, and takes twice as many each time one has ended.
 
