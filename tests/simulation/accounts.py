@@ -34,6 +34,7 @@ class Timer:
         self.score = due
         self.earlier = []
         self.holder = None
+        self.leases = set()
         self.done_by = set()
         self.rejected_by = set()
         self.run_by = {}

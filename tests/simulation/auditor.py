@@ -164,7 +164,7 @@ class Auditor(Ledger):
 
     def _check_holder(self, actor, timer, does):
         # Given back by a later holder, it has the score again that was this worker's lease.
-        is_own = (actor, timer.timer_id, timer.score) in self._claims
+        is_own = (actor, timer.score) in timer.leases
         if timer.holder is not actor and not (timer.holder is None and is_own):
             self.violated("foreign", f"{actor} {does} {timer}, which {timer.holder} holds")
 
@@ -205,7 +205,8 @@ class Auditor(Ledger):
         if score < timer.score:
             self.violated("renewed", f"{actor} shortens the lease of {timer}")
         self.note("renewed", actor, timer, score)
-        timer.score = score
+        timer.score, timer.holder = score, actor
+        timer.leases.add((actor, score))
 
     def _claim(self, actor, sent_at, timer, score, mine):
         self.counts["claimed"] += 1
@@ -221,6 +222,7 @@ class Auditor(Ledger):
         self.note("claimed", actor, timer, score)
         timer.earlier.append(due)
         timer.score, timer.holder = score, actor
+        timer.leases.add((actor, score))
         claim = Claim(actor, timer, sent_at, score, self.clock_sets, renews=actor in timer.run_by)
         timer.claims.append(claim)
         self._claims[actor, timer.timer_id, score] = claim
