@@ -86,17 +86,11 @@ class Operation(NamedTuple, Generic[_T]):
     def pack(self, *, by_text: bool = False) -> list[bytes]:
         """Write the command as it goes over the wire, for redis-py's `send_packed_command`.
 
-        redis-py would ask each argument for its type, which takes as long as all
-        else that it does for a call; here all of them are bytes.
-
         Args:
             by_text: Bring the script's text (EVAL) instead of its name
                 (EVALSHA), to which the server may answer NOSCRIPT.
         """
-        words = self.words(by_text=by_text)
-        parts = [b"*%d\r\n" % len(words)]
-        parts += [b"$%d\r\n%b\r\n" % (len(word), word) for word in words]
-        return [b"".join(parts)]
+        return [pack_words(self.words(by_text=by_text))]
 
     def words(self, *, by_text: bool) -> tuple[bytes, ...]:
         """Give the command word by word, for a pipeline.
@@ -160,6 +154,20 @@ def in_chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
     left = iter(items)
     while chunk := list(islice(left, size)):
         yield chunk
+
+
+def pack_words(words: Sequence[bytes]) -> bytes:
+    """Write a command as it goes over the wire.
+
+    redis-py would ask each word for its type, which takes as long as all else that it
+    does for a call; here all of them are bytes.
+
+    Args:
+        words: The command and its arguments.
+    """
+    parts = [b"*%d\r\n" % len(words)]
+    parts += [b"$%d\r\n%b\r\n" % (len(word), word) for word in words]
+    return b"".join(parts)
 
 
 def split_reply(reply: bytes) -> tuple[list[bytes], bytes]:

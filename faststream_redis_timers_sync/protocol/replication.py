@@ -7,7 +7,7 @@ import math
 from typing import Any, NamedTuple
 
 from faststream_redis_timers_sync.protocol.errors import TimerNotReplicatedError
-from faststream_redis_timers_sync.protocol.operation import Operation, load_script
+from faststream_redis_timers_sync.protocol.operation import Operation, load_script, pack_words
 
 DEFAULT_CONFIRM_TIMEOUT = 1.0
 """Seconds that replicas have to confirm a write where nothing else is said."""
@@ -50,7 +50,8 @@ class Confirmation(NamedTuple):
             What is sent; how many replies it has, the last of which is the answer; and the
             seconds to wait for it.
         """
-        wait = _pack(b"WAIT", b"%d" % self.replicas, b"%d" % math.ceil(self.timeout * 1000))
+        milliseconds = math.ceil(self.timeout * 1000)
+        wait = pack_words((b"WAIT", b"%d" % self.replicas, b"%d" % milliseconds))
         answer_timeout = self.timeout + ANSWER_MARGIN
         if _has_changed(operation, reply):
             return [wait], 1, answer_timeout
@@ -142,9 +143,3 @@ def _has_changed(operation: Operation[Any], reply: Any) -> bool:
         return True
     # What is put back over a timer that waits is not put back.
     return operation.action != "redrive" and not _WAITED_OR_RAN.isdisjoint(signs)
-
-
-def _pack(*words: bytes) -> bytes:
-    parts = [b"*%d\r\n" % len(words)]
-    parts += [b"$%d\r\n%b\r\n" % (len(word), word) for word in words]
-    return b"".join(parts)
