@@ -11,6 +11,7 @@ from faststream_redis_timers_sync.protocol.operation import (
     BUDGET_WORD,
     MOST_READ,
     Operation,
+    Steps,
     TimerPages,
     load_script,
     split_reply,
@@ -95,6 +96,26 @@ def pages_of_matches(
         ]
 
 
+def next_page(pages: Entries) -> Steps[list[tuple[bytes, bytes]] | None]:
+    """Make the calls that bring the next list of timers.
+
+    Args:
+        pages: What `pages_in_order` or `pages_of_matches` gave.
+
+    Returns:
+        Steps that give the list, or None after the last one.
+    """
+    reply = None
+    while True:
+        try:
+            page = pages.send(reply)
+        except StopIteration:
+            return None
+        if not isinstance(page, Operation):
+            return page
+        reply = yield page
+
+
 def pages_of_timers(
     topic: str, keys: tuple[bytes, ...], pages: Entries, *, bodies: bool
 ) -> TimerPages:
@@ -109,16 +130,7 @@ def pages_of_timers(
     Returns:
         Calls, and in between lists of timers.
     """
-    reply = None
-    while True:
-        try:
-            page = pages.send(reply)
-        except StopIteration:
-            return
-        if isinstance(page, Operation):
-            reply = yield page
-            continue
-        reply = None
+    while (page := (yield from next_page(pages))) is not None:
         if not bodies:
             yield [make_timer(topic, timer_id, score) for timer_id, score in page]
             continue

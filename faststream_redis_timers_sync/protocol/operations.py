@@ -20,6 +20,7 @@ from faststream_redis_timers_sync.protocol.keys import (
 )
 from faststream_redis_timers_sync.protocol.listing import (
     get_entries,
+    next_page,
     pages_in_order,
     pages_of_matches,
     pages_of_timers,
@@ -254,16 +255,7 @@ class Operations:
         left = yield self.count(dead_topic)
         count = 0
         pages = pages_in_order(keys, b"-inf", b"+inf")
-        reply = None
-        while left > 0:
-            try:
-                page = pages.send(reply)
-            except StopIteration:
-                break
-            if isinstance(page, Operation):
-                reply = yield page
-                continue
-            reply = None
+        while left > 0 and (page := (yield from next_page(pages))) is not None:
             ids = [timer_id for timer_id, _ in page[:left]]
             left -= len(ids)
             count += yield from self._redrive_some(dead_topic, ids)
