@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 
 class Suspects:
-    """The single suspect that a process runs at a time where attempts are counted.
+    """The single suspect that a broker runs at a time where attempts are counted.
 
     It is one for all subscribers of a broker: a timer that kills its worker takes the
     handlers of other topics with it too.
