@@ -63,8 +63,8 @@ class Relay:
         self._piece: int | None = None
         self._pause = _BETWEEN_PIECES
         self.on_loss: Callable[[], Any] | None = None
-        # Asked with commands on their way: whether their reply is lost, whatever they are.
-        self.loses_if: Callable[[list[tuple[bytes, ...]]], bool] | None = None
+        # How many keys a script call has whose reply is lost, and which of these calls it is.
+        self._script_to_lose: tuple[bytes, int] | None = None
         self.requests_flow = threading.Event()
         self.replies_flow = threading.Event()
 
@@ -116,6 +116,16 @@ class Relay:
             times: How many of them, one after the other.
         """
         self._lose(names, word, None, times)
+
+    def lose_reply_of_script(self, keys: int, nth: int = 1) -> None:
+        """Let a script call be executed, then cut its connection instead of answering.
+
+        Args:
+            keys: How many keys it has: scripts that read have two, those that change a topic
+                three, and those that move between two topics six.
+            nth: Which of the calls with so many it is, from 1, in all of `commands`.
+        """
+        self._script_to_lose = (b"%d" % keys, nth)
 
     def _lose(self, names: tuple[str, ...], word: bytes | None, kept: int | None, n: int) -> None:
         wanted = frozenset(name.encode() for name in names or ("EVALSHA", "EVAL"))
@@ -195,9 +205,14 @@ class Relay:
                 if any(loss.concerns(command) for command in commands):
                     self._to_lose.remove(loss)
                     return loss
-            if self.loses_if is not None and self.loses_if(commands):
-                return _Loss(frozenset(), None, 0)
-            return None
+            return _Loss(frozenset(), None, 0) if self._is_script_to_lose(commands) else None
+
+    def _is_script_to_lose(self, commands: list[tuple[bytes, ...]]) -> bool:
+        if self._script_to_lose is None:
+            return False
+        keys, nth = self._script_to_lose
+        so_far = sum(command[2:3] == (keys,) for command in self.commands)
+        return so_far == nth and any(command[2:3] == (keys,) for command in commands)
 
     def tell_of_loss(self) -> None:
         """Call who wants to know, once."""

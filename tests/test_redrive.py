@@ -475,11 +475,9 @@ async def test_a_lost_reply_is_an_unknown_outcome(make_face, home, relay):
     async with relayed_face(make_face, home, relay) as face:
         ids = await bury_some(face, home, "1", "2")
         relay.commands.clear()
-        # That of redriving has the keys of two topics.
-        relay.loses_if = lambda commands: any(command[2:3] == (b"6",) for command in commands)
+        relay.lose_reply_of_script(keys=6)
         with pytest.raises(TimerOutcomeUnknownError, match="answer to redrive") as caught:
             await face.redrive(DEAD)
-        relay.loses_if = None
 
         assert (caught.value.topic, caught.value.timer_ids) == (DEAD, tuple(ids))
         assert sum(keys == 6 for keys, _ in scripts_of(relay)) == 1

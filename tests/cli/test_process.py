@@ -153,8 +153,7 @@ def test_what_was_done_before_the_connection_was_lost_is_told(invoke, server_url
     # From now on the server knows the script, so that each call is one command.
     timers.cancel_timer("t", "nobody")
     with Relay(server_url) as relay:
-        # Calls with three keys: those that only read have two.
-        relay.loses_if = lambda _: sum(command[2:3] == (b"3",) for command in relay.commands) == 2
+        relay.lose_reply_of_script(keys=3, nth=2)
         result = invoke("cancel", "t", "--match", "*", "--yes", url=relay.url)
 
     assert result.exit_code == 4
