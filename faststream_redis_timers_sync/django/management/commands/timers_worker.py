@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-_RUNNER = "faststream_redis_timers.django_worker"
+_RUNNER = "faststream_redis_timers.django.worker"
 """What runs; by name, since the blocking package never imports FastStream."""
 
 

@@ -1,21 +1,16 @@
 """Handlers that use Django's ORM: they leave no database connection behind.
 
 A worker's module calls `django.setup()` before it imports models, unless ``manage.py
-timers_worker`` runs it, which has done so. `serve_tasks` is that of `django_tasks`.
+timers_worker`` runs it, which has done so.
 """
 
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.db import close_old_connections, connections
-
-if TYPE_CHECKING:
-    from faststream_redis_timers.django_tasks import serve_tasks
-
-__all__ = ("django_handler", "serve_tasks")
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -87,17 +82,3 @@ def _asynchronous(handler: Callable[..., Any]) -> Callable[..., Any]:
                 await sync_to_async(connections.close_all)()
 
     return handle
-
-
-def __getattr__(name: str) -> Any:
-    # Only Django 6 and newer have tasks.
-    if name == "serve_tasks":
-        from faststream_redis_timers import django_tasks  # noqa: PLC0415
-
-        return django_tasks.serve_tasks
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
-
-
-def __dir__() -> list[str]:
-    return list(__all__)

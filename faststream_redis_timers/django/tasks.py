@@ -19,7 +19,7 @@ from django.utils import timezone
 from django.utils.json import normalize_json
 
 from faststream_redis_timers.annotations import TimerMessage
-from faststream_redis_timers.django import django_handler
+from faststream_redis_timers.django.handlers import django_handler
 from faststream_redis_timers.registrator import TimersRegistrator
 from faststream_redis_timers.schemas import LEASE_TTL, MAX_CONCURRENT
 
