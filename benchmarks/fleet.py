@@ -12,7 +12,7 @@ from benchmarks.measured import PROBES, Run
 from benchmarks.page import Table
 from benchmarks.primary import cost_of_an_empty_claim
 from benchmarks.processes import produce, worker
-from faststream_redis_timers.subscriber.schedule import PollSchedule
+from faststream_redis_timers.delivery.schedule import PollSchedule
 
 POLLING_INTERVAL = 0.05
 MAX_POLLING_INTERVAL = 5.0

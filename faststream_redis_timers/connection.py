@@ -32,11 +32,11 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from faststream_redis_timers._run import Runner, close_client
-from faststream_redis_timers.subscriber.caution import Suspects
-from faststream_redis_timers.subscriber.schedule import AlarmClock, SpinBudget
+from faststream_redis_timers.calls.runner import Runner, close_client
+from faststream_redis_timers.calls.wakeups import WakeUps
+from faststream_redis_timers.delivery.caution import Suspects
+from faststream_redis_timers.delivery.schedule import AlarmClock, SpinBudget
 from faststream_redis_timers.subscriber.tasks import check_cancelled
-from faststream_redis_timers.subscriber.wakeups import WakeUps
 from faststream_redis_timers_sync.protocol.clients import (
     NO_CLUSTER,
     URL_OPTIONS,

@@ -15,6 +15,11 @@ from faststream_redis_timers._faststream import (
 )
 from faststream_redis_timers._renamed import renamed_arguments
 from faststream_redis_timers.configs import TimersBrokerConfig
+from faststream_redis_timers.delivery.retries import (
+    RetryDecision,
+    check_dead_letter,
+    check_retry_policy,
+)
 from faststream_redis_timers.publisher.specification import (
     TimersPublisherSpecification,
     TimersPublisherSpecificationConfig,
@@ -34,11 +39,6 @@ from faststream_redis_timers.subscriber.config import (
     TimersSubscriberSpecificationConfig,
 )
 from faststream_redis_timers.subscriber.delivery import TimerDelivery
-from faststream_redis_timers.subscriber.retries import (
-    RetryDecision,
-    check_dead_letter,
-    check_retry_policy,
-)
 from faststream_redis_timers.subscriber.specification import TimersSubscriberSpecification
 from faststream_redis_timers.subscriber.usecase import TimersSubscriber
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue

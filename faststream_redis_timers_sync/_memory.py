@@ -5,9 +5,9 @@ from typing import Any, TypeVar
 import redis
 from redis.client import Pipeline
 
-from faststream_redis_timers_sync._run import OneByOne, Runner
+from faststream_redis_timers_sync.calls.runner import OneByOne, Runner
 from faststream_redis_timers_sync.protocol.clients import check_pipeline
-from faststream_redis_timers_sync.protocol.memory import TimersMemory
+from faststream_redis_timers_sync.protocol.memory.timers import TimersMemory
 from faststream_redis_timers_sync.protocol.operation import Operation
 from faststream_redis_timers_sync.protocol.replication import Confirmation
 

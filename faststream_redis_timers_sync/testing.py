@@ -19,7 +19,7 @@ from faststream_redis_timers_sync.protocol.keys import (
     encode_known_id,
     prefixed,
 )
-from faststream_redis_timers_sync.protocol.memory import (
+from faststream_redis_timers_sync.protocol.memory.timers import (
     ScheduledTimer,
     TimersMemory,
     no_server_for,

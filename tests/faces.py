@@ -20,9 +20,9 @@ from leaks import keys_under
 
 from faststream_redis_timers import TestTimersBroker, TimersBroker
 from faststream_redis_timers_sync import Timer, TimersClient
-from faststream_redis_timers_sync._run import Runner
+from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.protocol.keys import KeySpace, TopicKeys
-from faststream_redis_timers_sync.protocol.memory_topic import Entry
+from faststream_redis_timers_sync.protocol.memory.topic import Entry
 from faststream_redis_timers_sync.protocol.model import Settlement, Step
 from faststream_redis_timers_sync.protocol.operation import Operation
 from faststream_redis_timers_sync.protocol.operations import Operations

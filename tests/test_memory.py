@@ -11,7 +11,7 @@ import pytest
 from freezegun import freeze_time
 
 from faststream_redis_timers_sync import TimersError
-from faststream_redis_timers_sync._run import Runner
+from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.protocol.dead_letters import Ending, write_dead_letter
 from faststream_redis_timers_sync.protocol.keys import KeySpace
 from faststream_redis_timers_sync.protocol.management import (
@@ -20,7 +20,7 @@ from faststream_redis_timers_sync.protocol.management import (
     move_some,
     overview,
 )
-from faststream_redis_timers_sync.protocol.memory import TimersMemory
+from faststream_redis_timers_sync.protocol.memory.timers import TimersMemory
 from faststream_redis_timers_sync.protocol.model import Settlement, Step
 from faststream_redis_timers_sync.protocol.operation import Operation
 from faststream_redis_timers_sync.protocol.operations import Operations

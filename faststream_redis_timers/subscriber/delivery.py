@@ -7,9 +7,9 @@ from typing import Protocol
 
 from faststream.exceptions import NackMessage, RejectMessage
 
+from faststream_redis_timers.delivery.retries import Retries
+from faststream_redis_timers.delivery.schedule import monotonic
 from faststream_redis_timers.schemas import check_seconds
-from faststream_redis_timers.subscriber.retries import Retries
-from faststream_redis_timers.subscriber.schedule import monotonic
 from faststream_redis_timers_sync.protocol.envelope import Envelope
 from faststream_redis_timers_sync.protocol.keys import decode_id
 from faststream_redis_timers_sync.protocol.model import Claimed, Settlement

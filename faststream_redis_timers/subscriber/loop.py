@@ -16,11 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from anyio import to_thread
 
-from faststream_redis_timers.schemas import TimerSub
-from faststream_redis_timers.subscriber.caution import Caution, Suspects
-from faststream_redis_timers.subscriber.delivery import TimerDelivery
-from faststream_redis_timers.subscriber.retries import Retries
-from faststream_redis_timers.subscriber.schedule import (
+from faststream_redis_timers.delivery.caution import Caution, Suspects
+from faststream_redis_timers.delivery.retries import Retries
+from faststream_redis_timers.delivery.schedule import (
     AlarmClock,
     Backoff,
     FloodGap,
@@ -29,6 +27,8 @@ from faststream_redis_timers.subscriber.schedule import (
     SpinBudget,
     monotonic,
 )
+from faststream_redis_timers.schemas import TimerSub
+from faststream_redis_timers.subscriber.delivery import TimerDelivery
 from faststream_redis_timers.subscriber.tasks import check_cancelled, end_task
 from faststream_redis_timers.subscriber.timeouts import CANCELLED_AGAIN
 from faststream_redis_timers_sync.protocol.clients import is_pool_full
@@ -48,7 +48,7 @@ from faststream_redis_timers_sync.protocol.times import lease_text
 if TYPE_CHECKING:
     from anyio import CapacityLimiter
 
-    from faststream_redis_timers._run import Runner
+    from faststream_redis_timers.calls.runner import Runner
 
 CALL_TIMEOUT = 5.0
 """Seconds after which a call of the loop counts as lost."""

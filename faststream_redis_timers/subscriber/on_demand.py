@@ -10,8 +10,8 @@ from typing import Any
 
 from faststream.exceptions import IncorrectState
 
+from faststream_redis_timers.delivery.caution import Caution
 from faststream_redis_timers.schemas import TimerSub
-from faststream_redis_timers.subscriber.caution import Caution
 from faststream_redis_timers.subscriber.delivery import TimerDelivery
 from faststream_redis_timers.subscriber.loop import DeliveryLoop
 

@@ -18,6 +18,7 @@ from faststream_redis_timers._faststream import (
     process_msg,
 )
 from faststream_redis_timers.configs import TimersBrokerConfig
+from faststream_redis_timers.delivery.retries import Retries
 from faststream_redis_timers.message import TimerMessage
 from faststream_redis_timers.parser import TimersParser
 from faststream_redis_timers.publisher.fake import TimersReplyPublisher
@@ -26,7 +27,6 @@ from faststream_redis_timers.subscriber.config import TimersSubscriberConfig
 from faststream_redis_timers.subscriber.delivery import TimerDelivery
 from faststream_redis_timers.subscriber.loop import DeliveryLoop
 from faststream_redis_timers.subscriber.on_demand import ClaimsOnDemand
-from faststream_redis_timers.subscriber.retries import Retries
 from faststream_redis_timers.subscriber.specification import TimersSubscriberSpecification
 from faststream_redis_timers.subscriber.starting import within_lease
 from faststream_redis_timers.subscriber.timeouts import HandlerTimeout
@@ -35,7 +35,7 @@ from faststream_redis_timers_sync.protocol.shown import printable
 if TYPE_CHECKING:
     from faststream.message import StreamMessage
 
-    from faststream_redis_timers.subscriber.wakeups import WakeUps
+    from faststream_redis_timers.calls.wakeups import WakeUps
 
 
 class TimersSubscriber(SubscriberUsecase[TimerDelivery]):

@@ -25,8 +25,8 @@ from faststream_redis_timers.testing.at_once import (
 from faststream_redis_timers.testing.held import HeldDelivery, HoldingProducer
 from faststream_redis_timers.testing.memory import MemoryPipeline, MemoryRedis, MemoryRunner
 from faststream_redis_timers.testing.scheduled import ScheduledTimer, as_scheduled
-from faststream_redis_timers_sync.protocol import memory
-from faststream_redis_timers_sync.protocol.memory import TimersMemory
+from faststream_redis_timers_sync.protocol.memory import timers as memory
+from faststream_redis_timers_sync.protocol.memory.timers import TimersMemory
 
 
 class HasMemory(Protocol):

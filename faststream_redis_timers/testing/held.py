@@ -15,7 +15,7 @@ from faststream_redis_timers.subscriber.acknowledgement import is_cancelled
 from faststream_redis_timers.subscriber.delivery import TimerDelivery
 from faststream_redis_timers.subscriber.usecase import TimersSubscriber
 from faststream_redis_timers_sync.protocol.envelope import read_envelope
-from faststream_redis_timers_sync.protocol.memory import TimersMemory
+from faststream_redis_timers_sync.protocol.memory.timers import TimersMemory
 from faststream_redis_timers_sync.protocol.model import EncodedTimer, Settlement, Step
 from faststream_redis_timers_sync.protocol.operations import Operations
 from faststream_redis_timers_sync.protocol.timers import as_publish_message

@@ -5,9 +5,9 @@ from typing import Any, NoReturn, TypeVar
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
-from faststream_redis_timers._run import Runner
+from faststream_redis_timers.calls.runner import Runner
 from faststream_redis_timers_sync.protocol.clients import check_pipeline
-from faststream_redis_timers_sync.protocol.memory import TimersMemory, no_server_for
+from faststream_redis_timers_sync.protocol.memory.timers import TimersMemory, no_server_for
 from faststream_redis_timers_sync.protocol.operation import Operation
 from faststream_redis_timers_sync.protocol.replication import Confirmation
 

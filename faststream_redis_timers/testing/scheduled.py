@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from faststream_redis_timers_sync.protocol import memory
+from faststream_redis_timers_sync.protocol.memory import timers as memory
 
 _OF_THE_ENVELOPE = {"correlation_id", "content-type", "reply_to"}
 

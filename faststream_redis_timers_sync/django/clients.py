@@ -12,7 +12,7 @@ from django.core.signals import setting_changed
 from django.utils import timezone
 
 from faststream_redis_timers_sync import _settings
-from faststream_redis_timers_sync._run import OneByOne
+from faststream_redis_timers_sync.calls.runner import OneByOne
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.django.conf import DEFAULT_ALIAS, read_alias
 from faststream_redis_timers_sync.manage.server import inside

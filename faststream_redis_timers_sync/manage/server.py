@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
-from faststream_redis_timers_sync._run import Runner
+from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.protocol.clients import BAD_URL, check_url
 from faststream_redis_timers_sync.protocol.keys import KeySpace, encode_text

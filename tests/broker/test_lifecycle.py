@@ -14,7 +14,7 @@ from waiting import wait_until_async
 
 from faststream_redis_timers import TimerOutcomeUnknownError, TimersBroker
 from faststream_redis_timers._faststream import DefaultCodec
-from faststream_redis_timers._run import Runner
+from faststream_redis_timers.calls.runner import Runner
 from faststream_redis_timers.subscriber.loop import DeliveryLoop
 from faststream_redis_timers.subscriber.tasks import end_task
 from faststream_redis_timers_sync.protocol.clients import get_connection_args

@@ -7,7 +7,7 @@ import redis
 from waiting import wait_until_async
 
 from faststream_redis_timers import TimersBroker
-from faststream_redis_timers.subscriber.schedule import monotonic
+from faststream_redis_timers.delivery.schedule import monotonic
 
 
 @dataclass(frozen=True)

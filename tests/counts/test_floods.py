@@ -7,7 +7,7 @@ from bench import NO_POLLS, delivering
 from counting import until_asleep
 from waiting import wait_until_async
 
-from faststream_redis_timers.subscriber.schedule import FloodGap
+from faststream_redis_timers.delivery.schedule import FloodGap
 
 
 def waiting(bench, calls):

@@ -17,7 +17,7 @@ from waiting import wait_until_async
 from examples.embedded_server import embedded_server
 from faststream_redis_timers import RetryPolicy
 from faststream_redis_timers.annotations import TimerMessage
-from faststream_redis_timers.subscriber.schedule import SpinBudget
+from faststream_redis_timers.delivery.schedule import SpinBudget
 from faststream_redis_timers_sync.protocol.envelope import MAGIC
 from faststream_redis_timers_sync.protocol.keys import decode_id
 from faststream_redis_timers_sync.protocol.times import is_lease

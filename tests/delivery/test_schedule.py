@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from faststream_redis_timers.subscriber.schedule import (
+from faststream_redis_timers.delivery.schedule import (
     AlarmClock,
     Backoff,
     FloodGap,

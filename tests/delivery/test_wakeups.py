@@ -11,7 +11,7 @@ from redis.connection import parse_url
 from waiting import wait_until_async
 
 from faststream_redis_timers.annotations import TimerMessage
-from faststream_redis_timers.subscriber import wakeups
+from faststream_redis_timers.calls import wakeups
 
 PASSWORD = "opens nothing"  # noqa: S105
 

@@ -23,7 +23,7 @@ from leaks import keys_under
 from model import Count, Entry, Topic
 
 from faststream_redis_timers_sync import TimerExistsError
-from faststream_redis_timers_sync._run import Runner
+from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.protocol.dead_letters import Ending, write_dead_letter
 from faststream_redis_timers_sync.protocol.management import move_some
 from faststream_redis_timers_sync.protocol.model import Claimed, Settlement

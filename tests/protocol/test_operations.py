@@ -11,7 +11,7 @@ from redis.exceptions import (
 )
 
 from faststream_redis_timers_sync import TimerPublishMessage, TimersClient
-from faststream_redis_timers_sync._run import Runner
+from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.protocol.keys import KeySpace
 from faststream_redis_timers_sync.protocol.model import EncodedTimer
 from faststream_redis_timers_sync.protocol.operations import Operations

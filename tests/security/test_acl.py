@@ -22,7 +22,7 @@ from faststream_redis_timers_sync import (
     TimersError,
     protocol,
 )
-from faststream_redis_timers_sync._run import Runner
+from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.cli.group import group
 from faststream_redis_timers_sync.manage.check import check_server
 from faststream_redis_timers_sync.manage.permissions import PURPOSES

@@ -22,10 +22,10 @@ from faststream_redis_timers import (
     TimersBroker,
     TimersRouter,
 )
+from faststream_redis_timers.delivery.retries import Retries
 from faststream_redis_timers.parser import TimersParser
 from faststream_redis_timers.subscriber.delivery import TimerDelivery
 from faststream_redis_timers.subscriber.loop import _Settling
-from faststream_redis_timers.subscriber.retries import Retries
 from faststream_redis_timers_sync import TimersClient
 from faststream_redis_timers_sync._settings import Place, read_settings
 from faststream_redis_timers_sync.flask import FlaskTimers
@@ -33,7 +33,7 @@ from faststream_redis_timers_sync.protocol.dead_letters import Ending, Origin, w
 from faststream_redis_timers_sync.protocol.envelope import read_envelope
 from faststream_redis_timers_sync.protocol.keys import KeySpace
 from faststream_redis_timers_sync.protocol.listing import make_timer
-from faststream_redis_timers_sync.protocol.memory_topic import Entry
+from faststream_redis_timers_sync.protocol.memory.topic import Entry
 from faststream_redis_timers_sync.protocol.model import Claimed, EncodedTimer, Settlement, Step
 from faststream_redis_timers_sync.protocol.operations import Operations
 from faststream_redis_timers_sync.protocol.shown import printable, text_of

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from unittest import mock
 
 from faststream_redis_timers import TimerOutcomeUnknownError
-from faststream_redis_timers._run import Runner
+from faststream_redis_timers.calls.runner import Runner
 from faststream_redis_timers.subscriber.loop import DeliveryLoop
 from faststream_redis_timers_sync.protocol import operations
 from faststream_redis_timers_sync.protocol.operation import Script

@@ -15,7 +15,7 @@ from simulation.people import NAMES, TOPIC, Producer, Worker
 from simulation.virtual_time import VirtualLoop, current_actor
 
 from faststream_redis_timers import RetryPolicy
-from faststream_redis_timers.subscriber import schedule
+from faststream_redis_timers.delivery import schedule
 
 CALLS = 45
 """Calls of the producers in one history."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from redis.exceptions import NoPermissionError, RedisError
 
-from faststream_redis_timers.subscriber.schedule import Backoff, monotonic
+from faststream_redis_timers.delivery.schedule import Backoff, monotonic
 from faststream_redis_timers.subscriber.tasks import check_cancelled, end_task
 from faststream_redis_timers_sync.protocol.shown import text_of
 

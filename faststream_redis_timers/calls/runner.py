@@ -24,7 +24,7 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
-from faststream_redis_timers._silence import NO_LIMIT, UntilSilent
+from faststream_redis_timers.calls.silence import NO_LIMIT, UntilSilent
 from faststream_redis_timers_sync.protocol.clients import (
     check_pipeline,
     get_connection_args,

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from faststream_redis_timers_sync.protocol.glob import glob
 from faststream_redis_timers_sync.protocol.listing import make_timer
-from faststream_redis_timers_sync.protocol.memory_clock import MemoryClock
-from faststream_redis_timers_sync.protocol.memory_topic import (
+from faststream_redis_timers_sync.protocol.memory.clock import MemoryClock
+from faststream_redis_timers_sync.protocol.memory.topic import (
     Entry,
     MemoryTopic,
     Rules,

@@ -1,0 +1,1 @@
+"""Timers in memory, which answer operations without a server."""
