@@ -7,9 +7,9 @@ subscribers. Blocking code schedules with `faststream_redis_timers_sync`.
 from typing import TYPE_CHECKING, Any
 
 from faststream_redis_timers.broker import TimersBroker
-from faststream_redis_timers.delivery.retries import RetryPolicy
 from faststream_redis_timers.message import TimerMessage
 from faststream_redis_timers.response import TimerPublishCommand, TimerResponse
+from faststream_redis_timers.retry_policy import RetryPolicy
 from faststream_redis_timers.router import TimersRoute, TimersRoutePublisher, TimersRouter
 from faststream_redis_timers.schemas import TimerSub
 from faststream_redis_timers_sync.protocol.errors import (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from faststream.exceptions import IncorrectState
 
 from faststream_redis_timers._faststream import EMPTY, BrokerConfig, UnderlyingDriverAnnotation
-from faststream_redis_timers.delivery.retries import RetryDecision
+from faststream_redis_timers.retry_policy import RetryDecision
 from faststream_redis_timers_sync.protocol.operations import Operations
 
 if TYPE_CHECKING:

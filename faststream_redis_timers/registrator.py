@@ -15,16 +15,13 @@ from faststream_redis_timers._faststream import (
 )
 from faststream_redis_timers._renamed import renamed_arguments
 from faststream_redis_timers.configs import TimersBrokerConfig
-from faststream_redis_timers.delivery.retries import (
-    RetryDecision,
-    check_dead_letter,
-    check_retry_policy,
-)
+from faststream_redis_timers.delivery.retries import check_dead_letter
 from faststream_redis_timers.publisher.specification import (
     TimersPublisherSpecification,
     TimersPublisherSpecificationConfig,
 )
 from faststream_redis_timers.publisher.usecase import TimersPublisher, TimersPublisherConfig
+from faststream_redis_timers.retry_policy import RetryDecision, check_retry_policy
 from faststream_redis_timers.schemas import (
     LEASE_TTL,
     MAX_CONCURRENT,

@@ -17,8 +17,8 @@ from faststream_redis_timers._faststream import (
 )
 from faststream_redis_timers._renamed import renamed_arguments
 from faststream_redis_timers.configs import TimersRouterConfig
-from faststream_redis_timers.delivery.retries import RetryDecision
 from faststream_redis_timers.registrator import TimersRegistrator, check_failure_options
+from faststream_redis_timers.retry_policy import RetryDecision
 from faststream_redis_timers.schemas import (
     LEASE_TTL,
     MAX_CONCURRENT,

@@ -1,6 +1,7 @@
 """The subscriber: a delivery loop on one side, FastStream's handlers or callers on the other."""
 
 import inspect
+import math
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -22,6 +23,7 @@ from faststream_redis_timers.delivery.retries import Retries
 from faststream_redis_timers.message import TimerMessage
 from faststream_redis_timers.parser import TimersParser
 from faststream_redis_timers.publisher.fake import TimersReplyPublisher
+from faststream_redis_timers.retry_policy import RetryPolicy
 from faststream_redis_timers.subscriber.acknowledgement import handle_and_settle
 from faststream_redis_timers.subscriber.config import TimersSubscriberConfig
 from faststream_redis_timers.subscriber.delivery import TimerDelivery
@@ -178,7 +180,9 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
     def make_retries(self) -> Retries:
         """Make what decides about failures, of the settings that the subscriber has by now."""
         config = self._config
-        return Retries(self.topic, config.retry_policy, config.dead_topic, self._write_log)
+        policy = config.retry_policy
+        most = policy.max_attempts if isinstance(policy, RetryPolicy) else math.inf
+        return Retries(self.topic, policy, config.dead_topic, self._write_log, most)
 
     def get_log_context(self, message: "StreamMessage[TimerDelivery] | None") -> dict[str, str]:
         """Give what each line of the log names: the topic and the timer's id.
