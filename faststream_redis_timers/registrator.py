@@ -15,7 +15,6 @@ from faststream_redis_timers._faststream import (
 )
 from faststream_redis_timers._renamed import renamed_arguments
 from faststream_redis_timers.configs import TimersBrokerConfig
-from faststream_redis_timers.delivery.retries import check_dead_letter
 from faststream_redis_timers.publisher.specification import (
     TimersPublisherSpecification,
     TimersPublisherSpecificationConfig,
@@ -30,6 +29,7 @@ from faststream_redis_timers.schemas import (
     POLLING_INTERVAL,
     TimerSub,
     as_timer_sub,
+    check_dead_letter,
 )
 from faststream_redis_timers.subscriber.config import (
     TimersSubscriberConfig,

@@ -11,9 +11,8 @@ from faststream_redis_timers._faststream import (
     SubscriberUsecaseConfig,
 )
 from faststream_redis_timers.configs import TimersBrokerConfig, nearest
-from faststream_redis_timers.delivery.retries import dead_letter_topic
 from faststream_redis_timers.retry_policy import RetryDecision
-from faststream_redis_timers.schemas import TimerSub
+from faststream_redis_timers.schemas import TimerSub, dead_letter_topic
 
 
 @dataclass(kw_only=True)
