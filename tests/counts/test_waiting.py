@@ -12,9 +12,10 @@ from bench import HOUR, NO_POLLS, delivering
 from counting import look_once_more, until_asleep
 from waiting import wait_until_async
 
+from faststream_redis_timers.calls import wakeups
 from faststream_redis_timers.delivery.schedule import PollSchedule, monotonic
 from faststream_redis_timers.schemas import MAX_POLLING_INTERVAL, POLLING_INTERVAL
-from faststream_redis_timers.subscriber import loop, wakeups
+from faststream_redis_timers.subscriber import loop
 
 SECOND = timedelta(seconds=1)
 

@@ -19,7 +19,8 @@ from waiting import wait_until_async
 
 from examples import embedded_server
 from faststream_redis_timers.annotations import TimerMessage
-from faststream_redis_timers.subscriber import loop, wakeups
+from faststream_redis_timers.calls import wakeups
+from faststream_redis_timers.subscriber import loop
 from faststream_redis_timers_sync import TimerPublishMessage
 
 

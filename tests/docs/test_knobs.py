@@ -12,9 +12,10 @@ from prometheus_client import CollectorRegistry
 
 from faststream_redis_timers import RetryPolicy, TimersBroker, TimersRouter
 from faststream_redis_timers._faststream import EMPTY
+from faststream_redis_timers.calls import wakeups
 from faststream_redis_timers.opentelemetry import TimersTelemetryMiddleware
 from faststream_redis_timers.prometheus import TimersPrometheusMiddleware
-from faststream_redis_timers.subscriber import loop, wakeups
+from faststream_redis_timers.subscriber import loop
 from faststream_redis_timers_sync import TimersClient, _settings
 from faststream_redis_timers_sync.cli.group import group
 from faststream_redis_timers_sync.prometheus import TimersCollector

@@ -11,7 +11,8 @@ from redis.connection import parse_url
 from states import balance, noting, numbers, outages, until_back
 from waiting import wait_until_async
 
-from faststream_redis_timers.subscriber import loop, wakeups
+from faststream_redis_timers.calls import wakeups
+from faststream_redis_timers.subscriber import loop
 
 BACK = 1.0
 """Seconds within which it must deliver again."""
