@@ -26,13 +26,13 @@ from faststream_redis_timers._faststream import (
     make_logger_state,
 )
 from faststream_redis_timers.configs import TimersBrokerConfig
+from faststream_redis_timers.delivered import TimerDelivery
 from faststream_redis_timers.log import TimersLoggerStorage
 from faststream_redis_timers.message import TimerMessage
 from faststream_redis_timers.publisher.producer import TimersProducer
 from faststream_redis_timers.registrator import TimersRegistrator, check_failure_options
 from faststream_redis_timers.response import TimerPublishCommand
 from faststream_redis_timers.retry_policy import RetryDecision
-from faststream_redis_timers.subscriber.delivery import TimerDelivery
 from faststream_redis_timers.subscriber.usecase import TimersSubscriber
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue
 from faststream_redis_timers_sync.protocol.keys import (

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from faststream.message import StreamMessage
 
-from faststream_redis_timers.subscriber.delivery import TimerDelivery
+from faststream_redis_timers.delivered import TimerDelivery
 
 
 class TimerMessage(StreamMessage[TimerDelivery]):

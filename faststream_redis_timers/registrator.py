@@ -15,6 +15,7 @@ from faststream_redis_timers._faststream import (
 )
 from faststream_redis_timers._renamed import renamed_arguments
 from faststream_redis_timers.configs import TimersBrokerConfig
+from faststream_redis_timers.delivered import TimerDelivery
 from faststream_redis_timers.publisher.specification import (
     TimersPublisherSpecification,
     TimersPublisherSpecificationConfig,
@@ -35,7 +36,6 @@ from faststream_redis_timers.subscriber.config import (
     TimersSubscriberConfig,
     TimersSubscriberSpecificationConfig,
 )
-from faststream_redis_timers.subscriber.delivery import TimerDelivery
 from faststream_redis_timers.subscriber.specification import TimersSubscriberSpecification
 from faststream_redis_timers.subscriber.usecase import TimersSubscriber
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue

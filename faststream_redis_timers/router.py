@@ -17,6 +17,7 @@ from faststream_redis_timers._faststream import (
 )
 from faststream_redis_timers._renamed import renamed_arguments
 from faststream_redis_timers.configs import TimersRouterConfig
+from faststream_redis_timers.delivered import TimerDelivery
 from faststream_redis_timers.registrator import TimersRegistrator, check_failure_options
 from faststream_redis_timers.retry_policy import RetryDecision
 from faststream_redis_timers.schemas import (
@@ -27,7 +28,6 @@ from faststream_redis_timers.schemas import (
     POLLING_INTERVAL,
     TimerSub,
 )
-from faststream_redis_timers.subscriber.delivery import TimerDelivery
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue
 
 if TYPE_CHECKING:

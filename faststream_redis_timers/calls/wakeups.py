@@ -6,13 +6,15 @@ hint: one that is lost costs a poll delay at most.
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from redis.exceptions import NoPermissionError, RedisError
 
-from faststream_redis_timers.delivery.schedule import Backoff, monotonic
+from faststream_redis_timers.clock import monotonic
+from faststream_redis_timers.delivery.schedule import Backoff
 from faststream_redis_timers.subscriber.tasks import check_cancelled, end_task
 from faststream_redis_timers_sync.protocol.shown import text_of
 
@@ -126,7 +128,7 @@ class WakeUps:
             await end_task(task)
 
     async def _run(self) -> None:
-        backoff = Backoff(ceiling=5.0)
+        backoff = Backoff(random.random, ceiling=5.0)
         while True:
             # An outage is told by the delivery loops; whatever it is, wake-ups go on.
             with suppress(Exception):

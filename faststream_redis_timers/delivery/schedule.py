@@ -1,19 +1,7 @@
 """When a delivery loop looks for due timers: arithmetic alone, no clock and no I/O."""
 
 import math
-import random
-import time
 from collections.abc import Callable
-
-
-def monotonic(*, _clock: Callable[[], float] = time.monotonic) -> float:
-    """Give the time of this process's monotonic clock, in seconds.
-
-    It is the real one even where a test freezes time: a default argument keeps
-    what freezegun replaces in modules. Were it frozen, a lease would seem to end
-    when the test moves its clock, and a sleep never.
-    """
-    return _clock()
 
 
 class PollSchedule:
@@ -30,9 +18,7 @@ class PollSchedule:
 
     __slots__ = ("_base", "_ceiling", "_delay", "_jitter", "_not_before", "alarm_at", "poll_at")
 
-    def __init__(
-        self, base: float, ceiling: float, jitter: Callable[[], float] = random.random
-    ) -> None:
+    def __init__(self, base: float, ceiling: float, jitter: Callable[[], float]) -> None:
         """Begin with a claim at once."""
         self._base = base
         self._ceiling = ceiling
@@ -299,18 +285,15 @@ class Backoff:
     """How long to pause between tries while the server is away.
 
     Args:
+        jitter: Gives a number from 0 to 1; it spreads each pause by +-50%.
         base: Seconds of the first pause.
         ceiling: Seconds to which it doubles.
-        jitter: Gives a number from 0 to 1; it spreads each pause by +-50%.
     """
 
     __slots__ = ("_base", "_ceiling", "_jitter", "_pause")
 
     def __init__(
-        self,
-        base: float = 0.05,
-        ceiling: float = 1.0,
-        jitter: Callable[[], float] = random.random,
+        self, jitter: Callable[[], float], *, base: float = 0.05, ceiling: float = 1.0
     ) -> None:
         """Begin with the first pause."""
         self._base = base

@@ -23,9 +23,9 @@ from opentelemetry.trace import Link, SpanKind, Status, StatusCode, TracerProvid
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from faststream_redis_timers._faststream import ContextRepo
+from faststream_redis_timers.delivered import TimerDelivery
 from faststream_redis_timers.opentelemetry.provider import TimersTelemetrySettingsProvider
 from faststream_redis_timers.response import TimerPublishCommand
-from faststream_redis_timers.subscriber.delivery import TimerDelivery
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 

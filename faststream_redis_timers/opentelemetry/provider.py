@@ -7,8 +7,8 @@ from faststream.opentelemetry import TelemetrySettingsProvider
 from faststream.opentelemetry.consts import MESSAGING_DESTINATION_PUBLISH_NAME
 from opentelemetry.semconv.trace import SpanAttributes
 
+from faststream_redis_timers.delivered import TimerDelivery
 from faststream_redis_timers.response import TimerPublishCommand
-from faststream_redis_timers.subscriber.delivery import TimerDelivery
 
 LATENESS = "timers.lateness"
 """Seconds from due time to claim."""

@@ -12,9 +12,9 @@ from faststream.prometheus.middleware import BasePrometheusMiddleware
 from prometheus_client import CollectorRegistry, Histogram
 
 from faststream_redis_timers._faststream import EMPTY, ContextRepo
+from faststream_redis_timers.delivered import TimerDelivery
 from faststream_redis_timers.prometheus.provider import TimersMetricsSettingsProvider
 from faststream_redis_timers.response import TimerPublishCommand
-from faststream_redis_timers.subscriber.delivery import TimerDelivery
 
 LATENESS_BUCKETS = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),

@@ -3,8 +3,8 @@
 from faststream.message import StreamMessage
 from faststream.prometheus import ConsumeAttrs, MetricsSettingsProvider
 
+from faststream_redis_timers.delivered import TimerDelivery
 from faststream_redis_timers.response import TimerPublishCommand
-from faststream_redis_timers.subscriber.delivery import TimerDelivery
 
 
 class TimersMetricsSettingsProvider(MetricsSettingsProvider[TimerDelivery, TimerPublishCommand]):

@@ -20,7 +20,7 @@ from faststream.exceptions import (
 )
 from faststream.response import Response, ensure_response
 
-from faststream_redis_timers.subscriber.delivery import TimerDelivery
+from faststream_redis_timers.delivered import TimerDelivery
 from faststream_redis_timers.subscriber.starting import LeaseEndedError, expect_start
 
 
@@ -29,7 +29,6 @@ async def handle_and_settle(
     policy: AckPolicy,
     handle: Callable[[TimerDelivery], Awaitable[Response]],
     *,
-    on_end: Callable[[TimerDelivery], None],
     on_stop: Callable[[], None],
     log: Callable[[int, str], None],
 ) -> Response:
@@ -43,7 +42,6 @@ async def handle_and_settle(
         delivery: The timer.
         policy: What an error means.
         handle: Parses the message and runs the handler and its middlewares.
-        on_end: Called when the handler has ended, before the timer is settled.
         on_stop: Called when the handler asks its subscriber or the process to stop.
         log: Writes a line of a `logging` level to the broker's log.
 
@@ -66,13 +64,13 @@ async def handle_and_settle(
     try:
         response = await handle(delivery)
     except (AckMessage, SkipMessage):
-        on_end(delivery)
+        delivery.free_slot()
         delivery.commit_soon()
     except RejectMessage as instruction:
-        on_end(delivery)
+        delivery.free_slot()
         delivery.reject_soon(instruction)
     except NackMessage as instruction:
-        on_end(delivery)
+        delivery.free_slot()
         _nack(delivery, instruction, log)
     except (StopConsume, SystemExit, KeyboardInterrupt):
         # Nothing may be claimed any more, lest the timer comes straight back.
@@ -81,11 +79,11 @@ async def handle_and_settle(
         raise
     except (Exception, asyncio.CancelledError) as error:
         if not is_cancelled(error):
-            on_end(delivery)
+            delivery.free_slot()
             _settle_failure(delivery, policy, error)
         raise
     else:
-        on_end(delivery)
+        delivery.free_slot()
         if policy is not AckPolicy.MANUAL:
             delivery.commit_soon()
         return response

@@ -12,7 +12,7 @@ from typing import Any
 
 from faststream.exceptions import HandlerException
 
-from faststream_redis_timers.subscriber.delivery import TimerDelivery
+from faststream_redis_timers.delivered import TimerDelivery
 
 _starting: ContextVar[TimerDelivery | None] = ContextVar("_starting", default=None)
 

@@ -19,16 +19,18 @@ from faststream_redis_timers._faststream import (
     process_msg,
 )
 from faststream_redis_timers.configs import TimersBrokerConfig
-from faststream_redis_timers.delivery.retries import Retries
+from faststream_redis_timers.delivered import TimerDelivery
+from faststream_redis_timers.delivery.core import DeliveryCore, Driver
+from faststream_redis_timers.delivery.endings import Endings
 from faststream_redis_timers.message import TimerMessage
 from faststream_redis_timers.parser import TimersParser
 from faststream_redis_timers.publisher.fake import TimersReplyPublisher
 from faststream_redis_timers.retry_policy import RetryPolicy
 from faststream_redis_timers.subscriber.acknowledgement import handle_and_settle
 from faststream_redis_timers.subscriber.config import TimersSubscriberConfig
-from faststream_redis_timers.subscriber.delivery import TimerDelivery
-from faststream_redis_timers.subscriber.loop import DeliveryLoop
-from faststream_redis_timers.subscriber.on_demand import ClaimsOnDemand
+from faststream_redis_timers.subscriber.handling import Handling
+from faststream_redis_timers.subscriber.loop import DeliveryLoop, Receiver
+from faststream_redis_timers.subscriber.on_demand import Callers
 from faststream_redis_timers.subscriber.specification import TimersSubscriberSpecification
 from faststream_redis_timers.subscriber.starting import within_lease
 from faststream_redis_timers.subscriber.timeouts import HandlerTimeout
@@ -59,7 +61,8 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         self._call_decorators = (within_lease,)
         self.sub = config.sub
         self._config = config
-        self._delivery: DeliveryLoop | None = None
+        self._loop: DeliveryLoop | None = None
+        self._callers: Callers | None = None
         self._wake_ups: WakeUps | None = None
         self._is_started = False
         self._parser_for_callers: AsyncCallable = config.parser
@@ -73,7 +76,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
     @property
     def alive(self) -> bool:
         """Whether it delivers; one that was not started, or was stopped, is not dead."""
-        return self._delivery is None or not self.running or self._delivery.healthy
+        return self._loop is None or not self.running or self._loop.healthy
 
     async def start(self) -> None:
         """Begin to deliver; nothing if it does already."""
@@ -89,19 +92,16 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         await super().start()
         # A test's runner hands timers to handlers by itself, and there are none for callers.
         delivers = self._outer_config.connection.runner.delivers
-        delivery = None
+        loop = None
         if delivers and self.calls:
-            delivery = DeliveryLoop(
-                self.sub,
-                handle=self.consume,
-                interruptible=is_async,
-                **self._loop_parts(),
-            )
-            delivery.on_wait = self._outer_config.connection.wake_ups.waiting_setter(delivery)
+            loop = self._make_loop()
+            loop.sleeper.on_wait = self._outer_config.connection.wake_ups.waiting_setter(loop)
         self._post_start()
         self._is_started = delivers
-        if delivery is not None:
-            await self._begin(delivery)
+        if loop is not None:
+            threads = None if is_async else self.sub.max_concurrent
+            handling = Handling(loop.core, self.topic, self.consume, self._write_log, threads)
+            await self._begin(loop, handling)
 
     async def stop(self) -> None:
         """Stop: running handlers may finish within the broker's graceful timeout.
@@ -112,16 +112,16 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         self.running = self._is_started = False
         # Kept from the start: a handler may have stopped the broker, and then its
         # connection is no more.
-        delivery, wake_ups = self._delivery, self._wake_ups
-        if delivery is None or wake_ups is None:
+        loop, wake_ups = self._loop, self._wake_ups
+        if loop is None or wake_ups is None:
             return
-        delivery.begin_stop()
+        loop.begin_stop()
         try:
-            await wake_ups.remove(self._channel, delivery)
+            await wake_ups.remove(self._channel, loop)
         finally:
-            await delivery.stop(self._outer_config.graceful_timeout)
-        if self._delivery is delivery and not delivery.alive:
-            self._delivery = None
+            await loop.stop(self._outer_config.graceful_timeout)
+        if self._loop is loop and not loop.alive:
+            self._loop = self._callers = None
 
     async def process_message(self, msg: TimerDelivery) -> Response:
         """Run the handler for a timer and settle it.
@@ -138,7 +138,6 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             # learn of the broker's policy when it includes the router.
             self._config.ack_policy,
             super().process_message,
-            on_end=self._free_slot,
             on_stop=self._begin_stop,
             log=self._write_log,
         )
@@ -164,8 +163,8 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             Exception: What a parser or middleware raises; the timer is kept, as
                 where a handler fails.
         """
-        claims = await self._claims_on_demand()
-        delivery = await claims.take(timeout)
+        callers = await self._have_callers()
+        delivery = await callers.take(timeout)
         return None if delivery is None else await self._as_message(delivery)
 
     async def __aiter__(self) -> AsyncIterator[TimerMessage]:
@@ -173,16 +172,40 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
 
         The next one is claimed when it is asked for.
         """
-        claims = await self._claims_on_demand()
-        while (delivery := await claims.take(None)) is not None:
+        callers = await self._have_callers()
+        while (delivery := await callers.take(None)) is not None:
             yield await self._as_message(delivery)
 
-    def make_retries(self) -> Retries:
-        """Make what decides about failures, of the settings that the subscriber has by now."""
+    def make_core(self, driver: Driver, slots: int | None = None) -> DeliveryCore[TimerDelivery]:
+        """Make what decides about timers, of the options that the subscriber has by now.
+
+        Args:
+            driver: See `DeliveryCore`.
+            slots: See `DeliveryCore`.
+        """
+        outer = self._outer_config
+        return DeliveryCore(
+            self.sub,
+            topic=self.topic,
+            operations=outer.operations,
+            endings=self._make_endings(),
+            suspects=outer.connection.suspects,
+            driver=driver,
+            make_timer=TimerDelivery,
+            log=self._write_log,
+            slots=slots,
+        )
+
+    @property
+    def counts_attempts(self) -> bool:
+        """Whether attempts are counted: failures have an end, or a place to go to."""
+        return self._make_endings().suspect_from is not None
+
+    def _make_endings(self) -> Endings:
         config = self._config
         policy = config.retry_policy
         most = policy.max_attempts if isinstance(policy, RetryPolicy) else math.inf
-        return Retries(self.topic, policy, config.dead_topic, self._write_log, most)
+        return Endings(self.topic, policy, config.dead_topic, self._write_log, most)
 
     def get_log_context(self, message: "StreamMessage[TimerDelivery] | None") -> dict[str, str]:
         """Give what each line of the log names: the topic and the timer's id.
@@ -195,27 +218,25 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             "message_id": printable(message.message_id) if message else "",
         }
 
-    def _loop_parts(self) -> dict[str, Any]:
-        outer = self._outer_config
-        return {
-            "topic": self.topic,
-            "runner": outer.connection.runner,
-            "operations": outer.operations,
-            "retries": self.make_retries(),
-            "log": self._write_log,
-            "spin_budget": outer.connection.spin_budget,
-            "alarm_clock": outer.connection.alarm_clock,
-            "suspects": outer.connection.suspects,
-        }
-
-    async def _begin(self, delivery: DeliveryLoop) -> None:
+    def _make_loop(self, slots: int | None = None) -> DeliveryLoop:
         connection = self._outer_config.connection
-        self._delivery, self._wake_ups = delivery, connection.wake_ups
-        delivery.on_end = partial(connection.close_again, connection.runner)
-        delivery.start()
-        await self._wake_ups.add(self._channel, delivery)
+        return DeliveryLoop(
+            self.topic,
+            runner=connection.runner,
+            make_core=partial(self.make_core, slots=slots),
+            log=self._write_log,
+            spin_budget=connection.spin_budget,
+            alarm_clock=connection.alarm_clock,
+        )
 
-    async def _claims_on_demand(self) -> ClaimsOnDemand:
+    async def _begin(self, loop: DeliveryLoop, receiver: Receiver) -> None:
+        connection = self._outer_config.connection
+        self._loop, self._wake_ups = loop, connection.wake_ups
+        loop.on_end = partial(connection.close_again, connection.runner)
+        loop.start(receiver)
+        await self._wake_ups.add(self._channel, loop)
+
+    async def _have_callers(self) -> Callers:
         if self.calls:
             # So do FastStream's own subscribers.
             msg = f"the subscriber of topic {self.topic!r} has handlers: they get all its timers"
@@ -226,16 +247,16 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
                 "call `await subscriber.start()`; a TestTimersBroker starts none but with_real=True"
             )
             raise IncorrectState(msg)
-        if not isinstance(self._delivery, ClaimsOnDemand):
+        if self._callers is None:
             # An error of these comes before anything is claimed.
             parsing = self._get_parser_and_decoder()
             self._parser_for_callers, self._decoder_for_callers = parsing
-            claims = ClaimsOnDemand(self.sub, **self._loop_parts())
-            # Hints are read also while nobody asks, lest they pile up on the server.
-            self._outer_config.connection.wake_ups.set_waiting(claims, waits=True)
-            await self._begin(claims)
-            return claims
-        return self._delivery
+            loop = self._make_loop(slots=0)
+            self._callers = Callers(loop)
+            # Wake-ups are read also while nobody asks, lest they pile up on the server.
+            self._outer_config.connection.wake_ups.set_waiting(loop, waits=True)
+            await self._begin(loop, self._callers)
+        return self._callers
 
     async def _as_message(self, delivery: TimerDelivery) -> TimerMessage:
         context = self._outer_config.context
@@ -273,13 +294,9 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
     ) -> Iterable[PublisherProto[Any]]:
         return (TimersReplyPublisher(self._outer_config.producer, message.reply_to),)
 
-    def _free_slot(self, delivery: TimerDelivery) -> None:
-        if self._delivery is not None:
-            self._delivery.free_slot(delivery)
-
     def _begin_stop(self) -> None:
-        if self._delivery is not None:
-            self._delivery.begin_stop()
+        if self._loop is not None:
+            self._loop.begin_stop()
 
     def _write_log(self, level: int, message: str, error: BaseException | None = None) -> None:
         # A logger of the user's that raises must not end the delivery.

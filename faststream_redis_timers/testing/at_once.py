@@ -1,31 +1,34 @@
 """Delivery at once: what is scheduled goes straight to its handlers, and nothing is pending."""
 
-import math
 import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from faststream.exceptions import SubscriberNotFound
 from redis.asyncio.client import Pipeline
 
 from faststream_redis_timers.broker import TimersBroker
+from faststream_redis_timers.delivered import TimerDelivery
+from faststream_redis_timers.delivery.core import Call
 from faststream_redis_timers.publisher.producer import TimersProducer
 from faststream_redis_timers.response import TimerPublishCommand
-from faststream_redis_timers.subscriber.delivery import TimerDelivery
 from faststream_redis_timers.subscriber.usecase import TimersSubscriber
+from faststream_redis_timers.testing.driver import OneByOne
 from faststream_redis_timers.testing.memory import MemoryRunner
 from faststream_redis_timers.testing.scheduled import ScheduledTimer
 from faststream_redis_timers_sync.protocol.clients import check_pipeline
-from faststream_redis_timers_sync.protocol.envelope import read_envelope
 from faststream_redis_timers_sync.protocol.model import (
     Claimed,
     EncodedTimer,
+    Outcome,
+    Step,
     TimerPublishMessage,
 )
 from faststream_redis_timers_sync.protocol.operation import Operation
 from faststream_redis_timers_sync.protocol.timers import as_publish_message
+from faststream_redis_timers_sync.protocol.times import lease_text
 
 _MOST_NESTED = 10
 
@@ -190,24 +193,18 @@ def _page_topic(subscriber: TimersSubscriber) -> str:
 def _delivery(subscriber: TimersSubscriber, timer: EncodedTimer) -> TimerDelivery:
     now = time.time()
     score = b"%.6f" % now
-    claimed = Claimed(timer.timer_id.encode(), timer.payload, score)
-    retries = subscriber.make_retries()
-    if retries.suspect_from is not None:
-        claimed = claimed._replace(attempt=1, first_due=score)
-    delivery = TimerDelivery(
-        subscriber.topic,
-        claimed,
-        read_envelope(timer.payload),
-        lease=b"",
-        lease_ends_at=math.inf,
-        claimed_at=now,
-        retries=retries,
-        holder=None,
-        lease_ttl=subscriber.sub.lease_ttl,
-    )
-    # "Try it out" comes by while the broker's own delivery loops run.
-    delivery.holds_slot = False
-    return delivery
+
+    def answer(call: Call) -> Step:
+        # Nothing is ever pending: what is scheduled is claimed, and what is settled is done.
+        claimed = Claimed(timer.timer_id.encode(), timer.payload, score)
+        if driver.counts_attempts:
+            claimed = claimed._replace(attempt=1, first_due=score)
+        outcomes = bytes([Outcome.DONE]) * len(call.settlements)
+        return Step(now, lease_text(now, 0), None, outcomes, [claimed] * call.limit, [])
+
+    driver = OneByOne(subscriber, answer, lambda: now)
+    # It is due, and it has all its attempts left.
+    return cast("TimerDelivery", driver.claim())
 
 
 def _due_at(asked: bytes) -> datetime:

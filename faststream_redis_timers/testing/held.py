@@ -1,7 +1,6 @@
 """Delivery when a test moves time: timers wait in memory, and fire in the order of their times."""
 
 import asyncio
-import math
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -12,14 +11,13 @@ from faststream_redis_timers.broker import TimersBroker
 from faststream_redis_timers.publisher.producer import TimersProducer
 from faststream_redis_timers.response import TimerPublishCommand
 from faststream_redis_timers.subscriber.acknowledgement import is_cancelled
-from faststream_redis_timers.subscriber.delivery import TimerDelivery
 from faststream_redis_timers.subscriber.usecase import TimersSubscriber
-from faststream_redis_timers_sync.protocol.envelope import read_envelope
+from faststream_redis_timers.testing.driver import OneByOne
 from faststream_redis_timers_sync.protocol.memory.timers import TimersMemory
-from faststream_redis_timers_sync.protocol.model import EncodedTimer, Settlement, Step
+from faststream_redis_timers_sync.protocol.model import EncodedTimer
 from faststream_redis_timers_sync.protocol.operations import Operations
 from faststream_redis_timers_sync.protocol.timers import as_publish_message
-from faststream_redis_timers_sync.protocol.times import is_lease, lease_text, time_of
+from faststream_redis_timers_sync.protocol.times import is_lease, time_of
 
 MOST_DELIVERIES = 10_000
 """Deliveries of one move of time. More mean that something fires without end."""
@@ -35,7 +33,6 @@ class _Turn(NamedTuple):
 
     time: datetime
     subscriber: TimersSubscriber
-    operations: Operations
 
 
 class HeldDelivery:
@@ -50,6 +47,7 @@ class HeldDelivery:
         """Keep both."""
         self._memory = memory
         self._brokers = brokers
+        self._drivers: dict[TimersSubscriber, OneByOne] = {}
         self._is_moving = False
 
     async def advance(self, by: timedelta, *, raise_errors: bool) -> None:
@@ -110,32 +108,29 @@ class HeldDelivery:
                     isinstance(subscriber, TimersSubscriber)
                     and subscriber.running
                     and subscriber.calls
-                    and (head := self._step(operations, subscriber).head) is not None
+                    and (head := self._head(operations, subscriber.topic)) is not None
                 ):
-                    yield _Turn(_claimable_at(head), subscriber, operations)
+                    yield _Turn(_claimable_at(head), subscriber)
+
+    def _head(self, operations: Operations, topic: str) -> float | None:
+        # A step that asks for nothing.
+        step = operations.settle_and_claim(topic, (), limit=0, lease_ttl=1.0, jitter=0)
+        return self._memory.run(step).head
+
+    def _driver_of(self, subscriber: TimersSubscriber) -> OneByOne:
+        if subscriber not in self._drivers:
+            self._drivers[subscriber] = OneByOne(
+                subscriber,
+                lambda call: self._memory.run(call.operation),
+                lambda: self._memory.clock.now().timestamp(),
+            )
+        return self._drivers[subscriber]
 
     async def _deliver(self, turn: _Turn, *, raise_errors: bool) -> None:
-        subscriber, operations = turn.subscriber, turn.operations
-        step = self._step(operations, subscriber, limit=1)
-        if not step.claimed:
-            # Another thread has cancelled it meanwhile.
-            return
-        (claimed,) = step.claimed
-        retries = subscriber.make_retries()
-        delivery = TimerDelivery(
-            subscriber.topic,
-            claimed,
-            read_envelope(claimed.payload),
-            step.lease,
-            # By the monotonic clock, which nobody moves.
-            math.inf,
-            step.now,
-            retries,
-            _Holder(self, turn),
-            subscriber.sub.lease_ttl,
-        )
-        if (ending := retries.ending_of(claimed)) is not None:
-            delivery.decide(*ending)
+        subscriber = turn.subscriber
+        delivery = self._driver_of(subscriber).claim()
+        if delivery is None:
+            # Its attempts are used up, or another thread has cancelled it meanwhile.
             return
         try:
             await subscriber.process_message(delivery)
@@ -150,65 +145,6 @@ class HeldDelivery:
                 raise
             if raise_errors:
                 raise
-
-    def settle(self, turn: _Turn, settlement: Settlement) -> bool:
-        """Carry out a settlement.
-
-        Args:
-            turn: Whose timer it is.
-            settlement: What becomes of the timer.
-
-        Returns:
-            Whether it was carried out under its lease.
-        """
-        return self._step(turn.operations, turn.subscriber, settlement).outcomes == b"1"
-
-    def propose_lease(self, lease_ttl: float) -> bytes:
-        """Give a lease that begins now, as a score.
-
-        Args:
-            lease_ttl: Its length in seconds.
-        """
-        # Nobody claims beside this, so leases need not be kept apart.
-        return lease_text(self._memory.clock.now().timestamp() + lease_ttl, 0)
-
-    def _step(
-        self,
-        operations: Operations,
-        subscriber: TimersSubscriber,
-        *settlements: Settlement,
-        limit: int = 0,
-    ) -> Step:
-        retries = subscriber.make_retries()
-        return self._memory.run(
-            operations.settle_and_claim(
-                subscriber.topic,
-                settlements,
-                limit=limit,
-                lease_ttl=subscriber.sub.lease_ttl,
-                # Nobody claims beside this, so leases need not be kept apart.
-                jitter=0,
-                suspect_from=retries.suspect_from,
-                dead_topic=retries.dead_topic,
-            )
-        )
-
-
-class _Holder(NamedTuple):
-    """Holds the lease of a delivery."""
-
-    held: HeldDelivery
-    turn: _Turn
-
-    def settle(self, delivery: TimerDelivery, action: bytes, detail: bytes, /) -> None:
-        done = self.held.settle(self.turn, delivery.settlement(action, detail))
-        if action == b"renew":
-            delivery.tell_renewed(detail if done else None)
-        else:
-            delivery.tell(outcome=done)
-
-    def propose_lease(self, lease_ttl: float, /) -> bytes:
-        return self.held.propose_lease(lease_ttl)
 
 
 def _claimable_at(score: float) -> datetime:

@@ -14,11 +14,11 @@ import yaml
 from command_line import LONGEST, ROOT, environment
 from faststream.asgi import AsgiFastStream, AsyncAPIRoute, make_ping_asgi
 from faststream.exceptions import FeatureNotSupportedException
+from inside import kill_loop
 from waiting import wait_until
 
 from faststream_redis_timers import TestTimersBroker, TimersBroker, TimersRouter
 from faststream_redis_timers.annotations import TimerMessage
-from faststream_redis_timers.subscriber.tasks import end_task
 
 HOUR = timedelta(hours=1)
 
@@ -295,6 +295,6 @@ async def test_ping_asgi_tells_that_a_delivery_loop_has_died(make_broker):
 
     async with broker:
         assert (await ask(app, "/health"))[0] == 204
-        await end_task(broker.subscribers[0]._delivery._task)
+        await kill_loop(broker.subscribers[0])
 
         assert (await ask(app, "/health"))[0] == 500

@@ -8,6 +8,7 @@ import pytest
 from bench import HOUR, NO_POLLS, delivering, until_idle, until_listening
 from faststream import BaseMiddleware
 from faststream.exceptions import IncorrectState
+from inside import free_slots, kill_loop, loop_of
 from prometheus_client import CollectorRegistry
 from waiting import wait_until_async
 
@@ -15,8 +16,7 @@ from faststream_redis_timers import TestTimersBroker, TimersRouter
 from faststream_redis_timers._faststream import DefaultCodec
 from faststream_redis_timers.annotations import TimerMessage
 from faststream_redis_timers.prometheus import TimersPrometheusMiddleware
-from faststream_redis_timers.subscriber.on_demand import ClaimsOnDemand
-from faststream_redis_timers.subscriber.tasks import end_task
+from faststream_redis_timers.subscriber.on_demand import Callers
 from faststream_redis_timers_sync.protocol.times import is_lease
 
 SHORT = timedelta(milliseconds=200)
@@ -249,13 +249,13 @@ async def test_one_that_was_claimed_for_a_caller_who_has_gone_is_given_back(
 
 
 async def test_one_that_a_caller_is_cancelled_over_is_given_back(bench, subscriber, monkeypatch):
-    give = ClaimsOnDemand._give
+    give = Callers.begin
 
-    async def give_and_cancel(self, delivery):
-        await give(self, delivery)
+    def give_and_cancel(self, delivery):
+        give(self, delivery)
         caller.cancel()
 
-    monkeypatch.setattr(ClaimsOnDemand, "_give", give_and_cancel)
+    monkeypatch.setattr(Callers, "begin", give_and_cancel)
     bench.schedule("1")
     due = bench.score("1")
 
@@ -338,7 +338,7 @@ async def test_a_stop_ends_an_iteration_that_waits_and_gives_a_caller_nothing(be
     iteration = asyncio.create_task(iterate(subscriber, inbox))
     assert (await inbox.get()).timer_id == "1"
     caller = asyncio.create_task(subscriber.get_one(timeout=60))
-    await wait_until_async(lambda: subscriber._delivery._free_slots == 2)
+    await wait_until_async(lambda: free_slots(loop_of(subscriber)) == 2)
 
     await stop(broker, subscriber)
 
@@ -591,7 +591,7 @@ async def test_a_caller_who_is_cancelled_in_a_parser_gives_the_timer_back(bench)
 
 async def test_one_whose_delivery_has_died_says_so(bench, subscriber):
     assert await subscriber.get_one(timeout=0.05) is None
-    await end_task(subscriber._delivery._task)
+    await kill_loop(subscriber)
 
     with pytest.raises(IncorrectState, match=f"topic '{bench.topic}' has died"):
         await subscriber.get_one()

@@ -9,6 +9,7 @@ import redis
 import redis.asyncio
 from faststream import FastStream, TestApp
 from faststream.exceptions import IncorrectState, StopConsume
+from inside import is_delivering, kill_loop
 from redis.exceptions import ConnectionError as RedisConnectionError
 from waiting import wait_until_async
 
@@ -16,7 +17,6 @@ from faststream_redis_timers import TimerOutcomeUnknownError, TimersBroker
 from faststream_redis_timers._faststream import DefaultCodec
 from faststream_redis_timers.calls.runner import Runner
 from faststream_redis_timers.subscriber.loop import DeliveryLoop
-from faststream_redis_timers.subscriber.tasks import end_task
 from faststream_redis_timers_sync.protocol.clients import get_connection_args
 
 COMMAND = get_connection_args(redis.__version__)
@@ -448,9 +448,9 @@ async def test_ping_tells_that_a_delivery_loop_has_died(make_broker, inbox):
     deliver_to(broker, inbox)
     deliver_to(broker, inbox, topic="other")
     async with broker:
-        (loop_of_one, _) = (subscriber._delivery for subscriber in broker.subscribers)
+        (one, _) = broker.subscribers
         # A single cancel can be swallowed on its way, by Python 3.11.
-        await end_task(loop_of_one._task)
+        await kill_loop(one)
 
         assert await broker.ping() is False
 
@@ -461,10 +461,10 @@ async def test_ping_tells_that_a_delivery_loop_has_died(make_broker, inbox):
 async def test_a_death_of_the_delivery_loop_is_told_by_ping_whatever_its_reason(
     make_broker, inbox, monkeypatch
 ):
-    async def die(self, limit):
+    async def die(self, call, receiver):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(DeliveryLoop, "_step", die)
+    monkeypatch.setattr(DeliveryLoop, "_send", die)
     broker = make_broker(logger=None)
     deliver_to(broker, inbox)
     async with broker:
@@ -493,7 +493,7 @@ async def test_a_subscriber_that_its_handler_stopped_is_not_dead(make_broker, in
     async with broker:
         await broker.publish("x", "last")
         await asyncio.wait({await inbox.get()}, timeout=10)
-        await wait_until_async(lambda: not stopping._delivery or not stopping._delivery.alive)
+        await wait_until_async(lambda: not is_delivering(stopping))
 
         assert await broker.ping() is True
         await passes_a_timer(broker, inbox, "x")

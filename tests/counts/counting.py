@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import redis
+from inside import is_listening, loop_of, loops_of, sleeps_for
 from waiting import wait_until_async
 
 from faststream_redis_timers import TimersBroker
-from faststream_redis_timers.delivery.schedule import monotonic
 
 
 @dataclass(frozen=True)
@@ -96,18 +96,11 @@ async def look_once_more(brokers: Sequence[TimersBroker]) -> None:
     # What they have learnt of it in the rush of the start may be off by some milliseconds.
     for broker in brokers:
         for subscriber in broker.subscribers:
-            subscriber._delivery.look_now()
+            loop_of(subscriber).look_now()
             await until_asleep(brokers)
 
 
 def is_asleep(broker: TimersBroker, at_least: float) -> bool:
     """Tell whether a broker listens, has looked since it does, and sleeps."""
     # From outside it can't be told: a worker looks once more when it has begun to listen.
-    if broker.config.connection.wake_ups._connection is None:
-        return False
-    return all(
-        (waiter := loop._waiter) is not None
-        and not waiter.done()
-        and loop._schedule.next_at >= monotonic() + at_least
-        for loop in (subscriber._delivery for subscriber in broker.subscribers)
-    )
+    return is_listening(broker) and all(sleeps_for(loop, at_least) for loop in loops_of(broker))

@@ -5,6 +5,7 @@ import asyncio
 import budgets
 from bench import NO_POLLS, delivering
 from counting import until_asleep
+from inside import loops_of
 from waiting import wait_until_async
 
 from faststream_redis_timers.delivery.schedule import FloodGap
@@ -84,7 +85,7 @@ async def test_wake_ups_are_not_read_while_all_handlers_are_busy(bench, meter, c
 
     async with delivering(broker):
         await until_asleep([broker])
-        loop = broker.subscribers[0]._delivery
+        (loop,) = loops_of(broker)
         heard = []
         wake = loop.wake
         loop.wake = lambda *times: (heard.append(times), wake(*times))

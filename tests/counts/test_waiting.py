@@ -4,16 +4,17 @@ import asyncio
 import math
 import random
 from datetime import timedelta
-from functools import partial
 
 import budgets
 import pytest
 from bench import HOUR, NO_POLLS, delivering
 from counting import look_once_more, until_asleep
+from inside import loops_of, schedule_of
 from waiting import wait_until_async
 
 from faststream_redis_timers.calls import wakeups
-from faststream_redis_timers.delivery.schedule import PollSchedule, monotonic
+from faststream_redis_timers.clock import monotonic
+from faststream_redis_timers.delivery.schedule import PollSchedule
 from faststream_redis_timers.schemas import MAX_POLLING_INTERVAL, POLLING_INTERVAL
 from faststream_redis_timers.subscriber import loop
 
@@ -64,7 +65,7 @@ async def test_a_wake_up_sets_the_alarm_and_asks_for_nothing(bench, meter, open_
     workers = [waiting(bench, open_calls, **NO_POLLS) for _ in range(10)]
     await asyncio.gather(*(worker.start() for worker in workers))
     await until_asleep(workers)
-    schedules = [worker.subscribers[0]._delivery._schedule for worker in workers]
+    schedules = [schedule_of(loop) for worker in workers for loop in loops_of(worker)]
     bench.schedule("1", "1", activate_in=HOUR)
     meter.reset()
     await wait_until_async(lambda: all(schedule.alarm_at < math.inf for schedule in schedules))
@@ -90,7 +91,8 @@ async def test_idle_subscribers_send_what_the_schedule_says(
     bench, meter, monkeypatch, subscribers, budget
 ):
     # Pauses of average length, so that their sum is no matter of luck.
-    monkeypatch.setattr(loop, "PollSchedule", partial(PollSchedule, jitter=lambda: 0.5))
+    draws = loop.RANDOM_DRAWS._replace(spread=lambda: 0.5)
+    monkeypatch.setattr(loop, "RANDOM_DRAWS", draws)
     monkeypatch.setattr(wakeups, "PING_INTERVAL", wakeups.PING_INTERVAL / FASTER)
     pause = MAX_POLLING_INTERVAL / FASTER
     broker = bench.broker()

@@ -4,7 +4,7 @@ from unittest import mock
 
 import pytest
 
-from faststream_redis_timers.subscriber.delivery import TimerDelivery
+from faststream_redis_timers.delivery.leased import Claim, LeasedTimer
 from faststream_redis_timers_sync.protocol.envelope import read_envelope
 from faststream_redis_timers_sync.protocol.model import Claimed
 
@@ -19,14 +19,13 @@ def test_the_lease_that_the_server_keeps_is_known_whichever_is_later(proposed, c
     holder = mock.Mock()
     holder.propose_lease.return_value = proposed
     timer = Claimed(b"a", b"body", b"100.000000")
-    delivery = TimerDelivery(
-        "orders", timer, read_envelope(b"body"), FIRST, 130.0, 100.0, mock.Mock(), holder, 30.0
-    )
+    claim = Claim("orders", FIRST, 130.0, 100.0, 100.0, 30.0, mock.Mock(), holder)
+    delivery = LeasedTimer(claim, timer, read_envelope(b"body"))
     delivery.renew_soon(30.0)
 
-    delivery.tell_claimed(claimed, 199.0)
+    delivery.claimed_again(claimed, 199.0)
     assert set(delivery.leases) == {claimed, *known}
-    delivery.tell_renewed(proposed, 200.0)
+    delivery.renewed(proposed, 200.0)
 
     assert delivery.leases == known
     assert delivery.settlement(b"commit", b"").leases == LATER

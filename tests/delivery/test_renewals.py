@@ -9,11 +9,13 @@ import pytest
 from bench import delivering
 from faststream import AckPolicy
 from faststream.exceptions import SetupError
+from inside import free_slots, holds_nothing, loops_of, unsettled
 from waiting import wait_until_async
 
 from faststream_redis_timers import RetryPolicy, TimersRouter
 from faststream_redis_timers.annotations import TimerMessage
-from faststream_redis_timers.subscriber import loop, timeouts
+from faststream_redis_timers.delivery import endings
+from faststream_redis_timers.subscriber import timeouts
 from faststream_redis_timers_sync.protocol.model import Settlement
 from faststream_redis_timers_sync.protocol.times import is_lease, lease_text
 
@@ -185,7 +187,7 @@ async def test_a_lease_that_is_lost_is_told_once(bench, calls, renews):
             await wait_until_async(lambda: bench.log.at(logging.WARNING))
         calls.gate.set()
         await wait_until_async(lambda: bench.log.at(logging.WARNING))
-        await wait_until_async(lambda: broker.subscribers[0]._delivery._held == {})
+        await wait_until_async(lambda: holds_nothing(*loops_of(broker)))
         assert bench.score("1") == taken
         assert message.lease_lost
     bench.client.cancel_all(bench.topic)
@@ -218,7 +220,7 @@ async def test_an_error_that_should_not_be_ends_no_delivery(bench, open_calls, m
         raise ZeroDivisionError
 
     broker = holding(bench, open_calls)
-    monkeypatch.setattr(loop, "read_envelope", fail_once)
+    monkeypatch.setattr(endings, "read_envelope", fail_once)
     bench.schedule("1")
     async with delivering(broker):
         await bench.until_gone("1")
@@ -286,7 +288,7 @@ async def test_renewals_do_not_pile_up_while_the_server_is_away(bench, relay, ca
         await wait_until_async(lambda: float(delivery.leases[-1]) > first + 5 * SHORT)
         # That of its claim, one that may have arrived, and the latest.
         assert len(delivery.leases) <= 4
-        assert len(delivery.holder._settling) <= 1
+        assert unsettled(delivery) <= 1
         relay.accept()
         # The latest is what is asked for: an old one would have ended by now.
         await wait_until_async(lambda: bench.score("1") > first + 5 * SHORT)
@@ -338,8 +340,7 @@ async def test_after_a_handler_that_hung_its_slot_is_free_again(bench, calls):
         await calls.until(2)
         calls.gate.set()
         await bench.until_gone("1")
-        loop = broker.subscribers[0]._delivery
-        await wait_until_async(lambda: loop._free_slots == 2)
+        await wait_until_async(lambda: free_slots(*loops_of(broker)) == 2)
 
 
 @pytest.mark.parametrize("policy", [None, RetryPolicy(max_attempts=2)])

@@ -12,7 +12,7 @@ from bench import NO_POLLS, delivering, until_idle
 from faststream import AckPolicy
 
 from faststream_redis_timers.annotations import TimerMessage
-from faststream_redis_timers.subscriber import loop
+from faststream_redis_timers.delivery import core
 
 LIMIT, SETTLEMENTS = 6, 10
 """Where a script call has its limit (0: it claims nothing), and its settlements."""
@@ -20,7 +20,7 @@ LIMIT, SETTLEMENTS = 6, 10
 
 @pytest.fixture(autouse=True)
 def long_ride(monkeypatch):
-    monkeypatch.setattr(loop, "RIDE", 2 * 3600.0)
+    monkeypatch.setattr(core, "RIDE", 2 * 3600.0)
 
 
 @asynccontextmanager

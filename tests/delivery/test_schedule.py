@@ -13,6 +13,7 @@ from faststream_redis_timers.delivery.schedule import (
     ServerClock,
     SpinBudget,
 )
+from faststream_redis_timers.subscriber.loop import RANDOM_DRAWS
 
 MIDDLE = 0.5
 """The jitter that changes nothing."""
@@ -128,8 +129,8 @@ def test_hints_that_may_have_been_missed_bring_a_claim_at_once():
     assert schedule.next_at == -math.inf
 
 
-def test_by_default_delays_are_jittered():
-    schedules = [PollSchedule(1.0, 5.0) for _ in range(50)]
+def test_the_delays_of_workers_are_jittered():
+    schedules = [PollSchedule(1.0, 5.0, RANDOM_DRAWS.spread) for _ in range(50)]
     for schedule in schedules:
         schedule.found_nothing(0.0, math.inf)
 

@@ -174,7 +174,7 @@ async def test_without_a_graceful_timeout_stop_waits_for_the_handlers(bench, cal
 async def test_a_handler_that_ignores_its_cancellation_does_not_hold_up_stop_for_ever(
     bench, calls, monkeypatch
 ):
-    monkeypatch.setattr("faststream_redis_timers.subscriber.loop.CANCELLED_HANDLERS", 0.1)
+    monkeypatch.setattr("faststream_redis_timers.subscriber.handling.CANCELLED_HANDLERS", 0.1)
     broker = bench.broker(graceful_timeout=0.0)
 
     @broker.subscriber(bench.topic)

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 import redis.asyncio
 from bench import HOUR, NO_POLLS, delivering, until_idle, until_listening
+from inside import is_listening, is_polling, loop_of, loops_of
 from redis.connection import parse_url
 from waiting import wait_until_async
 
@@ -110,13 +111,13 @@ async def test_a_hint_that_overtakes_the_answer_of_a_claim_is_not_forgotten(
         (subscriber,) = broker.subscribers
         before = claims()
         relay.hold_replies()
-        subscriber._delivery.look_now()
+        loop_of(subscriber).look_now()
         await wait_until_async(lambda: claims() > before)
         # The claim has found nothing, and its answer is on the way. Planted, so that the
         # server sends no hint of its own.
         now = bench.home.now().timestamp()
         bench.home.plant(bench.topic, "1", now, b"payload")
-        subscriber._delivery.wake(now, now)
+        loop_of(subscriber).wake(now, now)
         relay.resume()
         await bench.until_gone("1")
 
@@ -154,13 +155,10 @@ async def test_one_that_is_added_looks_again_once_it_is_listened_for(bench, rela
     broker.subscriber(bench.topic, **NO_POLLS)(handle)
     async with delivering(broker):
         await until_listening(bench)
-        (first,) = (subscriber._delivery for subscriber in broker.subscribers)
-        wake_ups = broker.config.connection.wake_ups
+        (first,) = loops_of(broker)
         # Its own second look is over, and the connection for it is free: a new one could not
         # be made while replies are held.
-        await wait_until_async(
-            lambda: wake_ups._connection and not (first._look_asked or first._claiming)
-        )
+        await wait_until_async(lambda: is_listening(broker) and not is_polling(first))
         late = broker.subscriber("late", **NO_POLLS)
         late(handle)
         channel = bench.home.keys_of("late").timeline

@@ -15,7 +15,7 @@ from faststream_redis_timers._faststream import EMPTY
 from faststream_redis_timers.calls import wakeups
 from faststream_redis_timers.opentelemetry import TimersTelemetryMiddleware
 from faststream_redis_timers.prometheus import TimersPrometheusMiddleware
-from faststream_redis_timers.subscriber import loop
+from faststream_redis_timers.subscriber import handling, loop
 from faststream_redis_timers_sync import TimersClient, _settings
 from faststream_redis_timers_sync.cli.group import group
 from faststream_redis_timers_sync.prometheus import TimersCollector
@@ -146,7 +146,7 @@ def test_what_is_fixed():
         str(steps.MOST_CLAIMED),
         f"{loop.CALL_TIMEOUT:g}",
         f"{wakeups.PING_INTERVAL:g}",
-        f"{loop.CANCELLED_HANDLERS:g}",
+        f"{handling.CANCELLED_HANDLERS:g}",
         str(len(timers.new_timer_id())),
         f"{envelope._LONGEST_TEXT:,}",
     ]

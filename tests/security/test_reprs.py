@@ -22,10 +22,11 @@ from faststream_redis_timers import (
     TimersBroker,
     TimersRouter,
 )
-from faststream_redis_timers.delivery.retries import Retries
+from faststream_redis_timers.delivered import TimerDelivery
+from faststream_redis_timers.delivery.endings import Endings
+from faststream_redis_timers.delivery.leased import Claim
+from faststream_redis_timers.delivery.outbox import Settling
 from faststream_redis_timers.parser import TimersParser
-from faststream_redis_timers.subscriber.delivery import TimerDelivery
-from faststream_redis_timers.subscriber.loop import _Settling
 from faststream_redis_timers_sync import TimersClient
 from faststream_redis_timers_sync._settings import Place, read_settings
 from faststream_redis_timers_sync.flask import FlaskTimers
@@ -54,17 +55,17 @@ def all_ways(thing):
 
 
 def delivery():
-    return TimerDelivery(
+    claim = Claim(
         "invoices",
-        CLAIMED,
-        read_envelope(CLAIMED.payload),
         lease=b"9.0000005",
         lease_ends_at=9.0,
         claimed_at=1.0,
-        retries=Retries("invoices", None, None, lambda *_: None),
-        holder=None,
+        received_at=1.0,
         lease_ttl=30.0,
+        endings=Endings("invoices", None, None, lambda *_: None),
+        holder=None,
     )
+    return TimerDelivery(claim, CLAIMED, read_envelope(CLAIMED.payload))
 
 
 def message() -> TimerMessage:
@@ -136,7 +137,7 @@ PUBLIC = {
     "EncodedTimer": lambda: ENCODED,
     "Claimed": lambda: CLAIMED,
     "Step": lambda: Step(1.0, b"9.0000005", None, b"", [CLAIMED], []),
-    "Settlement on its way": lambda: _Settling(delivery(), b"dead", LETTER),
+    "Settlement on its way": lambda: Settling(delivery(), b"dead", LETTER),
     "Settlement": lambda: Settlement(b"dead", b"one", b"9.0000005", LETTER),
     "Origin": lambda: Origin("invoices", b"one", ENCODED.payload),
     "Ending": lambda: ENDING,

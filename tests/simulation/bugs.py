@@ -12,6 +12,7 @@ from unittest import mock
 
 from faststream_redis_timers import TimerOutcomeUnknownError
 from faststream_redis_timers.calls.runner import Runner
+from faststream_redis_timers.delivery.leases import Leases
 from faststream_redis_timers.subscriber.loop import DeliveryLoop
 from faststream_redis_timers_sync.protocol import operations
 from faststream_redis_timers_sync.protocol.operation import Script
@@ -56,7 +57,7 @@ def any_claim_as_renewal() -> Iterator[None]:
     def find_held(self, claimed):
         return next(iter(self._held.get(claimed.timer_id, ())), None)
 
-    with mock.patch.object(DeliveryLoop, "_find_held", find_held):
+    with mock.patch.object(Leases, "find", find_held):
         yield
 
 

@@ -14,8 +14,7 @@ from simulation.network import Network, Server, Weather
 from simulation.people import NAMES, TOPIC, Producer, Worker
 from simulation.virtual_time import VirtualLoop, current_actor
 
-from faststream_redis_timers import RetryPolicy
-from faststream_redis_timers.delivery import schedule
+from faststream_redis_timers import RetryPolicy, clock
 
 CALLS = 45
 """Calls of the producers in one history."""
@@ -279,7 +278,7 @@ class World:
         with (
             mock.patch.object(time, "time", wall_clock),
             mock.patch.object(secrets, "token_urlsafe", draw_token),
-            mock.patch.dict(schedule.monotonic.__kwdefaults__, {"_clock": self.loop.time}),
+            mock.patch.dict(clock.monotonic.__kwdefaults__, {"_clock": self.loop.time}),
         ):
             yield
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from faststream.message import StreamMessage, decode_message
 
+from faststream_redis_timers.delivered import TimerDelivery
 from faststream_redis_timers.message import TimerMessage
-from faststream_redis_timers.subscriber.delivery import TimerDelivery
 
 
 class TimersParser:

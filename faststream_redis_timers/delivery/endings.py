@@ -1,4 +1,4 @@
-"""What becomes of timers whose handlers fail: another try, or an end.
+"""What follows a handler: another attempt, a dead letter, or removal.
 
 Counting attempts is the server's matter, see `settle_and_claim.lua`.
 """
@@ -9,6 +9,8 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from faststream_redis_timers_sync.protocol.dead_letters import Ending, Reason, write_dead_letter
+from faststream_redis_timers_sync.protocol.envelope import Envelope, read_envelope
+from faststream_redis_timers_sync.protocol.errors import EnvelopeError
 from faststream_redis_timers_sync.protocol.keys import show_id
 from faststream_redis_timers_sync.protocol.model import Claimed
 from faststream_redis_timers_sync.protocol.times import ask_in, is_lease
@@ -16,8 +18,11 @@ from faststream_redis_timers_sync.protocol.times import ask_in, is_lease
 LOSSES_OF_A_SUSPECT = 2
 """Lost leases, from which on a timer is suspected of killing its workers."""
 
+_UNREADABLE = Envelope(b"", {})
+# What stands for an envelope that can't be read.
 
-class Retries:
+
+class Endings:
     """Decides what follows failures and rejections in one topic.
 
     Args:
@@ -51,7 +56,26 @@ class Retries:
             is_short = max_attempts <= LOSSES_OF_A_SUSPECT
             self.suspect_from = 2 if is_short else LOSSES_OF_A_SUSPECT + 1
 
-    def suspects(self, claimed: Claimed) -> bool:
+    def read(self, claimed: Claimed) -> tuple[Envelope, tuple[bytes, bytes] | None]:
+        """Read the payload of a claimed timer, and decide where no handler is to get it.
+
+        Args:
+            claimed: The timer.
+
+        Returns:
+            Its envelope; and action and detail of a settlement, None where its handler is
+            to begin.
+        """
+        try:
+            claimed.timer_id.decode()
+            return read_envelope(claimed.payload), self._ending_of(claimed)
+        except UnicodeDecodeError:
+            problem = "its id is no UTF-8"
+        except EnvelopeError as error:
+            problem = str(error)
+        return _UNREADABLE, self.dead_letter(claimed, "unreadable", None, problem)
+
+    def is_suspect(self, claimed: Claimed) -> bool:
         """Tell whether a timer may be what killed its worker, as the server decides.
 
         Args:
@@ -61,16 +85,10 @@ class Retries:
             return False
         return claimed.attempt is None or claimed.attempt >= (self.suspect_from or 0)
 
-    def ending_of(self, claimed: Claimed) -> tuple[bytes, bytes] | None:
+    def _ending_of(self, claimed: Claimed) -> tuple[bytes, bytes] | None:
         """Decide about a timer that was claimed although its last attempt is over.
 
         That one has lost its lease, so nobody has decided then.
-
-        Args:
-            claimed: The timer.
-
-        Returns:
-            Action and detail of a settlement; None where it is to be tried.
         """
         attempt = claimed.attempt
         if attempt is None or attempt == 1 or not is_lease(float(claimed.previous_score)):
@@ -78,7 +96,7 @@ class Retries:
         # This claim is no attempt.
         tried = claimed._replace(attempt=attempt - 1)
         goes_on, _ = self._ask_policy(tried, None)
-        return None if goes_on else self.set_aside(tried, "attempts", None)
+        return None if goes_on else self.dead_letter(tried, "attempts", None)
 
     def after_failure(
         self, claimed: Claimed, error: BaseException | None, delay: timedelta | None
@@ -95,7 +113,7 @@ class Retries:
         """
         goes_on, asked = self._ask_policy(claimed, error)
         if not goes_on:
-            return self.set_aside(claimed, "attempts", error)
+            return self.dead_letter(claimed, "attempts", error)
         delay = asked if delay is None else delay
         return b"nack", b"" if delay is None else ask_in("delay", delay)
 
@@ -119,7 +137,7 @@ class Retries:
             return True, None
         return delay is not None, delay
 
-    def set_aside(
+    def dead_letter(
         self, claimed: Claimed, reason: Reason, error: BaseException | None, why: str = ""
     ) -> tuple[bytes, bytes]:
         """Make a dead letter of a timer, or remove it where there is no topic for them.

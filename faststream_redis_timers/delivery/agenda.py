@@ -1,0 +1,135 @@
+"""When to claim next: what claims have found, and wake-ups, on one clock."""
+
+import math
+from collections.abc import Callable
+
+from faststream_redis_timers.delivery.schedule import FloodGap, PollSchedule, ServerClock
+from faststream_redis_timers_sync.protocol.model import Step
+
+_NO_WAKE_UP = (-math.inf, math.inf)
+
+
+class Agenda:
+    """When a subscriber claims next.
+
+    Args:
+        polling_interval: Seconds between polls right after a timer was due.
+        max_polling_interval: Seconds to which that grows.
+        spread: Gives a number from 0 to 1, for the jitter of polls.
+    """
+
+    __slots__ = (
+        "_flood_gap",
+        "_last_wake_up",
+        "_nothing_due_since",
+        "_poll_asked",
+        "_schedule",
+        "clock",
+    )
+
+    def __init__(
+        self, polling_interval: float, max_polling_interval: float, spread: Callable[[], float]
+    ) -> None:
+        """Begin with a claim at once."""
+        self.clock = ServerClock()
+        self._schedule = PollSchedule(polling_interval, max_polling_interval, spread)
+        self._flood_gap = FloodGap()
+        self._nothing_due_since = -math.inf
+        self._last_wake_up = _NO_WAKE_UP
+        self._poll_asked = False
+
+    @property
+    def next_at(self) -> float:
+        """When to claim next."""
+        return self._schedule.next_at
+
+    @property
+    def is_for_alarm(self) -> bool:
+        """Whether the next claim is for a timer's due time, and no poll."""
+        return self._schedule.is_for_alarm
+
+    def wake(self, sent_at: float, due_at: float) -> bool:
+        """Note a wake-up: a timer was scheduled before all others.
+
+        Args:
+            sent_at: The server's Unix time when it was sent, in seconds.
+            due_at: When the timer is due, likewise.
+
+        Returns:
+            Whether that was news.
+        """
+        # What was sent before a claim looked at the timeline, it has seen. At the very
+        # same time it may not have: the clock of a test may stand still.
+        if not self.clock.is_set or sent_at < self._nothing_due_since:
+            return False
+        # Behind a lease that was lost each is announced, not only what comes earlier.
+        self._last_wake_up = (sent_at, min(due_at, self._last_wake_up[1]))
+        self._schedule.ring_at(self.clock.here(due_at))
+        return True
+
+    def poll_now(self) -> None:
+        """Claim at the next chance: wake-ups may have been missed."""
+        self._poll_asked = True
+        self._schedule.poll_now()
+
+    def calling(self, *, is_claim: bool) -> None:
+        """Note that a call is sent.
+
+        Args:
+            is_claim: Whether it claims.
+        """
+        self._last_wake_up = _NO_WAKE_UP
+        if is_claim:
+            self._poll_asked = False
+
+    def answered(self, sent_at: float, now: float, server_now: float) -> None:
+        """Note that a call was answered.
+
+        Args:
+            sent_at: When it was sent.
+            now: When its reply came.
+            server_now: The server's Unix time in the reply, in seconds.
+        """
+        self.clock.observe(sent_at, now, server_now)
+
+    def poll_again(self) -> None:
+        """Claim at the next chance: the last claim may not have found all that is due."""
+        self._schedule.poll_now()
+
+    def claimed(self, step: Step, limit: int, now: float) -> None:
+        """Plan the next claim after this one.
+
+        Args:
+            step: Its reply.
+            limit: How many timers it asked for.
+            now: When its reply came.
+        """
+        head_at = math.inf if step.head is None else self.clock.here(step.head)
+        found = len(step.claimed) + len(step.orphans)
+        is_more_due = step.head is not None and step.head <= step.now
+        if found == limit or (found and is_more_due):
+            self._flood_gap.claimed(now, found)
+            self._schedule.found_more()
+            return
+        self._nothing_due_since = step.now
+        if is_more_due:
+            # It was passed over, with more before it than one claim looks through.
+            head_at = math.inf
+        if found:
+            self._schedule.found(now, head_at, self._gap_after(step, found, now))
+        else:
+            self._schedule.found_nothing(now, head_at)
+        # Asked while the claim was on its way, maybe after the server had looked.
+        if self._poll_asked:
+            self._schedule.poll_now()
+        # A wake-up can overtake the reply of a claim that was made before it. The
+        # last one's stamp goes with the earliest: at worst that is one claim too many.
+        # It is used once: under a clock that stands still it would ring without end.
+        sent_at, due_at = self._last_wake_up
+        if sent_at >= step.now:
+            self._schedule.ring_at(self.clock.here(due_at))
+
+    def _gap_after(self, step: Step, found: int, now: float) -> float:
+        # Claimed in order of due time; what came back from a lease was due before.
+        last_due = float(step.claimed[-1].previous_score) if step.claimed else -math.inf
+        return self._flood_gap.after(now, found, looked_at=step.now, last_due=last_due)

@@ -1,0 +1,351 @@
+"""The decisions of a subscriber: what to do next, and what replies mean.
+
+It is told the time, and touches no server and no event loop. What drives it asks `next`, does
+that, and reports back.
+"""
+
+import logging
+import math
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from faststream_redis_timers.delivery import words
+from faststream_redis_timers.delivery.agenda import Agenda
+from faststream_redis_timers.delivery.endings import Endings
+from faststream_redis_timers.delivery.intake import Intake
+from faststream_redis_timers.delivery.leased import Claim, Holder, LeasedTimer
+from faststream_redis_timers.delivery.leases import Leases
+from faststream_redis_timers.delivery.outage import Failure, FailureKind, Log, Outage
+from faststream_redis_timers.delivery.outbox import Outbox, Settling
+from faststream_redis_timers.delivery.renewals import Renewals
+from faststream_redis_timers.delivery.schedule import FloodGap
+from faststream_redis_timers.delivery.slots import Slots, Suspects
+from faststream_redis_timers.schemas import TimerSub
+from faststream_redis_timers_sync.protocol.envelope import Envelope
+from faststream_redis_timers_sync.protocol.model import Claimed, Outcome, Step
+from faststream_redis_timers_sync.protocol.operation import Operation
+from faststream_redis_timers_sync.protocol.operations import Operations
+from faststream_redis_timers_sync.protocol.steps import MOST_CLAIMED
+from faststream_redis_timers_sync.protocol.times import lease_text
+
+RIDE = FloodGap.MOST
+"""Seconds that a commit waits for the next claim, if that comes so soon: a call of its
+own costs more than a handler that only records. No handler waits for it."""
+
+_LAST_OF_A_LEASE = 10 * RIDE
+
+_T = TypeVar("_T", bound=LeasedTimer)
+
+
+class Call(NamedTuple):
+    """Send this, then report `answered` or `failed`.
+
+    Args:
+        operation: What to send.
+        settlements: What it settles.
+        limit: How many timers it claims at most.
+    """
+
+    operation: Operation[Step]
+    settlements: list[Settling]
+    limit: int
+
+
+class Wait(NamedTuple):
+    """Sleep, unless `stir` is called before.
+
+    Args:
+        until: Until when; infinite where only `stir` ends it.
+        is_precise: Whether a timer is due then, to the microsecond.
+        claims: Whether wake-ups are of use meanwhile.
+    """
+
+    until: float
+    is_precise: bool
+    claims: bool
+
+
+class Done(NamedTuple):
+    """End: nothing is left to do."""
+
+
+class Draws(NamedTuple):
+    """Where random numbers come from.
+
+    Args:
+        spread: Gives a number from 0 to 1, for the jitter of pauses.
+        lease: Gives a whole number from 0 on, below `LEASE_JITTER`, that keeps leases apart.
+    """
+
+    spread: Callable[[], float]
+    lease: Callable[[], int]
+
+
+class Driver(Holder, Protocol):
+    """What asks the core, and does what it says."""
+
+    @property
+    def draws(self) -> Draws:
+        """Where random numbers come from."""
+        ...
+
+    def stir(self) -> None:
+        """Ask `next` again before the time that it gave."""
+        ...
+
+
+class _Phase(Enum):
+    CLAIMING = auto()
+    DRAINING = auto()
+    CLOSING = auto()
+    ENDED = auto()
+
+
+class DeliveryCore(Generic[_T]):
+    """Decides about the timers of one topic.
+
+    Times are seconds on the driver's clock.
+
+    Args:
+        sub: The topic, without prefixes, and its options.
+        topic: The full topic.
+        operations: What can be sent.
+        endings: Decides what follows failures.
+        suspects: The suspect that all subscribers of the broker run one at a time.
+        driver: Does what is decided here.
+        make_timer: Makes what handlers get.
+        log: Writes to the broker's log.
+        slots: How many handlers may run at once; None means as many as `sub` says.
+    """
+
+    def __init__(  # noqa: PLR0913  its collaborators
+        self,
+        sub: TimerSub,
+        *,
+        topic: str,
+        operations: Operations,
+        endings: Endings,
+        suspects: Suspects,
+        driver: Driver,
+        make_timer: Callable[[Claim, Claimed, Envelope], _T],
+        log: Log,
+        slots: int | None = None,
+    ) -> None:
+        """Begin with a claim."""
+        self._sub, self._topic, self._operations, self._endings = sub, topic, operations, endings
+        self._driver, self._log = driver, log
+        self._agenda = Agenda(sub.polling_interval, sub.max_polling_interval, driver.draws.spread)
+        self._outage = Outage(topic, log, driver.draws.spread)
+        self._outbox = Outbox()
+        self._leases = Leases()
+        # Callers, and tests, ask for one timer at a time anyhow.
+        is_alone = slots is not None or endings.suspect_from is None
+        most = sub.max_concurrent if slots is None else slots
+        self._slots = Slots(most, None if is_alone else suspects, self.poll_now)
+        self._intake = Intake(
+            make_timer, endings, self._leases, self._slots, self._agenda, sub.max_lease, log
+        )
+        self._renewals = Renewals(sub, self._leases, self._outbox, log)
+        self._phase = _Phase.CLAIMING
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the server is away, as the last calls tell."""
+        return self._outage.is_away
+
+    @property
+    def claims(self) -> bool:
+        """Whether it goes on claiming."""
+        return self._phase is _Phase.CLAIMING
+
+    # --- what to do
+
+    def next(self, now: float) -> Call | Wait | Done:
+        """Say what to do now."""
+        if now >= self._renewals.next_at:
+            self._renewals.renew(now)
+        if now >= self._slots.watches_until:
+            self._slots.expire(now)
+        limit = self._claim_limit(now)
+        if limit or (self._outbox and not self._may_ride(now)):
+            return self._call(limit)
+        if self._phase is _Phase.CLOSING and not self._slots.running:
+            return Done()
+        if self._outage.is_unanswered and self.claims:
+            return self._call(0)
+        claims = self.claims and self._slots.free > 0
+        next_at = self._agenda.next_at if claims else math.inf
+        until = min(next_at, self._renewals.next_at, self._slots.watches_until)
+        return Wait(until, claims and until == next_at and self._agenda.is_for_alarm, claims)
+
+    def _claim_limit(self, now: float) -> int:
+        if not self.claims or self._outage.is_unanswered or self._slots.free <= 0:
+            return 0
+        return 0 if self._agenda.next_at > now else min(self._slots.free, MOST_CLAIMED)
+
+    def _may_ride(self, now: float) -> bool:
+        """Tell whether all that is settled may wait for the next claim."""
+        if not self.claims or self._outbox.is_urgent or self._slots.free <= 0:
+            return False
+        return not self._outage.is_away and self._agenda.next_at - now <= RIDE
+
+    def _call(self, limit: int) -> Call:
+        if limit:
+            self._renewals.renew_overdue()
+        batch = self._outbox.next_batch()
+        self._agenda.calling(is_claim=limit > 0)
+        operation = self._operations.settle_and_claim(
+            self._topic,
+            [item.settlement() for item in batch],
+            limit=limit,
+            lease_ttl=self._sub.lease_ttl,
+            jitter=self._driver.draws.lease(),
+            suspect_from=self._endings.suspect_from,
+            most_suspects=self._slots.suspects_of(limit),
+            dead_topic=self._endings.dead_topic,
+        )
+        return Call(operation, batch, limit)
+
+    # --- what came of it
+
+    def answered(self, call: Call, step: Step, sent_at: float, now: float) -> list[_T]:
+        """Take the reply to a call that was sent at some time.
+
+        Returns:
+            The timers whose handlers are to begin. For each `ended` must follow.
+        """
+        is_claim = call.limit > 0
+        self._agenda.answered(sent_at, now, step.now)
+        may_claim = self.claims and self._slots.free > 0
+        if self._outage.answered(is_claim=is_claim, may_claim=may_claim):
+            self._agenda.poll_again()
+        for item, outcome in zip(call.settlements, step.outcomes, strict=True):
+            self._take_outcome(item, outcome, sent_at - step.now)
+        if not is_claim:
+            return []
+        self._agenda.claimed(step, call.limit, now)
+        ttl = self._sub.lease_ttl
+        claim = Claim(
+            self._topic, step.lease, sent_at + ttl, step.now, now, ttl, self._endings, self._driver
+        )
+        begun = self._intake.take(claim, step)
+        if begun:
+            self._renewals.begin(now)
+        return begun
+
+    def failed(self, call: Call, failure: Failure) -> float:
+        """Note that a call has failed.
+
+        Returns:
+            Seconds to pause before asking `next`.
+        """
+        is_lost = failure.kind is FailureKind.LOST_REPLY
+        self._outbox.put_back(call.settlements, is_repeated=is_lost)
+        return self._outage.failed(failure, is_claim=call.limit > 0)
+
+    def cancelled(self, call: Call) -> None:
+        """Note that nobody waits for the reply to a call any longer."""
+        self._outbox.put_back(call.settlements, is_repeated=True)
+
+    def _take_outcome(self, item: Settling, outcome: int, clock_offset: float) -> None:
+        if self._leases.was_lost(item, outcome):
+            is_gone = outcome == Outcome.GONE
+            line = words.outlived(
+                item.timer, self._sub, is_gone=is_gone, is_renewal=item.is_renewal
+            )
+            self._log(logging.WARNING, line)
+        item.answered(outcome, clock_offset)
+        if item.is_renewal:
+            self._leases.renewed(item.timer)
+        elif not item.is_correction and not item.timer.holds_slot:
+            # Held until here: a claim in flight when its handler ended may have renewed it.
+            self._leases.let_go(item.timer)
+
+    # --- what happens meanwhile
+
+    def wake(self, sent_at: float, due_at: float) -> None:
+        """Take a wake-up: when it was sent, and the due time, as the server's Unix times."""
+        if self._agenda.wake(sent_at, due_at):
+            self._driver.stir()
+
+    def poll_now(self) -> None:
+        """Claim at the next chance: wake-ups may have been missed."""
+        self._agenda.poll_now()
+        self._driver.stir()
+
+    def settle(self, timer: LeasedTimer, action: bytes, detail: bytes, now: float) -> None:
+        """Send a settlement, see `Settlement`, with one of the next calls."""
+        item = Settling(timer, action, detail)
+        if self._phase is _Phase.ENDED:
+            if not item.is_renewal:
+                self._log(logging.WARNING, words.settled_too_late(item.timer))
+            item.given_up()
+            return
+        # As long as a handler holds its slot it waits for the reply. And no commit waits
+        # until its lease has ended.
+        ends_soon = timer.lease_ends_at - now < _LAST_OF_A_LEASE
+        self._outbox.put(item, is_urgent=timer.holds_slot or ends_soon)
+        if not self._may_ride(now):
+            self._driver.stir()
+
+    def propose_lease(self, lease_ttl: float, now: float) -> bytes:
+        """Give a lease that begins now, and lasts for some seconds.
+
+        Were it the server's, it would be unknown where the reply is lost.
+        """
+        return lease_text(self._agenda.clock.there(now) + lease_ttl, self._driver.draws.lease())
+
+    def free_slot(self, timer: LeasedTimer) -> None:
+        """Count a slot as free: the handler of its timer has ended."""
+        if self._slots.free_slot(timer) and self._slots.free == 1:
+            self._driver.stir()
+
+    def ended(self, timer: LeasedTimer) -> None:
+        """Note that nothing of a timer's handler runs, or that nobody waits for its end."""
+        self.free_slot(timer)
+        self._slots.running.discard(timer)
+        if not timer.is_settling:
+            self._leases.let_go(timer)
+        if self._phase is _Phase.CLOSING:
+            self._driver.stir()
+
+    # --- callers in place of handlers
+
+    def add_slot(self) -> None:
+        """Have a slot more: a caller waits for a timer. What is due by now is polled for."""
+        self._slots.free += 1
+        self.poll_now()
+
+    def remove_slot(self) -> None:
+        """Have a slot less: a caller waits no more."""
+        self._slots.free -= 1
+
+    def hand_over(self, timer: LeasedTimer) -> None:
+        """Let a timer go, with its slot, to the caller who had brought that.
+
+        Its lease is no longer renewed but by its caller.
+        """
+        self._slots.hand_over(timer)
+        self._leases.let_go(timer)
+
+    # --- the end
+
+    def drain(self) -> None:
+        """Claim nothing more."""
+        if self.claims:
+            self._phase = _Phase.DRAINING
+        self._driver.stir()
+
+    def close(self) -> None:
+        """Claim nothing more, and be done when all handlers have ended and all is settled."""
+        if self._phase is not _Phase.ENDED:
+            self._phase = _Phase.CLOSING
+        self._driver.stir()
+
+    def end(self) -> None:
+        """Give up what is left: nothing is sent from now on."""
+        self._phase = _Phase.ENDED
+        self._slots.close()
+        if count := self._outbox.give_up():
+            self._log(logging.ERROR, words.unsettled(self._topic, count))

@@ -1,0 +1,303 @@
+"""A timer under its lease: which leases it may have by now, and what was decided about it."""
+
+import math
+from datetime import datetime, timedelta
+from typing import NamedTuple, Protocol
+
+from faststream_redis_timers.delivery.endings import Endings
+from faststream_redis_timers_sync.protocol.envelope import Envelope
+from faststream_redis_timers_sync.protocol.keys import decode_id
+from faststream_redis_timers_sync.protocol.model import Claimed, Settlement
+from faststream_redis_timers_sync.protocol.times import is_lease, time_of
+
+
+class Holder(Protocol):
+    """Holds leases: what drives a `DeliveryCore`, and knows the time."""
+
+    def now(self) -> float:
+        """Give the time of the clock by which leases end here, in seconds."""
+        ...
+
+    def settle(self, timer: "LeasedTimer", action: bytes, detail: bytes, /) -> None:
+        """Send a settlement, and call the timer's `settled` (`renewed`) with its outcome."""
+        ...
+
+    def propose_lease(self, lease_ttl: float, /) -> bytes:
+        """Give a lease that begins now and lasts for some seconds, as a score."""
+        ...
+
+    def free_slot(self, timer: "LeasedTimer", /) -> None:
+        """Count the slot of a timer as free: its handler has ended."""
+        ...
+
+
+class Claim(NamedTuple):
+    """What the timers of one claim have in common.
+
+    Args:
+        topic: The full topic.
+        lease: The score that they have while leased, as text.
+        lease_ends_at: When the lease ends, on the holder's clock, in seconds.
+        claimed_at: The server's Unix time of the claim, in seconds.
+        received_at: When the reply came, on the holder's clock, in seconds.
+        lease_ttl: Seconds for which they were leased.
+        endings: Decides what follows a failure.
+        holder: Carries out what is decided.
+    """
+
+    topic: str
+    lease: bytes
+    lease_ends_at: float
+    claimed_at: float
+    received_at: float
+    lease_ttl: float
+    endings: Endings
+    holder: Holder
+
+
+class LeasedTimer:
+    """A timer that this worker has leased.
+
+    Args:
+        claim: The claim that it came with.
+        claimed: The timer as it was claimed.
+        envelope: Its payload, read.
+    """
+
+    __slots__ = (
+        "_is_decided",
+        "_is_lost",
+        "_outcome",
+        "_renewals",
+        "claim",
+        "claimed",
+        "envelope",
+        "holds_slot",
+        "key",
+        "lease_ends_at",
+        "leases",
+        "timer_id",
+    )
+
+    def __init__(self, claim: Claim, claimed: Claimed, envelope: Envelope) -> None:
+        """Begin with the lease of the claim."""
+        self.claim = claim
+        self.claimed = claimed
+        self.key = claimed.timer_id
+        self.timer_id = decode_id(claimed.timer_id)
+        self.envelope = envelope
+        # After renewals that were not answered it may be any of several.
+        self.leases = [claim.lease]
+        self.lease_ends_at = claim.lease_ends_at
+        self.holds_slot = True
+        self._renewals = 0
+        self._is_decided = False
+        self._is_lost = False
+        self._outcome: bool | None = None
+
+    def __repr__(self) -> str:
+        """Name topic and id; body and headers may be secret."""
+        return f"{type(self).__name__}(topic={self.topic!r}, timer_id={self.timer_id!r})"
+
+    # --- facts
+
+    @property
+    def topic(self) -> str:
+        """The full topic."""
+        return self.claim.topic
+
+    @property
+    def claimed_at(self) -> float:
+        """The server's Unix time of its claim, in seconds."""
+        return self.claim.claimed_at
+
+    @property
+    def due_at(self) -> datetime:
+        """When it was due, in UTC.
+
+        Where attempts are counted it is the first due time. Else for a redelivery it is
+        when its last lease ended, or the delay that a ``NackMessage`` asked for.
+        """
+        return time_of(self._due_score)
+
+    @property
+    def lateness(self) -> float:
+        """Seconds from `due_at` to its claim, both by the server's clock."""
+        return self.claimed_at - self._due_score
+
+    @property
+    def _due_score(self) -> float:
+        return float(self.claimed.first_due or self.claimed.previous_score)
+
+    @property
+    def attempt(self) -> int | None:
+        """Which attempt this is, from 1; None where attempts are not counted."""
+        return self.claimed.attempt
+
+    @property
+    def redelivered(self) -> bool:
+        """Whether a worker held it before and did not finish."""
+        attempt = self.claimed.attempt
+        return is_lease(float(self.claimed.previous_score)) or (attempt is not None and attempt > 1)
+
+    @property
+    def lease_ended(self) -> bool:
+        """Whether its lease has ended by the holder's clock."""
+        return self.claim.holder.now() >= self.lease_ends_at
+
+    @property
+    def lease_lost(self) -> bool:
+        """Whether it is no longer this worker's, as far as it knows.
+
+        Its lease has ended, or the server has refused to renew it: another worker has
+        claimed it, or it was cancelled, rescheduled or replaced.
+        """
+        if self._outcome is not None:
+            return not self._outcome
+        return self._is_lost or self.lease_ended
+
+    @property
+    def is_renewing(self) -> bool:
+        """Whether a renewal waits for its reply."""
+        return self._renewals > 0
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the server has refused to renew its lease."""
+        return self._is_lost
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether it is decided what becomes of it."""
+        return self._is_decided
+
+    @property
+    def outcome(self) -> bool | None:
+        """Whether what was decided was carried out under its lease; None until that is known."""
+        return self._outcome
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether it is decided what becomes of it, and not yet carried out."""
+        return self._is_decided and self._outcome is None
+
+    # --- decisions: they are sent later, and `settled` tells the outcome
+
+    def commit_soon(self) -> None:
+        """Commit the timer."""
+        self.decide(b"commit", b"")
+
+    def nack_soon(self, error: BaseException, delay: timedelta | None = None) -> None:
+        """Keep the timer for another attempt, if it has any left.
+
+        Args:
+            error: What its handler raised.
+            delay: When; None means after the delay of the retry policy, and
+                without one when the lease would have ended.
+
+        Raises:
+            TypeError: `delay` is not a timedelta.
+        """
+        if not self._is_decided:
+            self.decide(*self.claim.endings.after_failure(self.claimed, error, delay))
+
+    def reject_soon(self, error: BaseException) -> None:
+        """Reject the timer.
+
+        Args:
+            error: What its handler raised.
+        """
+        if not self._is_decided:
+            self.decide(*self.claim.endings.dead_letter(self.claimed, "rejected", error))
+
+    def release(self) -> None:
+        """Release the timer: it is due as before the claim."""
+        self.decide(b"release", self.claimed.previous_score)
+
+    def decide(self, action: bytes, detail: bytes) -> None:
+        """Settle the timer, see `Settlement`; nothing if that was decided before."""
+        if not self._is_decided:
+            self._is_decided = True
+            self.claim.holder.settle(self, action, detail)
+
+    def free_slot(self) -> None:
+        """Let another timer have its slot: its handler has ended."""
+        self.claim.holder.free_slot(self)
+
+    def settlement(self, action: bytes, detail: bytes) -> Settlement:
+        """Make the settlement under the lease that it has by now."""
+        leases = self.leases[0] if len(self.leases) == 1 else b" ".join(self.leases)
+        return Settlement(action, self.key, leases, detail)
+
+    # --- renewals
+
+    def renew_soon(self, lease_ttl: float) -> None:
+        """Ask for a longer lease.
+
+        Args:
+            lease_ttl: Seconds from now.
+        """
+        if self._is_decided or self._is_lost:
+            return
+        lease = self.claim.holder.propose_lease(lease_ttl)
+        # One that ends before the present lease does lowers no score, but asks for it. Where
+        # an earlier renewal was lost on its way it may be the longest nevertheless.
+        self.leases.append(lease)
+        self._renewals += 1
+        self.claim.holder.settle(self, b"renew", lease)
+
+    def extend(self, waiting: bytes, lease_ttl: float, *, may_be_known: bool) -> bytes:
+        """Give the lease that a renewal is to ask for which has not been answered yet.
+
+        Args:
+            waiting: The lease that it asks for.
+            lease_ttl: Seconds from now.
+            may_be_known: Whether the server may have that one already.
+
+        Returns:
+            The later one of both.
+        """
+        lease = self.claim.holder.propose_lease(lease_ttl)
+        if float(lease) <= float(waiting):
+            return waiting
+        if not may_be_known:
+            self.leases = [one for one in self.leases if one != waiting]
+        self.leases.append(lease)
+        return lease
+
+    # --- replies
+
+    def settled(self, *, outcome: bool) -> None:
+        """Note whether the settlement was carried out under this lease."""
+        self._outcome = outcome
+        self._notify()
+
+    def renewed(self, lease: bytes | None, lease_ends_at: float = -math.inf) -> None:
+        """Note what has become of a renewal.
+
+        Args:
+            lease: The lease that was proposed; None where it was refused.
+            lease_ends_at: When that ends, on the holder's clock, in seconds.
+        """
+        self._renewals -= 1
+        if lease is None:
+            self._is_lost = True
+        else:
+            self.leases = [one for one in self.leases if float(one) >= float(lease)]
+            self.lease_ends_at = max(self.lease_ends_at, lease_ends_at)
+        self._notify()
+
+    def claimed_again(self, lease: bytes, lease_ends_at: float) -> None:
+        """Take a claim by this worker, while its handler runs, for a renewal.
+
+        Args:
+            lease: The new lease.
+            lease_ends_at: When it ends, on the holder's clock, in seconds.
+        """
+        # A renewal that is on its way may still come after it.
+        later = [one for one in self.leases if float(one) > float(lease)]
+        self.leases = [lease, *later]
+        self.lease_ends_at = lease_ends_at
+
+    def _notify(self) -> None:
+        """Wake those who wait for a reply: here nobody can."""

@@ -1,0 +1,93 @@
+"""Which timers a subscriber holds: to renew their leases, and to know them when claimed again."""
+
+from collections.abc import Iterable, Iterator
+
+from faststream_redis_timers.delivery.leased import LeasedTimer
+from faststream_redis_timers.delivery.outbox import Settling
+from faststream_redis_timers_sync.protocol.model import Claimed, Outcome
+
+
+class Leases:
+    """The timers that are held, those whose leases end first in front."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        # A timer that is scheduled again while its handler runs can be held twice.
+        self._held: dict[bytes, list[LeasedTimer]] = {}
+
+    def __len__(self) -> int:
+        """Count the ids that are held."""
+        return len(self._held)
+
+    def hold(self, timer: LeasedTimer) -> None:
+        """Add one.
+
+        Args:
+            timer: The timer.
+        """
+        self._held.setdefault(timer.key, []).append(timer)
+
+    def let_go(self, timer: LeasedTimer) -> None:
+        """Take one out, if it is in.
+
+        Args:
+            timer: The timer. It is no longer renewed, and not known when it is claimed again.
+        """
+        held = self._held.get(timer.key, [])
+        if timer in held:
+            held.remove(timer)
+            if not held:
+                del self._held[timer.key]
+
+    def find(self, claimed: Claimed) -> LeasedTimer | None:
+        """Find the timer that was held under the very lease which a claim has replaced.
+
+        Args:
+            claimed: What was claimed.
+        """
+        for timer in self._held.get(claimed.timer_id, ()):
+            if float(claimed.previous_score) in map(float, timer.leases):
+                return timer
+        return None
+
+    def running(self) -> Iterator[LeasedTimer]:
+        """Give those whose handlers have not decided yet."""
+        for held in list(self._held.values()):
+            for timer in list(held):
+                if not timer.is_decided:
+                    yield timer
+
+    def overdue(self) -> Iterable[LeasedTimer]:
+        """Give those of `running` whose leases have ended: the next claim would take them."""
+        first = next(iter(self._held.values()), None)
+        if first is None or not first[0].lease_ended:
+            return ()
+        return [timer for timer in self.running() if timer.lease_ended]
+
+    def renewed(self, timer: LeasedTimer) -> None:
+        """Put one behind all others: its lease now ends last.
+
+        Args:
+            timer: The timer.
+        """
+        if timer.key in self._held:
+            self._held[timer.key] = self._held.pop(timer.key)
+
+    def was_lost(self, item: Settling, outcome: int) -> bool:
+        """Tell a timer that another worker took over from one that was scheduled again.
+
+        Args:
+            item: A settlement.
+            outcome: Its outcome, one of `Outcome`.
+        """
+        timer = item.timer
+        # One that is gone may have been removed by this very settlement before.
+        if outcome != Outcome.LEASED_ANEW and (outcome != Outcome.GONE or item.is_repeated):
+            return False
+        # While its lease lasts no one takes it: either it was scheduled again and
+        # claimed, or this settlement is repeated and has been carried out before.
+        if timer.is_lost or not timer.lease_ended:
+            return False
+        return all(held is timer for held in self._held.get(timer.key, ()))

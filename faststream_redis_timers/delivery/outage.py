@@ -1,0 +1,148 @@
+"""What failed calls mean, and how long to pause after one."""
+
+import logging
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import NamedTuple, Protocol
+
+from faststream_redis_timers.delivery import words
+from faststream_redis_timers.delivery.schedule import Backoff
+from faststream_redis_timers_sync.protocol.clients import is_pool_full
+from faststream_redis_timers_sync.protocol.errors import TimerOutcomeUnknownError
+from faststream_redis_timers_sync.protocol.shown import text_of
+
+
+class Log(Protocol):
+    """Writes a line to the broker's log."""
+
+    def __call__(self, level: int, message: str, error: BaseException | None = None, /) -> None:
+        """Log a message of a `logging` level, with an error's traceback if given."""
+        ...
+
+
+class FailureKind(Enum):
+    """How a call can fail."""
+
+    LOST_REPLY = auto()
+    """It was sent, and nobody knows whether it was carried out."""
+
+    POOL_FULL = auto()
+    """All connections were in use."""
+
+    OTHER = auto()
+    """It was refused, or was never sent."""
+
+
+class Failure(NamedTuple):
+    """A call that has failed.
+
+    Args:
+        kind: How.
+        reason: The error, for the log.
+    """
+
+    kind: FailureKind
+    reason: str
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Say what an error means for a call.
+
+    Args:
+        error: What sending it, or reading its reply, raised.
+    """
+    kind = FailureKind.POOL_FULL if is_pool_full(error) else FailureKind.OTHER
+    if isinstance(error, TimerOutcomeUnknownError):
+        kind = FailureKind.LOST_REPLY
+        # What was claimed is redelivered after its lease; the reason is of use.
+        error = error.__cause__ or error
+    return Failure(kind, f"{type(error).__name__}: {text_of(error)}".rstrip(": "))
+
+
+class _State(Enum):
+    UP = auto()
+    # One reply was lost: a connection that was closed meanwhile is no outage yet.
+    DOUBTFUL = auto()
+    DOWN = auto()
+    # The server answers, but no claim yet: it can answer questions and yet refuse to write,
+    # or cut long replies.
+    ANSWERING = auto()
+
+
+class Outage:
+    """Whether the server is away, as the calls of one subscriber tell.
+
+    Args:
+        topic: The full topic.
+        log: Writes to the broker's log, once for each change.
+        spread: Gives a number from 0 to 1, for the jitter of pauses.
+    """
+
+    __slots__ = ("_backoff", "_log", "_state", "_topic", "_waits_for_pool")
+
+    def __init__(self, topic: str, log: Log, spread: Callable[[], float]) -> None:
+        """Begin with a server that is there."""
+        self._topic = topic
+        self._log = log
+        self._backoff = Backoff(spread)
+        self._state = _State.UP
+        self._waits_for_pool = False
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether the last call has failed: the next one should ask for nothing.
+
+        That may be lost. A claim whose reply is lost leases timers to nobody.
+        """
+        return self._state is _State.DOWN
+
+    @property
+    def is_away(self) -> bool:
+        """Whether timers can't be delivered."""
+        return self._state is _State.DOWN or self._state is _State.ANSWERING
+
+    def failed(self, failure: Failure, *, is_claim: bool) -> float:
+        """Note a call that has failed.
+
+        Args:
+            failure: How.
+            is_claim: Whether it asked for timers.
+
+        Returns:
+            Seconds to pause before the next call.
+        """
+        if failure.kind is FailureKind.POOL_FULL:
+            # That is no outage, but it makes timers late.
+            if not self._waits_for_pool:
+                self._waits_for_pool = True
+                self._log(logging.WARNING, words.pool_full(self._topic))
+            return self._backoff.next_pause()
+        if failure.kind is FailureKind.LOST_REPLY and not is_claim and self._state is _State.UP:
+            self._state = _State.DOUBTFUL
+            return 0.0
+        if not self.is_away:
+            self._log(logging.ERROR, words.outage(self._topic, failure.reason))
+        self._state = _State.DOWN
+        return self._backoff.next_pause()
+
+    def answered(self, *, is_claim: bool, may_claim: bool) -> bool:
+        """Note a call that was answered.
+
+        Args:
+            is_claim: Whether it asked for timers.
+            may_claim: Whether a claim can be made next. Where it can, only an answered
+                one shows that timers are delivered.
+
+        Returns:
+            Whether the call before had failed.
+        """
+        self._waits_for_pool = False
+        was_unanswered = self.is_unanswered
+        if self.is_away:
+            if may_claim and not is_claim:
+                self._state = _State.ANSWERING
+                return was_unanswered
+            self._log(logging.INFO, words.recovery(self._topic))
+        self._state = _State.UP
+        self._backoff.reset()
+        return was_unanswered

@@ -1,0 +1,152 @@
+"""Settlements on their way to the server."""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from faststream_redis_timers.delivery.leased import LeasedTimer
+from faststream_redis_timers_sync.protocol.model import Outcome, Settlement
+from faststream_redis_timers_sync.protocol.operation import MOST_CHANGED, PAYLOAD_BUDGET
+
+
+class Settling(NamedTuple):
+    """A settlement that waits to be sent, or for its outcome.
+
+    Args:
+        timer: The timer that it is for.
+        action: See `Settlement`.
+        detail: See `Settlement`.
+        is_repeated: Whether the server may have carried it out before.
+    """
+
+    timer: LeasedTimer
+    action: bytes
+    detail: bytes
+    is_repeated: bool = False
+
+    def __repr__(self) -> str:
+        """Name timer and action; the detail of a dead letter holds its payload."""
+        return f"{type(self).__name__}({self.timer!r}, {self.action!r})"
+
+    @property
+    def is_renewal(self) -> bool:
+        """Whether it asks for a longer lease."""
+        return self.action == b"renew"
+
+    @property
+    def is_correction(self) -> bool:
+        """Whether it only corrects a count, and nobody waits for it."""
+        return self.action == b"recount"
+
+    def settlement(self) -> Settlement:
+        """Make what is sent, under the leases that the timer may have by now."""
+        return self.timer.settlement(self.action, self.detail)
+
+    def answered(self, outcome: int, clock_offset: float) -> None:
+        """Let the timer know the outcome.
+
+        Args:
+            outcome: One of `Outcome`.
+            clock_offset: Seconds from the server's Unix time to the clock by which leases
+                end here.
+        """
+        if self.is_correction:
+            return
+        if self.is_renewal:
+            lease = self.detail if outcome == Outcome.DONE else None
+            self.timer.renewed(lease, float(self.detail) + clock_offset)
+            return
+        done = outcome == Outcome.DONE or (
+            # The first try was carried out, and only its reply lost: while the lease
+            # lasts nobody else commits.
+            outcome == Outcome.GONE and self.is_repeated and not self.timer.lease_ended
+        )
+        self.timer.settled(outcome=done)
+
+    def given_up(self) -> None:
+        """Let the timer know that it will not be sent."""
+        if self.is_renewal:
+            self.timer.renewed(None)
+        elif not self.is_correction:
+            self.timer.settled(outcome=False)
+
+
+class Outbox:
+    """What is to be sent, in order."""
+
+    __slots__ = ("_waiting", "is_urgent")
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._waiting: deque[Settling] = deque()
+        self.is_urgent = False
+
+    def __len__(self) -> int:
+        """Count what waits to be sent."""
+        return len(self._waiting)
+
+    def put(self, item: Settling, *, is_urgent: bool) -> None:
+        """Add one.
+
+        Args:
+            item: The settlement.
+            is_urgent: Whether it may not wait for a claim to ride with.
+        """
+        self._waiting.append(item)
+        self.is_urgent |= is_urgent
+
+    def next_batch(self) -> list[Settling]:
+        """Take what one call carries."""
+        batch: list[Settling] = []
+        size = 0
+        while self._waiting and len(batch) < MOST_CHANGED:
+            # Dead letters bring their payloads.
+            size += len(self._waiting[0].detail)
+            if batch and size > PAYLOAD_BUDGET:
+                break
+            batch.append(self._waiting.popleft())
+        self.is_urgent = bool(self._waiting)
+        return batch
+
+    def put_back(self, batch: Sequence[Settling], *, is_repeated: bool) -> None:
+        """Add what a call carried that has failed, before all others.
+
+        Args:
+            batch: What it carried.
+            is_repeated: Whether it may have been carried out. What was not sent, or was
+                refused, is not repeated: "gone" is not this worker's doing then.
+        """
+        self.is_urgent = True
+        self._waiting.extendleft(
+            item._replace(is_repeated=item.is_repeated or is_repeated) for item in reversed(batch)
+        )
+
+    def renewals(self) -> dict[int, int]:
+        """Give the places of renewals that wait, by the `id()` of their timers."""
+        return {id(item.timer): n for n, item in enumerate(self._waiting) if item.is_renewal}
+
+    def extend_renewal(self, place: int, lease_ttl: float) -> None:
+        """Let a renewal that waits ask for a lease that begins now.
+
+        While the server is away they would pile up.
+
+        Args:
+            place: Its place, as `renewals` gives it.
+            lease_ttl: Length of the lease in seconds.
+        """
+        item = self._waiting[place]
+        lease = item.timer.extend(item.detail, lease_ttl, may_be_known=item.is_repeated)
+        if lease != item.detail:
+            self._waiting[place] = item._replace(detail=lease, is_repeated=False)
+
+    def give_up(self) -> int:
+        """Send nothing more, and let all timers know.
+
+        Returns:
+            How many timers it was about.
+        """
+        items = list(self._waiting)
+        self._waiting.clear()
+        for item in items:
+            item.given_up()
+        return len({id(item.timer) for item in items})

@@ -1,0 +1,70 @@
+"""When the leases of running handlers are extended, and when no longer."""
+
+import logging
+import math
+
+from faststream_redis_timers.delivery import words
+from faststream_redis_timers.delivery.leases import Leases
+from faststream_redis_timers.delivery.outage import Log
+from faststream_redis_timers.delivery.outbox import Outbox
+from faststream_redis_timers.schemas import TimerSub
+
+_RENEWALS_PER_LEASE = 3
+# So two may be lost, before the lease ends.
+
+
+class Renewals:
+    """Extends the leases of the timers that are held.
+
+    Args:
+        sub: Says whether, and for how long.
+        leases: The timers that are held.
+        outbox: The settlements that wait to be sent.
+        log: Writes to the broker's log.
+    """
+
+    __slots__ = ("_leases", "_log", "_outbox", "_sub", "next_at")
+
+    def __init__(self, sub: TimerSub, leases: Leases, outbox: Outbox, log: Log) -> None:
+        """Begin with nothing to extend."""
+        self._sub = sub
+        self._leases = leases
+        self._outbox = outbox
+        self._log = log
+        self.next_at = math.inf
+
+    def begin(self, now: float) -> None:
+        """Note that handlers begin.
+
+        Args:
+            now: The time on the holder's clock.
+        """
+        if self._sub.renew_lease and self.next_at == math.inf:
+            self.next_at = now + self._sub.lease_ttl / _RENEWALS_PER_LEASE
+
+    def renew(self, now: float) -> None:
+        """Ask for longer leases, but for handlers that have run for too long.
+
+        Args:
+            now: The time on the holder's clock.
+        """
+        ttl = self._sub.lease_ttl
+        self.next_at = now + ttl / _RENEWALS_PER_LEASE if self._leases else math.inf
+        waiting = self._outbox.renewals()
+        for timer in list(self._leases.running()):
+            if now - timer.claim.received_at >= self._sub.max_lease:
+                # Not to be found held, it is redelivered, by this worker or another.
+                self._leases.let_go(timer)
+                self._log(logging.ERROR, words.past_max_lease(timer, self._sub.max_lease))
+            elif (place := waiting.get(id(timer))) is not None:
+                self._outbox.extend_renewal(place, ttl)
+            elif not timer.is_renewing:
+                timer.renew_soon(ttl)
+
+    def renew_overdue(self) -> None:
+        """Ask for leases in place of those that have ended, whether they are renewed or not.
+
+        Else the next claim takes such a timer as a new one.
+        """
+        for timer in self._leases.overdue():
+            timer.renew_soon(self._sub.lease_ttl)

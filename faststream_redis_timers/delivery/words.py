@@ -1,0 +1,151 @@
+"""The sentences that a subscriber writes to the log about its timers."""
+
+from faststream_redis_timers.delivery.leased import LeasedTimer
+from faststream_redis_timers.schemas import TimerSub
+from faststream_redis_timers_sync.protocol.keys import show_id
+
+
+def orphan(topic: str, timer_id: bytes) -> str:
+    """Say that an entry had no payload.
+
+    Args:
+        topic: The full topic.
+        timer_id: The entry's id, as it stands in the keys.
+    """
+    return (
+        f"timer {show_id(timer_id)} of topic {topic!r} had no payload and was removed: "
+        "was it evicted? See the server's maxmemory-policy"
+    )
+
+
+def not_begun(topic: str, timer_id: bytes) -> str:
+    """Say that a claimed timer could not be given to a handler.
+
+    Args:
+        topic: The full topic.
+        timer_id: Its id, as it stands in the keys.
+    """
+    return (
+        f"timer {show_id(timer_id)} of topic {topic!r} could not be "
+        "begun, it is delivered again when its lease ends"
+    )
+
+
+def outlived(timer: LeasedTimer, sub: TimerSub, *, is_gone: bool, is_renewal: bool) -> str:
+    """Say that a handler took longer than its lease, and another worker has the timer.
+
+    Args:
+        timer: The timer.
+        sub: The subscriber's options.
+        is_gone: Whether the timer is there no more.
+        is_renewal: Whether a renewal has found that out.
+    """
+    if is_gone:
+        runs = "is gone: another worker has run it too, or it was cancelled"
+    elif is_renewal:
+        runs = "was claimed by another worker and is run there too"
+    else:
+        runs = "was claimed by another worker and run twice"
+    remedy = (
+        "something kept this worker from renewing it in time: a blocked event loop, a "
+        "stalled machine or a lost connection"
+        if sub.renew_lease
+        else f"lease_ttl ({sub.lease_ttl:g} s) must be longer than the handler takes, or "
+        "renew_lease=True extends it"
+    )
+    return (
+        f"timer {timer.timer_id!r} of topic {timer.topic!r} outlived its lease and {runs}: {remedy}"
+    )
+
+
+def past_max_lease(timer: LeasedTimer, max_lease: float) -> str:
+    """Say that a lease is no longer renewed.
+
+    Args:
+        timer: The timer.
+        max_lease: Seconds after which it no longer is.
+    """
+    return (
+        f"the handler of timer {timer.timer_id!r} of topic {timer.topic!r} has run "
+        f"for longer than max_lease ({max_lease:g} s), so its lease is no "
+        "longer renewed and the timer will be delivered again: does the handler hang? "
+        "handler_timeout= ends it"
+    )
+
+
+def unsettled(topic: str, count: int) -> str:
+    """Say that the outcome of handlers has not reached the server.
+
+    Args:
+        topic: The full topic.
+        count: How many timers are concerned.
+    """
+    return (
+        f"{count} timers of topic {topic!r} could not be settled "
+        "before the delivery ended. They will be delivered again when their leases end"
+    )
+
+
+def settled_too_late(timer: LeasedTimer) -> str:
+    """Say that a timer was settled when nobody could send that any more.
+
+    Args:
+        timer: The timer.
+    """
+    return (
+        f"timer {timer.timer_id!r} of topic {timer.topic!r} was settled after its "
+        "subscriber had stopped: it will be delivered again when its lease ends"
+    )
+
+
+def hung(topic: str, count: int) -> str:
+    """Say that handlers did not end when they were cancelled.
+
+    Args:
+        topic: The full topic.
+        count: How many.
+    """
+    return (
+        f"{count} handlers of topic {topic!r} did not end when they were "
+        "cancelled; their timers stay leased until their leases end"
+    )
+
+
+def died(topic: str) -> str:
+    """Say that delivery has ended by an error of its own.
+
+    Args:
+        topic: The full topic.
+    """
+    return f"the delivery of topic {topic!r} has died"
+
+
+def pool_full(topic: str) -> str:
+    """Say that there was no free connection.
+
+    Args:
+        topic: The full topic.
+    """
+    return (
+        f"topic {topic!r} waits for a connection: all of the client's pool are "
+        "in use, max_connections is too low"
+    )
+
+
+def outage(topic: str, reason: str) -> str:
+    """Say that calls fail.
+
+    Args:
+        topic: The full topic.
+        reason: The error.
+    """
+    return f"topic {topic!r} can't be delivered, trying again until it can: {reason}"
+
+
+def recovery(topic: str) -> str:
+    """Say that calls are answered again.
+
+    Args:
+        topic: The full topic.
+    """
+    return f"topic {topic!r} is delivered again"

@@ -1,0 +1,141 @@
+"""Runs handlers, each in a task of its own, and ends them when their subscriber stops."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from anyio import to_thread
+
+from faststream_redis_timers.clock import monotonic
+from faststream_redis_timers.delivered import TimerDelivery
+from faststream_redis_timers.delivery import words
+from faststream_redis_timers.delivery.core import DeliveryCore
+from faststream_redis_timers.delivery.outage import Log
+from faststream_redis_timers.subscriber.timeouts import CANCELLED_AGAIN
+
+if TYPE_CHECKING:
+    from anyio import CapacityLimiter
+
+CANCELLED_HANDLERS = 5.0
+"""Seconds that a stop waits for handlers after cancelling them."""
+
+_handler: ContextVar["asyncio.Task[None] | None"] = ContextVar("_handler", default=None)
+# The handler that this code runs in. A broker stops its subscribers in tasks of
+# their own, so the current task does not tell.
+
+_stoppers: set["asyncio.Task[None]"] = set()
+# Handlers that have stopped a subscriber, whichever, and go on: one at a time waits.
+
+
+class Handling:
+    """The running handlers of a subscriber.
+
+    Args:
+        core: Decides about their timers.
+        topic: The full topic.
+        handle: Runs the handler for a delivery; it raises no Exception.
+        log: Writes to the broker's log.
+        threads: How many threads its blocking handlers need; None where none blocks.
+            Those can't be cancelled, so their timers stay leased and do not run twice.
+    """
+
+    def __init__(
+        self,
+        core: DeliveryCore[TimerDelivery],
+        topic: str,
+        handle: Callable[[TimerDelivery], Awaitable[None]],
+        log: Log,
+        threads: int | None,
+    ) -> None:
+        """Begin with none."""
+        self._core = core
+        self._topic = topic
+        self._handle = handle
+        self._log = log
+        self._is_interruptible = threads is None
+        self._running: dict[asyncio.Task[None], TimerDelivery] = {}
+        self._threads: CapacityLimiter | None = None
+        self._more_threads = threads or 0
+
+    def start(self) -> None:
+        """Make room for threads: each slot brings one.
+
+        All blocking code of an event loop shares 40 of them, also what FastDepends calls for
+        the asynchronous handlers of others.
+        """
+        if self._more_threads:
+            self._threads = to_thread.current_default_thread_limiter()
+            self._threads.total_tokens += self._more_threads
+
+    def begin(self, delivery: TimerDelivery) -> None:
+        """Run the handler for a delivery.
+
+        Args:
+            delivery: The delivery.
+        """
+        task = asyncio.create_task(self._run(delivery))
+        self._running[task] = delivery
+        task.add_done_callback(self._end)
+
+    async def _run(self, delivery: TimerDelivery) -> None:
+        _handler.set(asyncio.current_task())
+        if not self._core.claims:
+            delivery.release()
+        elif not delivery.lease_ended:
+            await self._handle(delivery)
+
+    def _end(self, task: "asyncio.Task[None]") -> None:
+        if (delivery := self._running.pop(task, None)) is None:
+            return
+        if task.cancelled() and self._is_interruptible and not self._core.claims:
+            delivery.release()
+        self._core.ended(delivery)
+
+    async def finish(self, graceful_timeout: float | None) -> bool:
+        """Wait for the handlers, then cancel them.
+
+        Called from inside a handler it does not wait for that handler, nor at all
+        while another handler does the same: the two would wait for each other.
+
+        Args:
+            graceful_timeout: Seconds; None waits without limit.
+
+        Returns:
+            Whether all have ended.
+        """
+        this = _handler.get()
+        if this is not None and this.done():
+            # It has begun this stop in a task of its own.
+            this = None
+        if this is not None:
+            if _stoppers - {this}:
+                return False
+            _stoppers.add(this)
+            this.add_done_callback(_stoppers.discard)
+        others = {handler for handler in self._running if handler is not this}
+        if others:
+            _, running = await asyncio.wait(others, timeout=graceful_timeout)
+            await self._cancel(running)
+        return this not in self._running
+
+    async def _cancel(self, running: "set[asyncio.Task[None]]") -> None:
+        if not running:
+            return
+        hung = running
+        end = monotonic() + CANCELLED_HANDLERS
+        while hung and monotonic() < end:
+            # Once may not be enough: some code swallows it.
+            for task in hung:
+                task.cancel()
+            _, hung = await asyncio.wait(hung, timeout=CANCELLED_AGAIN)
+        if hung:
+            for task in hung:
+                self._core.ended(self._running.pop(task))
+            self._log(logging.ERROR, words.hung(self._topic, len(hung)))
+
+    def close(self) -> None:
+        """Give the threads back."""
+        if self._threads is not None:
+            self._threads.total_tokens -= self._more_threads

@@ -1,0 +1,100 @@
+"""Sleeps until a subscriber's next turn: to the microsecond, where a timer is due then."""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from faststream_redis_timers.clock import monotonic
+from faststream_redis_timers.delivery.core import Wait
+from faststream_redis_timers.delivery.schedule import AlarmClock, SpinBudget
+
+WARMING = 0.1
+"""Seconds that the ping which warms a connection may take."""
+
+SHORTEST_SPIN = 0.001
+"""Seconds; where the budget allows less, sleeping alone is as good."""
+
+
+class Sleeper:
+    """Sleeps, and is stirred.
+
+    Args:
+        ping: Warms a connection of the pool.
+        spin_budget: Bounds active waiting, for all subscribers of the broker.
+        alarm_clock: Knows how late sleeps end, from those of all subscribers of the broker.
+    """
+
+    def __init__(
+        self, ping: Callable[[], Awaitable[None]], spin_budget: SpinBudget, alarm_clock: AlarmClock
+    ) -> None:
+        """Begin awake."""
+        self._ping = ping
+        self._spin_budget = spin_budget
+        self._alarm_clock = alarm_clock
+        self._waiter: asyncio.Future[bool] | None = None
+        self._is_stirred = False
+        self.on_wait: Callable[[bool], None] = _ignore
+
+    def stir(self) -> None:
+        """End the sleep."""
+        self._is_stirred = True
+        if self._waiter is not None:
+            _finish(self._waiter, True)
+
+    async def sleep(self, turn: Wait) -> None:
+        """Sleep until the end of a turn, or until stirred.
+
+        Args:
+            turn: How long, and how precisely.
+        """
+        # What `next` has put off is in its answer already.
+        self._is_stirred = False
+        self.on_wait(turn.claims)
+        try:
+            early = 0.0
+            if turn.is_precise:
+                early = min(self._alarm_clock.early, self._spin_budget.left(monotonic()))
+            if early < SHORTEST_SPIN:
+                await self._sleep(turn.until)
+            else:
+                await self._sleep_precisely(turn.until, early)
+        finally:
+            self.on_wait(False)
+
+    async def _sleep_precisely(self, until: float, early: float) -> None:
+        alarm_at = max(until - early, monotonic())
+        if await self._sleep(alarm_at):
+            return
+        self._alarm_clock.overslept(monotonic() - alarm_at)
+        with suppress(Exception):
+            async with asyncio.timeout(WARMING):
+                await self._ping()
+        started_at = monotonic()
+        while monotonic() < until and not self._is_stirred:  # noqa: ASYNC110  an event is late
+            await asyncio.sleep(0)
+        self._spin_budget.spend(monotonic() - started_at)
+
+    async def _sleep(self, until: float) -> bool:
+        """Sleep until a moment of the monotonic clock; tell whether stirred before."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[bool] = loop.create_future()
+        self._waiter = waiter
+        alarm = None
+        if until < math.inf:
+            alarm = loop.call_later(max(0.0, until - monotonic()), _finish, waiter, False)
+        try:
+            return await waiter
+        finally:
+            self._waiter = None
+            if alarm is not None:
+                alarm.cancel()
+
+
+def _finish(waiter: "asyncio.Future[bool]", is_stirred: bool) -> None:  # noqa: FBT001
+    if not waiter.done():
+        waiter.set_result(is_stirred)
+
+
+def _ignore(_waits: bool, /) -> None:  # noqa: FBT001
+    pass

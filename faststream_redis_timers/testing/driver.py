@@ -1,0 +1,100 @@
+"""Drives the decisions of a subscriber one timer at a time, as a test asks for it."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from faststream_redis_timers.delivery.core import Call, Draws
+from faststream_redis_timers_sync.protocol.model import Step
+
+if TYPE_CHECKING:
+    from faststream_redis_timers.delivered import TimerDelivery
+    from faststream_redis_timers.delivery.leased import LeasedTimer
+    from faststream_redis_timers.subscriber.usecase import TimersSubscriber
+
+_NO_JITTER = Draws(spread=lambda: 0.5, lease=lambda: 0)
+
+
+class OneByOne:
+    """A subscriber whose timers are claimed when a test says so, and settled at once.
+
+    Args:
+        subscriber: The subscriber.
+        answer: Answers its calls, in place of a server.
+        now: Gives the time, in seconds.
+    """
+
+    def __init__(
+        self,
+        subscriber: "TimersSubscriber",
+        answer: Callable[[Call], Step],
+        now: Callable[[], float],
+    ) -> None:
+        """Claim nothing yet."""
+        self._answer = answer
+        self._now = now
+        self._core = subscriber.make_core(self, slots=0)
+        self.counts_attempts = subscriber.counts_attempts
+        self._is_answering = False
+
+    def claim(self) -> "TimerDelivery | None":
+        """Claim the next timer.
+
+        One whose attempts are used up is settled, and the one behind it is claimed.
+
+        Returns:
+            The timer; None if none is due.
+        """
+        self._core.add_slot()
+        delivery = self._run()
+        if delivery is None:
+            self._core.remove_slot()
+        else:
+            self._core.hand_over(delivery)
+        return delivery
+
+    def _run(self) -> "TimerDelivery | None":
+        while isinstance(call := self._core.next(self._now()), Call):
+            now = self._now()
+            self._is_answering = True
+            deliveries = self._core.answered(call, self._answer(call), now, now)
+            self._is_answering = False
+            if deliveries:
+                return deliveries[0]
+        return None
+
+    # --- what the core and its timers ask for
+
+    @property
+    def draws(self) -> Draws:
+        """No draws: nobody claims beside a test, so neither polls nor leases are kept apart."""
+        return _NO_JITTER
+
+    def stir(self) -> None:
+        """Do nothing: nobody sleeps."""
+
+    def now(self) -> float:
+        """Give the time by which leases end, in seconds."""
+        return self._now()
+
+    def settle(self, timer: "LeasedTimer", action: bytes, detail: bytes, /) -> None:
+        """Carry out a settlement.
+
+        Args:
+            timer: The timer that it is for, which gets the outcome.
+            action: See `Settlement`.
+            detail: See `Settlement`.
+        """
+        self._core.settle(timer, action, detail, self._now())
+        if not self._is_answering:
+            self._run()
+
+    def propose_lease(self, lease_ttl: float, /) -> bytes:
+        """Give a lease that begins now, as a score.
+
+        Args:
+            lease_ttl: Its length in seconds.
+        """
+        return self._core.propose_lease(lease_ttl, self._now())
+
+    def free_slot(self, timer: "LeasedTimer", /) -> None:
+        """Do nothing: the slot went with the timer."""
