@@ -11,13 +11,13 @@ from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.console import shown
 from faststream_redis_timers_sync.console.errors import DONE, FAILED, UNKNOWN_ID, explain
 from faststream_redis_timers_sync.console.output import Output
-from faststream_redis_timers_sync.console.text import quoted
 from faststream_redis_timers_sync.manage.check import check_server
 from faststream_redis_timers_sync.manage.permissions import joined_rules
 from faststream_redis_timers_sync.manage.roles import ROLES, role_rule
 from faststream_redis_timers_sync.manage.selection import OnExamined, list_timers as select_timers
 from faststream_redis_timers_sync.manage.server import address_of, count_keys, server_time
 from faststream_redis_timers_sync.manage.stats import count_topics
+from faststream_redis_timers_sync.manage.text import quoted
 from faststream_redis_timers_sync.manage.topics import listening_topics, scan_topics
 from faststream_redis_timers_sync.protocol.model import Timer
 

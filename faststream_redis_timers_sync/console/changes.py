@@ -16,8 +16,8 @@ from faststream_redis_timers_sync.console.errors import (
     CommandError,
 )
 from faststream_redis_timers_sync.console.output import Output
-from faststream_redis_timers_sync.console.text import plural, quoted
 from faststream_redis_timers_sync.manage.selection import cancel_each, matching_ids, move_each
+from faststream_redis_timers_sync.manage.text import plural, quoted
 from faststream_redis_timers_sync.protocol.errors import TimersError
 from faststream_redis_timers_sync.protocol.management import State
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import NamedTuple
 
-from faststream_redis_timers_sync.console.text import escape
+from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.protocol import dead_letters
 from faststream_redis_timers_sync.protocol.model import Timer
 

@@ -12,13 +12,13 @@ from faststream_redis_timers_sync.console.actions import examining, note_none, u
 from faststream_redis_timers_sync.console.changes import Chosen, count_chosen
 from faststream_redis_timers_sync.console.errors import DONE, FAILED, UNKNOWN_ID
 from faststream_redis_timers_sync.console.output import Output
-from faststream_redis_timers_sync.console.text import plural, quoted
 from faststream_redis_timers_sync.manage.selection import (
     OnExamined,
     list_timers,
     matching_ids,
     redrive_each,
 )
+from faststream_redis_timers_sync.manage.text import plural, quoted
 from faststream_redis_timers_sync.protocol.errors import TimersError
 from faststream_redis_timers_sync.protocol.operations import Fate
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from faststream_redis_timers_sync.console.endings import ending_lines
 from faststream_redis_timers_sync.console.tables import Cell, Column
-from faststream_redis_timers_sync.console.text import escape, exact_time, in_zone, local_time
 from faststream_redis_timers_sync.manage.check import Finding
 from faststream_redis_timers_sync.manage.stats import TopicStats
+from faststream_redis_timers_sync.manage.text import escape, exact_time, in_zone, local_time
 from faststream_redis_timers_sync.manage.times import in_words
 from faststream_redis_timers_sync.protocol.encoding import TEXT
 from faststream_redis_timers_sync.protocol.model import Timer

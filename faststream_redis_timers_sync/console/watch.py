@@ -19,8 +19,8 @@ from faststream_redis_timers_sync.console.actions import find_topics
 from faststream_redis_timers_sync.console.errors import DONE
 from faststream_redis_timers_sync.console.output import Output
 from faststream_redis_timers_sync.console.tables import Cell, rich_table
-from faststream_redis_timers_sync.console.text import local_time, plural
 from faststream_redis_timers_sync.manage.stats import Snapshot, TopicStats, count_topics
+from faststream_redis_timers_sync.manage.text import local_time, plural
 from faststream_redis_timers_sync.manage.topics import listening_topics
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from typing import Any
 from django.db import models
 from django.utils.translation import gettext, gettext_lazy as _
 
-from faststream_redis_timers_sync.console.text import escape
 from faststream_redis_timers_sync.django.tokens import Place, read_place
+from faststream_redis_timers_sync.manage.text import escape
 
 
 class NoTimers(models.Manager):  # type: ignore[misc]  # Django has no types

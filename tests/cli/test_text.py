@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from faststream_redis_timers_sync.console.tables import Cell, Column, plain_lines
-from faststream_redis_timers_sync.console.text import escape, plural, quoted
+from faststream_redis_timers_sync.manage.text import escape, plural, quoted
 
 TABLE = [Column("N", 3, is_number=True), Column("NAME")]
 

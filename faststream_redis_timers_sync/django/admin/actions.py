@@ -11,8 +11,8 @@ from typing import Any
 from django.utils.translation import gettext, gettext_lazy as _
 
 from faststream_redis_timers_sync.console.changes import Chosen
-from faststream_redis_timers_sync.console.text import escape
 from faststream_redis_timers_sync.django.admin.shown import Row, timers_text
+from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.protocol.operations import Fate
 
 

@@ -7,7 +7,6 @@ from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.utils.translation import gettext
 
 from faststream_redis_timers_sync.console.changes import Chosen
-from faststream_redis_timers_sync.console.text import escape
 from faststream_redis_timers_sync.django.admin.actions import (
     CANCEL,
     REDRIVE,
@@ -18,6 +17,7 @@ from faststream_redis_timers_sync.django.admin.actions import (
 from faststream_redis_timers_sync.django.admin.shown import local_text
 from faststream_redis_timers_sync.django.models import Timer
 from faststream_redis_timers_sync.django.tokens import Place
+from faststream_redis_timers_sync.manage.text import escape
 
 
 def log_done(

@@ -15,12 +15,12 @@ from django.utils.translation import gettext
 from redis.exceptions import RedisError
 
 from faststream_redis_timers_sync.console.errors import explain
-from faststream_redis_timers_sync.console.text import escape
 from faststream_redis_timers_sync.django.admin.actions import ACTIONS, Action
 from faststream_redis_timers_sync.django.clients import get_client
 from faststream_redis_timers_sync.django.conf import read_aliases
 from faststream_redis_timers_sync.django.tokens import Place, from_token, read_place
 from faststream_redis_timers_sync.manage.server import address_of, server_time
+from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.protocol.errors import TimersError
 
 _TROUBLE = (RedisError, TimersError, ImproperlyConfigured, NotImplementedError)

@@ -18,10 +18,10 @@ from faststream_redis_timers_sync.django.admin.actions import (
     Preview,
     Tally,
 )
-from faststream_redis_timers_sync.django.admin.deadline import Deadline, TimeUpError
 from faststream_redis_timers_sync.django.admin.shown import row_of, zone_name
 from faststream_redis_timers_sync.django.admin.timers import pattern_of
 from faststream_redis_timers_sync.django.tokens import Place, from_token
+from faststream_redis_timers_sync.manage.deadline import Deadline, TimeUpError
 from faststream_redis_timers_sync.manage.pages import look_at
 from faststream_redis_timers_sync.manage.selection import (
     cancel_each,

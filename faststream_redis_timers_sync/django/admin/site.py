@@ -11,7 +11,6 @@ from django.urls import path
 from django.utils.translation import gettext
 
 from faststream_redis_timers_sync.console.changes import Chosen
-from faststream_redis_timers_sync.console.text import escape
 from faststream_redis_timers_sync.django.admin.actions import CANCEL, REDRIVE, RESCHEDULE, Action
 from faststream_redis_timers_sync.django.admin.changing import ChangingPages
 from faststream_redis_timers_sync.django.admin.pages import known_aliases, place_of
@@ -21,6 +20,7 @@ from faststream_redis_timers_sync.django.clients import get_client
 from faststream_redis_timers_sync.django.conf import DEFAULT_ALIAS, read_alias
 from faststream_redis_timers_sync.django.models import Timer
 from faststream_redis_timers_sync.django.tokens import Place, read_place
+from faststream_redis_timers_sync.manage.text import escape
 
 
 class TimerAdmin(ChangingPages):

@@ -8,9 +8,7 @@ from django.utils.translation import gettext, ngettext
 
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.console.shown import MOST_BODY, body_text
-from faststream_redis_timers_sync.console.text import escape
 from faststream_redis_timers_sync.django.admin.actions import too_large
-from faststream_redis_timers_sync.django.admin.deadline import Deadline, TimeUpError
 from faststream_redis_timers_sync.django.admin.shown import (
     ending_facts,
     number,
@@ -19,9 +17,11 @@ from faststream_redis_timers_sync.django.admin.shown import (
     zone_name,
 )
 from faststream_redis_timers_sync.django.tokens import Place, from_token, to_token
+from faststream_redis_timers_sync.manage.deadline import Deadline, TimeUpError
 from faststream_redis_timers_sync.manage.pages import Cursor, Page, look_at, read_page
 from faststream_redis_timers_sync.manage.server import escape_glob, server_time
 from faststream_redis_timers_sync.manage.stats import TopicStats, count_topics
+from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.protocol.dead_letters import is_dead_letter
 
 ON_A_PAGE = 100

@@ -13,11 +13,11 @@ from django.utils.translation import gettext
 from redis.exceptions import NoPermissionError
 
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.console.text import escape
 from faststream_redis_timers_sync.django.admin.shown import moment, number
 from faststream_redis_timers_sync.django.tokens import Place, from_token, to_token
 from faststream_redis_timers_sync.manage.server import count_keys
 from faststream_redis_timers_sync.manage.stats import TopicStats, count_topics
+from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.manage.topics import listening_topics, scan_topics
 
 MOST_TOPICS = 1000
