@@ -12,6 +12,7 @@ from faststream_redis_timers_sync.console import shown
 from faststream_redis_timers_sync.console.errors import DONE, FAILED, UNKNOWN_ID, explain
 from faststream_redis_timers_sync.console.output import Output
 from faststream_redis_timers_sync.manage.check import check_server
+from faststream_redis_timers_sync.manage.contents import MOST_BODY, body_text
 from faststream_redis_timers_sync.manage.permissions import joined_rules
 from faststream_redis_timers_sync.manage.roles import ROLES, role_rule
 from faststream_redis_timers_sync.manage.selection import OnExamined, list_timers as select_timers
@@ -210,10 +211,10 @@ def show_timer(
         output.record(shown.timer_details(topic, timer, now))
     else:
         output.facts(shown.timer_facts(topic, timer, now, output.zone))
-        body, is_json = shown.body_text(timer)
-        output.text(body[: shown.MOST_BODY], is_json=is_json)
-        if len(body) > shown.MOST_BODY:
-            output.note(f"cut after {shown.MOST_BODY:,} characters: --raw writes all of it")
+        body, is_json = body_text(timer)
+        output.text(body[:MOST_BODY], is_json=is_json)
+        if len(body) > MOST_BODY:
+            output.note(f"cut after {MOST_BODY:,} characters: --raw writes all of it")
     return DONE
 
 

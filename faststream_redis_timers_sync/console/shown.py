@@ -6,21 +6,14 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
-from faststream_redis_timers_sync.console.endings import ending_lines
 from faststream_redis_timers_sync.console.tables import Cell, Column
 from faststream_redis_timers_sync.manage.check import Finding
+from faststream_redis_timers_sync.manage.endings import REASONS, told_of
+from faststream_redis_timers_sync.manage.states import state_of
 from faststream_redis_timers_sync.manage.stats import TopicStats
 from faststream_redis_timers_sync.manage.text import escape, exact_time, in_zone, local_time
 from faststream_redis_timers_sync.manage.times import in_words
-from faststream_redis_timers_sync.protocol.encoding import TEXT
 from faststream_redis_timers_sync.protocol.model import Timer
-
-MOST_BODY = 64 * 1024
-"""Characters of a body that are shown."""
-
-_LARGE_BODY = 1024 * 1024
-"""Bytes from which on a body is not decoded to be shown: that takes seconds and many times its
-memory."""
 
 TIMER_COLUMNS = [
     Column("DUE", 19),
@@ -62,19 +55,6 @@ FINDING_COLUMNS = [Column("LEVEL", 7), Column("CHECK", 11), Column("FINDING")]
 _LEVEL_STYLES = {"ok": "green", "warning": "yellow", "error": "bold red", "unknown": "magenta"}
 _STYLES = {"waiting": "", "running": "green", "overdue": "red"}
 _NOTHING = "-"
-
-
-def state_of(timer: Timer, now: datetime) -> str:
-    """Say what a timer does: it waits, runs, or is overdue.
-
-    Args:
-        timer: The timer.
-        now: The server's time.
-    """
-    if timer.due_at <= now:
-        # Also one whose lease has ended: its worker is dead or slow.
-        return "overdue"
-    return "running" if timer.running else "waiting"
 
 
 def timer_row(timer: Timer, now: datetime, zone: tzinfo | None) -> list[Cell]:
@@ -170,28 +150,27 @@ def timer_facts(
     ]
 
 
-def body_text(timer: Timer) -> tuple[str, bool]:
-    """Show a body: JSON indented, text as it is, bytes as Python writes them.
+def ending_lines(timer: Timer) -> list[str]:
+    """Tell how a timer ended, in lines for a terminal.
 
     Args:
-        timer: The timer.
+        timer: The timer, with its headers.
 
     Returns:
-        The text, and whether it is JSON; of a body of more than 1 MiB the beginning, as it is.
+        Why, where it comes from, and when it was first due; nothing where it is no dead
+        letter.
     """
-    if len(timer.body) > _LARGE_BODY:
-        # Characters have up to 4 bytes; with one more than is shown it is known that it's cut.
-        begin = timer.body[: 4 * (MOST_BODY + 1)].decode(errors="backslashreplace")
-        return escape(begin, keep="\n\t\\"), False
-    try:
-        body = timer.decode()
-    except (ValueError, RecursionError):
-        body = timer.body
-    if isinstance(body, bytes):
-        return (repr(body) if body else ""), False
-    if timer.content_type == TEXT:
-        return escape(body, keep="\n\t\\"), False
-    return escape(json.dumps(body, indent=2, ensure_ascii=False), keep="\n\\"), True
+    told = told_of(timer)
+    if told is None:
+        return []
+    why = REASONS.get(told.reason, told.reason)
+    if told.attempts:
+        why += f", after {told.attempts} " + ("attempt" if told.attempts == "1" else "attempts")
+    if told.error:
+        why += f", with {told.error}"
+    origin = f"topic '{told.topic}'" + (f", timer '{told.timer_id}'" if told.timer_id else "")
+    due = [f"first due {told.due_at.isoformat(' ')}"] if told.due_at else []
+    return [why, origin, *due]
 
 
 def topic_row(stats: TopicStats) -> list[Cell]:

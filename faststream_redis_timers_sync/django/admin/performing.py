@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.console.changes import Chosen
-from faststream_redis_timers_sync.console.shown import state_of
 from faststream_redis_timers_sync.django.admin.actions import (
     CANCEL,
     REDRIVE,
@@ -30,6 +29,7 @@ from faststream_redis_timers_sync.manage.selection import (
     redrive_each,
 )
 from faststream_redis_timers_sync.manage.server import server_time
+from faststream_redis_timers_sync.manage.states import state_of
 from faststream_redis_timers_sync.protocol.management import State
 from faststream_redis_timers_sync.protocol.model import Timer
 from faststream_redis_timers_sync.protocol.operation import MOST_CHANGED

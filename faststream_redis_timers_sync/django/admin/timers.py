@@ -7,7 +7,6 @@ from urllib.parse import urlencode
 from django.utils.translation import gettext, ngettext
 
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.console.shown import MOST_BODY, body_text
 from faststream_redis_timers_sync.django.admin.actions import too_large
 from faststream_redis_timers_sync.django.admin.shown import (
     ending_facts,
@@ -17,6 +16,7 @@ from faststream_redis_timers_sync.django.admin.shown import (
     zone_name,
 )
 from faststream_redis_timers_sync.django.tokens import Place, from_token, to_token
+from faststream_redis_timers_sync.manage.contents import MOST_BODY, body_text
 from faststream_redis_timers_sync.manage.deadline import Deadline, TimeUpError
 from faststream_redis_timers_sync.manage.pages import Cursor, Page, look_at, read_page
 from faststream_redis_timers_sync.manage.server import escape_glob, server_time

@@ -1,4 +1,4 @@
-"""How the end of a timer that became a dead letter is told."""
+"""What a dead letter tells of its end."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -7,11 +7,12 @@ from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.protocol import dead_letters
 from faststream_redis_timers_sync.protocol.model import Timer
 
-_REASONS = {
+REASONS = {
     "attempts": "its attempts are used up",
     "rejected": "it was rejected",
     "unreadable": "it could not be read",
 }
+"""What the reasons mean, in English."""
 
 
 class Told(NamedTuple):
@@ -62,26 +63,3 @@ def _time_in(text: str) -> datetime | None:
     except ValueError:
         return None
     return None if time.utcoffset() is None else time
-
-
-def ending_lines(timer: Timer) -> list[str]:
-    """Tell how a timer ended, in lines for a terminal.
-
-    Args:
-        timer: The timer, with its headers.
-
-    Returns:
-        Why, where it comes from, and when it was first due; nothing where it is no dead
-        letter.
-    """
-    told = told_of(timer)
-    if told is None:
-        return []
-    why = _REASONS.get(told.reason, told.reason)
-    if told.attempts:
-        why += f", after {told.attempts} " + ("attempt" if told.attempts == "1" else "attempts")
-    if told.error:
-        why += f", with {told.error}"
-    origin = f"topic '{told.topic}'" + (f", timer '{told.timer_id}'" if told.timer_id else "")
-    due = [f"first due {told.due_at.isoformat(' ')}"] if told.due_at else []
-    return [why, origin, *due]

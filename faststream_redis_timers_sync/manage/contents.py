@@ -1,0 +1,38 @@
+"""What a timer carries, as text that can be shown."""
+
+import json
+
+from faststream_redis_timers_sync.manage.text import escape
+from faststream_redis_timers_sync.protocol.encoding import TEXT
+from faststream_redis_timers_sync.protocol.model import Timer
+
+MOST_BODY = 64 * 1024
+"""Characters of a body that are shown."""
+
+_LARGE_BODY = 1024 * 1024
+"""Bytes from which on a body is not decoded to be shown: that takes seconds and many times its
+memory."""
+
+
+def body_text(timer: Timer) -> tuple[str, bool]:
+    """Show a body: JSON indented, text as it is, bytes as Python writes them.
+
+    Args:
+        timer: The timer.
+
+    Returns:
+        The text, and whether it is JSON; of a body of more than 1 MiB the beginning, as it is.
+    """
+    if len(timer.body) > _LARGE_BODY:
+        # Characters have up to 4 bytes; with one more than is shown it is known that it's cut.
+        begin = timer.body[: 4 * (MOST_BODY + 1)].decode(errors="backslashreplace")
+        return escape(begin, keep="\n\t\\"), False
+    try:
+        body = timer.decode()
+    except (ValueError, RecursionError):
+        body = timer.body
+    if isinstance(body, bytes):
+        return (repr(body) if body else ""), False
+    if timer.content_type == TEXT:
+        return escape(body, keep="\n\t\\"), False
+    return escape(json.dumps(body, indent=2, ensure_ascii=False), keep="\n\\"), True
