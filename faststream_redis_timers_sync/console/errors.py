@@ -1,15 +1,7 @@
 """The errors that end a command, as a sentence and an exit code."""
 
-from redis.exceptions import (
-    AuthenticationError,
-    ConnectionError as RedisConnectionError,
-    NoPermissionError,
-    RedisError,
-    TimeoutError as RedisTimeoutError,
-)
-
-from faststream_redis_timers_sync.protocol.errors import TimerOutcomeUnknownError, TimersError
-from faststream_redis_timers_sync.protocol.shown import text_of
+from faststream_redis_timers_sync.manage.errors import is_unreachable, sentence_of
+from faststream_redis_timers_sync.protocol.errors import TimerOutcomeUnknownError
 
 DONE = 0
 FAILED = 1
@@ -29,10 +21,6 @@ EXIT_CODES = (
     "without a terminal; 3 a named id is unknown; 4 the server can't be reached."
 )
 """What each group of commands says about them."""
-
-
-_SEE = "(see the command check, in a Django project timers_check)"
-"""Whoever reads a sentence may be at any front end."""
 
 
 class CommandError(Exception):
@@ -64,7 +52,7 @@ class CannotAskError(CommandError):
 
 
 def explain(error: BaseException, address: str) -> CommandError | None:
-    """Make a sentence of what went wrong.
+    """Make of what went wrong what ends a command.
 
     Args:
         error: The error.
@@ -77,45 +65,8 @@ def explain(error: BaseException, address: str) -> CommandError | None:
         return error
     if isinstance(error, KeyboardInterrupt):
         return CommandError("interrupted", INTERRUPTED)
-    if isinstance(error, TimerOutcomeUnknownError):
-        return CommandError(str(error), UNREACHABLE)
-    if isinstance(error, TimersError):
-        return CommandError(str(error), FAILED)
-    if isinstance(error, RedisError):
-        return _explain_server(error, address)
-    if isinstance(error, ValueError):
-        return CommandError(str(error), MISUSED)
-    if isinstance(error, NotImplementedError):
-        # A fake client was asked what only a server knows.
-        return CommandError(str(error), FAILED)
-    return None
-
-
-def _explain_server(error: RedisError, address: str) -> CommandError:
-    if isinstance(error, AuthenticationError):
-        sentence = (
-            f"the server at {address} does not let us in: check user and password ({_said(error)})"
-        )
-        return CommandError(sentence, FAILED)
-    if isinstance(error, (RedisConnectionError, RedisTimeoutError)):
-        sentence = f"the server at {address} can't be reached: {_reason(error)}"
-        return CommandError(sentence, UNREACHABLE)
-    if isinstance(error, NoPermissionError) or "ACL failure" in str(error):
-        sentence = f"the server does not allow it: {_said(error)} {_SEE}"
-        return CommandError(sentence, FAILED)
-    return CommandError(f"the server refused: {_said(error)}", FAILED)
-
-
-def _said(error: BaseException) -> str:
-    return text_of(error)
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, RedisTimeoutError):
-        return "it did not answer in time"
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror[0].lower() + cause.strerror[1:]
-        cause = cause.__cause__ or cause.__context__
-    return _said(error)
+    sentence = sentence_of(error, address)
+    if sentence is None:
+        return CommandError(str(error), MISUSED) if isinstance(error, ValueError) else None
+    is_lost = isinstance(error, TimerOutcomeUnknownError) or is_unreachable(error)
+    return CommandError(sentence, UNREACHABLE if is_lost else FAILED)

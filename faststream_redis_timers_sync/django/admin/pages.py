@@ -14,11 +14,11 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext
 from redis.exceptions import RedisError
 
-from faststream_redis_timers_sync.console.errors import explain
 from faststream_redis_timers_sync.django.admin.actions import ACTIONS, Action
 from faststream_redis_timers_sync.django.clients import get_client
 from faststream_redis_timers_sync.django.conf import read_aliases
 from faststream_redis_timers_sync.django.tokens import Place, from_token, read_place
+from faststream_redis_timers_sync.manage.errors import sentence_of
 from faststream_redis_timers_sync.manage.server import address_of, server_time
 from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.protocol.errors import TimersError
@@ -177,6 +177,6 @@ def _connection_mistake(alias: str) -> str | None:
 
 def _sentence(error: Exception, alias: str) -> str:
     """Say what is wrong, without a secret."""
-    if isinstance(error, (ImproperlyConfigured, NotImplementedError)):
+    if isinstance(error, ImproperlyConfigured):
         return str(error)
-    return str(explain(error, address_of(get_client(alias))))
+    return str(sentence_of(error, address_of(get_client(alias))))
