@@ -17,7 +17,7 @@ from faststream_redis_timers_sync.cli.parameters import (
     topics_argument,
 )
 from faststream_redis_timers_sync.cli.source import known_topics, run
-from faststream_redis_timers_sync.console import actions, changes, redriving, watch as watching
+from faststream_redis_timers_sync.console import actions, changes, watch as watching
 from faststream_redis_timers_sync.console.errors import CommandError
 from faststream_redis_timers_sync.manage.roles import ROLES
 
@@ -116,7 +116,7 @@ def cancel(*, as_json: bool, **chosen: Any) -> None:
     By id, by pattern, or all of a topic. Exit code 3 if an ID is unknown. Afterwards none of
     them is there, also one that runs: its handler finishes.
     """
-    run(changes.cancel, as_json=as_json, chosen=_chosen(chosen))
+    run(changes.cancel, as_json=as_json, **_chosen(**chosen))
 
 
 @click.command()
@@ -139,7 +139,7 @@ def reschedule(
     run(
         changes.move,
         as_json=as_json,
-        chosen=_chosen(chosen),
+        **_chosen(**chosen),
         activate_in=activate_in,
         activate_at=activate_at,
     )
@@ -154,7 +154,7 @@ def run_now(*, as_json: bool, **chosen: Any) -> None:
     By id, by pattern, or all of a topic. Exit code 3 if an ID is unknown. One that runs at this
     moment runs again.
     """
-    run(changes.move, as_json=as_json, chosen=_chosen(chosen))
+    run(changes.move, as_json=as_json, **_chosen(**chosen))
 
 
 @click.command()
@@ -168,7 +168,7 @@ def redrive(*, as_json: bool, **chosen: Any) -> None:
     where a handler runs with it, or where it is no dead letter. Exit code 3 if an ID is unknown,
     1 if one that was named stays.
     """
-    run(redriving.redrive, as_json=as_json, chosen=_chosen(chosen))
+    run(changes.redrive, as_json=as_json, **_chosen(**chosen))
 
 
 @click.command()
@@ -221,9 +221,9 @@ def check(**options: Any) -> None:
     run(actions.check, **options)
 
 
-def _chosen(options: dict[str, Any]) -> changes.Chosen:
+def _chosen(*, is_sure: bool, **options: Any) -> dict[str, Any]:
     try:
-        return changes.Chosen(**options)
+        return {"chosen": changes.choose(**options), "is_sure": is_sure}
     except CommandError as error:
         raise click.UsageError(str(error)) from None
 

@@ -1,8 +1,8 @@
-"""The commands that cancel and move timers, by id, by pattern, or all of a topic."""
+"""The commands that change timers, by id, by pattern, or all of a topic."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from redis.exceptions import RedisError
 
@@ -16,80 +16,23 @@ from faststream_redis_timers_sync.console.errors import (
     CommandError,
 )
 from faststream_redis_timers_sync.console.output import Output
-from faststream_redis_timers_sync.manage.selection import cancel_each, matching_ids, move_each
+from faststream_redis_timers_sync.manage.changing import (
+    REASONS,
+    Cancel,
+    Change,
+    Redrive,
+    Reschedule,
+    Tally,
+    carry_out,
+    walks,
+)
+from faststream_redis_timers_sync.manage.chosen import Chosen, preview
 from faststream_redis_timers_sync.manage.text import plural, quoted
 from faststream_redis_timers_sync.protocol.errors import TimersError
-from faststream_redis_timers_sync.protocol.management import State
-
-_Each = Callable[[Iterable[str]], Iterator[tuple[str, State]]]
-"""Cancels or moves timers by id, as they are given."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
-    """Which timers of a topic are meant.
-
-    Args:
-        topic: The topic.
-        timer_ids: Ids named by hand; or
-        match: a glob pattern for ids; or
-        everything: all of them.
-        is_sure: Whether no question is asked before timers that nobody named are changed.
-
-    Raises:
-        CommandError: Not exactly one of the three was given.
-    """
-
-    topic: str
-    timer_ids: Sequence[str] = ()
-    match: str | None = None
-    everything: bool = False
-    is_sure: bool = False
-
-    def __post_init__(self) -> None:
-        """Check that one way was chosen."""
-        if [bool(self.timer_ids), self.match is not None, self.everything].count(True) != 1:
-            msg = "name one or more ids, or give --match PATTERN, or --all"
-            raise CommandError(msg, MISUSED)
-
-    def __str__(self) -> str:
-        """Name them in a sentence, after their number."""
-        which = "" if self.match is None else f" matching {quoted(self.match)}"
-        return f"in topic {quoted(self.topic)}{which}"
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What became of timers so far.
-
-    Args:
-        done: How many were cancelled or moved.
-        running: How many of these were running; None where nobody looked.
-        missing: How many were there when they were found, but not any more.
-        unknown: Ids named by hand that are not there.
-    """
-
-    done: int = 0
-    running: int | None = 0
-    missing: int = 0
-    unknown: list[str] = field(default_factory=list)
-
-    def add(self, state: State) -> None:
-        """Count one.
-
-        Args:
-            state: What it did.
-        """
-        if state == "unknown":
-            self.missing += 1
-        else:
-            self.done += 1
-        if state == "running":
-            self.running = (self.running or 0) + 1
 
 
 @dataclass(frozen=True, slots=True)
-class _Change:
+class _Words:
     """How a change is spoken of.
 
     Args:
@@ -103,42 +46,56 @@ class _Change:
     key: str
     question: str
     answer: str
-    of_running: str
-    of_some_running: str
+    of_running: str = ""
+    of_some_running: str = ""
 
 
-_CANCEL = _Change(
+_CANCEL = _Words(
     "cancelled",
     "Cancel {} {}?",
     "{} cancelled",
     "it is removed, its handler finishes",
     "they are removed, their handlers finish",
 )
-_MOVE = _Change(
+_MOVE = _Words(
     "moved",
     "Move {} {}?",
     "{} moved",
     "it will run again at the new time",
     "they will run again at the new time",
 )
-_RUN_NOW = _Change(
+_RUN_NOW = _Words(
     "moved", "Make {} {} due now?", "{} made due", "it will run again", "they will run again"
 )
+_REDRIVE = _Words("redriven", "Put back {} {}?", "{} put back")
 
 
-def cancel(timers: TimersClient, output: Output, *, chosen: Chosen) -> int:
+def choose(**options: Any) -> Chosen:
+    """Read from a command's arguments which timers are meant.
+
+    Args:
+        options: Arguments of `Chosen`.
+
+    Raises:
+        CommandError: Not exactly one way to choose was given.
+    """
+    try:
+        return Chosen(**options)
+    except ValueError:
+        msg = "name one or more ids, or give --match PATTERN, or --all"
+        raise CommandError(msg, MISUSED) from None
+
+
+def cancel(timers: TimersClient, output: Output, *, chosen: Chosen, is_sure: bool = False) -> int:
     """Cancel timers.
 
     Args:
         timers: The client.
         output: Where to.
         chosen: Which ones.
+        is_sure: Whether no question is asked before timers that nobody named are changed.
     """
-
-    def cancel_these(timer_ids: Iterable[str]) -> Iterator[tuple[str, State]]:
-        return cancel_each(timers, chosen.topic, timer_ids)
-
-    return _apply(timers, output, chosen, _CANCEL, cancel_these)
+    return _apply(timers, output, chosen, Cancel(), _CANCEL, is_sure=is_sure)
 
 
 def move(
@@ -146,6 +103,7 @@ def move(
     output: Output,
     *,
     chosen: Chosen,
+    is_sure: bool = False,
     activate_in: timedelta | None = None,
     activate_at: datetime | None = None,
 ) -> int:
@@ -155,120 +113,121 @@ def move(
         timers: The client.
         output: Where to.
         chosen: Which ones.
+        is_sure: As in `cancel`.
         activate_in: Delay from now, counted by the server's clock.
         activate_at: Time with a time zone. Neither means now.
     """
-
-    def move_these(timer_ids: Iterable[str]) -> Iterator[tuple[str, State]]:
-        return move_each(
-            timers, chosen.topic, timer_ids, activate_in=activate_in, activate_at=activate_at
-        )
-
-    is_now = activate_in is None and activate_at is None
-    code = _apply(timers, output, chosen, _RUN_NOW if is_now else _MOVE, move_these)
+    words = _RUN_NOW if activate_in is None and activate_at is None else _MOVE
+    change = Reschedule(activate_in, activate_at)
+    code = _apply(timers, output, chosen, change, words, is_sure=is_sure)
     if code == DONE:
         note_past(timers, output, activate_at)
     return code
+
+
+def redrive(timers: TimersClient, output: Output, *, chosen: Chosen, is_sure: bool = False) -> int:
+    """Put dead letters back where they come from.
+
+    Args:
+        timers: The client.
+        output: Where to.
+        chosen: Which ones, of a topic for dead letters.
+        is_sure: As in `cancel`.
+
+    Returns:
+        The exit code: 3 where a named one is unknown, 1 where a named one stays.
+    """
+    return _apply(timers, output, chosen, Redrive(), _REDRIVE, is_sure=is_sure)
 
 
 def _apply(
     timers: TimersClient,
     output: Output,
     chosen: Chosen,
-    change: _Change,
-    each: _Each,
+    change: Change,
+    words: _Words,
+    *,
+    is_sure: bool,
 ) -> int:
-    expected = count_chosen(timers, output, chosen)
-    question = change.question.format(plural(expected or 0), chosen)
-    if expected and not chosen.is_sure and not output.ask(question):
+    expected = _count(timers, output, chosen, is_sure=is_sure)
+    question = words.question.format(plural(expected or 0), _described(chosen))
+    if expected and not is_sure and not output.ask(question):
         output.note("nothing was done")
         return FAILED
-    tally = _Tally()
-    if expected == 0:
-        # What is scheduled from now on was not asked for.
-        pass
-    elif chosen.everything and change is _CANCEL:
-        tally.done, tally.running = timers.cancel_all(chosen.topic), None
-    elif chosen.timer_ids:
-        _tally_named(output, chosen, change, each(chosen.timer_ids), tally)
+    tally = Tally()
+    shows = expected != 0 and walks(change, chosen)
+    try:
+        with examining(timers, output, chosen.topic, if_=shows) as advance:
+            carry_out(timers, change, chosen, tally, expected=expected, on_examined=advance)
+    except (KeyboardInterrupt, TimersError, RedisError):
+        _report_named(output, chosen, words, tally)
+        if tally.done:
+            output.note(f"{words.answer.format(plural(tally.done))} before this:")
+        raise
+    if chosen.timer_ids:
+        _report_named(output, chosen, words, tally)
     else:
-        _tally_found(timers, output, chosen, change, each, tally)
-    # Those count too that were gone already when they were looked for a second time.
-    tally.missing = max(tally.missing, (expected or 0) - tally.done)
-    _report(output, chosen, change, tally)
-    return UNKNOWN_ID if tally.unknown else DONE
+        _report_found(output, words, tally)
+    _report(output, chosen, words, tally)
+    if tally.unknown:
+        return UNKNOWN_ID
+    return FAILED if chosen.timer_ids and tally.stayed else DONE
 
 
-def count_chosen(timers: TimersClient, output: Output, chosen: Chosen) -> int | None:
-    """Count those that nobody named, where it costs nothing or somebody is to be asked.
-
-    Args:
-        timers: The client.
-        output: Where progress goes.
-        chosen: Which ones.
-
-    Returns:
-        None where they were not counted.
-    """
+def _count(timers: TimersClient, output: Output, chosen: Chosen, *, is_sure: bool) -> int | None:
+    """Count those that nobody named, where it costs nothing or somebody is to be asked."""
     if chosen.everything:
-        return timers.count_pending(chosen.topic)
-    if chosen.match is None or chosen.is_sure:
+        return preview(timers, chosen).count
+    if chosen.match is None or is_sure:
         return None
     with examining(timers, output, chosen.topic) as advance:
-        return sum(1 for _ in matching_ids(timers, chosen.topic, chosen.match, advance))
+        return preview(timers, chosen, on_examined=advance).count
 
 
-def _tally_named(
-    output: Output,
-    chosen: Chosen,
-    change: _Change,
-    outcomes: Iterator[tuple[str, State]],
-    tally: _Tally,
-) -> None:
-    for timer_id, state in outcomes:
-        if state == "unknown":
+def _described(chosen: Chosen) -> str:
+    which = "" if chosen.match is None else f" matching {quoted(chosen.match)}"
+    return f"in topic {quoted(chosen.topic)}{which}"
+
+
+def _report_named(output: Output, chosen: Chosen, words: _Words, tally: Tally) -> None:
+    for timer_id, result, was_running in tally.named:
+        if result == "unknown":
             output.error(unknown(chosen.topic, timer_id))
-            tally.unknown.append(timer_id)
-        else:
-            tally.add(state)
-        if state == "running":
-            output.note(f"timer {quoted(timer_id)} was running: {change.of_running}")
+        elif result != "done":
+            output.error(
+                f"{quoted(timer_id)} stays in topic {quoted(chosen.topic)}: {REASONS[result]}"
+            )
+        if was_running:
+            output.note(f"timer {quoted(timer_id)} was running: {words.of_running}")
 
 
-def _tally_found(
-    timers: TimersClient,
-    output: Output,
-    chosen: Chosen,
-    change: _Change,
-    each: _Each,
-    tally: _Tally,
-) -> None:
-    try:
-        with examining(timers, output, chosen.topic) as advance:
-            found = matching_ids(timers, chosen.topic, chosen.match, advance)
-            for _, state in each(found):
-                tally.add(state)
-    except (KeyboardInterrupt, TimersError, RedisError):
-        if tally.done:
-            output.note(f"{change.answer.format(plural(tally.done))} before this:")
-        raise
+def _report_found(output: Output, words: _Words, tally: Tally) -> None:
     if tally.running:
-        output.note(f"{tally.running:,} of them were running: {change.of_some_running}")
+        output.note(f"{tally.running:,} of them were running: {words.of_some_running}")
+    for reason, why in REASONS.items():
+        if count := tally.stayed[reason]:
+            output.note(f"{plural(count)} stayed: {why}")
 
 
-def _report(output: Output, chosen: Chosen, change: _Change, tally: _Tally) -> None:
+def _report(output: Output, chosen: Chosen, words: _Words, tally: Tally) -> None:
+    stayed = tally.stayed.total()
     if output.as_json:
+        of_some: dict[str, Any] = {"running": tally.running}
+        if words is _REDRIVE:
+            reasons = {reason.replace(" ", "_"): tally.stayed[reason] for reason in REASONS}
+            of_some = {"stayed": reasons}
         output.record(
             {
                 "topic": chosen.topic,
-                change.key: tally.done,
-                "running": tally.running,
-                "fired_meanwhile": tally.missing,
+                words.key: tally.done,
+                **of_some,
+                "fired_meanwhile": tally.gone,
                 "unknown": tally.unknown,
             }
         )
-    elif tally.done or tally.missing:
-        fired = f", {tally.missing:,} had fired meanwhile" if tally.missing else ""
-        output.line(change.answer.format(plural(tally.done)) + fired)
-    if not (tally.done or tally.missing or tally.unknown):
+    elif tally.done or tally.gone or stayed:
+        more = f", {stayed:,} stayed" if stayed else ""
+        more += f", {tally.gone:,} had fired meanwhile" if tally.gone else ""
+        output.line(words.answer.format(plural(tally.done)) + more)
+    if not (tally.done or tally.gone or stayed or tally.unknown):
         note_none(output, chosen.topic, chosen.match)

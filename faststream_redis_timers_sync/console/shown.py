@@ -8,6 +8,7 @@ from typing import Any
 
 from faststream_redis_timers_sync.console.tables import Cell, Column
 from faststream_redis_timers_sync.manage.check import Finding
+from faststream_redis_timers_sync.manage.contents import header_texts
 from faststream_redis_timers_sync.manage.endings import REASONS, told_of
 from faststream_redis_timers_sync.manage.states import state_of
 from faststream_redis_timers_sync.manage.stats import TopicStats
@@ -131,11 +132,7 @@ def timer_facts(
         in_zone(timer.due_at, zone).isoformat(" ", "milliseconds"),
         in_zone(timer.due_at, UTC).isoformat(" ", "milliseconds").replace("+00:00", " UTC"),
     )
-    headers = [
-        f"{escape(name)}: {escape(value)}"
-        for name, value in timer.headers.items()
-        if name not in {"correlation_id", "content-type"}
-    ]
+    headers = [f"{name}: {value}" for name, value in header_texts(timer)]
     kind = escape(timer.content_type) if timer.content_type else "no content type"
     ending = ending_lines(timer)
     return [

@@ -1,5 +1,6 @@
-"""Looking after timers: finding topics, listing, matching, cancelling, moving, counting, checking.
+"""Looking after timers: finding topics, listing, choosing and changing timers, counting, checking.
 
-It knows no framework and prints nothing: the command line, Django and Flask build on it.
-All of it takes a `TimersClient`, and topics without that client's prefix.
+What all front ends do alike stands here, once. It knows no framework and prints nothing: the
+command line, Django and Flask build on it. All of it takes a `TimersClient`, and topics without
+that client's prefix.
 """

@@ -36,3 +36,17 @@ def body_text(timer: Timer) -> tuple[str, bool]:
     if timer.content_type == TEXT:
         return escape(body, keep="\n\t\\"), False
     return escape(json.dumps(body, indent=2, ensure_ascii=False), keep="\n\\"), True
+
+
+def header_texts(timer: Timer) -> list[tuple[str, str]]:
+    """Show names and values of a timer's headers, without those that have a place of their own.
+
+    Args:
+        timer: The timer.
+    """
+    return [
+        (escape(name), escape(value)) for name, value in timer.headers.items() if name not in _APART
+    ]
+
+
+_APART = frozenset({"correlation_id", "content-type"})

@@ -2,6 +2,19 @@
 
 import time
 
+CHANGE_SECONDS = 10.0
+"""How long one request changes timers, as many as fit in a call at least; for the rest somebody
+is asked again."""
+
+FIND_SECONDS = 20.0
+"""How long one request looks for as many as that."""
+
+COUNT_SECONDS = 5.0
+"""How long one request counts what would be changed."""
+
+SEARCH_SECONDS = 5.0
+"""How long one request searches."""
+
 
 class TimeUpError(Exception):
     """There was no time to look at all timers."""

@@ -11,7 +11,8 @@ from heapq import nsmallest
 from typing import NamedTuple
 
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.manage.selection import OnExamined, list_timers
+from faststream_redis_timers_sync.manage.deadline import TimeUpError
+from faststream_redis_timers_sync.manage.selection import OnExamined, list_timers, pattern_of
 from faststream_redis_timers_sync.manage.server import ask, inside
 from faststream_redis_timers_sync.protocol.keys import decode_id, encode_known_id
 from faststream_redis_timers_sync.protocol.listing import make_timer, parse_entries
@@ -44,11 +45,13 @@ class Page:
         timers: The timers, in order of due time.
         end: Where the next page begins; None where there is none.
         matching: How many match the pattern, on this page and all others; None without one.
+        is_cut: Whether there was no time to look for more than a whole id.
     """
 
     timers: list[Timer]
     end: Cursor | None
     matching: int | None = None
+    is_cut: bool = False
 
 
 def read_page(
@@ -78,6 +81,40 @@ def read_page(
         return _read_in_order(timers, topic, after, limit)
     every = list_timers(timers, topic, match=match, on_examined=on_examined)
     return _read_matching(every, after, limit)
+
+
+def search_page(
+    timers: TimersClient,
+    topic: str,
+    search: str,
+    *,
+    after: Cursor | None = None,
+    limit: int = 100,
+    on_examined: OnExamined | None = None,
+) -> Page:
+    """Read a page of what somebody searched for; of all timers where that is nothing.
+
+    Args:
+        timers: The client.
+        topic: The topic.
+        search: A part of an id, or a pattern, as `pattern_of` reads it.
+        after: Where the page before ended; None begins.
+        limit: How many timers a page has, at most 500.
+        on_examined: Told how many timers were looked at. Where it raises `TimeUpError`, the
+            page has the timer whose id it is, if there is one, and no other.
+
+    Raises:
+        ValueError: The topic is empty, or the cursor is none of this search.
+        redis.RedisError: What the server or the connection says.
+    """
+    pattern = pattern_of(search)
+    try:
+        return read_page(
+            timers, topic, match=pattern, after=after, limit=limit, on_examined=on_examined
+        )
+    except TimeUpError:
+        found = look_at(timers, topic, [search])
+        return Page(found, None, len(found), is_cut=True)
 
 
 def look_at(timers: TimersClient, topic: str, timer_ids: Iterable[str]) -> list[Timer]:

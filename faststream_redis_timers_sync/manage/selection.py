@@ -10,7 +10,7 @@ from heapq import nsmallest
 from itertools import islice
 
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.manage.server import inside
+from faststream_redis_timers_sync.manage.server import escape_glob, inside
 from faststream_redis_timers_sync.protocol.keys import decode_id, encode_known_id, encode_text
 from faststream_redis_timers_sync.protocol.management import State, cancel_some, move_some
 from faststream_redis_timers_sync.protocol.model import Timer
@@ -24,6 +24,25 @@ from faststream_redis_timers_sync.protocol.operations import Fate, Operations
 
 OnExamined = Callable[[int], object]
 """Told, again and again, how many more timers were looked at."""
+
+_WILD = frozenset("*?")
+"""What makes a pattern of a search; brackets alone are rather a part of an id."""
+
+
+def pattern_of(search: str) -> str | None:
+    """Make a glob pattern of what somebody typed.
+
+    Args:
+        search: A pattern as it stands, or a part of an id; empty means all.
+
+    Returns:
+        The pattern, None for all.
+    """
+    if not search:
+        return None
+    if _WILD & set(search):
+        return search
+    return f"*{escape_glob(search).decode()}*"
 
 
 def list_timers(

@@ -1,12 +1,16 @@
 """What a timer does at a moment."""
 
 from datetime import datetime
+from typing import Literal
 
 from faststream_redis_timers_sync.protocol.model import Timer
 
+TimerState = Literal["waiting", "running", "overdue"]
+"""It waits for its time; a worker holds it; or it should have been claimed already."""
 
-def state_of(timer: Timer, now: datetime) -> str:
-    """Say what a timer does: it waits, runs, or is overdue.
+
+def state_of(timer: Timer, now: datetime) -> TimerState:
+    """Say what a timer does.
 
     Args:
         timer: The timer.

@@ -13,8 +13,8 @@ from command_line import click_runner
 from faststream_redis_timers_sync.cli.commands import COMMANDS
 from faststream_redis_timers_sync.cli.source import Source
 from faststream_redis_timers_sync.console import changes
-from faststream_redis_timers_sync.console.changes import Chosen
 from faststream_redis_timers_sync.console.output import Output
+from faststream_redis_timers_sync.manage.chosen import Chosen
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)

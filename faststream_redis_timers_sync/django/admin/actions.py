@@ -1,19 +1,15 @@
-"""What can be done with timers in the admin, and the words around it.
+"""What can be done with timers in the admin, and the words around it."""
 
-Doing it is in `performing`.
-"""
-
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from django.utils.translation import gettext, gettext_lazy as _
 
-from faststream_redis_timers_sync.console.changes import Chosen
-from faststream_redis_timers_sync.django.admin.shown import Row, timers_text
+from faststream_redis_timers_sync.django.admin.shown import timers_text
+from faststream_redis_timers_sync.manage.changing import Reason, Tally
+from faststream_redis_timers_sync.manage.chosen import Chosen, Preview
 from faststream_redis_timers_sync.manage.text import escape
-from faststream_redis_timers_sync.protocol.operations import Fate
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,53 +83,11 @@ _GO_ON_MATCHING = _("Go on with the rest of those that match “%(pattern)s” i
 
 ACTIONS = {action.name: action for action in (CANCEL, RESCHEDULE, REDRIVE)}
 
-_STAYS: dict[Fate, Any] = {
+_STAYS: dict[Reason, Any] = {
     "waiting": _("%s: a timer of the old id waits"),
     "running": _("%s: a handler runs with it"),
     "no dead letter": _("%s: no dead letter"),
 }
-
-
-@dataclass(slots=True)
-class Tally:
-    """What became of the timers.
-
-    Args:
-        done: How many were cancelled, moved or put back.
-        running: How many of these were running; None where that can't be told.
-        missing: How many had fired meanwhile.
-        stayed: How many were not put back, by the reason.
-        timer_ids: Which ones, where they were named.
-        is_cut: Whether time was up before all were looked at.
-    """
-
-    done: int = 0
-    running: int | None = 0
-    missing: int = 0
-    stayed: Counter[Fate] = field(default_factory=Counter)
-    timer_ids: list[str] = field(default_factory=list)
-    is_cut: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """What an action would be done to.
-
-    Args:
-        count: How many timers.
-        running: How many of these are running; None where nobody counted.
-        gone: How many of the named ones are not pending any more.
-        rows: The named ones.
-        zone: The time zone of their times.
-        is_cut: Whether there was no time to count all: there are at least so many.
-    """
-
-    count: int
-    running: int | None = None
-    gone: int = 0
-    rows: list[Row] = field(default_factory=list)
-    zone: str = ""
-    is_cut: bool = False
 
 
 THE_REST = Preview(0, 0)
@@ -172,7 +126,6 @@ def confirmation(action: Action, chosen: Chosen, seen: Preview) -> Mapping[str, 
         "question": question,
         "running_text": running,
         "gone_text": gettext("Fired meanwhile: %s.") % timers_text(seen.gone),
-        "zone": seen.zone,
     }
 
 
@@ -199,13 +152,13 @@ def outcome_text(action: Action, tally: Tally) -> str:
     sentences = [f"{action.done % timers_text(tally.done)}."]
     if tally.stayed:
         reasons = [
-            why % timers_text(tally.stayed[fate])
-            for fate, why in _STAYS.items()
-            if tally.stayed[fate]
+            why % timers_text(tally.stayed[reason])
+            for reason, why in _STAYS.items()
+            if tally.stayed[reason]
         ]
         sentences.append(gettext("These stay: %s.") % "; ".join(reasons))
-    if tally.missing:
-        sentences.append(gettext("Fired meanwhile: %s.") % timers_text(tally.missing))
+    if gone := tally.gone + len(tally.unknown):
+        sentences.append(gettext("Fired meanwhile: %s.") % timers_text(gone))
     if tally.running:
         sentences.append(
             gettext("Running: %s.") % timers_text(tally.running) + f" {action.of_running}"

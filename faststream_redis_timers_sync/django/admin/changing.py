@@ -1,4 +1,4 @@
-"""Asking about an action and doing it: the admin's side of `performing`."""
+"""Asking about an action and doing it, over HTTP."""
 
 from datetime import datetime
 from typing import Any
@@ -9,23 +9,37 @@ from django.http import HttpResponseRedirect
 from django.utils.translation import gettext
 from redis.exceptions import RedisError
 
-from faststream_redis_timers_sync.console.changes import Chosen
 from faststream_redis_timers_sync.django.admin.actions import (
     ACTIONS,
+    CANCEL,
     RESCHEDULE,
     THE_REST,
     Action,
-    Tally,
     confirmation,
     outcome_text,
     too_large,
 )
-from faststream_redis_timers_sync.django.admin.forms import RescheduleForm
+from faststream_redis_timers_sync.django.admin.forms import RescheduleForm, read_chosen
 from faststream_redis_timers_sync.django.admin.log import log_done, log_unknown
 from faststream_redis_timers_sync.django.admin.pages import TimerPages
-from faststream_redis_timers_sync.django.admin.performing import Due, perform, preview, read_chosen
+from faststream_redis_timers_sync.django.admin.shown import rows_of, zone_name
 from faststream_redis_timers_sync.django.clients import get_client
 from faststream_redis_timers_sync.django.tokens import Place
+from faststream_redis_timers_sync.manage.changing import (
+    Cancel,
+    Change,
+    Redrive,
+    Reschedule,
+    Tally,
+    carry_out,
+)
+from faststream_redis_timers_sync.manage.chosen import Chosen, preview
+from faststream_redis_timers_sync.manage.deadline import (
+    CHANGE_SECONDS,
+    COUNT_SECONDS,
+    FIND_SECONDS,
+    Deadline,
+)
 from faststream_redis_timers_sync.manage.server import server_time
 from faststream_redis_timers_sync.protocol.errors import (
     TimerNotReplicatedError,
@@ -83,20 +97,25 @@ class ChangingPages(TimerPages):
         if is_sure and (form is None or form.is_valid()):
             now = server_time(timers)
             at = form.due_at(now) if form else moved_to
-            goes_on = self._act(request, place, action, chosen, Due(at, moved_to))
+            change = _change_of(action, at, moved_to)
+            goes_on = self._act(request, place, action, chosen, change)
             if form and at and at < now:
                 words = gettext("That time is past: due at once.")
                 self.message_user(request, words, messages.WARNING)
             if not goes_on:
                 return HttpResponseRedirect(self.list_url(request, place))
             form, moved_to = None, at
-        seen = THE_REST if goes_on else preview(timers, place, chosen)
+        seen = THE_REST
+        if not goes_on:
+            seen = preview(timers, chosen, on_examined=Deadline(COUNT_SECONDS))
         if not seen.count and not goes_on:
             words = gettext("Nothing to do: none of them is pending any more.")
             return self._nothing(request, place, too_large() if seen.is_cut else words)
         context = {
             "action": action,
             "seen": seen,
+            "rows": rows_of(seen.timers, place, seen.at) if seen.at else [],
+            "zone": zone_name(seen.at) if seen.at else "",
             **confirmation(action, chosen, seen),
             "form": form,
             "media": self.media + form.media if form else self.media,
@@ -107,13 +126,23 @@ class ChangingPages(TimerPages):
         }
         return self.page(request, "confirm", action.title, place, context)
 
-    def _act(self, request: Any, place: Place, action: Action, chosen: Chosen, due: Due) -> bool:
+    def _act(
+        self, request: Any, place: Place, action: Action, chosen: Chosen, change: Change
+    ) -> bool:
         """Do it, log it and say so; tell whether to ask for the rest, for lack of time."""
         tally = Tally()
         expected = request.POST.get("expected", "")
-        known = int(expected) if expected.isdecimal() else 0
         try:
-            perform(get_client(place.alias), action, chosen, due, tally, known)
+            carry_out(
+                get_client(place.alias),
+                change,
+                chosen,
+                tally,
+                # No number, or 0, is what is left of a part.
+                expected=int(expected) or None if expected.isdecimal() else None,
+                deadline=Deadline(CHANGE_SECONDS),
+                on_examined=Deadline(FIND_SECONDS),
+            )
         except (RedisError, TimersError) as error:
             if tally.done:
                 words = gettext("Before this: %s") % outcome_text(action, tally)
@@ -123,7 +152,8 @@ class ChangingPages(TimerPages):
             raise
         finally:
             # Also what was done before something failed.
-            log_done(request.user, place, action, chosen, tally, at=due.at)
+            at = change.activate_at if isinstance(change, Reschedule) else None
+            log_done(request.user, place, action, chosen, tally, at=at)
         level = messages.SUCCESS if tally.done else messages.WARNING
         self.message_user(request, outcome_text(action, tally), level)
         if not tally.is_cut:
@@ -136,6 +166,14 @@ class ChangingPages(TimerPages):
     def _nothing(self, request: Any, place: Place, words: str) -> Any:
         self.message_user(request, words, messages.WARNING)
         return HttpResponseRedirect(self.list_url(request, place))
+
+
+def _change_of(action: Action, at: datetime | None, moved_to: datetime | None) -> Change:
+    if action is CANCEL:
+        return Cancel()
+    if action is RESCHEDULE:
+        return Reschedule(activate_at=at, moved_to=moved_to)
+    return Redrive()
 
 
 def _read_target(request: Any) -> datetime | None:

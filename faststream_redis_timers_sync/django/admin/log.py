@@ -6,17 +6,17 @@ from typing import Any
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.utils.translation import gettext
 
-from faststream_redis_timers_sync.console.changes import Chosen
 from faststream_redis_timers_sync.django.admin.actions import (
     CANCEL,
     REDRIVE,
     Action,
-    Tally,
     outcome_text,
 )
 from faststream_redis_timers_sync.django.admin.shown import local_text
 from faststream_redis_timers_sync.django.models import Timer
 from faststream_redis_timers_sync.django.tokens import Place
+from faststream_redis_timers_sync.manage.changing import Tally
+from faststream_redis_timers_sync.manage.chosen import Chosen
 from faststream_redis_timers_sync.manage.text import escape
 
 
@@ -39,7 +39,8 @@ def log_done(
     if at is not None:
         words = gettext("Rescheduled: %s.") % local_text(at)
     if chosen.timer_ids:
-        keys = [place._replace(timer_id=timer_id).key for timer_id in tally.timer_ids]
+        changed = [outcome.timer_id for outcome in tally.named if outcome.result == "done"]
+        keys = [place._replace(timer_id=timer_id).key for timer_id in changed]
     else:
         keys = [place.key]
         words = f"{_which(chosen)} {words} {outcome_text(action, tally)}"

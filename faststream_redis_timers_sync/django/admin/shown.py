@@ -1,5 +1,6 @@
 """How times, states and numbers look in the admin, in the language and time zone of its user."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ from django.utils.formats import number_format
 from django.utils.timesince import timeuntil
 from django.utils.translation import gettext, gettext_lazy as _, ngettext
 
-from faststream_redis_timers_sync.django.tokens import to_token
+from faststream_redis_timers_sync.django.tokens import Place, to_token
 from faststream_redis_timers_sync.manage.endings import Told, told_of
 from faststream_redis_timers_sync.manage.states import state_of
 from faststream_redis_timers_sync.manage.text import escape, in_zone, local_time
@@ -58,6 +59,17 @@ class Row(NamedTuple):
     state_name: Any
     is_leased: bool
     at: Moment
+
+
+def rows_of(timers: Iterable[Timer], place: Place, now: datetime) -> list[Row]:
+    """Describe timers for a template.
+
+    Args:
+        timers: The timers.
+        place: Their topic.
+        now: The server's time.
+    """
+    return [row_of(timer, place._replace(timer_id=timer.timer_id).key, now) for timer in timers]
 
 
 def row_of(timer: Timer, key: str, now: datetime) -> Row:

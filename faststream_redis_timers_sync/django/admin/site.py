@@ -10,7 +10,6 @@ from django.http import Http404, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import path
 from django.utils.translation import gettext
 
-from faststream_redis_timers_sync.console.changes import Chosen
 from faststream_redis_timers_sync.django.admin.actions import CANCEL, REDRIVE, RESCHEDULE, Action
 from faststream_redis_timers_sync.django.admin.changing import ChangingPages
 from faststream_redis_timers_sync.django.admin.pages import known_aliases, place_of
@@ -20,6 +19,7 @@ from faststream_redis_timers_sync.django.clients import get_client
 from faststream_redis_timers_sync.django.conf import DEFAULT_ALIAS, read_alias
 from faststream_redis_timers_sync.django.models import Timer
 from faststream_redis_timers_sync.django.tokens import Place, read_place
+from faststream_redis_timers_sync.manage.chosen import Chosen
 from faststream_redis_timers_sync.manage.text import escape
 
 

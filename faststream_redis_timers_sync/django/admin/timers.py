@@ -12,42 +12,21 @@ from faststream_redis_timers_sync.django.admin.shown import (
     ending_facts,
     number,
     row_of,
+    rows_of,
     timers_text,
     zone_name,
 )
 from faststream_redis_timers_sync.django.tokens import Place, from_token, to_token
-from faststream_redis_timers_sync.manage.contents import MOST_BODY, body_text
-from faststream_redis_timers_sync.manage.deadline import Deadline, TimeUpError
-from faststream_redis_timers_sync.manage.pages import Cursor, Page, look_at, read_page
-from faststream_redis_timers_sync.manage.server import escape_glob, server_time
+from faststream_redis_timers_sync.manage.contents import MOST_BODY, body_text, header_texts
+from faststream_redis_timers_sync.manage.deadline import SEARCH_SECONDS, Deadline
+from faststream_redis_timers_sync.manage.pages import Cursor, search_page
+from faststream_redis_timers_sync.manage.server import server_time
 from faststream_redis_timers_sync.manage.stats import TopicStats, count_topics
 from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.protocol.dead_letters import is_dead_letter
 
 ON_A_PAGE = 100
 """Timers on a page."""
-
-SEARCH_SECONDS = 5.0
-"""How long one request searches."""
-
-_WILD = frozenset("*?")
-"""What makes a pattern of a search; brackets alone are rather a part of an id."""
-
-
-def pattern_of(search: str) -> str | None:
-    """Make a glob pattern of what somebody typed.
-
-    Args:
-        search: A pattern as it stands, or a part of an id; empty means all.
-
-    Returns:
-        The pattern, None for all.
-    """
-    if not search:
-        return None
-    if _WILD & set(search):
-        return search
-    return f"*{escape_glob(search).decode()}*"
 
 
 def timers_page(
@@ -64,21 +43,16 @@ def timers_page(
     Returns:
         The page; None where the cursor can't be read.
     """
-    is_cut = False
     try:
         cursor = _read_cursor(after)
-        page = read_page(
+        page = search_page(
             timers,
             place.topic,
-            match=pattern_of(search),
+            search,
             after=cursor,
             limit=ON_A_PAGE,
             on_examined=Deadline(SEARCH_SECONDS),
         )
-    except TimeUpError:
-        is_cut = True
-        found = look_at(timers, place.topic, [search])
-        page = Page(found, None, len(found))
     except ValueError:
         if not after:
             # It is not the cursor's.
@@ -91,14 +65,12 @@ def timers_page(
     query = {"q": search} if search else {}
     end = page.end and {**query, "after": _write_cursor(page.end)}
     return {
-        "rows": [
-            row_of(timer, place._replace(timer_id=timer.timer_id).key, now) for timer in page.timers
-        ],
+        "rows": rows_of(page.timers, place, now),
         "facts": _facts(stats),
         "zone": zone_name(now),
         "search": search,
         "search_token": to_token(search) if search else "",
-        "is_cut": is_cut,
+        "is_cut": page.is_cut,
         "too_large": too_large(),
         "count": count,
         "count_text": timers_text(count),
@@ -139,11 +111,7 @@ def timer_page(timers: TimersClient, place: Place) -> Mapping[str, Any] | None:
             (gettext("Correlation"), escape(timer.correlation_id)),
             (gettext("Content type"), escape(timer.content_type or "-")),
         ],
-        "headers": [
-            (escape(name), escape(value))
-            for name, value in timer.headers.items()
-            if name not in {"correlation_id", "content-type"}
-        ],
+        "headers": header_texts(timer),
         "body": body[:MOST_BODY],
         "body_size": _bytes(len(timer.body)),
         "cut_after": number(MOST_BODY) if len(body) > MOST_BODY else "",

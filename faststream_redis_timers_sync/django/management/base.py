@@ -15,7 +15,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from faststream_redis_timers_sync.console.actions import perform
-from faststream_redis_timers_sync.console.changes import Chosen
+from faststream_redis_timers_sync.console.changes import choose
 from faststream_redis_timers_sync.console.errors import (
     EXIT_CODES,
     FAILED,
@@ -158,7 +158,7 @@ def add_scan(parser: ArgumentParser) -> None:
 
 
 def add_chosen(parser: ArgumentParser) -> None:
-    """Add the arguments that say which timers are meant: those of `Chosen`.
+    """Add the arguments that say which timers are meant: those of `choose`.
 
     Args:
         parser: The parser.
@@ -177,8 +177,8 @@ def add_chosen(parser: ArgumentParser) -> None:
     )
 
 
-def chosen_of(options: dict[str, Any]) -> Chosen:
-    """Read which timers are meant.
+def chosen_of(options: dict[str, Any]) -> dict[str, Any]:
+    """Read which timers are meant, and whether that is sure: arguments of all of `changes`.
 
     Args:
         options: What `handle` was given by a parser with `add_chosen`.
@@ -186,14 +186,9 @@ def chosen_of(options: dict[str, Any]) -> Chosen:
     Raises:
         CommandError: Not exactly one of ids, ``--match`` and ``--all`` was given.
     """
+    ways = {name: options[name] for name in ("topic", "timer_ids", "match", "everything")}
     try:
-        return Chosen(
-            topic=options["topic"],
-            timer_ids=options["timer_ids"],
-            match=options["match"],
-            everything=options["everything"],
-            is_sure=not options["interactive"],
-        )
+        return {"chosen": choose(**ways), "is_sure": not options["interactive"]}
     except MisusedError as error:
         raise CommandError(str(error), returncode=error.exit_code) from None
 

@@ -28,4 +28,4 @@ class Command(TimersCommand):
         Args:
             options: The arguments.
         """
-        self.perform(changes.cancel, options, chosen=chosen_of(options))
+        self.perform(changes.cancel, options, **chosen_of(options))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from faststream_redis_timers_sync.console import redriving
+from faststream_redis_timers_sync.console import changes
 from faststream_redis_timers_sync.django.management.base import TimersCommand, add_chosen, chosen_of
 
 
@@ -30,4 +30,4 @@ class Command(TimersCommand):
         Args:
             options: The arguments.
         """
-        self.perform(redriving.redrive, options, chosen=chosen_of(options))
+        self.perform(changes.redrive, options, **chosen_of(options))

@@ -41,4 +41,4 @@ class Command(TimersCommand):
         if not any(time is not None for time in times.values()):
             msg = "give the new time: --in 3d, or --at 2026-06-01T09:00+02:00"
             raise CommandError(msg, returncode=MISUSED)
-        self.perform(changes.move, options, chosen=chosen_of(options), **times)
+        self.perform(changes.move, options, **chosen_of(options), **times)

@@ -1,0 +1,266 @@
+"""Cancelling, rescheduling and redriving the timers that were chosen, in calls of up to 200.
+
+A front end that has to answer in time gives a deadline and asks again for the rest.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Literal, NamedTuple
+
+from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.manage.chosen import Chosen
+from faststream_redis_timers_sync.manage.deadline import Deadline, TimeUpError
+from faststream_redis_timers_sync.manage.selection import (
+    OnExamined,
+    cancel_each,
+    list_timers,
+    matching_ids,
+    move_each,
+    redrive_each,
+)
+from faststream_redis_timers_sync.manage.server import server_time
+from faststream_redis_timers_sync.protocol.management import State
+from faststream_redis_timers_sync.protocol.model import Timer
+from faststream_redis_timers_sync.protocol.operation import MOST_CHANGED
+
+_SAME_TIME = timedelta(milliseconds=1)
+"""Far in the future scores are coarser than microseconds."""
+
+Reason = Literal["waiting", "running", "no dead letter"]
+"""Why a timer of a dead-letter topic was not redriven."""
+
+REASONS: dict[Reason, str] = {
+    "waiting": "a timer of the old id waits",
+    "running": "a handler runs with it",
+    "no dead letter": "no dead letter",
+}
+"""What they mean, in English."""
+
+
+class Outcome(NamedTuple):
+    """What became of one timer.
+
+    Args:
+        timer_id: Its id.
+        result: It was changed, it is unknown, or the reason why it stays.
+        was_running: Whether it was changed while a handler ran with it.
+    """
+
+    timer_id: str
+    result: Literal["done", "unknown"] | Reason
+    was_running: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """The timers shall not fire; handlers that run finish."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reschedule:
+    """The timers shall be due at another time; one that runs fires again then.
+
+    Args:
+        activate_in: Delay from each call, by the server's clock.
+        activate_at: Time with a time zone. Neither means now.
+        moved_to: Where an earlier call that was cut has moved a part of them: that is left alone.
+    """
+
+    activate_in: timedelta | None = None
+    activate_at: datetime | None = None
+    moved_to: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Redrive:
+    """The dead letters shall be timers again, where they come from, due at once."""
+
+
+Change = Cancel | Reschedule | Redrive
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the timers so far.
+
+    Args:
+        done: How many were changed.
+        running: How many of these were running; None where that can't be told.
+        gone: How many were there when they were counted or found, but not any more: they
+            have fired, or somebody else has cancelled them.
+        stayed: How many were not redriven, by the reason.
+        named: What became of each that was named, in the order given.
+        is_cut: Whether time was up before all were looked at.
+    """
+
+    done: int = 0
+    running: int | None = 0
+    gone: int = 0
+    stayed: Counter[Reason] = field(default_factory=Counter)
+    named: list[Outcome] = field(default_factory=list)
+    is_cut: bool = False
+
+    @property
+    def unknown(self) -> list[str]:
+        """The ids that were named and are not there."""
+        return [outcome.timer_id for outcome in self.named if outcome.result == "unknown"]
+
+    def add(self, outcome: Outcome, *, is_named: bool) -> None:
+        """Count one.
+
+        Args:
+            outcome: What became of it.
+            is_named: Whether it was named.
+        """
+        if is_named:
+            self.named.append(outcome)
+        if outcome.result == "done":
+            self.done += 1
+        elif outcome.result != "unknown":
+            self.stayed[outcome.result] += 1
+        elif not is_named:
+            self.gone += 1
+        if outcome.was_running:
+            self.running = (self.running or 0) + 1
+
+
+def walks(change: Change, chosen: Chosen) -> bool:
+    """Tell whether a change has to look through the topic for what was chosen.
+
+    Args:
+        change: The change.
+        chosen: What was chosen.
+    """
+    return not chosen.timer_ids and not _is_of_a_whole_topic(change, chosen)
+
+
+def carry_out(  # noqa: PLR0913  what to do to which timers, and how long it may take
+    timers: TimersClient,
+    change: Change,
+    chosen: Chosen,
+    tally: Tally,
+    *,
+    expected: int | None = None,
+    deadline: Deadline | None = None,
+    on_examined: OnExamined | None = None,
+) -> None:
+    """Change what was chosen, or as much of it as a deadline allows.
+
+    Args:
+        timers: The client.
+        change: The change.
+        chosen: What to change.
+        tally: Told of each; where this fails midway, it has what was done before.
+        expected: How many there were when somebody said yes; None where nobody counted, or
+            where an earlier call has changed a part of them.
+        deadline: Ends the changing of those that were not named, at the earliest after a call.
+        on_examined: Told how many timers were looked at for those. Where it raises
+            `TimeUpError`, no more are looked for.
+
+    Raises:
+        TypeError: A time has the wrong type.
+        ValueError: The topic, an id or the pattern is empty, or a time can't be used.
+        TimerOutcomeUnknownError: The server's answer to a call was lost.
+        redis.RedisError: What the server or the connection says.
+    """
+    if expected == 0:
+        # What is scheduled from now on was not asked for.
+        return
+    if _is_of_a_whole_topic(change, chosen):
+        tally.done, tally.running = timers.cancel_all(chosen.topic), None
+    else:
+        is_named = bool(chosen.timer_ids)
+        timer_ids = dict.fromkeys(chosen.timer_ids) or _in_time(
+            _find(timers, change, chosen, expected, on_examined), deadline, tally
+        )
+        for outcome in _change_each(timers, change, chosen.topic, timer_ids):
+            tally.add(outcome, is_named=is_named)
+    if expected is not None and not tally.is_cut:
+        # Those count too that were gone already when they were looked for a second time.
+        seen = tally.done + tally.stayed.total() + len(tally.unknown)
+        tally.gone = max(tally.gone, expected - seen)
+
+
+def _is_of_a_whole_topic(change: Change, chosen: Chosen) -> bool:
+    return chosen.everything and isinstance(change, Cancel)
+
+
+def _find(
+    timers: TimersClient,
+    change: Change,
+    chosen: Chosen,
+    expected: int | None,
+    on_examined: OnExamined | None,
+) -> Iterator[str]:
+    """Find the ids of those that were not named."""
+    if isinstance(change, Reschedule) and change.moved_to is not None:
+        return _left(timers, chosen, change.moved_to, on_examined)
+    if isinstance(change, Redrive) and chosen.everything:
+        # In order, since of those with one old id the first comes back; and what dies
+        # meanwhile, maybe the very same again, is left for the next time.
+        count = timers.count_pending(chosen.topic) if expected is None else expected
+        every = list_timers(timers, chosen.topic, on_examined=on_examined)
+        return (timer.timer_id for timer in islice(every, count))
+    return matching_ids(timers, chosen.topic, chosen.match, on_examined)
+
+
+def _left(
+    timers: TimersClient, chosen: Chosen, moved_to: datetime, on_examined: OnExamined | None
+) -> Iterator[str]:
+    """Find those that an earlier call has not moved."""
+    now = server_time(timers)
+    # In no order, for the same reason as `matching_ids`.
+    pattern = "*" if chosen.match is None else chosen.match
+    for timer in list_timers(timers, chosen.topic, match=pattern, on_examined=on_examined):
+        if not _is_moved(timer, now, moved_to):
+            yield timer.timer_id
+
+
+def _change_each(
+    timers: TimersClient, change: Change, topic: str, timer_ids: Iterable[str]
+) -> Iterator[Outcome]:
+    match change:
+        case Cancel():
+            return map(_outcome, cancel_each(timers, topic, timer_ids))
+        case Reschedule(activate_in, activate_at):
+            moved = move_each(
+                timers, topic, timer_ids, activate_in=activate_in, activate_at=activate_at
+            )
+            return map(_outcome, moved)
+        case Redrive():
+            return (
+                Outcome(timer_id, "done" if fate == "moved" else fate)
+                for timer_id, fate in redrive_each(timers, topic, timer_ids)
+            )
+
+
+def _in_time(found: Iterator[str], deadline: Deadline | None, tally: Tally) -> Iterator[str]:
+    """Give timers that were not named, until time is up."""
+    try:
+        for count, timer_id in enumerate(found):
+            # Not before: here it is known that there are more than those of the last call.
+            if deadline is not None and count and count % MOST_CHANGED == 0:
+                deadline.check()
+            yield timer_id
+    except TimeUpError:
+        tally.is_cut = True
+
+
+def _outcome(changed: tuple[str, State]) -> Outcome:
+    timer_id, state = changed
+    if state == "unknown":
+        return Outcome(timer_id, "unknown")
+    return Outcome(timer_id, "done", was_running=state == "running")
+
+
+def _is_moved(timer: Timer, now: datetime, moved_to: datetime) -> bool:
+    if moved_to <= now:
+        # To a past time nothing can be moved: it was due at once, so a worker may run it already.
+        return timer.running or timer.due_at <= now
+    if timer.running:
+        # One that was moved can run only if its time has come since `now`.
+        return timer.due_at > moved_to
+    return abs(timer.due_at - moved_to) < _SAME_TIME
