@@ -1,7 +1,7 @@
 """Times as people write and read them: ``1h30m``, ``2026-06-01T09:00+02:00``, "in 3 days"."""
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 _UNITS = {
     "w": timedelta(weeks=1),
@@ -28,7 +28,8 @@ def parse_duration(text: str) -> timedelta:
     """Read a length of time: weeks, days, hours, minutes and seconds, in this order.
 
     Args:
-        text: For example ``3d``, ``1h30m`` or ``1.5s``. A number needs its unit.
+        text: For example ``3d``, ``1h30m`` or ``1.5s``. A number needs its unit. Units may be
+            upper-case but for ``M``, which others read as months.
 
     Raises:
         ValueError: It is something else, or too long to be a `timedelta`.
@@ -38,6 +39,12 @@ def parse_duration(text: str) -> timedelta:
         msg = (
             f"{text!r} is no length of time: write numbers with their units w, d, h, m and s, "
             "for example 3d, 1h30m or 45s"
+        )
+        raise ValueError(msg)
+    if "M" in text:
+        msg = (
+            f"{text!r} has an upper-case M, which may mean minutes or months: write "
+            f"{text.strip().replace('M', 'm')} for minutes, or days for months: 30d"
         )
         raise ValueError(msg)
     try:
@@ -78,9 +85,19 @@ def parse_time(text: str) -> datetime:
 
 def _with_local_offset(time: datetime) -> str:
     try:
-        return time.astimezone().isoformat()
+        first, second = (_as_local(time.replace(fold=fold)) for fold in (0, 1))
     except (OverflowError, ValueError, OSError):
         return f"{time.isoformat()}+00:00"
+    if first < second:
+        return f"{first.isoformat()} or {second.isoformat()} (it comes twice)"
+    return first.isoformat()
+
+
+def _as_local(time: datetime) -> datetime:
+    # By way of UTC: in a gap `time.astimezone()` takes the offset from behind the gap, and so is
+    # early by its length. Microseconds would not survive a float of the last years.
+    utc = datetime.fromtimestamp(time.replace(microsecond=0).timestamp(), UTC)
+    return utc.replace(microsecond=time.microsecond).astimezone()
 
 
 def in_words(delta: timedelta) -> str:

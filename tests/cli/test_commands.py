@@ -514,6 +514,8 @@ def test_one_command_allows_all_that_a_user_lacks(invoke, own_server, own_url):
         (["reschedule", "t", "a", "--in", "1h", "--at", "2099-01-01T00:00Z"], "not both"),
         (["schedule", "t", "x", "--in", "1h", "--at", "2099-01-01T00:00Z"], "not both"),
         (["schedule", "t", "x", "--in", "3"], "'--in': '3' is no length of time"),
+        (["schedule", "t", "x", "--in", "1M"], "write 1m for minutes, or days for months: 30d"),
+        (["reschedule", "t", "a", "--in", "1M"], "'--in': '1M' has an upper-case M"),
         (["schedule", "t", "x", "--at", "2026-06-01T09:00"], "does not say in which time zone"),
         (["schedule", "t", "x", "--header", "novalue"], "'novalue' is no header"),
         (["schedule", "t", "{", "--as", "json"], "the message is no json"),

@@ -1,7 +1,9 @@
 """Times as people write and read them."""
 
+import re
 import time
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -37,6 +39,17 @@ def test_anything_else_is_refused_with_an_example(text):
         parse_duration(text)
 
     assert repr(text) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"), [("1M", "1m"), (" 2M ", "2m"), ("1.5M", "1.5m"), ("1H30M", "1H30m")]
+)
+def test_an_upper_case_m_may_be_minutes_or_months_and_is_refused(text, minutes):
+    with pytest.raises(ValueError, match="may mean minutes or months") as caught:
+        parse_duration(text)
+
+    assert repr(text) in str(caught.value)
+    assert f"write {minutes} for minutes, or days for months: 30d" in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["9" * 20 + "d", "9" * 400 + "w"])
@@ -88,6 +101,27 @@ def test_a_time_without_offset_is_refused_with_both_ways_to_say_it(text, local, 
     assert f"write {local} if" in str(caught.value)
     assert f"or {utc} if" in str(caught.value)
     assert parse_time(local) != parse_time(utc)
+
+
+@pytest.mark.parametrize("text", ["2026-03-29T02:30", "2026-03-29T02:00:00.000001"])
+def test_in_a_gap_the_time_of_this_machine_is_what_zoneinfo_says(text, in_vienna):
+    with pytest.raises(ValueError, match="time zone") as caught:
+        parse_time(text)
+
+    local = datetime.fromisoformat(text).replace(tzinfo=ZoneInfo("Europe/Vienna"))
+    (meant,) = re.findall(r"write (\S+) if you mean the time of this machine", str(caught.value))
+    assert parse_time(meant).astimezone(UTC) == local.astimezone(UTC)
+    assert meant.startswith("2026-03-29T03:")
+
+
+def test_of_a_time_that_comes_twice_both_are_named(in_vienna):
+    with pytest.raises(ValueError, match="time zone") as caught:
+        parse_time("2026-10-25T02:30")
+
+    assert (
+        "write 2026-10-25T02:30:00+02:00 or 2026-10-25T02:30:00+01:00 (it comes twice) if you "
+        "mean the time of this machine, or 2026-10-25T02:30:00Z if you mean UTC"
+    ) in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["0001-01-01T00:00", "9999-12-31T23:59"])

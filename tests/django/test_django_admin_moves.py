@@ -63,6 +63,7 @@ def test_a_time_in_the_past_means_now_and_that_is_said(visitor, invoices, here):
         ({}, "Say when: either in how long, or at what time."),
         ({"delay": "1h", "at_0": "2099-07-01", "at_1": "9:00"}, "Say when: either"),
         ({"delay": "soon"}, "'soon' is no length of time"),
+        ({"delay": "1M"}, "write 1m for minutes, or days for months: 30d"),
         ({"delay": "999999w"}, "must be at most 365,250 days"),
         ({"at_0": "2099-07-01", "at_1": "noon"}, "Enter a valid time."),
     ],

@@ -287,6 +287,10 @@ def test_a_new_time_is_needed(call, timers):
     ("words", "part"),
     [
         (["--in", "3"], "argument --in: '3' is no length of time: write numbers with their units"),
+        (
+            ["--in", "1M"],
+            "--in: '1M' has an upper-case M, which may mean minutes or months",
+        ),
         (["--at", "soon"], "argument --at: 'soon' is no time: write it as"),
         (["--at", "2099-01-01T09:00"], "does not say in which time zone"),
         (["--in", "1h", "--at", "2099-01-01T09:00Z"], "not allowed with argument --in"),

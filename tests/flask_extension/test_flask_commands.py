@@ -81,6 +81,14 @@ def test_a_timers_life(invoke, client):
     assert client.count_pending("invoices") == 0
 
 
+def test_an_upper_case_m_is_refused_as_by_the_command_line(invoke, client):
+    result = invoke("schedule", "invoices", "x", "--in", "1M")
+
+    assert result.exit_code == 2
+    assert "write 1m for minutes, or days for months: 30d" in " ".join(result.output.split())
+    assert client.count_pending("invoices") == 0
+
+
 def test_the_topics_of_the_config_are_known_without_a_look_for_them(invoke, client):
     client.schedule("x", "orders", activate_in=HOUR)
 
