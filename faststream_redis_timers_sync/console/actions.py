@@ -232,7 +232,7 @@ def schedule(
     """
     timer_id = timers.schedule(message, topic, **options)
     if output.as_json:
-        output.record({"topic": topic, "id": timer_id})
+        output.record({"topic": topic, "timer_id": timer_id})
     else:
         output.line(timer_id)
     note_past(timers, output, options.get("activate_at"))

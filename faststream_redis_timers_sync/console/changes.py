@@ -221,13 +221,13 @@ def _report(output: Output, chosen: Chosen, words: _Words, tally: Tally) -> None
                 "topic": chosen.topic,
                 words.key: tally.done,
                 **of_some,
-                "fired_meanwhile": tally.gone,
+                "gone": tally.gone,
                 "unknown": tally.unknown,
             }
         )
     elif tally.done or tally.gone or stayed:
         more = f", {stayed:,} stayed" if stayed else ""
-        more += f", {tally.gone:,} had fired meanwhile" if tally.gone else ""
+        more += f", {tally.gone:,} gone meanwhile" if tally.gone else ""
         output.line(words.answer.format(plural(tally.done)) + more)
     if not (tally.done or tally.gone or stayed or tally.unknown):
         note_none(output, chosen.topic, chosen.match)

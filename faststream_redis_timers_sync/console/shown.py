@@ -86,7 +86,7 @@ def timer_record(topic: str, timer: Timer, now: datetime) -> dict[str, Any]:
     at = exact_time(timer.due_at)
     return {
         "topic": topic,
-        "id": timer.timer_id,
+        "timer_id": timer.timer_id,
         "state": state_of(timer, now),
         "due_at": None if timer.running else at,
         "lease_ends_at": at if timer.running else None,

@@ -100,14 +100,14 @@ def test_stats_of_an_unknown_topic_are_zeros_and_a_note(invoke):
 def test_a_list_tells_state_and_time(stock, records):
     listed = records("list", "invoices")
 
-    assert [(timer["id"], timer["state"]) for timer in listed] == [
+    assert [(timer["timer_id"], timer["state"]) for timer in listed] == [
         ("overdue", "overdue"),
         ("running", "running"),
         ("user:1", "waiting"),
         ("user:2", "waiting"),
         ("user:3", "waiting"),
     ]
-    assert list(listed[0]) == ["topic", "id", "state", "due_at", "lease_ends_at"]
+    assert list(listed[0]) == ["topic", "timer_id", "state", "due_at", "lease_ends_at"]
     assert listed[1]["due_at"] is None
     assert datetime.fromisoformat(listed[1]["lease_ends_at"]) > datetime.now(UTC)
     assert listed[2]["lease_ends_at"] is None
@@ -141,7 +141,7 @@ def test_a_list_is_a_table_with_a_line_per_timer(stock, invoke):
     ],
 )
 def test_a_list_can_be_narrowed(words, expected, stock, records):
-    assert sorted(timer["id"] for timer in records("list", "invoices", *words)) == expected
+    assert sorted(timer["timer_id"] for timer in records("list", "invoices", *words)) == expected
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_a_timer_is_shown(  # noqa: PLR0913, PLR0917  a timer has that many prop
     facts, _, text = invoke("show", "t", "one").stdout.partition("\n\n")
 
     assert record["body"] == body
-    assert (record["id"], record["topic"], record["state"]) == ("one", "t", "waiting")
+    assert (record["timer_id"], record["topic"], record["state"]) == ("one", "t", "waiting")
     assert record["due_at"] == "2099-01-01T12:00:00.000000Z"
     assert content_type is None or content_type in record["content_type"]
     assert record["headers"]["x-a"] == "b\nc"
@@ -269,7 +269,7 @@ def test_an_id_is_made_and_printed(invoke, timers, records):
 
     assert timers.has_pending("t", timer_id)
     assert record["topic"] == "t"
-    assert timers.has_pending("t", record["id"])
+    assert timers.has_pending("t", record["timer_id"])
 
 
 @pytest.mark.parametrize(
@@ -404,7 +404,7 @@ def test_a_change_is_one_object(command, key, running, stock, invoke):
         "topic": "invoices",
         key: 2,
         "running": running,
-        "fired_meanwhile": 0,
+        "gone": 0,
         "unknown": ["nobody"],
     }
 
@@ -454,7 +454,7 @@ def test_a_name_that_nobody_can_type_is_exact_in_json_and_safe_in_a_table(timers
     for words in (["list", NASTY], ["topics"], ["stats"]):
         output = invoke(*words).output
         assert all(c.isprintable() or c == "\n" for c in output)
-    assert records("list", NASTY)[0]["id"] == NASTY
+    assert records("list", NASTY)[0]["timer_id"] == NASTY
     assert invoke("cancel", NASTY, NASTY).exit_code == 0
 
 
@@ -556,7 +556,7 @@ def test_another_group_mounts_the_commands_with_a_client_of_its_own(stock, timer
     listed = click_runner().invoke(outer, ["timers", "list", "invoices", "--limit", "1", "--json"])
     topics = click_runner().invoke(outer, ["timers", "topics", "--json"])
 
-    assert json.loads(listed.stdout)["id"] == "overdue"
+    assert json.loads(listed.stdout)["timer_id"] == "overdue"
     assert [json.loads(line)["topic"] for line in topics.stdout.splitlines()] == [
         "configured",
         "invoices",

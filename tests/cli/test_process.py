@@ -41,7 +41,7 @@ def test_a_timers_life(process, timers):
     again = process("cancel", "invoices", timer_id)
 
     assert [run.returncode for run in (scheduled, listed, shown, moved, cancelled)] == [0] * 5
-    assert json.loads(listed.stdout)["id"] == timer_id
+    assert json.loads(listed.stdout)["timer_id"] == timer_id
     assert "INV-001" in shown.stdout
     assert again.returncode == 3
     assert again.stderr == f"Error: no timer '{timer_id}' is pending in topic 'invoices'\n"
@@ -67,7 +67,7 @@ def test_the_prefix_can_come_from_the_environment(process, timers):
 
     result = process("list", "t", "--json", TIMERS_PREFIX="mine:")
 
-    assert json.loads(result.stdout)["id"] == "one"
+    assert json.loads(result.stdout)["timer_id"] == "one"
 
 
 def test_the_installed_program_is_the_same():

@@ -65,7 +65,7 @@ def test_as_json_it_is_one_object(choice, mixed, records):
             "topic": DEAD,
             "redriven": 2,
             "stayed": STAYED,
-            "fired_meanwhile": 0,
+            "gone": 0,
             "unknown": [],
         }
     ]
@@ -159,7 +159,7 @@ def test_an_unknown_id_is_exit_code_3_and_the_others_come_back(mixed, bury, invo
         "topic": DEAD,
         "redriven": 1,
         "stayed": {"waiting": 1, "running": 0, "no_dead_letter": 0},
-        "fired_meanwhile": 0,
+        "gone": 0,
         "unknown": ["nobody"],
     }
     assert "Error: no timer 'nobody' is pending in topic 'invoices:dead'\n" in result.stderr
@@ -206,7 +206,7 @@ def test_a_question_is_asked(keys, code, bury, timers, terminal):
     shell.type(keys)
 
     assert shell.end() == code
-    expected = "nothing was done" if code else "1 timer put back, 1 had fired meanwhile"
+    expected = "nothing was done" if code else "1 timer put back, 1 gone meanwhile"
     assert expected in shell.text
 
 

@@ -221,7 +221,7 @@ def test_what_fires_while_the_question_stands_is_counted(choice, timers, here, t
     shell.type("y\r")
 
     assert shell.end() == 0
-    assert "2 timers cancelled, 1 had fired meanwhile" in shell.text
+    assert "2 timers cancelled, 1 gone meanwhile" in shell.text
 
 
 # --- progress

@@ -41,14 +41,14 @@ def test_those_that_fired_before_the_question_are_counted_apart(visitor, invoice
     invoices.cancel_timer("invoices", "a")
     page = visitor.choose(page, "cancel", tokens("a", "b"))
     assert "Cancel 1 timer of" in page.text
-    assert "Fired meanwhile: 1 timer." in page.text
+    assert "Gone meanwhile: 1 timer." in page.text
 
 
 def test_those_that_fired_before_the_answer_are_counted_and_said(visitor, invoices):
     page = visitor.choose(visitor.topic("invoices"), "cancel", tokens("a", "b", "c"))
     invoices.cancel_timers("invoices", ["a", "b"])
     page = visitor.send(page)
-    assert "Cancelled: 1 timer. Fired meanwhile: 2 timers." in page.text
+    assert "Cancelled: 1 timer. Gone meanwhile: 2 timers." in page.text
     assert log() == [(DELETION, "c (invoices)", "Cancelled.")]
 
 
@@ -79,7 +79,7 @@ def test_all_that_match_are_cancelled_also_those_on_other_pages(visitor, timers)
     assert "Cancel 130 timers of topic “invoices”? These are all that match “user:*”." in page.text
     timers.cancel_timers("invoices", [f"user:{n}" for n in range(30)])
     page = visitor.send(page)
-    outcome = "Cancelled: 100 timers. Fired meanwhile: 30 timers."
+    outcome = "Cancelled: 100 timers. Gone meanwhile: 30 timers."
     assert outcome in page.text
     assert "No timer matches." in page.text
     assert pending(timers) == ["kept"]

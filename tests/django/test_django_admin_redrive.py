@@ -106,7 +106,7 @@ def test_those_that_stay_are_counted_by_the_reason(visitor, timers, here, bury):
     page = visitor.send(page)
     assert (
         "Put back: 1 timer. These stay: 1 timer: a timer of the old id waits; "
-        "1 timer: a handler runs with it; 1 timer: no dead letter. Fired meanwhile: 1 timer."
+        "1 timer: a handler runs with it; 1 timer: no dead letter. Gone meanwhile: 1 timer."
     ) in page.text
     assert set(timers.get_pending_timers(DEAD)) == {held, waits, "plain"}
     assert timers.get_timer("invoices", "2").decode() == "new"

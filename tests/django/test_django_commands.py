@@ -112,7 +112,7 @@ def test_the_earliest_that_match_are_listed(records, timers):
 
     found = records("timers_list", "t", "--match", "1:*", "--limit", "2")
 
-    assert [record["id"] for record in found] == ["1:1", "1:3"]
+    assert [record["timer_id"] for record in found] == ["1:1", "1:3"]
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "x", "1.5"])
@@ -215,7 +215,7 @@ def test_those_that_match_or_all_are_cancelled(call, records, timers):
         "2 timers cancelled\n"
     )
     assert records("timers_cancel", "t", everything=True, interactive=False) == [
-        {"topic": "t", "cancelled": 2, "running": None, "fired_meanwhile": 0, "unknown": []}
+        {"topic": "t", "cancelled": 2, "running": None, "gone": 0, "unknown": []}
     ]
     assert timers.count_pending("t") == 0
 
@@ -317,7 +317,7 @@ def test_an_alias_is_used(key_settings, counting, call):
         out, _ = call("timers_list", "t", "--alias", "other", "--json")
         cancelled, _ = call("timers_cancel", "t", "a", alias="other")
 
-    assert json.loads(out)["id"] == "a"
+    assert json.loads(out)["timer_id"] == "a"
     assert cancelled == "1 timer cancelled\n"
 
 

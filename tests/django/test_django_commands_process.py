@@ -69,7 +69,7 @@ def test_a_timers_life(command, timers):
 
     runs = (listed, moved, shown, cancelled)
     assert [(run.returncode, run.stderr) for run in runs] == [(0, "")] * 4
-    assert json.loads(listed.stdout)["id"] == "a"
+    assert json.loads(listed.stdout)["timer_id"] == "a"
     # TIME_ZONE is that of Berlin.
     assert "2099-07-01 02:30:00" in shown.stdout
     assert (again.returncode, again.stdout) == (3, "")

@@ -50,7 +50,7 @@ def test_those_that_match_as_json(letters):
         "topic": DEAD,
         "redriven": 1,
         "stayed": {"waiting": 0, "running": 0, "no_dead_letter": 0},
-        "fired_meanwhile": 0,
+        "gone": 0,
         "unknown": [],
     }
 

@@ -98,7 +98,7 @@ def test_the_command_cancels_what_a_request_has_scheduled(ask, manage, status_of
     number = str(order["id"])
 
     listed = manage("timers_list", "unpaid-orders", "--json")
-    assert json.loads(listed.stdout.splitlines()[-1])["id"] == number
+    assert json.loads(listed.stdout.splitlines()[-1])["timer_id"] == number
     assert manage("timers_cancel", "unpaid-orders", number).returncode == 0
     again = manage("timers_cancel", "unpaid-orders", number)
 

@@ -89,7 +89,7 @@ def test_a_request_cancels(ask):
 def test_the_command_cancels_what_a_request_has_scheduled(ask, flask):
     ask("POST", "/trials/cyd")
 
-    assert '"id": "cyd"' in flask("list", "trials", "--json").stdout
+    assert '"timer_id": "cyd"' in flask("list", "trials", "--json").stdout
     assert flask("cancel", "trials", "cyd").returncode == 0
     assert ask("GET", "/trials/cyd")[0] == 404
     assert flask("cancel", "trials", "cyd").returncode == 3

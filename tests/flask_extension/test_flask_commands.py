@@ -75,7 +75,7 @@ def test_a_timers_life(invoke, client):
     again = invoke("cancel", "invoices", "a")
 
     assert [each.exit_code for each in (scheduled, listed, shown, moved, cancelled)] == [0] * 5
-    assert json.loads(listed.output)["id"] == "a"
+    assert json.loads(listed.output)["timer_id"] == "a"
     assert "INV-001" in shown.output
     assert again.exit_code == 3
     assert client.count_pending("invoices") == 0

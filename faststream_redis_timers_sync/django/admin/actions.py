@@ -125,7 +125,7 @@ def confirmation(action: Action, chosen: Chosen, seen: Preview) -> Mapping[str, 
     return {
         "question": question,
         "running_text": running,
-        "gone_text": gettext("Fired meanwhile: %s.") % timers_text(seen.gone),
+        "gone_text": gettext("Gone meanwhile: %s.") % timers_text(seen.gone),
     }
 
 
@@ -158,7 +158,7 @@ def outcome_text(action: Action, tally: Tally) -> str:
         ]
         sentences.append(gettext("These stay: %s.") % "; ".join(reasons))
     if gone := tally.gone + len(tally.unknown):
-        sentences.append(gettext("Fired meanwhile: %s.") % timers_text(gone))
+        sentences.append(gettext("Gone meanwhile: %s.") % timers_text(gone))
     if tally.running:
         sentences.append(
             gettext("Running: %s.") % timers_text(tally.running) + f" {action.of_running}"
