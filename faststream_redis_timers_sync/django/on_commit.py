@@ -32,8 +32,10 @@ def schedule_on_commit(  # noqa: PLR0913  a timer has that many properties
     """Schedule a timer when the transaction commits; at once where there is none.
 
     All is checked and encoded now, so a mistake rolls the transaction back, and what
-    becomes of the message afterwards changes nothing. Nothing is scheduled where the
-    transaction, or a savepoint around the call, is rolled back. The calls of one transaction,
+    becomes of the message afterwards changes nothing. Nothing is scheduled if the
+    transaction is rolled back, or an inner `atomic()` around the call. A savepoint made by hand
+    (`transaction.savepoint_rollback`) takes no call along, nor does it any other of
+    `transaction.on_commit`. The calls of one transaction,
     `cancel_on_commit` among them, reach Redis in their order and in one round trip, with the
     first of them that Django comes to. With ``CONFIRM_REPLICAS`` each waits for its replicas.
 

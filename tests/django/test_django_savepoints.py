@@ -79,6 +79,53 @@ def test_calls_stay_together_inside_a_savepoint_too(timers, counting):
     assert counting.sent == [["a", "b", "c"]]
 
 
+def test_a_block_without_a_savepoint_goes_with_the_one_around_it(timers, counting):
+    with transaction.atomic():
+        with suppress(RollBack), transaction.atomic():
+            schedule("a")
+            with transaction.atomic(savepoint=False):
+                schedule("b")
+                raise RollBack
+        schedule("c")
+    assert counting.sent == [["c"]]
+
+
+def test_a_savepoint_made_by_hand_takes_no_call_along(timers, counting):
+    called = []
+    with transaction.atomic():
+        schedule("before")
+        savepoint = transaction.savepoint()
+        Invoice.objects.create(number="INV-001")
+        schedule("inside")
+        transaction.on_commit(partial(called.append, "inside"))
+        transaction.savepoint_rollback(savepoint)
+        schedule("after")
+    assert not Invoice.objects.exists()
+    # Django's own functions stay too.
+    assert called == ["inside"]
+    assert sorted(pending(timers)) == ["after", "before", "inside"]
+    assert [timer_id for ids in counting.sent for timer_id in ids] == ["before", "inside", "after"]
+
+
+def test_one_that_is_rolled_back_after_the_last_call_takes_none_along_either(timers, counting):
+    with transaction.atomic():
+        savepoint = transaction.savepoint()
+        schedule("a")
+        with transaction.atomic():
+            schedule("b")
+        transaction.savepoint_rollback(savepoint)
+    assert [timer_id for ids in counting.sent for timer_id in ids] == ["a", "b"]
+
+
+def test_one_that_is_committed_changes_nothing(timers, counting):
+    with transaction.atomic():
+        savepoint = transaction.savepoint()
+        schedule("a")
+        transaction.savepoint_commit(savepoint)
+        schedule("b")
+    assert counting.sent == [["a", "b"]]
+
+
 _BLOCKS = st.recursive(
     st.just("call"),
     lambda inside: st.tuples(st.booleans(), st.booleans(), st.lists(inside, max_size=4)),
