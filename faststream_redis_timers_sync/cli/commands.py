@@ -17,7 +17,7 @@ from faststream_redis_timers_sync.cli.parameters import (
     topics_argument,
 )
 from faststream_redis_timers_sync.cli.source import known_topics, run
-from faststream_redis_timers_sync.console import actions, changes, watch as watching
+from faststream_redis_timers_sync.console import actions, arguments, changes, watch as watching
 from faststream_redis_timers_sync.console.errors import CommandError
 from faststream_redis_timers_sync.manage.roles import ROLES
 
@@ -36,8 +36,8 @@ def topics(**options: Any) -> None:
 
 @click.command("list")
 @topic_argument
-@click.option("--match", metavar="PATTERN", help="Only ids that match: 'user:42:*'.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the earliest N.")
+@click.option("--match", metavar="PATTERN", help=arguments.LIST_MATCH_HELP)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help=arguments.LIMIT_HELP)
 @json_option
 def list_(**options: Any) -> None:
     """List the timers of a topic, in order of due time.
@@ -51,7 +51,7 @@ def list_(**options: Any) -> None:
 @click.command()
 @topic_argument
 @click.argument("timer_id", metavar="ID")
-@click.option("--raw", is_flag=True, help="The body alone, byte by byte.")
+@click.option("--raw", is_flag=True, help=arguments.RAW_HELP)
 @json_option
 def show(**options: Any) -> None:
     """Show a timer: its body, headers and times."""
@@ -205,11 +205,11 @@ def watch(**options: Any) -> None:
 
 
 @click.command()
-@click.option("--topic", default="any", help="Look for the right to use this topic.")
+@click.option("--topic", default="any", help=arguments.CHECK_TOPIC_HELP)
 @click.option(
     "--role",
     type=click.Choice(list(ROLES)),
-    help="Ask nothing, and write the ACL rule that a user of this role needs.",
+    help=arguments.ROLE_HELP,
 )
 @json_option
 def check(**options: Any) -> None:
@@ -223,7 +223,7 @@ def check(**options: Any) -> None:
 
 def _chosen(*, is_sure: bool, **options: Any) -> dict[str, Any]:
     try:
-        return {"chosen": changes.choose(**options), "is_sure": is_sure}
+        return {"chosen": arguments.choose(**options), "is_sure": is_sure}
     except CommandError as error:
         raise click.UsageError(str(error)) from None
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from faststream_redis_timers_sync.cli.source import complete_topic
+from faststream_redis_timers_sync.console import arguments
 from faststream_redis_timers_sync.manage.times import parse_duration, parse_time
 
 _T = TypeVar("_T")
@@ -55,11 +56,11 @@ topic_argument = click.argument("topic", shell_complete=complete_topic)
 topics_argument = click.argument(
     "topics", nargs=-1, metavar="[TOPIC]...", shell_complete=complete_topic
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+json_option = click.option("--json", "as_json", is_flag=True, help=arguments.JSON_HELP)
 scan_option = click.option(
     "--scan/--no-scan",
     default=True,
-    help="Whether to look for topics among all keys, or for listening workers alone.",
+    help=arguments.SCAN_HELP,
 )
 headers_option = click.option(
     "--header",
@@ -75,24 +76,22 @@ time_options = together(
         "activate_in",
         callback=_reader(parse_duration),
         metavar="DURATION",
-        help="After this time: 3d, 1h30m, 45s.",
+        help=arguments.IN_HELP,
     ),
     click.option(
         "--at",
         "activate_at",
         callback=_reader(parse_time),
         metavar="TIME",
-        help="At this time: 2026-06-01T09:00+02:00.",
+        help=arguments.AT_HELP,
     ),
 )
 chosen_options = together(
     topic_argument,
     click.argument("timer_ids", nargs=-1, metavar="[ID]..."),
-    click.option("--match", metavar="PATTERN", help="Those whose id matches: 'user:42:*'."),
-    click.option("--all", "everything", is_flag=True, help="All timers of the topic."),
-    click.option(
-        "-y", "--yes", "--no-input", "is_sure", is_flag=True, help="Do not ask; the answer is yes."
-    ),
+    click.option("--match", metavar="PATTERN", help=arguments.MATCH_HELP),
+    click.option("--all", "everything", is_flag=True, help=arguments.ALL_HELP),
+    click.option("-y", "--yes", "--no-input", "is_sure", is_flag=True, help=arguments.SURE_HELP),
 )
 
 
@@ -113,8 +112,7 @@ def check_times(
         msg = "give --in or --at, not both"
         raise click.UsageError(msg)
     if needed and activate_in is None and activate_at is None:
-        msg = "give the new time: --in 3d, or --at 2026-06-01T09:00+02:00"
-        raise click.UsageError(msg)
+        raise click.UsageError(arguments.TIME_NEEDED)
 
 
 def read_message(text: str, kind: str) -> Any:

@@ -11,9 +11,7 @@ from faststream_redis_timers_sync.console.actions import examining, note_none, n
 from faststream_redis_timers_sync.console.errors import (
     DONE,
     FAILED,
-    MISUSED,
     UNKNOWN_ID,
-    CommandError,
 )
 from faststream_redis_timers_sync.console.output import Output
 from faststream_redis_timers_sync.manage.changing import (
@@ -68,22 +66,6 @@ _RUN_NOW = _Words(
     "moved", "Make {} {} due now?", "{} made due", "it will run again", "they will run again"
 )
 _REDRIVE = _Words("redriven", "Put back {} {}?", "{} put back")
-
-
-def choose(**options: Any) -> Chosen:
-    """Read from a command's arguments which timers are meant.
-
-    Args:
-        options: Arguments of `Chosen`.
-
-    Raises:
-        CommandError: Not exactly one way to choose was given.
-    """
-    try:
-        return Chosen(**options)
-    except ValueError:
-        msg = "name one or more ids, or give --match PATTERN, or --all"
-        raise CommandError(msg, MISUSED) from None
 
 
 def cancel(timers: TimersClient, output: Output, *, chosen: Chosen, is_sure: bool = False) -> int:

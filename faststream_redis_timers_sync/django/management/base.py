@@ -14,8 +14,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
+from faststream_redis_timers_sync.console import arguments
 from faststream_redis_timers_sync.console.actions import perform
-from faststream_redis_timers_sync.console.changes import choose
+from faststream_redis_timers_sync.console.arguments import choose
 from faststream_redis_timers_sync.console.errors import (
     EXIT_CODES,
     FAILED,
@@ -50,9 +51,7 @@ class TimersCommand(BaseCommand):  # type: ignore[misc]  # Django has no types
             default=DEFAULT_ALIAS,
             help="The alias of the setting TIMERS; by default 'default'.",
         )
-        parser.add_argument(
-            "--json", action="store_true", dest="as_json", help="One JSON object per line."
-        )
+        parser.add_argument("--json", action="store_true", dest="as_json", help=arguments.JSON_HELP)
         # So that ids may follow options too.
         parser.parse_args = parser.parse_intermixed_args
         return parser
@@ -99,6 +98,29 @@ class TimersCommand(BaseCommand):  # type: ignore[misc]  # Django has no types
             raise CommandError("\n".join(output.errors), returncode=code)
         if code:
             sys.exit(code)
+
+
+class ChangeCommand(TimersCommand):
+    """A command that changes the timers that are chosen."""
+
+    change: Callable[..., int]
+    """A function of `changes`."""
+
+    def add_arguments(self, parser: Any) -> None:
+        """Add the arguments that say which timers are meant.
+
+        Args:
+            parser: The parser.
+        """
+        add_chosen(parser)
+
+    def handle(self, **options: Any) -> None:
+        """Run it.
+
+        Args:
+            options: The arguments.
+        """
+        self.perform(type(self).change, options, **chosen_of(options))
 
 
 class _Output(Output):
@@ -153,7 +175,7 @@ def add_scan(parser: ArgumentParser) -> None:
         "--scan",
         action=BooleanOptionalAction,
         default=True,
-        help="Whether to look for topics among all keys, or for listening workers alone.",
+        help=arguments.SCAN_HELP,
     )
 
 
@@ -165,15 +187,13 @@ def add_chosen(parser: ArgumentParser) -> None:
     """
     parser.add_argument("topic")
     parser.add_argument("timer_ids", nargs="*", metavar="id")
-    parser.add_argument("--match", metavar="PATTERN", help="Those whose id matches: 'user:42:*'.")
-    parser.add_argument(
-        "--all", action="store_true", dest="everything", help="All timers of the topic."
-    )
+    parser.add_argument("--match", metavar="PATTERN", help=arguments.MATCH_HELP)
+    parser.add_argument("--all", action="store_true", dest="everything", help=arguments.ALL_HELP)
     parser.add_argument(
         *("-y", "--yes", "--no-input", "--noinput"),
         action="store_false",
         dest="interactive",
-        help="Do not ask; the answer is yes.",
+        help=arguments.SURE_HELP,
     )
 
 
@@ -205,12 +225,12 @@ def add_times(parser: ArgumentParser) -> None:
         type=reader(parse_duration),
         dest="activate_in",
         metavar="DURATION",
-        help="After this time: 3d, 1h30m, 45s.",
+        help=arguments.IN_HELP,
     )
     times.add_argument(
         "--at",
         type=reader(parse_time),
         dest="activate_at",
         metavar="TIME",
-        help="At this time: 2026-06-01T09:00+02:00.",
+        help=arguments.AT_HELP,
     )

@@ -1,12 +1,10 @@
 """`timers_cancel`: timers that shall not fire."""
 
-from typing import Any
-
 from faststream_redis_timers_sync.console import changes
-from faststream_redis_timers_sync.django.management.base import TimersCommand, add_chosen, chosen_of
+from faststream_redis_timers_sync.django.management.base import ChangeCommand
 
 
-class Command(TimersCommand):
+class Command(ChangeCommand):
     """Cancels timers."""
 
     help = (
@@ -14,18 +12,4 @@ class Command(TimersCommand):
         "also one that runs: its handler finishes."
     )
 
-    def add_arguments(self, parser: Any) -> None:
-        """Add its arguments.
-
-        Args:
-            parser: The parser.
-        """
-        add_chosen(parser)
-
-    def handle(self, **options: Any) -> None:
-        """Run it.
-
-        Args:
-            options: The arguments.
-        """
-        self.perform(changes.cancel, options, **chosen_of(options))
+    change = staticmethod(changes.cancel)

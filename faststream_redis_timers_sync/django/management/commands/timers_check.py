@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from faststream_redis_timers_sync.console import actions
+from faststream_redis_timers_sync.console import actions, arguments
 from faststream_redis_timers_sync.django.management.base import TimersCommand
 from faststream_redis_timers_sync.manage.roles import ROLES
 
@@ -21,11 +21,11 @@ class Command(TimersCommand):
         Args:
             parser: The parser.
         """
-        parser.add_argument("--topic", default="any", help="Look for the right to use this topic.")
+        parser.add_argument("--topic", default="any", help=arguments.CHECK_TOPIC_HELP)
         parser.add_argument(
             "--role",
             choices=list(ROLES),
-            help="Ask nothing, and write the ACL rule that a user of this role needs.",
+            help=arguments.ROLE_HELP,
         )
 
     def handle(self, **options: Any) -> None:

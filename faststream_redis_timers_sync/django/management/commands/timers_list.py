@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from faststream_redis_timers_sync.console import actions
+from faststream_redis_timers_sync.console import actions, arguments
 from faststream_redis_timers_sync.django.management.base import TimersCommand, reader
 
 
@@ -21,9 +21,9 @@ class Command(TimersCommand):
             parser: The parser.
         """
         parser.add_argument("topic")
-        parser.add_argument("--match", metavar="PATTERN", help="Only ids that match: 'user:42:*'.")
+        parser.add_argument("--match", metavar="PATTERN", help=arguments.LIST_MATCH_HELP)
         parser.add_argument(
-            "--limit", type=reader(_above_zero), metavar="N", help="Only the earliest N."
+            "--limit", type=reader(_above_zero), metavar="N", help=arguments.LIMIT_HELP
         )
 
     def handle(self, **options: Any) -> None:

@@ -1,12 +1,10 @@
 """`timers_redrive`: dead letters that shall be timers again."""
 
-from typing import Any
-
 from faststream_redis_timers_sync.console import changes
-from faststream_redis_timers_sync.django.management.base import TimersCommand, add_chosen, chosen_of
+from faststream_redis_timers_sync.django.management.base import ChangeCommand
 
 
-class Command(TimersCommand):
+class Command(ChangeCommand):
     """Puts dead letters back."""
 
     help = (
@@ -16,18 +14,4 @@ class Command(TimersCommand):
         "dead letter. Exit code 1 if one that was named stays."
     )
 
-    def add_arguments(self, parser: Any) -> None:
-        """Add its arguments.
-
-        Args:
-            parser: The parser.
-        """
-        add_chosen(parser)
-
-    def handle(self, **options: Any) -> None:
-        """Run it.
-
-        Args:
-            options: The arguments.
-        """
-        self.perform(changes.redrive, options, **chosen_of(options))
+    change = staticmethod(changes.redrive)

@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from faststream_redis_timers_sync.console import changes
+from faststream_redis_timers_sync.console.arguments import TIME_NEEDED
 from faststream_redis_timers_sync.console.errors import MISUSED
 from faststream_redis_timers_sync.django.management.base import (
     TimersCommand,
@@ -39,6 +40,5 @@ class Command(TimersCommand):
         """
         times = {name: options[name] for name in ("activate_in", "activate_at")}
         if not any(time is not None for time in times.values()):
-            msg = "give the new time: --in 3d, or --at 2026-06-01T09:00+02:00"
-            raise CommandError(msg, returncode=MISUSED)
+            raise CommandError(TIME_NEEDED, returncode=MISUSED)
         self.perform(changes.move, options, **chosen_of(options), **times)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from faststream_redis_timers_sync.console import actions
+from faststream_redis_timers_sync.console import actions, arguments
 from faststream_redis_timers_sync.django.management.base import TimersCommand
 
 
@@ -19,7 +19,7 @@ class Command(TimersCommand):
         """
         parser.add_argument("topic")
         parser.add_argument("timer_id", metavar="id")
-        parser.add_argument("--raw", action="store_true", help="The body alone, byte by byte.")
+        parser.add_argument("--raw", action="store_true", help=arguments.RAW_HELP)
 
     def handle(self, **options: Any) -> None:
         """Run it.
