@@ -334,7 +334,7 @@ def test_a_number_is_refused_as_ever(berlin, timers):
     ("module", "what"),
     [
         ("faststream_redis_timers_sync.django.tasks", "faststream_redis_timers_sync.django.tasks"),
-        ("faststream_redis_timers.django_tasks", "serve_tasks"),
+        ("faststream_redis_timers.django.tasks", "serve_tasks"),
     ],
 )
 def test_without_djangos_tasks_a_sentence_says_which_django_has_them(module, what):
