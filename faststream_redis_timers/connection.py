@@ -36,7 +36,7 @@ from faststream_redis_timers.calls.runner import Runner, close_client
 from faststream_redis_timers.calls.wakeups import WakeUps
 from faststream_redis_timers.delivery.schedule import AlarmClock, SpinBudget
 from faststream_redis_timers.delivery.slots import Suspects
-from faststream_redis_timers.subscriber.tasks import check_cancelled
+from faststream_redis_timers.tasks import check_cancelled
 from faststream_redis_timers_sync.protocol.clients import (
     NO_CLUSTER,
     URL_OPTIONS,

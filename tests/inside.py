@@ -5,7 +5,7 @@ A test that can ask from outside (keys, log, messages, commands) does that.
 
 from faststream_redis_timers import TimersBroker
 from faststream_redis_timers.clock import monotonic
-from faststream_redis_timers.subscriber.tasks import end_task
+from faststream_redis_timers.tasks import end_task
 
 
 def loop_of(subscriber):

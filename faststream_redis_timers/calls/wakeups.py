@@ -15,7 +15,7 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from faststream_redis_timers.clock import monotonic
 from faststream_redis_timers.delivery.schedule import Backoff
-from faststream_redis_timers.subscriber.tasks import check_cancelled, end_task
+from faststream_redis_timers.tasks import check_cancelled, end_task
 from faststream_redis_timers_sync.protocol.shown import text_of
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from faststream_redis_timers.delivery.core import Call, DeliveryCore, Draws, Dri
 from faststream_redis_timers.delivery.outage import Log, failure_of
 from faststream_redis_timers.delivery.schedule import AlarmClock, SpinBudget
 from faststream_redis_timers.subscriber.sleeping import Sleeper
-from faststream_redis_timers.subscriber.tasks import check_cancelled, end_task
+from faststream_redis_timers.tasks import check_cancelled, end_task
 from faststream_redis_timers_sync.protocol.steps import LEASE_JITTER
 
 if TYPE_CHECKING:
