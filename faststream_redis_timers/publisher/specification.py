@@ -9,8 +9,8 @@ from faststream_redis_timers._faststream import (
     PublisherSpecification,
     PublisherSpecificationConfig,
 )
+from faststream_redis_timers.channels import channel_binding, channel_key
 from faststream_redis_timers.configs import TimersBrokerConfig
-from faststream_redis_timers.subscriber.specification import channel_binding, channel_key
 
 
 @dataclass(kw_only=True)
