@@ -4,6 +4,7 @@
 subscribers. Blocking code schedules with `faststream_redis_timers_sync`.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from faststream_redis_timers.broker import TimersBroker
@@ -44,6 +45,16 @@ __all__ = (
     "TimersRoutePublisher",
     "TimersRouter",
 )
+
+
+def _load_companions() -> Mapping[Any, Any]:
+    # They load redis-py, which a program that only imports this package does without.
+    from faststream_redis_timers import annotations, testing  # noqa: F401, PLC0415
+
+    return annotations.driver_annotations()
+
+
+TimersBroker._load_companions = staticmethod(_load_companions)  # noqa: SLF001  the package is its own
 
 
 def __getattr__(name: str) -> Any:

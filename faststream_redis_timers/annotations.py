@@ -1,7 +1,7 @@
 """Annotations for handlers' arguments."""
 
-from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from collections.abc import AsyncIterator, Mapping
+from typing import Annotated, Any, get_args
 
 from faststream import Depends
 from faststream.annotations import ContextRepo, Logger
@@ -9,7 +9,7 @@ from faststream.params import NoCast
 from redis.asyncio import Redis as _Redis
 from redis.asyncio.client import Pipeline as _Pipeline
 
-from faststream_redis_timers._faststream import ContextField
+from faststream_redis_timers._faststream import ContextField, UnderlyingDriverAnnotation
 from faststream_redis_timers.broker import TimersBroker as _TimersBroker
 from faststream_redis_timers.message import TimerMessage as _TimerMessage
 
@@ -41,3 +41,25 @@ async def _open_pipeline(redis: Redis) -> AsyncIterator[_Pipeline]:
 Pipeline = Annotated[_Pipeline, Depends(_open_pipeline, cast=False)]
 """A pipeline of the broker's client, for this call of the handler; what it holds is sent by
 ``await pipeline.execute()``, and by nothing else."""
+
+
+def driver_annotations() -> Mapping[Any, Any]:
+    """Give what FastStream says to whoever annotates an argument with the bare class.
+
+    Returns:
+        Class -> what to annotate with instead; empty for FastStream 0.7.6, which does not look.
+    """
+    if UnderlyingDriverAnnotation is None:
+        return {}
+    named = {
+        "Pipeline": Pipeline,
+        "Redis": Redis,
+        "TimerMessage": TimerMessage,
+        "TimersBroker": TimersBroker,
+    }
+    return {
+        get_args(annotation)[0]: UnderlyingDriverAnnotation(
+            type_hint=annotation, module=__name__, name=name
+        )
+        for name, annotation in named.items()
+    }

@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 
 from fast_depends import dependency_provider
 from faststream import AckPolicy
@@ -126,6 +126,11 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
 
     config: Any
 
+    _load_companions: ClassVar[Callable[[], Mapping[Any, Any]]]
+    """Loads what FastStream looks for beside a broker, and what imports this module itself: the
+    test broker, with which an AsgiFastStream makes its page, and the annotations of handlers'
+    arguments, which it gives. The package sets it."""
+
     def __init__(  # noqa: PLR0913  FastStream's arguments
         self,
         client: "Redis | str | None" = None,
@@ -175,8 +180,6 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
                 attempts_key=attempts_key,
             )
         )
-        # FastStream looks for a broker's test broker to make the page of an AsgiFastStream.
-        import faststream_redis_timers.testing  # noqa: F401, PLC0415  it imports this module
         from faststream_redis_timers.connection import (  # noqa: PLC0415  it imports redis-py
             TimersConnection,
         )
@@ -219,6 +222,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
                 dead_letter=dead_letter,
                 id_generator=id_generator,
                 underlying_driver_annotations=underlying_driver_annotations or {},
+                default_driver_annotations=type(self)._load_companions(),  # noqa: SLF001  its own
                 extra_context={"broker": self},
             ),
             specification=BrokerSpec(

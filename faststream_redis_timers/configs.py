@@ -6,28 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from faststream.exceptions import IncorrectState
 
-from faststream_redis_timers._faststream import EMPTY, BrokerConfig, UnderlyingDriverAnnotation
+from faststream_redis_timers._faststream import EMPTY, BrokerConfig
 from faststream_redis_timers.retry_policy import RetryDecision
 from faststream_redis_timers_sync.protocol.operations import Operations
 
 if TYPE_CHECKING:
     from faststream_redis_timers.connection import TimersConnection
-
-
-def _annotations_to_use() -> Mapping[Any, Any]:
-    if UnderlyingDriverAnnotation is None:
-        return {}
-    # Importing this loads redis-py, which whoever makes a broker has loaded.
-    from faststream_redis_timers import annotations  # noqa: PLC0415
-
-    names = ("Pipeline", "Redis", "TimerMessage", "TimersBroker")
-    named = {name: getattr(annotations, name) for name in names}
-    return {
-        annotation.__origin__: UnderlyingDriverAnnotation(
-            type_hint=annotation, module=annotations.__name__, name=name
-        )
-        for name, annotation in named.items()
-    }
 
 
 @dataclass(kw_only=True)
@@ -47,7 +31,7 @@ class TimersBrokerConfig(BrokerConfig):
     connection: "TimersConnection"
     operations: Operations
     underlying_driver_annotations: Mapping[Any, Any] = field(default_factory=dict)
-    default_driver_annotations: Mapping[Any, Any] = field(default_factory=_annotations_to_use)
+    default_driver_annotations: Mapping[Any, Any] = field(default_factory=dict)
     retry_policy: RetryDecision | None = EMPTY
     dead_letter: str | None = EMPTY
 
