@@ -88,7 +88,7 @@ class TimerNotReplicatedError(TimersError):
         action: What was asked for, for example ``"schedule"``.
         topic: The full topic, prefix included.
         timer_ids: The ids concerned; empty where it was the whole topic.
-        asked: How many replicas were asked for.
+        requested: How many replicas were asked for.
         confirmed: How many have it for certain. None where that is unknown: the question was
             refused, or its answer lost.
         timeout: The seconds that they had, `confirm_timeout`.
@@ -101,18 +101,18 @@ class TimerNotReplicatedError(TimersError):
         action: str,
         topic: str,
         timer_ids: tuple[str, ...],
-        asked: int,
+        requested: int,
         confirmed: int | None,
         timeout: float,
         reason: str = "",
         result: Any = None,
     ) -> None:
         """Keep what happened."""
-        super().__init__(action, topic, timer_ids, asked, confirmed, timeout, reason, result)
+        super().__init__(action, topic, timer_ids, requested, confirmed, timeout, reason, result)
         self.action = action
         self.topic = topic
         self.timer_ids = timer_ids
-        self.asked = asked
+        self.requested = requested
         self.confirmed = confirmed
         self.timeout = timeout
         self.reason = reason
@@ -126,10 +126,10 @@ class TimerNotReplicatedError(TimersError):
     def __str__(self) -> str:
         """Name action, topic and ids, the replicas, and what can be done."""
         if self.confirmed is None:
-            problem = f"whether {self.asked} of its replicas have it is unknown ({self.reason})"
+            problem = f"whether {self.requested} of its replicas have it is unknown ({self.reason})"
         else:
             problem = (
-                f"{self.confirmed} of the {self.asked} replicas asked for confirmed it within "
+                f"{self.confirmed} of the {self.requested} replicas asked for confirmed it within "
                 f"{self.timeout:g} s"
             )
         return (

@@ -126,7 +126,7 @@ async def test_what_too_few_replicas_have_is_an_error_and_done(group, old_timer,
 
         assert snapshot(group.primary.redis) != before
     error = caught.value
-    assert (error.action, error.topic, error.asked, error.confirmed) == (action, TOPIC, 2, 1)
+    assert (error.action, error.topic, error.requested, error.confirmed) == (action, TOPIC, 2, 1)
     assert timer_ids in {(), error.timer_ids}
     assert "the primary has it" in str(error)
     assert "1 of the 2 replicas asked for confirmed it within 0.2 s" in str(error)
@@ -208,7 +208,7 @@ async def test_more_replicas_than_there_are_never_confirm(group, open_face):
         with pytest.raises(TimerNotReplicatedError) as caught:
             await face.schedule("x", TOPIC, activate_in=HOUR)
 
-    assert (caught.value.asked, caught.value.confirmed) == (3, 2)
+    assert (caught.value.requested, caught.value.confirmed) == (3, 2)
 
 
 async def test_a_batch_stops_at_the_call_that_is_not_confirmed(group, open_face):
