@@ -18,7 +18,7 @@ POLICY = RetryPolicy(max_attempts=3, delay=timedelta(seconds=0.2))
 
 async def main(url: str) -> None:
     # For all subscribers of the broker; each may have its own.
-    broker = TimersBroker(url, retry_policy=POLICY, dead_letter="{topic}:dead", logger=None)
+    broker = TimersBroker(url, retry_policy=POLICY, dead_letter_topic="{topic}:dead", logger=None)
     is_down = asyncio.Event()
     is_down.set()
     charged = asyncio.Event()

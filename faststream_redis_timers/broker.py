@@ -87,7 +87,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             after the lease.
         retry_policy: What follows a failed attempt, see `subscriber`; by default
             another one, without end.
-        dead_letter: Where timers are set aside, for example ``"{topic}:dead"``, see
+        dead_letter_topic: Where timers are set aside, for example ``"{topic}:dead"``, see
             `subscriber`; by default they are removed.
         codec: Encodes and decodes bodies.
         parser: Makes messages of deliveries.
@@ -145,7 +145,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         confirm_timeout: float = DEFAULT_CONFIRM_TIMEOUT,
         ack_policy: AckPolicy = EMPTY,
         retry_policy: RetryDecision | None = EMPTY,
-        dead_letter: str | None = EMPTY,
+        dead_letter_topic: str | None = EMPTY,
         codec: CodecProto | None = None,
         parser: CustomCallable | None = None,
         decoder: CustomCallable | None = None,
@@ -171,7 +171,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         if not start_timeout > 0:
             msg = f"start_timeout must be more than 0 seconds, got {start_timeout!r}"
             raise ValueError(msg)
-        check_failure_options(retry_policy, dead_letter)
+        check_failure_options(retry_policy, dead_letter_topic)
         self._start_timeout = start_timeout
         operations = Operations(
             KeySpace(
@@ -219,7 +219,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
                 graceful_timeout=graceful_timeout,
                 ack_policy=ack_policy,
                 retry_policy=retry_policy,
-                dead_letter=dead_letter,
+                dead_letter_topic=dead_letter_topic,
                 id_generator=id_generator,
                 underlying_driver_annotations=underlying_driver_annotations or {},
                 default_driver_annotations=type(self)._load_companions(),  # noqa: SLF001  its own

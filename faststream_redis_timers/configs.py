@@ -25,7 +25,7 @@ class TimersBrokerConfig(BrokerConfig):
             to inject, and what to annotate with instead. 0.7.6 knows none.
         default_driver_annotations: The same for the types of this package.
         retry_policy: What follows a failed attempt, where no router or subscriber says.
-        dead_letter: Where timers are set aside, likewise.
+        dead_letter_topic: Where timers are set aside, likewise.
     """
 
     connection: "TimersConnection"
@@ -33,7 +33,7 @@ class TimersBrokerConfig(BrokerConfig):
     underlying_driver_annotations: Mapping[Any, Any] = field(default_factory=dict)
     default_driver_annotations: Mapping[Any, Any] = field(default_factory=dict)
     retry_policy: RetryDecision | None = EMPTY
-    dead_letter: str | None = EMPTY
+    dead_letter_topic: str | None = EMPTY
 
 
 @dataclass(kw_only=True)
@@ -43,12 +43,12 @@ class TimersRouterConfig(BrokerConfig):
     Args:
         underlying_driver_annotations: See `TimersBrokerConfig`.
         retry_policy: See `TimersBrokerConfig`.
-        dead_letter: See `TimersBrokerConfig`.
+        dead_letter_topic: See `TimersBrokerConfig`.
     """
 
     underlying_driver_annotations: Mapping[Any, Any] = field(default_factory=dict)
     retry_policy: RetryDecision | None = EMPTY
-    dead_letter: str | None = EMPTY
+    dead_letter_topic: str | None = EMPTY
 
     @property
     def connection(self) -> "TimersConnection":

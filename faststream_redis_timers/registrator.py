@@ -30,7 +30,7 @@ from faststream_redis_timers.schemas import (
     POLLING_INTERVAL,
     TimerSub,
     as_timer_sub,
-    check_dead_letter,
+    check_dead_letter_topic,
 )
 from faststream_redis_timers.subscriber.config import (
     TimersSubscriberConfig,
@@ -47,23 +47,23 @@ if TYPE_CHECKING:
 
 
 def check_failure_options(
-    retry_policy: RetryDecision | None, dead_letter: str | None, topic: str | None = None
+    retry_policy: RetryDecision | None, dead_letter_topic: str | None, topic: str | None = None
 ) -> None:
     """Refuse settings for failures that can't work.
 
     Args:
         retry_policy: A retry policy, or `EMPTY`.
-        dead_letter: A name of a topic, or `EMPTY`.
+        dead_letter_topic: A name of a topic, or `EMPTY`.
         topic: The topic of a single subscriber, if they are for that.
 
     Raises:
         TypeError: One has the wrong type.
-        ValueError: `dead_letter` is empty, or the subscriber's own topic.
+        ValueError: `dead_letter_topic` is empty, or the subscriber's own topic.
     """
     if retry_policy is not EMPTY:
         check_retry_policy(retry_policy)
-    if dead_letter is not EMPTY:
-        check_dead_letter(dead_letter, topic)
+    if dead_letter_topic is not EMPTY:
+        check_dead_letter_topic(dead_letter_topic, topic)
 
 
 class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
@@ -87,7 +87,7 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
         max_lease: float = MAX_LEASE,
         handler_timeout: float | None = None,
         retry_policy: RetryDecision | None = EMPTY,
-        dead_letter: str | None = EMPTY,
+        dead_letter_topic: str | None = EMPTY,
         dependencies: "Sequence[Dependant]" = (),
         parser: CustomCallable | None = None,
         decoder: CustomCallable | None = None,
@@ -117,7 +117,7 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
                 attempt and error that gives the delay until the next one, or None for
                 no more. None tries again without end; by default the router's or
                 broker's.
-            dead_letter: The topic to which timers are set aside that have used up their
+            dead_letter_topic: The topic to which timers are set aside that have used up their
                 attempts, were rejected, or can't be read; prefixes left out, and
                 ``{topic}`` stands for the subscriber's. None removes such timers; by
                 default the router's or broker's.
@@ -150,7 +150,7 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
             max_lease=max_lease,
             handler_timeout=handler_timeout,
         )
-        check_failure_options(retry_policy, dead_letter, sub.topic)
+        check_failure_options(retry_policy, dead_letter_topic, sub.topic)
         outer_config = self._shared_config
         calls = CallsCollection[TimerDelivery]()
         specification = TimersSubscriberSpecification(
@@ -169,7 +169,7 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
             _outer_config=outer_config,
             _ack_policy=ack_policy,
             _retry_policy=retry_policy,
-            _dead_letter=dead_letter,
+            _dead_letter_topic=dead_letter_topic,
         )
         subscriber = TimersSubscriber(config, specification, calls)
         super().subscriber(subscriber, persistent=persistent)

@@ -83,7 +83,7 @@ class TimersRoute(SubscriberRoute):
         max_lease: float = MAX_LEASE,
         handler_timeout: float | None = None,
         retry_policy: RetryDecision | None = EMPTY,
-        dead_letter: str | None = EMPTY,
+        dead_letter_topic: str | None = EMPTY,
         dependencies: "Sequence[Dependant]" = (),
         parser: CustomCallable | None = None,
         decoder: CustomCallable | None = None,
@@ -108,7 +108,7 @@ class TimersRoute(SubscriberRoute):
             max_lease=max_lease,
             handler_timeout=handler_timeout,
             retry_policy=retry_policy,
-            dead_letter=dead_letter,
+            dead_letter_topic=dead_letter_topic,
             dependencies=dependencies,
             parser=parser,
             decoder=decoder,
@@ -137,7 +137,7 @@ class TimersRouter(TimersRegistrator, BrokerRouter[TimerDelivery, TimersRouterCo
         ack_policy: What an error in its handlers means.
         retry_policy: What follows a failed attempt, see `subscriber`; by default the
             broker's.
-        dead_letter: Where its timers are set aside, see `subscriber`; by default the
+        dead_letter_topic: Where its timers are set aside, see `subscriber`; by default the
             broker's.
         underlying_driver_annotations: See `TimersBroker`; added to the broker's.
     """
@@ -155,18 +155,18 @@ class TimersRouter(TimersRegistrator, BrokerRouter[TimerDelivery, TimersRouterCo
         include_in_schema: bool | None = None,
         ack_policy: AckPolicy = EMPTY,
         retry_policy: RetryDecision | None = EMPTY,
-        dead_letter: str | None = EMPTY,
+        dead_letter_topic: str | None = EMPTY,
         underlying_driver_annotations: Mapping[Any, Any] | None = None,
     ) -> None:
         """Register the handlers."""
-        check_failure_options(retry_policy, dead_letter)
+        check_failure_options(retry_policy, dead_letter_topic)
         super().__init__(
             handlers=handlers,
             config=TimersRouterConfig(
                 prefix=prefix,
                 ack_policy=ack_policy,
                 retry_policy=retry_policy,
-                dead_letter=dead_letter,
+                dead_letter_topic=dead_letter_topic,
                 broker_dependencies=dependencies,
                 broker_middlewares=middlewares,
                 broker_parser=parser,

@@ -120,30 +120,30 @@ def as_timer_sub(topic: "str | TimerSub", **knobs: Any) -> TimerSub:
     return topic
 
 
-def check_dead_letter(dead_letter: str | None, topic: str | None = None) -> None:
+def check_dead_letter_topic(dead_letter_topic: str | None, topic: str | None = None) -> None:
     """Refuse what can't name a topic for dead letters.
 
     Args:
-        dead_letter: What was given.
+        dead_letter_topic: What was given.
         topic: The topic that is to have it, if it is for a single one.
 
     Raises:
         TypeError: It is not a string.
         ValueError: It is empty, or the topic itself.
     """
-    if dead_letter is None:
+    if dead_letter_topic is None:
         return
-    encode_text("dead_letter", dead_letter)
-    if topic is not None and dead_letter_topic(dead_letter, topic) == topic:
-        msg = f"dead_letter must be another topic than the subscriber's own, {topic!r}"
+    encode_text("dead_letter_topic", dead_letter_topic)
+    if topic is not None and topic_for_dead_letters(dead_letter_topic, topic) == topic:
+        msg = f"dead_letter_topic must be another topic than the subscriber's own, {topic!r}"
         raise ValueError(msg)
 
 
-def dead_letter_topic(dead_letter: str, topic: str) -> str:
+def topic_for_dead_letters(dead_letter_topic: str, topic: str) -> str:
     """Name the topic for dead letters of a topic.
 
     Args:
-        dead_letter: The name, in which ``{topic}`` stands for the topic.
+        dead_letter_topic: The name, in which ``{topic}`` stands for the topic.
         topic: The topic, without prefixes.
     """
-    return dead_letter.replace("{topic}", topic)
+    return dead_letter_topic.replace("{topic}", topic)

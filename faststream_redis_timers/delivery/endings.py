@@ -157,7 +157,7 @@ class Endings:
             told += f", attempt {claimed.attempt}"
         timer = f"timer {show_id(claimed.timer_id)} of topic {self._topic!r}"
         if self.dead_topic is None:
-            remedy = "" if reason == "unreadable" else "; with dead_letter= it would be kept"
+            remedy = "" if reason == "unreadable" else "; with dead_letter_topic= it would be kept"
             size = f" with its {len(claimed.payload)} bytes" if reason == "unreadable" else ""
             self._log(logging.ERROR, f"{timer} was removed{size}: {told}{remedy}", None)
             return b"commit", b""

@@ -12,7 +12,7 @@ from faststream_redis_timers._faststream import (
 )
 from faststream_redis_timers.configs import TimersBrokerConfig, nearest
 from faststream_redis_timers.retry_policy import RetryDecision
-from faststream_redis_timers.schemas import TimerSub, dead_letter_topic
+from faststream_redis_timers.schemas import TimerSub, topic_for_dead_letters
 
 
 @dataclass(kw_only=True)
@@ -33,13 +33,13 @@ class TimersSubscriberConfig(SubscriberUsecaseConfig):
     Args:
         sub: The topic and knobs.
         _retry_policy: What follows a failed attempt.
-        _dead_letter: Where timers are set aside; ``{topic}`` stands for the topic.
+        _dead_letter_topic: Where timers are set aside; ``{topic}`` stands for the topic.
     """
 
     _outer_config: TimersBrokerConfig
     sub: TimerSub
     _retry_policy: RetryDecision | None = EMPTY
-    _dead_letter: str | None = EMPTY
+    _dead_letter_topic: str | None = EMPTY
 
     @property
     def auto_ack_disabled(self) -> bool:
@@ -66,10 +66,10 @@ class TimersSubscriberConfig(SubscriberUsecaseConfig):
 
         None too where it would be the subscriber's own topic.
         """
-        dead_letter = self._nearest(self._dead_letter, "dead_letter")
-        if dead_letter is EMPTY or dead_letter is None:
+        dead_letter_topic = self._nearest(self._dead_letter_topic, "dead_letter_topic")
+        if dead_letter_topic is EMPTY or dead_letter_topic is None:
             return None
-        topic = dead_letter_topic(dead_letter, self.sub.topic)
+        topic = topic_for_dead_letters(dead_letter_topic, self.sub.topic)
         return None if topic == self.sub.topic else f"{self._outer_config.prefix}{topic}"
 
     def _nearest(self, own: Any, name: str) -> Any:

@@ -99,7 +99,7 @@ class Settlement(NamedTuple):
             a renewal was not answered.
         detail: For a nack the delay (empty: when the lease would have ended), for a
             release the score before the claim, for a renewal the lease proposed, for
-            a recount the number of the attempt, for a dead letter what `dead_letter`
+            a recount the number of the attempt, for a dead letter what `write_dead_letter`
             wrote.
     """
 

@@ -12,7 +12,7 @@ SOON = RetryPolicy(max_attempts=2, delay=timedelta(milliseconds=1))
 
 
 async def test_a_caller_that_nacks_uses_up_the_attempts(bench):
-    broker = bench.broker(retry_policy=SOON, dead_letter="dead")
+    broker = bench.broker(retry_policy=SOON, dead_letter_topic="dead")
     subscriber = broker.subscriber(bench.topic)
     bench.schedule("1")
     async with delivering(broker):
@@ -29,7 +29,7 @@ async def test_a_caller_that_nacks_uses_up_the_attempts(bench):
 
 
 async def test_a_timer_whose_callers_never_settle_it_ends_as_a_dead_letter_too(bench):
-    broker = bench.broker(retry_policy=SOON, dead_letter="dead")
+    broker = bench.broker(retry_policy=SOON, dead_letter_topic="dead")
     subscriber = broker.subscriber(bench.topic, lease_ttl=0.2, renew_lease=True)
     bench.schedule("1")
     async with delivering(broker):

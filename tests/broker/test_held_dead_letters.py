@@ -27,7 +27,7 @@ ERROR_NAME = f"{__name__}.CardDeclinedError"
 @pytest.fixture
 def broker():
     """A broker without any client, whose failed timers come to an end."""
-    return TimersBroker(retry_policy=POLICY, dead_letter="{topic}:dead")
+    return TimersBroker(retry_policy=POLICY, dead_letter_topic="{topic}:dead")
 
 
 @pytest.fixture
@@ -189,7 +189,7 @@ async def test_a_delay_of_the_handlers_own_counts_as_an_attempt(broker, test):
 async def test_dead_letters_have_handlers_of_their_own(broker, test, failing):
     got = []
 
-    @broker.subscriber(DEAD, retry_policy=None, dead_letter=None)
+    @broker.subscriber(DEAD, retry_policy=None, dead_letter_topic=None)
     async def tell(body: str, message: TimerMessage) -> None:
         got.append((body, message.attempt, message.headers["dead-letter-error"]))
 
@@ -221,7 +221,7 @@ async def test_without_a_topic_for_dead_letters_there_is_an_end_too():
 
 async def test_prefixes_apply_once(failing):
     broker = TimersBroker(prefix="shop:")
-    router = TimersRouter(prefix="billing:", retry_policy=POLICY, dead_letter="{topic}:dead")
+    router = TimersRouter(prefix="billing:", retry_policy=POLICY, dead_letter_topic="{topic}:dead")
 
     @router.subscriber("invoices")
     async def handle(body: str, message: TimerMessage) -> None:

@@ -38,7 +38,7 @@ async def the_dead_letter(bench, topic=DEAD):
 
 
 async def test_a_timer_whose_attempts_are_used_up_is_set_aside(bench, open_calls):
-    broker = bench.broker(dead_letter="{topic}:dead")
+    broker = bench.broker(dead_letter_topic="{topic}:dead")
     policy = RetryPolicy(max_attempts=2, delay=timedelta(0))
     subscribe(broker, bench.topic, open_calls, LookupError("secret"), retry_policy=policy)
     bench.client.schedule(
@@ -77,7 +77,7 @@ async def test_a_timer_that_is_rejected_is_set_aside(bench, open_calls, how):
     broker = bench.broker()
     policy = AckPolicy.REJECT_ON_ERROR if how == "REJECT_ON_ERROR" else AckPolicy.NACK_ON_ERROR
 
-    @broker.subscriber(bench.topic, dead_letter=DEAD, ack_policy=policy)
+    @broker.subscriber(bench.topic, dead_letter_topic=DEAD, ack_policy=policy)
     async def handle(message: TimerMessage):
         open_calls.note(message)
         if how == "reject()":
@@ -110,7 +110,7 @@ async def test_a_timer_that_can_not_be_read_is_set_aside_whole(
     bench, open_calls, timer_id, shown, payload, why
 ):
     broker = bench.broker()
-    subscribe(broker, bench.topic, open_calls, dead_letter=DEAD)
+    subscribe(broker, bench.topic, open_calls, dead_letter_topic=DEAD)
     bench.home.plant(bench.topic, timer_id, 1000.0, payload)
     async with delivering(broker):
         letter = await the_dead_letter(bench)
@@ -133,7 +133,7 @@ async def test_a_timer_that_kills_its_workers_or_whose_claims_are_lost_tells_of_
     """Leases that end without a word, as those of dead workers do."""
     broker = bench.broker()
     policy = RetryPolicy(max_attempts=3, delay=timedelta(0))
-    subscribe(broker, bench.topic, open_calls, retry_policy=policy, dead_letter=DEAD)
+    subscribe(broker, bench.topic, open_calls, retry_policy=policy, dead_letter_topic=DEAD)
     bench.schedule("1")
     for _ in range(3):
         operation = bench.home.operations.settle_and_claim(
@@ -151,7 +151,7 @@ async def test_a_timer_that_kills_its_workers_or_whose_claims_are_lost_tells_of_
 
 
 async def test_a_topic_of_dead_letters_is_one_like_any_other(bench, open_calls, calls):
-    broker = bench.broker(dead_letter="{topic}:dead")
+    broker = bench.broker(dead_letter_topic="{topic}:dead")
     subscribe(broker, bench.topic, open_calls, RejectMessage)
     subscribe(broker, DEAD, calls)
     bench.schedule("1")
@@ -166,9 +166,9 @@ async def test_a_topic_of_dead_letters_is_one_like_any_other(bench, open_calls, 
 
 
 async def test_a_subscriber_never_sets_aside_into_its_own_topic(bench, open_calls):
-    broker = bench.broker(dead_letter="dead")
-    with pytest.raises(ValueError, match=r"dead_letter must be another topic .* own, 'dead'"):
-        broker.subscriber("dead", dead_letter="dead")
+    broker = bench.broker(dead_letter_topic="dead")
+    with pytest.raises(ValueError, match=r"dead_letter_topic must be another topic .* own, 'dead'"):
+        broker.subscriber("dead", dead_letter_topic="dead")
     subscribe(broker, "dead", open_calls, RejectMessage)
     bench.client.schedule("x", "dead", timer_id="1")
     async with delivering(broker):
@@ -178,22 +178,22 @@ async def test_a_subscriber_never_sets_aside_into_its_own_topic(bench, open_call
     assert "'1' of topic 'dead' was removed: it was rejected" in bench.log.complaints[0]
 
 
-@pytest.mark.parametrize("dead_letter", ["", 5, b"dead"])
-def test_what_is_no_topic_is_refused_on_each_level(bench, dead_letter):
-    with pytest.raises((TypeError, ValueError), match="dead_letter must"):
-        bench.broker(dead_letter=dead_letter)
-    with pytest.raises((TypeError, ValueError), match="dead_letter must"):
-        TimersRouter(dead_letter=dead_letter)
-    with pytest.raises((TypeError, ValueError), match="dead_letter must"):
-        bench.broker().subscriber("x", dead_letter=dead_letter)
+@pytest.mark.parametrize("dead_letter_topic", ["", 5, b"dead"])
+def test_what_is_no_topic_is_refused_on_each_level(bench, dead_letter_topic):
+    with pytest.raises((TypeError, ValueError), match="dead_letter_topic must"):
+        bench.broker(dead_letter_topic=dead_letter_topic)
+    with pytest.raises((TypeError, ValueError), match="dead_letter_topic must"):
+        TimersRouter(dead_letter_topic=dead_letter_topic)
+    with pytest.raises((TypeError, ValueError), match="dead_letter_topic must"):
+        bench.broker().subscriber("x", dead_letter_topic=dead_letter_topic)
 
 
 async def test_prefixes_apply_once_and_none_switches_off(bench, open_calls):
-    broker = bench.broker(prefix="shop:", dead_letter="{topic}:dead")
+    broker = bench.broker(prefix="shop:", dead_letter_topic="{topic}:dead")
     router = TimersRouter(prefix="orders:")
     subscribe(router, "a", open_calls, RejectMessage)
-    subscribe(router, "b", open_calls, RejectMessage, dead_letter="all dead")
-    subscribe(router, "c", open_calls, RejectMessage, dead_letter=None)
+    subscribe(router, "b", open_calls, RejectMessage, dead_letter_topic="all dead")
+    subscribe(router, "c", open_calls, RejectMessage, dead_letter_topic=None)
     broker.include_router(router)
     for name in "abc":
         bench.client.schedule("x", f"shop:orders:{name}", timer_id=name)
@@ -209,7 +209,9 @@ async def test_prefixes_apply_once_and_none_switches_off(bench, open_calls):
 
 async def test_many_large_ones_go_in_calls_of_bounded_size(bench, relay, open_calls):
     broker = bench.broker(relay.url)
-    subscribe(broker, bench.topic, open_calls, RejectMessage, dead_letter=DEAD, max_concurrent=20)
+    subscribe(
+        broker, bench.topic, open_calls, RejectMessage, dead_letter_topic=DEAD, max_concurrent=20
+    )
     body = b"x" * 100_000
     for n in range(20):
         bench.client.schedule(body, bench.topic, timer_id=f"{n}")
@@ -230,7 +232,7 @@ async def test_many_large_ones_go_in_calls_of_bounded_size(bench, relay, open_ca
 async def test_a_dead_letter_whose_reply_is_lost_is_not_made_twice(bench, relay, open_calls):
     broker = bench.broker(relay.url)
 
-    @broker.subscriber(bench.topic, retry_policy=ONCE, dead_letter=DEAD)
+    @broker.subscriber(bench.topic, retry_policy=ONCE, dead_letter_topic=DEAD)
     async def handle(message: TimerMessage):
         open_calls.note(message)
         relay.lose_reply()

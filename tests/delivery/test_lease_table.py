@@ -575,7 +575,7 @@ async def test_a_failed_timer_is_kept_while_the_server_is_full(full_bench, calls
 async def test_retries_renewals_and_dead_letters_go_on_while_the_server_is_full(
     full_bench, open_calls
 ):
-    broker = full_bench.broker(dead_letter="{topic}:dead")
+    broker = full_bench.broker(dead_letter_topic="{topic}:dead")
     policy = RetryPolicy(max_attempts=2, delay=timedelta(milliseconds=1))
     renewed = []
 

@@ -346,7 +346,12 @@ async def test_after_a_handler_that_hung_its_slot_is_free_again(bench, calls):
 @pytest.mark.parametrize("policy", [None, RetryPolicy(max_attempts=2)])
 async def test_a_handler_that_takes_too_long_is_cancelled_and_has_failed(bench, calls, policy):
     broker = holding(
-        bench, calls, handler_timeout=0.05, lease_ttl=30, retry_policy=policy, dead_letter="dead"
+        bench,
+        calls,
+        handler_timeout=0.05,
+        lease_ttl=30,
+        retry_policy=policy,
+        dead_letter_topic="dead",
     )
     bench.schedule("1")
     async with delivering(broker):

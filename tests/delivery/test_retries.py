@@ -128,7 +128,7 @@ async def test_a_timer_is_tried_again_after_the_policys_delay_and_not_for_ever(b
     (removed,) = [line for line in bench.log.at(logging.ERROR) if "was removed" in line]
     assert removed == (
         "timer '1' of topic 'invoices' was removed: its attempts are used up (ValueError), "
-        "attempt 3; with dead_letter= it would be kept"
+        "attempt 3; with dead_letter_topic= it would be kept"
     )
 
 
@@ -346,7 +346,7 @@ async def test_a_count_that_can_not_be_read_is_void(bench, open_calls, value):
     lost = "1000000000.1234565"
     bench.home.plant(bench.topic, "1", float(lost), b"x")
     bench.redis.hset(bench.home.keys_of(bench.topic).attempts, "1", value.format(lost))
-    broker = bench.broker(dead_letter="{topic}:dead")
+    broker = bench.broker(dead_letter_topic="{topic}:dead")
     failing(bench, open_calls, broker, retry_policy=AT_ONCE)
     async with delivering(broker):
         await bench.until_gone("1")

@@ -23,7 +23,7 @@ def test_a_timer_that_kills_its_workers_takes_no_neighbour_with_it(
     bench = process_bench
     knobs = {"lease_ttl": LEASE, "max_concurrent": slots}
     if counted:
-        knobs |= {"max_attempts": 5, "dead_letter": "{topic}:dead"}
+        knobs |= {"max_attempts": 5, "dead_letter_topic": "{topic}:dead"}
     ids = [f"{n}" for n in range(TIMERS)]
     bench.client.schedule_batch(
         [

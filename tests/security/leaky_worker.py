@@ -141,7 +141,10 @@ async def decoded(body: str) -> None:
 
 
 @broker.subscriber(
-    "dead", dead_letter="{topic}:dead", retry_policy=RetryPolicy(max_attempts=1), renew_lease=True
+    "dead",
+    dead_letter_topic="{topic}:dead",
+    retry_policy=RetryPolicy(max_attempts=1),
+    renew_lease=True,
 )
 async def dead(body: str) -> None:
     await note("dead")
@@ -162,7 +165,7 @@ async def policy(body: str, message: TimerMessage) -> None:
     raise RuntimeError
 
 
-@broker.subscriber("unreadable-dead", dead_letter=f"{HOSTILE}{{topic}}")
+@broker.subscriber("unreadable-dead", dead_letter_topic=f"{HOSTILE}{{topic}}")
 async def unreadable_dead(body: str) -> None:
     await note("never")
 

@@ -170,7 +170,7 @@ class Ledger:
         bodies = {timer_id.decode() for timer_id in redis.hkeys(payloads)}
         if scores.keys() != bodies:
             self.violated("keys", f"in one alone: {sorted(scores.keys() ^ bodies)}")
-        if self._knobs.get("retry_policy") or self._knobs.get("dead_letter"):
+        if self._knobs.get("retry_policy") or self._knobs.get("dead_letter_topic"):
             counted = {timer_id.decode() for timer_id in redis.hkeys(attempts)}
             if not counted <= scores.keys():
                 self.violated("keys", f"attempts of {sorted(counted - scores.keys())} are left")

@@ -42,9 +42,9 @@ class World:
             "max_concurrent": draws.choice([1, 2, 5]),
             "renew_lease": draws.random() < 0.3,
             "retry_policy": self._draw_policy(),
-            "dead_letter": draws.choice([None, "{topic}:dead"]),
+            "dead_letter_topic": draws.choice([None, "{topic}:dead"]),
         }
-        self.sets_aside = self.knobs["dead_letter"] is not None
+        self.sets_aside = self.knobs["dead_letter_topic"] is not None
         if draws.random() < 0.2:
             self.knobs["handler_timeout"] = 1.5 * self.knobs["lease_ttl"]
         self.weather = Weather(draws)

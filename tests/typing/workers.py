@@ -102,14 +102,14 @@ def decide(attempt: int, error: BaseException | None) -> timedelta | None:
     return None if isinstance(error, KeyError) else timedelta(seconds=attempt)
 
 
-careful = TimersBroker(retry_policy=RetryPolicy(max_attempts=3), dead_letter="{topic}:dead")
-router_of_its_own = TimersRouter(prefix="x:", retry_policy=decide, dead_letter=None)
+careful = TimersBroker(retry_policy=RetryPolicy(max_attempts=3), dead_letter_topic="{topic}:dead")
+router_of_its_own = TimersRouter(prefix="x:", retry_policy=decide, dead_letter_topic=None)
 
 
 @careful.subscriber(
     "long",
     retry_policy=decide,
-    dead_letter="dead",
+    dead_letter_topic="dead",
     renew_lease=True,
     max_lease=7200.0,
     handler_timeout=3600.0,
