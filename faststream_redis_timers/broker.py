@@ -40,6 +40,7 @@ from faststream_redis_timers_sync.protocol.keys import (
     DEFAULT_PAYLOADS_KEY,
     DEFAULT_TIMELINE_KEY,
     KeySpace,
+    plain_prefix,
     prefixed,
 )
 from faststream_redis_timers_sync.protocol.model import IfExists, Timer
@@ -191,7 +192,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             config=TimersBrokerConfig(
                 connection=connection,
                 operations=operations,
-                prefix=prefix,
+                prefix=plain_prefix(prefix),
                 producer=TimersProducer(
                     connection,
                     operations,

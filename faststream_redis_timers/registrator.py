@@ -8,6 +8,7 @@ from faststream import AckPolicy
 
 from faststream_redis_timers._faststream import (
     EMPTY,
+    BrokerMiddleware,
     CallsCollection,
     CodecProto,
     CustomCallable,
@@ -39,7 +40,7 @@ from faststream_redis_timers.subscriber.config import (
 from faststream_redis_timers.subscriber.specification import TimersSubscriberSpecification
 from faststream_redis_timers.subscriber.usecase import TimersSubscriber
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue
-from faststream_redis_timers_sync.protocol.keys import encode_text
+from faststream_redis_timers_sync.protocol.keys import plain_prefix, plain_text
 from faststream_redis_timers_sync.protocol.times import ask_in
 
 if TYPE_CHECKING:
@@ -73,6 +74,36 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
     def _shared_config(self) -> TimersBrokerConfig:
         # A composition of the configs of broker and routers acts as one.
         return cast("TimersBrokerConfig", self.config)
+
+    def include_router(
+        self,
+        router: Registrator[TimerDelivery, Any],
+        *,
+        prefix: str = "",
+        dependencies: "Sequence[Dependant]" = (),
+        middlewares: Sequence[BrokerMiddleware[Any, Any]] = (),
+        include_in_schema: bool | None = None,
+    ) -> None:
+        """Include a router: its subscribers and publishers become this one's too.
+
+        Args:
+            router: The router.
+            prefix: Put before the router's own prefix.
+            dependencies: FastStream dependencies of its handlers, before its own.
+            middlewares: Middlewares of its subscribers and publishers, before its own.
+            include_in_schema: Whether its endpoints stand in AsyncAPI documents.
+
+        Raises:
+            TypeError: The prefix is no str.
+            ValueError: It can't be written as UTF-8.
+        """
+        super().include_router(
+            router,
+            prefix=plain_prefix(prefix),
+            dependencies=dependencies,
+            middlewares=middlewares,
+            include_in_schema=include_in_schema,
+        )
 
     @renamed_arguments(title_="title", description_="description")
     def subscriber(  # type: ignore[override]  # noqa: PLR0913  a decorator with many options
@@ -208,7 +239,7 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
             TypeError: `activate_in` is not a timedelta.
             ValueError: The topic is empty.
         """
-        encode_text("topic", topic)
+        topic = plain_text("topic", topic)
         if activate_in is not None:
             ask_in("activate_in", activate_in)
         outer_config = self._shared_config

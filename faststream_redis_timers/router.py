@@ -29,6 +29,7 @@ from faststream_redis_timers.schemas import (
     TimerSub,
 )
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue
+from faststream_redis_timers_sync.protocol.keys import plain_prefix
 
 if TYPE_CHECKING:
     from fast_depends.dependencies import Dependant
@@ -163,7 +164,7 @@ class TimersRouter(TimersRegistrator, BrokerRouter[TimerDelivery, TimersRouterCo
         super().__init__(
             handlers=handlers,
             config=TimersRouterConfig(
-                prefix=prefix,
+                prefix=plain_prefix(prefix),
                 ack_policy=ack_policy,
                 retry_policy=retry_policy,
                 dead_letter_topic=dead_letter_topic,

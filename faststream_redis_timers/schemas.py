@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from faststream_redis_timers_sync.protocol.keys import encode_text
+from faststream_redis_timers_sync.protocol.keys import encode_text, plain, plain_text
 
 LEASE_TTL = 30.0
 POLLING_INTERVAL = 0.05
@@ -48,7 +48,7 @@ class TimerSub:
 
     def __post_init__(self) -> None:
         """Check the knobs."""
-        encode_text("topic", self.topic)
+        object.__setattr__(self, "topic", plain_text("topic", self.topic))
         check_seconds("lease_ttl", self.lease_ttl)
         check_seconds("polling_interval", self.polling_interval)
         check_seconds("max_polling_interval", self.max_polling_interval)
@@ -146,4 +146,4 @@ def topic_for_dead_letters(dead_letter_topic: str, topic: str) -> str:
         dead_letter_topic: The name, in which ``{topic}`` stands for the topic.
         topic: The topic, without prefixes.
     """
-    return dead_letter_topic.replace("{topic}", topic)
+    return plain(dead_letter_topic).replace("{topic}", topic)

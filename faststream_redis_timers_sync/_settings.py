@@ -12,6 +12,7 @@ from typing import Any
 
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.server import open_client
+from faststream_redis_timers_sync.protocol.keys import plain
 
 _NAMES = {
     "PREFIX": "prefix",
@@ -121,7 +122,7 @@ def read_settings(place: Place, found: Mapping[str, Any]) -> ClientSettings:
         place=place,
         url=found.get(url),
         client=found.get(client),
-        topics=tuple(found.get(place.key("TOPICS"), ())),
+        topics=tuple(map(plain, found.get(place.key("TOPICS"), ()))),
         options=found.get(options, {}),
         arguments={
             argument: found[place.key(key)]

@@ -26,6 +26,7 @@ from faststream_redis_timers_sync.protocol.keys import (
     DEFAULT_PAYLOADS_KEY,
     DEFAULT_TIMELINE_KEY,
     KeySpace,
+    plain_prefix,
     prefixed,
 )
 from faststream_redis_timers_sync.protocol.model import EncodedTimer, IfExists, Timer
@@ -82,7 +83,7 @@ class TimersClient:
 
     Raises:
         TypeError: `client` is an asyncio, cluster or single-connection client,
-            or none at all.
+            or none at all; or another argument has the wrong type.
         ValueError: A key's name is empty or used twice, `confirm_timeout` is not above 0,
             `confirm_replicas` is below 1, the URL can't be read, or it or `options` has
             something that redis-py does not know.
@@ -108,7 +109,7 @@ class TimersClient:
                 attempts_key=attempts_key,
             )
         )
-        self._prefix = prefix
+        self._prefix = plain_prefix(prefix)
         self._closes_client = isinstance(client, str)
         confirmation = read_confirmation(confirm_replicas, confirm_timeout)
         self._runner = Runner(_client_of(client, options), confirmation)

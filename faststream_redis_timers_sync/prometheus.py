@@ -25,6 +25,7 @@ except ModuleNotFoundError as error:
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.server import inside
 from faststream_redis_timers_sync.manage.stats import TopicStats, count_running, count_topics
+from faststream_redis_timers_sync.protocol.keys import plain_text
 from faststream_redis_timers_sync.protocol.shown import text_of
 
 __all__ = ("TimersCollector",)
@@ -75,7 +76,7 @@ class TimersCollector(Collector):
         reach = inside(client)
         self._client = client
         # By the name that they have for workers; each of them once.
-        self._topics = {topic: reach.full(topic) for topic in topics}
+        self._topics = {plain_text("topic", topic): reach.full(topic) for topic in topics}
         if not self._topics:
             msg = "topics must name at least one topic, got none"
             raise ValueError(msg)

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from datetime import timedelta
+from enum import Enum
 
 import pytest
 import redis
@@ -83,6 +84,14 @@ def test_a_topic_is_named_as_workers_name_it_and_each_once(server_url, key_names
         found = scrape(TimersCollector(client, (topic for topic in ("a", "b", "a"))))
 
     assert found["pending"] == {"app:a": 0, "app:b": 0}
+
+
+def test_a_topic_of_an_enum_is_its_value(client):
+    topic = Enum("Topic", {"INVOICES": "invoices"}, type=str).INVOICES
+
+    found = scrape(TimersCollector(client, [topic, "invoices"]))
+
+    assert found["pending"] == {"invoices": 0}
 
 
 def test_every_scrape_counts_anew(client):

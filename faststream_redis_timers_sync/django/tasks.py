@@ -30,6 +30,7 @@ from django.utils.module_loading import import_string
 from faststream_redis_timers_sync._settings import listed, nearest
 from faststream_redis_timers_sync.django.clients import as_aware, get_client
 from faststream_redis_timers_sync.django.conf import DEFAULT_ALIAS, read_alias
+from faststream_redis_timers_sync.protocol.keys import plain_prefix, prefixed
 
 _OPTIONS = {"ALIAS": DEFAULT_ALIAS, "TOPIC_PREFIX": "tasks:", "RETRY": False}
 """The options that there are, and their defaults."""
@@ -53,7 +54,7 @@ class TimersBackend(BaseTaskBackend):  # type: ignore[misc]  # Django has no typ
         params: What stands there.
 
     Raises:
-        ImproperlyConfigured: ``OPTIONS`` has an unknown key.
+        ImproperlyConfigured: ``OPTIONS`` has an unknown key, or a prefix that is no text.
     """
 
     supports_defer = True
@@ -73,7 +74,11 @@ class TimersBackend(BaseTaskBackend):  # type: ignore[misc]  # Django has no typ
                 raise ImproperlyConfigured(msg)
         options = {**_OPTIONS, **self.options}
         self.timers_alias = options["ALIAS"]
-        self.topic_prefix = options["TOPIC_PREFIX"]
+        try:
+            self.topic_prefix = plain_prefix(options["TOPIC_PREFIX"], "TOPIC_PREFIX")
+        except (TypeError, ValueError) as error:
+            msg = f"TASKS[{alias!r}]['OPTIONS']: {error}"
+            raise ImproperlyConfigured(msg) from None
         self.retries = options["RETRY"]
 
     def validate_task(self, task: Any) -> None:
@@ -136,7 +141,7 @@ class TimersBackend(BaseTaskBackend):  # type: ignore[misc]  # Django has no typ
         Args:
             queue_name: The queue.
         """
-        return f"{self.topic_prefix}{queue_name}"
+        return prefixed(self.topic_prefix, queue_name, "queue_name")
 
     def read(self, timer_id: str, message: Any) -> Any:
         """Read what `enqueue` has written.

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.protocol.clients import BAD_URL, check_url
-from faststream_redis_timers_sync.protocol.keys import KeySpace, encode_text
+from faststream_redis_timers_sync.protocol.keys import KeySpace, prefixed
 from faststream_redis_timers_sync.protocol.management import command
 from faststream_redis_timers_sync.protocol.times import time_of
 
@@ -36,8 +36,7 @@ class Inside(NamedTuple):
         Raises:
             ValueError: It is empty or can't be written as UTF-8.
         """
-        encode_text("topic", topic)
-        return self.prefix + topic
+        return prefixed(self.prefix, topic)
 
 
 def inside(timers: TimersClient) -> Inside:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from faststream_redis_timers_sync.protocol.errors import EnvelopeError
+from faststream_redis_timers_sync.protocol.keys import plain
 
 MAGIC = b"\x89BIN\x0d\x0a\x1a\x0a"
 VERSION = 1
@@ -109,7 +110,7 @@ def _encode_name(name: str) -> bytes:
         msg = f"a header's name must be a str, got {name!r}"
         raise TypeError(msg)
     try:
-        return name.encode()
+        return plain(name).encode()
     except UnicodeEncodeError as error:
         msg = f"header {name!r} can't be written as UTF-8"
         raise ValueError(msg) from error
@@ -125,7 +126,7 @@ def _encode_value(name: str, value: HeaderValue) -> bytes:
         return value
     if isinstance(value, str):
         # The value may be secret: no error text shows it.
-        text = str.__str__(value)
+        text = plain(value)
     elif isinstance(value, bool):
         text = "true" if value else "false"
     elif isinstance(value, (int, float, UUID)):

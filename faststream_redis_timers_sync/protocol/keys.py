@@ -46,13 +46,10 @@ class KeySpace:
 
     def __post_init__(self) -> None:
         """Check the names."""
-        names = {
-            "timeline_key": self.timeline_key,
-            "payloads_key": self.payloads_key,
-            "attempts_key": self.attempts_key,
-        }
-        for argument, name in names.items():
-            encode_text(argument, name)
+        names = {}
+        for argument in ("timeline_key", "payloads_key", "attempts_key"):
+            names[argument] = plain_text(argument, getattr(self, argument))
+            object.__setattr__(self, argument, names[argument])
         if len(set(names.values())) < len(names):
             msg = f"timeline_key, payloads_key and attempts_key must differ, got {names}"
             raise ValueError(msg)
@@ -68,6 +65,7 @@ class KeySpace:
             ValueError: It is empty or can't be written as UTF-8.
         """
         encoded = encode_text("topic", topic)
+        topic = plain(topic)
         keys = self._topics.get(topic)
         if keys is None:
             keys = TopicKeys(
@@ -90,7 +88,7 @@ def prefixed(prefix: str, topic: str, argument: str = "topic") -> str:
     """Put a front end's prefix before a topic.
 
     Args:
-        prefix: The prefix, often empty.
+        prefix: The prefix, often empty, as `plain_prefix` gives it.
         topic: The topic as its user names it.
         argument: Name of the argument, for the error.
 
@@ -98,8 +96,55 @@ def prefixed(prefix: str, topic: str, argument: str = "topic") -> str:
         TypeError: The topic is not a string.
         ValueError: The topic is empty or can't be written as UTF-8.
     """
-    encode_text(argument, topic)
-    return prefix + topic
+    return prefix + plain_text(argument, topic)
+
+
+def plain_prefix(prefix: str, argument: str = "prefix") -> str:
+    """Check what a front end is to put before topics.
+
+    Args:
+        prefix: The prefix, often empty.
+        argument: Name of the argument, for the error.
+
+    Returns:
+        It, as a plain str.
+
+    Raises:
+        TypeError: It is not a string.
+        ValueError: It can't be written as UTF-8.
+    """
+    # Not `not prefix`: that would let None pass.
+    return "" if prefix == "" else plain_text(argument, prefix)
+
+
+def plain_text(argument: str, text: str) -> str:
+    """Check a topic, a timer id, or the name of keys.
+
+    Args:
+        argument: Name of the argument, for the error.
+        text: What was given.
+
+    Returns:
+        It, as a plain str.
+
+    Raises:
+        TypeError: It is not a string.
+        ValueError: It is empty, or has lone surrogates.
+    """
+    encode_text(argument, text)
+    return plain(text)
+
+
+def plain(text: str) -> str:
+    """Make a plain str of a member of ``class Topic(str, Enum)``, or of another subclass's.
+
+    Such a member is its value to most of str's methods, and its name (``Topic.INVOICES``) to
+    f-strings and `str`, so none of them may ever meet one.
+
+    Args:
+        text: The text.
+    """
+    return str.__str__(text)
 
 
 def encode_text(argument: str, text: str) -> bytes:
@@ -123,9 +168,10 @@ def encode_text(argument: str, text: str) -> bytes:
         msg = f"{argument} must not be empty"
         raise ValueError(msg)
     try:
-        return text.encode()
+        # As str does it, whatever a subclass does.
+        return str.encode(text)
     except UnicodeEncodeError as error:
-        msg = f"{argument} can't be written as UTF-8: {text!r}"
+        msg = f"{argument} can't be written as UTF-8: {plain(text)!r}"
         raise ValueError(msg) from error
 
 
@@ -139,8 +185,8 @@ def encode_known_id(timer_id: str) -> bytes:
         timer_id: The id, as given to or shown by this library.
     """
     try:
-        return timer_id.encode("utf-8", "surrogateescape")
-    except (AttributeError, UnicodeEncodeError):
+        return str.encode(timer_id, "utf-8", "surrogateescape")
+    except (TypeError, UnicodeEncodeError):
         return encode_text("timer_id", timer_id)
 
 

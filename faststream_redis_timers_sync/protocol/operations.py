@@ -17,6 +17,7 @@ from faststream_redis_timers_sync.protocol.keys import (
     decode_id,
     encode_known_id,
     encode_text,
+    plain,
 )
 from faststream_redis_timers_sync.protocol.listing import (
     get_entries,
@@ -168,7 +169,7 @@ class Operations:
             _is_one,
             "reschedule",
             topic,
-            (timer_id,),
+            (plain(timer_id),),
         )
 
     def cancel(self, topic: str, timer_id: str) -> Operation[bool]:
@@ -189,7 +190,7 @@ class Operations:
             _was_waiting,
             "cancel",
             topic,
-            (timer_id,),
+            (plain(timer_id),),
         )
 
     def cancel_many(self, topic: str, timer_ids: Iterable[str]) -> Steps[int]:
@@ -203,7 +204,8 @@ class Operations:
             Steps that count those that were waiting.
         """
         # An id that is given twice counts once.
-        unique = {timer_id: _known(timer_id) for timer_id in _several(timer_ids)}
+        known = ((_known(timer_id), timer_id) for timer_id in _several(timer_ids))
+        unique = {plain(timer_id): encoded for encoded, timer_id in known}
         calls = [
             Operation(
                 load_script("cancel"),

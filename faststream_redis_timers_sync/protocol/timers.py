@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue, write_envelope
-from faststream_redis_timers_sync.protocol.keys import encode_text
+from faststream_redis_timers_sync.protocol.keys import plain_text
 from faststream_redis_timers_sync.protocol.model import EncodedTimer, TimerPublishMessage
 from faststream_redis_timers_sync.protocol.times import ask_due
 
@@ -51,10 +51,7 @@ def encode_timer(  # noqa: PLR0913  a timer has that many properties
         TypeError: An argument has the wrong type.
         ValueError: The id is empty, a time can't be used, a header can't be written.
     """
-    if timer_id is None:
-        timer_id = new_timer_id()
-    else:
-        encode_text("timer_id", timer_id)
+    timer_id = new_timer_id() if timer_id is None else plain_text("timer_id", timer_id)
     due = ask_due(activate_in, activate_at, default_delay)
     payload = write_envelope(
         body,

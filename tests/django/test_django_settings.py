@@ -3,6 +3,7 @@
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from importlib import import_module
 
 import pytest
@@ -52,6 +53,14 @@ def test_each_alias_has_its_url_names_and_options(server_url, key_names, key_set
         assert options_of(get_client("other"))["socket_timeout"] == 7.5
         assert get_client("other")._runner.client.connection_pool.max_connections == 3
         assert read_alias("other").topics == ("invoices", "orders")
+
+
+def test_topics_of_an_enum_are_their_values():
+    topic = Enum("Topic", {"INVOICES": "invoices"}, type=str).INVOICES
+    with timers_setting(default={"URL": URL, "TOPICS": [topic]}):
+        (known,) = read_alias("default").topics
+
+    assert (type(known), known) == (str, "invoices")
 
 
 @pytest.mark.parametrize("source", [{"URL": URL}, {"CLIENT": redis.Redis}])

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 from datetime import UTC, datetime, timedelta, timezone
+from enum import Enum
 
 import pytest
 
@@ -191,6 +192,18 @@ def test_options_choose_alias_and_topic(key_settings):
         result = project_tasks.issue.enqueue("INV-1")
 
     assert [(timer.topic, timer.timer_id) for timer in fake.scheduled] == [("default", result.id)]
+
+
+def test_a_queue_of_an_enum_is_its_value(backend_with):
+    queue = Enum("Queue", {"SLOW": "slow"}, type=str).SLOW
+
+    assert backend_with(TOPIC_PREFIX=queue).topic_of(queue) == "slowslow"
+
+
+@pytest.mark.parametrize("prefix", [None, 5, "\ud800"])
+def test_a_prefix_that_is_no_text_is_refused(backend_with, prefix):
+    with pytest.raises(ImproperlyConfigured, match=r"TASKS.*: TOPIC_PREFIX "):
+        backend_with(TOPIC_PREFIX=prefix)
 
 
 def test_an_unknown_option_is_named(backend_with):
