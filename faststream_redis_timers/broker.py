@@ -25,12 +25,13 @@ from faststream_redis_timers._faststream import (
     Registrator,
     make_logger_state,
 )
+from faststream_redis_timers.arguments import read_arguments, read_level
 from faststream_redis_timers.configs import TimersBrokerConfig
 from faststream_redis_timers.delivered import TimerDelivery
 from faststream_redis_timers.log import TimersLoggerStorage
 from faststream_redis_timers.message import TimerMessage
 from faststream_redis_timers.publisher.producer import TimersProducer
-from faststream_redis_timers.registrator import TimersRegistrator, check_failure_options
+from faststream_redis_timers.registrator import TimersRegistrator
 from faststream_redis_timers.response import TimerPublishCommand
 from faststream_redis_timers.retry_policy import RetryDecision
 from faststream_redis_timers.subscriber.usecase import TimersSubscriber
@@ -40,7 +41,6 @@ from faststream_redis_timers_sync.protocol.keys import (
     DEFAULT_PAYLOADS_KEY,
     DEFAULT_TIMELINE_KEY,
     KeySpace,
-    plain_prefix,
     prefixed,
 )
 from faststream_redis_timers_sync.protocol.model import IfExists, Timer
@@ -97,7 +97,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         middlewares: Middlewares of all subscribers and publishers.
         routers: Routers to include.
         logger: None is silent; by default each line names topic and id.
-        log_level: Level of the lines of each message.
+        log_level: Level of the lines of each message, or its name.
         apply_types: Whether FastDepends converts handlers' arguments.
         serializer: What FastDepends converts with, by default pydantic.
         provider: Overrides of dependencies.
@@ -118,11 +118,11 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         tags: Its tags there.
 
     Raises:
-        TypeError: `client` is a blocking or cluster client, or none at all; or
-            `security` is nothing that Redis knows.
-        ValueError: A key's name is empty or used twice, `start_timeout` or
-            `confirm_timeout` is not above 0, `confirm_replicas` is below 1, redis-py
-            does not understand the URL, or `security` asks for TLS on a Unix socket.
+        TypeError: An argument has the wrong type: for example `client` is a blocking or
+            cluster client, or `security` is nothing that Redis knows.
+        ValueError: An argument can't be used: for example a key's name is empty or used
+            twice, `graceful_timeout` is negative, redis-py does not understand the URL, or
+            `security` asks for TLS on a Unix socket.
     """
 
     config: Any
@@ -132,6 +132,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
     test broker, with which an AsgiFastStream makes its page, and the annotations of handlers'
     arguments, which it gives. The package sets it."""
 
+    @read_arguments
     def __init__(  # noqa: PLR0913  FastStream's arguments
         self,
         client: "Redis | str | None" = None,
@@ -154,7 +155,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         middlewares: Sequence[BrokerMiddleware[Any, Any]] = (),
         routers: Iterable[Registrator[Any, Any]] = (),
         logger: LoggerProto | None = EMPTY,
-        log_level: int = logging.INFO,
+        log_level: int | str = logging.INFO,
         apply_types: bool = True,
         serializer: "SerializerProto | None" = EMPTY,
         provider: "Provider | None" = None,
@@ -172,7 +173,6 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         if not start_timeout > 0:
             msg = f"start_timeout must be more than 0 seconds, got {start_timeout!r}"
             raise ValueError(msg)
-        check_failure_options(retry_policy, dead_letter_topic)
         self._start_timeout = start_timeout
         operations = Operations(
             KeySpace(
@@ -192,7 +192,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             config=TimersBrokerConfig(
                 connection=connection,
                 operations=operations,
-                prefix=plain_prefix(prefix),
+                prefix=prefix,
                 producer=TimersProducer(
                     connection,
                     operations,
@@ -207,7 +207,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
                 broker_codec=codec,
                 logger=make_logger_state(
                     logger=logger,
-                    log_level=log_level,
+                    log_level=read_level("log_level", log_level),
                     default_storage_cls=TimersLoggerStorage,
                 ),
                 fd_config=FastDependsConfig(

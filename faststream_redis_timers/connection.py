@@ -72,6 +72,9 @@ class TimersConnection:
         confirmation: Confirmation | None = None,
     ) -> None:
         """Check client and security; nothing is sent yet."""
+        if security is not None and not isinstance(security, BaseSecurity):
+            # What was given may be a password.
+            raise _no_security(security)
         self.confirmation = confirmation
         self._options: dict[str, Any] = {}
         if isinstance(client, str):
@@ -211,12 +214,8 @@ def _options_of(url: str, security: BaseSecurity | None) -> dict[str, Any]:
         return options
     if isinstance(security, SASLPlaintext):
         options |= {"username": security.username, "password": security.password}
-    elif not isinstance(security, BaseSecurity) or isinstance(security, _UNKNOWN_TO_REDIS):
-        msg = (
-            "security of a TimersBroker with a URL must be a BaseSecurity or, for user and "
-            f"password, a SASLPlaintext, got {type(security).__name__}"
-        )
-        raise TypeError(msg)
+    elif isinstance(security, _UNKNOWN_TO_REDIS):
+        raise _no_security(security)
     if security.use_ssl:
         if "path" in options:
             msg = "security asks for TLS, but the URL is that of a Unix socket, which has none"
@@ -227,6 +226,13 @@ def _options_of(url: str, security: BaseSecurity | None) -> dict[str, Any]:
         # Before 6.0 redis-py leaves it out by default, which FastStream never does.
         options.setdefault("ssl_check_hostname", options.get("ssl_cert_reqs") != "none")
     return options
+
+
+def _no_security(security: object) -> TypeError:
+    return TypeError(
+        "security of a TimersBroker must be a BaseSecurity or, for user and password, a "
+        f"SASLPlaintext, got {type(security).__name__}"
+    )
 
 
 _UNKNOWN_TO_REDIS = (SASLScram256, SASLScram512, SASLOAuthBearer, SASLGSSAPI)

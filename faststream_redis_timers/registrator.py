@@ -15,6 +15,7 @@ from faststream_redis_timers._faststream import (
     Registrator,
 )
 from faststream_redis_timers._renamed import renamed_arguments
+from faststream_redis_timers.arguments import read_arguments
 from faststream_redis_timers.configs import TimersBrokerConfig
 from faststream_redis_timers.delivered import TimerDelivery
 from faststream_redis_timers.publisher.specification import (
@@ -22,7 +23,7 @@ from faststream_redis_timers.publisher.specification import (
     TimersPublisherSpecificationConfig,
 )
 from faststream_redis_timers.publisher.usecase import TimersPublisher, TimersPublisherConfig
-from faststream_redis_timers.retry_policy import RetryDecision, check_retry_policy
+from faststream_redis_timers.retry_policy import RetryDecision
 from faststream_redis_timers.schemas import (
     LEASE_TTL,
     MAX_CONCURRENT,
@@ -40,31 +41,10 @@ from faststream_redis_timers.subscriber.config import (
 from faststream_redis_timers.subscriber.specification import TimersSubscriberSpecification
 from faststream_redis_timers.subscriber.usecase import TimersSubscriber
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue
-from faststream_redis_timers_sync.protocol.keys import plain_prefix, plain_text
-from faststream_redis_timers_sync.protocol.times import ask_in
+from faststream_redis_timers_sync.protocol.keys import plain_text
 
 if TYPE_CHECKING:
     from fast_depends.dependencies import Dependant
-
-
-def check_failure_options(
-    retry_policy: RetryDecision | None, dead_letter_topic: str | None, topic: str | None = None
-) -> None:
-    """Refuse settings for failures that can't work.
-
-    Args:
-        retry_policy: A retry policy, or `EMPTY`.
-        dead_letter_topic: A name of a topic, or `EMPTY`.
-        topic: The topic of a single subscriber, if they are for that.
-
-    Raises:
-        TypeError: One has the wrong type.
-        ValueError: `dead_letter_topic` is empty, or the subscriber's own topic.
-    """
-    if retry_policy is not EMPTY:
-        check_retry_policy(retry_policy)
-    if dead_letter_topic is not EMPTY:
-        check_dead_letter_topic(dead_letter_topic, topic)
 
 
 class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
@@ -75,6 +55,7 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
         # A composition of the configs of broker and routers acts as one.
         return cast("TimersBrokerConfig", self.config)
 
+    @read_arguments
     def include_router(
         self,
         router: Registrator[TimerDelivery, Any],
@@ -99,13 +80,14 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
         """
         super().include_router(
             router,
-            prefix=plain_prefix(prefix),
+            prefix=prefix,
             dependencies=dependencies,
             middlewares=middlewares,
             include_in_schema=include_in_schema,
         )
 
     @renamed_arguments(title_="title", description_="description")
+    @read_arguments
     def subscriber(  # type: ignore[override]  # noqa: PLR0913  a decorator with many options
         self,
         topic: str | TimerSub,
@@ -168,8 +150,8 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
             timers to who asks: `get_one`, ``async for``.
 
         Raises:
-            TypeError: A knob has the wrong type.
-            ValueError: The topic is empty, or a knob can't work.
+            TypeError: An option has the wrong type.
+            ValueError: The topic is empty, or an option can't work.
         """
         sub = as_timer_sub(
             topic,
@@ -181,7 +163,7 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
             max_lease=max_lease,
             handler_timeout=handler_timeout,
         )
-        check_failure_options(retry_policy, dead_letter_topic, sub.topic)
+        check_dead_letter_topic(dead_letter_topic, sub.topic)
         outer_config = self._shared_config
         calls = CallsCollection[TimerDelivery]()
         specification = TimersSubscriberSpecification(
@@ -209,6 +191,7 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
         )
 
     @renamed_arguments(title_="title", description_="description", schema_="schema")
+    @read_arguments
     def publisher(  # type: ignore[override]  # noqa: PLR0913  a decorator with many options
         self,
         topic: str,
@@ -236,12 +219,11 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
             include_in_schema: Whether it stands there.
 
         Raises:
-            TypeError: `activate_in` is not a timedelta.
-            ValueError: The topic is empty.
+            TypeError: An option has the wrong type.
+            ValueError: The topic is empty, or an option can't work.
         """
-        topic = plain_text("topic", topic)
-        if activate_in is not None:
-            ask_in("activate_in", activate_in)
+        # A TimerSub is none.
+        plain_text("topic", topic)
         outer_config = self._shared_config
         specification = TimersPublisherSpecification(
             outer_config,

@@ -16,9 +16,10 @@ from faststream_redis_timers._faststream import (
     SubscriberRoute,
 )
 from faststream_redis_timers._renamed import renamed_arguments
+from faststream_redis_timers.arguments import read_arguments
 from faststream_redis_timers.configs import TimersRouterConfig
 from faststream_redis_timers.delivered import TimerDelivery
-from faststream_redis_timers.registrator import TimersRegistrator, check_failure_options
+from faststream_redis_timers.registrator import TimersRegistrator
 from faststream_redis_timers.retry_policy import RetryDecision
 from faststream_redis_timers.schemas import (
     LEASE_TTL,
@@ -27,9 +28,11 @@ from faststream_redis_timers.schemas import (
     MAX_POLLING_INTERVAL,
     POLLING_INTERVAL,
     TimerSub,
+    as_timer_sub,
+    check_dead_letter_topic,
 )
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue
-from faststream_redis_timers_sync.protocol.keys import plain_prefix
+from faststream_redis_timers_sync.protocol.keys import plain_text
 
 if TYPE_CHECKING:
     from fast_depends.dependencies import Dependant
@@ -39,6 +42,7 @@ class TimersRoutePublisher(ArgsContainer):
     """A publisher of a `TimersRoute`; its arguments are those of `TimersBroker.publisher`."""
 
     @renamed_arguments(title_="title", description_="description", schema_="schema")
+    @read_arguments
     def __init__(  # noqa: PLR0913  the arguments of a decorator with many options
         self,
         topic: str,
@@ -54,7 +58,8 @@ class TimersRoutePublisher(ArgsContainer):
     ) -> None:
         """Keep the arguments until a router takes them."""
         super().__init__(
-            topic=topic,
+            # A TimerSub is none.
+            topic=plain_text("topic", topic),
             activate_in=activate_in,
             headers=headers,
             reply_to=reply_to,
@@ -70,6 +75,7 @@ class TimersRoute(SubscriberRoute):
     """A handler of a `TimersRouter`; its arguments are those of `TimersBroker.subscriber`."""
 
     @renamed_arguments(title_="title", description_="description")
+    @read_arguments
     def __init__(  # noqa: PLR0913  the arguments of a decorator with many options
         self,
         call: Callable[..., Any] | Callable[..., Awaitable[Any]],
@@ -97,10 +103,8 @@ class TimersRoute(SubscriberRoute):
         include_in_schema: bool = True,
     ) -> None:
         """Keep the arguments until a router takes them."""
-        super().__init__(
-            call,
-            topic=topic,
-            publishers=publishers,
+        sub = as_timer_sub(
+            topic,
             lease_ttl=lease_ttl,
             polling_interval=polling_interval,
             max_polling_interval=max_polling_interval,
@@ -108,6 +112,12 @@ class TimersRoute(SubscriberRoute):
             renew_lease=renew_lease,
             max_lease=max_lease,
             handler_timeout=handler_timeout,
+        )
+        check_dead_letter_topic(dead_letter_topic, sub.topic)
+        super().__init__(
+            call,
+            topic=sub,
+            publishers=publishers,
             retry_policy=retry_policy,
             dead_letter_topic=dead_letter_topic,
             dependencies=dependencies,
@@ -141,8 +151,13 @@ class TimersRouter(TimersRegistrator, BrokerRouter[TimerDelivery, TimersRouterCo
         dead_letter_topic: Where its timers are set aside, see `subscriber`; by default the
             broker's.
         underlying_driver_annotations: See `TimersBroker`; added to the broker's.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument can't be used.
     """
 
+    @read_arguments
     def __init__(  # noqa: PLR0913  FastStream's arguments
         self,
         prefix: str = "",
@@ -160,11 +175,10 @@ class TimersRouter(TimersRegistrator, BrokerRouter[TimerDelivery, TimersRouterCo
         underlying_driver_annotations: Mapping[Any, Any] | None = None,
     ) -> None:
         """Register the handlers."""
-        check_failure_options(retry_policy, dead_letter_topic)
         super().__init__(
             handlers=handlers,
             config=TimersRouterConfig(
-                prefix=plain_prefix(prefix),
+                prefix=prefix,
                 ack_policy=ack_policy,
                 retry_policy=retry_policy,
                 dead_letter_topic=dead_letter_topic,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from faststream_redis_timers_sync.protocol.keys import encode_text, plain, plain_text
+from faststream_redis_timers_sync.protocol.keys import plain_text
 
 LEASE_TTL = 30.0
 POLLING_INTERVAL = 0.05
@@ -120,22 +120,21 @@ def as_timer_sub(topic: "str | TimerSub", **knobs: Any) -> TimerSub:
     return topic
 
 
-def check_dead_letter_topic(dead_letter_topic: str | None, topic: str | None = None) -> None:
-    """Refuse what can't name a topic for dead letters.
+def check_dead_letter_topic(dead_letter_topic: str | None, topic: str) -> None:
+    """Refuse a topic for dead letters that is the subscriber's own.
 
     Args:
-        dead_letter_topic: What was given.
-        topic: The topic that is to have it, if it is for a single one.
+        dead_letter_topic: What the subscriber was given: None, and `EMPTY`, name none.
+        topic: Its topic.
 
     Raises:
-        TypeError: It is not a string.
-        ValueError: It is empty, or the topic itself.
+        ValueError: They are the same.
     """
-    if dead_letter_topic is None:
-        return
-    encode_text("dead_letter_topic", dead_letter_topic)
-    if topic is not None and topic_for_dead_letters(dead_letter_topic, topic) == topic:
-        msg = f"dead_letter_topic must be another topic than the subscriber's own, {topic!r}"
+    if dead_letter_topic and topic_for_dead_letters(dead_letter_topic, topic) == topic:
+        msg = (
+            f"dead_letter_topic must be another topic than the subscriber's own, {topic!r}, "
+            f"got {dead_letter_topic!r}"
+        )
         raise ValueError(msg)
 
 
@@ -146,4 +145,4 @@ def topic_for_dead_letters(dead_letter_topic: str, topic: str) -> str:
         dead_letter_topic: The name, in which ``{topic}`` stands for the topic.
         topic: The topic, without prefixes.
     """
-    return plain(dead_letter_topic).replace("{topic}", topic)
+    return dead_letter_topic.replace("{topic}", topic)
