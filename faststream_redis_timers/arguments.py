@@ -23,6 +23,7 @@ from faststream_redis_timers._faststream import (
 )
 from faststream_redis_timers.retry_policy import check_retry_policy
 from faststream_redis_timers.schemas import TimerSub
+from faststream_redis_timers_sync.protocol.checks import check_number
 from faststream_redis_timers_sync.protocol.envelope import write_envelope
 from faststream_redis_timers_sync.protocol.keys import plain_prefix, plain_text
 from faststream_redis_timers_sync.protocol.times import ask_in
@@ -123,16 +124,14 @@ def _topic(argument: str, value: Any) -> str | TimerSub:
 
 
 def _number_of_seconds(argument: str, value: Any) -> Any:
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        _refuse(argument, "a number of seconds", value)
+    check_number(argument, value)
     return value
 
 
 def _seconds_or_none(argument: str, value: Any) -> Any:
     if value is None:
         return None
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        _refuse(argument, "a number of seconds or None", value)
+    check_number(argument, value, "a number of seconds or None")
     # Not `value < 0`: that would let NaN pass.
     if not value >= 0:
         msg = f"{argument} must be at least 0 seconds, got {value!r}"

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from faststream_redis_timers_sync.protocol.checks import check_count, check_number
 from faststream_redis_timers_sync.protocol.times import ask_in
 
 RetryDecision = Callable[[int, BaseException | None], timedelta | None]
@@ -47,19 +48,14 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         """Check the arguments."""
-        if not isinstance(self.max_attempts, int) or isinstance(self.max_attempts, bool):
-            msg = f"max_attempts must be an int, got {self.max_attempts!r}"
-            raise TypeError(msg)
-        if self.max_attempts < 1:
-            msg = f"max_attempts must be at least 1, got {self.max_attempts!r}"
-            raise ValueError(msg)
+        check_count("max_attempts", self.max_attempts)
         for argument in ("delay", "max_delay"):
             ask_in(argument, value := getattr(self, argument))
             if value < timedelta(0):
                 msg = f"{argument} must not be negative, got {value!r}"
                 raise ValueError(msg)
-        _check_number("factor", self.factor, least=1.0, most=math.inf)
-        _check_number("jitter", self.jitter, least=0.0, most=1.0)
+        _check_factor("factor", self.factor, least=1.0, most=math.inf)
+        _check_factor("jitter", self.jitter, least=0.0, most=1.0)
 
     def __call__(self, attempt: int, error: BaseException | None = None) -> timedelta | None:
         """Give the delay until the next attempt.
@@ -83,10 +79,8 @@ class RetryPolicy:
         return timedelta(seconds=seconds * (1 + spread))
 
 
-def _check_number(argument: str, value: float, *, least: float, most: float) -> None:
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        msg = f"{argument} must be a number, got {value!r}"
-        raise TypeError(msg)
+def _check_factor(argument: str, value: float, *, least: float, most: float) -> None:
+    check_number(argument, value, "a number")
     if not (least <= value <= most and math.isfinite(value)):
         msg = f"{argument} must be from {least:g} to {most:g}, got {value!r}"
         raise ValueError(msg)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from faststream_redis_timers_sync.protocol.checks import check_count, check_number
 from faststream_redis_timers_sync.protocol.keys import plain_text
 
 LEASE_TTL = 30.0
@@ -58,12 +59,7 @@ class TimerSub:
                 f"({self.max_polling_interval!r}), got {self.polling_interval!r}"
             )
             raise ValueError(msg)
-        if not isinstance(self.max_concurrent, int) or isinstance(self.max_concurrent, bool):
-            msg = f"max_concurrent must be an int, got {self.max_concurrent!r}"
-            raise TypeError(msg)
-        if self.max_concurrent < 1:
-            msg = f"max_concurrent must be at least 1, got {self.max_concurrent!r}"
-            raise ValueError(msg)
+        check_count("max_concurrent", self.max_concurrent)
         if not isinstance(self.renew_lease, bool):
             msg = f"renew_lease must be True or False, got {self.renew_lease!r}"
             raise TypeError(msg)
@@ -93,9 +89,7 @@ def check_seconds(name: str, value: float) -> None:
         TypeError: It is no number.
         ValueError: It is below a millisecond or above ten years.
     """
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        msg = f"{name} must be a number of seconds, got {value!r}"
-        raise TypeError(msg)
+    check_number(name, value)
     if not _SHORTEST_SECONDS <= value <= _LONGEST_SECONDS:
         msg = f"{name} must be from {_SHORTEST_SECONDS} s to ten years of seconds, got {value!r}"
         raise ValueError(msg)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import NamedTuple
 
+from faststream_redis_timers_sync.protocol.checks import check_number
 from faststream_redis_timers_sync.protocol.extras import missing_extra
 
 try:
@@ -51,7 +52,7 @@ class TimersCollector(Collector):
         metrics_prefix: What all names begin with.
 
     Raises:
-        TypeError: `topics` is one text.
+        TypeError: `topics` is one text, or a number of seconds is no number.
         ValueError: There is no topic, one is empty or can't be written as UTF-8, or a number of
             seconds is not above 0.
     """
@@ -70,6 +71,7 @@ class TimersCollector(Collector):
             msg = f"topics must be several texts, got one: write [{topics!r}]"
             raise TypeError(msg)
         for name, seconds in (("lease_ttl", lease_ttl), ("timeout", timeout)):
+            check_number(name, seconds)
             if not 0 < seconds < math.inf:
                 msg = f"{name} must be a number of seconds above 0, got {seconds!r}"
                 raise ValueError(msg)

@@ -6,6 +6,7 @@ Which operations are concerned is said by `Operation.is_confirmed`.
 import math
 from typing import Any, NamedTuple
 
+from faststream_redis_timers_sync.protocol.checks import check_count, check_number
 from faststream_redis_timers_sync.protocol.errors import TimerNotReplicatedError
 from faststream_redis_timers_sync.protocol.operation import Operation, load_script, pack_words
 
@@ -114,9 +115,7 @@ def read_confirmation(replicas: int | None, timeout: float) -> Confirmation | No
         TypeError: One is no number.
         ValueError: One is out of range.
     """
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        msg = f"confirm_timeout must be a number of seconds, got {timeout!r}"
-        raise TypeError(msg)
+    check_number("confirm_timeout", timeout)
     if not 0 < timeout <= LONGEST_CONFIRM_TIMEOUT:
         msg = (
             f"confirm_timeout must be more than 0 and at most {LONGEST_CONFIRM_TIMEOUT:g} seconds, "
@@ -125,12 +124,8 @@ def read_confirmation(replicas: int | None, timeout: float) -> Confirmation | No
         raise ValueError(msg)
     if replicas is None:
         return None
-    if isinstance(replicas, bool) or not isinstance(replicas, int):
-        msg = f"confirm_replicas must be a number of replicas or None, got {replicas!r}"
-        raise TypeError(msg)
-    if replicas < 1:
-        msg = f"confirm_replicas must be at least 1, got {replicas!r}: None asks for no replica"
-        raise ValueError(msg)
+    expected, remedy = "a number of replicas or None", ": None asks for no replica"
+    check_count("confirm_replicas", replicas, expected, remedy=remedy)
     return Confirmation(replicas, timeout)
 
 

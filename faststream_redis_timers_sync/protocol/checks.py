@@ -1,0 +1,38 @@
+"""Checks of numbers that users give: what is no number is told from what is out of range."""
+
+
+def check_number(argument: str, value: float, expected: str = "a number of seconds") -> None:
+    """Refuse what is no number; True and False are none.
+
+    Args:
+        argument: Name of the argument, for the error.
+        value: What was given.
+        expected: What it must be, for the error.
+
+    Raises:
+        TypeError: It is no number.
+    """
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        msg = f"{argument} must be {expected}, got {value!r}"
+        raise TypeError(msg)
+
+
+def check_count(argument: str, value: int, expected: str = "an int", *, remedy: str = "") -> None:
+    """Refuse what is no whole number from 1 upwards.
+
+    Args:
+        argument: Name of the argument, for the error.
+        value: What was given.
+        expected: What it must be, for the error.
+        remedy: What to do instead, for the error of a number that is too low.
+
+    Raises:
+        TypeError: It is no whole number.
+        ValueError: It is below 1.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        msg = f"{argument} must be {expected}, got {value!r}"
+        raise TypeError(msg)
+    if value < 1:
+        msg = f"{argument} must be at least 1, got {value!r}{remedy}"
+        raise ValueError(msg)
