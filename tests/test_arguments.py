@@ -25,6 +25,7 @@ from faststream_redis_timers import (
 )
 from faststream_redis_timers.arguments import READERS, read_arguments
 from faststream_redis_timers_sync import TimersClient
+from faststream_redis_timers_sync.testing import FakeTimersClient
 
 
 async def handle(body: str) -> None:
@@ -50,6 +51,7 @@ PLACES = {
     "TimerSub": (TimerSub.__init__, TimerSub),
     "RetryPolicy": (RetryPolicy.__init__, RetryPolicy),
     "TimersClient": (TimersClient.__init__, TimersClient),
+    "FakeTimersClient": (FakeTimersClient.__init__, FakeTimersClient),
 }
 """Place -> what has the arguments, what is called with them."""
 

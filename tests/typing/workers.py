@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Annotated, Any, assert_type
 
 import redis.asyncio
@@ -53,6 +54,7 @@ described = TimersBroker(
     tags=[{"name": "durable"}],
     security=SASLPlaintext("user", "password", use_ssl=True),
     id_generator=lambda: "1",
+    log_level="WARNING",
 )
 
 app = FastStream(broker, from_url, specification=AsyncAPI(title="Shop"))
@@ -119,6 +121,17 @@ async def long(body: str) -> None: ...
 
 @careful.subscriber(TimerSub(topic="other", renew_lease=True), retry_policy=None)
 async def other(body: str) -> None: ...
+
+
+class Topic(str, Enum):  # noqa: UP042  as many have written it
+    INVOICES = "invoices"
+
+
+@careful.subscriber(Topic.INVOICES)
+@careful.publisher(Topic.INVOICES)
+async def by_enum(body: str) -> str:
+    await careful.publish(body, Topic.INVOICES)
+    return body
 
 
 async def put_back() -> None:
