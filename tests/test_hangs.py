@@ -112,20 +112,32 @@ URLS = {
 
 
 @contextmanager
-def silent_server(kind: str, path: str) -> Iterator[str]:
-    """Give the URL of a socket that the kernel accepts connections for, and nobody answers."""
+def silent_server(kind: str, path: str) -> Iterator[tuple[str, Callable[[], int]]]:
+    """Give the URL of a socket that the kernel accepts connections for, and nobody answers.
+
+    The second is a function that counts the connections that were made to it.
+    """
     family, address = socket.AF_INET, ("127.0.0.1", 0)
     with socket.socket(socket.AF_UNIX if kind == "unix" else family) as server:
         server.bind(path if kind == "unix" else address)
         server.listen(100)
         port = None if kind == "unix" else server.getsockname()[1]
-        yield URLS[kind].format(port=port, path=path)
+        server.setblocking(False)
+        accepted = []
+
+        def count() -> int:
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    accepted.append(server.accept()[0].close())
+            return len(accepted)
+
+        yield URLS[kind].format(port=port, path=path), count
 
 
 @pytest.mark.parametrize("kind", URLS)
 async def test_a_server_that_never_says_a_word_ends_every_call_in_time(kind, tmp_path):
     calls = {**CHANGES, **READS}
-    with silent_server(kind, str(tmp_path / "s")) as url:
+    with silent_server(kind, str(tmp_path / "s")) as (url, count_connections):
         async with AsyncExitStack() as stack:
             brokers = {}
             for name in calls:
@@ -135,6 +147,9 @@ async def test_a_server_that_never_says_a_word_ends_every_call_in_time(kind, tmp
 
             found = await outcomes(brokers, calls)
 
+            # A second try would have needed another connection, and as much time again.
+            assert count_connections() == len(calls)
+
     for name, outcome in found.items():
         # On a bare socket connecting succeeds, and what is lost is the answer.
         assert isinstance(outcome, (*LOST, TimerOutcomeUnknownError)), name
@@ -142,7 +157,7 @@ async def test_a_server_that_never_says_a_word_ends_every_call_in_time(kind, tmp
 
 @pytest.mark.parametrize("kind", URLS)
 async def test_start_ping_and_stop_come_back_from_a_silent_server(kind, tmp_path):
-    with silent_server(kind, str(tmp_path / "s")) as url:
+    with silent_server(kind, str(tmp_path / "s")) as (url, _):
         broker = TimersBroker(url, start_timeout=0.2)
         broker.subscriber(TOPIC)
         with pytest.raises(TimeoutError, match=r"start_timeout=0\.2"):

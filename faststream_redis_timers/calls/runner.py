@@ -358,6 +358,9 @@ async def _take(pool: Any, timeout: float | None) -> Any:
     except RedisConnectionError as error:
         if is_pool_full(error):
             raise _PoolFullError(*error.args) from error
+        if isinstance(error.__cause__, _TIMED_OUT):
+            # Over a Unix socket redis-py wraps it; unwrapped, the server is not asked again.
+            raise RedisTimeoutError(*error.__cause__.args) from error
         raise
 
 
