@@ -50,18 +50,21 @@ class Stage:
         wait_until(lambda: self.server.client.pubsub_numsub(self.timeline)[0][1] == 1)
 
     def schedule(self, body=""):
-        self.client.schedule_batch(
-            [TimerPublishMessage(body, timer_id=timer_id) for timer_id in IDS], self.fleet.topic
-        )
+        """Schedule timers; give all scores as they were before anybody could claim."""
+        messages = [TimerPublishMessage(body, timer_id=timer_id) for timer_id in IDS]
+        with self.server.client.pipeline() as pipeline:
+            self.client.schedule_batch(messages, self.fleet.topic, pipeline=pipeline)
+            pipeline.zrange(self.timeline, 0, -1, withscores=True)
+            scores = pipeline.execute()[-1]
         for timer_id in IDS:
             self.fleet.journal.note("accepted", id=timer_id)
+        return dict(scores)
 
     def hold_a_claim(self):
         """Let the worker send a claim that does not arrive, and schedule timers for it."""
         self.relay.requests_flow.clear()
         wait_until(lambda: self.relay.requests_flow.waiting)
-        self.schedule()
-        self.dues = self.scores()
+        self.dues = self.schedule()
 
     def noted(self, what):
         return sorted(fact["id"] for fact in self.fleet.noted(what))
@@ -85,8 +88,7 @@ class Stage:
         self.fleet.schedule(self.client, "at work", "gate")
         self.fleet.until_begun("at work")
         self.terminate()
-        self.schedule()
-        self.dues = self.scores()
+        self.dues = self.schedule()
         self.fleet.open_gate()
         del self.dues[b"at work"]
 
@@ -116,8 +118,7 @@ class Stage:
         self.start(porch=True, graceful_timeout=0.1)
         self.relay.requests_flow.clear()
         wait_until(lambda: self.relay.requests_flow.waiting)
-        self.schedule()
-        self.dues = self.scores()
+        self.dues = self.schedule()
         self.relay.resume()
         wait_until(lambda: self.noted("on the porch") == IDS)
         self.terminate()
@@ -133,8 +134,7 @@ class Stage:
         self.start(graceful_timeout=0.1)
         self.hold_a_claim()
         self.client.cancel_all(self.fleet.topic)
-        self.schedule("gate")
-        self.dues = self.scores()
+        self.dues = self.schedule("gate")
         self.relay.resume()
         self.fleet.until_begun(*IDS)
         self.terminate()
