@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,6 +49,16 @@ def run_python(*words: str | Path, folder: Path, env: Mapping[str, str]) -> str:
     )
     assert done.returncode == 0, done.stdout
     return done.stdout
+
+
+def wait_until_listening(port: int) -> None:
+    """Wait until somebody listens; uvicorn says that its start is complete just before it does."""
+
+    def is_listening() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    wait_until(is_listening, timeout=LONGEST)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 import redis
 from command_line import LONGEST, environment
 from relay import Relay
-from running import environment_of_an_example, running
+from running import environment_of_an_example, running, wait_until_listening
 from waiting import wait_until
 
 from examples.embedded_server import embedded_server
@@ -39,6 +39,7 @@ def output(tmp_path_factory):
     output = tmp_path_factory.mktemp("asgi") / "output"
     command = [sys.executable, "-m", "examples.asgi_app", "--port", "0"]
     with running(command, output, "Application startup complete", environment_of_an_example()):
+        wait_until_listening(int(address_in(output).rpartition(":")[2]))
         yield output
 
 

@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 from command_line import LONGEST
-from running import environment_of_an_example, running
+from running import environment_of_an_example, running, wait_until_listening
 from waiting import wait_until
 
 
@@ -18,13 +18,18 @@ def output(tmp_path_factory):
     output = tmp_path_factory.mktemp("fastapi") / "output"
     command = [sys.executable, "-m", "examples.fastapi_app", "--port", "0"]
     with running(command, output, "Application startup complete", environment_of_an_example()):
+        wait_until_listening(int(address_in(output).rpartition(":")[2]))
         yield output
+
+
+def address_in(output):
+    return re.search(r"http://127\.0\.0\.1:\d+", output.read_text())[0]
 
 
 @pytest.fixture
 def ask(output):
     """Send an HTTP request; give the status and the answer."""
-    address = re.search(r"http://127\.0\.0\.1:\d+", output.read_text())[0]
+    address = address_in(output)
 
     def send(method, path):
         request = urllib.request.Request(f"{address}{path}", method=method)  # noqa: S310

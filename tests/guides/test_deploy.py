@@ -13,6 +13,7 @@ import pytest
 import yaml
 from command_line import LONGEST
 from guide_files import files_of
+from running import wait_until_listening
 from waiting import wait_until
 
 PAGE = "docs/how-to/deploy.md"
@@ -85,6 +86,7 @@ def test_the_worker_is_healthy_and_ends_in_time(tmp_path, write_page, guide_envi
     ):
         try:
             wait_until(lambda: "startup complete" in output.read_text(), timeout=LONGEST)
+            wait_until_listening(port)
             for probe_of in ("readinessProbe", "livenessProbe"):
                 path = container()[probe_of]["httpGet"]["path"]
                 with urllib.request.urlopen(
