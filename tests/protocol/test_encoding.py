@@ -163,7 +163,11 @@ def test_text_bytes_and_nothing_go_as_they_are():
     assert encode_message(["x"]) == (b'["x"]', "application/json")
 
 
-@pytest.mark.parametrize("message", [object(), range(3), Invoice, {"a": object()}], ids=repr)
+@pytest.mark.parametrize(
+    "message",
+    [object(), range(3), Invoice, {"a": object()}],
+    ids=["object", "range", "class", "object in a dict"],
+)
 def test_what_json_has_no_place_for_is_refused_with_and_without_pydantic(message):
     with pytest.raises(TypeError, match="can't be written as JSON"):
         dump_json(message)
