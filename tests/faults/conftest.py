@@ -6,30 +6,26 @@ from typing import Any
 
 import pytest
 from fleet import Fleet
-from ledger import Row, table, told_rows
+from ledger import Row, kept_row, read_row, table, told_rows
 from servers import Server, short_folder
 
 from faststream_redis_timers_sync import TimersClient
-
-_ROWS = pytest.StashKey[list[Row]]()
 
 
 @pytest.fixture
 def record(request: pytest.FixtureRequest) -> Callable[[Row], None]:
     """Take a row into the table at the end of the session."""
-    return request.config.stash.setdefault(_ROWS, []).append
+    kept = request.node.user_properties
+    return lambda row: kept.append(("row", kept_row(row)))
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Show the table of faults: of processes that had a journal, and of what tests told."""
     reports = [one for kind in ("passed", "failed") for one in terminalreporter.getreports(kind)]
-    told = [
-        facts
-        for report in reports
-        for name, facts in report.user_properties
-        if name == "fault" and "scheduled" in facts
-    ]
-    if rows := [*config.stash.get(_ROWS, []), *told_rows(told)]:
+    kept = [one for report in reports for one in report.user_properties]
+    told = [facts for name, facts in kept if name == "fault" and "scheduled" in facts]
+    rows = [read_row(row) for name, row in kept if name == "row"]
+    if rows := [*rows, *told_rows(told)]:
         terminalreporter.section("faults")
         for line in table(rows):
             terminalreporter.line(line)

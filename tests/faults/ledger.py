@@ -52,6 +52,16 @@ class Row(NamedTuple):
     again: Counter[str]
 
 
+def kept_row(row: Row) -> Fact:
+    """Write a row in plain types, which reach pytest from the processes that share its tests."""
+    return {**row._asdict(), "again": dict(row.again)}
+
+
+def read_row(kept: Fact) -> Row:
+    """Read such a row."""
+    return Row(**{**kept, "again": Counter(kept["again"])})
+
+
 @dataclass
 class Ledger:
     """All that is known of the timers of one run.

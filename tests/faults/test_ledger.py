@@ -1,8 +1,11 @@
 """The ledger itself: what it must find, it finds."""
 
+import json
+from collections import Counter
+
 import pytest
 from journal import Journal
-from ledger import Ledger, table, told_rows
+from ledger import Ledger, Row, kept_row, read_row, table, told_rows
 
 LEASE, LEASE_TEXT = 102.0000005, "102.0000005"
 LATER, LATER_TEXT = 103.0000005, "103.0000005"
@@ -121,6 +124,12 @@ def test_the_table_has_a_column_for_each_number():
         "because",
     ]
     assert line.split() == ["a", "fault", "3", "1", "0", "1", "0", "0"]
+
+
+def test_a_row_reaches_another_process_as_it_was():
+    row = Row("a fault", 3, 2, 1, 1, 0, Counter({"lease ended": 2}))
+
+    assert read_row(json.loads(json.dumps(kept_row(row)))) == row
 
 
 def test_a_journal_is_read_while_it_is_written(tmp_path):
