@@ -2,15 +2,20 @@
 
 A block may use ``await`` outside of functions: all blocks of a page run in one event loop. What
 readers need not see stands in ``<!-- invisible-code-block: python ... -->``.
+
+It also decides how many processes share the tests.
 """
 
 import ast
 import asyncio
 import inspect
+import os
 import warnings
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
+import pytest
 from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser
 
@@ -65,3 +70,24 @@ pytest_collect_file = Sybil(
     setup=_set_up,
     teardown=_tear_down,
 ).pytest()
+
+
+WORKERS_PER_PROCESSOR = 2
+"""Processes that run tests, most of which wait more than they work."""
+
+MOST_WORKERS = 8
+"""More would be done no sooner: the longest test takes a minute, and each collects all of them."""
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Tell how many processes share the tests, unless ``-n`` does.
+
+    Args:
+        config: pytest's. Where files alone are named, starting processes would take longest.
+
+    Returns:
+        Their number; 0 is this process alone.
+    """
+    if any(Path(path.partition("::")[0]).is_dir() for path in config.args):
+        return min(WORKERS_PER_PROCESSOR * (os.cpu_count() or 1), MOST_WORKERS)
+    return 0
