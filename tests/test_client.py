@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -35,6 +36,13 @@ YEAR_2050 = datetime(2050, 1, 1, tzinfo=UTC)
 @pytest.fixture
 def client(redis_client, key_names):
     return TimersClient(redis_client, **key_names)
+
+
+@pytest.fixture
+def own_redis(own_url):
+    """A client of a server that may forget its scripts, which disturbs others' tests."""
+    with redis.Redis.from_url(own_url) as client:
+        yield client
 
 
 @pytest.fixture
@@ -415,11 +423,14 @@ def test_replies_fit_a_pipeline_that_decodes(server_url, key_names, timer_id):
             assert pipeline.execute() == ["1", "0", "1", "w"]
 
 
-def test_a_pipeline_outlives_a_script_flush(client, pipeline, redis_client):
-    client.schedule("x", TOPIC, timer_id="42", pipeline=pipeline)
+@pytest.mark.parametrize("transaction", [True, False])
+def test_a_pipeline_outlives_a_script_flush(own_redis, key_names, transaction):
+    client = TimersClient(own_redis, **key_names)
+    with own_redis.pipeline(transaction=transaction) as pipeline:
+        client.schedule("x", TOPIC, timer_id="42", pipeline=pipeline)
 
-    redis_client.script_flush()
-    pipeline.execute()
+        own_redis.script_flush()
+        pipeline.execute()
 
     assert client.has_pending(TOPIC, "42")
 
@@ -519,12 +530,15 @@ def retrying(relay):
     return redis.Redis(port=relay.port, retry=retry, retry_on_error=[redis.ConnectionError])
 
 
-@pytest.fixture(params=["url", "redis-py's defaults", "retrying"])
-def relayed(request, relay, key_names):
+THROUGH_A_RELAY = ["url", "redis-py's defaults", "retrying"]
+
+
+@contextmanager
+def through(relay, kind, key_names):
     """Give a client whose connections go through the relay, and whose scripts are loaded."""
-    if request.param == "url":
+    if kind == "url":
         given = relay.url
-    elif request.param == "retrying":
+    elif kind == "retrying":
         given = retrying(relay)
     else:
         given = redis.Redis.from_url(relay.url)
@@ -538,6 +552,13 @@ def relayed(request, relay, key_names):
         yield client
     if not isinstance(given, str):
         given.close()
+
+
+@pytest.fixture(params=THROUGH_A_RELAY)
+def relayed(request, relay, key_names):
+    """Give such a client before the server of all tests."""
+    with through(relay, request.param, key_names) as client:
+        yield client
 
 
 LOSABLE = [
@@ -786,15 +807,17 @@ def test_a_server_that_falls_silent_after_the_request_leaves_the_outcome_unknown
 # --- what the server says ----------------------------------------------------------------
 
 
-def test_a_script_that_the_server_forgot_is_sent_again(relay, relayed, redis_client):
-    redis_client.script_flush()
+@pytest.mark.parametrize("kind", THROUGH_A_RELAY)
+def test_a_script_that_the_server_forgot_is_sent_again(own_relay, own_redis, key_names, kind):
+    with through(own_relay, kind, key_names) as client:
+        own_redis.script_flush()
 
-    relayed.schedule("x", TOPIC, timer_id="42")
-    assert (relay.count("EVALSHA"), relay.count("EVAL")) == (1, 1)
+        client.schedule("x", TOPIC, timer_id="42")
+        assert (own_relay.count("EVALSHA"), own_relay.count("EVAL")) == (1, 1)
 
-    relayed.schedule("x", TOPIC, timer_id="42")
-    assert (relay.count("EVALSHA"), relay.count("EVAL")) == (2, 1)
-    assert relayed.has_pending(TOPIC, "42")
+        client.schedule("x", TOPIC, timer_id="42")
+        assert (own_relay.count("EVALSHA"), own_relay.count("EVAL")) == (2, 1)
+        assert client.has_pending(TOPIC, "42")
 
 
 def test_a_key_of_another_type_is_the_servers_own_error(client, redis_client, home):

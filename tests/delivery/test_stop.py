@@ -503,7 +503,8 @@ async def test_stop_consume_stops_its_subscriber_alone(bench, open_calls):
 # --- life --------------------------------------------------------------------------------
 
 
-async def test_no_task_and_no_connection_outlives_the_broker(bench, open_calls):
+async def test_no_task_and_no_connection_outlives_the_broker(own_bench, open_calls):
+    bench = own_bench
     broker = bench.broker()
     topics = [bench.topic, "b", "c"]
 
