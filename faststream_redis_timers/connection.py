@@ -32,7 +32,8 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from faststream_redis_timers.calls.runner import Runner, close_client
+from faststream_redis_timers.calls.pools import close_client
+from faststream_redis_timers.calls.runner import Runner
 from faststream_redis_timers.calls.wakeups import WakeUps
 from faststream_redis_timers.delivery.schedule import AlarmClock, SpinBudget
 from faststream_redis_timers.delivery.slots import Suspects

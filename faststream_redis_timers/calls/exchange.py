@@ -1,0 +1,165 @@
+"""One request and its reply on one connection: sent, read, confirmed, or the connection dropped."""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import (
+    ConnectionError as RedisConnectionError,
+    NoScriptError,
+    ReadOnlyError,
+    ResponseError,
+    TimeoutError as RedisTimeoutError,
+)
+
+from faststream_redis_timers.calls.line import TIMED_OUT, within
+from faststream_redis_timers.calls.silence import NO_LIMIT, UntilSilent
+from faststream_redis_timers_sync.protocol.errors import TimersError
+from faststream_redis_timers_sync.protocol.operation import Operation
+from faststream_redis_timers_sync.protocol.replication import Confirmation
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+LOST = (RedisConnectionError, *TIMED_OUT, OSError)
+_HIGH_WATER = 64 * 1024
+# Bytes that asyncio's transports hold before who writes has to wait.
+
+
+async def exchange(
+    connection: Any,
+    operation: Operation[Any],
+    timeout: float | None,
+    confirmation: Confirmation | None,
+) -> Any:
+    """Send an operation once, and give its reply.
+
+    After an error the connection is closed, unless the server's reply was one.
+
+    Args:
+        connection: A connection of redis-py's.
+        operation: The operation.
+        timeout: Seconds of silence until the reply is there; None leaves it to the connection.
+        confirmation: How many replicas must have what is written; None asks none.
+
+    Returns:
+        The reply, not decoded.
+
+    Raises:
+        TimerOutcomeUnknownError: The reply was lost, and it may not be repeated.
+        TimerNotReplicatedError: Too few replicas have it.
+        TimeoutError: It took too long, and nothing was changed.
+        redis.RedisError: What the server or the connection says.
+    """
+    writer = writer_of(connection)
+    limit: AbstractAsyncContextManager[Any] = within(timeout)
+    told = None
+    try:
+        if timeout is not None and writer is not None:
+            limit, told = UntilSilent(timeout, connection, writer), NO_LIMIT
+        async with limit:
+            await _send(connection, writer, operation.pack(), told)
+            try:
+                reply = await connection.read_response(disable_decoding=True, timeout=told)
+            except NoScriptError:
+                await _send(connection, writer, operation.pack(by_text=True), told)
+                reply = await connection.read_response(disable_decoding=True, timeout=told)
+        if confirmation is not None and operation.is_confirmed:
+            await _confirm(confirmation, connection, writer, operation, reply)
+        return reply  # noqa: TRY300  what follows is about what went wrong
+    except LOST as error:
+        await drop(connection, writer)
+        if (unknown := operation.outcome_unknown(error)) is None:
+            raise
+        raise unknown from error
+    except ReadOnlyError:
+        # It talks to what is a replica now: the next connection may find the primary.
+        await drop(connection, writer)
+        raise
+    except (ResponseError, TimersError):
+        raise
+    except BaseException:
+        # A reply that was not read would be taken for that of the next call.
+        await drop(connection, writer)
+        raise
+
+
+async def _send(
+    connection: Any,
+    writer: asyncio.StreamWriter | None,
+    command: list[bytes],
+    told: float | None = None,
+) -> None:
+    # redis-py writes within its timeout, for which Python 3.11 makes a task: a fifth of
+    # what a call costs. Almost always the socket takes all at once, and nothing waits.
+    if writer is None or writer.is_closing() or connection.health_check_interval:
+        await connection.send_packed_command(command)
+        return
+    writer.writelines(command)
+    if told is not None:
+        await writer.drain()
+    elif writer.transport.get_write_buffer_size() > _HIGH_WATER:
+        await connection.send_packed_command([], check_health=False)
+
+
+async def drop(connection: Any, writer: asyncio.StreamWriter | None) -> None:
+    """Close a connection at once, whatever is still to be sent or read.
+
+    Args:
+        connection: A connection of redis-py's.
+        writer: What it writes to, as `writer_of` gave it.
+    """
+    await connection.disconnect(nowait=True)
+    if writer is not None:
+        # Closing alone would send what is left whenever the server takes it, maybe much later.
+        writer.transport.abort()
+
+
+def writer_of(connection: Any) -> asyncio.StreamWriter | None:
+    """Give what a connection writes to, if it is one of redis-py's own.
+
+    Args:
+        connection: The connection.
+    """
+    # A fake's connection has something else, or nothing; and who sends in a way of their own
+    # is to be asked.
+    if type(connection).send_packed_command is not AbstractConnection.send_packed_command:
+        return None
+    writer = getattr(connection, "_writer", None)
+    return writer if isinstance(writer, asyncio.StreamWriter) else None
+
+
+async def _confirm(
+    confirmation: Confirmation,
+    connection: Any,
+    writer: asyncio.StreamWriter | None,
+    operation: Operation[Any],
+    reply: Any,
+) -> None:
+    result = operation.parse(reply)
+    try:
+        confirmed = await _ask_replicas(connection, *confirmation.question(operation, reply))
+    except Exception as error:  # whatever it was, the write has happened
+        await drop(connection, writer)
+        raise confirmation.unanswered(operation, result, error) from error
+    confirmation.check(operation, result, confirmed)
+
+
+async def _ask_replicas(
+    connection: Any, commands: list[bytes], replies: int, answer_timeout: float
+) -> Any:
+    # A fake's connection has none.
+    stream = getattr(connection, "_writer", None)
+    await connection.send_packed_command(commands, check_health=False)
+    answer = None
+    for _ in range(replies):
+        # Its own timeout may be shorter.
+        answer = await connection.read_response(disable_decoding=True, timeout=answer_timeout)
+        if answer is None:
+            msg = f"no answer within {answer_timeout:g} s"
+            raise RedisTimeoutError(msg)
+    if getattr(connection, "_writer", None) is not stream:
+        # It was closed, and sending has opened another, maybe to another server.
+        msg = "the connection was closed meanwhile"
+        raise RedisConnectionError(msg)
+    return answer

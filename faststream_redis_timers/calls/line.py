@@ -1,0 +1,117 @@
+"""Takes connections of a pool and gives them back; who meets a full pool waits in line."""
+
+import asyncio
+from collections import deque
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import redis
+from redis.asyncio import BlockingConnectionPool
+from redis.exceptions import (
+    ConnectionError as RedisConnectionError,
+    TimeoutError as RedisTimeoutError,
+)
+
+from faststream_redis_timers_sync.protocol.clients import (
+    get_connection_args,
+    is_pool_full,
+    pauses_for_pool,
+)
+
+TIMED_OUT = (RedisTimeoutError, TimeoutError)
+_NO_LIMIT = nullcontext()
+_GET_CONNECTION_ARGS = get_connection_args(redis.__version__)
+
+
+async def acquire(pool: Any, timeout: float | None) -> Any:
+    """Take a connection of a pool, waiting in line while all of them are in use.
+
+    Args:
+        pool: The pool.
+        timeout: Seconds for connecting; None leaves it to the pool.
+
+    Raises:
+        PoolFullError: All connections were in use for too long.
+        TimeoutError: It took too long to connect.
+        redis.RedisError: What the pool or the connection says.
+    """
+    if isinstance(pool, BlockingConnectionPool):
+        # It waits by itself while all connections are in use, for as long as it was told.
+        if timeout is not None:
+            timeout = None if pool.timeout is None else timeout + pool.timeout
+        return await _take(pool, timeout)
+    if not _lines.get(pool):
+        with suppress(PoolFullError):
+            return await _take(pool, timeout)
+    line = _lines.setdefault(pool, deque())
+    loop = asyncio.get_running_loop()
+    turn = loop.create_future()
+    line.append(turn)
+    try:
+        for pause in pauses_for_pool():
+            if line[0] is turn:
+                # Others than us may give a connection back, which nobody tells.
+                await asyncio.wait({turn}, timeout=pause)
+            else:
+                await turn
+            if turn.done():
+                place = line.index(turn)
+                turn = line[place] = loop.create_future()
+            if line[0] is turn:
+                with suppress(PoolFullError):
+                    return await _take(pool, timeout)
+        return await _take(pool, timeout)
+    finally:
+        line.remove(turn)
+        _call_next(pool)
+
+
+async def release(pool: Any, connection: Any) -> None:
+    """Give a connection back, and call who is next in line.
+
+    Args:
+        pool: Its pool.
+        connection: The connection.
+    """
+    try:
+        await pool.release(connection)
+    finally:
+        _call_next(pool)
+
+
+def within(timeout: float | None) -> AbstractAsyncContextManager[Any]:
+    """Limit the time of a block.
+
+    Args:
+        timeout: Seconds; None for no limit.
+    """
+    # Entering a timeout takes longer than encoding a small message.
+    return _NO_LIMIT if timeout is None else asyncio.timeout(timeout)
+
+
+async def _take(pool: Any, timeout: float | None) -> Any:
+    try:
+        async with within(timeout):
+            return await pool.get_connection(*_GET_CONNECTION_ARGS)
+    except RedisConnectionError as error:
+        if is_pool_full(error):
+            raise PoolFullError(*error.args) from error
+        if isinstance(error.__cause__, TIMED_OUT):
+            # Over a Unix socket redis-py wraps it; unwrapped, the server is not asked again.
+            raise RedisTimeoutError(*error.__cause__.args) from error
+        raise
+
+
+def _call_next(pool: Any) -> None:
+    if (line := _lines.get(pool)) and not line[0].done():
+        line[0].set_result(None)
+
+
+class PoolFullError(RedisConnectionError):
+    """All connections of a pool are in use."""
+
+
+_lines: WeakKeyDictionary[Any, deque["asyncio.Future[None]"]] = WeakKeyDictionary()
+# Who waits for a connection of a pool, first come first served: otherwise many
+# publishers would keep a claim or commit waiting for as long as they go on.
