@@ -64,4 +64,4 @@ def unsettled(delivery) -> int:
 
 def is_listening(broker: TimersBroker) -> bool:
     """Tell whether the connection for wake-ups stands."""
-    return broker.config.connection.wake_ups._connection is not None
+    return broker.config.connection.wake_ups.are_heard

@@ -1,32 +1,17 @@
-"""Listens for the wake-ups of all subscribers of a broker, on one connection of its own.
+"""Tells the delivery loops of a broker that wait what their channels say.
 
 A wake-up says that a timer was scheduled before all others of its topic. It is a
 hint: one that is lost costs a poll delay at most.
 """
 
-import asyncio
-import logging
-import random
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from redis.exceptions import NoPermissionError, RedisError
-
-from faststream_redis_timers.clock import monotonic
-from faststream_redis_timers.delivery.schedule import Backoff
-from faststream_redis_timers.tasks import check_cancelled, end_task
-from faststream_redis_timers_sync.protocol.shown import text_of
+from faststream_redis_timers.calls.listener import Listener
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
-
-PING_INTERVAL = 30.0
-"""Seconds of silence after which the connection is pinged: on one that is half
-open every timer would be late, unnoticed."""
-
-ANSWER_TIMEOUT = 5.0
-"""Seconds within which it must connect, subscribe and answer a ping."""
 
 
 class Sleeper(Protocol):
@@ -49,48 +34,40 @@ class WakeUps:
 
     def __init__(self, client: "Redis", log: Callable[[int, str], None]) -> None:
         """Prepare; the first `add` begins."""
-        self._client = client
-        self._log = log
+        self._listener = Listener(client, self, log)
         self._sleepers: dict[bytes, set[Sleeper]] = {}
         self._waiting: set[Sleeper] = set()
-        self._someone_waits = asyncio.Event()
-        self._connection: Any = None
-        self._confirmed: set[bytes] = set()
-        self._refused = False
-        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def are_heard(self) -> bool:
+        """Whether the listening connection is there."""
+        return self._listener.is_connected
 
     async def add(self, channel: bytes, sleeper: Sleeper) -> None:
         """Listen to a channel for a delivery loop.
 
         Args:
-            channel: The topic's timeline key.
+            channel: The topic's channel.
             sleeper: The loop.
         """
         sleepers = self._sleepers.setdefault(channel, set())
         sleepers.add(sleeper)
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="wake-ups of timers")
-        elif self._connection is not None and len(sleepers) == 1:
-            await self._send("SUBSCRIBE", channel)
+        if len(sleepers) == 1:
+            await self._listener.add(channel)
 
     async def remove(self, channel: bytes, sleeper: Sleeper) -> None:
         """Stop listening for a delivery loop; after the last one the connection is closed.
 
         Args:
-            channel: The topic's timeline key.
+            channel: The topic's channel.
             sleeper: The loop.
         """
         self.set_waiting(sleeper, waits=False)
         sleepers = self._sleepers.get(channel, set())
         sleepers.discard(sleeper)
-        if sleepers:
-            return
-        self._sleepers.pop(channel, None)
-        self._confirmed.discard(channel)
-        if not self._sleepers:
-            await self._stop()
-        elif self._connection is not None:
-            await self._send("UNSUBSCRIBE", channel)
+        if not sleepers:
+            self._sleepers.pop(channel, None)
+            await self._listener.remove(channel)
 
     def set_waiting(self, sleeper: Sleeper, *, waits: bool) -> None:
         """Note whether a loop waits: while none does, nothing is read.
@@ -101,11 +78,11 @@ class WakeUps:
         """
         if waits:
             self._waiting.add(sleeper)
-            self._someone_waits.set()
+            self._listener.may_read.set()
         else:
             self._waiting.discard(sleeper)
             if not self._waiting:
-                self._someone_waits.clear()
+                self._listener.may_read.clear()
 
     def waiting_setter(self, sleeper: Sleeper) -> Callable[[bool], None]:
         """Give a loop the means to say whether it waits.
@@ -115,117 +92,24 @@ class WakeUps:
         """
         return lambda waits: self.set_waiting(sleeper, waits=waits)
 
-    async def _send(self, command: str, channel: bytes) -> None:
-        # The last `remove` or an error may close the connection meanwhile, where
-        # redis-py misses its writer. What comes after it subscribes anew.
-        with suppress(RedisError, OSError, AttributeError):
-            # A health check would read, as the listener does at this moment.
-            await self._connection.send_command(command, channel, check_health=False)
+    def hear(self, channel: bytes, message: bytes) -> None:
+        """Wake the loops of a channel.
 
-    async def _stop(self) -> None:
-        task, self._task = self._task, None
-        if task is not None:
-            await end_task(task)
+        Args:
+            channel: The channel.
+            message: What came there.
+        """
+        sent_at, _, due_at = message.partition(b" ")
+        with suppress(ValueError):
+            times = float(sent_at), float(due_at)
+            for sleeper in self._sleepers.get(channel, ()):
+                sleeper.wake(*times)
 
-    async def _run(self) -> None:
-        backoff = Backoff(random.random, ceiling=5.0)
-        while True:
-            # An outage is told by the delivery loops; whatever it is, wake-ups go on.
-            with suppress(Exception):
-                await self._connect_and_listen(backoff)
-            check_cancelled()
-            await asyncio.sleep(backoff.next_pause())
+    def note_gap(self, channel: bytes) -> None:
+        """Let the loops of a channel look: wake-ups may have been missed.
 
-    async def _connect_and_listen(self, backoff: Backoff) -> None:
-        pool = self._client.connection_pool
-        connection: Any = pool.connection_class(**pool.connection_kwargs)
-        try:
-            async with asyncio.timeout(ANSWER_TIMEOUT):
-                await connection.connect()
-                channels = list(self._sleepers)
-                self._confirmed.clear()
-                # One by one: a refused channel must not take the others with it.
-                for channel in channels:
-                    await connection.send_command("SUBSCRIBE", channel)
-                for _ in channels:
-                    self._note_confirmed(await self._read(connection))
-                # `add` could not send those that came meanwhile.
-                self._connection = connection
-                for channel in self._sleepers.keys() - channels:
-                    await connection.send_command("SUBSCRIBE", channel)
-            backoff.reset()
-            # Hints that were sent before are lost, the first time too.
-            self._look_now()
-            await self._listen(connection)
-        finally:
-            self._connection = None
-            with suppress(Exception):
-                await connection.disconnect(nowait=True)
-
-    async def _read(self, connection: Any, timeout: float | None = None) -> Any:
-        try:
-            # Under RESP3 pub/sub messages are pushes.
-            return await connection.read_response(
-                disable_decoding=True, timeout=timeout, push_request=True
-            )
-        except NoPermissionError as error:
-            if not self._refused:
-                self._refused = True
-                self._log(
-                    logging.WARNING,
-                    "wake-ups are refused, timers scheduled at short notice will be up to a poll "
-                    f"delay late; the ACL must allow the channels {self._channels()}: "
-                    f"{text_of(error)}",
-                )
-            return error
-
-    def _channels(self) -> str:
-        return ", ".join(repr(c.decode("utf-8", "backslashreplace")) for c in self._sleepers)
-
-    async def _listen(self, connection: Any) -> None:
-        heard_at = monotonic()
-        pinged = False
-        while True:
-            check_cancelled()
-            await self._someone_waits.wait()
-            message = await self._read(connection, ANSWER_TIMEOUT if pinged else PING_INTERVAL)
-            now = monotonic()
-            if message is not None:
-                heard_at = now
-                pinged = False
-                self._pass_on(message)
-            elif pinged:
-                raise TimeoutError
-            elif now - heard_at >= PING_INTERVAL:
-                # What was refused may be allowed by now.
-                for channel in self._sleepers.keys() - self._confirmed:
-                    await connection.send_command("SUBSCRIBE", channel, check_health=False)
-                await connection.send_command("PING", check_health=False)
-                pinged = True
-
-    def _note_confirmed(self, message: Any) -> None:
-        match message:
-            case [b"subscribe", channel, _] if channel in self._sleepers:
-                self._confirmed.add(channel)
-                if self._refused and self._confirmed.issuperset(self._sleepers):
-                    self._refused = False
-                    self._log(logging.INFO, "wake-ups are allowed again")
-
-    def _pass_on(self, message: Any) -> None:
-        self._note_confirmed(message)
-        match message:
-            case [b"subscribe", channel, _]:
-                # Hints that were sent before are lost.
-                for sleeper in self._sleepers.get(channel, ()):
-                    sleeper.look_now()
-            case [b"message", channel, hint]:
-                sent_at, _, due_at = hint.partition(b" ")
-                with suppress(ValueError):
-                    times = float(sent_at), float(due_at)
-                    for sleeper in self._sleepers.get(channel, ()):
-                        sleeper.wake(*times)
-
-    def _look_now(self) -> None:
-        for sleepers in self._sleepers.values():
-            for sleeper in sleepers:
-                sleeper.look_now()
+        Args:
+            channel: The channel.
+        """
+        for sleeper in self._sleepers.get(channel, ()):
+            sleeper.look_now()

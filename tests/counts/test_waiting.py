@@ -12,7 +12,7 @@ from counting import look_once_more, until_asleep
 from inside import loops_of, schedule_of
 from waiting import wait_until_async
 
-from faststream_redis_timers.calls import wakeups
+from faststream_redis_timers.calls import listener
 from faststream_redis_timers.clock import monotonic
 from faststream_redis_timers.delivery.schedule import PollSchedule
 from faststream_redis_timers.schemas import MAX_POLLING_INTERVAL, POLLING_INTERVAL
@@ -93,7 +93,7 @@ async def test_idle_subscribers_send_what_the_schedule_says(
     # Pauses of average length, so that their sum is no matter of luck.
     draws = loop.RANDOM_DRAWS._replace(spread=lambda: 0.5)
     monkeypatch.setattr(loop, "RANDOM_DRAWS", draws)
-    monkeypatch.setattr(wakeups, "PING_INTERVAL", wakeups.PING_INTERVAL / FASTER)
+    monkeypatch.setattr(listener, "PING_INTERVAL", listener.PING_INTERVAL / FASTER)
     pause = MAX_POLLING_INTERVAL / FASTER
     broker = bench.broker()
 
@@ -138,8 +138,8 @@ def test_a_subscriber_with_default_knobs_polls_seldom_on_average():
     rng = random.Random(1)
     average = polls(100 * 3600, rng.random, is_settled=True) / (100 * 3600)
 
-    assert average + 1 / wakeups.PING_INTERVAL <= budgets.IDLE_PER_SECOND
-    assert 10 * average + 1 / wakeups.PING_INTERVAL <= budgets.IDLE_PER_SECOND_BY_TEN
+    assert average + 1 / listener.PING_INTERVAL <= budgets.IDLE_PER_SECOND
+    assert 10 * average + 1 / listener.PING_INTERVAL <= budgets.IDLE_PER_SECOND_BY_TEN
 
 
 def test_polls_in_the_minute_after_a_timer():

@@ -19,7 +19,7 @@ from waiting import wait_until_async
 
 from examples import embedded_server
 from faststream_redis_timers.annotations import TimerMessage
-from faststream_redis_timers.calls import wakeups
+from faststream_redis_timers.calls import listener
 from faststream_redis_timers.subscriber import loop
 from faststream_redis_timers_sync import TimerPublishMessage
 
@@ -249,7 +249,7 @@ async def test_connections_killed_again_and_again_lose_no_timer(own_bench, open_
 @pytest.fixture
 def short_deadlines(monkeypatch):
     monkeypatch.setattr(loop, "CALL_TIMEOUT", 0.3)
-    monkeypatch.setattr(wakeups, "ANSWER_TIMEOUT", 0.3)
+    monkeypatch.setattr(listener, "ANSWER_TIMEOUT", 0.3)
 
 
 async def test_calls_to_a_hung_server_have_deadlines_of_their_own(

@@ -12,7 +12,7 @@ from redis.connection import parse_url
 from waiting import wait_until_async
 
 from faststream_redis_timers.annotations import TimerMessage
-from faststream_redis_timers.calls import wakeups
+from faststream_redis_timers.calls import listener
 
 PASSWORD = "opens nothing"  # noqa: S105
 
@@ -266,8 +266,8 @@ async def test_a_killed_wake_up_connection_is_replaced_and_nothing_is_missed(
 async def test_a_silent_wake_up_connection_is_pinged_and_replaced_if_it_stays_silent(
     bench, relay, open_calls, monkeypatch
 ):
-    monkeypatch.setattr(wakeups, "PING_INTERVAL", 0.1)
-    monkeypatch.setattr(wakeups, "ANSWER_TIMEOUT", 0.3)
+    monkeypatch.setattr(listener, "PING_INTERVAL", 0.1)
+    monkeypatch.setattr(listener, "ANSWER_TIMEOUT", 0.3)
     async with delivering(listening(bench, open_calls, relay.url)):
         await until_listening(bench)
         connected = relay.connected

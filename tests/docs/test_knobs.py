@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from faststream_redis_timers import RetryPolicy, TimersBroker, TimersRouter
 from faststream_redis_timers._faststream import EMPTY
-from faststream_redis_timers.calls import wakeups
+from faststream_redis_timers.calls import listener
 from faststream_redis_timers.opentelemetry import TimersTelemetryMiddleware
 from faststream_redis_timers.prometheus import TimersPrometheusMiddleware
 from faststream_redis_timers.subscriber import handling, loop
@@ -145,7 +145,7 @@ def test_what_is_fixed():
         f"{operation.PAYLOAD_BUDGET:,}",
         str(steps.MOST_CLAIMED),
         f"{loop.CALL_TIMEOUT:g}",
-        f"{wakeups.PING_INTERVAL:g}",
+        f"{listener.PING_INTERVAL:g}",
         f"{handling.CANCELLED_HANDLERS:g}",
         str(len(timers.new_timer_id())),
         f"{envelope._LONGEST_TEXT:,}",

@@ -11,7 +11,7 @@ from redis.connection import parse_url
 from states import balance, noting, numbers, outages, until_back
 from waiting import wait_until_async
 
-from faststream_redis_timers.calls import wakeups
+from faststream_redis_timers.calls import listener
 from faststream_redis_timers.subscriber import loop
 
 BACK = 1.0
@@ -79,9 +79,9 @@ async def test_while_all_connections_are_killed_under_load_each_timer_is_deliver
 @pytest.fixture
 def short(monkeypatch):
     """Shorten the wake-ups' deadlines: 30 and 5 s are long for a test. Give their sum."""
-    monkeypatch.setattr(wakeups, "PING_INTERVAL", 0.5)
-    monkeypatch.setattr(wakeups, "ANSWER_TIMEOUT", 1.0)
-    return wakeups.PING_INTERVAL + wakeups.ANSWER_TIMEOUT
+    monkeypatch.setattr(listener, "PING_INTERVAL", 0.5)
+    monkeypatch.setattr(listener, "ANSWER_TIMEOUT", 1.0)
+    return listener.PING_INTERVAL + listener.ANSWER_TIMEOUT
 
 
 async def test_a_half_open_wake_up_connection_is_replaced_in_time(
