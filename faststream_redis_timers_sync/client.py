@@ -3,22 +3,14 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from types import NoneType, TracebackType
+from types import TracebackType
 from typing import Any, Self, overload
 
 import redis
-import redis.asyncio
-from redis.backoff import NoBackoff
 from redis.client import Pipeline
-from redis.retry import Retry
 
+from faststream_redis_timers_sync.calls.pools import client_of
 from faststream_redis_timers_sync.calls.runner import Runner
-from faststream_redis_timers_sync.protocol.clients import (
-    NO_CLUSTER,
-    URL_OPTIONS,
-    check_url,
-    is_cluster,
-)
 from faststream_redis_timers_sync.protocol.encoding import encode_message
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue
 from faststream_redis_timers_sync.protocol.keys import (
@@ -112,7 +104,7 @@ class TimersClient:
         self._prefix = plain_prefix(prefix)
         self._closes_client = isinstance(client, str)
         confirmation = read_confirmation(confirm_replicas, confirm_timeout)
-        self._runner = Runner(_client_of(client, options), confirmation)
+        self._runner = Runner(client_of(client, options), confirmation)
 
     def schedule(  # noqa: PLR0913  a timer has that many properties
         self,
@@ -519,68 +511,6 @@ class TimersClient:
             return self._runner.run(operation)
         self._runner.queue(pipeline, operation)
         return None
-
-
-def _client_of(client: "redis.Redis | str", options: Mapping[str, Any] | None) -> redis.Redis:
-    if isinstance(client, str):
-        return _client_from(client, {} if options is None else options)
-    if options is not None:
-        msg = "options are for a client that is made from a URL: give them to your redis.Redis"
-        raise ValueError(msg)
-    if is_cluster(client):
-        raise TypeError(NO_CLUSTER)
-    if isinstance(client, redis.asyncio.Redis):
-        msg = (
-            "client is a redis.asyncio.Redis, this client is blocking: give it a redis.Redis, "
-            "or use faststream_redis_timers.TimersBroker"
-        )
-        raise TypeError(msg)
-    if not isinstance(client, redis.Redis):
-        msg = f"client must be a redis.Redis or a URL, got {type(client).__name__}"
-        raise TypeError(msg)
-    if client.connection is not None:
-        raise TypeError(_NO_SINGLE_CONNECTION)
-    return client
-
-
-_NO_SINGLE_CONNECTION = (
-    "client was made with single_connection_client=True, which threads and forks corrupt: "
-    "leave that option out"
-)
-
-
-def _client_from(url: str, options: Mapping[str, Any]) -> redis.Redis:
-    if not isinstance(options, Mapping):
-        msg = f"options must be a mapping, got {type(options).__name__}"
-        raise TypeError(msg)
-    if options.get("single_connection_client"):
-        raise TypeError(_NO_SINGLE_CONNECTION)
-    check_url(url)
-    client = redis.Redis.from_url(url, **{"retry": Retry(NoBackoff(), 0), **URL_OPTIONS, **options})
-    pool = client.connection_pool
-    for name in URL_OPTIONS:
-        seconds = pool.connection_kwargs.get(name)
-        # The socket would refuse it, at the first call.
-        if not isinstance(seconds, (int, float, NoneType)):
-            msg = f"options[{name!r}] must be a number of seconds, got {seconds!r}"
-            raise ValueError(msg)  # noqa: TRY004  as for all that options can be wrong in
-    if pool.connection_class is redis.UnixDomainSocketConnection:
-        pool.connection_class = _UnixConnection
-    try:
-        # redis-py would refuse a name that it does not know at the first call.
-        pool.connection_class(**pool.connection_kwargs)
-    except Exception as error:  # what it raises depends on the option
-        msg = f"options, or what follows the ? in the URL, can't be used: {error}"
-        raise ValueError(msg) from error
-    return client
-
-
-class _UnixConnection(redis.UnixDomainSocketConnection):
-    """A connection that keeps its timeout: redis-py before 5.0.8 forgets it and waits for ever."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)  # type: ignore[no-untyped-call]
-        self.socket_timeout = options["socket_timeout"]
 
 
 def _encode(message: Any, topic: str) -> tuple[bytes, str | None]:

@@ -5,36 +5,22 @@ makes a second timer, or answers a cancel that worked with "was not pending". So
 this takes a connection from the pool, sends, and reads one reply.
 """
 
-import time
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import redis
 from redis.client import Pipeline
-from redis.exceptions import (
-    ConnectionError as RedisConnectionError,
-    NoScriptError,
-    ReadOnlyError,
-    ResponseError,
-    TimeoutError as RedisTimeoutError,
-)
+from redis.exceptions import ConnectionError as RedisConnectionError, ResponseError
 
-from faststream_redis_timers_sync.protocol.clients import (
-    check_pipeline,
-    get_connection_args,
-    is_pool_full,
-    pauses_for_pool,
-)
+from faststream_redis_timers_sync.calls.exchange import LOST, TIMED_OUT, exchange
+from faststream_redis_timers_sync.calls.pools import acquire
+from faststream_redis_timers_sync.protocol.clients import check_pipeline
 from faststream_redis_timers_sync.protocol.errors import TimerNotReplicatedError, TimersError
 from faststream_redis_timers_sync.protocol.model import Timer
 from faststream_redis_timers_sync.protocol.operation import Operation, Steps, TimerPages
 from faststream_redis_timers_sync.protocol.replication import Confirmation
 
 _T = TypeVar("_T")
-
-_TIMED_OUT = (RedisTimeoutError, TimeoutError)
-_LOST = (RedisConnectionError, RedisTimeoutError, OSError)
-_GET_CONNECTION_ARGS = get_connection_args(redis.__version__)
 
 
 class Runner:
@@ -65,10 +51,10 @@ class Runner:
         """
         try:
             reply = self._ask(operation)
-        except _TIMED_OUT:
+        except TIMED_OUT:
             # A server that is silent would be waited for twice.
             raise
-        except _LOST:
+        except LOST:
             if operation.action is not None:
                 raise
             reply = self._ask(operation)
@@ -76,32 +62,9 @@ class Runner:
 
     def _ask(self, operation: Operation[Any]) -> Any:
         pool = self.client.connection_pool
-        connection = _acquire(pool)
+        connection = acquire(pool)
         try:
-            connection.send_packed_command(operation.pack())
-            try:
-                reply = connection.read_response(disable_decoding=True)
-            except NoScriptError:
-                connection.send_packed_command(operation.pack(by_text=True))
-                reply = connection.read_response(disable_decoding=True)
-            if self.confirmation is not None and operation.is_confirmed:
-                _confirm(self.confirmation, connection, operation, reply)
-            return reply  # noqa: TRY300  what follows is about what went wrong
-        except _LOST as error:
-            connection.disconnect()
-            if (unknown := operation.outcome_unknown(error)) is None:
-                raise
-            raise unknown from error
-        except ReadOnlyError:
-            # It talks to what is a replica now: the next connection may find the primary.
-            connection.disconnect()
-            raise
-        except (ResponseError, TimersError):
-            raise
-        except BaseException:
-            # A signal between the two left a reply that the next call would take for its own.
-            connection.disconnect()
-            raise
+            return exchange(connection, operation, self.confirmation)
         finally:
             pool.release(connection)
 
@@ -206,48 +169,3 @@ class OneByOne:
                     untried = RedisConnectionError(f"not sent, since before it: {error}")
                     return [*results, *[untried] * (len(operations) - len(results))]
         return results
-
-
-def _confirm(
-    confirmation: Confirmation, connection: Any, operation: Operation[Any], reply: Any
-) -> None:
-    result = operation.parse(reply)
-    try:
-        confirmed = _ask_replicas(connection, *confirmation.question(operation, reply))
-    except Exception as error:  # whatever it was, the write has happened
-        connection.disconnect()
-        raise confirmation.unanswered(operation, result, error) from error
-    confirmation.check(operation, result, confirmed)
-
-
-def _ask_replicas(
-    connection: Any, commands: list[bytes], replies: int, answer_timeout: float
-) -> Any:
-    # A fake's connection has none.
-    socket = getattr(connection, "_sock", None)
-    connection.send_packed_command(commands, check_health=False)
-    answer = None
-    for _ in range(replies):
-        # Its own timeout may be shorter, and before 8 redis-py can't read with another.
-        if not connection.can_read(answer_timeout):
-            msg = f"no answer within {answer_timeout:g} s"
-            raise RedisTimeoutError(msg)
-        answer = connection.read_response(disable_decoding=True)
-    if getattr(connection, "_sock", None) is not socket:
-        # Another thread has closed it, and sending has opened another, maybe to another server.
-        msg = "the connection was closed meanwhile"
-        raise RedisConnectionError(msg)
-    return answer
-
-
-def _acquire(pool: redis.ConnectionPool) -> Any:
-    pauses = pauses_for_pool()
-    while True:
-        try:
-            return pool.get_connection(*_GET_CONNECTION_ARGS)
-        except RedisConnectionError as error:
-            # A BlockingConnectionPool has waited already, for as long as it was told.
-            waits_itself = isinstance(pool, redis.BlockingConnectionPool)
-            if waits_itself or not is_pool_full(error) or (pause := next(pauses, None)) is None:
-                raise
-        time.sleep(pause)

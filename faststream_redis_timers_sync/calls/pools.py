@@ -1,0 +1,117 @@
+"""Clients and their pools: what may be given, what is made of a URL, who takes a connection."""
+
+import time
+from collections.abc import Mapping
+from types import NoneType
+from typing import Any
+
+import redis
+import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.retry import Retry
+
+from faststream_redis_timers_sync.protocol.clients import (
+    NO_CLUSTER,
+    URL_OPTIONS,
+    check_url,
+    get_connection_args,
+    is_cluster,
+    is_pool_full,
+    pauses_for_pool,
+)
+
+_GET_CONNECTION_ARGS = get_connection_args(redis.__version__)
+
+
+def acquire(pool: redis.ConnectionPool) -> Any:
+    """Take a connection of a pool, waiting while all of them are in use.
+
+    Args:
+        pool: The pool.
+
+    Raises:
+        redis.RedisError: What the pool or the connection says.
+    """
+    pauses = pauses_for_pool()
+    while True:
+        try:
+            return pool.get_connection(*_GET_CONNECTION_ARGS)
+        except RedisConnectionError as error:
+            # A BlockingConnectionPool has waited already, for as long as it was told.
+            waits_itself = isinstance(pool, redis.BlockingConnectionPool)
+            if waits_itself or not is_pool_full(error) or (pause := next(pauses, None)) is None:
+                raise
+        time.sleep(pause)
+
+
+def client_of(client: "redis.Redis | str", options: Mapping[str, Any] | None) -> redis.Redis:
+    """Give the client that operations run on.
+
+    Args:
+        client: A client, or a URL of which one is made.
+        options: Further arguments for the client that is made; None for one that was given.
+
+    Raises:
+        TypeError: It is an asyncio, cluster or single-connection client, or none at all.
+        ValueError: URL or options can't be used.
+    """
+    if isinstance(client, str):
+        return _client_from(client, {} if options is None else options)
+    if options is not None:
+        msg = "options are for a client that is made from a URL: give them to your redis.Redis"
+        raise ValueError(msg)
+    if is_cluster(client):
+        raise TypeError(NO_CLUSTER)
+    if isinstance(client, redis.asyncio.Redis):
+        msg = (
+            "client is a redis.asyncio.Redis, this client is blocking: give it a redis.Redis, "
+            "or use faststream_redis_timers.TimersBroker"
+        )
+        raise TypeError(msg)
+    if not isinstance(client, redis.Redis):
+        msg = f"client must be a redis.Redis or a URL, got {type(client).__name__}"
+        raise TypeError(msg)
+    if client.connection is not None:
+        raise TypeError(_NO_SINGLE_CONNECTION)
+    return client
+
+
+_NO_SINGLE_CONNECTION = (
+    "client was made with single_connection_client=True, which threads and forks corrupt: "
+    "leave that option out"
+)
+
+
+def _client_from(url: str, options: Mapping[str, Any]) -> redis.Redis:
+    if not isinstance(options, Mapping):
+        msg = f"options must be a mapping, got {type(options).__name__}"
+        raise TypeError(msg)
+    if options.get("single_connection_client"):
+        raise TypeError(_NO_SINGLE_CONNECTION)
+    check_url(url)
+    client = redis.Redis.from_url(url, **{"retry": Retry(NoBackoff(), 0), **URL_OPTIONS, **options})
+    pool = client.connection_pool
+    for name in URL_OPTIONS:
+        seconds = pool.connection_kwargs.get(name)
+        # The socket would refuse it, at the first call.
+        if not isinstance(seconds, (int, float, NoneType)):
+            msg = f"options[{name!r}] must be a number of seconds, got {seconds!r}"
+            raise ValueError(msg)  # noqa: TRY004  as for all that options can be wrong in
+    if pool.connection_class is redis.UnixDomainSocketConnection:
+        pool.connection_class = _UnixConnection
+    try:
+        # redis-py would refuse a name that it does not know at the first call.
+        pool.connection_class(**pool.connection_kwargs)
+    except Exception as error:  # what it raises depends on the option
+        msg = f"options, or what follows the ? in the URL, can't be used: {error}"
+        raise ValueError(msg) from error
+    return client
+
+
+class _UnixConnection(redis.UnixDomainSocketConnection):
+    """A connection that keeps its timeout: redis-py before 5.0.8 forgets it and waits for ever."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)  # type: ignore[no-untyped-call]
+        self.socket_timeout = options["socket_timeout"]
