@@ -485,7 +485,8 @@ class TimersClient:
             2 seconds where it was made from a URL; a client of yours may repeat.
         """
         with suppress(redis.RedisError, OSError):
-            return bool(self._runner.client.ping())
+            self._runner.ping()
+            return True
         return False
 
     def close(self) -> None:

@@ -64,7 +64,7 @@ async def exchange(
             except NoScriptError:
                 await _send(connection, writer, operation.pack(by_text=True), told)
                 reply = await connection.read_response(disable_decoding=True, timeout=told)
-        if confirmation is not None and operation.is_confirmed:
+        if confirmation is not None and operation.has_written is not None:
             await _confirm(confirmation, connection, writer, operation, reply)
         return reply  # noqa: TRY300  what follows is about what went wrong
     except LOST as error:

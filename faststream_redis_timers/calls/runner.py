@@ -15,7 +15,7 @@ from faststream_redis_timers.calls.exchange import LOST, exchange
 from faststream_redis_timers.calls.line import TIMED_OUT, PoolFullError, acquire, release
 from faststream_redis_timers_sync.protocol.clients import check_pipeline
 from faststream_redis_timers_sync.protocol.model import Timer
-from faststream_redis_timers_sync.protocol.operation import Operation, Steps, TimerPages
+from faststream_redis_timers_sync.protocol.operation import PING, Operation, Steps, TimerPages
 from faststream_redis_timers_sync.protocol.replication import Confirmation
 
 _T = TypeVar("_T")
@@ -60,7 +60,7 @@ class Runner:
             # A server that is silent would be waited for twice, and so would a full pool.
             raise
         except LOST:
-            if operation.action is not None:
+            if not operation.may_repeat:
                 raise
             reply = await self._ask(operation, timeout)
         return operation.parse(reply)
@@ -79,13 +79,7 @@ class Runner:
         Raises:
             redis.RedisError: What the server or the connection says.
         """
-        pool = self.client.connection_pool
-        connection = await acquire(pool, None)
-        try:
-            await connection.send_command("PING")
-            await connection.read_response(disable_decoding=True)
-        finally:
-            await release(pool, connection)
+        await self.run(PING)
 
     async def run_steps(self, steps: Steps[_T]) -> _T:
         """Send several operations, one after the other, and give their common result.

@@ -43,7 +43,7 @@ def exchange(connection: Any, operation: Operation[Any], confirmation: Confirmat
         except NoScriptError:
             connection.send_packed_command(operation.pack(by_text=True))
             reply = connection.read_response(disable_decoding=True)
-        if confirmation is not None and operation.is_confirmed:
+        if confirmation is not None and operation.has_written is not None:
             _confirm(confirmation, connection, operation, reply)
         return reply  # noqa: TRY300  what follows is about what went wrong
     except LOST as error:

@@ -17,7 +17,7 @@ from faststream_redis_timers_sync.calls.pools import acquire
 from faststream_redis_timers_sync.protocol.clients import check_pipeline
 from faststream_redis_timers_sync.protocol.errors import TimerNotReplicatedError, TimersError
 from faststream_redis_timers_sync.protocol.model import Timer
-from faststream_redis_timers_sync.protocol.operation import Operation, Steps, TimerPages
+from faststream_redis_timers_sync.protocol.operation import PING, Operation, Steps, TimerPages
 from faststream_redis_timers_sync.protocol.replication import Confirmation
 
 _T = TypeVar("_T")
@@ -55,7 +55,7 @@ class Runner:
             # A server that is silent would be waited for twice.
             raise
         except LOST:
-            if operation.action is not None:
+            if not operation.may_repeat:
                 raise
             reply = self._ask(operation)
         return operation.parse(reply)
@@ -67,6 +67,14 @@ class Runner:
             return exchange(connection, operation, self.confirmation)
         finally:
             pool.release(connection)
+
+    def ping(self) -> None:
+        """Ask the server for a sign of life.
+
+        Raises:
+            redis.RedisError: What the server or the connection says.
+        """
+        self.run(PING)
 
     def run_steps(self, steps: Steps[_T]) -> _T:
         """Send several operations, one after the other, and give their common result.

@@ -19,9 +19,8 @@ from faststream_redis_timers_sync.protocol.listing import make_timer, parse_entr
 from faststream_redis_timers_sync.protocol.model import Timer
 from faststream_redis_timers_sync.protocol.operation import (
     MOST_READ,
-    Operation,
     in_chunks,
-    load_script,
+    reading,
 )
 
 
@@ -137,8 +136,9 @@ def look_at(timers: TimersClient, topic: str, timer_ids: Iterable[str]) -> list[
     found: list[Timer] = []
     for some in in_chunks(timer_ids, MOST_READ):
         ids = [encode_known_id(timer_id) for timer_id in some]
+        timeline = keys.of(full).timeline
         scores: list[bytes | float | None] = ask(
-            timers, b"ZMSCORE", keys.of(full).timeline, *ids, parse=list
+            timers, b"ZMSCORE", timeline, *ids, parse=list, keys=(timeline,)
         )
         found += (
             make_timer(full, timer_id, score if isinstance(score, bytes) else repr(score).encode())
@@ -157,9 +157,7 @@ def _read_in_order(timers: TimersClient, topic: str, after: Cursor | None, limit
     # A page of entries that all lack their payloads is no end.
     while more == b"1" and not found:
         args = (b"%d" % limit, b"+inf", b"-inf", score, timer_id)
-        more, entries = runner.run(
-            Operation(load_script("page"), keys.of(full)[:2], args, parse_entries)
-        )
+        more, entries = runner.run(reading("page", keys.of(full)[:2], args, parse_entries))
         found = [make_timer(full, known, at) for known, at, has_payload in entries if has_payload]
         if entries:
             timer_id, score, _ = entries[-1]

@@ -207,7 +207,7 @@ def _watched(pages: TimerPages, on_examined: OnExamined | None) -> TimerPages:
         except StopIteration:
             return
         if on_examined is not None and isinstance(step, Operation):
-            on_examined(int(step.args[_SIZES[step.script.name]]))
+            on_examined(int(step.args[_SIZES[step.name]]))
         result = yield step
 
 

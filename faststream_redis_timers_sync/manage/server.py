@@ -8,7 +8,7 @@ from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.protocol.clients import BAD_URL, check_url
 from faststream_redis_timers_sync.protocol.keys import KeySpace, prefixed
-from faststream_redis_timers_sync.protocol.management import command
+from faststream_redis_timers_sync.protocol.operation import command
 from faststream_redis_timers_sync.protocol.times import time_of
 
 _T = TypeVar("_T")
@@ -48,18 +48,21 @@ def inside(timers: TimersClient) -> Inside:
     return Inside(timers._runner, timers._operations.keys, timers._prefix)  # noqa: SLF001  one package
 
 
-def ask(timers: TimersClient, *words: bytes, parse: Callable[[Any], _T]) -> _T:
+def ask(
+    timers: TimersClient, *words: bytes, parse: Callable[[Any], _T], keys: tuple[bytes, ...] = ()
+) -> _T:
     """Send a plain command that reads, once, and give its result.
 
     Args:
         timers: The client.
         words: The command.
         parse: Makes the result of the reply, which is not decoded.
+        keys: Those of its words that are keys.
 
     Raises:
         redis.RedisError: What the server or the connection says.
     """
-    return inside(timers).runner.run(command(*words, parse=parse))
+    return inside(timers).runner.run(command(*words, parse=parse, keys=keys))
 
 
 def server_time(timers: TimersClient) -> datetime:

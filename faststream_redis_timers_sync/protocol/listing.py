@@ -13,7 +13,7 @@ from faststream_redis_timers_sync.protocol.operation import (
     Operation,
     Steps,
     TimerPages,
-    load_script,
+    reading,
     split_reply,
 )
 from faststream_redis_timers_sync.protocol.times import is_lease, time_of
@@ -59,12 +59,11 @@ def pages_in_order(keys: tuple[bytes, ...], lowest: bytes, highest: bytes) -> En
     Returns:
         Calls, and in between lists of timers as (id, score).
     """
-    script = load_script("page")
     score = timer_id = b""
     more = b"1"
     while more == b"1":
         args = (b"%d" % MOST_READ, highest, lowest, score, timer_id)
-        more, entries = yield Operation(script, keys, args, parse_entries)
+        more, entries = yield reading("page", keys, args, parse_entries)
         yield [(found, at) for found, at, has_payload in entries if has_payload]
         if entries:
             timer_id, score, _ = entries[-1]
@@ -84,12 +83,11 @@ def pages_of_matches(
     Returns:
         Calls, and in between lists of timers as (id, score).
     """
-    script = load_script("scan")
     cursor = b""
     count = DENSE_STEP
     while cursor != b"0":
         args = (cursor or b"0", pattern, b"%d" % count)
-        cursor, entries = yield Operation(script, keys, args, parse_entries)
+        cursor, entries = yield reading("scan", keys, args, parse_entries)
         count = SCAN_STEP if 10 * len(entries) < count else DENSE_STEP
         yield [
             (timer_id, score) for timer_id, score, _ in entries if lowest < float(score) <= highest
@@ -149,7 +147,7 @@ def _get_some(
     def parse(reply: bytes) -> list[Timer | None]:
         return parse_timers(topic, ids, reply)
 
-    return Operation(load_script("get"), keys, [BUDGET_WORD, *ids], parse)
+    return reading("get", keys, [BUDGET_WORD, *ids], parse)
 
 
 def get_entries(
@@ -165,7 +163,7 @@ def get_entries(
         An operation that gives (score, payload) of each, None where there is no timer; of
         the first ones only where payloads are large.
     """
-    return Operation(load_script("get"), keys, [BUDGET_WORD, *ids], _parse_entries)
+    return reading("get", keys, [BUDGET_WORD, *ids], _parse_entries)
 
 
 def parse_timers(topic: str, ids: list[bytes], reply: bytes) -> list[Timer | None]:

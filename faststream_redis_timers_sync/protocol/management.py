@@ -4,13 +4,14 @@ Those that programs need are in `operations`.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 from faststream_redis_timers_sync.protocol.keys import KeySpace, encode_known_id, encode_text
-from faststream_redis_timers_sync.protocol.operation import Operation, Script, load_script
+from faststream_redis_timers_sync.protocol.operation import Operation, load_script, reading
+from faststream_redis_timers_sync.protocol.operations import was_there
 from faststream_redis_timers_sync.protocol.times import ask_due, time_of
 
 MOST_TOPICS = 20
@@ -20,8 +21,6 @@ MOST_WITHIN_LEASE = 2000
 """Timers in which `count_running` looks for leases: it takes up to 2 ms."""
 
 _LOOKED_AT = b"500"
-
-_T = TypeVar("_T")
 
 State = Literal["waiting", "running", "unknown"]
 """What a timer did when it was cancelled or moved; unknown means that it wasn't there."""
@@ -50,40 +49,6 @@ class Counts:
     within: tuple[int, ...]
 
 
-class Command(Operation[_T]):
-    """A plain command that reads, in place of a script; it is sent once, never repeated."""
-
-    __slots__ = ()
-
-    def words(self, *, by_text: bool) -> tuple[bytes, ...]:
-        """Give the command word by word.
-
-        Args:
-            by_text: Without a meaning here.
-        """
-        return tuple(self.args)
-
-    def outcome_unknown(self, error: BaseException) -> None:
-        """Say that a lost reply is an error of the connection and no more.
-
-        Args:
-            error: What sending or reading raised.
-        """
-
-
-def command(*words: bytes, parse: Callable[[Any], _T]) -> Command[_T]:
-    """Make a plain command.
-
-    Args:
-        words: Its words.
-        parse: Makes the result of the reply, which is not decoded.
-    """
-    return Command(_NO_SCRIPT, (), words, parse, action="read")
-
-
-_NO_SCRIPT = Script("", b"", b"")
-
-
 def cancel_some(keys: KeySpace, topic: str, timer_ids: Sequence[str]) -> Operation[list[State]]:
     """Cancel up to `MOST_CHANGED` timers, and tell what each did.
 
@@ -100,9 +65,10 @@ def cancel_some(keys: KeySpace, topic: str, timer_ids: Sequence[str]) -> Operati
         keys.of(topic),
         _encode_ids(timer_ids),
         _parse_states,
-        "cancel",
-        topic,
-        tuple(timer_ids),
+        action="cancel",
+        has_written=was_there,
+        topic=topic,
+        timer_ids=tuple(timer_ids),
     )
 
 
@@ -132,9 +98,10 @@ def move_some(
         keys.of(topic),
         [ask_due(activate_in, activate_at), *_encode_ids(timer_ids)],
         _parse_states,
-        "reschedule",
-        topic,
-        tuple(timer_ids),
+        action="reschedule",
+        has_written=was_there,
+        topic=topic,
+        timer_ids=tuple(timer_ids),
     )
 
 
@@ -151,8 +118,8 @@ def overview(
     Returns:
         An operation that gives the server's time, and counts topic by topic.
     """
-    return Operation(
-        load_script("overview"),
+    return reading(
+        "overview",
         tuple(key for topic in topics for key in keys.of(topic)[:2]),
         [_LOOKED_AT, *(b"%d" % length.total_seconds() for length in within)],
         _parse_overview,
@@ -173,8 +140,8 @@ def count_running(keys: KeySpace, topic: str, longest_lease: timedelta) -> Opera
     """
     # A lease may be a hundredth of a second longer, and a part of a second counts whole.
     seconds = math.ceil(longest_lease.total_seconds()) + 1
-    return Operation(
-        load_script("running"),
+    return reading(
+        "running",
         keys.of(topic)[:1],
         [b"%d" % seconds, b"%d" % MOST_WITHIN_LEASE],
         lambda reply: None if reply < 0 else reply,
@@ -193,9 +160,7 @@ def check_permissions(commands: Sequence[Sequence[bytes]]) -> Operation[list[boo
     args: list[bytes] = []
     for words in commands:
         args += (b"%d" % len(words), *words)
-    return Operation(
-        load_script("permissions"), (), args, lambda reply: [c == ord("1") for c in reply]
-    )
+    return reading("permissions", (), args, lambda reply: [c == ord("1") for c in reply])
 
 
 def _encode_ids(timer_ids: Sequence[str]) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""What an operation is: a script call that has not been sent yet, and several of them."""
+"""What an operation is: a call of a script or a command, not sent yet, and several of them."""
 
 import hashlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -55,33 +55,44 @@ def load_script(name: str) -> Script:
 
 
 class Operation(NamedTuple, Generic[_T]):
-    """A script call that has not been sent yet.
+    """A call of a script, or a plain command, that has not been sent yet.
 
     Args:
-        script: The script.
-        keys: Its keys.
-        args: Its other arguments.
-        parse: Makes the result of the reply: undecoded bytes, or an int.
-        action: What the caller asked for, for the error when a reply is lost.
-            None for a read, which may simply be repeated.
-        topic: The full topic.
-        timer_ids: The ids concerned; empty where it is the whole topic.
+        script: The script; None makes it a plain command.
+        keys: The keys that it touches, by which its server is found. Without any it asks a
+            server about itself.
+        args: The script's other arguments; all words of a plain command.
+        parse: Makes the result of the reply: undecoded bytes, or what the command gives.
+        may_repeat: Whether it may be sent again where its reply was lost.
+        action: What errors call it, where it matters that its reply was lost; else None.
+        has_written: Tells from the reply whether anything was written, for those to know who
+            wait until replicas have it; in doubt it says no. None where nobody waits for
+            replicas: nothing is written, or it is a worker's step. One that is lost in a
+            failover delivers again, as after any lease.
+        topic: The full topic, for errors.
+        timer_ids: The ids concerned, likewise; empty where it is the whole topic.
     """
 
-    script: Script
+    script: Script | None
     keys: tuple[bytes, ...]
     args: Sequence[bytes]
     parse: Callable[[Any], _T]
+    may_repeat: bool = False
     action: str | None = None
+    has_written: Callable[[Any], bool] | None = None
     topic: str = ""
     timer_ids: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        """Name script and keys; the arguments hold payloads, which may be secret."""
+        """Name it and its keys; the arguments hold payloads, which may be secret."""
         return (
-            f"{type(self).__name__}(script={self.script.name!r}, keys={self.keys!r}, "
-            f"{len(self.args)} arguments)"
+            f"{type(self).__name__}({self.name!r}, keys={self.keys!r}, {len(self.args)} arguments)"
         )
+
+    @property
+    def name(self) -> str:
+        """The script's name, or that of the command."""
+        return self.args[0].decode() if self.script is None else self.script.name
 
     def pack(self, *, by_text: bool = False) -> list[bytes]:
         """Write the command as it goes over the wire, for redis-py's `send_packed_command`.
@@ -92,24 +103,17 @@ class Operation(NamedTuple, Generic[_T]):
         """
         return [pack_words(self.words(by_text=by_text))]
 
-    def words(self, *, by_text: bool) -> tuple[bytes, ...]:
+    def words(self, *, by_text: bool) -> Sequence[bytes]:
         """Give the command word by word, for a pipeline.
 
         Args:
-            by_text: As in `pack`.
+            by_text: As in `pack`; without a meaning for a plain command.
         """
         script = self.script
+        if script is None:
+            return self.args
         name, what = (b"EVAL", script.text) if by_text else (b"EVALSHA", script.sha)
         return (name, what, b"%d" % len(self.keys), *self.keys, *self.args)
-
-    @property
-    def is_confirmed(self) -> bool:
-        """Whether replicas are waited for, where a front end asks for that.
-
-        What changes timers for a caller is; what only reads is not, nor a worker's step: one
-        that is lost in a failover delivers again, as after any lease.
-        """
-        return self.action is not None and self.action not in _UNCONFIRMED
 
     def outcome_unknown(self, error: BaseException) -> TimerOutcomeUnknownError | None:
         """Give the error that the caller must know of after a lost reply.
@@ -118,7 +122,7 @@ class Operation(NamedTuple, Generic[_T]):
             error: What sending or reading raised.
 
         Returns:
-            None where the call may be repeated, or was refused for certain.
+            None where nothing depends on the reply, or the call was refused for certain.
         """
         # A Sentinel's connection turns a replica's refusal into a lost reply, and
         # redis-py counts some answers of the server as errors of the connection.
@@ -130,10 +134,38 @@ class Operation(NamedTuple, Generic[_T]):
         return TimerOutcomeUnknownError(self.action, self.topic, self.timer_ids)
 
 
-_UNCONFIRMED = frozenset({"claim", "settle", "read"})
-
-
 _REFUSALS = {"AuthenticationError", "AuthorizationError", "BusyLoadingError"}
+
+
+def reading(
+    script: str, keys: tuple[bytes, ...], args: Sequence[bytes], parse: Callable[[Any], _T]
+) -> Operation[_T]:
+    """Make a call of a script that only reads, and so may be repeated.
+
+    Args:
+        script: The name of its file, without the ending.
+        keys: Its keys.
+        args: Its other arguments.
+        parse: Makes the result of the reply.
+    """
+    return Operation(load_script(script), keys, args, parse, may_repeat=True)
+
+
+def command(
+    *words: bytes, parse: Callable[[Any], _T], keys: tuple[bytes, ...] = ()
+) -> Operation[_T]:
+    """Make a plain command that reads; it is sent once, never repeated.
+
+    Args:
+        words: Its words.
+        parse: Makes the result of the reply, which is not decoded.
+        keys: Those of the words that are keys.
+    """
+    return Operation(None, keys, words, parse)
+
+
+PING = command(b"PING", parse=bool)
+"""Asks for a sign of life."""
 
 
 Steps = Generator[Operation[Any], Any, _T]

@@ -43,6 +43,7 @@ from faststream_redis_timers_sync.protocol.operation import (
     TimerPages,
     in_chunks,
     load_script,
+    reading,
 )
 from faststream_redis_timers_sync.protocol.steps import MOST_CLAIMED, parse_counted_step, parse_step
 from faststream_redis_timers_sync.protocol.times import ask_due, score_bound, seconds_text
@@ -131,9 +132,10 @@ class Operations:
             self.keys.of(topic),
             args,
             parse,
-            "schedule",
-            topic,
-            timer_ids,
+            action="schedule",
+            has_written=_has_one,
+            topic=topic,
+            timer_ids=timer_ids,
         )
 
     def reschedule(
@@ -166,10 +168,11 @@ class Operations:
             load_script("reschedule"),
             self.keys.of(topic),
             (_known(timer_id), ask_due(activate_in, activate_at)),
-            _is_one,
-            "reschedule",
-            topic,
-            (plain(timer_id),),
+            _has_one,
+            action="reschedule",
+            has_written=_has_one,
+            topic=topic,
+            timer_ids=(plain(timer_id),),
         )
 
     def cancel(self, topic: str, timer_id: str) -> Operation[bool]:
@@ -188,9 +191,10 @@ class Operations:
             self.keys.of(topic),
             (_known(timer_id),),
             _was_waiting,
-            "cancel",
-            topic,
-            (plain(timer_id),),
+            action="cancel",
+            has_written=was_there,
+            topic=topic,
+            timer_ids=(plain(timer_id),),
         )
 
     def cancel_many(self, topic: str, timer_ids: Iterable[str]) -> Steps[int]:
@@ -212,9 +216,10 @@ class Operations:
                 self.keys.of(topic),
                 [unique[timer_id] for timer_id in some],
                 _count_waiting,
-                "cancel",
-                topic,
-                tuple(some),
+                action="cancel",
+                has_written=was_there,
+                topic=topic,
+                timer_ids=tuple(some),
             )
             for some in in_chunks(unique, MOST_CHANGED)
         ]
@@ -230,7 +235,13 @@ class Operations:
             An operation that counts them.
         """
         return Operation(
-            load_script("cancel_all"), self.keys.of(topic), (), int, "cancel all", topic
+            load_script("cancel_all"),
+            self.keys.of(topic),
+            (),
+            int,
+            action="cancel all",
+            has_written=bool,
+            topic=topic,
         )
 
     def redrive(self, dead_topic: str, timer_ids: Iterable[str] | None = None) -> Steps[int]:
@@ -307,9 +318,10 @@ class Operations:
                 (*keys, *self.keys.of(topic)),
                 words,
                 parse,
-                "redrive",
-                dead_topic,
-                tuple(map(decode_id, words[::4])),
+                action="redrive",
+                has_written=_has_one,
+                topic=dead_topic,
+                timer_ids=tuple(map(decode_id, words[::4])),
             )
             results.append((words[::4], result))
         return fates, results
@@ -321,7 +333,7 @@ class Operations:
             topic: The full topic.
             timer_id: Its id.
         """
-        return Operation(load_script("exists"), self.keys.of(topic)[:2], (_known(timer_id),), bool)
+        return reading("exists", self.keys.of(topic)[:2], (_known(timer_id),), bool)
 
     def count(self, topic: str) -> Operation[int]:
         """Count the pending timers of a topic, running ones too.
@@ -329,7 +341,7 @@ class Operations:
         Args:
             topic: The full topic.
         """
-        return Operation(load_script("count"), self.keys.of(topic)[:2], (), int)
+        return reading("count", self.keys.of(topic)[:2], (), int)
 
     def get(self, topic: str, timer_id: str) -> Operation[Timer | None]:
         """Read a timer.
@@ -343,7 +355,7 @@ class Operations:
         def parse(reply: bytes) -> Timer | None:
             return parse_timers(topic, [encoded], reply)[0]
 
-        return Operation(load_script("get"), self.keys.of(topic)[:2], (BUDGET_WORD, encoded), parse)
+        return reading("get", self.keys.of(topic)[:2], (BUDGET_WORD, encoded), parse)
 
     def iterate(
         self,
@@ -417,8 +429,9 @@ class Operations:
             parse_step if suspect_from is None else parse_counted_step,
             # A claim that is repeated leases a second batch. Settlements may be
             # repeated, but their outcome then means something else.
-            "claim" if limit else "settle" if settlements else None,
-            topic,
+            may_repeat=not limit and not settlements,
+            action="claim" if limit else "settle" if settlements else None,
+            topic=topic,
         )
 
 
@@ -459,12 +472,21 @@ def _known(timer_id: str) -> bytes:
     return encode_known_id(timer_id)
 
 
-def _is_one(reply: bytes) -> bool:
-    return reply == b"1"
+def _has_one(reply: bytes) -> bool:
+    return b"1" in reply
 
 
 def _was_waiting(reply: bytes) -> bool:
     return reply == b"w"
+
+
+def was_there(reply: bytes) -> bool:
+    """Read from the reply of `cancel` or `move` whether there was any of the timers.
+
+    Args:
+        reply: The reply.
+    """
+    return b"w" in reply or b"r" in reply
 
 
 def _count_waiting(reply: bytes) -> int:

@@ -1,6 +1,6 @@
 """Waiting until replicas have a write: what is asked, and what the answer means.
 
-Which operations are concerned is said by `Operation.is_confirmed`.
+Which operations are concerned is said by `Operation.has_written`.
 """
 
 import math
@@ -19,9 +19,6 @@ LONGEST_CONFIRM_TIMEOUT = 3600.0
 ANSWER_MARGIN = 2.0
 """Seconds that the answer may come after `confirm_timeout`: the server waits for that long by its
 own clock, and then the answer is on its way."""
-
-_DIGITS = frozenset(b"123456789")
-_WAITED_OR_RAN = frozenset(b"wr")
 
 
 class Confirmation(NamedTuple):
@@ -54,7 +51,7 @@ class Confirmation(NamedTuple):
         milliseconds = math.ceil(self.timeout * 1000)
         wait = pack_words((b"WAIT", b"%d" % self.replicas, b"%d" % milliseconds))
         answer_timeout = self.timeout + ANSWER_MARGIN
-        if _has_changed(operation, reply):
+        if operation.has_written is None or operation.has_written(reply):
             return [wait], 1, answer_timeout
         touch: Operation[Any] = Operation(load_script("touch"), operation.keys, (), bool)
         return [*touch.pack(by_text=True), wait], 2, answer_timeout
@@ -127,14 +124,3 @@ def read_confirmation(replicas: int | None, timeout: float) -> Confirmation | No
     expected, remedy = "a number of replicas or None", ": None asks for no replica"
     check_count("confirm_replicas", replicas, expected, remedy=remedy)
     return Confirmation(replicas, timeout)
-
-
-def _has_changed(operation: Operation[Any], reply: Any) -> bool:
-    # A count, or a character per timer. In doubt it says no, which costs a small write.
-    if not isinstance(reply, bytes):
-        return bool(reply)
-    signs = set(reply)
-    if not _DIGITS.isdisjoint(signs):
-        return True
-    # What is put back over a timer that waits is not put back.
-    return operation.action != "redrive" and not _WAITED_OR_RAN.isdisjoint(signs)

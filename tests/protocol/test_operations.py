@@ -1,4 +1,4 @@
-"""Operations as values: what runs between the calls of one that needs several."""
+"""Operations as values: what they say of themselves, and what those do that need several."""
 
 from datetime import UTC, datetime
 
@@ -14,6 +14,7 @@ from faststream_redis_timers_sync import TimerPublishMessage, TimersClient
 from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.protocol.keys import KeySpace
 from faststream_redis_timers_sync.protocol.model import EncodedTimer
+from faststream_redis_timers_sync.protocol.operation import PING, command
 from faststream_redis_timers_sync.protocol.operations import Operations
 
 TOPIC = "invoices"
@@ -79,7 +80,39 @@ def test_the_operations_that_change_something_may_not_be_repeated_and_reads_may(
     ]
 
     assert all(change.outcome_unknown(ConnectionError()) is not None for change in changes)
+    assert not any(change.may_repeat for change in changes)
     assert all(read.outcome_unknown(ConnectionError()) is None for read in reads)
+    assert all(read.may_repeat for read in reads)
+
+
+def test_a_plain_command_is_sent_once_and_names_its_keys():
+    scores = command(b"ZMSCORE", b"timeline", b"id", parse=list, keys=(b"timeline",))
+
+    assert scores.words(by_text=True) == scores.words(by_text=False) == scores.args
+    assert (scores.name, scores.keys, scores.may_repeat) == ("ZMSCORE", (b"timeline",), False)
+    assert (PING.name, PING.keys, PING.may_repeat) == ("PING", (), False)
+    assert scores.outcome_unknown(ConnectionError()) is None
+
+
+@pytest.mark.parametrize(
+    ("reply", "has_written"),
+    [(b"1", True), (b"0", False), (b"01", True), (b"w", False), (b"r", False)],
+)
+def test_a_reply_tells_whether_a_schedule_wrote(reply, has_written):
+    operation = Operations(KeySpace()).schedule(TOPIC, EncodedTimer("1", b"", b"+1.000000"))
+
+    assert operation.has_written(reply) is has_written
+
+
+@pytest.mark.parametrize(
+    ("reply", "has_written"), [(b"w", True), (b"r", True), (b"0", False), (b"00r", True)]
+)
+def test_a_reply_tells_whether_a_cancel_removed_anything(reply, has_written):
+    operations = Operations(KeySpace())
+
+    assert operations.cancel(TOPIC, "1").has_written(reply) is has_written
+    assert next(operations.cancel_many(TOPIC, ["1"])).has_written(reply) is has_written
+    assert operations.cancel_all(TOPIC).has_written(len(reply.strip(b"0"))) is has_written
 
 
 @pytest.mark.parametrize(

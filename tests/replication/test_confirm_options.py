@@ -14,6 +14,7 @@ from faststream_redis_timers import TestTimersBroker, TimerNotReplicatedError, T
 from faststream_redis_timers_sync import TimersClient
 from faststream_redis_timers_sync.protocol import management
 from faststream_redis_timers_sync.protocol.keys import KeySpace
+from faststream_redis_timers_sync.protocol.operation import command
 from faststream_redis_timers_sync.protocol.operations import Operations
 from faststream_redis_timers_sync.protocol.timers import encode_timer
 from faststream_redis_timers_sync.testing import FakeTimersClient
@@ -110,11 +111,11 @@ def test_which_operations_wait_is_decided_once():
         operations.settle_and_claim(TOPIC, [], **step),
         operations.settle_and_claim(TOPIC, [(b"1", b"1", b"commit", b"")], **step),
         operations.settle_and_claim(TOPIC, [(b"1", b"1", b"commit", b"")], **step | {"limit": 0}),
-        management.command(b"TIME", parse=bytes),
+        command(b"TIME", parse=bytes),
     ]
 
-    assert all(operation.is_confirmed for operation in changes)
-    assert not any(operation.is_confirmed for operation in others)
+    assert all(operation.has_written is not None for operation in changes)
+    assert all(operation.has_written is None for operation in others)
 
 
 # --- pipelines

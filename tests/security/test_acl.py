@@ -136,7 +136,7 @@ def produce(admin, url):
 
 
 def _ping():
-    from faststream_redis_timers_sync.protocol.management import command  # noqa: PLC0415
+    from faststream_redis_timers_sync.protocol.operation import command  # noqa: PLC0415
 
     return command(b"PING", parse=lambda reply: reply)
 

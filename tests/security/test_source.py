@@ -97,7 +97,7 @@ def made_of_input(tree):
         if name == "Operation" and node.args:
             if not is_load(node.args[0]) and getattr(node.args[0], "id", "") not in loaded:
                 yield ast.unparse(node)
-        elif name == "Script":
+        elif name == "Script" or (name == "reading" and not isinstance(node.args[0], ast.Constant)):
             yield ast.unparse(node)
 
 
@@ -105,10 +105,14 @@ def test_an_operation_s_script_comes_from_the_package_s_files():
     folder = "faststream_redis_timers_sync/protocol/"
 
     assert where(made_of_input) == {
-        # Here the files are read.
-        f"{folder}operation.py": {"Script(name, text, sha)"},
-        # That of a plain command, which has none.
-        f"{folder}management.py": {"Script('', b'', b'')"},
+        f"{folder}operation.py": {
+            # Here the files are read.
+            "Script(name, text, sha)",
+            # `reading`; those who call it name the script themselves.
+            "Operation(load_script(script), keys, args, parse, may_repeat=True)",
+            # `command`, which has no script.
+            "Operation(None, keys, words, parse)",
+        },
     }
 
 

@@ -147,7 +147,7 @@ class TimersMemory:
         Raises:
             NotImplementedError: It is a question that only a server can answer.
         """
-        name = operation.script.name or "command"
+        name = "command" if operation.script is None else operation.script.name
         answer = getattr(self, f"_answer_{name}", None)
         if answer is None:
             raise no_server_for(name)
