@@ -5,7 +5,7 @@ redis-py takes as long to import as all the rest of this package.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from ssl import SSLContext
 from typing import Any
@@ -28,11 +28,10 @@ from redis.asyncio.connection import (
     parse_url,
 )
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from faststream_redis_timers.calls.pools import close_client
+from faststream_redis_timers.calls.pools import address_at, address_of, close_client
 from faststream_redis_timers.calls.runner import Runner
 from faststream_redis_timers.calls.wakeups import WakeUps
 from faststream_redis_timers.delivery.schedule import AlarmClock, SpinBudget
@@ -116,13 +115,8 @@ class TimersConnection:
     def address(self) -> str:
         """The server's URL for documents, without user and password."""
         if self._given is None or isinstance(self._given, str):
-            return _address(self._options, self._options.get("connection_class", Connection))
-        pool = self._given.connection_pool
-        if isinstance(pool, SentinelConnectionPool):
-            sentinels = (one.connection_pool for one in pool.sentinel_manager.sentinels)
-            addresses = (_host_and_port(one.connection_kwargs) for one in sentinels)
-            return f"redis+sentinel://{','.join(addresses)}/{pool.service_name}"
-        return _address(pool.connection_kwargs, pool.connection_class)
+            return address_at(self._options, self._options.get("connection_class", Connection))
+        return address_of(self._given)
 
     @property
     def wake_ups(self) -> WakeUps:
@@ -246,19 +240,6 @@ def _with_context(context: SSLContext) -> type[Connection]:
             return {**Connection._connection_arguments(self), "ssl": context}  # noqa: SLF001
 
     return SecuredConnection
-
-
-def _address(options: Mapping[str, Any], connection_class: type[Any]) -> str:
-    if path := options.get("path"):
-        return f"unix://{path}"
-    scheme = "rediss" if issubclass(connection_class, SSLConnection) else "redis"
-    database = f"/{db}" if (db := options.get("db")) else ""
-    return f"{scheme}://{_host_and_port(options)}{database}"
-
-
-def _host_and_port(options: Mapping[str, Any]) -> str:
-    host = options.get("host", "localhost")
-    return f"{f'[{host}]' if ':' in host else host}:{options.get('port', 6379)}"
 
 
 def _check_client(client: object) -> None:

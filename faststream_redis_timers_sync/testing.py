@@ -132,7 +132,7 @@ class FakeTimersClient(TimersClient):
 
     def pipeline(self) -> "FakePipeline":
         """Make a pipeline for ``pipeline=``: what goes into it happens when it is executed."""
-        return FakePipeline(self._runner.client, self.memory)
+        return FakePipeline(self.memory)
 
     def ping(self) -> bool:
         """Tell that the memory answers.
@@ -150,13 +150,12 @@ class FakePipeline(Pipeline):
     """Takes calls with ``pipeline=`` of one `FakeTimersClient`, and no other commands.
 
     Args:
-        client: A client of no server.
         memory: Where they happen, in their order, when `execute` is called.
     """
 
-    def __init__(self, client: redis.Redis, memory: TimersMemory) -> None:
-        """Begin empty."""
-        super().__init__(client.connection_pool, {}, None, None)
+    def __init__(self, memory: TimersMemory) -> None:
+        """Begin empty, with a pool that is never asked for a connection."""
+        super().__init__(redis.ConnectionPool(), {}, None, None)
         self.memory = memory
 
     def execute_command(self, *args: Any, **options: Any) -> Any:

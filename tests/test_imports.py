@@ -1,5 +1,6 @@
 """What importing costs: the blocking package redis-py, the asynchronous one FastStream, no more."""
 
+import ast
 import importlib
 import json
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+PACKAGES = ("faststream_redis_timers", "faststream_redis_timers_sync")
 FOREIGN = ("faststream.", "faststream_redis_timers.", "fast_depends", "pydantic", "anyio")
 
 
@@ -111,7 +113,23 @@ def test_the_broker_is_imported_without_redis_and_what_only_tests_need():
     assert "faststream_redis_timers.testing" not in loaded
 
 
-@pytest.mark.parametrize("package", ["faststream_redis_timers", "faststream_redis_timers_sync"])
+def test_a_client_s_pool_is_read_by_those_alone_who_make_calls():
+    readers = {
+        f"{path.relative_to(ROOT)}"
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        if any(
+            isinstance(node, ast.Attribute) and node.attr == "connection_pool"
+            for node in ast.walk(ast.parse(path.read_text()))
+        )
+    }
+
+    assert {reader for reader in readers if reader.split("/")[1] != "calls"} == set()
+    # It is not blind.
+    assert {reader.split("/")[0] for reader in readers} == set(PACKAGES)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
 def test_every_public_name_can_be_imported(package):
     module = importlib.import_module(package)
 

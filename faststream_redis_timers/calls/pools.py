@@ -1,11 +1,46 @@
-"""What is done with a client's pool as a whole."""
+"""What a client's pool says of its server, and how a client is closed."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import Redis, SSLConnection
+from redis.asyncio.sentinel import SentinelConnectionPool
 
 from faststream_redis_timers.calls.exchange import LOST, drop, writer_of
+
+
+def address_of(client: Redis) -> str:
+    """Give the URL of a client's server for documents, without user and password.
+
+    Args:
+        client: The client; for one of a Sentinel's it is the URL of the Sentinels.
+    """
+    pool = client.connection_pool
+    if isinstance(pool, SentinelConnectionPool):
+        sentinels = (one.connection_pool for one in pool.sentinel_manager.sentinels)
+        addresses = (_host_and_port(one.connection_kwargs) for one in sentinels)
+        return f"redis+sentinel://{','.join(addresses)}/{pool.service_name}"
+    return address_at(pool.connection_kwargs, pool.connection_class)
+
+
+def address_at(options: Mapping[str, Any], connection_class: type[Any]) -> str:
+    """Give a server's URL for documents, without user and password.
+
+    Args:
+        options: The arguments of its connections.
+        connection_class: Their class.
+    """
+    if path := options.get("path"):
+        return f"unix://{path}"
+    scheme = "rediss" if issubclass(connection_class, SSLConnection) else "redis"
+    database = f"/{db}" if (db := options.get("db")) else ""
+    return f"{scheme}://{_host_and_port(options)}{database}"
+
+
+def _host_and_port(options: Mapping[str, Any]) -> str:
+    host = options.get("host", "localhost")
+    return f"{f'[{host}]' if ':' in host else host}:{options.get('port', 6379)}"
 
 
 async def close_client(client: Redis) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any, NoReturn, TypeVar
 
-from redis.asyncio import Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.client import Pipeline
 
 from faststream_redis_timers.calls.runner import Runner
@@ -92,20 +92,19 @@ class MemoryRedis(Redis):
             transaction: Without a meaning here: nothing happens in between.
             shard_hint: Without a meaning here.
         """
-        return MemoryPipeline(self, self._memory)
+        return MemoryPipeline(self._memory)
 
 
 class MemoryPipeline(Pipeline):
     """Takes calls with ``pipeline=``, and no other commands.
 
     Args:
-        client: A client of no server.
         memory: Where they happen, in their order, when `execute` is called.
     """
 
-    def __init__(self, client: Redis, memory: TimersMemory) -> None:
-        """Begin empty."""
-        super().__init__(client.connection_pool, {}, True, None)
+    def __init__(self, memory: TimersMemory) -> None:
+        """Begin empty, with a pool that is never asked for a connection."""
+        super().__init__(ConnectionPool(), {}, True, None)
         self.memory = memory
 
     def execute_command(self, *args: Any, **options: Any) -> NoReturn:

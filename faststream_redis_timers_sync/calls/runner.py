@@ -5,7 +5,7 @@ makes a second timer, or answers a cancel that worked with "was not pending". So
 this takes a connection from the pool, sends, and reads one reply.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import redis
@@ -37,6 +37,11 @@ class Runner:
         """Keep both."""
         self.client = client
         self.confirmation = confirmation
+
+    @property
+    def connection_options(self) -> Mapping[str, Any]:
+        """The arguments with which redis-py makes the client's connections."""
+        return self.client.connection_pool.connection_kwargs
 
     def run(self, operation: Operation[_T]) -> _T:
         """Send an operation and give its result.

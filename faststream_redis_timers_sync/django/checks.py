@@ -194,7 +194,7 @@ class _Place(NamedTuple):
 
 
 def _shared_with_caches(config: ClientSettings, client: TimersClient) -> list[CheckMessage]:
-    place = _place_of(inside(client).runner.client.connection_pool.connection_kwargs)
+    place = _place_of(inside(client).runner.connection_options)
     return [
         CheckWarning(
             f"{config.where} is in the database of the cache CACHES[{cache!r}]: "

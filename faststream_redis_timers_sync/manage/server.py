@@ -94,7 +94,7 @@ def address_of(timers: TimersClient) -> str:
     Args:
         timers: The client.
     """
-    options = inside(timers).runner.client.connection_pool.connection_kwargs
+    options = inside(timers).runner.connection_options
     if path := options.get("path"):
         return f"unix socket {path}"
     if host := options.get("host"):
