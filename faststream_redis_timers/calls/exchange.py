@@ -12,6 +12,7 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
+from faststream_redis_timers.calls.ended import has_ended, note_heard
 from faststream_redis_timers.calls.line import TIMED_OUT, within
 from faststream_redis_timers.calls.silence import NO_LIMIT, UntilSilent
 from faststream_redis_timers_sync.protocol.errors import TimersError
@@ -34,12 +35,14 @@ async def exchange(
 ) -> Any:
     """Send an operation once, and give its reply.
 
-    After an error the connection is closed, unless the server's reply was one.
+    Where the server has closed the connection meanwhile it connects anew. After an error the
+    connection is closed, unless the server's reply was one.
 
     Args:
         connection: A connection of redis-py's.
         operation: The operation.
-        timeout: Seconds of silence until the reply is there; None leaves it to the connection.
+        timeout: Seconds for connecting, and again of silence until the reply is there; None leaves
+            both to the connection.
         confirmation: How many replicas must have what is written; None asks none.
 
     Returns:
@@ -52,6 +55,12 @@ async def exchange(
         redis.RedisError: What the server or the connection says.
     """
     writer = writer_of(connection)
+    if writer is not None and has_ended(connection, writer):
+        # Nothing is sent yet, so nothing is lost: the server was restarted, or is tired of it.
+        async with within(timeout):
+            await drop(connection, writer)
+            await connection.connect()
+        writer = writer_of(connection)
     limit: AbstractAsyncContextManager[Any] = within(timeout)
     told = None
     try:
@@ -64,6 +73,7 @@ async def exchange(
             except NoScriptError:
                 await _send(connection, writer, operation.pack(by_text=True), told)
                 reply = await connection.read_response(disable_decoding=True, timeout=told)
+        note_heard()
         if confirmation is not None and operation.has_written is not None:
             await _confirm(confirmation, connection, writer, operation, reply)
         return reply  # noqa: TRY300  what follows is about what went wrong

@@ -1,0 +1,55 @@
+"""Tells a connection that the server has closed before anything is sent on it.
+
+Pools of redis-py hand out idle connections whose end they have not noticed: what is sent there is
+lost, and whether it was carried out can't be told.
+"""
+
+import asyncio
+import select
+import threading
+from typing import Any
+
+from faststream_redis_timers.clock import monotonic
+
+LONGEST_UNSEEN = 0.00005
+"""Seconds for which the event loop's view of a connection counts; an older one is checked, which
+takes 2 microseconds. Calls that follow each other at once lie below it, one more call between two
+of them does not."""
+
+# Where a system can't tell an end alone, whatever may be read on an idle connection counts.
+_ENDED = getattr(select, "POLLRDHUP", getattr(select, "POLLIN", 0))
+
+
+class _Heard(threading.local):
+    at = 0.0
+
+
+_heard = _Heard()
+# When this thread's event loop passed on a reply: until then it has seen what had ended.
+
+
+def note_heard() -> None:
+    """Note that the event loop of this thread has just passed on a reply."""
+    _heard.at = monotonic()
+
+
+def has_ended(connection: Any, writer: asyncio.StreamWriter) -> bool:
+    """Tell whether the server has closed a connection.
+
+    Args:
+        connection: A connection of redis-py's, which nobody uses.
+        writer: What it writes to.
+    """
+    if writer.is_closing() or connection._reader.at_eof():  # noqa: SLF001  there is no other way to see it
+        return True
+    # An event loop that was kept busy, by this very caller maybe, has not looked since.
+    return monotonic() - _heard.at > LONGEST_UNSEEN and _is_hung_up(writer)
+
+
+def _is_hung_up(writer: asyncio.StreamWriter) -> bool:
+    socket = writer.get_extra_info("socket")
+    if socket is None or not hasattr(select, "poll"):
+        return False
+    poller = select.poll()
+    poller.register(socket, _ENDED)
+    return bool(poller.poll(0))
