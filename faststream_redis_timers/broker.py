@@ -174,19 +174,20 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             msg = f"start_timeout must be more than 0 seconds, got {start_timeout!r}"
             raise ValueError(msg)
         self._start_timeout = start_timeout
-        operations = Operations(
-            KeySpace(
-                timeline_key=timeline_key,
-                payloads_key=payloads_key,
-                attempts_key=attempts_key,
-            )
-        )
         from faststream_redis_timers.connection import (  # noqa: PLC0415  it imports redis-py
             TimersConnection,
         )
 
         confirmation = read_confirmation(confirm_replicas, confirm_timeout)
         connection = TimersConnection(client, self._write_log, security, confirmation)
+        operations = Operations(
+            KeySpace(
+                timeline_key=timeline_key,
+                payloads_key=payloads_key,
+                attempts_key=attempts_key,
+                database=connection.database,
+            )
+        )
         url = specification_url or connection.address
         super().__init__(
             config=TimersBrokerConfig(

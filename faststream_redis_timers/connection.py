@@ -31,7 +31,12 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from faststream_redis_timers.calls.pools import address_at, address_of, close_client
+from faststream_redis_timers.calls.pools import (
+    address_at,
+    address_of,
+    close_client,
+    connection_options,
+)
 from faststream_redis_timers.calls.runner import Runner
 from faststream_redis_timers.calls.wakeups import WakeUps
 from faststream_redis_timers.delivery.schedule import AlarmClock, SpinBudget
@@ -41,6 +46,7 @@ from faststream_redis_timers_sync.protocol.clients import (
     NO_CLUSTER,
     URL_OPTIONS,
     check_url,
+    database_of,
     is_cluster,
 )
 from faststream_redis_timers_sync.protocol.replication import Confirmation
@@ -117,6 +123,13 @@ class TimersConnection:
         if self._given is None or isinstance(self._given, str):
             return address_at(self._options, self._options.get("connection_class", Connection))
         return address_of(self._given)
+
+    @property
+    def database(self) -> int:
+        """The number of the server's database."""
+        if self._given is None or isinstance(self._given, str):
+            return database_of(self._options)
+        return database_of(connection_options(self._given))
 
     @property
     def wake_ups(self) -> WakeUps:

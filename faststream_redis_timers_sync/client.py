@@ -11,6 +11,7 @@ from redis.client import Pipeline
 
 from faststream_redis_timers_sync.calls.pools import client_of
 from faststream_redis_timers_sync.calls.runner import Runner
+from faststream_redis_timers_sync.protocol.clients import database_of
 from faststream_redis_timers_sync.protocol.encoding import encode_message
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue
 from faststream_redis_timers_sync.protocol.keys import (
@@ -94,17 +95,18 @@ class TimersClient:
         confirm_timeout: float = DEFAULT_CONFIRM_TIMEOUT,
     ) -> None:
         """Check the arguments; nothing is sent yet."""
+        confirmation = read_confirmation(confirm_replicas, confirm_timeout)
+        self._closes_client = isinstance(client, str)
+        self._runner = Runner(client_of(client, options), confirmation)
         self._operations = Operations(
             KeySpace(
                 timeline_key=timeline_key,
                 payloads_key=payloads_key,
                 attempts_key=attempts_key,
+                database=database_of(self._runner.connection_options),
             )
         )
         self._prefix = plain_prefix(prefix)
-        self._closes_client = isinstance(client, str)
-        confirmation = read_confirmation(confirm_replicas, confirm_timeout)
-        self._runner = Runner(client_of(client, options), confirmation)
 
     def schedule(  # noqa: PLR0913  a timer has that many properties
         self,

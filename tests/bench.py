@@ -81,6 +81,10 @@ class Bench:
     def timeline(self) -> bytes:
         return self.home.keys_of(self.topic).timeline
 
+    @property
+    def channel(self) -> bytes:
+        return self.home.operations.keys.channel_of(self.topic)
+
     def broker(self, client: Any = None, **options: Any) -> TimersBroker:
         """Make a broker that is stopped at the end of the test."""
         options = {"logger": self.log.logger, "graceful_timeout": 2.0, **options}
@@ -183,17 +187,22 @@ class Calls:
 
 async def until_listening(bench, count=1, topic=None):
     """Wait until that many workers listen to the topic."""
-    timeline = bench.home.keys_of(topic or bench.topic).timeline
-    await wait_until_async(lambda: bench.redis.pubsub_numsub(timeline)[0][1] == count)
+    channel = bench.home.operations.keys.channel_of(topic or bench.topic)
+    await wait_until_async(lambda: bench.redis.pubsub_numsub(channel)[0][1] == count)
 
 
 async def until_idle(bench, relay, count=1):
     """Wait until that many workers listen, and nothing is sent any more."""
+    await until_listening(bench, count)
+    await until_nothing_is_sent(relay)
+
+
+async def until_nothing_is_sent(relay):
+    """Wait until no scripts are called through the relay any more."""
 
     async def is_idle():
         before = relay.count("EVALSHA")
         await asyncio.sleep(0.1)
         return relay.count("EVALSHA") == before
 
-    await until_listening(bench, count)
     await wait_until_async(is_idle)

@@ -21,6 +21,7 @@ from leaks import keys_under
 from faststream_redis_timers import TestTimersBroker, TimersBroker
 from faststream_redis_timers_sync import Timer, TimersClient
 from faststream_redis_timers_sync.calls.runner import Runner
+from faststream_redis_timers_sync.protocol.clients import database_of
 from faststream_redis_timers_sync.protocol.keys import KeySpace, TopicKeys
 from faststream_redis_timers_sync.protocol.memory.topic import Entry
 from faststream_redis_timers_sync.protocol.model import Settlement, Step
@@ -62,7 +63,8 @@ class Home:
 
     @cached_property
     def operations(self) -> Operations:
-        return Operations(KeySpace(**self.key_names))
+        database = database_of(self.redis.connection_pool.connection_kwargs)
+        return Operations(KeySpace(**self.key_names, database=database))
 
     def keys_of(self, topic: str) -> TopicKeys:
         return self.operations.keys.of(topic)

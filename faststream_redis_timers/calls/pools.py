@@ -10,6 +10,15 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 from faststream_redis_timers.calls.exchange import LOST, drop, writer_of
 
 
+def connection_options(client: Redis) -> Mapping[str, Any]:
+    """Give the arguments with which redis-py makes a client's connections.
+
+    Args:
+        client: The client.
+    """
+    return client.connection_pool.connection_kwargs
+
+
 def address_of(client: Redis) -> str:
     """Give the URL of a client's server for documents, without user and password.
 

@@ -287,7 +287,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
 
     @property
     def _channel(self) -> bytes:
-        return self._outer_config.operations.keys.of(self.topic).timeline
+        return self._outer_config.operations.keys.channel_of(self.topic)
 
     def _make_response_publisher(
         self, message: "StreamMessage[TimerDelivery]"

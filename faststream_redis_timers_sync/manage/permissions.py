@@ -17,7 +17,7 @@ class Purpose:
     Args:
         name: What it is, after "may not".
         commands: The commands, with ``{timeline}``, ``{payloads}`` and ``{attempts}`` for
-            keys of a topic, and ``x`` where any other word does.
+            keys of a topic, ``{channel}`` for its channel, and ``x`` where any other word does.
         consequence: What follows where they are refused.
         is_vital: Whether nothing works without them.
     """
@@ -46,12 +46,12 @@ PURPOSES = (
     ),
     Purpose(
         "wake workers when a timer is scheduled",
-        ("PUBLISH {timeline} x",),
+        ("PUBLISH {channel} x",),
         "workers find such a timer at their next poll, up to 7.5 s late with default settings",
     ),
     Purpose(
         "listen for such wake-ups, as workers do",
-        ("SUBSCRIBE {timeline}", "UNSUBSCRIBE", "PING"),
+        ("SUBSCRIBE {channel}", "UNSUBSCRIBE", "PING"),
         "no matter, if no worker runs under this user",
     ),
     Purpose(
@@ -68,7 +68,6 @@ PURPOSES = (
 """All that the scripts, the workers and the command line run, and why."""
 
 _WITH_SUBCOMMANDS = {"PUBSUB"}
-_OF_CHANNELS = {"PUBLISH", "SUBSCRIBE"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +97,14 @@ def refused_purposes(timers: TimersClient, topic: str) -> list[Refused]:
         redis.exceptions.ResponseError: The server can't tell.
     """
     runner, keys, _ = reach = inside(timers)
-    timeline, payloads, attempts = keys.of(reach.full(topic))
-    names = {b"{timeline}": timeline, b"{payloads}": payloads, b"{attempts}": attempts}
+    full = reach.full(topic)
+    timeline, payloads, attempts = keys.of(full)
+    names = {
+        b"{channel}": keys.channel_of(full),
+        b"{timeline}": timeline,
+        b"{payloads}": payloads,
+        b"{attempts}": attempts,
+    }
     commands = [command for purpose in PURPOSES for command in purpose.commands]
     try:
         answers = runner.run(
@@ -129,14 +134,14 @@ def acl_rule(timers: TimersClient, commands: Sequence[str], user: str | None = N
     """
     _, keys, prefix = inside(timers)
     words = ["ACL", "SETUSER", _user(timers) if user is None else user]
-    for place, name in (
-        ("{timeline}", keys.timeline_key),
-        ("{payloads}", keys.payloads_key),
-        ("{attempts}", keys.attempts_key),
+    for place, sign, name in (
+        ("{channel}", "&", keys.channel_prefix + keys.timeline_key),
+        ("{timeline}", "~", keys.timeline_key),
+        ("{payloads}", "~", keys.payloads_key),
+        ("{attempts}", "~", keys.attempts_key),
     ):
-        pattern = _pattern(f"{name}:{prefix}") + "*"
-        signs = {_sign(command) for command in commands if place in command}
-        words += (sign + pattern for sign in sorted(signs))
+        if any(place in command for command in commands):
+            words.append(f"{sign}{_pattern(f'{name}:{prefix}')}*")
     words += (f"+{_name(command).lower()}" for command in commands)
     return " ".join(dict.fromkeys(words))
 
@@ -151,10 +156,6 @@ def joined_rules(rules: Sequence[str]) -> str:
     rights = dict.fromkeys(word for rule in rules for word in rule.split(" ")[3:])
     # Keys come first, then channels, then commands.
     return " ".join([*user, *sorted(rights, key=lambda word: "~&+".index(word[0]))])
-
-
-def _sign(command: str) -> str:
-    return "&" if _name(command) in _OF_CHANNELS else "~"
 
 
 def _name(command: str) -> str:

@@ -9,6 +9,7 @@ from functools import cache
 
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.permissions import PURPOSES, acl_rule
+from faststream_redis_timers_sync.manage.server import inside
 from faststream_redis_timers_sync.protocol.operation import load_script
 
 
@@ -54,8 +55,10 @@ def role_rule(timers: TimersClient, role: Role) -> str:
     names = {"EVAL", "EVALSHA", *role.commands}
     for script in role.scripts:
         names |= commands_of(script)
+    if inside(timers).keys.database:
+        names.add("SELECT")
     known = [command for purpose in PURPOSES for command in purpose.commands]
-    commands = [command for command in (*known, "INFO") if _name(command) in names]
+    commands = [command for command in (*known, "INFO", "SELECT") if _name(command) in names]
     return acl_rule(timers, commands, role.name)
 
 

@@ -72,7 +72,7 @@ def listening_topics(timers: TimersClient) -> dict[str, int]:
     Raises:
         redis.RedisError: What the server or the connection says.
     """
-    name = _common_name(timers)
+    name = inside(timers).keys.channel_prefix + _common_name(timers)
     channels: list[bytes] = ask(
         timers, b"PUBSUB", b"CHANNELS", escape_glob(name) + b"*", parse=list
     )
@@ -92,7 +92,7 @@ def count_workers(timers: TimersClient, topics: Iterable[str]) -> dict[str, int]
     _, keys, _ = reach = inside(timers)
     counts: dict[str, int] = {}
     for some in in_chunks(topics, _CHANNELS_AT_ONCE):
-        channels = [keys.of(reach.full(topic)).timeline for topic in some]
+        channels = [keys.channel_of(reach.full(topic)) for topic in some]
         reply: list[bytes | int] = ask(timers, b"PUBSUB", b"NUMSUB", *channels, parse=list)
         counts.update(zip(some, map(int, reply[1::2]), strict=True))
     return counts

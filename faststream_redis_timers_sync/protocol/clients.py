@@ -1,6 +1,6 @@
 """What both front ends ask of the redis-py clients, pools and pipelines they are given."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -56,6 +56,21 @@ def is_cluster(client: object) -> bool:
     """
     names = {base.__name__ for base in type(client).__mro__}
     return not names.isdisjoint({"RedisCluster", "ClusterPipeline"})
+
+
+def database_of(options: Mapping[str, Any]) -> int:
+    """Read the number of the database from the arguments of a client's connections.
+
+    Args:
+        options: The arguments, as redis-py takes them.
+
+    Returns:
+        The number; 0 where there is none, or none that a server could take.
+    """
+    try:
+        return int(options.get("db") or 0)
+    except (TypeError, ValueError):
+        return 0
 
 
 def is_pool_full(error: BaseException) -> bool:

@@ -12,8 +12,7 @@ class TopicKeys(NamedTuple):
     """The keys of one topic.
 
     Args:
-        timeline: Sorted set, timer id -> due time or end of the lease. It is
-            also the name of the pub/sub channel for wake-ups.
+        timeline: Sorted set, timer id -> due time or end of the lease.
         payloads: Hash, timer id -> envelope.
         attempts: Hash, timer id -> attempts so far.
     """
@@ -31,6 +30,7 @@ class KeySpace:
         timeline_key: Name that the timelines' keys begin with.
         payloads_key: Name that the payloads' keys begin with.
         attempts_key: Name that the attempts' keys begin with.
+        database: Number of the server's database, 0 by default.
 
     Raises:
         TypeError: A name is not a string.
@@ -40,6 +40,7 @@ class KeySpace:
     timeline_key: str = DEFAULT_TIMELINE_KEY
     payloads_key: str = DEFAULT_PAYLOADS_KEY
     attempts_key: str = DEFAULT_ATTEMPTS_KEY
+    database: int = 0
     _topics: dict[str, TopicKeys] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -79,6 +80,23 @@ class KeySpace:
                 self._topics.clear()
             self._topics[topic] = keys
         return keys
+
+    @property
+    def channel_prefix(self) -> str:
+        """What the channels for wake-ups begin with: pub/sub knows no databases."""
+        return f"db{self.database}:" if self.database else ""
+
+    def channel_of(self, topic: str) -> bytes:
+        """Give the name of a topic's pub/sub channel for wake-ups.
+
+        Args:
+            topic: The full topic.
+
+        Raises:
+            TypeError: The topic is not a string.
+            ValueError: It is empty or can't be written as UTF-8.
+        """
+        return self.channel_prefix.encode() + self.of(topic).timeline
 
 
 _REMEMBERED_TOPICS = 1000

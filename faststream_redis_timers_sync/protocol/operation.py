@@ -42,16 +42,24 @@ class Script(NamedTuple):
 
 
 @cache
-def load_script(name: str) -> Script:
+def load_script(name: str, database: int = 0) -> Script:
     """Read a script from the package, once.
 
     Args:
         name: Its file's name, without the ending.
+        database: Number of the server's database, where the script wakes workers: a script
+            can't ask for it, and pub/sub knows no databases.
     """
     folder = files(__package__) / "lua"
     text = b"\n".join((folder / f"{part}.lua").read_bytes() for part in ("_shared", name))
+    if database:
+        text = text.replace(_CHANNEL_PREFIX % b"", _CHANNEL_PREFIX % (b"db%d:" % database), 1)
     sha = hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
     return Script(name, text, sha)
+
+
+_CHANNEL_PREFIX = b"local channel_prefix = '%b'"
+# As it stands in _shared.lua, and what `KeySpace.channel_prefix` says.
 
 
 class Operation(NamedTuple, Generic[_T]):

@@ -128,7 +128,7 @@ class Operations:
                 raise TimerExistsError(topic, timer_ids[int(reply[1:]) - 1])
 
         return Operation(
-            load_script("schedule"),
+            load_script("schedule", self.keys.database),
             self.keys.of(topic),
             args,
             parse,
@@ -165,7 +165,7 @@ class Operations:
             msg = "rescheduling needs activate_in or activate_at"
             raise TypeError(msg)
         return Operation(
-            load_script("reschedule"),
+            load_script("reschedule", self.keys.database),
             self.keys.of(topic),
             (_known(timer_id), ask_due(activate_in, activate_at)),
             _has_one,
@@ -314,7 +314,7 @@ class Operations:
         results = []
         for topic, words in letters.items():
             result = yield Operation(
-                load_script("redrive"),
+                load_script("redrive", self.keys.database),
                 (*keys, *self.keys.of(topic)),
                 words,
                 parse,
@@ -423,7 +423,7 @@ class Operations:
             args += settlement
         keys = self.keys.of(topic)
         return Operation(
-            load_script("settle_and_claim"),
+            load_script("settle_and_claim", self.keys.database),
             keys if dead_topic is None else (*keys, *self.keys.of(dead_topic)[:2]),
             args,
             parse_step if suspect_from is None else parse_counted_step,

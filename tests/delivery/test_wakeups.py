@@ -6,13 +6,22 @@ from datetime import timedelta
 
 import pytest
 import redis.asyncio
-from bench import HOUR, NO_POLLS, delivering, until_idle, until_listening
+from bench import (
+    HOUR,
+    NO_POLLS,
+    delivering,
+    until_idle,
+    until_listening,
+    until_nothing_is_sent,
+)
 from inside import is_listening, is_polling, loop_of, loops_of
 from redis.connection import parse_url
 from waiting import wait_until_async
 
 from faststream_redis_timers.annotations import TimerMessage
 from faststream_redis_timers.calls import listener
+from faststream_redis_timers_sync import TimersClient
+from faststream_redis_timers_sync.manage.topics import count_workers, listening_topics
 
 PASSWORD = "opens nothing"  # noqa: S105
 
@@ -81,7 +90,7 @@ async def test_stale_hints_are_ignored(bench, relay, open_calls):
         await until_idle(bench, relay)
         before = relay.count("EVALSHA")
         for _ in range(5):
-            bench.redis.publish(bench.timeline, f"{long_ago:.6f} {long_ago:.6f}")
+            bench.redis.publish(bench.channel, f"{long_ago:.6f} {long_ago:.6f}")
         await asyncio.sleep(0.2)
         assert relay.count("EVALSHA") == before
 
@@ -90,7 +99,7 @@ async def test_stale_hints_are_ignored(bench, relay, open_calls):
 async def test_nonsense_on_the_channel_harms_nobody(bench, relay, open_calls, nonsense):
     async with delivering(listening(bench, open_calls, relay.url)):
         await until_idle(bench, relay)
-        bench.redis.publish(bench.timeline, nonsense)
+        bench.redis.publish(bench.channel, nonsense)
         bench.schedule("1")
         await bench.until_gone("1")
 
@@ -161,7 +170,7 @@ async def test_one_that_is_added_looks_again_once_it_is_listened_for(bench, rela
         await wait_until_async(lambda: is_listening(broker) and not is_polling(first))
         late = broker.subscriber("late", **NO_POLLS)
         late(handle)
-        channel = bench.home.keys_of("late").timeline
+        channel = bench.home.operations.keys.channel_of("late")
 
         def sent(*names):
             return sum(words[0] in names and channel in words for words in relay.commands)
@@ -173,6 +182,38 @@ async def test_one_that_is_added_looks_again_once_it_is_listened_for(bench, rela
 
         # What was scheduled between the first look and the subscription woke nobody.
         await wait_until_async(lambda: sent(b"EVALSHA", b"EVAL") == 2)
+
+
+# --- databases: pub/sub knows none -------------------------------------------------------
+
+
+@pytest.mark.parametrize(("own", "foreign"), [(0, 1), (1, 0), (1, 2)])
+async def test_a_worker_is_woken_by_timers_of_its_own_database_alone(
+    own_bench, own_relay, open_calls, own, foreign
+):
+    bench, relay = own_bench, own_relay
+    url = bench.home.server_url
+    with (
+        TimersClient(url, options={"db": own}, **bench.home.key_names) as here,
+        TimersClient(url, options={"db": foreign}, **bench.home.key_names) as elsewhere,
+    ):
+        async with delivering(
+            listening(bench, open_calls, f"redis://127.0.0.1:{relay.port}/{own}")
+        ):
+            await wait_until_async(lambda: count_workers(here, [bench.topic]) == {bench.topic: 1})
+            assert count_workers(elsewhere, [bench.topic]) == {bench.topic: 0}
+            assert listening_topics(here) == {bench.topic: 1}
+            assert listening_topics(elsewhere) == {}
+            await until_nothing_is_sent(relay)
+            before = relay.count("EVALSHA")
+            elsewhere.schedule("x", bench.topic)
+            await asyncio.sleep(0.2)
+            assert relay.count("EVALSHA") == before
+            here.schedule("x", bench.topic, timer_id="1")
+            await wait_until_async(lambda: not here.has_pending(bench.topic, "1"))
+        elsewhere.cancel_all(bench.topic)
+
+    assert open_calls.ids == ["1"]
 
 
 # --- failures ----------------------------------------------------------------------------

@@ -1,12 +1,19 @@
 """The Lua files: documented, loadable, and constant."""
 
 import hashlib
+import re
+from datetime import timedelta
 from importlib.resources import files
 
 import pytest
 
 from faststream_redis_timers_sync import protocol
+from faststream_redis_timers_sync.protocol.dead_letters import Ending, write_dead_letter
+from faststream_redis_timers_sync.protocol.keys import KeySpace
+from faststream_redis_timers_sync.protocol.management import move_some
+from faststream_redis_timers_sync.protocol.model import EncodedTimer
 from faststream_redis_timers_sync.protocol.operation import load_script
+from faststream_redis_timers_sync.protocol.operations import Operations
 from faststream_redis_timers_sync.protocol.timers import new_timer_id
 
 FOLDER = files(protocol) / "lua"
@@ -45,6 +52,33 @@ def test_a_scripts_text_is_its_files_and_nothing_else(name):
     assert script.text.decode() == SHARED + "\n" + (FOLDER / f"{name}.lua").read_text()
     assert script.sha.decode() == hashlib.sha1(script.text, usedforsecurity=False).hexdigest()
     assert load_script(name) is script
+
+
+def wakes(name):
+    return re.search(r"^\s*wake\(", (FOLDER / f"{name}.lua").read_text(), re.MULTILINE)
+
+
+def test_each_script_that_wakes_workers_is_told_the_database():
+    operations = Operations(KeySpace(database=3))
+    hour = timedelta(hours=1)
+    ending = Ending(reason="rejected", topic="t", timer_id=b"2", first_due=b"1.000000")
+    length, _, letter = write_dead_letter(b"", ending).partition(b":")
+    dead_id, payload = letter[: int(length)], letter[int(length) :]
+    redrive = operations.redrive_first("t:dead", [dead_id])
+    next(redrive)
+    called = [
+        operations.schedule("t", EncodedTimer("1", b"", b"+1.000000")),
+        operations.reschedule("t", "1", activate_in=hour, activate_at=None),
+        move_some(operations.keys, "t", ["1"], activate_in=hour, activate_at=None),
+        operations.settle_and_claim("t", [], limit=1, lease_ttl=1.0, jitter=1),
+        redrive.send([(b"1.000000", payload)]),
+    ]
+
+    assert sorted(operation.name for operation in called) == list(filter(wakes, NAMES))
+    for operation in called:
+        text = load_script(operation.name).text
+        other = text.replace(b"local channel_prefix = ''", b"local channel_prefix = 'db3:'")
+        assert operation.script.text == other != text
 
 
 @pytest.mark.parametrize("name", NAMES)

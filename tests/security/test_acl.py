@@ -261,9 +261,14 @@ def test_a_role_may_touch_no_other_keys_or_channels_and_do_nothing_else(role, ad
         assert admin.execute_command("ACL", "DRYRUN", role.name, *words) != b"OK", words
 
 
-async def test_a_worker_and_a_producer_of_these_rules_meet_by_wake_ups_alone(admin, acl_url):
-    make_user(admin, rule_of(WORKER))
-    make_user(admin, rule_of(PRODUCER))
+@pytest.mark.parametrize("database", [0, 1])
+async def test_a_worker_and_a_producer_of_these_rules_meet_by_wake_ups_alone(
+    admin, acl_url, database
+):
+    make_user(admin, rule_of(WORKER, f"redis://localhost:1/{database}"))
+    make_user(admin, rule_of(PRODUCER, f"redis://localhost:1/{database}"))
+    acl_url += f"?db={database}"
+    channel = Operations(KeySpace(database=database)).keys.channel_of("t")
     admin.execute_command("ACL", "LOG", "RESET")
     delivered = []
     broker = TimersBroker(url_of("worker", acl_url))
@@ -273,7 +278,7 @@ async def test_a_worker_and_a_producer_of_these_rules_meet_by_wake_ups_alone(adm
         delivered.append(body)
 
     def is_listening():
-        return admin.pubsub_numsub(CHANNEL)[0][1] == 1
+        return admin.pubsub_numsub(channel)[0][1] == 1
 
     with TimersClient(url_of("producer", acl_url)) as timers:
         async with broker:

@@ -80,6 +80,9 @@ def is_load(node):
         isinstance(node, ast.Call)
         and getattr(node.func, "id", "") == "load_script"
         and isinstance(node.args[0], ast.Constant)
+        # The other is a number, whatever it was made of.
+        and [ast.unparse(arg) for arg in node.args[1:]]
+        in ([], ["self.keys.database"], ["keys.database"])
     )
 
 

@@ -59,6 +59,9 @@ local function head_of(timeline)
   return redis.call('ZRANGE', timeline, 0, 0, 'WITHSCORES')[2]
 end
 
+-- Another database than 0 has one of its own.
+local channel_prefix = ''
+
 -- Tells waiting workers of a due time that comes before the old head, or behind
 -- a lease that was lost: they may be passing that over. It is a hint: a worker
 -- that misses it (no permission to publish, connection lost) finds the timer at
@@ -66,6 +69,6 @@ end
 local function wake(timeline, old_head, score, now)
   local head = tonumber(old_head or nil)
   if not head or tonumber(score) < head or (head <= tonumber(now) and is_lease(head)) then
-    redis.pcall('PUBLISH', timeline, now .. ' ' .. score)
+    redis.pcall('PUBLISH', channel_prefix .. timeline, now .. ' ' .. score)
   end
 end
