@@ -744,7 +744,7 @@ async def test_payloads_of_other_hands_can_be_looked_at(face, home, payload, bod
 @pytest.fixture
 def wake_ups(home):
     """Give the due times published on the topic's channel since the last call."""
-    channel = home.keys_of(TOPIC).timeline
+    channel = home.operations.keys.channel_of(TOPIC)
     with home.redis.pubsub() as pubsub:
         pubsub.subscribe(channel)
         assert pubsub.get_message(timeout=10)["type"] == "subscribe"

@@ -106,9 +106,9 @@ def test_a_scan_of_no_time_at_all_can_be_gone_on_with(own_server, own_url):
         assert scan_topics(timers, seconds=60).topics == wanted
 
 
-def test_listening_topics_are_found_without_any_key(timers, key_names, server_url):
+def test_listening_topics_are_found_without_any_key(timers, here, key_names, server_url):
     with redis.Redis.from_url(server_url) as client, client.pubsub() as first:
-        name = key_names["timeline_key"]
+        name = here.operations.keys.channel_prefix + key_names["timeline_key"]
         first.subscribe(f"{name}:invoices", f"{name}:line\nbreak", f"{name}-more:other")
         for _ in range(3):
             first.get_message(timeout=10)
@@ -228,7 +228,7 @@ def test_a_timer_that_was_moved_is_not_committed_by_its_old_handler(timers, here
 def test_moving_before_the_head_wakes_workers(timers, here):
     schedule_many(timers, "topic", 3)
     with here.redis.pubsub() as listener:
-        listener.subscribe(here.keys_of("topic").timeline)
+        listener.subscribe(here.operations.keys.channel_of("topic"))
         listener.get_message(timeout=10)
 
         list(move_each(timers, "topic", ["t2"], activate_in=timedelta(minutes=1)))
