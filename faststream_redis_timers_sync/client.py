@@ -42,7 +42,9 @@ from faststream_redis_timers_sync.protocol.tracing import add_trace, current_tra
 class TimersClient:
     """Schedules timers from blocking code, for FastStream workers to deliver.
 
-    A client may be shared between threads, and used on both sides of a fork.
+    A client may be shared between threads, and used on both sides of a fork. One that you give
+    can hang in a process that is forked while another thread takes a connection (redis-py 8.1):
+    make it in that process, or give a URL.
 
     Made from a URL it is fit for a web request: a server that refuses is an error at
     once, one that accepts and stays silent after 2 seconds. A call is sent once; only

@@ -1,7 +1,10 @@
 """`TimersClient` in a web process: a server that is away costs a request little, forks are safe."""
 
 import multiprocessing
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +14,7 @@ from typing import Any
 
 import pytest
 import redis
+from command_line import ROOT
 from waiting import wait_until
 
 from faststream_redis_timers_sync import (
@@ -243,3 +247,55 @@ def test_processes_forked_while_the_pool_is_in_use_get_their_own_answers(
 
 def sides() -> list[str]:
     return ["parent", *(f"child {n}" for n in range(CHILDREN))]
+
+
+CHILDREN_BESIDE_BUSY_THREADS = """
+import os, signal, sys, threading
+from faststream_redis_timers_sync import TimersClient
+
+client = TimersClient(sys.argv[1], timeline_key=sys.argv[2], payloads_key=sys.argv[3],
+                      attempts_key=sys.argv[4])
+client.schedule("x", "t", timer_id="before")
+is_over = False
+# So that a fork meets threads anywhere, within redis-py's pool too.
+sys.setswitchinterval(1e-6)
+
+def keep_busy():
+    while not is_over:
+        assert client.has_pending("t", "before")
+
+threads = [threading.Thread(target=keep_busy) for _ in range(8)]
+for thread in threads:
+    thread.start()
+ended = []
+while len(ended) < 100 and not any(ended):
+    child = os.fork()
+    if child == 0:
+        # Where it hangs nobody else would end it.
+        signal.alarm(30)
+        has_own_answers = client.has_pending("t", "before") and not client.has_pending("t", "other")
+        os._exit(0 if has_own_answers else 1)
+    _, status = os.waitpid(child, 0)
+    ended.append(os.waitstatus_to_exitcode(status))
+is_over = True
+for thread in threads:
+    thread.join()
+print(len(ended), set(ended), client.cancel_timer("t", "before"))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
+def test_children_forked_beside_busy_threads_never_hang(server_url, key_names):
+    words = ("-W", "ignore::DeprecationWarning", "-c", CHILDREN_BESIDE_BUSY_THREADS)
+    done = subprocess.run(
+        [sys.executable, *words, server_url, *key_names.values()],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+    assert done.stderr == ""
+    assert done.stdout == "100 {0} True\n"

@@ -1,9 +1,12 @@
 """Clients and their pools: what may be given, what is made of a URL, who takes a connection."""
 
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import NoneType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import redis
 import redis.asyncio
@@ -90,23 +93,48 @@ def _client_from(url: str, options: Mapping[str, Any]) -> redis.Redis:
     if options.get("single_connection_client"):
         raise TypeError(_NO_SINGLE_CONNECTION)
     check_url(url)
-    client = redis.Redis.from_url(url, **{"retry": Retry(NoBackoff(), 0), **URL_OPTIONS, **options})
-    pool = client.connection_pool
+    options = {"retry": Retry(NoBackoff(), 0), **URL_OPTIONS, **options}
+    options.pop("single_connection_client", None)
+    make_pool = partial(_pool_from, url, options)
+    client = redis.Redis.from_pool(pool := make_pool())
     for name in URL_OPTIONS:
         seconds = pool.connection_kwargs.get(name)
         # The socket would refuse it, at the first call.
         if not isinstance(seconds, (int, float, NoneType)):
             msg = f"options[{name!r}] must be a number of seconds, got {seconds!r}"
             raise ValueError(msg)  # noqa: TRY004  as for all that options can be wrong in
-    if pool.connection_class is redis.UnixDomainSocketConnection:
-        pool.connection_class = _UnixConnection
     try:
         # redis-py would refuse a name that it does not know at the first call.
         pool.connection_class(**pool.connection_kwargs)
     except Exception as error:  # what it raises depends on the option
         msg = f"options, or what follows the ? in the URL, can't be used: {error}"
         raise ValueError(msg) from error
+    _pools_of_ours[client] = make_pool
     return client
+
+
+def _pool_from(url: str, options: Mapping[str, Any]) -> redis.ConnectionPool:
+    pool = redis.ConnectionPool.from_url(url, **options)
+    if pool.connection_class is redis.UnixDomainSocketConnection:
+        pool.connection_class = _UnixConnection
+    return pool
+
+
+_pools_of_ours: WeakKeyDictionary[redis.Redis, Callable[[], redis.ConnectionPool]] = (
+    WeakKeyDictionary()
+)
+# The clients that were made from URLs, and what makes a pool for each.
+
+
+def _renew_pools() -> None:
+    # redis-py empties a pool in a forked process by itself. But 8.1 takes the pool's old lock for
+    # it, and if a thread of the parent held that, nobody will ever release it.
+    for client, make_pool in list(_pools_of_ours.items()):
+        client.connection_pool = make_pool()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_pools)
 
 
 class _UnixConnection(redis.UnixDomainSocketConnection):

@@ -174,7 +174,9 @@ async def test_one_that_is_added_looks_again_once_it_is_listened_for(bench, rela
         named = {keys.of("late").timeline, keys.channel_of("late")}
 
         def sent(*names):
-            return sum(words[0] in names and not named.isdisjoint(words) for words in relay.commands)
+            return sum(
+                words[0] in names and not named.isdisjoint(words) for words in relay.commands
+            )
 
         relay.hold_replies()
         await late.start()
