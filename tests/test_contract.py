@@ -949,7 +949,7 @@ BAD_INPUT = [
     (
         lambda face: face.schedule("x", TOPIC, activate_at=NAIVE),
         ValueError,
-        ["activate_at", repr(NAIVE)],
+        ["activate_at", repr(NAIVE), "timezone-aware"],
     ),
     (
         lambda face: face.schedule("x", TOPIC, activate_at=float("inf")),
@@ -992,7 +992,7 @@ BAD_INPUT = [
     (
         lambda face: face.reschedule_timer(TOPIC, "1", activate_at=NAIVE),
         ValueError,
-        ["activate_at", repr(NAIVE)],
+        ["activate_at", repr(NAIVE), "timezone-aware"],
     ),
     (
         lambda face: face.reschedule_timer(TOPIC, "1", activate_in=HOUR, activate_at=YEAR_2050),
@@ -1029,10 +1029,10 @@ BAD_INPUT = [
     (
         lambda face: face.get_pending_timers(TOPIC, before=NAIVE),
         ValueError,
-        ["before", repr(NAIVE)],
+        ["before", repr(NAIVE), "timezone-aware"],
     ),
     (lambda face: face.get_pending_timers(TOPIC, before=5), TypeError, ["before", "5"]),
-    (lambda face: listed(face, after=NAIVE), ValueError, ["after", repr(NAIVE)]),
+    (lambda face: listed(face, after=NAIVE), ValueError, ["after", repr(NAIVE), "timezone-aware"]),
     (lambda face: listed(face, before=HOUR), TypeError, ["before", repr(HOUR)]),
     (lambda face: listed(face, match=""), ValueError, ["match", "empty"]),
     (lambda face: listed(face, match=b"x"), TypeError, ["match", "bytes"]),

@@ -82,7 +82,7 @@ def _ask_at(activate_at: datetime) -> bytes:
         )
     if activate_at.utcoffset() is None:
         msg = (
-            f"activate_at must have a time zone, got the naive {activate_at!r}: "
+            f"activate_at must be timezone-aware, got the naive {activate_at!r}: "
             "write datetime(..., tzinfo=UTC)"
         )
         raise ValueError(msg)
@@ -174,7 +174,7 @@ def score_bound(argument: str, time: datetime | None, unbounded: bytes) -> bytes
         msg = f"{argument} must be a datetime, got {time!r}"
         raise TypeError(msg)
     if time.utcoffset() is None:
-        msg = f"{argument} must have a time zone, got the naive {time!r}"
+        msg = f"{argument} must be timezone-aware, got the naive {time!r}"
         raise ValueError(msg)
     microseconds = (time - _EPOCH) // timedelta(microseconds=1)
     sign = b"-" if microseconds < 0 else b""

@@ -277,7 +277,7 @@ def naive(*args, **options):
 
 
 def test_a_naive_time_is_refused_with_time_zones(timers):
-    with pytest.raises(ValueError, match="activate_at must have a time zone"):
+    with pytest.raises(ValueError, match="activate_at must be timezone-aware"):
         timers.schedule("first", "invoices", activate_at=naive(2099, 6, 1, 9))
 
 

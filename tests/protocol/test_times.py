@@ -199,7 +199,7 @@ def test_what_is_no_delay_is_refused_by_name_and_value(activate_in, error, texts
         ),
         (math.nan, ValueError, ["activate_at", "finite", "nan"]),
         (math.inf, ValueError, ["activate_at", "finite", "inf"]),
-        (NAIVE, ValueError, ["activate_at", "time zone", repr(NAIVE), "tzinfo=UTC"]),
+        (NAIVE, ValueError, ["activate_at", "timezone-aware", repr(NAIVE), "tzinfo=UTC"]),
         ("2030-01-01T00:00:00Z", TypeError, ["activate_at", "'2030-01-01T00:00:00Z'"]),
         (date(2030, 1, 1), TypeError, ["activate_at", "datetime.date(2030, 1, 1)"]),
         (timedelta(1), TypeError, ["activate_at", "datetime.timedelta(days=1)"]),
