@@ -6,6 +6,7 @@ from faststream.message import StreamMessage, decode_message
 
 from faststream_redis_timers.delivered import TimerDelivery
 from faststream_redis_timers.message import TimerMessage
+from faststream_redis_timers_sync.protocol.encoding import decode_body
 
 
 class TimersParser:
@@ -37,8 +38,6 @@ class TimersParser:
         try:
             return decode_message(message)
         except (ValueError, RecursionError):
-            # Without a content type it was tried as JSON, and FastStream only minds some of
-            # the ways in which bytes are none.
-            if message.content_type:
-                raise
-            return message.body
+            # Where orjson is installed FastStream reads with that, which takes no NaN. And of
+            # the ways in which bytes without a content type are no JSON it minds only some.
+            return decode_body(message.body, message.content_type)

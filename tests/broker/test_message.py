@@ -1,8 +1,12 @@
 """The message that handlers get, and what the log says of it: names, never contents."""
 
+import json
 import logging
+import math
 import re
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
 
 import pytest
 from faces import Home
@@ -20,6 +24,7 @@ from faststream_redis_timers.annotations import (
     TimerMessage,
     TimersBroker as Broker,
 )
+from faststream_redis_timers_sync.protocol.envelope import write_envelope
 from faststream_redis_timers_sync.protocol.shown import printable
 from faststream_redis_timers_sync.protocol.times import time_of
 
@@ -80,6 +85,42 @@ async def test_a_message_that_another_worker_held_is_a_redelivery(
     assert message.redelivered is True
     assert message.due_at == time_of(float(step.lease))
     assert message.lateness >= 0
+
+
+@pytest.mark.parametrize("reads_with", ["the standard library", "orjson"])
+async def test_numbers_that_json_does_not_know_are_still_delivered(
+    make_broker, inbox, server_url, key_names, monkeypatch, reads_with
+):
+    if reads_with == "orjson":
+        # FastStream reads and writes with it wherever it is installed: all other tests would,
+        # too. What counts here is that it takes JSON alone.
+        strict = partial(json.loads, parse_constant=refuse_constant)
+        monkeypatch.setattr("faststream.message.utils.json_loads", strict)
+    broker = make_broker()
+
+    @broker.subscriber("invoices")
+    async def handle(body: Any) -> None:
+        inbox.put(body)
+
+    home = Home(key_names, server_url)
+    payload = write_envelope(b'{"a":[NaN,-Infinity]}', content_type="application/json")
+    home.plant("invoices", "42", 1.0, payload)
+    home.redis.close()
+    async with broker:
+        not_a_number, infinity = (await inbox.get())["a"]
+
+        assert math.isnan(not_a_number)
+        assert infinity == -math.inf
+        await wait_until_async(lambda: gone(broker))
+
+
+def refuse_constant(name):
+    msg = "orjson takes no constants"
+    raise json.JSONDecodeError(msg, name, 0)
+
+
+async def gone(broker):
+    return await broker.count_pending("invoices") == 0
 
 
 async def test_annotations_give_handlers_what_they_name(make_broker, inbox, client):
