@@ -12,7 +12,7 @@ from redis.client import Pipeline
 from faststream_redis_timers_sync.calls.pools import client_of
 from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.protocol.clients import database_of
-from faststream_redis_timers_sync.protocol.encoding import encode_message
+from faststream_redis_timers_sync.protocol.encoding import check_json, encode_message
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue
 from faststream_redis_timers_sync.protocol.keys import (
     DEFAULT_ATTEMPTS_KEY,
@@ -156,7 +156,7 @@ class TimersClient:
         """
         topic = prefixed(self._prefix, topic)
         refuse_publish_message(message)
-        body, content_type = _encode(message, topic)
+        body, content_type = _encode(message, topic, "message")
         timer = encode_timer(
             body,
             content_type,
@@ -223,8 +223,8 @@ class TimersClient:
         reply_to = reply_to and prefixed(self._prefix, reply_to, "reply_to")
         trace = current_trace()
         bodies, timers = [], []
-        for message in map(as_publish_message, messages):
-            body, content_type = _encode(message.body, topic)
+        for position, message in enumerate(map(as_publish_message, messages)):
+            body, content_type = _encode(message.body, topic, f"messages[{position}]")
             bodies.append(message.body)
             timers.append(
                 encode_batch_item(
@@ -518,9 +518,11 @@ class TimersClient:
         return None
 
 
-def _encode(message: Any, topic: str) -> tuple[bytes, str | None]:
+def _encode(message: Any, topic: str, name: str) -> tuple[bytes, str | None]:
     try:
-        return encode_message(message)
+        body, content_type = encode_message(message)
+        check_json(body, content_type, name)
     except Exception as error:
-        name_topic(error, topic)
+        name_topic(error, topic, name)
         raise
+    return body, content_type

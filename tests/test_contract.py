@@ -3,6 +3,7 @@
 The suite knows `Face` alone; which front ends there are stands in `faces.py`.
 """
 
+import math
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ import pytest
 from faces import FACES_AND_HOMES
 
 from faststream_redis_timers_sync import TimerExistsError, TimerPublishMessage
-from faststream_redis_timers_sync.protocol.envelope import MAGIC
+from faststream_redis_timers_sync.protocol.envelope import MAGIC, write_envelope
 from faststream_redis_timers_sync.protocol.model import Outcome, Settlement
 
 TOPIC = "invoices"
@@ -373,7 +374,7 @@ async def test_a_message_that_json_has_no_place_for_spoils_the_batch(face, home)
     with pytest.raises(Exception, match="serialize") as caught:
         await face.schedule_batch(["x", object()], TOPIC)
 
-    assert any(TOPIC in note for note in caught.value.__notes__)
+    assert any("messages[1]" in note and TOPIC in note for note in caught.value.__notes__)
     assert home.written() == []
 
 
@@ -738,6 +739,19 @@ async def test_payloads_of_other_hands_can_be_looked_at(face, home, payload, bod
     assert [timer.body for timer in await listed(face)] == [body]
 
 
+async def test_numbers_that_json_does_not_know_are_still_read(face, home):
+    # So did versions before 1.0 write them.
+    body = b'{"a":[NaN,-Infinity]}'
+    payload = write_envelope(body, content_type="application/json")
+    home.plant(TOPIC, "42", YEAR_2050.timestamp(), payload)
+
+    timer = await face.get_timer(TOPIC, "42")
+
+    not_a_number, infinity = timer.decode()["a"]
+    assert math.isnan(not_a_number)
+    assert infinity == -math.inf
+
+
 # --- the wake-up -------------------------------------------------------------------------
 
 
@@ -879,6 +893,12 @@ async def test_a_timer_whose_id_is_no_utf8_can_be_seen_moved_and_cancelled(face,
 
 NAIVE = datetime.fromisoformat("2030-01-01")
 
+
+@dataclass
+class Price:
+    amount: float
+
+
 BAD_INPUT = [
     # Topics
     (lambda face: face.schedule("x", ""), ValueError, ["topic", "empty"]),
@@ -903,6 +923,22 @@ BAD_INPUT = [
         lambda face: face.schedule(TimerPublishMessage("x", activate_in=HOUR), TOPIC),
         TypeError,
         ["TimerPublishMessage", "batches"],
+    ),
+    (
+        lambda face: face.schedule({"prices": [1.5, math.nan]}, TOPIC),
+        ValueError,
+        ["message['prices'][1] is NaN", "None"],
+    ),
+    (
+        lambda face: face.schedule(Price(-math.inf), TOPIC),
+        ValueError,
+        ["message['amount'] is -Infinity"],
+    ),
+    (lambda face: face.schedule(math.inf, TOPIC), ValueError, ["message is Infinity"]),
+    (
+        lambda face: face.schedule_batch(["x", TimerPublishMessage([math.nan])], TOPIC),
+        ValueError,
+        ["messages[1][0] is NaN"],
     ),
     # Ids
     (lambda face: face.schedule("x", TOPIC, timer_id=""), ValueError, ["timer_id", "empty"]),

@@ -15,6 +15,7 @@ from faststream_redis_timers._faststream import (
 )
 from faststream_redis_timers.parser import TimersParser
 from faststream_redis_timers.response import TimerPublishCommand
+from faststream_redis_timers_sync.protocol.encoding import check_json
 from faststream_redis_timers_sync.protocol.model import EncodedTimer, TimerPublishMessage
 from faststream_redis_timers_sync.protocol.operations import Operations
 from faststream_redis_timers_sync.protocol.timers import (
@@ -125,7 +126,7 @@ class TimersProducer(ProducerProto[TimerPublishCommand]):
             cmd: The message and its settings.
         """
         refuse_publish_message(cmd.body)
-        body, content_type = await self._encode_body(cmd.body, cmd.destination)
+        body, content_type = await self._encode_body(cmd.body, cmd.destination, "message")
         return encode_timer(
             body,
             content_type,
@@ -145,8 +146,10 @@ class TimersProducer(ProducerProto[TimerPublishCommand]):
             cmd: The messages and their common settings.
         """
         timers = []
-        for message in map(self._named, cmd.batch_bodies):
-            body, content_type = await self._encode_body(message.body, cmd.destination)
+        for position, message in enumerate(map(self._named, cmd.batch_bodies)):
+            body, content_type = await self._encode_body(
+                message.body, cmd.destination, f"messages[{position}]"
+            )
             timers.append(
                 encode_batch_item(
                     message,
@@ -170,9 +173,13 @@ class TimersProducer(ProducerProto[TimerPublishCommand]):
             return replace(message, timer_id=self._id_generator())
         return message
 
-    async def _encode_body(self, message: Any, topic: str) -> tuple[bytes, str | None]:
+    async def _encode_body(self, message: Any, topic: str, name: str) -> tuple[bytes, str | None]:
         try:
-            return await self.codec.encode(message, self.serializer)
+            body, content_type = await self.codec.encode(message, self.serializer)
+            # What bytes of a user's codec mean is known to that alone.
+            if type(self.codec) is DefaultCodec:
+                check_json(body, content_type, name)
         except Exception as error:
-            name_topic(error, topic)
+            name_topic(error, topic, name)
             raise
+        return body, content_type

@@ -7,11 +7,14 @@ the standard library writes them.
 
 import dataclasses
 import json
+import math
+import re
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import cache
+from types import NoneType
 from typing import Any
 from uuid import UUID
 
@@ -71,6 +74,60 @@ def _load_json(body: bytes) -> Any:
         raise ValueError(msg) from error
 
 
+def check_json(body: bytes, content_type: str | None, name: str) -> None:
+    """Refuse NaN and infinities in JSON: encoders write them as bare words, which are no JSON.
+
+    Args:
+        body: The encoded body.
+        content_type: Its MIME type; all but JSON passes.
+        name: What the message is called, for the error.
+
+    Raises:
+        ValueError: There is one; the error tells where.
+    """
+    # All but a few messages end here.
+    if b"NaN" not in body and b"Infinity" not in body:
+        return
+    if content_type is None or not content_type.startswith(JSON):
+        return
+    word = next(
+        (one for one in _JSON_TOKEN.finditer(body) if one[0].endswith((b"NaN", b"Infinity"))), None
+    )
+    if word is not None:
+        msg = (
+            f"{name}{_path_to(body, word.start())} is {word[0].decode()}, which JSON can't "
+            "represent: send None or a string instead"
+        )
+        raise ValueError(msg)
+
+
+_JSON_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[][{},:]|NaN|-?Infinity')
+# A string ends with its quote, so what ends like one of the words is one.
+
+
+def _path_to(body: bytes, position: int) -> str:
+    path: list[str | int] = []
+    text = b""
+    for token in _JSON_TOKEN.findall(body, 0, position):
+        if token == b"[":
+            path.append(0)
+        elif token == b"{":
+            path.append("")
+        elif token in b"]}":
+            path.pop()
+        elif token == b":":
+            path[-1] = str(json.loads(text))[:_MOST_OF_A_KEY]
+        elif token != b",":
+            text = token
+        elif isinstance(path[-1], int):
+            path[-1] += 1
+    return "".join(f"[{key!r}]" for key in path)
+
+
+_MOST_OF_A_KEY = 80
+"""Characters."""
+
+
 @cache
 def _json_encoder() -> Callable[[Any], bytes]:
     try:
@@ -89,7 +146,33 @@ def dump_json(message: Any) -> bytes:
     Raises:
         TypeError: It holds something that JSON has no place for.
     """
-    return json.dumps(message, default=_plain, ensure_ascii=False, separators=(",", ":")).encode()
+    text = _dump(message)
+    if _ODD_KEY.search(text):
+        text = _dump(_with_text_keys(message))
+    return text.encode()
+
+
+def _dump(message: Any) -> str:
+    return json.dumps(message, default=_plain, ensure_ascii=False, separators=(",", ":"))
+
+
+_ODD_KEY = re.compile(r'"(?:null|NaN|-?Infinity)":')
+"""A key that may have been None, NaN or an infinity, which pydantic writes otherwise."""
+
+
+def _with_text_keys(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_text_key(key): _with_text_keys(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_text_keys(one) for one in value]
+    if isinstance(value, (str, int, float, NoneType)):
+        return value
+    return _with_text_keys(_plain(value))
+
+
+def _text_key(key: Any) -> Any:
+    is_odd = key is None or (isinstance(key, float) and not math.isfinite(key))
+    return str(key) if is_odd else key
 
 
 def _plain(value: Any) -> Any:

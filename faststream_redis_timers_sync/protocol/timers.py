@@ -131,11 +131,12 @@ def refuse_publish_message(message: Any) -> None:
         raise TypeError(msg)
 
 
-def name_topic(error: Exception, topic: str) -> None:
-    """Note on an encoder's error which topic the message was for.
+def name_topic(error: Exception, topic: str, name: str) -> None:
+    """Note on an encoder's error which message it is about, and which topic that was for.
 
     Args:
         error: The error.
         topic: The full topic.
+        name: What the message is called.
     """
-    error.add_note(f"while encoding a message for topic {topic!r}")
+    error.add_note(f"while encoding {name} for topic {topic!r}")

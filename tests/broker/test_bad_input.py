@@ -4,6 +4,7 @@ The rows that both front ends share are in ``test_contract.py``; these are the b
 and its publishers' own.
 """
 
+import math
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
@@ -48,6 +49,13 @@ ROWS = [
     (lambda home: home.batch(reply_to=5), TypeError, ["reply_to", "5"]),
     (lambda home: home.publisher.publish("x", reply_to=5), TypeError, ["reply_to", "5"]),
     (lambda home: home.publish(reply_to="\ud800"), ValueError, ["reply_to", r"'\ud800'"]),
+    # Messages
+    (
+        lambda home: home.publisher.publish({"a": [0, math.inf]}),
+        ValueError,
+        ["message['a'][1] is Infinity"],
+    ),
+    (lambda home: home.batch(1, [math.nan]), ValueError, ["messages[1][0] is NaN"]),
     # Ids
     (lambda home: home.publish(timer_id=""), ValueError, ["timer_id must not be empty"]),
     (lambda home: home.publish(timer_id=42), TypeError, ["timer_id", "42"]),
@@ -189,19 +197,22 @@ async def test_bad_input_is_refused_by_name_and_value_and_writes_nothing(
 
 
 @pytest.mark.parametrize(
-    "call",
+    ("call", "name"),
     [
-        lambda home: home.publish(object()),
-        lambda home: home.batch("x", object()),
-        lambda home: home.publisher.publish({"nested": object()}),
+        (lambda home: home.publish(object()), "message"),
+        (lambda home: home.batch("x", object()), "messages[1]"),
+        (lambda home: home.publisher.publish({"nested": object()}), "message"),
+        (lambda home: home.publish([object(), math.nan]), "message"),
     ],
-    ids=["publish", "publish_batch", "publisher"],
+    ids=["publish", "publish_batch", "publisher", "and a NaN"],
 )
-async def test_a_body_that_cannot_be_encoded_names_its_topic(home, redis_client, key_names, call):
+async def test_a_body_that_cannot_be_encoded_names_its_topic(
+    home, redis_client, key_names, call, name
+):
     with pytest.raises(Exception, match="serialize") as caught:
         await call(home)
 
-    assert caught.value.__notes__ == [f"while encoding a message for topic {TOPIC!r}"]
+    assert caught.value.__notes__ == [f"while encoding {name} for topic {TOPIC!r}"]
     assert keys_under(redis_client, key_names) == []
 
 

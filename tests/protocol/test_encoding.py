@@ -1,6 +1,8 @@
 """Messages as bodies: with pydantic or without it, FastStream's bytes."""
 
 import json
+import math
+import sys
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -16,6 +18,9 @@ from pydantic import BaseModel, SecretStr
 from pydantic_core import to_json
 
 from faststream_redis_timers_sync.protocol.encoding import (
+    JSON,
+    TEXT,
+    check_json,
     decode_body,
     dump_json,
     encode_message,
@@ -76,7 +81,9 @@ times = (
 )
 json_like = st.recursive(
     plain | times | st.uuids() | st.decimals(allow_nan=False),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.none() | text, inner, max_size=4)
+    ),
     max_leaves=10,
 )
 
@@ -85,6 +92,9 @@ EXAMPLES = [
     {},
     {"a": [1, 2.5, None, True, {"b": 'José 😀 \x00\x1f\x7f\u2028 "\\/'}]},
     {5: "int", True: "bool"},
+    {None: 1, "null": 2, "a": [{None: {None: None}}, ({None: 1},), {"b": {1.5: "null"}}]},
+    {"text": '"null": "NaN":', "null": "NaN"},
+    {math.nan: 1, math.inf: 2, -math.inf: 3},
     (1, 2),
     Pair(1, 2),
     {5},
@@ -111,6 +121,8 @@ EXAMPLES = [
     timedelta(days=365, seconds=60),
     timedelta.max,
     timedelta.min,
+    Invoice(UUID(int=7), Decimal(1), {None: Slotted(1)}),
+    [frozenset([1]), {None: {Shape.POINT}}],
     Invoice(UUID(int=7), Decimal("1.10"), Invoice(UUID(int=8), Decimal(2), {"a": Slotted(1)})),
 ]
 
@@ -181,6 +193,104 @@ def test_what_is_no_text_is_refused_with_and_without_pydantic(message):
         encode_message(message)
     with pytest.raises(ValueError, match="utf-8"):
         dump_json(message)
+
+
+# --- numbers that are none ---------------------------------------------------------------
+
+
+@dataclass
+class Point:
+    x: float
+
+
+class Loose(BaseModel, ser_json_inf_nan="constants"):
+    x: Any
+
+
+NO_NUMBERS = [
+    (math.nan, "message is NaN"),
+    (math.inf, "message is Infinity"),
+    (-math.inf, "message is -Infinity"),
+    ([1, [], [{}, math.nan]], "message[2][1] is NaN"),
+    ({"a": {}, "b": [{"c": 1, "d": (0, math.inf)}]}, "message['b'][0]['d'][1] is Infinity"),
+    ({"a": "NaN", "b,[{": ["]", ":", -math.inf]}, "message['b,[{'][2] is -Infinity"),
+    ({'"\\': [{"José": math.nan}]}, "message['\"\\\\'][0]['José'] is NaN"),
+    ({1: {None: math.nan}}, "message['1']['None'] is NaN"),
+    (Point(math.nan), "message['x'] is NaN"),
+    ([Point(1), Point(math.inf)], "message[1]['x'] is Infinity"),
+    (Invoice(UUID(int=7), Decimal(1), [Slotted(math.nan)]), "message['parent'][0]['number'] is"),
+    ([[[]] * 3, math.nan, math.inf], "message[1] is NaN"),
+]
+
+
+@pytest.mark.parametrize("write", [dump_json, to_json])
+@pytest.mark.parametrize(("message", "where"), NO_NUMBERS, ids=repr)
+def test_a_number_that_json_does_not_know_is_refused_and_named(message, where, write):
+    with pytest.raises(ValueError, match="which JSON can't represent") as caught:
+        check_json(write(message), JSON, "message")
+
+    assert str(caught.value).startswith(where)
+
+
+def test_so_is_one_in_a_pydantic_model():
+    body, content_type = encode_message({"all": [Loose(x=1), Loose(x=[math.inf])]})
+
+    with pytest.raises(ValueError, match=r"messages\[3\]\['all'\]\[1\]\['x'\]\[0\] is Infinity"):
+        check_json(body, content_type, "messages[3]")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        ["NaN", "Infinity", 'a "NaN", "-Infinity": NaN', "\\", "NaN"],
+        {"NaN": "NaN", "Infinity": ["-Infinity"]},
+        {math.nan: 1, math.inf: 2},
+        # The encoder writes Decimals as strings, and in its models null by default.
+        [Decimal("NaN"), Decimal("-Infinity"), {"a": Decimal("inf")}],
+        Order.model_construct(number=math.nan),
+    ],
+    ids=repr,
+)
+def test_their_names_in_texts_are_no_numbers(message):
+    body, content_type = encode_message(message)
+
+    check_json(body, content_type, "message")
+
+    json.loads(body, parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize("content_type", [None, TEXT, "application/octet-stream"])
+def test_what_is_not_sent_as_json_may_hold_anything(content_type):
+    check_json(b"NaN [", content_type, "message")
+
+
+def test_json_that_is_nested_deeper_than_python_reads_is_searched_too():
+    depth = 10 * sys.getrecursionlimit()
+    text = b"[" * depth + b'{"a":NaN}' + b"]" * depth
+
+    with pytest.raises(ValueError, match=r"\['a'\] is NaN"):
+        check_json(text, JSON, "message")
+
+
+@given(json_like, st.sampled_from([math.nan, math.inf, -math.inf]), st.data())
+def test_any_of_them_is_found_wherever_it_stands(message, number, data):
+    root = holder = [message]
+    place: Any = 0
+    path = "message"
+    while (inner := holder[place]) and isinstance(inner, (list, dict)) and data.draw(st.booleans()):
+        holder = inner
+        if isinstance(holder, list):
+            place = data.draw(st.integers(0, len(holder) - 1))
+            path += f"[{place}]"
+        else:
+            place = data.draw(st.sampled_from(list(holder)))
+            path += f"[{str(place)[:80]!r}]"
+    holder[place] = number
+
+    with pytest.raises(ValueError, match="which JSON can't represent") as caught:
+        check_json(dump_json(root[0]), JSON, "message")
+
+    assert str(caught.value).startswith(f"{path} is ")
 
 
 # --- decoding ----------------------------------------------------------------------------
