@@ -72,13 +72,13 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         client: A `redis.asyncio.Redis`, which stays the caller's, may be shared,
             and is never closed; or a URL, of which a client with timeouts of 2
             seconds and without redis-py's repeats is made, and closed on `stop`.
-            Query options of redis-py's URLs win. Without one the broker can be
-            described and tested, not started.
+            Query options of redis-py's URLs win. Either connects at the first use.
+            Without one the broker can be described and tested, not started.
         timeline_key: Name that the timelines' keys begin with.
         payloads_key: Name that the payloads' keys begin with.
         attempts_key: Name that the attempts' keys begin with.
         prefix: Put before all topics, those of routers included.
-        start_timeout: Seconds within which the server must answer `start`.
+        start_timeout: Seconds within which the server must answer `start`; 0 asks it once.
         graceful_timeout: Seconds that running handlers have to finish on `stop`;
             None waits without limit.
         confirm_replicas: How many replicas must have each timer that is scheduled, moved or
@@ -170,8 +170,8 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         tags: Iterable[Tag | TagDict] = (),
     ) -> None:
         """Check the arguments; nothing is sent yet."""
-        if not start_timeout > 0:
-            msg = f"start_timeout must be more than 0 seconds, got {start_timeout!r}"
+        if not start_timeout >= 0:
+            msg = f"start_timeout must be 0 or more seconds, got {start_timeout!r}"
             raise ValueError(msg)
         self._start_timeout = start_timeout
         from faststream_redis_timers.connection import (  # noqa: PLC0415  it imports redis-py
@@ -179,7 +179,9 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         )
 
         confirmation = read_confirmation(confirm_replicas, confirm_timeout)
-        connection = TimersConnection(client, self._write_log, security, confirmation)
+        connection = TimersConnection(
+            client, self._prepare, self._write_log, security, confirmation
+        )
         operations = Operations(
             KeySpace(
                 timeline_key=timeline_key,
@@ -240,12 +242,31 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
 
     # --- life
 
+    async def connect(self) -> "Redis":
+        """Connect. The first call that needs the server does it too, but not after `stop`.
+
+        Returns:
+            The client.
+
+        Raises:
+            IncorrectState: The broker has no client.
+        """
+        # It may be that of an event loop that is closed by now.
+        self._connection = None
+        return await super().connect()
+
     async def _connect(self) -> "Redis":
+        client: Redis = self.config.connection.open()
+        # The application may have brought another serializer since the first use.
+        self._prepare(client)
+        return client
+
+    def _prepare(self, client: "Redis") -> None:
         config: TimersBrokerConfig = self.config.broker_config
-        client = config.connection.open()
         producer: Any = config.producer
         producer.connect(config.fd_config._serializer)  # noqa: SLF001  as FastStream's own
-        return client
+        self._connection = client
+        self._setup_logger()
 
     async def start(self) -> None:
         """Connect, and begin to deliver; nothing if it is running already.
@@ -272,6 +293,9 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
     ) -> None:
         """Stop delivering and let go of the client; `start` begins anew.
 
+        A client of yours can be used as before. One made from a URL is closed, and made anew
+        by `connect` and `start` alone: until then all else raises `IncorrectState`.
+
         Running handlers have `graceful_timeout`, then they are cancelled and
         their timers given back.
         """
@@ -294,11 +318,11 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
     async def ping(self, timeout: float | None = None) -> bool:
         """Tell whether the server answers and all delivery loops are at work.
 
+        False after `stop`, until `connect` or `start`.
+
         Args:
             timeout: Seconds to wait for the answer; None means 5.
         """
-        if self._connection is None:
-            return False
         subscribers: list[Any] = self.subscribers
         if not all(s.alive for s in subscribers if isinstance(s, TimersSubscriber)):
             return False
@@ -348,7 +372,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             TimerExistsError: With ``if_exists="error"``.
             TimerOutcomeUnknownError: The server's answer was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            IncorrectState: The broker is not connected.
+            IncorrectState: The broker has no client, or `stop` has closed it.
             redis.RedisError: What the server or the connection says.
         """
         command = TimerPublishCommand(
@@ -404,7 +428,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
                 was scheduled; earlier calls were.
             TimerOutcomeUnknownError: The server's answer to a call was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            IncorrectState: The broker is not connected.
+            IncorrectState: The broker has no client, or `stop` has closed it.
             redis.RedisError: What the server or the connection says.
         """
         topic = self._full(topic)
@@ -510,7 +534,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             ValueError: An argument can't be used; its name and value are named.
             TimerOutcomeUnknownError: The server's answer was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            IncorrectState: The broker is not connected.
+            IncorrectState: The broker has no client, or `stop` has closed it.
             redis.RedisError: What the server or the connection says.
         """
         operation = self._operations.reschedule(
@@ -542,7 +566,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             ValueError: Topic or id is empty.
             TimerOutcomeUnknownError: The server's answer was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            IncorrectState: The broker is not connected.
+            IncorrectState: The broker has no client, or `stop` has closed it.
             redis.RedisError: What the server or the connection says.
         """
         operation = self._operations.cancel(self._full(topic), timer_id)
@@ -562,7 +586,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             ValueError: Topic or an id is empty.
             TimerOutcomeUnknownError: The server's answer to a call was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            IncorrectState: The broker is not connected.
+            IncorrectState: The broker has no client, or `stop` has closed it.
             redis.RedisError: What the server or the connection says.
         """
         steps = self._operations.cancel_many(self._full(topic), timer_ids)
@@ -580,7 +604,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         Raises:
             TimerOutcomeUnknownError: The server's answer was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            IncorrectState: The broker is not connected.
+            IncorrectState: The broker has no client, or `stop` has closed it.
             redis.RedisError: What the server or the connection says.
         """
         return await self._runner.run(self._operations.cancel_all(self._full(topic)))
@@ -603,7 +627,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             TypeError: `timer_ids` is a single id.
             TimerOutcomeUnknownError: The server's answer was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            IncorrectState: The broker is not connected.
+            IncorrectState: The broker has no client, or `stop` has closed it.
             redis.RedisError: What the server or the connection says.
         """
         steps = self._operations.redrive(self._full(dead_topic, "dead_topic"), timer_ids)
@@ -619,7 +643,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             timer_id: Its id.
 
         Raises:
-            IncorrectState: The broker is not connected.
+            IncorrectState: The broker has no client, or `stop` has closed it.
             redis.RedisError: What the server or the connection says.
         """
         return await self._runner.run(self._operations.has_pending(self._full(topic), timer_id))
@@ -635,7 +659,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             The timer, None if it is not pending.
 
         Raises:
-            IncorrectState: The broker is not connected.
+            IncorrectState: The broker has no client, or `stop` has closed it.
             redis.RedisError: What the server or the connection says.
         """
         return await self._runner.run(self._operations.get(self._full(topic), timer_id))
@@ -649,7 +673,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
 
         Raises:
             ValueError: `before` is naive.
-            IncorrectState: The broker is not connected.
+            IncorrectState: The broker has no client, or `stop` has closed it.
             redis.RedisError: What the server or the connection says.
         """
         timers = self.iter_timers(topic, before=before, bodies=False)
@@ -680,7 +704,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
 
         Raises:
             ValueError: A time is naive, or `match` is empty.
-            IncorrectState: The broker is not connected.
+            IncorrectState: The broker has no client, or `stop` has closed it.
             redis.RedisError: What the server or the connection says.
         """
         pages = self._operations.iterate(
@@ -695,7 +719,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             topic: The topic.
 
         Raises:
-            IncorrectState: The broker is not connected.
+            IncorrectState: The broker has no client, or `stop` has closed it.
             redis.RedisError: What the server or the connection says.
         """
         return await self._runner.run(self._operations.count(self._full(topic)))

@@ -36,6 +36,7 @@ from faststream_redis_timers.calls.pools import (
     address_of,
     close_client,
     connection_options,
+    hang_up,
 )
 from faststream_redis_timers.calls.runner import Runner
 from faststream_redis_timers.calls.wakeups import WakeUps
@@ -56,9 +57,13 @@ from faststream_redis_timers_sync.protocol.shown import text_of
 class TimersConnection:
     """The broker's client, and what its subscribers share beside it.
 
+    The first use opens it. A client that was made here belongs to the event loop in which that
+    was; another loop gets another one, once this one does not run any more.
+
     Args:
         client: A client, which stays the caller's; a URL, of which one is made
             and closed here; or None.
+        on_open: Called with the client each time it is opened.
         log: Writes a line of a `logging` level to the broker's log.
         security: User, password and TLS of a client made from a URL.
         confirmation: How many replicas must have what is written; None asks none.
@@ -73,6 +78,7 @@ class TimersConnection:
     def __init__(
         self,
         client: "redis.asyncio.Redis | str | None",
+        on_open: Callable[[redis.asyncio.Redis], None],
         log: Callable[[int, str], None],
         security: BaseSecurity | None = None,
         confirmation: Confirmation | None = None,
@@ -92,8 +98,11 @@ class TimersConnection:
         elif client is not None:
             _check_client(client)
         self._given = client
+        self._on_open = on_open
         self._log = log
         self._runner: Runner | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_closed = False
         self._wake_ups: WakeUps | None = None
         self.spin_budget = SpinBudget()
         self.alarm_clock = AlarmClock()
@@ -101,21 +110,33 @@ class TimersConnection:
 
     @property
     def runner(self) -> Runner:
-        """Runs operations on the client.
+        """Runs operations on the client, which connects when it is first used.
 
         Raises:
-            IncorrectState: There is no client, or `open` was not called.
+            IncorrectState: There is no client; or one made here was closed and not opened
+                again, or is in use in another event loop.
         """
         if self._runner is not None:
-            return self._runner
+            if self._loop is None or self._loop is asyncio.get_running_loop():
+                return self._runner
+            if self._loop.is_running():
+                raise IncorrectState(_OTHER_LOOP)
+            hang_up(self._runner.client)
+        self._runner = self._make_runner()
+        self._wake_ups = None
+        self._on_open(self._runner.client)
+        return self._runner
+
+    def _make_runner(self) -> Runner:
         if self._given is None:
-            msg = (
-                "the TimersBroker has no client: give it a redis.asyncio.Redis or a URL, "
-                'as in TimersBroker("redis://localhost:6379")'
-            )
-            raise IncorrectState(msg)
-        msg = "the TimersBroker is not connected: call `await broker.connect()` first"
-        raise IncorrectState(msg)
+            raise IncorrectState(_NO_CLIENT)
+        if not isinstance(self._given, str):
+            return Runner(self._given, self.confirmation)
+        if self._is_closed:
+            raise IncorrectState(_CLOSED)
+        self._loop = asyncio.get_running_loop()
+        client = redis.asyncio.Redis.from_pool(ConnectionPool(**self._options))
+        return Runner(client, self.confirmation)
 
     @property
     def address(self) -> str:
@@ -139,33 +160,28 @@ class TimersConnection:
         return self._wake_ups
 
     def open(self) -> "redis.asyncio.Redis":
-        """Have a client; it connects when it is first used.
+        """Have a client, also after `close`; it connects when it is first used.
 
         Raises:
-            IncorrectState: Neither client nor URL was given.
+            IncorrectState: Neither client nor URL was given, or it is in use in another
+                event loop.
         """
-        if self._runner is None and self._given is not None:
-            self._runner = Runner(
-                redis.asyncio.Redis.from_pool(ConnectionPool(**self._options))
-                if isinstance(self._given, str)
-                else self._given,
-                self.confirmation,
-            )
+        self._is_closed = False
         return self.runner.client
 
     async def wait_for_server(self, timeout: float) -> None:
         """Ask the server for a sign of life until it gives one.
 
         Args:
-            timeout: Seconds.
+            timeout: Seconds; 0 asks once, and waits a second at most.
 
         Raises:
             TimeoutError: It did not.
         """
         problem: Exception | None = None
         try:
-            async with asyncio.timeout(timeout):
-                while True:
+            async with asyncio.timeout(timeout or _SINGLE_TRY):
+                while problem is None or timeout > 0:
                     try:
                         return await self.runner.ping()
                     except (RedisError, OSError) as error:
@@ -173,6 +189,7 @@ class TimersConnection:
                         # It may have come in place of the end of the timeout.
                         check_cancelled()
                     await asyncio.sleep(0.05)
+                raise TimeoutError  # noqa: TRY301  like the end of the timeout
         except TimeoutError:
             msg = f"the server did not answer within start_timeout={timeout:g} s"
             if problem is None:
@@ -183,11 +200,13 @@ class TimersConnection:
             raise TimeoutError(msg) from (problem if told == str(problem) else None)
 
     async def is_answered(self, timeout: float) -> bool:
-        """Tell whether the server answers.
+        """Tell whether the server answers; not after `close`, nor without a client.
 
         Args:
             timeout: Seconds to wait for the answer.
         """
+        if self._is_closed or self._given is None:
+            return False
         with suppress(RedisError, OSError):
             async with asyncio.timeout(timeout):
                 await self.runner.ping()
@@ -195,10 +214,24 @@ class TimersConnection:
         return False
 
     async def close(self) -> None:
-        """Let go of the client, and close it if it was made here."""
+        """Let go of the client, and close it if it was made here.
+
+        One that was given goes on when it is used again.
+
+        Raises:
+            IncorrectState: It is in use in another event loop.
+        """
+        is_left = self._loop not in {None, asyncio.get_running_loop()}
+        if self._loop is not None and is_left and self._loop.is_running():
+            raise IncorrectState(_OTHER_LOOP)
+        self._is_closed = True
         runner, self._runner = self._runner, None
-        self._wake_ups = None
-        if runner is not None:
+        self._loop = self._wake_ups = None
+        if runner is None:
+            return
+        if is_left:
+            hang_up(runner.client)
+        else:
             await self._close_if_ours(runner)
 
     async def close_again(self, runner: Runner) -> None:
@@ -213,6 +246,23 @@ class TimersConnection:
     async def _close_if_ours(self, runner: Runner) -> None:
         if runner.client is not self._given:
             await close_client(runner.client)
+
+
+_SINGLE_TRY = 1.0
+"""Seconds of a single sign of life."""
+
+_NO_CLIENT = (
+    "the TimersBroker has no client: give it a redis.asyncio.Redis or a URL, "
+    'as in TimersBroker("redis://localhost:6379")'
+)
+_CLOSED = (
+    "the TimersBroker is stopped, and the client made from its URL is closed: "
+    "call `await broker.connect()` or `await broker.start()` first"
+)
+_OTHER_LOOP = (
+    "the TimersBroker is in use in another event loop, which is running: make one broker for "
+    "each loop, or call `await broker.stop()` there first"
+)
 
 
 def _options_of(url: str, security: BaseSecurity | None) -> dict[str, Any]:

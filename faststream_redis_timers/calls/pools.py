@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
+from socket import SHUT_RDWR
 from typing import Any
 
 from redis.asyncio import Redis, SSLConnection
@@ -60,9 +62,7 @@ async def close_client(client: Redis) -> None:
     Args:
         client: The client; its pool is one of redis-py's own.
     """
-    pool: Any = client.connection_pool
-    connections = [*pool._available_connections, *pool._in_use_connections]  # noqa: SLF001  there is no other way to them
-    with_writers = [(connection, writer_of(connection)) for connection in connections]
+    with_writers = [(connection, writer_of(connection)) for connection in _connections_of(client)]
     try:
         async with asyncio.timeout(_LONGEST_CLOSE):
             await client.aclose()
@@ -73,3 +73,23 @@ async def close_client(client: Redis) -> None:
 
 _LONGEST_CLOSE = 1.0
 """Seconds."""
+
+
+def hang_up(client: Redis) -> None:
+    """Close the connections of a client whose event loop does not run: nothing can be awaited.
+
+    Args:
+        client: The client; its pool is one of redis-py's own.
+    """
+    for connection in _connections_of(client):
+        writer = writer_of(connection)
+        socket = None if writer is None else writer.get_extra_info("socket")
+        if socket is not None:
+            # uvloop takes no such call: it has closed them together with the loop.
+            with suppress(OSError, TypeError):
+                socket.shutdown(SHUT_RDWR)
+
+
+def _connections_of(client: Redis) -> list[Any]:
+    pool: Any = client.connection_pool
+    return [*pool._available_connections, *pool._in_use_connections]  # noqa: SLF001  there is no other way to them

@@ -262,6 +262,7 @@ class TestTimersBroker(TestBroker[TimersBroker, EnterType], broker=TimersBroker)
             # FastStream's own change_producer leaves it in place after an exception.
             patch.object(config, "producer", producer),
             patch.object(config.connection, "_runner", runner),
+            patch.object(config.connection, "_loop", None),
         ):
             yield
 

@@ -198,15 +198,6 @@ async def test_a_stopped_broker_delivers_nothing(make_broker, inbox):
     assert inbox.rest() == []
 
 
-async def test_a_stopped_broker_refuses_to_publish(make_broker):
-    broker = make_broker()
-    await broker.start()
-    await broker.stop()
-
-    with pytest.raises(IncorrectState, match="is not connected"):
-        await broker.publish("x", "invoices")
-
-
 async def test_connecting_alone_is_enough_to_publish(make_broker, inbox):
     broker = make_broker()
     deliver_to(broker, inbox)
@@ -230,8 +221,8 @@ async def test_it_lives_in_a_faststream_app(make_broker, inbox):
     assert not broker.running
 
 
-async def test_a_listing_ends_with_its_broker(make_broker):
-    broker = make_broker()
+async def test_a_listing_ends_with_its_broker(make_broker, server_url):
+    broker = make_broker(server_url)
     await broker.connect()
     await broker.publish_batch("a", "b", topic="invoices")
     async with aclosing(broker.iter_timers("invoices")) as timers:
@@ -265,8 +256,42 @@ async def test_a_server_that_does_not_answer_fails_the_start_and_leaves_no_task(
         assert isinstance(caught.value.__cause__, redis.ConnectionError)
         assert str(caught.value.__cause__) in str(caught.value)
     assert not broker.running
-    with pytest.raises(IncorrectState, match="is not connected"):
-        await broker.publish("x", "invoices")
+    if by_url:
+        with pytest.raises(IncorrectState, match="is stopped"):
+            await broker.publish("x", "invoices")
+    await given.aclose()
+
+
+async def test_a_start_timeout_of_0_starts_where_the_server_answers_at_once(
+    make_broker, inbox, server_url
+):
+    broker = make_broker(server_url, start_timeout=0)
+    deliver_to(broker, inbox)
+    async with broker:
+        await passes_a_timer(broker, inbox, "x")
+
+
+@pytest.mark.parametrize("sickness", ["silent", "refusing"])
+async def test_a_start_timeout_of_0_is_one_try(
+    relay, make_broker, no_task_is_left, monkeypatch, sickness
+):
+    tries = []
+    ping = Runner.ping
+
+    async def count(runner):
+        tries.append(runner)
+        await ping(runner)
+
+    monkeypatch.setattr(Runner, "ping", count)
+    relay.stall() if sickness == "silent" else relay.refuse()
+    given = redis.asyncio.Redis.from_url(relay.url, socket_timeout=None)
+    broker = make_broker(given, start_timeout=0)
+
+    with pytest.raises(TimeoutError, match="did not answer within start_timeout=0 s"):
+        await broker.start()
+
+    assert len(tries) == 1
+    assert not broker.running
     await given.aclose()
 
 
@@ -407,9 +432,10 @@ async def test_ping_tells_that_all_is_well(make_broker, inbox):
         assert await broker.ping(timeout=10) is True
 
 
-async def test_ping_tells_that_the_broker_is_not_connected(make_broker):
+async def test_ping_tells_that_the_broker_is_stopped(make_broker):
     broker = make_broker()
-    assert await broker.ping() is False
+    # As in version 0.5: a service that only publishes has nothing to start.
+    assert await broker.ping() is True
     await broker.connect()
     assert await broker.ping() is True
     await broker.stop()

@@ -74,11 +74,6 @@ async def test_without_a_client_nothing_can_be_reached(call):
         await getattr(TimersBroker(), call)()
 
 
-async def test_before_it_is_connected_a_broker_says_what_to_call(client):
-    with pytest.raises(IncorrectState, match=r"call `await broker\.connect\(\)` first"):
-        await TimersBroker(client).publish("x", "invoices")
-
-
 def test_a_blocking_client_is_refused_with_the_classes_to_use():
     with pytest.raises(TypeError) as caught:
         TimersBroker(redis.Redis())
@@ -173,9 +168,11 @@ async def test_the_prefix_stands_before_topics_and_reply_to(key_names, make_brok
     assert timer.headers["reply_to"] == "my-service:replies"
 
 
-@pytest.mark.parametrize("start_timeout", [0, -1, math.nan])
+@pytest.mark.parametrize("start_timeout", [-1, -0.001, math.nan])
 def test_a_start_timeout_that_cannot_work_is_refused(start_timeout):
-    with pytest.raises(ValueError, match=f"start_timeout must be more than 0.*{start_timeout}"):
+    with pytest.raises(
+        ValueError, match=f"start_timeout must be 0 or more seconds.*{start_timeout}"
+    ):
         TimersBroker(start_timeout=start_timeout)
 
 

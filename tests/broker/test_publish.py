@@ -11,7 +11,7 @@ import pytest
 import redis
 import redis.asyncio
 from faststream import BaseMiddleware, Context
-from faststream.exceptions import FeatureNotSupportedException
+from faststream.exceptions import FeatureNotSupportedException, IncorrectState
 from pydantic import BaseModel
 from waiting import wait_until_async
 
@@ -518,11 +518,12 @@ async def test_error_cannot_be_answered_in_a_pipeline(broker, client, name):
         assert len(pipeline) == 0
 
 
-async def test_a_broker_that_is_not_connected_fills_no_pipeline(client, use):
-    # Its serializer comes with the connection: without it a body could be another.
+async def test_a_broker_that_is_stopped_fills_no_pipeline(server_url, client, use):
+    broker = TimersBroker(server_url)
+    await broker.stop()
     async with client.pipeline() as pipeline:
-        with pytest.raises(Exception, match="is not connected"):
-            await use(TimersBroker(client), pipeline)
+        with pytest.raises(IncorrectState, match="is stopped"):
+            await use(broker, pipeline)
 
         assert len(pipeline) == 0
 
