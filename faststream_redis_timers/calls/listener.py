@@ -124,10 +124,12 @@ class Listener:
                     await connection.send_command("SUBSCRIBE", channel)
                 for _ in channels:
                     self._note_confirmed(await self._read(connection))
-                # `add` could not send those that came meanwhile.
+                # `add` and `remove` could not send those that came and went meanwhile.
                 self._connection = connection
                 for channel in self._wanted.keys() - channels:
                     await connection.send_command("SUBSCRIBE", channel)
+                for channel in set(channels) - self._wanted.keys():
+                    await connection.send_command("UNSUBSCRIBE", channel)
             backoff.reset()
             # What was sent before is lost, the first time too.
             for channel in list(self._wanted):

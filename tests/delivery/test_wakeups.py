@@ -349,3 +349,35 @@ async def test_whatever_the_wake_up_connection_raises_another_is_made(bench, rel
 
     assert odd == []
     assert open_calls.ids == ["1"]
+
+
+async def test_a_subscriber_that_stops_while_it_subscribes_listens_no_more(
+    bench, relay, open_calls
+):
+    class SlowConnection(redis.asyncio.Connection):
+        async def send_command(self, *args, **kwargs):
+            if args[0] == "SUBSCRIBE":
+                relay.hold_replies()
+            await super().send_command(*args, **kwargs)
+
+    pool = redis.asyncio.ConnectionPool(
+        host="127.0.0.1", port=relay.port, connection_class=SlowConnection
+    )
+    broker = listening(bench, open_calls, redis.asyncio.Redis(connection_pool=pool))
+    stopped = broker.subscriber("stopped", **NO_POLLS)
+
+    @stopped
+    async def handle(message: TimerMessage):
+        open_calls.note(message)
+
+    async with delivering(broker):
+        await wait_until_async(lambda: relay.count("SUBSCRIBE") == 2)
+        wake_ups = broker.config.connection.wake_ups
+        stop = asyncio.create_task(stopped.stop())
+        await wait_until_async(lambda: len(wake_ups._sleepers) == 1)
+        relay.resume()
+        await stop
+
+        await until_listening(bench)
+        await until_listening(bench, 0, topic="stopped")
+    await pool.disconnect()
