@@ -111,6 +111,19 @@ def hung(topic: str, count: int) -> str:
     )
 
 
+def ended(timer: LeasedTimer, reason: BaseException) -> str:
+    """Say that a handler has ended the delivery of its topic.
+
+    Args:
+        timer: Its timer.
+        reason: What it raised.
+    """
+    return (
+        f"delivery of topic {timer.topic!r} has ended until its subscriber is started again: "
+        f"the handler of timer {timer.timer_id!r} raised {type(reason).__name__}"
+    )
+
+
 def died(topic: str) -> str:
     """Say that delivery has ended by an error of its own.
 

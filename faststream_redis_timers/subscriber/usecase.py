@@ -1,13 +1,14 @@
 """The subscriber: a delivery loop on one side, FastStream's handlers or callers on the other."""
 
 import inspect
+import logging
 import math
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from faststream.exceptions import IncorrectState, SetupError
+from faststream.exceptions import IncorrectState, SetupError, StopConsume
 from faststream.response import Response
 
 from faststream_redis_timers._faststream import (
@@ -20,6 +21,7 @@ from faststream_redis_timers._faststream import (
 )
 from faststream_redis_timers.configs import TimersBrokerConfig
 from faststream_redis_timers.delivered import TimerDelivery
+from faststream_redis_timers.delivery import words
 from faststream_redis_timers.delivery.core import DeliveryCore, Driver
 from faststream_redis_timers.delivery.endings import Endings
 from faststream_redis_timers.message import TimerMessage
@@ -65,6 +67,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         self._callers: Callers | None = None
         self._wake_ups: WakeUps | None = None
         self._is_started = False
+        self._ended_by: type[BaseException] | None = None
         self._parser_for_callers: AsyncCallable = config.parser
         self._decoder_for_callers: AsyncCallable = config.decoder
 
@@ -75,7 +78,12 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
 
     @property
     def alive(self) -> bool:
-        """Whether it delivers; one that was not started, or was stopped, is not dead."""
+        """Whether it delivers; one that was not started, or was stopped, is not dead.
+
+        One whose handler wanted the process to end is, where that lives on: a restart mends it.
+        """
+        if self._ended_by is not None and not issubclass(self._ended_by, StopConsume):
+            return False
         return self._loop is None or not self.running or self._loop.healthy
 
     async def start(self) -> None:
@@ -90,6 +98,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             )
             raise SetupError(msg)
         await super().start()
+        self._ended_by = None
         # A test's runner hands timers to handlers by itself, and there are none for callers.
         delivers = self._outer_config.connection.runner.delivers
         loop = None
@@ -138,7 +147,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             # learn of the broker's policy when it includes the router.
             self._config.ack_policy,
             super().process_message,
-            on_stop=self._begin_stop,
+            on_stop=partial(self._begin_stop, msg),
             log=self._write_log,
         )
 
@@ -294,9 +303,14 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
     ) -> Iterable[PublisherProto[Any]]:
         return (TimersReplyPublisher(self._outer_config.producer, message.reply_to),)
 
-    def _begin_stop(self) -> None:
-        if self._loop is not None:
-            self._loop.begin_stop()
+    def _begin_stop(self, delivery: TimerDelivery, reason: BaseException) -> None:
+        if self._loop is None:
+            return
+        self._loop.begin_stop()
+        if self._ended_by is None:
+            self._write_log(logging.WARNING, words.ended(delivery, reason))
+        if self._ended_by is None or issubclass(self._ended_by, StopConsume):
+            self._ended_by = type(reason)
 
     def _write_log(self, level: int, message: str, error: BaseException | None = None) -> None:
         # A logger of the user's that raises must not end the delivery.

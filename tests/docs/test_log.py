@@ -71,7 +71,7 @@ def lines_of(function):
         if not isinstance(node, ast.Call) or not node.args:
             continue
         name = getattr(node.func, "attr", getattr(node.func, "id", ""))
-        if name in {"log", "_log"}:
+        if name in {"log", "_log", "_write_log"}:
             for level in levels_of(node.args[0], function):
                 yield level, text_of(node.args[1], function)
         elif name.upper() in LEVELS and ast.unparse(node.func).startswith("_log."):
