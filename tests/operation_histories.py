@@ -1,0 +1,208 @@
+"""Random histories of operations on timers, for comparing two who answer operations."""
+
+from datetime import UTC, datetime, timedelta
+
+from faststream_redis_timers_sync.protocol.dead_letters import Ending, write_dead_letter
+from faststream_redis_timers_sync.protocol.keys import KeySpace
+from faststream_redis_timers_sync.protocol.management import (
+    cancel_some,
+    count_running,
+    move_some,
+    overview,
+)
+from faststream_redis_timers_sync.protocol.model import Settlement
+from faststream_redis_timers_sync.protocol.operation import Operation
+from faststream_redis_timers_sync.protocol.operations import Operations
+from faststream_redis_timers_sync.protocol.timers import encode_timer
+
+START = datetime(2030, 1, 1, 12, tzinfo=UTC)
+KEYS = KeySpace()
+OPERATIONS = Operations(KEYS)
+TOPICS = ["invoices", "invoices", "invoices", "other"]
+IDS = ["a", "b", "é"]
+SECONDS = [-1.0, 0.0, 0.000001, 1.0, 30.0, 30.25, 31.5, 3600.0]
+LENGTHS = [timedelta(minutes=1), timedelta(hours=1)]
+
+
+class History:
+    """What has been claimed so far, and who is asked.
+
+    Args:
+        clock: Has a method ``tick`` that lets time pass.
+    """
+
+    def __init__(self, clock):
+        self.clock = clock
+        self.claims = []
+
+    def ask(self, operation):
+        """Ask both, compare their answers, and give one of them."""
+        raise NotImplementedError
+
+    def list_all(self, topic, **bounds):
+        pages = OPERATIONS.iterate(topic, **bounds)
+        reply = None
+        while (step := next_step(pages, reply)) is not None:
+            reply = self.ask(step) if isinstance(step, Operation) else None
+
+    def ask_steps(self, steps):
+        reply = None
+        while (operation := next_step(steps, reply)) is not None:
+            reply = self.ask(operation)
+
+    def go_on(self, choice, count):
+        """Let some things happen.
+
+        Args:
+            choice: A random generator.
+            count: How many things.
+        """
+        for event in choice.choices(list(EVENTS), list(EVENTS.values()), k=count):
+            event(
+                self,
+                choice.choice(TOPICS),
+                choice.choice(IDS),
+                choice.choice(SECONDS),
+                choice.randbytes(choice.randrange(3)),
+                choice.choice(["replace", "keep", "error"]),
+            )
+
+
+def next_step(pages, reply):
+    try:
+        return pages.send(reply)
+    except StopIteration:
+        return None
+
+
+# --- what can happen
+
+
+def schedule(history, topic, timer_id, delay, body, if_exists):
+    timer = encode_timer(body, None, timer_id=timer_id, activate_in=timedelta(seconds=delay))
+    history.ask(OPERATIONS.schedule(topic, timer, if_exists))
+
+
+def schedule_at(history, topic, timer_id, delay, body, if_exists):
+    at = START + timedelta(seconds=delay)
+    timers = [
+        encode_timer(body, None, timer_id=one, activate_at=at) for one in {timer_id, "b", "d"}
+    ]
+    (operation,) = OPERATIONS.schedule_batch(topic, timers, if_exists)
+    history.ask(operation)
+
+
+def reschedule(history, topic, timer_id, delay, *_):
+    length = timedelta(seconds=delay)
+    history.ask(OPERATIONS.reschedule(topic, timer_id, activate_in=length, activate_at=None))
+
+
+def move(history, topic, timer_id, delay, *_):
+    at = START + timedelta(seconds=delay)
+    history.ask(move_some(KEYS, topic, [timer_id, "x"], activate_in=None, activate_at=at))
+
+
+def cancel(history, topic, timer_id, *_):
+    history.ask(cancel_some(KEYS, topic, [timer_id, "x"]))
+
+
+def cancel_all(history, topic, *_):
+    history.ask(OPERATIONS.cancel_all(topic))
+
+
+def look(history, topic, timer_id, delay, *_):
+    moment = START + timedelta(seconds=delay)
+    history.ask(OPERATIONS.has_pending(topic, timer_id))
+    history.ask(OPERATIONS.get(topic, timer_id))
+    history.ask(OPERATIONS.count(topic))
+    history.ask(overview(KEYS, TOPICS[2:], LENGTHS))
+    history.ask(count_running(KEYS, topic, timedelta(seconds=30)))
+    history.list_all(topic)
+    history.list_all(f"{topic}:dead")
+    history.list_all(topic, after=moment)
+    history.list_all(topic, before=moment)
+
+
+def claim(history, topic, _, delay, *__):
+    step(history, topic, [], delay, limit=2)
+
+
+def settle(action):
+    def settle(history, topic, timer_id, delay, *_):
+        limit = int(timer_id == "a")
+        some = [one for one in history.claims if one[0] == topic][-4:]
+        detail = {
+            b"commit": b"",
+            b"nack": b"" if delay < 1 else b"+%.6f" % delay,
+            b"renew": b"%.6f5" % (START.timestamp() + delay),
+        }
+        # A worker settles a timer once: of each id the last lease, or the one before.
+        unique = {claimed.timer_id: (claimed, lease) for _, claimed, lease in some[: 4 - limit]}
+        settlements = [
+            Settlement(
+                action,
+                claimed.timer_id,
+                b"1.0000005 " + lease,
+                letter_of(topic, claimed)
+                if action == b"dead"
+                else detail.get(action, claimed.previous_score),
+            )
+            for claimed, lease in unique.values()
+        ]
+        step(history, topic, settlements, delay, limit)
+
+    return settle
+
+
+def letter_of(topic, claimed):
+    ending = Ending(
+        reason="attempts",
+        topic=topic,
+        timer_id=claimed.timer_id,
+        first_due=claimed.first_due or claimed.previous_score,
+        attempts=claimed.attempt,
+    )
+    return write_dead_letter(claimed.payload, ending)
+
+
+def redrive(history, topic, *_):
+    history.ask_steps(OPERATIONS.redrive(f"{topic}:dead"))
+
+
+def step(history, topic, settlements, delay, limit):
+    # On one topic attempts are counted, on the other not.
+    operation = OPERATIONS.settle_and_claim(
+        topic,
+        settlements,
+        limit=limit,
+        lease_ttl=30.25,
+        jitter=int(abs(delay)),
+        suspect_from=2 if topic == TOPICS[0] else None,
+        most_suspects=round(abs(delay)) % 3,
+        dead_topic=f"{topic}:dead",
+    )
+    done = history.ask(operation)
+    history.claims += [(topic, claimed, done.lease) for claimed in done.claimed]
+
+
+def tick(history, _, __, delay, *___):
+    history.clock.tick(timedelta(seconds=abs(delay)))
+
+
+EVENTS = {
+    schedule: 3,
+    schedule_at: 1,
+    reschedule: 1,
+    move: 1,
+    cancel: 1,
+    cancel_all: 0.1,
+    look: 3,
+    claim: 4,
+    settle(b"commit"): 1,
+    settle(b"nack"): 2,
+    settle(b"release"): 2,
+    settle(b"renew"): 1,
+    settle(b"dead"): 1,
+    redrive: 0.3,
+    tick: 3,
+}
