@@ -16,8 +16,6 @@ from faststream_redis_timers_sync.protocol.operations import Operations
 from faststream_redis_timers_sync.protocol.timers import encode_timer
 
 START = datetime(2030, 1, 1, 12, tzinfo=UTC)
-KEYS = KeySpace()
-OPERATIONS = Operations(KEYS)
 TOPICS = ["invoices", "invoices", "invoices", "other"]
 IDS = ["a", "b", "é"]
 SECONDS = [-1.0, 0.0, 0.000001, 1.0, 30.0, 30.25, 31.5, 3600.0]
@@ -29,10 +27,15 @@ class History:
 
     Args:
         clock: Has a method ``tick`` that lets time pass.
+        ids: The ids that timers have.
+        **key_names: Names of the keys, as `KeySpace` takes them.
     """
 
-    def __init__(self, clock):
+    def __init__(self, clock, ids=IDS, **key_names):
         self.clock = clock
+        self.ids = ids
+        self.keys = KeySpace(**key_names)
+        self.operations = Operations(self.keys)
         self.claims = []
 
     def ask(self, operation):
@@ -40,7 +43,7 @@ class History:
         raise NotImplementedError
 
     def list_all(self, topic, **bounds):
-        pages = OPERATIONS.iterate(topic, **bounds)
+        pages = self.operations.iterate(topic, **bounds)
         reply = None
         while (step := next_step(pages, reply)) is not None:
             reply = self.ask(step) if isinstance(step, Operation) else None
@@ -61,7 +64,7 @@ class History:
             event(
                 self,
                 choice.choice(TOPICS),
-                choice.choice(IDS),
+                choice.choice(self.ids),
                 choice.choice(SECONDS),
                 choice.randbytes(choice.randrange(3)),
                 choice.choice(["replace", "keep", "error"]),
@@ -80,43 +83,46 @@ def next_step(pages, reply):
 
 def schedule(history, topic, timer_id, delay, body, if_exists):
     timer = encode_timer(body, None, timer_id=timer_id, activate_in=timedelta(seconds=delay))
-    history.ask(OPERATIONS.schedule(topic, timer, if_exists))
+    history.ask(history.operations.schedule(topic, timer, if_exists))
 
 
 def schedule_at(history, topic, timer_id, delay, body, if_exists):
     at = START + timedelta(seconds=delay)
     timers = [
-        encode_timer(body, None, timer_id=one, activate_at=at) for one in {timer_id, "b", "d"}
+        encode_timer(body, None, timer_id=one, activate_at=at)
+        for one in dict.fromkeys((timer_id, "b", "d"))
     ]
-    (operation,) = OPERATIONS.schedule_batch(topic, timers, if_exists)
+    (operation,) = history.operations.schedule_batch(topic, timers, if_exists)
     history.ask(operation)
 
 
 def reschedule(history, topic, timer_id, delay, *_):
     length = timedelta(seconds=delay)
-    history.ask(OPERATIONS.reschedule(topic, timer_id, activate_in=length, activate_at=None))
+    history.ask(
+        history.operations.reschedule(topic, timer_id, activate_in=length, activate_at=None)
+    )
 
 
 def move(history, topic, timer_id, delay, *_):
     at = START + timedelta(seconds=delay)
-    history.ask(move_some(KEYS, topic, [timer_id, "x"], activate_in=None, activate_at=at))
+    history.ask(move_some(history.keys, topic, [timer_id, "x"], activate_in=None, activate_at=at))
 
 
 def cancel(history, topic, timer_id, *_):
-    history.ask(cancel_some(KEYS, topic, [timer_id, "x"]))
+    history.ask(cancel_some(history.keys, topic, [timer_id, "x"]))
 
 
 def cancel_all(history, topic, *_):
-    history.ask(OPERATIONS.cancel_all(topic))
+    history.ask(history.operations.cancel_all(topic))
 
 
 def look(history, topic, timer_id, delay, *_):
     moment = START + timedelta(seconds=delay)
-    history.ask(OPERATIONS.has_pending(topic, timer_id))
-    history.ask(OPERATIONS.get(topic, timer_id))
-    history.ask(OPERATIONS.count(topic))
-    history.ask(overview(KEYS, TOPICS[2:], LENGTHS))
-    history.ask(count_running(KEYS, topic, timedelta(seconds=30)))
+    history.ask(history.operations.has_pending(topic, timer_id))
+    history.ask(history.operations.get(topic, timer_id))
+    history.ask(history.operations.count(topic))
+    history.ask(overview(history.keys, TOPICS[2:], LENGTHS))
+    history.ask(count_running(history.keys, topic, timedelta(seconds=30)))
     history.list_all(topic)
     history.list_all(f"{topic}:dead")
     history.list_all(topic, after=moment)
@@ -166,12 +172,12 @@ def letter_of(topic, claimed):
 
 
 def redrive(history, topic, *_):
-    history.ask_steps(OPERATIONS.redrive(f"{topic}:dead"))
+    history.ask_steps(history.operations.redrive(f"{topic}:dead"))
 
 
 def step(history, topic, settlements, delay, limit):
     # On one topic attempts are counted, on the other not.
-    operation = OPERATIONS.settle_and_claim(
+    operation = history.operations.settle_and_claim(
         topic,
         settlements,
         limit=limit,
