@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 
+from simulation.brokers.world import BrokersWorld
 from simulation.invariants import Violation
 from simulation.world import run_seed
 
@@ -29,7 +30,7 @@ def simulate(seeds):
     started_at = time.perf_counter()
     for number, seed in enumerate(seeds, start=1):
         try:
-            counts.update(run_seed(seed).ledger.counts)
+            counts.update(run_seed(seed, BrokersWorld).ledger.counts)
         except Exception as error:  # noqa: BLE001  one that never ends is a failure too
             failed.append(seed)
             what = str(error) if isinstance(error, Violation) else repr(error)
@@ -50,7 +51,7 @@ def replay(seed):
     """Run one history and print it; give the exit code."""
     violation = None
     try:
-        world = run_seed(seed)
+        world = run_seed(seed, BrokersWorld)
     except Exception as error:  # noqa: BLE001
         violation, world = error, error.world
     print(world.describe())

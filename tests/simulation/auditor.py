@@ -1,6 +1,5 @@
-"""Looks at each command that the server has carried out, and at what the keys hold after it."""
+"""Looks at each script that the server has carried out, and at what the keys hold after it."""
 
-import hashlib
 import json
 
 from simulation.accounts import GRID, Claim, Timer, is_lease
@@ -24,15 +23,10 @@ class Auditor(Ledger):
         names = (*CHANGING, "exists", "count")
         self._scripts = {operations.load_script(name).sha: name for name in names}
 
-    def watch(self, link, words, reply):
-        """Look at a command that was carried out."""
-        if words[0] not in {b"EVALSHA", b"EVAL"} or isinstance(reply, Exception):
-            return
-        sha = words[1]
-        if words[0] == b"EVAL":
-            sha = hashlib.sha1(words[1], usedforsecurity=False).hexdigest().encode()
-        name = self._scripts.get(sha)
-        args = words[3 + int(words[2]) :]
+    def watch(self, link, request, reply):
+        """Look at a script that was carried out."""
+        name = self._scripts.get(request.sha)
+        args = request.args
         actor, call = link.actor, link.call
         if name == "settle_and_claim":
             self._worker_step(actor, link.sent_at, args, reply)
@@ -44,19 +38,19 @@ class Auditor(Ledger):
             if call.told == "refused":
                 self.violated("truth", f"{call.what} of {actor} raised before, and now is done")
             getattr(self, f"_{name}")(actor, args, reply)
-        elif words[3].decode() != self._keys(self._topic)[0]:
+        elif request.keys[0] != self._keys(self._topic)[0]:
             return
         elif name == "exists" and reply != (args[0].decode() in self.pending):
             self.violated("truth", f"{args[0]} exists: {reply}")
         elif name == "count" and reply != len(self.pending):
             self.violated("truth", f"{reply} timers, {len(self.pending)} are pending")
 
-    def finds_timers(self, words):
+    def finds_timers(self, request):
         """Tell whether this claims, and something is due."""
-        if words[0] != b"EVALSHA" or self._scripts.get(words[1]) != "settle_and_claim":
+        if request.name != "EVALSHA" or self._scripts.get(request.sha) != "settle_and_claim":
             return False
         now = self.server.now
-        is_claim = words[3 + int(words[2])] != b"0"
+        is_claim = request.args[0] != b"0"
         return is_claim and any(timer.score <= now for timer in self.pending.values())
 
     def _schedule(self, actor, args, reply):

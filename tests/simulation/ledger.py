@@ -18,14 +18,14 @@ class Ledger:
     """The account of one topic and of its dead letters.
 
     Args:
-        loop: Tells the time.
+        clock: Tells the time.
         names: Names of the keys, as the broker takes them.
         topic: The topic.
         knobs: Options of its subscribers.
     """
 
-    def __init__(self, loop, names, topic, knobs):
-        self._loop = loop
+    def __init__(self, clock, names, topic, knobs):
+        self._clock = clock
         self._knobs = knobs
         self._lease_ttl = knobs["lease_ttl"]
         self._policy = knobs.get("retry_policy")
@@ -57,7 +57,7 @@ class Ledger:
         """Write a line of the history."""
         if self.is_closed:
             return
-        self.history.append((round(self._loop.time(), 6), str(actor), event, *map(str, details)))
+        self.history.append((round(self._clock.time(), 6), str(actor), event, *map(str, details)))
 
     def violated(self, name, detail):
         """Tell that an invariant does not hold."""
@@ -106,7 +106,7 @@ class Ledger:
         timer = claim.timer
         if timer.version != version:
             self.violated("as asked", f"{timer} was claimed, {version} is handled")
-        now = self._loop.time()
+        now = self._clock.time()
         if now >= claim.sent_at + self._lease_ttl:
             self.violated("ended lease", f"{actor} starts {timer} {now - claim.sent_at} s on")
         if self.clock_sets == claim.clock_sets and self.server.now >= claim.lease:
@@ -160,30 +160,28 @@ class Ledger:
 
     def _keys(self, topic):
         names = ("timeline_key", "payloads_key", "attempts_key")
-        return [f"{self._names[name]}:{topic}" for name in names]
+        return [f"{self._names[name]}:{topic}".encode() for name in names]
 
     def _read(self):
-        redis = self.server.redis
+        server = self.server
         timeline, payloads, attempts = self._keys(self._topic)
-        found = redis.zrange(timeline, 0, -1, withscores=True)
-        scores = {timer_id.decode(): score for timer_id, score in found}
-        bodies = {timer_id.decode() for timer_id in redis.hkeys(payloads)}
+        scores = {timer_id.decode(): score for timer_id, score in server.read_set(timeline).items()}
+        bodies = {timer_id.decode() for timer_id in server.read_fields(payloads)}
         if scores.keys() != bodies:
             self.violated("keys", f"in one alone: {sorted(scores.keys() ^ bodies)}")
         if self._knobs.get("retry_policy") or self._knobs.get("dead_letter_topic"):
-            counted = {timer_id.decode() for timer_id in redis.hkeys(attempts)}
+            counted = {timer_id.decode() for timer_id in server.read_fields(attempts)}
             if not counted <= scores.keys():
                 self.violated("keys", f"attempts of {sorted(counted - scores.keys())} are left")
         return scores
 
     def _read_letters(self):
         """Give the version of each dead letter."""
-        redis = self.server.redis
         timeline, payloads, _ = self._keys(f"{self._topic}:dead")
-        ids = {timer_id.decode() for timer_id in redis.zrange(timeline, 0, -1)}
+        ids = {timer_id.decode() for timer_id in self.server.read_set(timeline)}
         letters = {
             timer_id.decode(): json.loads(read_envelope(payload).body)["version"]
-            for timer_id, payload in redis.hgetall(payloads).items()
+            for timer_id, payload in self.server.read_hash(payloads).items()
         }
         if ids != letters.keys():
             self.violated("keys", f"in one alone: {sorted(ids ^ letters.keys())}")
@@ -205,5 +203,5 @@ class Ledger:
                 self.violated("truth", f"{call.what} raised, and was done")
         if self.pending or self.dead:
             self.violated("stuck", f"still pending: {[*self.pending.values(), *self.dead]}")
-        if keys := self.server.redis.keys("*"):
-            self.violated("keys", f"left at the end: {keys}")
+        if keys := self.server.read_keys():
+            self.violated("keys", f"left at the end: {[*keys]}")

@@ -1,17 +1,35 @@
-"""A server on fakeredis, and the network before it, which delays, loses and breaks.
+"""The network before a server, which delays, loses and breaks; and what all servers have.
 
-Requests are the bytes that the real runners write, and are carried out one after the other
-when they arrive, which may be after who sent them has given up. Replies travel back likewise.
+Requests are carried out one after the other when they arrive, which may be after who sent them
+has given up. Replies travel back likewise.
 """
 
 from collections import deque
 from random import Random
+from typing import Any, NamedTuple
 
-import fakeredis
-from redis.exceptions import ConnectionError as RedisConnectionError, RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 MOST_OF_A_SOUND_DELAY = 0.002
 """Seconds; what takes longer counts as a fault."""
+
+
+class Request(NamedTuple):
+    """What travels to a server.
+
+    Args:
+        name: The command, for the history.
+        sha: Of the script that it runs; None where it runs none.
+        keys: The script's keys.
+        args: Its other arguments.
+        what: For the server: all words, or whatever else it takes.
+    """
+
+    name: str
+    sha: bytes | None
+    keys: tuple[bytes, ...]
+    args: Any
+    what: Any
 
 
 class Weather:
@@ -31,56 +49,46 @@ class Weather:
 
 
 class Server:
-    """Carries out commands on fakeredis, by a clock that can be set.
+    """A server with a clock that can be set, and those who listen to its channels.
+
+    Subclasses carry out requests (`carry_out`), forget scripts (`forget_scripts`), and let
+    their keys be read: `read_set`, `read_hash`, `read_fields`, `read_keys`.
 
     Args:
-        loop: Whose time passes here too.
-        watch: Called after each command: who sent it, when, the words, the reply.
+        clock: Whose time passes here too.
+        watch: Called after each script: who sent it, the request, the reply.
     """
 
-    def __init__(self, loop, watch):
-        self._loop = loop
-        self._offset = 1_900_000_000.0 - loop.time()
+    def __init__(self, clock, watch):
+        self._clock = clock
+        self._offset = 1_900_000_000.0 - clock.time()
         self._watch = watch
-        # A blocking client has its command carried out while its own code runs.
-        self.is_at_work = False
-        self.redis = fakeredis.FakeRedis(server=fakeredis.FakeServer())
-        self._hints = self.redis.pubsub()
-        self._hints.psubscribe("*")
-        self._hints.get_message()
         self._listeners = {}
 
     @property
     def now(self):
-        return self._loop.time() + self._offset
+        return self._clock.time() + self._offset
 
     def set_clock(self, seconds):
         """Set the clock by some seconds, forward or back."""
         self._offset += seconds
 
-    def forget_scripts(self):
-        self.redis.script_flush()
-
-    def execute(self, link, words):
-        """Carry out a command; give its replies."""
-        if words[0] == b"SUBSCRIBE":
-            self._listeners.setdefault(words[1], []).append(link)
-            return [b"subscribe", words[1], 1]
-        if words[0] == b"UNSUBSCRIBE":
-            self.forget(link, words[1])
-            return [b"unsubscribe", words[1], 0]
-        if words[0] == b"PING":
-            return [b"pong", b""] if self._listens(link) else b"PONG"
-        self.is_at_work = True
-        try:
-            reply = self.redis.execute_command(*words, NEVER_DECODE=True)
-        except RedisError as error:
-            reply = error
-        finally:
-            self.is_at_work = False
-        self._watch(link, words, reply)
-        self._pass_on_hints()
+    def execute(self, link, request):
+        """Carry out a request; give its reply."""
+        reply, published = self.carry_out(link, request)
+        if request.sha is not None and not isinstance(reply, Exception):
+            self._watch(link, request, reply)
+        for channel, message in published:
+            for listener in list(self._listeners.get(channel, ())):
+                listener.push([b"message", channel, message])
         return reply
+
+    def carry_out(self, link, request):
+        """Carry out a request; give its reply, and what was published: channels and messages."""
+        raise NotImplementedError
+
+    def subscribe(self, link, channel):
+        self._listeners.setdefault(channel, []).append(link)
 
     def forget(self, link, channel=None):
         """Send a connection no more hints: of a channel, or none at all."""
@@ -88,20 +96,15 @@ class Server:
             if link in links and channel in {None, name}:
                 links.remove(link)
 
-    def _listens(self, link):
+    def listens(self, link):
         return any(link in links for links in self._listeners.values())
-
-    def _pass_on_hints(self):
-        while (message := self._hints.get_message()) is not None:
-            for link in list(self._listeners.get(message["channel"], ())):
-                link.push([b"message", message["channel"], message["data"]])
 
 
 class Network:
     """Makes connections, and draws what happens to what travels on them."""
 
-    def __init__(self, loop, server, weather, draws: Random, note):
-        self.loop = loop
+    def __init__(self, clock, server, weather, draws: Random, note):
+        self.clock = clock
         self.server = server
         self.weather = weather
         self.draws = draws
@@ -139,10 +142,10 @@ class Link:
         self.actor = actor
         self.call = None
         self.sent_at = 0.0
+        self.on_arrival = None
         self._is_closed = False
         self._arrives_at = self._answers_at = 0.0
         self._inbox = deque()
-        self._reader = None
 
     @property
     def is_open(self):
@@ -152,25 +155,24 @@ class Link:
     def has_data(self):
         return bool(self._inbox)
 
-    def send(self, data, sent_at):
+    def send(self, request):
         """Put a request on its way."""
         network, weather = self._network, self._network.weather
-        words = split_words(data)
-        network.on_send(self.actor, words)
+        network.on_send(self.actor, request)
         if network.draws.random() < weather.loses_request:
-            network.note("request lost", self.actor, name_of(words))
+            network.note("request lost", self.actor, request.name)
             self._fail("the request was lost")
             return
-        now = network.loop.time()
+        now = network.clock.time()
         self._arrives_at = max(self._arrives_at, now + self._delay())
-        network.loop.in_world(self._arrives_at - now, self._arrive, words, sent_at, self.actor.call)
+        network.clock.in_world(self._arrives_at - now, self._arrive, request, now, self.actor.call)
 
     def push(self, reply):
         """Send something back to the client."""
         network = self._network
-        now = network.loop.time()
+        now = network.clock.time()
         self._answers_at = max(self._answers_at, now + self._delay())
-        network.loop.in_world(self._answers_at - now, self._receive, reply)
+        network.clock.in_world(self._answers_at - now, self._receive, reply)
 
     def close(self):
         """Close it, from the client's side."""
@@ -186,31 +188,30 @@ class Link:
         self._receive(error)
         self.close()
 
-    async def read(self):
-        """Wait for the next reply."""
-        if not self._inbox:
-            if self._is_closed:
-                msg = "the connection is closed"
-                raise RedisConnectionError(msg)
-            self._reader = self._network.loop.create_future()
-            try:
-                await self._reader
-            finally:
-                self._reader = None
-        return self._inbox.popleft()
-
     def read_now(self):
         """Give the next reply; None if there is none."""
         return self._inbox.popleft() if self._inbox else None
 
-    def execute(self, words, sent_at, call):
+    def execute(self, request, sent_at, call):
         """Carry out a request."""
         network = self._network
         if network.draws.random() < network.weather.forgets_scripts:
             network.server.forget_scripts()
         # For who watches: who has sent it may have gone on to something else.
         self.sent_at, self.call = sent_at, call
-        return network.server.execute(self, words)
+        return network.server.execute(self, request)
+
+    def execute_now(self, request):
+        """Carry out a request without any delay; what is lost on the way is an error."""
+        network = self._network
+        if network.draws.random() < network.weather.loses_request:
+            network.note("request lost", self.actor, request.name)
+            return RedisConnectionError("the request was lost")
+        reply = self.execute(request, network.clock.time(), self.actor.call)
+        if self._loses_reply():
+            network.note("reply lost", self.actor, request.name)
+            return RedisConnectionError("the reply was lost")
+        return reply
 
     def _delay(self):
         delay = self._network.delay()
@@ -218,21 +219,21 @@ class Link:
             self.count_fault()
         return delay
 
-    def loses_reply(self):
+    def _loses_reply(self):
         network = self._network
         return network.draws.random() < network.weather.loses_reply
 
-    def _arrive(self, words, sent_at, call):
+    def _arrive(self, request, sent_at, call):
         network = self._network
         # What was written before a connection was closed may still be read from it.
         if self._is_closed and network.draws.random() >= network.weather.arrives_late:
-            network.note("request lost", self.actor, name_of(words))
+            network.note("request lost", self.actor, request.name)
             return
-        reply = self.execute(words, sent_at, call)
+        reply = self.execute(request, sent_at, call)
         if self._is_closed:
             return
-        if self.loses_reply():
-            network.note("reply lost", self.actor, name_of(words))
+        if self._loses_reply():
+            network.note("reply lost", self.actor, request.name)
             self._fail("the reply was lost")
         else:
             self.push(reply)
@@ -245,27 +246,11 @@ class Link:
         network = self._network
         self.count_fault()
         if network.draws.random() >= network.weather.silent:
-            network.loop.in_world(network.delay(), self.break_off, why)
+            network.clock.in_world(network.delay(), self.break_off, why)
 
     def _receive(self, reply):
         if self._is_closed:
             return
         self._inbox.append(reply)
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
-
-
-def split_words(data):
-    """Read a command as it goes over the wire."""
-    words = []
-    position = data.index(b"\r\n") + 2
-    while position < len(data):
-        end = data.index(b"\r\n", position)
-        length = int(data[position + 1 : end])
-        words.append(data[end + 2 : end + 2 + length])
-        position = end + 2 + length + 2
-    return words
-
-
-def name_of(words):
-    return words[0].decode()
+        if self.on_arrival is not None:
+            self.on_arrival()

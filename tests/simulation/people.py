@@ -1,18 +1,18 @@
-"""Workers and producers: the real broker and the real blocking client, driven by draws."""
+"""What workers, handlers and producers do: it is drawn here, and done by each kind of history.
+
+Whoever does something tells it as a generator. It yields seconds to sleep, or what else it waits
+for, and is sent the result; so nothing here knows whether an event loop runs it.
+"""
 
 import asyncio
 import json
-import logging
 from datetime import UTC, datetime, timedelta
 
 from faststream.exceptions import NackMessage, RejectMessage
 from redis.exceptions import RedisError
-from simulation.connections import blocking_client_of, client_of
-from simulation.virtual_time import Actor
 
-from faststream_redis_timers import TimerOutcomeUnknownError, TimerPublishMessage, TimersBroker
-from faststream_redis_timers.annotations import TimerMessage
-from faststream_redis_timers_sync import TimerExistsError, TimersClient
+from faststream_redis_timers import TimerOutcomeUnknownError, TimerPublishMessage
+from faststream_redis_timers_sync import TimerExistsError
 
 TOPIC = "invoices"
 NAMES = {
@@ -20,10 +20,15 @@ NAMES = {
     "payloads_key": "timers_payloads",
     "attempts_key": "timers_attempts",
 }
+RENEWED = "renewed"
+ACKNOWLEDGED = "acknowledged"
+"""What a handler waits for, beside seconds."""
 
 
 class Worker:
     """A place where one worker process runs after the other.
+
+    Subclasses begin a process (`_begin`) and tell how it stops in order (`_stop`).
 
     Args:
         world: The world.
@@ -37,7 +42,6 @@ class Worker:
         self._knobs = knobs
         self._count = 0
         self.actor = None
-        self._broker = None
 
     @property
     def is_up(self):
@@ -47,70 +51,41 @@ class Worker:
         """Start a process."""
         self._count += 1
         world = self._world
-        self.actor = actor = Actor(f"{self._name}.{self._count}")
-        actor.call = None
-        actor.was_paused = False
+        self.actor = actor = world.add_actor(f"{self._name}.{self._count}")
         # Its clock is wrong; that must not matter.
         actor.clock_error = world.draws.choice([0.0, 0.0, -3600.0, 3600.0, 1.5, -1.5])
-        world.loop.add_actor(actor)
         world.note("starts", actor)
-        actor.context.run(self._make_broker, actor)
-        world.loop.spawn(actor, self._run(actor, self._broker))
+        self._begin(actor, graceful_timeout=world.draws.choice([0.5, 2.0, 15.0]))
 
     def kill(self):
-        """Let the process die: its tasks are dropped, its connections gone."""
+        """Let the process die: what it does is dropped, its connections are gone."""
         actor, self.actor = self.actor, None
         self._world.note("is killed", actor)
-        self._world.loop.kill(actor)
+        self._world.clock.kill(actor)
         self._world.network.cut(actor)
 
     def pause(self, seconds):
         """Stop the process for a while, as SIGSTOP does."""
         self.actor.was_paused = True
         self._world.note("is paused", self.actor, seconds)
-        self._world.loop.pause(self.actor, seconds)
+        self._world.clock.pause(self.actor, seconds)
 
     def stop(self):
-        """Let the process end in order, as SIGTERM does."""
+        """Let the process end in order, as SIGTERM does; give what to wait for."""
         actor, self.actor = self.actor, None
         self._world.note("is told to stop", actor)
-        return self._world.loop.spawn(actor, self._stop(actor, self._broker))
+        return self._stop(actor)
 
-    def _make_broker(self, actor):
-        world = self._world
-        self._broker = broker = TimersBroker(
-            client_of(actor, world.network),
-            logger=_Logger(world, actor),
-            log_level=logging.DEBUG,
-            graceful_timeout=world.draws.choice([0.5, 2.0, 15.0]),
-            **NAMES,
-        )
-
-        @broker.subscriber(TOPIC, **self._knobs)
-        async def handle(body: str, message: TimerMessage) -> None:
-            await _handle(world, self, actor, message)
-
-    async def _run(self, actor, broker):
-        while True:
-            try:
-                await broker.start()
-            except (TimeoutError, RedisError) as error:
-                # As a process manager does, which starts it again.
-                self._world.note("can't start", actor, error)
-                await asyncio.sleep(0.5)
-            else:
-                return
-
-    async def _stop(self, actor, broker):
-        await broker.stop()
+    def _has_stopped(self, actor):
         self._world.ledger.stopped(actor, sound=self._world.is_sound(actor))
-        self._world.loop.kill(actor)
+        self._world.clock.kill(actor)
 
 
-async def _handle(world, worker, actor, message):
-    plan = json.loads(message.body)
+def handle(world, worker, actor, delivery, body):
+    """Handle a timer as its body says; raises what the handler raises."""
+    plan = json.loads(body)
     ledger = world.ledger
-    timer = ledger.started(actor, message.raw_message, plan["version"])
+    timer = ledger.started(actor, delivery, plan["version"])
     tries = world.count_start(plan["version"])
     work, end = plan["work"], plan["end"]
     if tries > plan["times"] or world.is_calm:
@@ -119,17 +94,17 @@ async def _handle(world, worker, actor, message):
         ledger.kills(timer, actor)
         worker.kill()
     if end == "renew":
-        await asyncio.sleep(work / 2)
-        await message.renew()
+        yield work / 2
+        yield RENEWED
         work /= 2
     try:
-        await asyncio.sleep(work)
+        yield work
     except asyncio.CancelledError:
         ledger.ended(actor, timer, "failed")
         raise
     if end == "fail":
         ledger.ended(actor, timer, "failed")
-        raise _PlannedError
+        raise PlannedError
     if end == "nack":
         delay = plan["delay"]
         ledger.ended(actor, timer, delay)
@@ -139,30 +114,18 @@ async def _handle(world, worker, actor, message):
         raise RejectMessage
     ledger.ended(actor, timer, "done")
     if end == "ack":
-        await message.ack()
+        yield ACKNOWLEDGED
 
 
-class _PlannedError(Exception):
-    pass
-
-
-class _Logger:
-    """Writes the broker's log into the history."""
-
-    def __init__(self, world, actor):
-        self._world = world
-        self._actor = actor
-
-    def log(self, level, message, *args, exc_info=None, extra=None, **kwargs):
-        if level < logging.WARNING or isinstance(exc_info, _PlannedError):
-            return
-        self._world.note("logs", self._actor, logging.getLevelName(level), message)
-        if "has died" in str(message):
-            self._world.ledger.violated("alive", f"{self._actor}: {message} {exc_info!r}")
+class PlannedError(Exception):
+    """What a handler raises that is to fail."""
 
 
 class Producer:
     """Schedules, moves, cancels and looks, one call at a time.
+
+    Subclasses make its front end (`_make_front`), whose methods are those of `TimersClient`. What
+    they give is yielded by the stories, and the result is sent.
 
     Args:
         world: The world.
@@ -172,38 +135,39 @@ class Producer:
 
     def __init__(self, world, name, *, blocking):
         self._world = world
-        self.actor = actor = Actor(name)
-        actor.call = None
-        actor.clock_error = world.draws.choice([0.0, -3600.0, 3600.0])
-        world.loop.add_actor(actor)
-        if blocking:
-            self._front = _AsAwaitable(TimersClient(blocking_client_of(actor, world.network)))
-        else:
-            self._front = TimersBroker(client_of(actor, world.network), logger=None)
         self._blocking = blocking
+        self.actor = actor = world.add_actor(name)
+        actor.clock_error = world.draws.choice([0.0, -3600.0, 3600.0])
+        self._front = self._make_front()
 
     def start(self, count):
-        """Begin with a number of calls."""
-        return self._world.loop.spawn(self.actor, self._run(count))
+        """Begin with a number of calls; give what to wait for."""
+        return self._world.spawn(self.actor, self.act(count))
 
-    async def _run(self, count):
+    def start_redrive(self):
+        """Begin to put all dead letters back; give what to wait for."""
+        return self._world.spawn(self.actor, self._redrive())
+
+    def act(self, count):
+        """Tell of a number of calls."""
         draws = self._world.draws
-        if not self._blocking:
-            await self._front.connect()
         for _ in range(count):
-            await asyncio.sleep(draws.expovariate(1 / 0.6))
+            yield draws.expovariate(1 / 0.6)
             act = draws.choices(
                 [self._schedule, self._batch, self._move, self._cancel, self._cancel_some,
                  self._cancel_all, self._redrive, self._look],
                 [60, 5, 12, 12, 3, 0.3, 3 if self._world.sets_aside else 0, 5],
             )[0]  # fmt: skip
-            await act(draws)
+            yield from act(draws)
 
-    async def _ask(self, what, call, asked=None):
+    def _make_front(self):
+        raise NotImplementedError
+
+    def _ask(self, what, call, asked=None):
         ledger = self._world.ledger
         noted = ledger.begin(self.actor, what, asked)
         try:
-            result = await call
+            result = yield call
         except TimerOutcomeUnknownError:
             ledger.tell(self.actor, noted, "unknown")
         except TimerExistsError:
@@ -213,18 +177,18 @@ class Producer:
         else:
             ledger.tell(self.actor, noted, "done", result)
 
-    async def _schedule(self, draws):
+    def _schedule(self, draws):
         timer_id = self._world.draw_id()
         version, body = self._world.draw_plan()
         if_exists = draws.choices(["replace", "keep", "error"], [8, 1, 1])[0]
         time, due = self._draw_time(draws)
-        await self._ask(
+        yield from self._ask(
             f"schedule {timer_id}/{version} {if_exists}",
-            self._schedule_call(body, TOPIC, timer_id=timer_id, if_exists=if_exists, **time),
+            self._front.schedule(body, TOPIC, timer_id=timer_id, if_exists=if_exists, **time),
             {version: due},
         )
 
-    async def _batch(self, draws):
+    def _batch(self, draws):
         count = draws.randint(2, 4)
         ids = list(dict.fromkeys(self._world.draw_id() for _ in range(count)))
         plans = [self._world.draw_plan() for _ in ids]
@@ -233,37 +197,34 @@ class Producer:
             TimerPublishMessage(body, timer_id=timer_id)
             for timer_id, (_, body) in zip(ids, plans, strict=True)
         ]
-        call = (
-            self._front.schedule_batch(messages, TOPIC, **time)
-            if self._blocking
-            else self._front.publish_batch(*messages, topic=TOPIC, **time)
+        yield from self._ask(
+            f"schedule {ids}",
+            self._front.schedule_batch(messages, TOPIC, **time),
+            {version: due for version, _ in plans},
         )
-        await self._ask(f"schedule {ids}", call, {version: due for version, _ in plans})
 
-    async def _move(self, draws):
+    def _move(self, draws):
         timer_id = self._world.draw_id()
         time, _ = self._draw_time(draws)
-        await self._ask(f"move {timer_id}", self._front.reschedule_timer(TOPIC, timer_id, **time))
+        yield from self._ask(
+            f"move {timer_id}", self._front.reschedule_timer(TOPIC, timer_id, **time)
+        )
 
-    async def _cancel(self, draws):
+    def _cancel(self, draws):
         timer_id = self._world.draw_id()
-        await self._ask(f"cancel {timer_id}", self._front.cancel_timer(TOPIC, timer_id))
+        yield from self._ask(f"cancel {timer_id}", self._front.cancel_timer(TOPIC, timer_id))
 
-    async def _cancel_some(self, draws):
+    def _cancel_some(self, draws):
         ids = [self._world.draw_id() for _ in range(3)]
-        await self._ask(f"cancel {ids}", self._front.cancel_timers(TOPIC, ids))
+        yield from self._ask(f"cancel {ids}", self._front.cancel_timers(TOPIC, ids))
 
-    async def _cancel_all(self, draws):
-        await self._ask("cancel all", self._front.cancel_all(TOPIC))
+    def _cancel_all(self, draws):
+        yield from self._ask("cancel all", self._front.cancel_all(TOPIC))
 
-    async def _redrive(self, draws):
-        await self.redrive()
+    def _redrive(self, draws=None):
+        yield from self._ask("redrive", self._front.redrive(f"{TOPIC}:dead"))
 
-    async def redrive(self):
-        """Put all dead letters back."""
-        await self._ask("redrive", self._front.redrive(f"{TOPIC}:dead"))
-
-    async def _look(self, draws):
+    def _look(self, draws):
         look = draws.choice(
             [
                 lambda: self._front.has_pending(TOPIC, self._world.draw_id()),
@@ -272,14 +233,9 @@ class Producer:
             ]
         )
         try:
-            await look()
+            yield look()
         except (RedisError, TimeoutError, OSError) as error:
             self._world.note("can't look", self.actor, error)
-
-    def _schedule_call(self, body, topic, **options):
-        if self._blocking:
-            return self._front.schedule(body, topic, **options)
-        return self._front.publish(body, topic, **options)
 
     def _draw_time(self, draws):
         seconds = draws.choice([0.0, draws.uniform(0, 1), draws.uniform(0, 8)])
@@ -287,18 +243,3 @@ class Producer:
             return {"activate_in": timedelta(seconds=seconds)}, lambda now: now + seconds
         at = round(self._world.server.now + seconds - 1, 6)
         return {"activate_at": datetime.fromtimestamp(at, UTC)}, lambda now: max(now, at)
-
-
-class _AsAwaitable:
-    """A blocking client whose methods can be awaited."""
-
-    def __init__(self, client):
-        self._client = client
-
-    def __getattr__(self, name):
-        method = getattr(self._client, name)
-
-        async def call(*args, **options):
-            return method(*args, **options)
-
-        return call

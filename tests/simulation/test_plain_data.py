@@ -13,7 +13,7 @@ from importlib.resources import files
 import pytest
 from operation_histories import IDS, START, TOPICS, History
 from redis.exceptions import ResponseError
-from simulation.plain_data import PlainData
+from simulation.cores.plain_data import PlainData
 
 from faststream_redis_timers_sync import TimersError, protocol
 from faststream_redis_timers_sync.protocol.management import check_permissions

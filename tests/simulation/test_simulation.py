@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from simulation.__main__ import replay, simulate
+from simulation.brokers.world import BrokersWorld
 from simulation.bugs import BUGS
 from simulation.invariants import INVARIANTS, Violation
 from simulation.world import run_seed
@@ -42,7 +43,7 @@ WITHIN = {
 
 def run_seeds(seeds):
     for seed in seeds:
-        run_seed(seed)
+        run_seed(seed, BrokersWorld)
 
 
 @pytest.mark.parametrize("first", range(0, HISTORIES, GROUP))
@@ -52,7 +53,9 @@ def test_no_invariant_is_violated(first):
 
 @pytest.mark.parametrize("seed", [3, 24])
 def test_a_seed_gives_the_same_history_each_time(seed):
-    assert run_seed(seed).ledger.history == run_seed(seed).ledger.history
+    assert (
+        run_seed(seed, BrokersWorld).ledger.history == run_seed(seed, BrokersWorld).ledger.history
+    )
 
 
 def test_a_seed_gives_the_same_history_in_another_process():

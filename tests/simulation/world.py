@@ -1,7 +1,7 @@
 """One history: a seed draws who there is, what they do, and what happens to them."""
 
-import asyncio
 import json
+import logging
 import random
 import secrets
 import time
@@ -10,11 +10,10 @@ from datetime import timedelta
 from unittest import mock
 
 from simulation.auditor import Auditor
-from simulation.network import Network, Server, Weather
-from simulation.people import NAMES, TOPIC, Producer, Worker
-from simulation.virtual_time import VirtualLoop, current_actor
+from simulation.network import Network, Weather
+from simulation.people import NAMES, TOPIC, PlannedError
 
-from faststream_redis_timers import RetryPolicy, clock
+from faststream_redis_timers import RetryPolicy
 
 CALLS = 45
 """Calls of the producers in one history."""
@@ -26,6 +25,8 @@ TROUBLE = 25.0
 class World:
     """All that there is in one history.
 
+    Subclasses give what there are two kinds of: a clock, a server, workers and producers.
+
     Args:
         seed: Gives the same history each time.
     """
@@ -33,7 +34,7 @@ class World:
     def __init__(self, seed):
         self.seed = seed
         self.draws = random.Random(seed)
-        self.loop = VirtualLoop(random.Random(f"{seed} order"))
+        self.clock = self._make_clock(random.Random(f"{seed} order"))
         draws = self.draws
         self.knobs = {
             "lease_ttl": draws.choice([1.5, 3.0, 8.0]),
@@ -48,12 +49,12 @@ class World:
         if draws.random() < 0.2:
             self.knobs["handler_timeout"] = 1.5 * self.knobs["lease_ttl"]
         self.weather = Weather(draws)
-        self.ledger = Auditor(self.loop, NAMES, TOPIC, self.knobs)
+        self.ledger = Auditor(self.clock, NAMES, TOPIC, self.knobs)
         self.ledger.is_sound = self.is_sound
         self.note = self.ledger.note
-        self.server = self.ledger.server = Server(self.loop, self.ledger.watch)
+        self.server = self.ledger.server = self._make_server(self.clock, self.ledger.watch)
         self.network = Network(
-            self.loop, self.server, self.weather, random.Random(f"{seed} network"), self.note
+            self.clock, self.server, self.weather, random.Random(f"{seed} network"), self.note
         )
         self.network.on_send = self._on_send
         self.is_calm = False
@@ -79,10 +80,10 @@ class World:
             # With a single attempt there is none left for who was beside it.
             self.ledger.spares_good_ones = policy is not None and policy.max_attempts > 1
         self.workers = [
-            Worker(self, f"worker {number}", self.knobs) for number in range(draws.randint(1, 3))
+            self._make_worker(f"worker {number}") for number in range(draws.randint(1, 3))
         ]
         self.producers = [
-            Producer(self, f"producer {number}", blocking=bool(number)) for number in range(2)
+            self._make_producer(f"producer {number}", blocking=bool(number)) for number in range(2)
         ]
 
     def _draw_policy(self):
@@ -94,6 +95,37 @@ class World:
             delay=timedelta(seconds=draws.choice([0.2, 1.0])),
             jitter=draws.choice([0.0, 0.1]),
         )
+
+    # --- what there are two kinds of
+
+    def _make_clock(self, draws):
+        """Give virtual time, which can pause and kill actors."""
+        raise NotImplementedError
+
+    def _make_server(self, clock, watch):
+        raise NotImplementedError
+
+    def _make_worker(self, name):
+        raise NotImplementedError
+
+    def _make_producer(self, name, *, blocking):
+        raise NotImplementedError
+
+    def add_actor(self, name):
+        """Give a new actor."""
+        raise NotImplementedError
+
+    def spawn(self, actor, story):
+        """Begin what an actor tells, see `people`; give what to wait for."""
+        raise NotImplementedError
+
+    def _current_actor(self):
+        """Give whose code is running; None is the world."""
+        raise NotImplementedError
+
+    def _run(self):
+        """Let the history happen; raises the first violation."""
+        raise NotImplementedError
 
     # --- what people ask of it
 
@@ -132,6 +164,14 @@ class World:
         """Tell whether nothing has ever befallen an actor."""
         return actor.alive and not actor.was_paused and not self.network.faults.get(actor)
 
+    def note_log(self, actor, level, message, error):
+        """Write a line of an actor's log into the history."""
+        if level < logging.WARNING or isinstance(error, PlannedError):
+            return
+        self.note("logs", actor, logging.getLevelName(level), message)
+        if "has died" in str(message):
+            self.ledger.violated("alive", f"{actor}: {message} {error!r}")
+
     def describe(self):
         """Tell the circumstances."""
         return "\n".join(
@@ -151,39 +191,21 @@ class World:
         random.seed(f"{self.seed} product")
         try:
             with self._clocks():
-                self.loop.run_until_complete(self._watch())
+                self._run()
         finally:
             random.setstate(state)
-            self.loop.close()
 
-    async def _watch(self):
-        end = self.loop.create_future()
-
-        def on_violation(violation):
-            if not end.done():
-                end.set_exception(violation)
-
-        self.ledger.on_violation = on_violation
-        story = self.loop.create_task(self._tell())
-        try:
-            await asyncio.wait({story, end}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            self.ledger.is_closed = True
-            self.loop.clear_away()
-        if end.done():
-            raise end.exception()
-        await story
-
-    async def _tell(self):
+    def _tell(self):
+        """Tell the story: yields seconds to sleep, or a list of what to wait for."""
         for worker in self.workers:
             worker.start()
         tasks = [producer.start(CALLS // 2) for producer in self.producers]
-        until = self.loop.time() + TROUBLE
-        while self.loop.time() < until:
-            await asyncio.sleep(self.draws.expovariate(1 / 1.5))
+        until = self.clock.time() + TROUBLE
+        while self.clock.time() < until:
+            yield self.draws.expovariate(1 / 1.5)
             self._trouble()
-        await asyncio.wait(tasks)
-        await self._calm_down()
+        yield tasks
+        yield from self._calm_down()
 
     def _trouble(self):
         dangers = [danger for danger, weight in self._dangers.items() if weight]
@@ -216,17 +238,17 @@ class World:
         elif danger == "cut":
             self.network.cut(worker.actor)
 
-    def _on_send(self, actor, words):
+    def _on_send(self, actor, request):
         """Let something happen while a claim is on its way, and so at each of its stages."""
-        if actor in self._at_next_claim and self.ledger.finds_timers(words):
-            self.loop.in_world(self.draws.uniform(0, 0.004), self._strike, actor)
+        if actor in self._at_next_claim and self.ledger.finds_timers(request):
+            self.clock.in_world(self.draws.uniform(0, 0.004), self._strike, actor)
 
     def _strike(self, actor):
         worker, danger = self._at_next_claim.pop(actor, (None, None))
         if worker is not None and worker.actor is actor:
             self._do_to(worker, danger)
 
-    async def _calm_down(self):
+    def _calm_down(self):
         self.note("all faults are over", "")
         self.weather.clear_up()
         self.is_calm = True
@@ -235,28 +257,22 @@ class World:
             if not worker.is_up:
                 worker.start()
         paused = [worker.actor.resumes_at for worker in self.workers]
-        await asyncio.sleep(max(0.0, max(paused) - self.loop.time()))
+        yield max(0.0, max(paused) - self.clock.time())
         latest = max([timer.score for timer in self.ledger.pending.values()], default=0.0)
         # A clock that is set back makes leases long.
         patience = max(0.0, latest - self.server.now) + self.patience
-        until = self.loop.time() + patience
-        while self._is_something_left() and self.loop.time() < until:
-            await asyncio.sleep(0.1)
+        until = self.clock.time() + patience
+        while self._is_something_left() and self.clock.time() < until:
+            yield 0.1
             if self.ledger.dead:
-                await self._put_back()
+                # Not by a producer that a late request of its own may concern.
+                yield [self.producers[0].start_redrive()]
         self._stops += [worker.stop() for worker in self.workers]
-        await asyncio.wait(self._stops)
+        yield self._stops
         self.ledger.close()
-        if self.loop.errors:
-            self.ledger.violated("alive", f"{self.loop.errors}")
 
     def _is_something_left(self):
         return self.ledger.pending or self.ledger.dead
-
-    async def _put_back(self):
-        # Not by a producer that a late request of its own may concern.
-        producer = self.producers[0]
-        await self.loop.spawn(producer.actor, producer.redrive())
 
     @property
     def patience(self):
@@ -270,22 +286,24 @@ class World:
         def draw_token(length):
             return tokens.randbytes(length).hex()[:8]
 
-        def wall_clock():
-            if self.server.is_at_work:
-                return self.server.now
-            return self.server.now + getattr(current_actor(), "clock_error", 0.0)
-
         with (
-            mock.patch.object(time, "time", wall_clock),
+            mock.patch.object(time, "time", self._wall_clock),
             mock.patch.object(secrets, "token_urlsafe", draw_token),
-            mock.patch.dict(clock.monotonic.__kwdefaults__, {"_clock": self.loop.time}),
         ):
             yield
 
+    def _wall_clock(self):
+        return self.server.now + getattr(self._current_actor(), "clock_error", 0.0)
 
-def run_seed(seed):
-    """Run a history; give its world. Raises what it violates, with the world as `world`."""
-    world = World(seed)
+
+def run_seed(seed, make_world):
+    """Run a history; give its world. Raises what it violates, with the world as `world`.
+
+    Args:
+        seed: Its seed.
+        make_world: A kind of world.
+    """
+    world = make_world(seed)
     try:
         world.run()
     except BaseException as error:

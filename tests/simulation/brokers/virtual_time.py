@@ -9,13 +9,14 @@ begun is never run again, and nothing of it is cleaned up.
 import asyncio
 import heapq
 import itertools
-import math
 from collections import deque
 from contextlib import suppress
 from contextvars import Context, ContextVar
 from random import Random
 
-_actor: ContextVar["Actor | None"] = ContextVar("_actor", default=None)
+from simulation.actors import Actor
+
+_actor: ContextVar[Actor | None] = ContextVar("_actor", default=None)
 
 LONGEST_STEP = 0.0001
 """Seconds that a callback takes at most. It takes some, or who yields in a loop until a moment
@@ -28,19 +29,18 @@ MOST_CLOSINGS = 20
 """Tries to close a coroutine; each of its handlers of errors may wait for something."""
 
 
-class Actor:
-    """What can be paused and can die: the process of a worker or producer."""
+class LoopActor(Actor):
+    """An actor with a queue of its own.
+
+    Args:
+        name: Its name.
+    """
 
     def __init__(self, name):
-        self.name = name
-        self.alive = True
-        self.resumes_at = -math.inf
+        super().__init__(name)
         self.ready = deque()
         self.context = Context()
         self.context.run(_actor.set, self)
-
-    def __repr__(self):
-        return self.name
 
 
 def current_actor():
@@ -55,7 +55,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._draws = draws
         self._now = 1000.0
-        self._world = Actor("world")
+        self._world = LoopActor("world")
         self._actors = [self._world]
         self._timers = []
         self._numbers = itertools.count()

@@ -8,7 +8,7 @@ from redis.exceptions import (
     ConnectionError as RedisConnectionError,
     TimeoutError as RedisTimeoutError,
 )
-from simulation.network import name_of, split_words
+from simulation.brokers.server import read_request
 
 
 class Connection(redis.asyncio.connection.Connection):
@@ -55,7 +55,7 @@ class Connection(redis.asyncio.connection.Connection):
         if not self._link.is_open and not self._link.has_data:
             msg = "the connection was closed"
             raise RedisConnectionError(msg)
-        self._link.send(b"".join(command), self._network.loop.time())
+        self._link.send(read_request(b"".join(command)))
 
     async def send_command(self, *words, **options):
         await self.send_packed_command(self.pack_command(*words))
@@ -72,7 +72,7 @@ class Connection(redis.asyncio.connection.Connection):
         limit = self.socket_timeout if timeout is None else timeout
         try:
             async with asyncio.timeout(limit):
-                reply = await self._link.read()
+                reply = await self._read(self._link)
         except TimeoutError:
             if timeout is not None:
                 return None
@@ -89,6 +89,19 @@ class Connection(redis.asyncio.connection.Connection):
                 await self.disconnect()
             raise reply
         return reply
+
+    async def _read(self, link):
+        if not link.has_data:
+            if not link.is_open:
+                msg = "the connection is closed"
+                raise RedisConnectionError(msg)
+            arrival = self._network.clock.create_future()
+            link.on_arrival = lambda: arrival.done() or arrival.set_result(None)
+            try:
+                await arrival
+            finally:
+                link.on_arrival = None
+        return link.read_now()
 
 
 class BlockingConnection(redis.Connection):
@@ -115,16 +128,7 @@ class BlockingConnection(redis.Connection):
 
     def send_packed_command(self, command, **options):
         self.connect()
-        network = self._network
-        words = split_words(b"".join(command))
-        if network.draws.random() < network.weather.loses_request:
-            network.note("request lost", self._owner, name_of(words))
-            self._reply = RedisConnectionError("the request was lost")
-            return
-        self._reply = self._link.execute(words, network.loop.time(), self._owner.call)
-        if self._link.loses_reply():
-            network.note("reply lost", self._owner, name_of(words))
-            self._reply = RedisConnectionError("the reply was lost")
+        self._reply = self._link.execute_now(read_request(b"".join(command)))
 
     def read_response(self, *args, **options):
         reply, self._reply = self._reply, None
