@@ -111,36 +111,41 @@ class Auditor(Ledger):
         ]
         if not settled and b" - 0\n" in reply:
             return
-        now = self.server.now
         scores = self._read()
         letters = self._read_letters() if any(item[0] == b"dead" for item in settled) else {}
-        for timer_id in list(self.pending):
-            timer = self.pending[timer_id]
+        asked_of = {}
+        for item in settled:
+            asked_of.setdefault(item[1], []).append(item)
+        for timer_id, timer in list(self.pending.items()):
             score = scores.get(timer_id)
-            asked = [item for item in settled if item[1] == timer_id]
+            asked = asked_of.get(timer_id, ())
             # A settlement does nothing to a timer that has another score meanwhile.
             mine = [(action, detail) for action, _, leases, detail in asked
                     if timer.score in leases]  # fmt: skip
-            if score == timer.score and timer.holder is actor:
-                self._note_given_back(actor, timer, mine)
-            elif score == timer.score:
-                continue
+            if score == timer.score:
+                if timer.holder is actor:
+                    self._note_given_back(actor, timer, mine)
             elif score is None:
                 self._remove(actor, timer, letters)
-            elif self._asks_for(b"renew", score, asked):
-                self._renew(actor, timer, score, mine)
-            elif self._asks_for(b"release", score, asked):
-                # That may be a lease that had ended, and has not where the clock was set back.
-                self._put_off(actor, timer, score, mine)
-            elif is_lease(score) and score > now:
-                self._claim(actor, sent_at, timer, score, mine)
             else:
-                self._put_off(actor, timer, score, mine)
+                self._change(actor, sent_at, timer, score, asked, mine)
         for timer_id in sorted(scores.keys() - self.pending.keys()):
             last = self._last.get(timer_id)
             name = "cancelled" if last is not None and last.fate == "cancelled" else "once"
             self.violated(name, f"{actor} claims or revives {last}, which was {last and last.fate}")
         self._compare(scores)
+
+    def _change(self, actor, sent_at, timer, score, asked, mine):
+        """Look at a timer that has got another score."""
+        if self._asks_for(b"renew", score, asked):
+            self._renew(actor, timer, score, mine)
+        elif self._asks_for(b"release", score, asked):
+            # That may be a lease that had ended, and has not where the clock was set back.
+            self._put_off(actor, timer, score, mine)
+        elif is_lease(score) and score > self.server.now:
+            self._claim(actor, sent_at, timer, score, mine)
+        else:
+            self._put_off(actor, timer, score, mine)
 
     @staticmethod
     def _asks_for(action, score, asked):

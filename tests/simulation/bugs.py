@@ -4,11 +4,15 @@ Every one of them has been in some library of timers or delayed jobs. The simula
 find them: `HISTORIES` says in which histories it does.
 """
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest import mock
+
+from simulation.cores.calls import Caller
+from simulation.cores.driver import Driver
 
 from faststream_redis_timers import TimerOutcomeUnknownError
 from faststream_redis_timers.calls.runner import Runner
@@ -64,21 +68,29 @@ def any_claim_as_renewal() -> Iterator[None]:
 @contextmanager
 def cancelled_claim() -> Iterator[None]:
     """A stop cancels the claim that is on its way."""
-    begin_stop = DeliveryLoop.begin_stop
+    begin_stop, stop = DeliveryLoop.begin_stop, Driver.stop
 
     def cancel_and_stop(self):
         begin_stop(self)
         if self._claiming:
             self._task.cancel()
 
-    with mock.patch.object(DeliveryLoop, "begin_stop", cancel_and_stop):
+    def cancel_and_stop_driver(self, graceful_timeout):
+        if self._claiming:
+            self._loop.throw(asyncio.CancelledError())
+        yield from stop(self, graceful_timeout)
+
+    with (
+        mock.patch.object(DeliveryLoop, "begin_stop", cancel_and_stop),
+        mock.patch.object(Driver, "stop", cancel_and_stop_driver),
+    ):
         yield
 
 
 @contextmanager
 def repeated_publish() -> Iterator[None]:
     """A call whose reply is lost is made again, as redis-py would."""
-    run = Runner.run
+    run, run_in_a_core = Runner.run, Caller._run
 
     async def run_again(self, operation, timeout=None):
         try:
@@ -88,7 +100,18 @@ def repeated_publish() -> Iterator[None]:
                 raise
             return await run(self, operation, timeout)
 
-    with mock.patch.object(Runner, "run", run_again):
+    def run_again_in_a_core(self, operation):
+        try:
+            return (yield from run_in_a_core(self, operation))
+        except TimerOutcomeUnknownError:
+            if operation.action != "schedule":
+                raise
+            return (yield from run_in_a_core(self, operation))
+
+    with (
+        mock.patch.object(Runner, "run", run_again),
+        mock.patch.object(Caller, "_run", run_again_in_a_core),
+    ):
         yield
 
 

@@ -33,7 +33,7 @@ class Ledger:
         self._names = names
         self.server = None
         self.is_sound = None
-        self.history = []
+        self._notes = []
         self.on_violation = None
         self.is_closed = False
         self.clock_sets = 0
@@ -57,7 +57,15 @@ class Ledger:
         """Write a line of the history."""
         if self.is_closed:
             return
-        self.history.append((round(self._clock.time(), 6), str(actor), event, *map(str, details)))
+        self._notes.append((self._clock.time(), actor, event, details))
+
+    @property
+    def history(self):
+        """All that was noted: when, of whom, what, and more about it."""
+        return [
+            (round(moment, 6), str(actor), event, *map(str, details))
+            for moment, actor, event, details in self._notes
+        ]
 
     def violated(self, name, detail):
         """Tell that an invariant does not hold."""
@@ -165,15 +173,15 @@ class Ledger:
     def _read(self):
         server = self.server
         timeline, payloads, attempts = self._keys(self._topic)
-        scores = {timer_id.decode(): score for timer_id, score in server.read_set(timeline).items()}
-        bodies = {timer_id.decode() for timer_id in server.read_fields(payloads)}
-        if scores.keys() != bodies:
-            self.violated("keys", f"in one alone: {sorted(scores.keys() ^ bodies)}")
+        found = server.read_set(timeline)
+        bodies = set(server.read_fields(payloads))
+        if found.keys() != bodies:
+            self.violated("keys", f"in one alone: {sorted(found.keys() ^ bodies)}")
         if self._knobs.get("retry_policy") or self._knobs.get("dead_letter_topic"):
-            counted = {timer_id.decode() for timer_id in server.read_fields(attempts)}
-            if not counted <= scores.keys():
-                self.violated("keys", f"attempts of {sorted(counted - scores.keys())} are left")
-        return scores
+            counted = set(server.read_fields(attempts))
+            if not counted <= found.keys():
+                self.violated("keys", f"attempts of {sorted(counted - found.keys())} are left")
+        return {timer_id.decode(): score for timer_id, score in found.items()}
 
     def _read_letters(self):
         """Give the version of each dead letter."""
@@ -188,6 +196,8 @@ class Ledger:
         return letters
 
     def _compare(self, scores):
+        if scores == {timer_id: timer.score for timer_id, timer in self.pending.items()}:
+            return
         for timer_id, timer in self.pending.items():
             if scores.get(timer_id) != timer.score:
                 self.violated(

@@ -125,7 +125,8 @@ class Producer:
     """Schedules, moves, cancels and looks, one call at a time.
 
     Subclasses make its front end (`_make_front`), whose methods are those of `TimersClient`. What
-    they give is yielded by the stories, and the result is sent.
+    they give is yielded by the stories, and the result is sent. And they begin to live a story
+    (`_spawn`), and give what to wait for.
 
     Args:
         world: The world.
@@ -142,11 +143,11 @@ class Producer:
 
     def start(self, count):
         """Begin with a number of calls; give what to wait for."""
-        return self._world.spawn(self.actor, self.act(count))
+        return self._spawn(self.act(count))
 
     def start_redrive(self):
         """Begin to put all dead letters back; give what to wait for."""
-        return self._world.spawn(self.actor, self._redrive())
+        return self._spawn(self._redrive())
 
     def act(self, count):
         """Tell of a number of calls."""
@@ -161,6 +162,9 @@ class Producer:
             yield from act(draws)
 
     def _make_front(self):
+        raise NotImplementedError
+
+    def _spawn(self, story):
         raise NotImplementedError
 
     def _ask(self, what, call, asked=None):

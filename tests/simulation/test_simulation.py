@@ -1,7 +1,7 @@
 """Histories of workers and producers in virtual time: nothing of what is promised is broken.
 
 The invariants stand in `invariants.py`. A seed that fails is replayed, with its history, by
-``make simulate SEED=...``.
+``make simulate SEED=... KIND=...``.
 """
 
 import os
@@ -11,57 +11,67 @@ import sys
 from pathlib import Path
 
 import pytest
-from simulation.__main__ import replay, simulate
-from simulation.brokers.world import BrokersWorld
+from simulation.__main__ import KINDS, replay, simulate
 from simulation.bugs import BUGS
 from simulation.invariants import INVARIANTS, Violation
 from simulation.world import run_seed
 
 ROOT = Path(__file__).parent.parent.parent
-HISTORIES = 100
-GROUP = 10
+
+GROUPS = {"cores": range(0, 1000, 100), "brokers": range(0, 30, 10)}
+"""The first seeds of groups of histories."""
 
 FOUND_IN = {
-    "commit without the token": 1,
-    "lease on the worker's clock": 0,
-    "any claim of a running id taken as its renewal": 6,
-    "a cancelled claim at stop": 5,
-    "a repeated publish": 26,
+    "commit without the token": {"cores": 12, "brokers": 1},
+    "lease on the worker's clock": {"cores": 0, "brokers": 0},
+    "any claim of a running id taken as its renewal": {"cores": 25, "brokers": 6},
+    "a cancelled claim at stop": {"cores": 35, "brokers": 5},
+    "a repeated publish": {"cores": 2, "brokers": 26},
 }
 """A history that finds each bug. Whatever changes in the product or below it may shuffle the
 histories, so others are tried after it."""
 
 WITHIN = {
-    "commit without the token": 20,
-    "lease on the worker's clock": 10,
-    "any claim of a running id taken as its renewal": 80,
-    "a cancelled claim at stop": 80,
-    "a repeated publish": 120,
+    "commit without the token": {"cores": 100, "brokers": 20},
+    "lease on the worker's clock": {"cores": 20, "brokers": 10},
+    "any claim of a running id taken as its renewal": {"cores": 400, "brokers": 80},
+    "a cancelled claim at stop": {"cores": 400, "brokers": 80},
+    "a repeated publish": {"cores": 200, "brokers": 120},
 }
 """Histories within which each bug is found at the latest."""
 
+each_kind = pytest.mark.parametrize("kind", KINDS)
 
-def run_seeds(seeds):
+
+def run_seeds(kind, seeds):
     for seed in seeds:
-        run_seed(seed, BrokersWorld)
+        run_seed(seed, KINDS[kind])
 
 
-@pytest.mark.parametrize("first", range(0, HISTORIES, GROUP))
-def test_no_invariant_is_violated(first):
-    run_seeds(range(first, first + GROUP))
+@pytest.mark.parametrize(
+    ("kind", "seeds"),
+    [
+        pytest.param(kind, range(first, first + firsts.step), id=f"{kind}-{first}")
+        for kind, firsts in GROUPS.items()
+        for first in firsts
+    ],
+)
+def test_no_invariant_is_violated(kind, seeds):
+    run_seeds(kind, seeds)
 
 
+@each_kind
 @pytest.mark.parametrize("seed", [3, 24])
-def test_a_seed_gives_the_same_history_each_time(seed):
-    assert (
-        run_seed(seed, BrokersWorld).ledger.history == run_seed(seed, BrokersWorld).ledger.history
-    )
+def test_a_seed_gives_the_same_history_each_time(kind, seed):
+    first, second = (run_seed(seed, KINDS[kind]) for _ in range(2))
+    assert first.ledger.history == second.ledger.history
 
 
-def test_a_seed_gives_the_same_history_in_another_process():
+@each_kind
+def test_a_seed_gives_the_same_history_in_another_process(kind):
     told = {
         subprocess.run(
-            [sys.executable, "-m", "simulation", "--seed", "5"],
+            [sys.executable, "-m", "simulation", "--seed", "5", "--kind", kind],
             env={
                 **os.environ,
                 "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
@@ -78,19 +88,22 @@ def test_a_seed_gives_the_same_history_in_another_process():
     assert "handler starts" in told.pop()
 
 
+@each_kind
 @pytest.mark.parametrize("name", BUGS)
-def test_a_classic_bug_is_found(name):
+def test_a_classic_bug_is_found(kind, name):
     with BUGS[name](), pytest.raises(Violation):
-        run_seeds([FOUND_IN[name], *range(WITHIN[name])])
+        run_seeds(kind, [FOUND_IN[name][kind], *range(WITHIN[name][kind])])
 
 
-def test_a_violation_says_what_should_have_held_and_how_to_see_it(capsys):
+@each_kind
+def test_a_violation_says_what_should_have_held_and_how_to_see_it(kind, capsys):
     with BUGS["lease on the worker's clock"]():
-        assert simulate(range(WITHIN["lease on the worker's clock"])) == 1
+        assert simulate(kind, range(10)) == 1
     told = capsys.readouterr().out
-    seed = re.search(r"replay: make simulate SEED=(\d+)", told)[1]
+    seed, named = re.search(r"replay: make simulate SEED=(\d+) KIND=(\w+)", told).groups()
+    assert named == kind
     with BUGS["lease on the worker's clock"]():
-        assert replay(int(seed)) == 1
+        assert replay(kind, int(seed)) == 1
     history = capsys.readouterr().out
     assert "VIOLATED" in history
     assert any(sentence in history for sentence in INVARIANTS.values())

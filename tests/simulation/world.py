@@ -115,10 +115,6 @@ class World:
         """Give a new actor."""
         raise NotImplementedError
 
-    def spawn(self, actor, story):
-        """Begin what an actor tells, see `people`; give what to wait for."""
-        raise NotImplementedError
-
     def _current_actor(self):
         """Give whose code is running; None is the world."""
         raise NotImplementedError
@@ -164,7 +160,7 @@ class World:
         """Tell whether nothing has ever befallen an actor."""
         return actor.alive and not actor.was_paused and not self.network.faults.get(actor)
 
-    def note_log(self, actor, level, message, error):
+    def note_log(self, actor, level, message, error=None):
         """Write a line of an actor's log into the history."""
         if level < logging.WARNING or isinstance(error, PlannedError):
             return

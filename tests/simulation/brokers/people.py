@@ -117,6 +117,9 @@ class BrokerProducer(Producer):
             return _AsAwaitable(TimersClient(blocking_client_of(self.actor, network)))
         return _AsClient(client_of(self.actor, network), logger=None)
 
+    def _spawn(self, story):
+        return self._world.clock.spawn(self.actor, live(story))
+
     def act(self, count):
         if not self._blocking:
             yield self._front.connect()

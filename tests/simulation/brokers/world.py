@@ -4,7 +4,7 @@ import asyncio
 from contextlib import contextmanager
 from unittest import mock
 
-from simulation.brokers.people import BrokerProducer, BrokerWorker, live
+from simulation.brokers.people import BrokerProducer, BrokerWorker
 from simulation.brokers.server import FakeredisServer
 from simulation.brokers.virtual_time import LoopActor, VirtualLoop, current_actor
 from simulation.world import World
@@ -35,9 +35,6 @@ class BrokersWorld(World):
         actor = LoopActor(name)
         self.clock.add_actor(actor)
         return actor
-
-    def spawn(self, actor, story):
-        return self.clock.spawn(actor, live(story))
 
     def _current_actor(self):
         return current_actor()

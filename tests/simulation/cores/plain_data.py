@@ -6,15 +6,10 @@ Commands and data are in `plain_data.lua`. Whoever calls says what time it is.
 from functools import cache
 from pathlib import Path
 
+from lupa import lua51
 from redis.exceptions import ResponseError
 
 from faststream_redis_timers_sync.protocol.glob import glob
-
-try:
-    # Twice as fast.
-    from lupa import luajit21 as lua51
-except ImportError:
-    from lupa import lua51
 
 
 class PlainData:
