@@ -30,7 +30,12 @@ INVARIANTS = {
     ),
     "attempts": (
         "Where attempts are counted, a handler is told which one it is: each claim counts, but "
-        "for those that were given back and those that renewed a lease of the same worker."
+        "for those that were given back and those that renewed a lease of the same worker. There "
+        "are no more of them than the retry policy allows."
+    ),
+    "twice": (
+        "A sound worker does not run a timer beside itself: what it claims while its handler runs "
+        "there is a renewal, unless another worker had it in between."
     ),
     "set aside": "A dead letter is in its topic exactly once, under its timer's id and a suffix.",
     "spared": (

@@ -119,14 +119,25 @@ class Ledger:
             self.violated("ended lease", f"{actor} starts {timer} {now - claim.sent_at} s on")
         if self.clock_sets == claim.clock_sets and self.server.now >= claim.lease:
             self.violated("ended lease", f"{actor} starts {timer} after {claim.lease}")
+        number = timer.claims.index(claim)
+        is_own = number == 0 or timer.claims[number - 1].actor is actor
+        if actor in timer.run_by and is_own and self.is_sound(actor):
+            self.violated("twice", f"{actor} starts {timer}, which it runs")
         timer.run_by[actor] = delivery.attempt
         claim.attempt = 0
-        if delivery.attempt is not None and timer.claims[-1] is claim:
-            least, most = timer.attempts(self.is_sound)
-            if not least <= delivery.attempt <= most:
-                told = f"attempt {delivery.attempt} of {timer}, it is {least} to {most}"
-                self.violated("attempts", f"{actor} starts {told}")
+        if delivery.attempt is not None:
+            self._check_attempt(actor, timer, claim, delivery.attempt)
         return timer
+
+    def _check_attempt(self, actor, timer, claim, attempt):
+        if timer.claims[-1] is claim:
+            least, most = timer.attempts(self.is_sound)
+            if not least <= attempt <= most:
+                told = f"attempt {attempt} of {timer}, it is {least} to {most}"
+                self.violated("attempts", f"{actor} starts {told}")
+        if self._policy is not None and attempt > self._policy.max_attempts:
+            told = f"attempt {attempt} of {timer}, {self._policy.max_attempts} are allowed"
+            self.violated("attempts", f"{actor} starts {told}")
 
     def ended(self, actor, timer, outcome):
         """Note how a handler has ended: "done", "rejected", "failed", or a delay in seconds."""

@@ -93,11 +93,11 @@ def handle(world, worker, actor, delivery, body):
     if end == "kill" and worker.actor is actor:
         ledger.kills(timer, actor)
         worker.kill()
-    if end == "renew":
-        yield work / 2
-        yield RENEWED
-        work /= 2
     try:
+        if end == "renew":
+            yield work / 2
+            yield RENEWED
+            work /= 2
         yield work
     except asyncio.CancelledError:
         ledger.ended(actor, timer, "failed")
