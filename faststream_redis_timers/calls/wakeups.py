@@ -20,8 +20,8 @@ class Sleeper(Protocol):
     def wake(self, sent_at: float, due_at: float) -> None:
         """Take a hint: server's time when sent, and the due time, in Unix seconds."""
 
-    def look_now(self) -> None:
-        """Look at the next chance: hints may have been missed."""
+    def poll_now(self) -> None:
+        """Claim at the next chance: wake-ups may have been missed."""
 
 
 class WakeUps:
@@ -84,14 +84,6 @@ class WakeUps:
             if not self._waiting:
                 self._listener.may_read.clear()
 
-    def waiting_setter(self, sleeper: Sleeper) -> Callable[[bool], None]:
-        """Give a loop the means to say whether it waits.
-
-        Args:
-            sleeper: The loop.
-        """
-        return lambda waits: self.set_waiting(sleeper, waits=waits)
-
     def hear(self, channel: bytes, message: bytes) -> None:
         """Wake the loops of a channel.
 
@@ -112,4 +104,4 @@ class WakeUps:
             channel: The channel.
         """
         for sleeper in self._sleepers.get(channel, ()):
-            sleeper.look_now()
+            sleeper.poll_now()

@@ -22,6 +22,7 @@ from faststream_redis_timers_sync.protocol.steps import LEASE_JITTER
 
 if TYPE_CHECKING:
     from faststream_redis_timers.calls.runner import Runner
+    from faststream_redis_timers.calls.wakeups import WakeUps
     from faststream_redis_timers.delivery.leased import LeasedTimer
 
 CALL_TIMEOUT = 5.0
@@ -53,38 +54,49 @@ class DeliveryLoop:
 
     Args:
         topic: The full topic.
+        channel: The topic's channel for wake-ups.
         runner: Makes the calls.
+        wake_ups: Hears wake-ups for all loops of the broker.
+        always_listens: Whether wake-ups are read also while nothing is waited for.
         make_core: Makes what decides.
         log: Writes to the broker's log.
         spin_budget: Bounds active waiting, for all loops of the broker.
         alarm_clock: Knows how late sleeps end, from those of all loops of the broker.
+        on_end: Called when a loop that was stopped has nothing left to do.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  its collaborators
         self,
         topic: str,
         *,
+        channel: bytes,
         runner: "Runner",
+        wake_ups: "WakeUps",
+        always_listens: bool,
         make_core: Callable[[Driver], DeliveryCore[TimerDelivery]],
         log: Log,
         spin_budget: SpinBudget,
         alarm_clock: AlarmClock,
+        on_end: Callable[[], Awaitable[None]],
     ) -> None:
         """Prepare; `start` begins."""
         self.topic = topic
+        self._channel = channel
         self._runner = runner
+        self._wake_ups = wake_ups
+        self._always_listens = always_listens
         self._log = log
         self.draws = RANDOM_DRAWS
-        self.sleeper = Sleeper(runner.ping, spin_budget, alarm_clock)
+        self.sleeper = Sleeper(runner.ping, self._note_waiting, spin_budget, alarm_clock)
         self.core = make_core(self)
         self._receiver: Receiver | None = None
         self._claiming = False
         self._task: asyncio.Task[None] | None = None
-        self.on_end: Callable[[], Awaitable[None]] = _do_nothing
+        self._on_end = on_end
 
     # --- what others call
 
-    def start(self, receiver: Receiver) -> None:
+    async def start(self, receiver: Receiver) -> None:
         """Begin to deliver.
 
         Args:
@@ -94,6 +106,7 @@ class DeliveryLoop:
         receiver.start()
         self._task = asyncio.create_task(self._run(receiver), name=f"timers of {self.topic!r}")
         self._task.add_done_callback(self._end)
+        await self._wake_ups.add(self._channel, self)
 
     @property
     def alive(self) -> bool:
@@ -114,7 +127,7 @@ class DeliveryLoop:
         """
         self.core.wake(sent_at, due_at)
 
-    def look_now(self) -> None:
+    def poll_now(self) -> None:
         """Claim at the next chance: wake-ups may have been missed."""
         self.core.poll_now()
 
@@ -134,17 +147,26 @@ class DeliveryLoop:
         """
         if self._task is None or self._receiver is None:
             return
+        self.core.drain()
+        try:
+            await self._wake_ups.remove(self._channel, self)
+        finally:
+            await self._finish(self._task, self._receiver, graceful_timeout)
+
+    async def _finish(
+        self, task: "asyncio.Task[None]", receiver: Receiver, graceful_timeout: float | None
+    ) -> None:
         self.core.close()
         started_at = monotonic()
-        if not await self._receiver.finish(graceful_timeout):
+        if not await receiver.finish(graceful_timeout):
             return
         remaining = None
         if graceful_timeout is not None:
             # A claim in flight is awaited, or it would lease timers to nobody.
             least = LAST_CALLS + (CALL_TIMEOUT if self._claiming else 0.0)
             remaining = max(least, started_at + graceful_timeout - monotonic())
-        await asyncio.wait({self._task}, timeout=remaining)
-        await end_task(self._task)
+        await asyncio.wait({task}, timeout=remaining)
+        await end_task(task)
 
     # --- the loop
 
@@ -160,7 +182,7 @@ class DeliveryLoop:
             elif isinstance(turn, Wait):
                 await self.sleeper.sleep(turn)
             else:
-                await self.on_end()
+                await self._on_end()
                 return
 
     async def _send(self, call: Call, receiver: Receiver) -> None:
@@ -187,6 +209,9 @@ class DeliveryLoop:
         self.core.end()
         if self._receiver is not None:
             self._receiver.close()
+
+    def _note_waiting(self, waits: bool) -> None:  # noqa: FBT001
+        self._wake_ups.set_waiting(self, waits=waits or self._always_listens)
 
     # --- what the core and its timers ask for
 
@@ -230,7 +255,3 @@ def _draw_lease() -> int:
 
 
 RANDOM_DRAWS = Draws(random.random, _draw_lease)
-
-
-async def _do_nothing() -> None:
-    pass

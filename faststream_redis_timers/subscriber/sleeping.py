@@ -21,20 +21,25 @@ class Sleeper:
 
     Args:
         ping: Warms a connection of the pool.
+        on_wait: Called with whether wake-ups are of use, when a sleep begins and ends.
         spin_budget: Bounds active waiting, for all subscribers of the broker.
         alarm_clock: Knows how late sleeps end, from those of all subscribers of the broker.
     """
 
     def __init__(
-        self, ping: Callable[[], Awaitable[None]], spin_budget: SpinBudget, alarm_clock: AlarmClock
+        self,
+        ping: Callable[[], Awaitable[None]],
+        on_wait: Callable[[bool], None],
+        spin_budget: SpinBudget,
+        alarm_clock: AlarmClock,
     ) -> None:
         """Begin awake."""
         self._ping = ping
+        self._on_wait = on_wait
         self._spin_budget = spin_budget
         self._alarm_clock = alarm_clock
         self._waiter: asyncio.Future[bool] | None = None
         self._is_stirred = False
-        self.on_wait: Callable[[bool], None] = _ignore
 
     def stir(self) -> None:
         """End the sleep."""
@@ -50,7 +55,7 @@ class Sleeper:
         """
         # What `next` has put off is in its answer already.
         self._is_stirred = False
-        self.on_wait(turn.claims)
+        self._on_wait(turn.claims)
         try:
             early = 0.0
             if turn.is_precise:
@@ -60,7 +65,7 @@ class Sleeper:
             else:
                 await self._sleep_precisely(turn.until, early)
         finally:
-            self.on_wait(False)
+            self._on_wait(False)
 
     async def _sleep_precisely(self, until: float, early: float) -> None:
         alarm_at = max(until - early, monotonic())
@@ -94,7 +99,3 @@ class Sleeper:
 def _finish(waiter: "asyncio.Future[bool]", is_stirred: bool) -> None:  # noqa: FBT001
     if not waiter.done():
         waiter.set_result(is_stirred)
-
-
-def _ignore(_waits: bool, /) -> None:  # noqa: FBT001
-    pass

@@ -31,7 +31,7 @@ from faststream_redis_timers.retry_policy import RetryPolicy
 from faststream_redis_timers.subscriber.acknowledgement import handle_and_settle
 from faststream_redis_timers.subscriber.config import TimersSubscriberConfig
 from faststream_redis_timers.subscriber.handling import Handling
-from faststream_redis_timers.subscriber.loop import DeliveryLoop, Receiver
+from faststream_redis_timers.subscriber.loop import DeliveryLoop
 from faststream_redis_timers.subscriber.on_demand import Callers
 from faststream_redis_timers.subscriber.specification import TimersSubscriberSpecification
 from faststream_redis_timers.subscriber.starting import within_lease
@@ -40,8 +40,6 @@ from faststream_redis_timers_sync.protocol.shown import printable
 
 if TYPE_CHECKING:
     from faststream.message import StreamMessage
-
-    from faststream_redis_timers.calls.wakeups import WakeUps
 
 
 class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
@@ -65,7 +63,6 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         self._config = config
         self._loop: DeliveryLoop | None = None
         self._callers: Callers | None = None
-        self._wake_ups: WakeUps | None = None
         self._is_started = False
         self._ended_by: type[BaseException] | None = None
         self._parser_for_callers: AsyncCallable = config.parser
@@ -104,13 +101,13 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         loop = None
         if delivers and self.calls:
             loop = self._make_loop()
-            loop.sleeper.on_wait = self._outer_config.connection.wake_ups.waiting_setter(loop)
         self._post_start()
         self._is_started = delivers
         if loop is not None:
             threads = None if is_async else self.sub.max_concurrent
             handling = Handling(loop.core, self.topic, self.consume, self._write_log, threads)
-            await self._begin(loop, handling)
+            self._loop = loop
+            await loop.start(handling)
 
     async def stop(self) -> None:
         """Stop: running handlers may finish within the broker's graceful timeout.
@@ -119,16 +116,9 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         """
         # The base class would wait for the handler from which this may be called.
         self.running = self._is_started = False
-        # Kept from the start: a handler may have stopped the broker, and then its
-        # connection is no more.
-        loop, wake_ups = self._loop, self._wake_ups
-        if loop is None or wake_ups is None:
+        if (loop := self._loop) is None:
             return
-        loop.begin_stop()
-        try:
-            await wake_ups.remove(self._channel, loop)
-        finally:
-            await loop.stop(self._outer_config.graceful_timeout)
+        await loop.stop(self._outer_config.graceful_timeout)
         if self._loop is loop and not loop.alive:
             self._loop = self._callers = None
 
@@ -227,23 +217,21 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             "message_id": printable(message.message_id) if message else "",
         }
 
-    def _make_loop(self, slots: int | None = None) -> DeliveryLoop:
+    def _make_loop(self, slots: int | None = None, *, always_listens: bool = False) -> DeliveryLoop:
         connection = self._outer_config.connection
         return DeliveryLoop(
             self.topic,
+            channel=self._channel,
             runner=connection.runner,
+            wake_ups=connection.wake_ups,
+            always_listens=always_listens,
             make_core=partial(self.make_core, slots=slots),
             log=self._write_log,
             spin_budget=connection.spin_budget,
             alarm_clock=connection.alarm_clock,
+            # A handler may stop the broker and go on: its connection is closed then.
+            on_end=partial(connection.close_again, connection.runner),
         )
-
-    async def _begin(self, loop: DeliveryLoop, receiver: Receiver) -> None:
-        connection = self._outer_config.connection
-        self._loop, self._wake_ups = loop, connection.wake_ups
-        loop.on_end = partial(connection.close_again, connection.runner)
-        loop.start(receiver)
-        await self._wake_ups.add(self._channel, loop)
 
     async def _have_callers(self) -> Callers:
         if self.calls:
@@ -260,11 +248,10 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             # An error of these comes before anything is claimed.
             parsing = self._get_parser_and_decoder()
             self._parser_for_callers, self._decoder_for_callers = parsing
-            loop = self._make_loop(slots=0)
-            self._callers = Callers(loop)
             # Wake-ups are read also while nobody asks, lest they pile up on the server.
-            self._outer_config.connection.wake_ups.set_waiting(loop, waits=True)
-            await self._begin(loop, self._callers)
+            self._loop = loop = self._make_loop(slots=0, always_listens=True)
+            self._callers = Callers(loop)
+            await loop.start(self._callers)
         return self._callers
 
     async def _as_message(self, delivery: TimerDelivery) -> TimerMessage:

@@ -96,7 +96,7 @@ async def look_once_more(brokers: Sequence[TimersBroker]) -> None:
     # What they have learnt of it in the rush of the start may be off by some milliseconds.
     for broker in brokers:
         for subscriber in broker.subscribers:
-            loop_of(subscriber).look_now()
+            loop_of(subscriber).poll_now()
             await until_asleep(brokers)
 
 

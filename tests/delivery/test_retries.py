@@ -328,7 +328,7 @@ async def test_who_schedules_or_moves_a_timer_begins_to_count_anew(bench, open_c
                 bench.client.reschedule_timer(bench.topic, "1", activate_in=SOON)
             case _:
                 bench.redis.zadd(bench.timeline, {"1": bench.home.now().timestamp()})
-                loop_of(broker.subscribers[0]).look_now()
+                loop_of(broker.subscribers[0]).poll_now()
         await open_calls.until(2)
         await wait_until_async(lambda: not bench.is_leased("1"))
         assert attempts_of(bench, "1")[0] == 1

@@ -120,7 +120,7 @@ async def test_a_hint_that_overtakes_the_answer_of_a_claim_is_not_forgotten(
         (subscriber,) = broker.subscribers
         before = claims()
         relay.hold_replies()
-        loop_of(subscriber).look_now()
+        loop_of(subscriber).poll_now()
         await wait_until_async(lambda: claims() > before)
         # The claim has found nothing, and its answer is on the way. Planted, so that the
         # server sends no hint of its own.
