@@ -7,9 +7,9 @@ lost, and whether it was carried out can't be told.
 import asyncio
 import select
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
-
-from faststream_redis_timers.clock import monotonic
 
 LONGEST_UNSEEN = 0.00005
 """Seconds for which the event loop's view of a connection counts; an older one is checked, which
@@ -28,22 +28,28 @@ _heard = _Heard()
 # When this thread's event loop passed on a reply: until then it has seen what had ended.
 
 
-def note_heard() -> None:
+def note_heard(*, _clock: Callable[[], float] = time.monotonic) -> None:
     """Note that the event loop of this thread has just passed on a reply."""
-    _heard.at = monotonic()
+    # The clock is an argument for the reason that `clock.monotonic` gives, without its call.
+    _heard.at = _clock()
 
 
-def has_ended(connection: Any, writer: asyncio.StreamWriter) -> bool:
+def has_ended(
+    connection: Any,
+    writer: asyncio.StreamWriter,
+    *,
+    _clock: Callable[[], float] = time.monotonic,
+) -> bool:
     """Tell whether the server has closed a connection.
 
     Args:
         connection: A connection of redis-py's, which nobody uses.
         writer: What it writes to.
     """
-    if writer.is_closing() or connection._reader.at_eof():  # noqa: SLF001  there is no other way to see it
+    if writer.transport.is_closing() or connection._reader.at_eof():  # noqa: SLF001  there is no other way to see it
         return True
     # An event loop that was kept busy, by this very caller maybe, has not looked since.
-    return monotonic() - _heard.at > LONGEST_UNSEEN and _is_hung_up(writer)
+    return _clock() - _heard.at > LONGEST_UNSEEN and _is_hung_up(writer)
 
 
 def _is_hung_up(writer: asyncio.StreamWriter) -> bool:
