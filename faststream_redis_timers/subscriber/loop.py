@@ -147,7 +147,7 @@ class DeliveryLoop:
         """
         if self._task is None or self._receiver is None:
             return
-        self.core.drain()
+        self.begin_stop()
         try:
             await self._wake_ups.remove(self._channel, self)
         finally:
