@@ -153,7 +153,7 @@ def test_nothing_that_a_worker_or_a_client_prints_under_fault_has_a_secret(
         worker.until_said("is delivered again")
         before = worker.said.count("is delivered again")
         relay.refuse()
-        worker.until_said("Connect call failed")
+        worker.until_said("Error 111 connecting")
         relay.accept()
         worker.until_said("is delivered again", before + 1)
         own_server.script_flush()
