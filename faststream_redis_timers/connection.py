@@ -207,7 +207,8 @@ class TimersConnection:
         """
         if self._is_closed or self._given is None:
             return False
-        with suppress(RedisError, OSError):
+        # Another event loop's client can't be asked.
+        with suppress(RedisError, OSError, IncorrectState):
             async with asyncio.timeout(timeout):
                 await self.runner.ping()
                 return True

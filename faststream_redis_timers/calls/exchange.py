@@ -57,10 +57,7 @@ async def exchange(
     writer = writer_of(connection)
     if writer is not None and has_ended(connection, writer):
         # Nothing is sent yet, so nothing is lost: the server was restarted, or is tired of it.
-        async with within(timeout):
-            await drop(connection, writer)
-            await connection.connect()
-        writer = writer_of(connection)
+        writer = await _connect_again(connection, writer, timeout)
     limit: AbstractAsyncContextManager[Any] = within(timeout)
     told = None
     try:
@@ -92,6 +89,20 @@ async def exchange(
         # A reply that was not read would be taken for that of the next call.
         await drop(connection, writer)
         raise
+
+
+async def _connect_again(
+    connection: Any, writer: asyncio.StreamWriter, timeout: float | None
+) -> asyncio.StreamWriter | None:
+    try:
+        async with within(timeout):
+            await drop(connection, writer)
+            await connection.connect()
+    except BaseException:
+        # It may have got as far as asking something.
+        await drop(connection, writer_of(connection))
+        raise
+    return writer_of(connection)
 
 
 async def _send(

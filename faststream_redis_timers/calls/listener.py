@@ -128,8 +128,10 @@ class Listener:
                 self._connection = connection
                 for channel in self._wanted.keys() - channels:
                     await connection.send_command("SUBSCRIBE", channel)
-                for channel in set(channels) - self._wanted.keys():
-                    await connection.send_command("UNSUBSCRIBE", channel)
+                for channel in channels:
+                    # Not looked for beforehand: while one is sent others come back.
+                    if channel not in self._wanted:
+                        await connection.send_command("UNSUBSCRIBE", channel)
             backoff.reset()
             # What was sent before is lost, the first time too.
             for channel in list(self._wanted):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 
-class Sleeper(Protocol):
+class Wakeable(Protocol):
     """A delivery loop, as wake-ups see it."""
 
     def wake(self, sent_at: float, due_at: float) -> None:
@@ -35,52 +35,52 @@ class WakeUps:
     def __init__(self, client: "Redis", log: Callable[[int, str], None]) -> None:
         """Prepare; the first `add` begins."""
         self._listener = Listener(client, self, log)
-        self._sleepers: dict[bytes, set[Sleeper]] = {}
-        self._waiting: set[Sleeper] = set()
+        self._loops: dict[bytes, set[Wakeable]] = {}
+        self._waiting: set[Wakeable] = set()
 
     @property
     def are_heard(self) -> bool:
-        """Whether the listening connection is there."""
+        """Whether the listening connection is there; asked by tests alone."""
         return self._listener.is_connected
 
-    async def add(self, channel: bytes, sleeper: Sleeper) -> None:
+    async def add(self, channel: bytes, loop: Wakeable) -> None:
         """Listen to a channel for a delivery loop.
 
         Args:
             channel: The topic's channel.
-            sleeper: The loop.
+            loop: The loop.
         """
-        sleepers = self._sleepers.setdefault(channel, set())
-        sleepers.add(sleeper)
-        if len(sleepers) == 1:
+        loops = self._loops.setdefault(channel, set())
+        loops.add(loop)
+        if len(loops) == 1:
             await self._listener.add(channel)
 
-    async def remove(self, channel: bytes, sleeper: Sleeper) -> None:
+    async def remove(self, channel: bytes, loop: Wakeable) -> None:
         """Stop listening for a delivery loop; after the last one the connection is closed.
 
         Args:
             channel: The topic's channel.
-            sleeper: The loop.
+            loop: The loop.
         """
-        self.set_waiting(sleeper, waits=False)
-        sleepers = self._sleepers.get(channel, set())
-        sleepers.discard(sleeper)
-        if not sleepers:
-            self._sleepers.pop(channel, None)
+        self.set_waiting(loop, waits=False)
+        loops = self._loops.get(channel, set())
+        loops.discard(loop)
+        if not loops:
+            self._loops.pop(channel, None)
             await self._listener.remove(channel)
 
-    def set_waiting(self, sleeper: Sleeper, *, waits: bool) -> None:
+    def set_waiting(self, loop: Wakeable, *, waits: bool) -> None:
         """Note whether a loop waits: while none does, nothing is read.
 
         Args:
-            sleeper: The loop.
+            loop: The loop.
             waits: Whether it waits.
         """
         if waits:
-            self._waiting.add(sleeper)
+            self._waiting.add(loop)
             self._listener.may_read.set()
         else:
-            self._waiting.discard(sleeper)
+            self._waiting.discard(loop)
             if not self._waiting:
                 self._listener.may_read.clear()
 
@@ -94,8 +94,8 @@ class WakeUps:
         sent_at, _, due_at = message.partition(b" ")
         with suppress(ValueError):
             times = float(sent_at), float(due_at)
-            for sleeper in self._sleepers.get(channel, ()):
-                sleeper.wake(*times)
+            for loop in self._loops.get(channel, ()):
+                loop.wake(*times)
 
     def note_gap(self, channel: bytes) -> None:
         """Let the loops of a channel look: wake-ups may have been missed.
@@ -103,5 +103,5 @@ class WakeUps:
         Args:
             channel: The channel.
         """
-        for sleeper in self._sleepers.get(channel, ()):
-            sleeper.poll_now()
+        for loop in self._loops.get(channel, ()):
+            loop.poll_now()

@@ -1,1 +1,1 @@
-"""What a subscriber decides about its timers; it touches no clock, no server and no event loop."""
+"""What a subscriber decides about its timers; it touches no server and no event loop."""

@@ -1,7 +1,7 @@
 """The decisions of a subscriber: what to do next, and what replies mean.
 
-It is told the time, and touches no server and no event loop. What drives it asks `next`, does
-that, and reports back.
+It touches no server and no event loop, and has time and random numbers from what drives it.
+That asks `next`, does what it says, and reports back.
 """
 
 import logging
@@ -16,7 +16,8 @@ from faststream_redis_timers.delivery.endings import Endings
 from faststream_redis_timers.delivery.intake import Intake
 from faststream_redis_timers.delivery.leased import Claim, Holder, LeasedTimer
 from faststream_redis_timers.delivery.leases import Leases
-from faststream_redis_timers.delivery.outage import Failure, FailureKind, Log, Outage
+from faststream_redis_timers.delivery.log import Log
+from faststream_redis_timers.delivery.outage import Failure, FailureKind, Outage
 from faststream_redis_timers.delivery.outbox import Outbox, Settling
 from faststream_redis_timers.delivery.renewals import Renewals
 from faststream_redis_timers.delivery.schedule import FloodGap
@@ -58,12 +59,12 @@ class Wait(NamedTuple):
     Args:
         until: Until when; infinite where only `stir` ends it.
         is_precise: Whether a timer is due then, to the microsecond.
-        claims: Whether wake-ups are of use meanwhile.
+        listens: Whether wake-ups are of use meanwhile: there is a free slot.
     """
 
     until: float
     is_precise: bool
-    claims: bool
+    listens: bool
 
 
 class Done(NamedTuple):
@@ -151,13 +152,18 @@ class DeliveryCore(Generic[_T]):
 
     @property
     def is_away(self) -> bool:
-        """Whether the server is away, as the last calls tell."""
+        """Whether the server is away."""
         return self._outage.is_away
 
     @property
     def claims(self) -> bool:
         """Whether it goes on claiming."""
         return self._phase is _Phase.CLAIMING
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it claims nothing more, and still sends what is settled."""
+        return self._phase is _Phase.DRAINING or self._phase is _Phase.CLOSING
 
     # --- what to do
 
@@ -174,10 +180,10 @@ class DeliveryCore(Generic[_T]):
             return Done()
         if self._outage.is_unanswered and self.claims:
             return self._call(0)
-        claims = self.claims and self._slots.free > 0
-        next_at = self._agenda.next_at if claims else math.inf
+        listens = self.claims and self._slots.free > 0
+        next_at = self._agenda.next_at if listens else math.inf
         until = min(next_at, self._renewals.next_at, self._slots.watches_until)
-        return Wait(until, claims and until == next_at and self._agenda.is_for_alarm, claims)
+        return Wait(until, listens and until == next_at and self._agenda.is_for_alarm, listens)
 
     def _claim_limit(self, now: float) -> int:
         if not self.claims or self._outage.is_unanswered or self._slots.free <= 0:
@@ -250,10 +256,8 @@ class DeliveryCore(Generic[_T]):
 
     def _take_outcome(self, item: Settling, outcome: int, clock_offset: float) -> None:
         if self._leases.was_lost(item, outcome):
-            is_gone = outcome == Outcome.GONE
-            line = words.outlived(
-                item.timer, self._sub, is_gone=is_gone, is_renewal=item.is_renewal
-            )
+            gone = outcome == Outcome.GONE
+            line = words.outlived(item.timer, self._sub, is_gone=gone, is_renewal=item.is_renewal)
             self._log(logging.WARNING, line)
         item.answered(outcome, clock_offset)
         if item.is_renewal:
@@ -314,12 +318,12 @@ class DeliveryCore(Generic[_T]):
 
     def add_slot(self) -> None:
         """Have a slot more: a caller waits for a timer. What is due by now is polled for."""
-        self._slots.free += 1
+        self._slots.add()
         self.poll_now()
 
     def remove_slot(self) -> None:
         """Have a slot less: a caller waits no more."""
-        self._slots.free -= 1
+        self._slots.remove()
 
     def hand_over(self, timer: LeasedTimer) -> None:
         """Let a timer go, with its slot, to the caller who had brought that.

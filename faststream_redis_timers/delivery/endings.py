@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from datetime import timedelta
 
+from faststream_redis_timers.delivery.log import Log
 from faststream_redis_timers_sync.protocol.dead_letters import Ending, Reason, write_dead_letter
 from faststream_redis_timers_sync.protocol.envelope import Envelope, read_envelope
 from faststream_redis_timers_sync.protocol.errors import EnvelopeError
@@ -42,7 +43,7 @@ class Endings:
         topic: str,
         policy: Callable[[int, BaseException | None], timedelta | None] | None,
         dead_topic: str | None,
-        log: Callable[[int, str, BaseException | None], None],
+        log: Log,
         max_attempts: float = math.inf,
     ) -> None:
         """Keep them."""

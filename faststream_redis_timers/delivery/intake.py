@@ -9,7 +9,7 @@ from faststream_redis_timers.delivery.agenda import Agenda
 from faststream_redis_timers.delivery.endings import Endings
 from faststream_redis_timers.delivery.leased import Claim, LeasedTimer
 from faststream_redis_timers.delivery.leases import Leases
-from faststream_redis_timers.delivery.outage import Log
+from faststream_redis_timers.delivery.log import Log
 from faststream_redis_timers.delivery.slots import Slots
 from faststream_redis_timers_sync.protocol.envelope import Envelope
 from faststream_redis_timers_sync.protocol.model import Claimed, Step

@@ -8,7 +8,7 @@ from faststream_redis_timers_sync.protocol.model import Claimed, Outcome
 
 
 class Leases:
-    """The timers that are held, those whose leases end first in front."""
+    """The timers that are held, roughly in the order in which their leases end."""
 
     __slots__ = ("_held",)
 
@@ -60,7 +60,10 @@ class Leases:
                     yield timer
 
     def overdue(self) -> Iterable[LeasedTimer]:
-        """Give those of `running` whose leases have ended: the next claim would take them."""
+        """Give those of `running` whose leases have ended, if the first one's has.
+
+        The next claim would take them. One that is missed is known again when it is claimed.
+        """
         first = next(iter(self._held.values()), None)
         if first is None or not first[0].lease_ended:
             return ()

@@ -3,21 +3,14 @@
 import logging
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from faststream_redis_timers.delivery import words
+from faststream_redis_timers.delivery.log import Log
 from faststream_redis_timers.delivery.schedule import Backoff
 from faststream_redis_timers_sync.protocol.clients import is_pool_full
 from faststream_redis_timers_sync.protocol.errors import TimerOutcomeUnknownError
 from faststream_redis_timers_sync.protocol.shown import text_of
-
-
-class Log(Protocol):
-    """Writes a line to the broker's log."""
-
-    def __call__(self, level: int, message: str, error: BaseException | None = None, /) -> None:
-        """Log a message of a `logging` level, with an error's traceback if given."""
-        ...
 
 
 class FailureKind(Enum):

@@ -143,10 +143,10 @@ class Outbox:
         """Send nothing more, and let all timers know.
 
         Returns:
-            How many timers it was about.
+            How many timers stay as they are though their handlers have settled them.
         """
         items = list(self._waiting)
         self._waiting.clear()
         for item in items:
             item.given_up()
-        return len({id(item.timer) for item in items})
+        return sum(not (item.is_renewal or item.is_correction) for item in items)

@@ -5,7 +5,7 @@ import math
 
 from faststream_redis_timers.delivery import words
 from faststream_redis_timers.delivery.leases import Leases
-from faststream_redis_timers.delivery.outage import Log
+from faststream_redis_timers.delivery.log import Log
 from faststream_redis_timers.delivery.outbox import Outbox
 from faststream_redis_timers.schemas import TimerSub
 

@@ -110,6 +110,14 @@ class Slots:
         self.running.add(timer)
         return True
 
+    def add(self) -> None:
+        """Have a slot more."""
+        self.free += 1
+
+    def remove(self) -> None:
+        """Have a slot less, also while a claim for it is in flight: then there are -1."""
+        self.free -= 1
+
     def free_slot(self, timer: LeasedTimer) -> bool:
         """Take the slot back from a timer, if it holds one.
 

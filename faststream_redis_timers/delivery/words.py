@@ -130,7 +130,10 @@ def died(topic: str) -> str:
     Args:
         topic: The full topic.
     """
-    return f"the delivery of topic {topic!r} has died"
+    return (
+        f"the delivery of topic {topic!r} has died: stop and start its subscriber, or restart "
+        "the process"
+    )
 
 
 def pool_full(topic: str) -> str:

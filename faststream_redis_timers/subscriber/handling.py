@@ -12,7 +12,7 @@ from faststream_redis_timers.clock import monotonic
 from faststream_redis_timers.delivered import TimerDelivery
 from faststream_redis_timers.delivery import words
 from faststream_redis_timers.delivery.core import DeliveryCore
-from faststream_redis_timers.delivery.outage import Log
+from faststream_redis_timers.delivery.log import Log
 from faststream_redis_timers.subscriber.timeouts import CANCELLED_AGAIN
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Handling:
 
     async def _run(self, delivery: TimerDelivery) -> None:
         _handler.set(asyncio.current_task())
-        if not self._core.claims:
+        if self._core.is_stopping:
             delivery.release()
         elif not delivery.lease_ended:
             await self._handle(delivery)
@@ -89,7 +89,7 @@ class Handling:
     def _end(self, task: "asyncio.Task[None]") -> None:
         if (delivery := self._running.pop(task, None)) is None:
             return
-        if task.cancelled() and self._is_interruptible and not self._core.claims:
+        if task.cancelled() and self._is_interruptible and self._core.is_stopping:
             delivery.release()
         self._core.ended(delivery)
 
@@ -130,10 +130,12 @@ class Handling:
             for task in hung:
                 task.cancel()
             _, hung = await asyncio.wait(hung, timeout=CANCELLED_AGAIN)
-        if hung:
-            for task in hung:
-                self._core.ended(self._running.pop(task))
-            self._log(logging.ERROR, words.hung(self._topic, len(hung)))
+        # Another stop may have given up on some of them at the same time.
+        given_up = [one for task in hung if (one := self._running.pop(task, None)) is not None]
+        for delivery in given_up:
+            self._core.ended(delivery)
+        if given_up:
+            self._log(logging.ERROR, words.hung(self._topic, len(given_up)))
 
     def close(self) -> None:
         """Give the threads back."""

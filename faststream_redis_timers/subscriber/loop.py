@@ -14,7 +14,8 @@ from faststream_redis_timers.clock import monotonic
 from faststream_redis_timers.delivered import TimerDelivery
 from faststream_redis_timers.delivery import words
 from faststream_redis_timers.delivery.core import Call, DeliveryCore, Draws, Driver, Wait
-from faststream_redis_timers.delivery.outage import Log, failure_of
+from faststream_redis_timers.delivery.log import Log
+from faststream_redis_timers.delivery.outage import failure_of
 from faststream_redis_timers.delivery.schedule import AlarmClock, SpinBudget
 from faststream_redis_timers.subscriber.sleeping import Sleeper
 from faststream_redis_timers.tasks import check_cancelled, end_task
@@ -211,7 +212,9 @@ class DeliveryLoop:
             self._receiver.close()
 
     def _note_waiting(self, waits: bool) -> None:  # noqa: FBT001
-        self._wake_ups.set_waiting(self, waits=waits or self._always_listens)
+        # Not once it stops: it is not listened for any more.
+        always = self._always_listens and self.core.claims
+        self._wake_ups.set_waiting(self, waits=waits or always)
 
     # --- what the core and its timers ask for
 

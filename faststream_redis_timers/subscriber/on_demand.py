@@ -25,7 +25,7 @@ class Callers:
         """Begin with none."""
         self._loop = loop
         self._waiting: deque[asyncio.Future[TimerDelivery | None]] = deque()
-        self._is_finished = False
+        self._is_closed = False
 
     async def take(self, timeout: float | None) -> TimerDelivery | None:
         """Wait for a due timer, and claim it.
@@ -39,10 +39,13 @@ class Callers:
         Raises:
             IncorrectState: The delivery has died.
         """
-        if self._is_finished:
+        if self._is_closed:
             return None
         if not self._loop.alive:
-            msg = f"the delivery of topic {self._loop.topic!r} has died, see the log: start it anew"
+            msg = (
+                f"the delivery of topic {self._loop.topic!r} has died, see the log: call "
+                "`await subscriber.stop()`, then `await subscriber.start()`"
+            )
             raise IncorrectState(msg)
         caller: asyncio.Future[TimerDelivery | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(caller)
@@ -79,7 +82,9 @@ class Callers:
         core.hand_over(delivery)
         self._waiting.popleft().set_result(delivery)
 
-    def _send_away(self) -> None:
+    def send_away(self) -> None:
+        """Let all callers go without a timer, those who are yet to come too."""
+        self._is_closed = True
         while self._waiting:
             self._loop.core.remove_slot()
             self._waiting.popleft().set_result(None)
@@ -90,10 +95,9 @@ class Callers:
         Args:
             graceful_timeout: Without a meaning here.
         """
-        self._is_finished = True
-        self._send_away()
+        self.send_away()
         return True
 
     def close(self) -> None:
         """Send away who is left: the loop has ended."""
-        self._send_away()
+        self.send_away()

@@ -55,7 +55,7 @@ class Sleeper:
         """
         # What `next` has put off is in its answer already.
         self._is_stirred = False
-        self._on_wait(turn.claims)
+        self._on_wait(turn.listens)
         try:
             early = 0.0
             if turn.is_precise:

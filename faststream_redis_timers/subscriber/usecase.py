@@ -77,7 +77,8 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
     def alive(self) -> bool:
         """Whether it delivers; one that was not started, or was stopped, is not dead.
 
-        One whose handler wanted the process to end is, where that lives on: a restart mends it.
+        One whose handler raised `SystemExit` is, where the process lives on, until it is
+        started again: that is what a supervisor is there for.
         """
         if self._ended_by is not None and not issubclass(self._ended_by, StopConsume):
             return False
@@ -98,6 +99,8 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         self._ended_by = None
         # A test's runner hands timers to handlers by itself, and there are none for callers.
         delivers = self._outer_config.connection.runner.delivers
+        # A stop that was cancelled has left them.
+        self._loop = self._callers = None
         loop = None
         if delivers and self.calls:
             loop = self._make_loop()
@@ -118,6 +121,8 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         self.running = self._is_started = False
         if (loop := self._loop) is None:
             return
+        if self._callers is not None:
+            self._callers.send_away()
         await loop.stop(self._outer_config.graceful_timeout)
         if self._loop is loop and not loop.alive:
             self._loop = self._callers = None
@@ -291,7 +296,9 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         return (TimersReplyPublisher(self._outer_config.producer, message.reply_to),)
 
     def _begin_stop(self, delivery: TimerDelivery, reason: BaseException) -> None:
-        if self._loop is None:
+        # A handler may have stopped its subscriber and started it again, or be tried out
+        # beside a worker: this loop then is another's.
+        if self._loop is None or delivery.claim.holder is not self._loop:
             return
         self._loop.begin_stop()
         if self._ended_by is None:

@@ -45,19 +45,24 @@ class OneByOne:
             The timer; None if none is due.
         """
         self._core.add_slot()
-        delivery = self._run()
-        if delivery is None:
-            self._core.remove_slot()
-        else:
-            self._core.hand_over(delivery)
+        delivery = None
+        try:
+            delivery = self._run()
+        finally:
+            if delivery is None:
+                self._core.remove_slot()
+            else:
+                self._core.hand_over(delivery)
         return delivery
 
     def _run(self) -> "TimerDelivery | None":
         while isinstance(call := self._core.next(self._now()), Call):
             now = self._now()
             self._is_answering = True
-            deliveries = self._core.answered(call, self._answer(call), now, now)
-            self._is_answering = False
+            try:
+                deliveries = self._core.answered(call, self._answer(call), now, now)
+            finally:
+                self._is_answering = False
             if deliveries:
                 return deliveries[0]
         return None

@@ -106,9 +106,9 @@ def test_it_claims_as_many_as_it_has_slots_then_waits_for_the_head():
     assert driver.answer(call, head=SERVER + 10) == []
 
     turn = driver.wait()
-    assert turn == Wait(until=pytest.approx(0.05), is_precise=False, claims=True)
+    assert turn == Wait(until=pytest.approx(0.05), is_precise=False, listens=True)
     driver.claim(at=0.05, head=SERVER + 0.1)
-    assert driver.wait() == Wait(until=pytest.approx(0.1), is_precise=True, claims=True)
+    assert driver.wait() == Wait(until=pytest.approx(0.1), is_precise=True, listens=True)
 
 
 def test_it_claims_at_once_while_claims_are_full():
@@ -345,7 +345,7 @@ def test_it_is_done_when_it_is_closed_and_all_handlers_have_ended_and_all_is_set
     driver = Driver(max_concurrent=2)
     first, second = driver.claim("1", "2")
     driver.core.drain()
-    assert not driver.wait().claims
+    assert not driver.wait().listens
     driver.core.close()
     assert isinstance(driver.next(), Wait)
 
