@@ -38,7 +38,7 @@ class Auditor(Ledger):
             if call.told == "refused":
                 self.violated("truth", f"{call.what} of {actor} raised before, and now is done")
             getattr(self, f"_{name}")(actor, args, reply)
-        elif request.keys[0] != self._keys(self._topic)[0]:
+        elif request.keys[0] != self._keys[0]:
             return
         elif name == "exists" and reply != (args[0].decode() in self.pending):
             self.violated("truth", f"{args[0]} exists: {reply}")

@@ -29,8 +29,9 @@ class Ledger:
         self._knobs = knobs
         self._lease_ttl = knobs["lease_ttl"]
         self._policy = knobs.get("retry_policy")
-        self._topic = topic
-        self._names = names
+        names = [names[f"{what}_key"] for what in ("timeline", "payloads", "attempts")]
+        self._keys = [f"{name}:{topic}".encode() for name in names]
+        self._dead_keys = [f"{name}:{topic}:dead".encode() for name in names]
         self.server = None
         self.is_sound = None
         self._notes = []
@@ -177,13 +178,9 @@ class Ledger:
 
     # --- the keys
 
-    def _keys(self, topic):
-        names = ("timeline_key", "payloads_key", "attempts_key")
-        return [f"{self._names[name]}:{topic}".encode() for name in names]
-
     def _read(self):
         server = self.server
-        timeline, payloads, attempts = self._keys(self._topic)
+        timeline, payloads, attempts = self._keys
         found = server.read_set(timeline)
         bodies = set(server.read_fields(payloads))
         if found.keys() != bodies:
@@ -196,7 +193,7 @@ class Ledger:
 
     def _read_letters(self):
         """Give the version of each dead letter."""
-        timeline, payloads, _ = self._keys(f"{self._topic}:dead")
+        timeline, payloads, _ = self._dead_keys
         ids = {timer_id.decode() for timer_id in self.server.read_set(timeline)}
         letters = {
             timer_id.decode(): json.loads(read_envelope(payload).body)["version"]
