@@ -10,9 +10,6 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-MOST_OF_A_SOUND_DELAY = 0.002
-"""Seconds; what takes longer counts as a fault."""
-
 
 class Request(NamedTuple):
     """What travels to a server.
@@ -113,10 +110,16 @@ class Network:
         self.faults = {}
         self.on_send = None
 
-    def delay(self):
+    def delay(self, actor):
+        """Give the seconds that something takes which an actor sends, gets or opens."""
         if self.draws.random() < self.weather.slow:
+            self.count_fault(actor)
             return self.draws.uniform(0.01, 3.0)
-        return self.draws.uniform(0.0001, MOST_OF_A_SOUND_DELAY)
+        return self.draws.uniform(0.0001, 0.002)
+
+    def count_fault(self, actor):
+        """Note that an actor has met a fault of the network."""
+        self.faults[actor] = self.faults.get(actor, 0) + 1
 
     def connect(self, actor):
         link = Link(self, actor)
@@ -164,14 +167,14 @@ class Link:
             self._fail("the request was lost")
             return
         now = network.clock.time()
-        self._arrives_at = max(self._arrives_at, now + self._delay())
+        self._arrives_at = max(self._arrives_at, now + network.delay(self.actor))
         network.clock.in_world(self._arrives_at - now, self._arrive, request, now, self.actor.call)
 
     def push(self, reply):
         """Send something back to the client."""
         network = self._network
         now = network.clock.time()
-        self._answers_at = max(self._answers_at, now + self._delay())
+        self._answers_at = max(self._answers_at, now + network.delay(self.actor))
         network.clock.in_world(self._answers_at - now, self._receive, reply)
 
     def close(self):
@@ -183,7 +186,7 @@ class Link:
 
     def break_off(self, why):
         """Break it: the client gets an error, if it is there to get one."""
-        self.count_fault()
+        self._network.count_fault(self.actor)
         error = RedisConnectionError(why)
         self._receive(error)
         self.close()
@@ -213,12 +216,6 @@ class Link:
             return RedisConnectionError("the reply was lost")
         return reply
 
-    def _delay(self):
-        delay = self._network.delay()
-        if delay > MOST_OF_A_SOUND_DELAY:
-            self.count_fault()
-        return delay
-
     def _loses_reply(self):
         network = self._network
         return network.draws.random() < network.weather.loses_reply
@@ -238,15 +235,11 @@ class Link:
         else:
             self.push(reply)
 
-    def count_fault(self):
-        faults = self._network.faults
-        faults[self.actor] = faults.get(self.actor, 0) + 1
-
     def _fail(self, why):
         network = self._network
-        self.count_fault()
+        network.count_fault(self.actor)
         if network.draws.random() >= network.weather.silent:
-            network.clock.in_world(network.delay(), self.break_off, why)
+            network.clock.in_world(network.delay(self.actor), self.break_off, why)
 
     def _receive(self, reply):
         if self._is_closed:

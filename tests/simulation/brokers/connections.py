@@ -28,7 +28,7 @@ class Connection(redis.asyncio.connection.Connection):
         if self.is_connected:
             return
         weather = self._network.weather
-        await asyncio.sleep(self._network.delay())
+        await asyncio.sleep(self._network.delay(self._owner))
         if self._network.draws.random() < weather.loses_request:
             msg = "nobody answers"
             raise RedisConnectionError(msg)
@@ -76,7 +76,7 @@ class Connection(redis.asyncio.connection.Connection):
         except TimeoutError:
             if timeout is not None:
                 return None
-            self._link.count_fault()
+            self._network.count_fault(self._owner)
             await self.disconnect()
             msg = "nothing came within socket_timeout"
             raise RedisTimeoutError(msg) from None

@@ -18,7 +18,7 @@ SOCKET_TIMEOUT = 2.0
 
 def connect(network, actor):
     """Open a connection."""
-    yield network.delay()
+    yield network.delay(actor)
     if network.draws.random() < network.weather.loses_request:
         msg = "nobody answers"
         raise RedisConnectionError(msg)
@@ -117,7 +117,7 @@ class Caller:
         link.send(request)
         reply = yield from read(link, self._network.clock.time() + SOCKET_TIMEOUT)
         if reply is None:
-            link.count_fault()
+            self._network.count_fault(self._actor)
             msg = "nothing came within socket_timeout"
             raise RedisTimeoutError(msg)
         return reply
