@@ -62,6 +62,16 @@ def unsettled(delivery) -> int:
     return len(delivery.claim.holder.core._outbox)
 
 
+def channels_wanted(broker: TimersBroker) -> int:
+    """Give how many channels the subscribers of a broker listen to, or want to."""
+    return len(broker.config.connection.wake_ups._loops)
+
+
+def waiting_loops(broker: TimersBroker):
+    """Give the delivery loops for which wake-ups are read."""
+    return broker.config.connection.wake_ups._waiting
+
+
 def is_listening(broker: TimersBroker) -> bool:
     """Tell whether the connection for wake-ups stands."""
     return broker.config.connection.wake_ups.are_heard

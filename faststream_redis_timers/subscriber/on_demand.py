@@ -85,6 +85,9 @@ class Callers:
     def send_away(self) -> None:
         """Let all callers go without a timer, those who are yet to come too."""
         self._is_closed = True
+        self._let_go()
+
+    def _let_go(self) -> None:
         while self._waiting:
             self._loop.core.remove_slot()
             self._waiting.popleft().set_result(None)
@@ -99,5 +102,5 @@ class Callers:
         return True
 
     def close(self) -> None:
-        """Send away who is left: the loop has ended."""
-        self.send_away()
+        """Let go of those who are left: the loop has ended."""
+        self._let_go()

@@ -10,6 +10,7 @@ from faststream.exceptions import StopApplication, StopConsume
 from prometheus_client import CollectorRegistry
 from waiting import wait_until_async
 
+from faststream_redis_timers import TestTimersBroker
 from faststream_redis_timers_sync import TimersClient
 from faststream_redis_timers_sync.manage.stats import count_topics
 from faststream_redis_timers_sync.prometheus import TimersCollector
@@ -201,3 +202,18 @@ async def test_a_stop_is_no_such_end(worker):
         # Somebody in this process has stopped it, and knows.
         assert await worker.broker.ping() is True
     assert worker.warnings() == []
+
+
+async def test_a_handler_that_is_tried_out_beside_a_worker_does_not_end_its_delivery(worker):
+    worker.ending(worker.handle)
+    async with worker.broker:
+        await worker.listens(1)
+        worker.raises = StopConsume()
+        async with TestTimersBroker(worker.broker):
+            with pytest.raises(StopConsume):
+                await worker.broker.publish("x", "invoices")
+        worker.raises = None
+
+        await worker.broker.publish("y", "invoices")
+        assert await worker.inbox.get() == "y"
+        assert worker.warnings() == []

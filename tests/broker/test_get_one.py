@@ -8,7 +8,7 @@ import pytest
 from bench import HOUR, NO_POLLS, delivering, until_idle, until_listening
 from faststream import BaseMiddleware
 from faststream.exceptions import IncorrectState
-from inside import free_slots, kill_loop, loop_of
+from inside import free_slots, kill_loop, loop_of, waiting_loops
 from prometheus_client import CollectorRegistry
 from waiting import wait_until_async
 
@@ -587,6 +587,33 @@ async def test_a_caller_who_is_cancelled_in_a_parser_gives_the_timer_back(bench)
             await caller
 
         await wait_until_async(lambda: bench.score("1") == due)
+
+
+async def test_a_subscriber_that_was_stopped_is_read_for_no_more(bench):
+    broker = bench.broker()
+    subscriber = broker.subscriber(bench.topic)
+    async with delivering(broker):
+        assert await subscriber.get_one(timeout=0.05) is None
+        (waiting,) = waiting_loops(broker)
+        assert waiting is loop_of(subscriber)
+        await subscriber.stop()
+
+        assert not waiting_loops(broker)
+
+
+async def test_after_a_stop_that_was_cancelled_it_can_be_started_again(bench, subscriber):
+    assert await subscriber.get_one(timeout=0.05) is None
+    stop = asyncio.create_task(subscriber.stop())
+    await asyncio.sleep(0)
+    stop.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stop
+
+    await subscriber.start()
+    bench.schedule("1")
+    message = await subscriber.get_one()
+    assert message.timer_id == "1"
+    await message.ack()
 
 
 async def test_one_whose_delivery_has_died_says_so(bench, subscriber):

@@ -1,17 +1,22 @@
 """Stopping: what becomes of running handlers, of claimed timers, of claims in flight."""
 
 import asyncio
+import gc
 import logging
 import sys
 import threading
 import time
+import warnings
+from contextlib import suppress
 
 import pytest
 from bench import HOUR, NO_POLLS, delivering, until_idle, until_listening
 from faststream import FastStream
 from faststream.exceptions import StopApplication, StopConsume
+from inside import is_delivering
 from waiting import wait_until_async
 
+from faststream_redis_timers import TimersBroker
 from faststream_redis_timers.annotations import TimerMessage
 
 HANG = 8.0
@@ -196,6 +201,60 @@ async def test_a_handler_that_ignores_its_cancellation_does_not_hold_up_stop_for
     assert bench.is_leased("1")
     calls.gate.set()
     await wait_until_async(lambda: not timer_tasks())
+
+
+async def test_two_stops_at_once_give_up_on_a_handler_that_hangs_and_both_end(
+    bench, calls, monkeypatch
+):
+    monkeypatch.setattr("faststream_redis_timers.subscriber.handling.CANCELLED_HANDLERS", 0.1)
+    broker = bench.broker(graceful_timeout=0.0)
+
+    @broker.subscriber(bench.topic)
+    async def handle(message: TimerMessage):
+        calls.note(message)
+        while not calls.gate.is_set():
+            with suppress(asyncio.CancelledError):
+                await calls.gate.wait()
+
+    bench.schedule("1")
+    await broker.start()
+    await calls.until(1)
+    (subscriber,) = broker.subscribers
+    await asyncio.gather(subscriber.stop(), subscriber.stop())
+
+    assert len(bench.log.at(logging.ERROR)) == 1
+    assert not is_delivering(subscriber)
+    calls.gate.set()
+    await wait_until_async(lambda: not timer_tasks())
+
+
+def test_an_event_loop_that_ends_by_itself_is_no_late_settlement(bench):
+    """Nobody has stopped the broker, so its tasks are cancelled: the loop's and the handlers'."""
+
+    async def main():
+        broker = TimersBroker(
+            bench.home.server_url, **bench.home.key_names, logger=bench.log.logger
+        )
+        begun = asyncio.Event()
+
+        @broker.subscriber(bench.topic)
+        async def handle(body: str):
+            begun.set()
+            await asyncio.sleep(3600)
+
+        await broker.start()
+        bench.schedule("1")
+        await begun.wait()
+
+    with warnings.catch_warnings():
+        # Its sockets are closed by nobody either.
+        warnings.simplefilter("ignore", ResourceWarning)
+        asyncio.run(main())
+        gc.collect()
+
+    assert not any("settled" in line for line in bench.log.complaints)
+    assert bench.is_leased("1")
+    bench.client.cancel_all(bench.topic)
 
 
 async def test_a_blocking_handler_can_not_be_cancelled_so_its_timer_stays_leased(bench):

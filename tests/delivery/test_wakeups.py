@@ -14,7 +14,7 @@ from bench import (
     until_listening,
     until_nothing_is_sent,
 )
-from inside import is_listening, is_polling, loop_of, loops_of
+from inside import channels_wanted, is_listening, is_polling, loop_of, loops_of
 from redis.connection import parse_url
 from waiting import wait_until_async
 
@@ -372,12 +372,56 @@ async def test_a_subscriber_that_stops_while_it_subscribes_listens_no_more(
 
     async with delivering(broker):
         await wait_until_async(lambda: relay.count("SUBSCRIBE") == 2)
-        wake_ups = broker.config.connection.wake_ups
         stop = asyncio.create_task(stopped.stop())
-        await wait_until_async(lambda: len(wake_ups._sleepers) == 1)
+        await wait_until_async(lambda: channels_wanted(broker) == 1)
         relay.resume()
         await stop
 
         await until_listening(bench)
         await until_listening(bench, 0, topic="stopped")
+    await pool.disconnect()
+
+
+async def test_a_channel_that_comes_back_while_others_are_unsubscribed_is_listened_to(
+    bench, relay, open_calls
+):
+    """Both of the channels that were removed are to be unsubscribed, and one is wanted again."""
+    came_back = []
+
+    class BusyConnection(redis.asyncio.Connection):
+        async def send_command(self, *args, **kwargs):
+            if args[0] == "SUBSCRIBE" and not came_back:
+                relay.hold_replies()
+            await super().send_command(*args, **kwargs)
+            if args[0] == "UNSUBSCRIBE" and not came_back:
+                came_back.append(args[1])
+                # What the broker does when the subscriber of the other one starts again.
+                other = {channel_of("a"), channel_of("b")} - {args[1]}
+                await broker.config.connection.wake_ups.add(*other, loops_of(broker)[0])
+
+    def channel_of(topic):
+        return bench.home.keys_of(topic).timeline
+
+    pool = redis.asyncio.ConnectionPool(
+        host="127.0.0.1", port=relay.port, connection_class=BusyConnection
+    )
+    broker = listening(bench, open_calls, redis.asyncio.Redis(connection_pool=pool))
+    leaving = [broker.subscriber(topic, **NO_POLLS) for topic in ("a", "b")]
+    for subscriber in leaving:
+
+        @subscriber
+        async def handle(message: TimerMessage): ...
+
+    async with delivering(broker):
+        await wait_until_async(lambda: relay.count("SUBSCRIBE") == 3)
+        stops = [asyncio.create_task(subscriber.stop()) for subscriber in leaving]
+        await wait_until_async(lambda: channels_wanted(broker) == 1)
+        relay.resume()
+        await asyncio.gather(*stops)
+        await wait_until_async(lambda: came_back)
+        (back,) = {"a", "b"} - {came_back[0].decode().rpartition(":")[2]}
+
+        await until_listening(bench)
+        await until_listening(bench, 1, topic=back)
+        await until_listening(bench, 0, topic={"a": "b", "b": "a"}[back])
     await pool.disconnect()
