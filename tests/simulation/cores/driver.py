@@ -64,7 +64,7 @@ class Driver:
                 yield from self._send(turn)
             elif isinstance(turn, Wait):
                 self._sleep = Signal(turn.until)
-                self._listener.set_waiting(turn.claims)
+                self._listener.set_waiting(turn.listens)
                 yield self._sleep
                 self._listener.set_waiting(False)
             else:
