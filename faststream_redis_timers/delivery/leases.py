@@ -86,6 +86,9 @@ class Leases:
             outcome: Its outcome, one of `Outcome`.
         """
         timer = item.timer
+        if item.action == b"release":
+            # Its handler was not run to its end, or at all.
+            return False
         # One that is gone may have been removed by this very settlement before.
         if outcome != Outcome.LEASED_ANEW and (outcome != Outcome.GONE or item.is_repeated):
             return False

@@ -397,7 +397,7 @@ async def test_a_channel_that_comes_back_while_others_are_unsubscribed_is_listen
                 came_back.append(args[1])
                 # What the broker does when the subscriber of the other one starts again.
                 other = {channel_of("a"), channel_of("b")} - {args[1]}
-                await broker.config.connection.wake_ups.add(*other, loops_of(broker)[0])
+                await broker.config.connection.wake_ups.add(*other, *staying)
 
     def channel_of(topic):
         return bench.home.keys_of(topic).timeline
@@ -414,6 +414,7 @@ async def test_a_channel_that_comes_back_while_others_are_unsubscribed_is_listen
 
     async with delivering(broker):
         await wait_until_async(lambda: relay.count("SUBSCRIBE") == 3)
+        staying = [loop_of(one) for one in broker.subscribers if one.topic == bench.topic]
         stops = [asyncio.create_task(subscriber.stop()) for subscriber in leaving]
         await wait_until_async(lambda: channels_wanted(broker) == 1)
         relay.resume()
