@@ -1,7 +1,7 @@
 """Five classic bugs, each put into the product for as long as a context lasts.
 
 Every one of them has been in some library of timers or delayed jobs. The simulation has to
-find them: `HISTORIES` says in which histories it does.
+find them: `FOUND_IN` of `test_simulation.py` says in which histories it does.
 """
 
 import asyncio

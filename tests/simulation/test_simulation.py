@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from simulation.world import run_seed
 
 ROOT = Path(__file__).parent.parent.parent
 
-GROUPS = {"cores": range(0, 1000, 100), "brokers": range(0, 30, 10)}
+GROUPS = {"cores": range(0, 1000, 100), "brokers": range(0, 100, 10)}
 """The first seeds of groups of histories."""
 
 FOUND_IN = {
@@ -39,6 +40,16 @@ WITHIN = {
     "a repeated publish": {"cores": 200, "brokers": 120},
 }
 """Histories within which each bug is found at the latest."""
+
+VIOLATES = {
+    "commit without the token": {"foreign"},
+    "lease on the worker's clock": {"early"},
+    "any claim of a running id taken as its renewal": {"as asked", "lost"},
+    "a cancelled claim at stop": {"held after stop"},
+    "a repeated publish": {"once"},
+}
+"""What each bug breaks by itself. Other violations may follow from it, or from one that was put
+into the product wrongly: they are no finds."""
 
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -91,8 +102,16 @@ def test_a_seed_gives_the_same_history_in_another_process(kind):
 @each_kind
 @pytest.mark.parametrize("name", BUGS)
 def test_a_classic_bug_is_found(kind, name):
-    with BUGS[name](), pytest.raises(Violation):
-        run_seeds(kind, [FOUND_IN[name][kind], *range(WITHIN[name][kind])])
+    others = Counter()
+    for seed in [FOUND_IN[name][kind], *range(WITHIN[name][kind])]:
+        try:
+            with BUGS[name]():
+                run_seed(seed, KINDS[kind])
+        except Violation as violation:
+            if violation.name in VIOLATES[name]:
+                return
+            others[violation.name] += 1
+    pytest.fail(f"{name} is not found; other violations: {dict(others)}")
 
 
 @each_kind
