@@ -144,7 +144,7 @@ def read_level(argument: str, value: int | str) -> int:
 
     Args:
         argument: Name of the argument, for the error.
-        value: The level, or its name.
+        value: The level, or its name in any case.
 
     Returns:
         The level.
@@ -155,10 +155,12 @@ def read_level(argument: str, value: int | str) -> int:
     """
     if isinstance(value, str):
         levels = logging.getLevelNamesMapping()
-        if value not in levels:
+        # A level that was added to logging may have a name of small letters.
+        level = levels.get(value, levels.get(value.upper()))
+        if level is None:
             msg = f"{argument} must be a level of logging such as 'INFO', got {value!r}"
             raise ValueError(msg)
-        return levels[value]
+        return level
     if not isinstance(value, int) or isinstance(value, bool):
         _refuse(argument, "a level of logging such as logging.INFO", value)
     return value

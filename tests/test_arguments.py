@@ -241,8 +241,12 @@ def test_python_says_what_does_not_fit_the_signature():
         TimersBroker().subscriber("invoices", topic="invoices")
 
 
-@pytest.mark.parametrize(("level", "number"), [("WARNING", 30), (logging.WARNING, 30), (5, 5)])
-def test_a_level_may_be_named(level, number):
+@pytest.mark.parametrize(
+    ("level", "number"),
+    [("WARNING", 30), ("Warning", 30), ("debug", 10), ("trace", 5), (logging.WARNING, 30), (5, 5)],
+)
+def test_a_level_may_be_named_in_any_case(level, number, monkeypatch):
+    monkeypatch.setattr(logging, "_nameToLevel", {**logging._nameToLevel, "trace": 5})
     broker = TimersBroker(log_level=level)
 
     assert broker.config.logger.log_level == number
