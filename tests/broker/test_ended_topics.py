@@ -7,6 +7,7 @@ import pytest
 from bench import LogLines
 from faststream.asgi import AsgiFastStream, make_ping_asgi
 from faststream.exceptions import StopApplication, StopConsume
+from inside import is_delivering
 from prometheus_client import CollectorRegistry
 from waiting import wait_until_async
 
@@ -185,7 +186,7 @@ async def test_of_two_endings_the_one_that_asks_for_a_restart_counts(worker, fir
     await worker.broker.publish_batch("stop", "exit", topic="invoices")
     async with worker.broker:
         await worker.has_ended()
-        await wait_until_async(lambda: not worker.ending._loop.alive)
+        await wait_until_async(lambda: not is_delivering(worker.ending))
 
         assert await worker.broker.ping() is False
         assert len(worker.warnings()) == 1
