@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 def monotonic(*, _clock: Callable[[], float] = time.monotonic) -> float:
-    """Give the time of this process's monotonic clock, in seconds.
+    """Return the time of this process's monotonic clock, in seconds.
 
     It is the real one even where a test freezes time: a default argument keeps
     what freezegun replaces in modules. Were it frozen, a lease would seem to end

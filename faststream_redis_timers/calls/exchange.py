@@ -137,7 +137,7 @@ async def drop(connection: Any, writer: asyncio.StreamWriter | None) -> None:
 
 
 def writer_of(connection: Any) -> asyncio.StreamWriter | None:
-    """Give what a connection writes to, if it is one of redis-py's own.
+    """Return what a connection writes to, if it is one of redis-py's own.
 
     Args:
         connection: The connection.

@@ -13,7 +13,7 @@ from faststream_redis_timers.calls.exchange import LOST, drop, writer_of
 
 
 def connection_options(client: Redis) -> Mapping[str, Any]:
-    """Give the arguments with which redis-py makes a client's connections.
+    """Return the arguments with which redis-py makes a client's connections.
 
     Args:
         client: The client.
@@ -22,7 +22,7 @@ def connection_options(client: Redis) -> Mapping[str, Any]:
 
 
 def address_of(client: Redis) -> str:
-    """Give the URL of a client's server for documents, without user and password.
+    """Return the URL of a client's server for documents, without user and password.
 
     Args:
         client: The client; for one of a Sentinel's it is the URL of the Sentinels.
@@ -36,7 +36,7 @@ def address_of(client: Redis) -> str:
 
 
 def address_at(options: Mapping[str, Any], connection_class: type[Any]) -> str:
-    """Give a server's URL for documents, without user and password.
+    """Return a server's URL for documents, without user and password.
 
     Args:
         options: The arguments of its connections.

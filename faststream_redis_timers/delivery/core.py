@@ -191,7 +191,7 @@ class DeliveryCore(Generic[_T]):
         return 0 if self._agenda.next_at > now else min(self._slots.free, MOST_CLAIMED)
 
     def _may_ride(self, now: float) -> bool:
-        """Tell whether all that is settled may wait for the next claim."""
+        """Return whether all that is settled may wait for the next claim."""
         if not self.claims or self._outbox.is_urgent or self._slots.free <= 0:
             return False
         return not self._outage.is_away and self._agenda.next_at - now <= RIDE
@@ -294,7 +294,7 @@ class DeliveryCore(Generic[_T]):
             self._driver.stir()
 
     def propose_lease(self, lease_ttl: float, now: float) -> bytes:
-        """Give a lease that begins now, and lasts for some seconds.
+        """Return a lease that begins now, and lasts for some seconds.
 
         Were it the server's, it would be unknown where the reply is lost.
         """

@@ -77,7 +77,7 @@ class Endings:
         return _UNREADABLE, self.dead_letter(claimed, "unreadable", None, problem)
 
     def is_suspect(self, claimed: Claimed) -> bool:
-        """Tell whether a timer may be what killed its worker, as the server decides.
+        """Return whether a timer may be what killed its worker, as the server decides.
 
         Args:
             claimed: The timer.
@@ -121,7 +121,7 @@ class Endings:
     def _ask_policy(
         self, claimed: Claimed, error: BaseException | None
     ) -> tuple[bool, timedelta | None]:
-        """Tell whether there is another attempt, and after which delay."""
+        """Return whether there is another attempt, and after which delay."""
         if self._policy is None or claimed.attempt is None:
             return True, None
         try:

@@ -15,7 +15,7 @@ class Holder(Protocol):
     """Holds leases: what drives a `DeliveryCore`, and knows the time."""
 
     def now(self) -> float:
-        """Give the time of the clock by which leases end here, in seconds."""
+        """Return the time of the clock by which leases end here, in seconds."""
         ...
 
     def settle(self, timer: "LeasedTimer", action: bytes, detail: bytes, /) -> None:
@@ -23,7 +23,7 @@ class Holder(Protocol):
         ...
 
     def propose_lease(self, lease_ttl: float, /) -> bytes:
-        """Give a lease that begins now and lasts for some seconds, as a score."""
+        """Return a lease that begins now and lasts for some seconds, as a score."""
         ...
 
     def free_slot(self, timer: "LeasedTimer", /) -> None:
@@ -247,7 +247,7 @@ class LeasedTimer:
         self.claim.holder.settle(self, b"renew", lease)
 
     def extend(self, waiting: bytes, lease_ttl: float, *, may_be_known: bool) -> bytes:
-        """Give the lease that a renewal is to ask for which has not been answered yet.
+        """Return the lease that a renewal is to ask for which has not been answered yet.
 
         Args:
             waiting: The lease that it asks for.

@@ -53,14 +53,14 @@ class Leases:
         return None
 
     def running(self) -> Iterator[LeasedTimer]:
-        """Give those whose handlers have not decided yet."""
+        """Return those whose handlers have not decided yet."""
         for held in list(self._held.values()):
             for timer in list(held):
                 if not timer.is_decided:
                     yield timer
 
     def overdue(self) -> Iterable[LeasedTimer]:
-        """Give those of `running` whose leases have ended, if the first one's has.
+        """Return those of `running` whose leases have ended, if the first one's has.
 
         The next claim would take them. One that is missed is known again when it is claimed.
         """

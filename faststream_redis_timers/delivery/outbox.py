@@ -122,7 +122,7 @@ class Outbox:
         )
 
     def renewals(self) -> dict[int, int]:
-        """Give the places of renewals that wait, by the `id()` of their timers."""
+        """Return the places of renewals that wait, by the `id()` of their timers."""
         return {id(item.timer): n for n, item in enumerate(self._waiting) if item.is_renewal}
 
     def extend_renewal(self, place: int, lease_ttl: float) -> None:

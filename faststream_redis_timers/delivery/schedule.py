@@ -188,7 +188,7 @@ class ServerClock:
             self._offset = min(max(self._offset, earliest), latest)
 
     def here(self, server_time: float) -> float:
-        """Give a moment on the monotonic clock.
+        """Return a moment on the monotonic clock.
 
         Args:
             server_time: Unix time of the server, in seconds.
@@ -196,7 +196,7 @@ class ServerClock:
         return server_time + self._offset
 
     def there(self, moment: float) -> float:
-        """Give the server's Unix time at a moment of the monotonic clock, in seconds.
+        """Return the server's Unix time at a moment of the monotonic clock, in seconds.
 
         Args:
             moment: The moment.
@@ -227,7 +227,7 @@ class SpinBudget:
         self._since = -math.inf
 
     def left(self, now: float) -> float:
-        """Give the seconds that may be spent now.
+        """Return the seconds that may be spent now.
 
         Args:
             now: The time on the monotonic clock.
@@ -302,7 +302,7 @@ class Backoff:
         self._pause = base
 
     def next_pause(self) -> float:
-        """Give the next pause in seconds."""
+        """Return the next pause in seconds."""
         pause = self._pause * (0.5 + self._jitter())
         self._pause = min(2 * self._pause, self._ceiling)
         return pause

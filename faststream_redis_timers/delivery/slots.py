@@ -73,7 +73,7 @@ class Slots:
         self._watched: dict[LeasedTimer, float] = {}
 
     def suspects_of(self, limit: int) -> int:
-        """Give how many suspects a claim may take.
+        """Return how many suspects a claim may take.
 
         Args:
             limit: How many timers it asks for.

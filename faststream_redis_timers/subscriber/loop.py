@@ -223,7 +223,7 @@ class DeliveryLoop:
         self.sleeper.stir()
 
     def now(self) -> float:
-        """Give the time by which leases end here: the monotonic clock's, in seconds."""
+        """Return the time by which leases end here: the monotonic clock's, in seconds."""
         return monotonic()
 
     def settle(self, timer: "LeasedTimer", action: bytes, detail: bytes, /) -> None:
@@ -237,7 +237,7 @@ class DeliveryLoop:
         self.core.settle(timer, action, detail, monotonic())
 
     def propose_lease(self, lease_ttl: float, /) -> bytes:
-        """Give a lease that begins now, as a score.
+        """Return a lease that begins now, as a score.
 
         Args:
             lease_ttl: Its length in seconds.

@@ -78,7 +78,7 @@ class OneByOne:
         """Do nothing: nobody sleeps."""
 
     def now(self) -> float:
-        """Give the time by which leases end, in seconds."""
+        """Return the time by which leases end, in seconds."""
         return self._now()
 
     def settle(self, timer: "LeasedTimer", action: bytes, detail: bytes, /) -> None:
@@ -94,7 +94,7 @@ class OneByOne:
             self._run()
 
     def propose_lease(self, lease_ttl: float, /) -> bytes:
-        """Give a lease that begins now, as a score.
+        """Return a lease that begins now, as a score.
 
         Args:
             lease_ttl: Its length in seconds.
