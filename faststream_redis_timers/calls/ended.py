@@ -12,9 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 LONGEST_UNSEEN = 0.00005
-"""Seconds for which the event loop's view of a connection counts; an older one is checked, which
-takes 2 microseconds. Calls that follow each other at once lie below it, one more call between two
-of them does not."""
+"""Seconds after a reply during which the event loop's view of a connection counts. An older view is
+checked, which takes 2 microseconds. A caller that sends its next call at once is spared the check;
+one that first blocks the event loop, by a call of a blocking client say, takes longer, and is not.
+"""
 
 # Where a system can't tell an end alone, whatever may be read on an idle connection counts.
 _ENDED = getattr(select, "POLLRDHUP", getattr(select, "POLLIN", 0))
@@ -40,7 +41,7 @@ def has_ended(
     *,
     _clock: Callable[[], float] = time.monotonic,
 ) -> bool:
-    """Tell whether the server has closed a connection.
+    """Return whether the server has closed a connection.
 
     Args:
         connection: A connection of redis-py's, which nobody uses.
