@@ -97,7 +97,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         middlewares: Middlewares of all subscribers and publishers.
         routers: Routers to include.
         logger: None is silent; by default each line names topic and id.
-        log_level: Level of the lines of each message, or its name.
+        log_level: Level of the lines of each message, or its name in any case.
         apply_types: Whether FastDepends converts handlers' arguments.
         serializer: What FastDepends converts with, by default pydantic.
         provider: Overrides of dependencies.
@@ -249,7 +249,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             The client.
 
         Raises:
-            IncorrectState: The broker has no client.
+            IncorrectState: The broker has no client, or another event loop uses it.
         """
         # It may be that of an event loop that is closed by now.
         self._connection = None
@@ -272,7 +272,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         """Connect, and begin to deliver; nothing if it is running already.
 
         Raises:
-            IncorrectState: The broker has no client.
+            IncorrectState: The broker has no client, or another event loop uses it.
             TimeoutError: The server did not answer within `start_timeout`.
         """
         if self.running:
@@ -372,7 +372,8 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             TimerExistsError: With ``if_exists="error"``.
             TimerOutcomeUnknownError: The server's answer was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            IncorrectState: The broker has no client, or `stop` has closed it.
+            IncorrectState: The broker has no client, `stop` has closed it, or another event loop
+                uses it.
             redis.RedisError: What the server or the connection says.
         """
         command = TimerPublishCommand(
@@ -428,7 +429,8 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
                 was scheduled; earlier calls were.
             TimerOutcomeUnknownError: The server's answer to a call was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            IncorrectState: The broker has no client, or `stop` has closed it.
+            IncorrectState: The broker has no client, `stop` has closed it, or another event loop
+                uses it.
             redis.RedisError: What the server or the connection says.
         """
         topic = self._full(topic)
@@ -534,7 +536,8 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             ValueError: An argument can't be used; its name and value are named.
             TimerOutcomeUnknownError: The server's answer was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            IncorrectState: The broker has no client, or `stop` has closed it.
+            IncorrectState: The broker has no client, `stop` has closed it, or another event loop
+                uses it.
             redis.RedisError: What the server or the connection says.
         """
         operation = self._operations.reschedule(
@@ -566,7 +569,8 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             ValueError: Topic or id is empty.
             TimerOutcomeUnknownError: The server's answer was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            IncorrectState: The broker has no client, or `stop` has closed it.
+            IncorrectState: The broker has no client, `stop` has closed it, or another event loop
+                uses it.
             redis.RedisError: What the server or the connection says.
         """
         operation = self._operations.cancel(self._full(topic), timer_id)
@@ -586,7 +590,8 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             ValueError: Topic or an id is empty.
             TimerOutcomeUnknownError: The server's answer to a call was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            IncorrectState: The broker has no client, or `stop` has closed it.
+            IncorrectState: The broker has no client, `stop` has closed it, or another event loop
+                uses it.
             redis.RedisError: What the server or the connection says.
         """
         steps = self._operations.cancel_many(self._full(topic), timer_ids)
@@ -604,7 +609,8 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         Raises:
             TimerOutcomeUnknownError: The server's answer was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            IncorrectState: The broker has no client, or `stop` has closed it.
+            IncorrectState: The broker has no client, `stop` has closed it, or another event loop
+                uses it.
             redis.RedisError: What the server or the connection says.
         """
         return await self._runner.run(self._operations.cancel_all(self._full(topic)))
@@ -627,7 +633,8 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             TypeError: `timer_ids` is a single id.
             TimerOutcomeUnknownError: The server's answer was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            IncorrectState: The broker has no client, or `stop` has closed it.
+            IncorrectState: The broker has no client, `stop` has closed it, or another event loop
+                uses it.
             redis.RedisError: What the server or the connection says.
         """
         steps = self._operations.redrive(self._full(dead_topic, "dead_topic"), timer_ids)
@@ -643,7 +650,8 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             timer_id: Its id.
 
         Raises:
-            IncorrectState: The broker has no client, or `stop` has closed it.
+            IncorrectState: The broker has no client, `stop` has closed it, or another event loop
+                uses it.
             redis.RedisError: What the server or the connection says.
         """
         return await self._runner.run(self._operations.has_pending(self._full(topic), timer_id))
@@ -659,7 +667,8 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             The timer, None if it is not pending.
 
         Raises:
-            IncorrectState: The broker has no client, or `stop` has closed it.
+            IncorrectState: The broker has no client, `stop` has closed it, or another event loop
+                uses it.
             redis.RedisError: What the server or the connection says.
         """
         return await self._runner.run(self._operations.get(self._full(topic), timer_id))
@@ -673,7 +682,8 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
 
         Raises:
             ValueError: `before` is naive.
-            IncorrectState: The broker has no client, or `stop` has closed it.
+            IncorrectState: The broker has no client, `stop` has closed it, or another event loop
+                uses it.
             redis.RedisError: What the server or the connection says.
         """
         timers = self.iter_timers(topic, before=before, bodies=False)
@@ -704,7 +714,8 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
 
         Raises:
             ValueError: A time is naive, or `match` is empty.
-            IncorrectState: The broker has no client, or `stop` has closed it.
+            IncorrectState: The broker has no client, `stop` has closed it, or another event loop
+                uses it.
             redis.RedisError: What the server or the connection says.
         """
         pages = self._operations.iterate(
@@ -719,7 +730,8 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             topic: The topic.
 
         Raises:
-            IncorrectState: The broker has no client, or `stop` has closed it.
+            IncorrectState: The broker has no client, `stop` has closed it, or another event loop
+                uses it.
             redis.RedisError: What the server or the connection says.
         """
         return await self._runner.run(self._operations.count(self._full(topic)))
