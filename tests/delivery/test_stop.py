@@ -1,12 +1,10 @@
 """Stopping: what becomes of running handlers, of claimed timers, of claims in flight."""
 
 import asyncio
-import gc
 import logging
 import sys
 import threading
 import time
-import warnings
 from contextlib import suppress
 
 import pytest
@@ -16,7 +14,6 @@ from faststream.exceptions import StopApplication, StopConsume
 from inside import is_delivering
 from waiting import wait_until_async
 
-from faststream_redis_timers import TimersBroker
 from faststream_redis_timers.annotations import TimerMessage
 
 HANG = 8.0
@@ -228,33 +225,25 @@ async def test_two_stops_at_once_give_up_on_a_handler_that_hangs_and_both_end(
     await wait_until_async(lambda: not timer_tasks())
 
 
-def test_an_event_loop_that_ends_by_itself_is_no_late_settlement(bench):
-    """Nobody has stopped the broker, so its tasks are cancelled: the loop's and the handlers'."""
+async def test_handlers_that_end_with_their_event_loop_are_no_late_settlement(bench, calls):
+    """Nobody has stopped the broker: `asyncio.run` cancels the tasks of loop and handlers."""
+    broker = bench.broker()
 
-    async def main():
-        broker = TimersBroker(
-            bench.home.server_url, **bench.home.key_names, logger=bench.log.logger
-        )
-        begun = asyncio.Event()
+    @broker.subscriber(bench.topic)
+    async def handle(message: TimerMessage):
+        calls.note(message)
+        await calls.gate.wait()
 
-        @broker.subscriber(bench.topic)
-        async def handle(body: str):
-            begun.set()
-            await asyncio.sleep(3600)
+    bench.schedule("1")
+    async with delivering(broker):
+        await calls.until(1)
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
-        await broker.start()
-        bench.schedule("1")
-        await begun.wait()
-
-    with warnings.catch_warnings():
-        # Its sockets are closed by nobody either.
-        warnings.simplefilter("ignore", ResourceWarning)
-        asyncio.run(main())
-        gc.collect()
-
-    assert not any("settled" in line for line in bench.log.complaints)
-    assert bench.is_leased("1")
-    bench.client.cancel_all(bench.topic)
+        assert not any("settled" in line for line in bench.log.complaints)
+        assert bench.is_leased("1")
 
 
 async def test_a_blocking_handler_can_not_be_cancelled_so_its_timer_stays_leased(bench):
