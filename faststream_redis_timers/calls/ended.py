@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-LONGEST_UNSEEN = 0.00005
+LONGEST_UNSEEN = 0.001
 """Seconds after a reply during which the event loop's view of a connection counts. An older view is
 checked, which takes 2 microseconds. A caller that sends its next call at once is spared the check;
 one that first blocks the event loop, by a call of a blocking client say, takes longer, and is not.

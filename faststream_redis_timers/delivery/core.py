@@ -192,7 +192,7 @@ class DeliveryCore(Generic[_T]):
 
     def _may_ride(self, now: float) -> bool:
         """Return whether all that is settled may wait for the next claim."""
-        if not self.claims or self._outbox.is_urgent or self._slots.free <= 0:
+        if self._phase is not _Phase.CLAIMING or self._outbox.is_urgent or self._slots.free <= 0:
             return False
         return not self._outage.is_away and self._agenda.next_at - now <= RIDE
 
@@ -255,16 +255,16 @@ class DeliveryCore(Generic[_T]):
         self._outbox.put_back(call.settlements, is_repeated=True)
 
     def _take_outcome(self, item: Settling, outcome: int, clock_offset: float) -> None:
-        if self._leases.was_lost(item, outcome):
+        if outcome != Outcome.DONE and self._leases.was_lost(item, outcome):
             gone = outcome == Outcome.GONE
             line = words.outlived(item.timer, self._sub, is_gone=gone, is_renewal=item.is_renewal)
             self._log(logging.WARNING, line)
-        item.answered(outcome, clock_offset)
-        if item.is_renewal:
-            self._leases.renewed(item.timer)
-        elif not item.is_correction and not item.timer.holds_slot:
+        if item.answered(outcome, clock_offset):
             # Held until here: a claim in flight when its handler ended may have renewed it.
-            self._leases.let_go(item.timer)
+            if not item.timer.holds_slot:
+                self._leases.let_go(item.timer)
+        elif item.is_renewal:
+            self._leases.renewed(item.timer)
 
     # --- what happens meanwhile
 
@@ -286,8 +286,7 @@ class DeliveryCore(Generic[_T]):
                 self._log(logging.WARNING, words.settled_too_late(item.timer))
             item.given_up()
             return
-        # As long as a handler holds its slot it waits for the reply. And no commit waits
-        # until its lease has ended.
+        # A handler that holds its slot waits for the reply. No commit waits past its lease.
         ends_soon = timer.lease_ends_at - now < _LAST_OF_A_LEASE
         self._outbox.put(item, is_urgent=timer.holds_slot or ends_soon)
         if not self._may_ride(now):
@@ -307,7 +306,8 @@ class DeliveryCore(Generic[_T]):
 
     def ended(self, timer: LeasedTimer) -> None:
         """Note that nothing of a timer's handler runs, or that nobody waits for its end."""
-        self.free_slot(timer)
+        if timer.holds_slot:
+            self.free_slot(timer)
         self._slots.running.discard(timer)
         if not timer.is_settling:
             self._leases.let_go(timer)

@@ -71,7 +71,7 @@ class Outage:
         spread: Gives a number from 0 to 1, for the jitter of pauses.
     """
 
-    __slots__ = ("_backoff", "_log", "_state", "_topic", "_waits_for_pool")
+    __slots__ = ("_backoff", "_log", "_state", "_topic", "_waits_for_pool", "is_away")
 
     def __init__(self, topic: str, log: Log, spread: Callable[[], float]) -> None:
         """Begin with a server that is there."""
@@ -80,6 +80,8 @@ class Outage:
         self._backoff = Backoff(spread)
         self._state = _State.UP
         self._waits_for_pool = False
+        # Asked for each settlement.
+        self.is_away = False
 
     @property
     def is_unanswered(self) -> bool:
@@ -88,11 +90,6 @@ class Outage:
         That may be lost. A claim whose reply is lost leases timers to nobody.
         """
         return self._state is _State.DOWN
-
-    @property
-    def is_away(self) -> bool:
-        """Whether timers can't be delivered."""
-        return self._state is _State.DOWN or self._state is _State.ANSWERING
 
     def failed(self, failure: Failure, *, is_claim: bool) -> float:
         """Note a call that has failed.
@@ -116,6 +113,7 @@ class Outage:
         if not self.is_away:
             self._log(logging.ERROR, words.outage(self._topic, failure.reason))
         self._state = _State.DOWN
+        self.is_away = True
         return self._backoff.next_pause()
 
     def answered(self, *, is_claim: bool, may_claim: bool) -> bool:
@@ -137,5 +135,6 @@ class Outage:
                 return was_unanswered
             self._log(logging.INFO, words.recovery(self._topic))
         self._state = _State.UP
+        self.is_away = False
         self._backoff.reset()
         return was_unanswered

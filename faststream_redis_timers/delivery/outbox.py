@@ -42,26 +42,30 @@ class Settling(NamedTuple):
         """Make what is sent, under the leases that the timer may have by now."""
         return self.timer.settlement(self.action, self.detail)
 
-    def answered(self, outcome: int, clock_offset: float) -> None:
+    def answered(self, outcome: int, clock_offset: float) -> bool:
         """Let the timer know the outcome.
 
         Args:
             outcome: One of `Outcome`.
             clock_offset: Seconds from the server's Unix time to the clock by which leases
                 end here.
+
+        Returns:
+            Whether that is the end of the timer here.
         """
-        if self.is_correction:
-            return
         if self.is_renewal:
             lease = self.detail if outcome == Outcome.DONE else None
             self.timer.renewed(lease, float(self.detail) + clock_offset)
-            return
+            return False
+        if self.is_correction:
+            return False
         done = outcome == Outcome.DONE or (
             # The first try was carried out, and only its reply lost: while the lease
             # lasts nobody else commits.
             outcome == Outcome.GONE and self.is_repeated and not self.timer.lease_ended
         )
         self.timer.settled(outcome=done)
+        return True
 
     def given_up(self) -> None:
         """Let the timer know that it will not be sent."""

@@ -131,7 +131,8 @@ class Slots:
             return False
         timer.holds_slot = False
         self.free += 1
-        self.end_suspicion(timer)
+        if self._watched:
+            self.end_suspicion(timer)
         return True
 
     def hand_over(self, timer: LeasedTimer) -> None:

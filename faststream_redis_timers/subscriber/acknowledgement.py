@@ -29,7 +29,7 @@ async def handle_and_settle(
     policy: AckPolicy,
     handle: Callable[[TimerDelivery], Awaitable[Response]],
     *,
-    on_stop: Callable[[BaseException], None],
+    on_stop: Callable[[TimerDelivery, BaseException], None],
     log: Callable[[int, str], None],
 ) -> Response:
     """Run a handler and settle its timer, unless it has done so by itself.
@@ -42,7 +42,8 @@ async def handle_and_settle(
         delivery: The timer.
         policy: What an error means.
         handle: Parses the message and runs the handler and its middlewares.
-        on_stop: Called with what the handler raised to stop its subscriber or the process.
+        on_stop: Called with the timer, and with what its handler raised to stop its subscriber
+            or the process.
         log: Writes a line of a `logging` level to the broker's log.
 
     Returns:
@@ -74,7 +75,7 @@ async def handle_and_settle(
         _nack(delivery, instruction, log)
     except (StopConsume, SystemExit, KeyboardInterrupt) as reason:
         # Nothing may be claimed any more, lest the timer comes straight back.
-        on_stop(reason)
+        on_stop(delivery, reason)
         delivery.release()
         raise
     except (Exception, asyncio.CancelledError) as error:

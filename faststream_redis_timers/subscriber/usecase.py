@@ -142,7 +142,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             # learn of the broker's policy when it includes the router.
             self._config.ack_policy,
             super().process_message,
-            on_stop=partial(self._begin_stop, msg),
+            on_stop=self._begin_stop,
             log=self._write_log,
         )
 
