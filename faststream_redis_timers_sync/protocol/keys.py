@@ -1,11 +1,22 @@
-"""The names of a topic's keys, and the bytes of topics and timer ids."""
+"""The names of a topic's keys, and the bytes of topics and timer ids.
 
+There are two layouts. The plain one puts the topic behind the names. With hash tags a part of it
+stands in braces, by which Redis Cluster places all keys of the topic in one slot.
+"""
+
+import re
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 DEFAULT_TIMELINE_KEY = "timers_timeline"
 DEFAULT_PAYLOADS_KEY = "timers_payloads"
 DEFAULT_ATTEMPTS_KEY = "timers_attempts"
+
+REMEDY_ELSEWHERE = (
+    "give all that share the topic the same hash_tags, and let workers of the other layout "
+    "deliver what is left there"
+)
+"""What to do where a topic has timers in both layouts."""
 
 
 class TopicKeys(NamedTuple):
@@ -30,16 +41,19 @@ class KeySpace:
         timeline_key: Name that the timelines' keys begin with.
         payloads_key: Name that the payloads' keys begin with.
         attempts_key: Name that the attempts' keys begin with.
+        hash_tags: Whether keys have hash tags: the topic in braces, what ``:dead`` is appended
+            to before it, or what the topic itself has in braces.
         database: Number of the server's database, 0 by default.
 
     Raises:
-        TypeError: A name is not a string.
-        ValueError: A name is empty, or two are the same.
+        TypeError: A name is not a string, or `hash_tags` is neither True nor False.
+        ValueError: A name is empty, two are the same, or one has a brace beside `hash_tags`.
     """
 
     timeline_key: str = DEFAULT_TIMELINE_KEY
     payloads_key: str = DEFAULT_PAYLOADS_KEY
     attempts_key: str = DEFAULT_ATTEMPTS_KEY
+    hash_tags: bool = False
     database: int = 0
     _topics: dict[str, TopicKeys] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -54,24 +68,35 @@ class KeySpace:
         if len(set(names.values())) < len(names):
             msg = f"timeline_key, payloads_key and attempts_key must differ, got {names}"
             raise ValueError(msg)
+        if not isinstance(self.hash_tags, bool):
+            msg = f"hash_tags must be True or False, got {self.hash_tags!r}"
+            raise TypeError(msg)
+        for argument, name in names.items():
+            if self.hash_tags and _has_brace(name):
+                msg = (
+                    f"{argument} must have no brace where hash_tags=True, since the topic has the "
+                    f"hash tag, got {name!r}: write the name without braces"
+                )
+                raise ValueError(msg)
 
-    def of(self, topic: str) -> TopicKeys:
+    def of(self, topic: str, argument: str = "topic") -> TopicKeys:
         """Name the keys of a topic.
 
         Args:
             topic: The topic with all prefixes in front of it.
+            argument: Name of the argument, for the error.
 
         Raises:
             TypeError: It is not a string.
-            ValueError: It is empty or can't be written as UTF-8.
+            ValueError: It is empty, can't be written as UTF-8, or can't have a hash tag.
         """
-        encoded = encode_text("topic", topic)
-        topic = plain(topic)
+        topic = plain_text(argument, topic)
         keys = self._topics.get(topic)
         if keys is None:
+            end = (_with_tag(topic, argument) if self.hash_tags else topic).encode()
             keys = TopicKeys(
                 *(
-                    b"%b:%b" % (name.encode(), encoded)
+                    b"%b:%b" % (name.encode(), end)
                     for name in (self.timeline_key, self.payloads_key, self.attempts_key)
                 )
             )
@@ -80,6 +105,102 @@ class KeySpace:
                 self._topics.clear()
             self._topics[topic] = keys
         return keys
+
+    def checked(self, topic: str, argument: str) -> str:
+        """Check that a topic can have keys.
+
+        Args:
+            topic: The full topic.
+            argument: Name of the argument, for the error.
+
+        Returns:
+            It.
+
+        Raises:
+            TypeError: As `of`.
+            ValueError: As `of`.
+        """
+        self.of(topic, argument)
+        return topic
+
+    def topic_of(self, timeline: bytes) -> str | None:
+        """Tell whose timeline a key is; this undoes `of`.
+
+        Args:
+            timeline: The key.
+
+        Returns:
+            The full topic; None where this library names no topic's timeline so.
+        """
+        name, _, end = timeline.partition(f"{self.timeline_key}:".encode())
+        if name or not end:
+            return None
+        try:
+            topic = end.decode()
+            if not self.hash_tags:
+                return topic
+            if in_tag := _IN_TAG.fullmatch(topic):
+                topic = in_tag[1] + in_tag[2]
+            return topic if _with_tag(topic, "topic").encode() == end else None
+        except ValueError:
+            # It is no UTF-8, or no topic with a hash tag.
+            return None
+
+    def timeline_elsewhere(self, topic: str) -> bytes | None:
+        """Name the timeline that a topic has in the other layout, with or without hash tags.
+
+        Args:
+            topic: The full topic.
+
+        Returns:
+            None where it has the same one there, or none.
+        """
+        try:
+            end = topic if self.hash_tags else _with_tag(topic, "topic")
+        except ValueError:
+            return None
+        timeline = f"{self.timeline_key}:{end}".encode()
+        return None if _has_brace(self.timeline_key) or timeline == self.of(topic)[0] else timeline
+
+    def tell_elsewhere(self, topic: str) -> str:
+        """Say that a topic has timers in the other layout; `REMEDY_ELSEWHERE` is to follow.
+
+        Args:
+            topic: The full topic, one for which `timeline_elsewhere` names a key.
+        """
+        timeline = self.timeline_elsewhere(topic)
+        shown = None if timeline is None else timeline.decode()
+        mine, theirs = ("with", "without") if self.hash_tags else ("without", "with")
+        return (
+            f"topic {topic!r} has timers under {shown!r} too, the key {theirs} hash tags: nobody "
+            f"{mine} hash tags sees or delivers them"
+        )
+
+    def beginnings(self, prefix: str) -> list[str]:
+        """Tell how the keys of all topics go on that begin alike, behind the name and the colon.
+
+        Args:
+            prefix: What the topics begin with, often empty.
+
+        Returns:
+            Texts, with one of which each of these keys goes on.
+        """
+        if not self.hash_tags or not prefix or _has_brace(prefix):
+            return [prefix]
+        beginnings = ["{" + prefix, prefix]
+        # With the prefix "a:" the topic "dead" is "a:dead", and its tag "a".
+        if (cut := _CUT_DEAD.fullmatch(prefix)) and cut[2]:
+            count = -(-len(cut[2]) // len(_DEAD))
+            beginnings.append(f"{{{cut[1]}}}{_DEAD * count}")
+        return beginnings
+
+    def common_beginning(self, prefix: str) -> str:
+        """Tell what all of `beginnings` have in common.
+
+        Args:
+            prefix: What the topics begin with, often empty.
+        """
+        return prefix if len(self.beginnings(prefix)) == 1 else ""
 
     @property
     def channel_prefix(self) -> str:
@@ -100,6 +221,63 @@ class KeySpace:
 
 
 _REMEMBERED_TOPICS = 1000
+
+_DEAD = ":dead"
+_TAGGED = re.compile(r"(.+?)((?::dead)*)", re.DOTALL)
+_IN_TAG = re.compile(r"\{([^{}]+)\}((?::dead)*)")
+# A prefix that ends with the beginning of `:dead`, or with some of them before it.
+_CUT_DEAD = re.compile(r"(.+?)((?::dead)*(?::(?:d(?:ea?)?)?)?)", re.DOTALL)
+
+
+def _has_brace(text: str) -> bool:
+    return "{" in text or "}" in text
+
+
+def _with_tag(topic: str, argument: str) -> str:
+    """Put a topic's hash tag into braces, unless it has one already.
+
+    Args:
+        topic: The full topic, a plain str that is not empty.
+        argument: Name of the argument, for the error.
+
+    Raises:
+        ValueError: It can have none, or one that another topic has in its place.
+    """
+    if not _has_brace(topic):
+        tag, dead = cast("re.Match[str]", _TAGGED.fullmatch(topic)).groups()
+        if tag == _DEAD:
+            msg = _refusal(argument, topic, "has no name before ':dead'", "write one before it")
+            raise ValueError(msg)
+        return f"{{{tag}}}{dead}"
+    if in_tag := _IN_TAG.fullmatch(topic):
+        name = in_tag[1] + in_tag[2]
+        reason = f"has braces of its own where those of {name!r} are"
+        msg = _refusal(argument, topic, reason, f"write {name!r}")
+        raise ValueError(msg)
+    if not _is_paired(topic):
+        msg = _refusal(
+            argument, topic, "has a brace without its pair", "write both around a name, or neither"
+        )
+        raise ValueError(msg)
+    if "{}" in topic:
+        msg = _refusal(
+            argument, topic, "has braces with nothing between", "write a name there, or no braces"
+        )
+        raise ValueError(msg)
+    return topic
+
+
+def _refusal(argument: str, topic: str, reason: str, remedy: str) -> str:
+    return f"{argument} can't be {topic!r} where hash_tags=True: it {reason}; {remedy}"
+
+
+def _is_paired(topic: str) -> bool:
+    depth = 0
+    for character in topic:
+        depth += (character == "{") - (character == "}")
+        if depth < 0:
+            return False
+    return depth == 0
 
 
 def prefixed(prefix: str, topic: str, argument: str = "topic") -> str:

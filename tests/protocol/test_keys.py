@@ -1,8 +1,11 @@
 """Key names of topics, and ids as bytes."""
 
-import pytest
-from hypothesis import given, strategies as st
+from contextlib import suppress
 
+import pytest
+from hypothesis import example, given, strategies as st
+
+from faststream_redis_timers_sync.protocol.cluster import share_slot
 from faststream_redis_timers_sync.protocol.keys import (
     KeySpace,
     decode_id,
@@ -68,6 +71,171 @@ def test_a_topic_must_be_text(topic, error):
 def test_a_prefix_stands_before_the_topic():
     assert prefixed("my-service:", "invoices") == "my-service:invoices"
     assert prefixed("", "invoices") == "invoices"
+
+
+@pytest.mark.parametrize(
+    ("topic", "end"),
+    [
+        ("invoices", "{invoices}"),
+        ("svc:invoices", "{svc:invoices}"),
+        ("invoices:dead", "{invoices}:dead"),
+        ("invoices:dead:dead", "{invoices}:dead:dead"),
+        ("invoices:dead:letters", "{invoices:dead:letters}"),
+        ("deadline", "{deadline}"),
+        ("dead", "{dead}"),
+        ("line\nbreak:dead", "{line\nbreak}:dead"),
+        ("{eu}:invoices", "{eu}:invoices"),
+        ("{eu}:invoices:dead", "{eu}:invoices:dead"),
+        ("invoices-{eu}", "invoices-{eu}"),
+        ("{a}{b}", "{a}{b}"),
+        ("{{a}}", "{{a}}"),
+    ],
+)
+def test_keys_with_hash_tags(topic, end):
+    keys = KeySpace(hash_tags=True)
+
+    assert keys.of(topic) == tuple(
+        f"timers_{name}:{end}".encode() for name in ("timeline", "payloads", "attempts")
+    )
+    assert keys.channel_of(topic) == keys.of(topic).timeline
+    assert KeySpace(hash_tags=True, database=3).channel_of(topic) == b"db3:" + keys.of(topic)[0]
+
+
+@pytest.mark.parametrize(
+    ("topic", "reason"),
+    [
+        ("{x}", "has braces of its own where those of 'x' are; write 'x'"),
+        ("{x}:dead", "those of 'x:dead' are; write 'x:dead'"),
+        ("{x}:dead:dead", "write 'x:dead:dead'"),
+        ("x{", "has a brace without its pair; write both around a name, or neither"),
+        ("x}", "has a brace without its pair"),
+        ("}x{", "has a brace without its pair"),
+        ("{a{b}", "has a brace without its pair"),
+        ("{eu}:x}", "has a brace without its pair"),
+        ("{}", "has braces with nothing between; write a name there, or no braces"),
+        ("{}:x", "has braces with nothing between"),
+        (":dead", "has no name before ':dead'; write one before it"),
+        (":dead:dead", "has no name before ':dead'"),
+    ],
+)
+def test_a_topic_that_can_have_no_hash_tag_is_refused(topic, reason):
+    assert KeySpace().of(topic).timeline == f"timers_timeline:{topic}".encode()
+
+    with pytest.raises(ValueError, match="hash_tags=True") as caught:
+        KeySpace(hash_tags=True).of(topic, "reply_to")
+
+    assert str(caught.value).startswith(f"reply_to can't be {topic!r} where hash_tags=True: it ")
+    assert str(caught.value).endswith(reason) or reason in str(caught.value)
+
+
+@pytest.mark.parametrize("argument", ["timeline_key", "payloads_key", "attempts_key"])
+@pytest.mark.parametrize("name", ["{t}:x", "x{", "}"])
+def test_a_key_name_has_no_brace_beside_hash_tags(argument, name):
+    with pytest.raises(ValueError, match=rf"{argument} must have no brace .*got '{name}': write"):
+        KeySpace(**{argument: name}, hash_tags=True)
+
+
+@pytest.mark.parametrize("value", [None, 1, "yes"])
+def test_hash_tags_are_true_or_false(value):
+    with pytest.raises(TypeError, match=rf"hash_tags must be True or False, got {value!r}"):
+        KeySpace(hash_tags=value)
+
+
+PIECES = ["{", "}", "{x}", "x", ":", ":dead", "dead", "d", "é"]
+TOPICS = st.one_of(
+    st.text(st.characters(codec="utf-8"), min_size=1),
+    st.lists(st.sampled_from(PIECES), min_size=1).map("".join),
+)
+
+
+@given(TOPICS, st.booleans())
+@example("{x}", True)
+def test_a_timeline_tells_its_topic(topic, hash_tags):
+    keys = KeySpace(hash_tags=hash_tags)
+    with suppress(ValueError):
+        assert keys.topic_of(keys.of(topic).timeline) == topic
+
+
+@given(TOPICS)
+def test_no_two_topics_share_keys_with_hash_tags(topic):
+    keys = KeySpace(hash_tags=True)
+    found = keys.topic_of(b"timers_timeline:" + topic.encode())
+
+    # What the key is made of is a topic's name at most once: as it stands, or without braces.
+    assert found is None or keys.of(found).timeline == b"timers_timeline:" + topic.encode()
+
+
+@given(TOPICS)
+def test_all_keys_of_a_topic_and_its_dead_letters_share_a_slot(topic):
+    keys = KeySpace(hash_tags=True)
+    with suppress(ValueError):
+        assert share_slot(*keys.of(topic), *keys.of(f"{topic}:dead"))
+
+
+@pytest.mark.parametrize("hash_tags", [False, True])
+@pytest.mark.parametrize(
+    "key",
+    [
+        b"",
+        b"timers_timeline",
+        b"timers_timeline:",
+        b"timers_payloads:{x}",
+        b"x:timers_timeline:{x}",
+        b"timers_timeline:\xff",
+    ],
+)
+def test_what_is_no_timeline_tells_no_topic(key, hash_tags):
+    assert KeySpace(hash_tags=hash_tags).topic_of(key) is None
+
+
+def test_a_timeline_of_the_plain_layout_tells_no_topic_with_hash_tags():
+    assert KeySpace(hash_tags=True).topic_of(b"timers_timeline:invoices") is None
+    assert KeySpace().topic_of(b"timers_timeline:{invoices}") == "{invoices}"
+
+
+@pytest.mark.parametrize(
+    ("topic", "plain", "tagged"),
+    [
+        ("x", b"timers_timeline:{x}", b"timers_timeline:x"),
+        ("x:dead", b"timers_timeline:{x}:dead", b"timers_timeline:x:dead"),
+        ("{eu}:x", None, None),
+    ],
+)
+def test_the_timeline_in_the_other_layout(topic, plain, tagged):
+    assert KeySpace().timeline_elsewhere(topic) == plain
+    assert KeySpace(hash_tags=True).timeline_elsewhere(topic) == tagged
+
+
+def test_there_may_be_no_timeline_in_the_other_layout():
+    assert KeySpace().timeline_elsewhere("{x}") is None
+    assert KeySpace(timeline_key="{t}").timeline_elsewhere("x") is None
+
+
+@pytest.mark.parametrize(
+    ("prefix", "beginnings"),
+    [
+        ("", [""]),
+        ("svc", ["{svc", "svc"]),
+        ("svc:", ["{svc:", "svc:", "{svc}:dead"]),
+        ("svc:dead", ["{svc:dead", "svc:dead", "{svc}:dead"]),
+        ("svc:dead:d", ["{svc:dead:d", "svc:dead:d", "{svc}:dead:dead"]),
+        ("{eu}:", ["{eu}:"]),
+        ("{eu", ["{eu"]),
+    ],
+)
+def test_how_keys_of_a_prefix_begin(prefix, beginnings):
+    assert KeySpace().beginnings(prefix) == [prefix]
+    assert KeySpace(hash_tags=True).beginnings(prefix) == beginnings
+
+
+@given(st.one_of(st.just(""), TOPICS), TOPICS, st.booleans())
+@example("svc:", "dead", True)
+def test_the_key_of_a_topic_with_a_prefix_begins_as_told(prefix, topic, hash_tags):
+    keys = KeySpace(hash_tags=hash_tags)
+    with suppress(ValueError):
+        end = keys.of(prefix + topic).timeline.decode().removeprefix("timers_timeline:")
+        assert end.startswith(tuple(keys.beginnings(prefix)))
+        assert end.startswith(keys.common_beginning(prefix))
 
 
 @given(st.binary(min_size=1))
