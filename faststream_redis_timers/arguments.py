@@ -221,7 +221,7 @@ READERS: Mapping[str, Reader] = {
     **dict.fromkeys(
         (
             *("client", "security", "timeline_key", "payloads_key", "attempts_key"),
-            *("confirm_replicas", "confirm_timeout"),
+            *("hash_tags", "confirm_replicas", "confirm_timeout"),
             *("lease_ttl", "max_lease", "renew_lease", "handler_timeout", "max_concurrent"),
             *("polling_interval", "max_polling_interval"),
             "schema",

@@ -64,6 +64,9 @@ if TYPE_CHECKING:
 PING_TIMEOUT = 5.0
 """Seconds of `TimersBroker.ping` where none are given."""
 
+_LOOK_TIMEOUT = 1.0
+"""Seconds for a look at the other layout of keys, which a start is not to wait for longer."""
+
 
 class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", TimersBrokerConfig]):
     """A FastStream broker of timers on Redis or Valkey.
@@ -77,6 +80,8 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         timeline_key: Name that the timelines' keys begin with.
         payloads_key: Name that the payloads' keys begin with.
         attempts_key: Name that the attempts' keys begin with.
+        hash_tags: Whether keys have hash tags, as a Redis Cluster needs them; see
+            docs/how-to/hash-tags.md. All that share topics need the same.
         prefix: Put before all topics, those of routers included.
         start_timeout: Seconds within which the server must answer `start`; 0 asks it once.
         graceful_timeout: Seconds that running handlers have to finish on `stop`;
@@ -140,6 +145,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         timeline_key: str = DEFAULT_TIMELINE_KEY,
         payloads_key: str = DEFAULT_PAYLOADS_KEY,
         attempts_key: str = DEFAULT_ATTEMPTS_KEY,
+        hash_tags: bool = False,
         prefix: str = "",
         start_timeout: float = 3.0,
         graceful_timeout: float | None = 15.0,
@@ -187,6 +193,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
                 timeline_key=timeline_key,
                 payloads_key=payloads_key,
                 attempts_key=attempts_key,
+                hash_tags=hash_tags,
                 database=connection.database,
             )
         )
@@ -280,10 +287,28 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         await self.connect()
         try:
             await self.config.connection.wait_for_server(self._start_timeout)
+            await self._look_elsewhere()
             await super().start()
         except BaseException:
             await self.stop()
             raise
+
+    async def _look_elsewhere(self) -> None:
+        """Warn of subscribers whose topics have timers in the other layout of keys."""
+        subscribers = [each for each in self.subscribers if isinstance(each, TimersSubscriber)]
+        # All at once, and one by one only where there are some.
+        if await self._is_elsewhere(*(each.topic for each in subscribers)):
+            for each in subscribers:
+                if await self._is_elsewhere(each.topic):
+                    each.warn_of_other_layout()
+
+    async def _is_elsewhere(self, *topics: str) -> bool:
+        if (asked := self._operations.is_elsewhere(*topics)) is None:
+            return False
+        try:
+            return await self._runner.run(asked, _LOOK_TIMEOUT)
+        except Exception:  # noqa: BLE001  what is wrong with the server, the delivery will say
+            return False
 
     async def stop(
         self,
@@ -745,7 +770,8 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         return self.config.connection.runner  # type: ignore[no-any-return]
 
     def _full(self, topic: str, argument: str = "topic") -> str:
-        return prefixed(self.config.prefix, topic, argument)
+        full = prefixed(self.config.prefix, topic, argument)
+        return self._operations.keys.checked(full, argument)
 
     def _write_log(self, level: int, message: str) -> None:
         self.config.logger.log(message, level, extra={"topic": ""})

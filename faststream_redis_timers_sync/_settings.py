@@ -12,7 +12,7 @@ from typing import Any
 
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.server import open_client
-from faststream_redis_timers_sync.protocol.keys import plain
+from faststream_redis_timers_sync.protocol.keys import KeySpace, plain
 
 _NAMES = {
     "PREFIX": "prefix",
@@ -25,7 +25,10 @@ _NAMES = {
 _CONFIRMATION = {"CONFIRM_REPLICAS": "confirm_replicas", "CONFIRM_TIMEOUT": "confirm_timeout"}
 """Keys whose value is a number, and the argument of `TimersClient` that it becomes."""
 
-_ARGUMENTS = {**_NAMES, **_CONFIRMATION}
+_FLAGS = {"HASH_TAGS": "hash_tags"}
+"""Keys whose value is True or False, and the argument of `TimersClient` that it becomes."""
+
+_ARGUMENTS = {**_NAMES, **_FLAGS, **_CONFIRMATION}
 
 _KEYS = ("URL", "CLIENT", "TOPICS", "OPTIONS", *_ARGUMENTS)
 
@@ -63,8 +66,8 @@ class ClientSettings:
         client: What makes a client, or its dotted path; None where there is a URL.
         topics: The topics that the project names, without prefix.
         options: Options of the redis-py client that is made from the URL.
-        arguments: The prefix, the keys' names and the replicas that must confirm, as arguments
-            of `TimersClient`.
+        arguments: The prefix, the keys' names and layout, and the replicas that must confirm,
+            as arguments of `TimersClient`.
     """
 
     place: Place
@@ -118,6 +121,7 @@ def read_settings(place: Place, found: Mapping[str, Any]) -> ClientSettings:
             f"{place.where} has {options}, which are for a URL: give them to the client of {client}"
         )
         raise place.error(msg)
+    _check_topics(place, found)
     return ClientSettings(
         place=place,
         url=found.get(url),
@@ -130,6 +134,18 @@ def read_settings(place: Place, found: Mapping[str, Any]) -> ClientSettings:
             if place.key(key) in found
         },
     )
+
+
+def _check_topics(place: Place, found: Mapping[str, Any]) -> None:
+    if not found.get(place.key("HASH_TAGS")):
+        return
+    keys = KeySpace(hash_tags=True)
+    for topic in found.get(place.key("TOPICS"), ()):
+        try:
+            keys.of(found.get(place.key("PREFIX"), "") + topic)
+        except ValueError as error:
+            msg = f"{place.where}[{place.key('TOPICS')!r}]: {error}"
+            raise place.error(msg) from error
 
 
 def make_client(settings: ClientSettings, kind: type[TimersClient] = TimersClient) -> TimersClient:
@@ -212,6 +228,8 @@ def _mistake(key: str, value: Any) -> str | None:
     if key == "OPTIONS":
         is_right = isinstance(value, dict) and all(isinstance(name, str) for name in value)
         return None if is_right else "a dict of options of redis.Redis"
+    if key in _FLAGS:
+        return None if isinstance(value, bool) else "True or False"
     if key in _CONFIRMATION:
         return _mistake_in_number(key, value)
     if not isinstance(value, str):

@@ -67,6 +67,8 @@ class TimersClient:
         timeline_key: Name that the timelines' keys begin with.
         payloads_key: Name that the payloads' keys begin with.
         attempts_key: Name that the attempts' keys begin with.
+        hash_tags: Whether keys have hash tags, as a Redis Cluster needs them; see
+            docs/how-to/hash-tags.md. All that share topics need the same.
         prefix: Put before every topic; workers whose broker or router has the
             same prefix see the same topics.
         options: Further arguments for the `redis.Redis` that is made from a URL, or
@@ -79,7 +81,8 @@ class TimersClient:
     Raises:
         TypeError: `client` is an asyncio, cluster or single-connection client,
             or none at all; or another argument has the wrong type.
-        ValueError: A key's name is empty or used twice, `confirm_timeout` is not above 0,
+        ValueError: A key's name is empty or used twice, or has a brace beside `hash_tags`,
+            `confirm_timeout` is not above 0,
             `confirm_replicas` is below 1, the URL can't be read, or it or `options` has
             something that redis-py does not know.
     """
@@ -91,6 +94,7 @@ class TimersClient:
         timeline_key: str = DEFAULT_TIMELINE_KEY,
         payloads_key: str = DEFAULT_PAYLOADS_KEY,
         attempts_key: str = DEFAULT_ATTEMPTS_KEY,
+        hash_tags: bool = False,
         prefix: str = "",
         options: Mapping[str, Any] | None = None,
         confirm_replicas: int | None = None,
@@ -105,6 +109,7 @@ class TimersClient:
                 timeline_key=timeline_key,
                 payloads_key=payloads_key,
                 attempts_key=attempts_key,
+                hash_tags=hash_tags,
                 database=database_of(self._runner.connection_options),
             )
         )
@@ -165,7 +170,7 @@ class TimersClient:
             activate_at=activate_at,
             correlation_id=correlation_id,
             headers=add_trace(current_trace(), headers),
-            reply_to=reply_to and prefixed(self._prefix, reply_to, "reply_to"),
+            reply_to=self._full_reply_to(reply_to),
         )
         operation = self._operations.schedule(topic, timer, if_exists)
         self._note([message], [timer])
@@ -220,7 +225,7 @@ class TimersClient:
             msg = "messages must be several messages, got a single str or bytes: put it in a list"
             raise TypeError(msg)
         topic = prefixed(self._prefix, topic)
-        reply_to = reply_to and prefixed(self._prefix, reply_to, "reply_to")
+        reply_to = self._full_reply_to(reply_to)
         trace = current_trace()
         bodies, timers = [], []
         for position, message in enumerate(map(as_publish_message, messages)):
@@ -510,6 +515,12 @@ class TimersClient:
     ) -> None:
         """Close it."""
         self.close()
+
+    def _full_reply_to(self, reply_to: str) -> str:
+        if not reply_to:
+            return reply_to
+        full = prefixed(self._prefix, reply_to, "reply_to")
+        return self._operations.keys.checked(full, "reply_to")
 
     def _run_or_queue(self, operation: Operation[bool], pipeline: Pipeline | None) -> bool | None:
         if pipeline is None:

@@ -49,6 +49,7 @@ class FakeTimersClient(TimersClient):
         timeline_key: As in `TimersClient`.
         payloads_key: As in `TimersClient`.
         attempts_key: As in `TimersClient`.
+        hash_tags: As in `TimersClient`.
         prefix: As in `TimersClient`.
         confirm_replicas: As in `TimersClient`; here all replicas confirm.
         confirm_timeout: As in `TimersClient`.
@@ -65,12 +66,13 @@ class FakeTimersClient(TimersClient):
     scheduled: list[ScheduledTimer]
     cancelled: list[ScheduledTimer]
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  as `TimersClient`
         self,
         *,
         timeline_key: str = DEFAULT_TIMELINE_KEY,
         payloads_key: str = DEFAULT_PAYLOADS_KEY,
         attempts_key: str = DEFAULT_ATTEMPTS_KEY,
+        hash_tags: bool = False,
         prefix: str = "",
         confirm_replicas: int | None = None,
         confirm_timeout: float = DEFAULT_CONFIRM_TIMEOUT,
@@ -82,6 +84,7 @@ class FakeTimersClient(TimersClient):
             timeline_key=timeline_key,
             payloads_key=payloads_key,
             attempts_key=attempts_key,
+            hash_tags=hash_tags,
             prefix=prefix,
             confirm_replicas=confirm_replicas,
             confirm_timeout=confirm_timeout,

@@ -110,13 +110,15 @@ def no_key_outlives_its_timers(request: pytest.FixtureRequest) -> Iterator[None]
 def home(request: pytest.FixtureRequest, key_names: dict[str, str]) -> Iterator[Home]:
     """Where the timers of one test live: first on the real server, then on fakeredis.
 
-    A test may ask for ``"memory"`` too, that of a `FakeTimersClient`.
+    A test may ask for ``"memory"`` too, that of a `FakeTimersClient`, and for ``"tagged"``: the
+    real server, with hash tags in the keys.
     """
     if request.param == "memory":
         yield MemoryHome(key_names, None)
         return
-    is_real = request.param == "real"
-    home = Home(key_names, request.getfixturevalue("server_url") if is_real else None)
+    is_real = request.param != "fake"
+    names = {**key_names, "hash_tags": True} if request.param == "tagged" else key_names
+    home = Home(names, request.getfixturevalue("server_url") if is_real else None)
     yield home
     wrong = [] if is_real else leftovers(home.redis, key_names)
     home.redis.close()

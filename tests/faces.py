@@ -36,11 +36,11 @@ class Home:
     """Where the timers of one test live, and hands on them that no front end has.
 
     Args:
-        key_names: The names of the keys, as the front ends' arguments.
+        key_names: The names of the keys, and their layout, as the front ends' arguments.
         server_url: The real server's; None stands for a fakeredis of its own.
     """
 
-    key_names: Mapping[str, str]
+    key_names: Mapping[str, Any]
     server_url: str | None
     fake_server: fakeredis.FakeServer = field(default_factory=fakeredis.FakeServer)
 
@@ -348,6 +348,8 @@ FACES_AND_HOMES = [
         for home in ("real", "fake")
         for name, face in FACES.items()
     ),
+    pytest.param(blocking_face, "tagged", id="blocking-tagged"),
+    pytest.param(async_face, "tagged", id="async-tagged"),
     pytest.param(memory_face, "memory", id="memory"),
     pytest.param(held_face, "memory", id="held"),
 ]

@@ -1,20 +1,21 @@
 """What must hold of the keys in Redis whenever nothing is going on."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import redis
 
+NAMES = ("timeline_key", "payloads_key", "attempts_key")
 
-def keys_under(client: redis.Redis, names: Mapping[str, str]) -> list[bytes]:
+
+def keys_under(client: redis.Redis, names: Mapping[str, Any]) -> list[bytes]:
     """List all keys that begin with one of the names."""
-    return [
-        key for name in names.values() for key in client.scan_iter(match=f"{name}:*", count=1000)
-    ]
+    return [key for name in NAMES for key in client.scan_iter(match=f"{names[name]}:*", count=1000)]
 
 
-def leftovers(client: redis.Redis, names: Mapping[str, str]) -> list[str]:
+def leftovers(client: redis.Redis, names: Mapping[str, Any]) -> list[str]:
     """Name entries of one key without their counterpart in another, by topic."""
-    prefixes = {name: f"{names[name]}:".encode() for name in names}
+    prefixes = {name: f"{names[name]}:".encode() for name in NAMES}
     topics = {
         key.removeprefix(prefix)
         for key in keys_under(client, names)

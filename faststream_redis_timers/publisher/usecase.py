@@ -235,4 +235,5 @@ class TimersPublisher(PublisherUsecase):
     def _full_reply_to(self, reply_to: str) -> str:
         if not (reply_to := reply_to or self.config.reply_to):
             return ""
-        return prefixed(self._outer_config.prefix, reply_to, "reply_to")
+        full = prefixed(self._outer_config.prefix, reply_to, "reply_to")
+        return self._outer_config.operations.keys.checked(full, "reply_to")

@@ -36,6 +36,8 @@ from faststream_redis_timers.subscriber.on_demand import Callers
 from faststream_redis_timers.subscriber.specification import TimersSubscriberSpecification
 from faststream_redis_timers.subscriber.starting import within_lease
 from faststream_redis_timers.subscriber.timeouts import HandlerTimeout
+from faststream_redis_timers_sync.protocol.cluster import share_slot
+from faststream_redis_timers_sync.protocol.keys import REMEDY_ELSEWHERE
 from faststream_redis_timers_sync.protocol.shown import printable
 
 if TYPE_CHECKING:
@@ -95,6 +97,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
                 "can't be cancelled. Write `async def`, or leave handler_timeout out"
             )
             raise SetupError(msg)
+        self.check_keys()
         await super().start()
         self._ended_by = None
         # A test's runner hands timers to handlers by itself, and there are none for callers.
@@ -179,6 +182,31 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         callers = await self._have_callers()
         while (delivery := await callers.take(None)) is not None:
             yield await self._as_message(delivery)
+
+    def check_keys(self) -> None:
+        """Check that its topics can have keys, and that one script may touch those of both.
+
+        Raises:
+            SetupError: Keys have hash tags, and timers would be set aside in another slot.
+            ValueError: A topic can have no hash tag.
+        """
+        keys = self._outer_config.operations.keys
+        topic, dead_topic = self.topic, self._config.dead_topic
+        own = keys.of(topic)
+        if dead_topic is None or not keys.hash_tags:
+            return
+        if not share_slot(own.timeline, keys.of(dead_topic, "dead_letter_topic").timeline):
+            msg = (
+                f"dead_letter_topic of topic {topic!r} can't be {dead_topic!r} where "
+                "hash_tags=True: one script moves a timer there, so both need the same hash tag; "
+                'write "{topic}:dead"'
+            )
+            raise SetupError(msg)
+
+    def warn_of_other_layout(self) -> None:
+        """Warn that the topic has timers in the other layout of keys, which stay undelivered."""
+        told = self._outer_config.operations.keys.tell_elsewhere(self.topic)
+        self._write_log(logging.WARNING, f"two layouts of keys: {told}: {REMEDY_ELSEWHERE}")
 
     def make_core(self, driver: Driver, slots: int | None = None) -> DeliveryCore[TimerDelivery]:
         """Make what decides about timers, of the options that the subscriber has by now.

@@ -195,6 +195,10 @@ class TestTimersBroker(TestBroker[TimersBroker, EnterType], broker=TimersBroker)
         _is_beside_a_worker.set(False)
 
     def _fake_start(self, broker: TimersBroker, *args: Any, **kwargs: Any) -> None:
+        for subscriber in broker.subscribers:
+            # What keeps it from starting would else be found out in production.
+            if isinstance(subscriber, TimersSubscriber):
+                subscriber.check_keys()
         before = {subscriber: subscriber.running for subscriber in broker.subscribers}
         super()._fake_start(broker, *args, **kwargs)
         if self.with_real:

@@ -215,7 +215,8 @@ def watch(**options: Any) -> None:
 def check(**options: Any) -> None:
     """Tell what is wrong with the server.
 
-    Looks at version, mode, role, eviction policy, memory, persistence, permissions and clock.
+    Looks at version, mode, role, eviction policy, memory, persistence, permissions, layout of
+    keys and clock.
     Exit code 1 if timers can't do with something.
     """
     run(actions.check, **options)

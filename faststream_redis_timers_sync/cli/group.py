@@ -41,7 +41,7 @@ class _Group(click.Group):
 
 
 @contextmanager
-def _open(redis_url: str, **options: str) -> Iterator[TimersClient]:
+def _open(redis_url: str, **options: Any) -> Iterator[TimersClient]:
     try:
         timers = open_client(redis_url, **options)
     except ValueError as error:
@@ -76,8 +76,16 @@ def _open(redis_url: str, **options: str) -> Iterator[TimersClient]:
 @click.option("--timeline-key", default=DEFAULT_TIMELINE_KEY, show_default=True, metavar="NAME")
 @click.option("--payloads-key", default=DEFAULT_PAYLOADS_KEY, show_default=True, metavar="NAME")
 @click.option("--attempts-key", default=DEFAULT_ATTEMPTS_KEY, show_default=True, metavar="NAME")
+@click.option(
+    "--hash-tags",
+    envvar="TIMERS_HASH_TAGS",
+    is_flag=True,
+    default=False,
+    show_envvar=True,
+    help="Keys have hash tags, as with hash_tags=True.",
+)
 @click.version_option(version("faststream-redis-timers"), message="%(version)s")
-def group(**_: str) -> None:
+def group(**_: Any) -> None:
     """Look after timers on a Redis or Valkey server.
 
     The options below come before the command.

@@ -1,7 +1,7 @@
 """The commands, each a function: a client, an output and arguments in, an exit code out."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +19,14 @@ from faststream_redis_timers_sync.manage.selection import OnExamined, list_timer
 from faststream_redis_timers_sync.manage.server import address_of, count_keys, server_time
 from faststream_redis_timers_sync.manage.stats import count_topics
 from faststream_redis_timers_sync.manage.text import quoted
-from faststream_redis_timers_sync.manage.topics import listening_topics, scan_topics
+from faststream_redis_timers_sync.manage.topics import (
+    TopicScan,
+    listening_topics,
+    scan_topics,
+    tell_elsewhere,
+    topics_elsewhere,
+)
+from faststream_redis_timers_sync.protocol.keys import REMEDY_ELSEWHERE
 from faststream_redis_timers_sync.protocol.model import Timer
 
 _SLICE = 0.2
@@ -79,13 +86,21 @@ def find_topics(
 
 def _scan(timers: TimersClient, output: Output) -> set[str]:
     topics: set[str] = set()
+    elsewhere: set[str] = set()
     with output.progress("Looking for topics", count_keys(timers)) as advance:
-        cursor: int | None = None
-        while cursor != 0:
-            found, cursor, examined = scan_topics(timers, cursor or 0, seconds=_SLICE)
-            topics |= found
-            advance(examined)
+        part: TopicScan | None = None
+        while part is None or part.cursor != 0:
+            part = scan_topics(timers, part.cursor if part else 0, seconds=_SLICE)
+            topics |= part.topics
+            elsewhere |= part.elsewhere
+            advance(part.examined)
+    if only_there := sorted(elsewhere - topics):
+        _warn_of_layout(timers, output, only_there)
     return topics
+
+
+def _warn_of_layout(timers: TimersClient, output: Output, topics: Sequence[str]) -> None:
+    output.note(f"WARNING: {tell_elsewhere(timers, topics)}: {REMEDY_ELSEWHERE}")
 
 
 def show_topics(
@@ -103,6 +118,9 @@ def show_topics(
     if not topics:
         output.note("no topics found")
         return DONE
+    with suppress(NoPermissionError):
+        if in_both := topics_elsewhere(timers, topics):
+            _warn_of_layout(timers, output, in_both)
     found = count_topics(timers, topics).topics
     if output.as_json:
         for stats in found:

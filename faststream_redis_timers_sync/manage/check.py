@@ -6,6 +6,7 @@ once and waited for no longer than the client's timeouts say.
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -14,7 +15,13 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.permissions import acl_rule, refused_purposes
-from faststream_redis_timers_sync.manage.server import ask, server_time
+from faststream_redis_timers_sync.manage.server import ask, inside, server_time
+from faststream_redis_timers_sync.manage.topics import (
+    listening_topics,
+    tell_elsewhere,
+    topics_elsewhere,
+)
+from faststream_redis_timers_sync.protocol.keys import REMEDY_ELSEWHERE
 
 Level = Literal["ok", "warning", "error", "unknown"]
 """How bad a finding is; unknown where the server does not allow to look."""
@@ -33,8 +40,8 @@ class Finding:
 
     Args:
         check: What was looked at: ``version``, ``cluster``, ``role``, ``eviction``,
-            ``memory``, ``persistence``, ``permissions``, ``clock``, or ``info`` where INFO is
-            refused.
+            ``memory``, ``persistence``, ``permissions``, ``layout``, ``clock``, or ``info`` where
+            INFO is refused.
         level: How bad it is.
         message: A sentence.
         remedy: What to do, empty where there is nothing.
@@ -53,7 +60,8 @@ def check_server(timers: TimersClient, topic: str = "any") -> Iterator[Finding]:
 
     Args:
         timers: The client.
-        topic: The topic that rights are looked at for, which need not exist.
+        topic: The topic that rights are looked at for, which need not exist. Timers in the
+            other layout are looked for there, and in topics that workers listen to.
 
     Raises:
         redis.RedisError: The server can't be reached.
@@ -77,6 +85,7 @@ def check_server(timers: TimersClient, topic: str = "any") -> Iterator[Finding]:
         yield check_memory(info)
         yield check_persistence(info)
     yield from _check_permissions(timers, topic)
+    yield _check_layout(timers, topic)
     yield _check_clock(timers)
 
 
@@ -260,6 +269,30 @@ def _check_permissions(timers: TimersClient, topic: str) -> Iterator[Finding]:
             f"(refused: {', '.join(one.commands)})",
             rule=one.rule,
         )
+
+
+def _check_layout(timers: TimersClient, topic: str) -> Finding:
+    topics = {topic}
+    with suppress(NoPermissionError):
+        topics.update(listening_topics(timers))
+    try:
+        found = topics_elsewhere(timers, sorted(topics))
+    except NoPermissionError:
+        message = (
+            "no permission to look: this user may not run EXISTS on the keys that topics have "
+            f"{'without' if inside(timers).keys.hash_tags else 'with'} hash tags"
+        )
+        return Finding("layout", "unknown", message)
+    except ResponseError as error:
+        return Finding("layout", "unknown", f"the server does not tell what keys it has: {error}")
+    if found:
+        return Finding("layout", "warning", tell_elsewhere(timers, found), REMEDY_ELSEWHERE)
+    return Finding(
+        "layout",
+        "ok",
+        f"keys have {'' if inside(timers).keys.hash_tags else 'no '}hash tags, and no timers of "
+        "listening workers' topics stand elsewhere",
+    )
 
 
 def _check_clock(timers: TimersClient) -> Finding:

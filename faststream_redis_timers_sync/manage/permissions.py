@@ -17,7 +17,8 @@ class Purpose:
     Args:
         name: What it is, after "may not".
         commands: The commands, with ``{timeline}``, ``{payloads}`` and ``{attempts}`` for
-            keys of a topic, ``{channel}`` for its channel, and ``x`` where any other word does.
+            keys of a topic, ``{elsewhere}`` for its timeline in the other layout, ``{channel}``
+            for its channel, and ``x`` where any other word does.
         consequence: What follows where they are refused.
         is_vital: Whether nothing works without them.
     """
@@ -58,6 +59,11 @@ PURPOSES = (
         "wait until replicas have what was written, as confirm_replicas asks for",
         ("WAIT 1 1",),
         "no matter, if no client or broker with confirm_replicas has this user",
+    ),
+    Purpose(
+        "notice timers under the keys of the other layout, with or without hash tags",
+        ("EXISTS {elsewhere}",),
+        "a mistake with hash_tags stays unnoticed",
     ),
     Purpose(
         "find topics and listening workers",
@@ -102,6 +108,7 @@ def refused_purposes(timers: TimersClient, topic: str) -> list[Refused]:
     names = {
         b"{channel}": keys.channel_of(full),
         b"{timeline}": timeline,
+        b"{elsewhere}": keys.timeline_elsewhere(full) or timeline,
         b"{payloads}": payloads,
         b"{attempts}": attempts,
     }
@@ -134,14 +141,16 @@ def acl_rule(timers: TimersClient, commands: Sequence[str], user: str | None = N
     """
     _, keys, prefix = inside(timers)
     words = ["ACL", "SETUSER", _user(timers) if user is None else user]
-    for place, sign, name in (
-        ("{channel}", "&", keys.channel_prefix + keys.timeline_key),
-        ("{timeline}", "~", keys.timeline_key),
-        ("{payloads}", "~", keys.payloads_key),
-        ("{attempts}", "~", keys.attempts_key),
+    own, others = keys.beginnings(prefix), keys.beginnings_elsewhere(prefix)
+    for place, sign, name, beginnings in (
+        ("{channel}", "&", keys.channel_prefix + keys.timeline_key, own),
+        ("{timeline}", "~", keys.timeline_key, own),
+        ("{payloads}", "~", keys.payloads_key, own),
+        ("{attempts}", "~", keys.attempts_key, own),
+        ("{elsewhere}", "%R~", keys.timeline_key, others),
     ):
         if any(place in command for command in commands):
-            words.append(f"{sign}{_pattern(f'{name}:{prefix}')}*")
+            words += (f"{sign}{_pattern(f'{name}:{text}')}*" for text in beginnings)
     words += (f"+{_name(command).lower()}" for command in commands)
     return " ".join(dict.fromkeys(words))
 
@@ -155,7 +164,7 @@ def joined_rules(rules: Sequence[str]) -> str:
     user = [word for rule in rules[:1] for word in rule.split(" ")[:3]]
     rights = dict.fromkeys(word for rule in rules for word in rule.split(" ")[3:])
     # Keys come first, then channels, then commands.
-    return " ".join([*user, *sorted(rights, key=lambda word: "~&+".index(word[0]))])
+    return " ".join([*user, *sorted(rights, key=lambda word: "~%&+".index(word[0]))])
 
 
 def _name(command: str) -> str:

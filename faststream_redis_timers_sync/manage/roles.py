@@ -28,7 +28,7 @@ class Role:
     commands: tuple[str, ...]
 
 
-WORKER = Role("worker", ("settle_and_claim",), ("PING", "SUBSCRIBE", "UNSUBSCRIBE"))
+WORKER = Role("worker", ("settle_and_claim",), ("PING", "EXISTS", "SUBSCRIBE", "UNSUBSCRIBE"))
 """Delivers. One whose handlers schedule, or reply, is a producer too."""
 
 PRODUCER = Role("producer", ("schedule", "reschedule", "cancel", "cancel_all"), ("PING",))
@@ -37,7 +37,7 @@ PRODUCER = Role("producer", ("schedule", "reschedule", "cancel", "cancel_all"), 
 INSPECTOR = Role(
     "inspector",
     ("exists", "count", "get", "page", "scan", "overview", "running", "permissions"),
-    ("PING", "TIME", "INFO", "SCAN", "DBSIZE", "PUBSUB CHANNELS", "PUBSUB NUMSUB"),
+    ("PING", "TIME", "INFO", "EXISTS", "SCAN", "DBSIZE", "PUBSUB CHANNELS", "PUBSUB NUMSUB"),
 )
 """Looks at everything and changes nothing: the command line, the collector, the admin."""
 

@@ -5,17 +5,22 @@ a scan of all keys finds the rest, a bounded step at a time.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.manage.server import ask, escape_glob, inside
+from faststream_redis_timers_sync.manage.server import Inside, ask, escape_glob, inside
+from faststream_redis_timers_sync.protocol.keys import KeySpace
 from faststream_redis_timers_sync.protocol.operation import in_chunks
+from faststream_redis_timers_sync.protocol.operations import Operations
 
 SCAN_COUNT = 1000
 """Keys that the server looks at in one call of SCAN: about 0.5 ms."""
 
 _CHANNELS_AT_ONCE = 500
+
+_KEYS_AT_ONCE = 500
 
 
 class TopicScan(NamedTuple):
@@ -25,11 +30,13 @@ class TopicScan(NamedTuple):
         topics: The topics found in this part, perhaps some that an earlier one found.
         cursor: Where to go on; 0 at the end.
         examined: About how many keys were looked at in this part.
+        elsewhere: The topics whose keys have no hash tags in this part, where the client's have.
     """
 
     topics: set[str]
     cursor: int
     examined: int
+    elsewhere: set[str]
 
 
 def scan_topics(timers: TimersClient, cursor: int = 0, *, seconds: float = 2.0) -> TopicScan:
@@ -46,9 +53,11 @@ def scan_topics(timers: TimersClient, cursor: int = 0, *, seconds: float = 2.0) 
         redis.RedisError: What the server or the connection says.
     """
     end = time.monotonic() + seconds
-    name = _common_name(timers)
-    pattern = escape_glob(name) + b"*"
+    _, keys_of_topics, prefix = inside(timers)
+    plain = replace(keys_of_topics, hash_tags=False)
+    pattern = _pattern(timers)
     topics: set[str] = set()
+    elsewhere: set[str] = set()
     examined = 0
     while True:
         cursor, keys = ask(
@@ -57,10 +66,14 @@ def scan_topics(timers: TimersClient, cursor: int = 0, *, seconds: float = 2.0) 
             *(b"TYPE", b"zset"),
             parse=_parse_scan,
         )
-        topics.update(_topics(name, keys))
+        found, others = _topics(keys_of_topics, prefix, keys)
+        topics.update(found)
+        # A key with a topic's hash tag would be read as that of a plain topic in braces.
+        if keys_of_topics.hash_tags:
+            elsewhere.update(_topics(plain, prefix, others)[0])
         examined += SCAN_COUNT
         if cursor == 0 or time.monotonic() >= end:
-            return TopicScan(topics, cursor, examined)
+            return TopicScan(topics, cursor, examined, elsewhere)
 
 
 def listening_topics(timers: TimersClient) -> dict[str, int]:
@@ -72,11 +85,48 @@ def listening_topics(timers: TimersClient) -> dict[str, int]:
     Raises:
         redis.RedisError: What the server or the connection says.
     """
-    name = inside(timers).keys.channel_prefix + _common_name(timers)
+    _, keys, prefix = inside(timers)
+    before = keys.channel_prefix.encode()
     channels: list[bytes] = ask(
-        timers, b"PUBSUB", b"CHANNELS", escape_glob(name) + b"*", parse=list
+        timers, b"PUBSUB", b"CHANNELS", before + _pattern(timers), parse=list
     )
-    return count_workers(timers, _topics(name, channels))
+    timelines = [channel.removeprefix(before) for channel in channels]
+    return count_workers(timers, _topics(keys, prefix, timelines)[0])
+
+
+def topics_elsewhere(timers: TimersClient, topics: Iterable[str]) -> list[str]:
+    """Find topics that have timers under the keys of the other layout, too.
+
+    Args:
+        timers: The client.
+        topics: The topics.
+
+    Raises:
+        redis.RedisError: What the server or the connection says.
+    """
+    reach = inside(timers)
+    found = []
+    for some in in_chunks(topics, _KEYS_AT_ONCE):
+        if _is_elsewhere(reach, *some):
+            found += [topic for topic in some if _is_elsewhere(reach, topic)]
+    return found
+
+
+def tell_elsewhere(timers: TimersClient, topics: Sequence[str]) -> str:
+    """Say that topics have timers in the other layout; `REMEDY_ELSEWHERE` is to follow.
+
+    Args:
+        timers: The client.
+        topics: Some of `topics_elsewhere`, or of `TopicScan.elsewhere`; the first is named.
+    """
+    reach = inside(timers)
+    more = f" (and so have {len(topics) - 1:,} others)" if len(topics) > 1 else ""
+    return reach.keys.tell_elsewhere(reach.full(topics[0])) + more
+
+
+def _is_elsewhere(reach: Inside, *topics: str) -> bool:
+    asked = Operations(reach.keys).is_elsewhere(*map(reach.full, topics))
+    return asked is not None and reach.runner.run(asked)
 
 
 def count_workers(timers: TimersClient, topics: Iterable[str]) -> dict[str, int]:
@@ -98,22 +148,23 @@ def count_workers(timers: TimersClient, topics: Iterable[str]) -> dict[str, int]
     return counts
 
 
-def _common_name(timers: TimersClient) -> str:
+def _pattern(timers: TimersClient) -> bytes:
     _, keys, prefix = inside(timers)
-    return f"{keys.timeline_key}:{prefix}"
+    return escape_glob(f"{keys.timeline_key}:{keys.common_beginning(prefix)}") + b"*"
 
 
-def _topics(name: str, keys: list[bytes]) -> list[str]:
-    topics = []
-    for key in keys:
-        try:
-            topic = key.decode()[len(name) :]
-        except UnicodeDecodeError:
-            # No client of this library can name it.
-            continue
-        if topic:
-            topics.append(topic)
-    return topics
+def _topics(
+    keys: KeySpace, prefix: str, timelines: Iterable[bytes]
+) -> tuple[list[str], list[bytes]]:
+    """Give the topics with the prefix, without it, and the timelines that are no such topic's."""
+    topics, others = [], []
+    for timeline in timelines:
+        topic = keys.topic_of(timeline)
+        if topic and topic != prefix and topic.startswith(prefix):
+            topics.append(topic[len(prefix) :])
+        else:
+            others.append(timeline)
+    return topics, others
 
 
 def _parse_scan(reply: tuple[bytes, list[bytes]]) -> tuple[int, list[bytes]]:

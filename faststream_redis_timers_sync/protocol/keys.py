@@ -185,14 +185,17 @@ class KeySpace:
         Returns:
             Texts, with one of which each of these keys goes on.
         """
-        if not self.hash_tags or not prefix or _has_brace(prefix):
-            return [prefix]
-        beginnings = ["{" + prefix, prefix]
-        # With the prefix "a:" the topic "dead" is "a:dead", and its tag "a".
-        if (cut := _CUT_DEAD.fullmatch(prefix)) and cut[2]:
-            count = -(-len(cut[2]) // len(_DEAD))
-            beginnings.append(f"{{{cut[1]}}}{_DEAD * count}")
-        return beginnings
+        return _beginnings(prefix) if self.hash_tags else [prefix]
+
+    def beginnings_elsewhere(self, prefix: str) -> list[str]:
+        """Tell likewise how timelines go on in the other layout, if not as in this one.
+
+        Args:
+            prefix: What the topics begin with, often empty.
+        """
+        if self.hash_tags or _has_brace(self.timeline_key):
+            return []
+        return [text for text in _beginnings(prefix) if not text.startswith(prefix)]
 
     def common_beginning(self, prefix: str) -> str:
         """Tell what all of `beginnings` have in common.
@@ -265,6 +268,17 @@ def _with_tag(topic: str, argument: str) -> str:
         )
         raise ValueError(msg)
     return topic
+
+
+def _beginnings(prefix: str) -> list[str]:
+    if not prefix or _has_brace(prefix):
+        return [prefix]
+    beginnings = ["{" + prefix, prefix]
+    # With the prefix "a:" the topic "dead" is "a:dead", and its tag "a".
+    if (cut := _CUT_DEAD.fullmatch(prefix)) and cut[2]:
+        count = -(-len(cut[2]) // len(_DEAD))
+        beginnings.append(f"{{{cut[1]}}}{_DEAD * count}")
+    return beginnings
 
 
 def _refusal(argument: str, topic: str, reason: str, remedy: str) -> str:

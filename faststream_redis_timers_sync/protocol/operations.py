@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, TypeVar
 
-from faststream_redis_timers_sync.protocol.dead_letters import read_dead_letter
+from faststream_redis_timers_sync.protocol.dead_letters import Origin, read_dead_letter
 from faststream_redis_timers_sync.protocol.errors import TimerExistsError
 from faststream_redis_timers_sync.protocol.keys import (
     KeySpace,
@@ -41,6 +41,7 @@ from faststream_redis_timers_sync.protocol.operation import (
     Operation,
     Steps,
     TimerPages,
+    command,
     in_chunks,
     load_script,
     reading,
@@ -307,7 +308,7 @@ class Operations:
         letters: dict[str, list[bytes]] = {}
         for dead_id, entry in zip(ids, entries, strict=False):
             fates[dead_id] = "unknown" if entry is None else "no dead letter"
-            origin = entry and read_dead_letter(dead_id, entry[1])
+            origin = entry and self._read_origin(dead_id, entry[1])
             if entry and origin and (origin.topic, origin.timer_id) != (dead_topic, dead_id):
                 words = letters.setdefault(origin.topic, [])
                 words += (dead_id, entry[0], origin.timer_id, origin.payload)
@@ -326,6 +327,16 @@ class Operations:
             results.append((words[::4], result))
         return fates, results
 
+    def _read_origin(self, dead_id: bytes, letter: bytes) -> Origin | None:
+        origin = read_dead_letter(dead_id, letter)
+        try:
+            if origin:
+                self.keys.of(origin.topic)
+        except ValueError:
+            # Somebody has moved it here from keys that topics of such a name can have.
+            return None
+        return origin
+
     def has_pending(self, topic: str, timer_id: str) -> Operation[bool]:
         """Tell whether a timer is pending, waiting or running.
 
@@ -334,6 +345,18 @@ class Operations:
             timer_id: Its id.
         """
         return reading("exists", self.keys.of(topic)[:2], (_known(timer_id),), bool)
+
+    def is_elsewhere(self, *topics: str) -> Operation[bool] | None:
+        """Ask whether timers stand under the keys that topics have in the other layout.
+
+        Args:
+            topics: The full topics.
+
+        Returns:
+            None where they have no other keys there.
+        """
+        keys = [key for topic in topics if (key := self.keys.timeline_elsewhere(topic))]
+        return command(b"EXISTS", *keys, parse=bool, keys=tuple(keys)) if keys else None
 
     def count(self, topic: str) -> Operation[int]:
         """Count the pending timers of a topic, running ones too.

@@ -222,6 +222,15 @@ def test_bindings_name_the_key_in_redis(version):
     ]
 
 
+def test_bindings_name_the_key_with_its_hash_tag(version):
+    broker = TimersBroker(prefix="acme:", hash_tags=True)
+    broker.publisher("invoices:dead", schema=int)
+
+    (channel,) = document_of(version, broker)["channels"].values()
+
+    assert channel["bindings"]["redis"]["channel"] == "timers_timeline:{acme:invoices}:dead"
+
+
 def test_two_brokers_share_a_document_and_each_channel_names_its_server(version):
     first, second = TimersBroker("redis://one"), TimersBroker("redis://two")
     first.subscriber("invoices")

@@ -203,7 +203,7 @@ def commands_of_scripts():
 
 
 def test_help_and_refusal_name_all_that_is_looked_at(own_timers, as_user):
-    looked_at = levels(check_server(own_timers)).keys() - {"permissions", "clock"}
+    looked_at = levels(check_server(own_timers)).keys() - {"permissions", "layout", "clock"}
     (refused,) = (finding for finding in check_server(as_user()) if finding.check == "info")
 
     assert "memory" in looked_at
@@ -234,7 +234,17 @@ def apply(server, rules):
         server.execute_command(*rule.split(" "))
 
 
-@pytest.mark.parametrize("options", [{}, {"prefix": "my *[svc]:"}, {"timeline_key": "other"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"prefix": "my *[svc]:"},
+        {"timeline_key": "other"},
+        {"hash_tags": True},
+        {"hash_tags": True, "prefix": "my *[svc]:"},
+        {"hash_tags": True, "prefix": "{eu}:"},
+    ],
+)
 def test_the_rules_that_are_printed_give_a_user_without_rights_all_it_needs(
     options, as_user, own_server
 ):
@@ -243,6 +253,8 @@ def test_the_rules_that_are_printed_give_a_user_without_rights_all_it_needs(
     assert levels(findings) == {
         "info": "unknown",
         "permissions": "warning",
+        # With a tag of the prefix' own the keys are the same in both layouts.
+        "layout": "ok" if options.get("prefix") == "{eu}:" else "unknown",
         "clock": "unknown",
     }
     assert all("USER" in finding.rule for finding in findings if finding.rule)
@@ -276,6 +288,28 @@ def test_the_rules_give_no_more_than_is_needed(as_user, own_server, own_url):
                 forbidden()
 
 
+def test_the_rules_for_keys_with_hash_tags_give_no_more_than_is_needed(
+    as_user, own_server, own_url
+):
+    timers = as_user("+acl|whoami", prefix="mine:", hash_tags=True)
+    apply(own_server, rules_of(timers))
+    with redis.Redis.from_url(own_url.replace("unix://", "unix://alice:secret@")) as client:
+        for end in ("{mine:x}", "{mine:x}:dead", "mine:{eu}:x", "{mine}:dead"):
+            client.zcard(f"timers_timeline:{end}")
+        for end in ("{x}", "{mine}", "{min}:dead", "x{mine:x}", "{eu}:mine:x"):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.zcard(f"timers_timeline:{end}")
+
+
+def test_a_look_at_the_other_layout_may_read_alone(as_user, own_server, own_url):
+    timers = as_user("+acl|whoami", "+zadd", prefix="mine:")
+    apply(own_server, rules_of(timers))
+    with redis.Redis.from_url(own_url.replace("unix://", "unix://alice:secret@")) as client:
+        assert client.exists("timers_timeline:{mine:x}") == 0
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            client.zadd("timers_timeline:{mine:x}", {"1": 1})
+
+
 @pytest.mark.parametrize(
     ("missing", "purpose", "level"),
     [
@@ -286,6 +320,7 @@ def test_the_rules_give_no_more_than_is_needed(as_user, own_server, own_url):
         ("-scan", "find topics", "warning"),
         ("-pubsub|channels", "find topics", "warning"),
         ("resetchannels", "wake workers", "warning"),
+        ("-exists", "notice timers under the keys of the other layout", "warning"),
     ],
 )
 def test_what_one_missing_right_means_is_told(missing, purpose, level, as_user):
@@ -299,7 +334,9 @@ def test_what_one_missing_right_means_is_told(missing, purpose, level, as_user):
 
 
 def test_rights_for_other_keys_alone_are_not_enough(as_user):
-    timers = as_user("~timers_*:mine", "&timers_timeline:mine", "+@all")
+    timers = as_user(
+        "~timers_*:mine", "%R~timers_timeline:{mine}", "&timers_timeline:mine", "+@all"
+    )
 
     assert rules_of(timers, "mine") == []
     assert len(rules_of(timers, "other")) > 0

@@ -466,7 +466,8 @@ def test_a_server_is_checked(records, invoke):
     lines = invoke("check").stdout.splitlines()
 
     assert {finding["check"] for finding in findings} == {
-        *("version", "cluster", "memory", "role", "eviction", "persistence", "permissions", "clock")
+        *("version", "cluster", "memory", "role", "eviction", "persistence", "permissions"),
+        *("layout", "clock"),
     }
     assert all(
         set(finding) == {"check", "level", "message", "remedy", "rule"} for finding in findings

@@ -13,6 +13,7 @@ from command_line import MODULE, ROOT, environment
 from relay import Relay
 from waiting import wait_until
 
+from faststream_redis_timers_sync import TimersClient
 from faststream_redis_timers_sync.cli import PROGRAM
 
 HOUR = timedelta(hours=1)
@@ -68,6 +69,43 @@ def test_the_prefix_can_come_from_the_environment(process, timers):
     result = process("list", "t", "--json", TIMERS_PREFIX="mine:")
 
     assert json.loads(result.stdout)["timer_id"] == "one"
+
+
+@pytest.mark.parametrize("source", ["option", "environment"])
+def test_keys_may_have_hash_tags(process, server_url, key_names, source):
+    option, more = ([], {"TIMERS_HASH_TAGS": "1"})
+    if source == "option":
+        option, more = ["--hash-tags"], {}
+    result = process(*option, "schedule", "t", "x", "--id", "one", "--in", "1h", **more)
+
+    assert (result.returncode, result.stdout) == (0, "one\n")
+    with TimersClient(server_url, **key_names, hash_tags=True) as timers:
+        assert timers.has_pending("t", "one")
+
+
+def test_topics_warns_of_timers_in_the_other_layout(invoke, timers, server_url, key_names):
+    timers.schedule("x", "invoices", activate_in=HOUR)
+    with TimersClient(server_url, **key_names, hash_tags=True) as tags:
+        alone = invoke("--hash-tags", "topics")
+        tags.schedule("x", "invoices", activate_in=HOUR)
+        both = invoke("--hash-tags", "topics", "--json")
+        here = invoke("topics")
+
+    key = f"'{key_names['timeline_key']}:invoices'"
+    warning = f"WARNING: topic 'invoices' has timers under {key} too, the key without hash tags:"
+    assert (alone.exit_code, alone.stdout) == (0, "")
+    assert alone.stderr.count(warning) == both.stderr.count(warning) == 1
+    assert "no topics found" in alone.stderr
+    assert json.loads(both.stdout)["topic"] == "invoices"
+    assert here.stderr.count("the key with hash tags: nobody without hash tags sees") == 1
+    assert "give all that share the topic the same hash_tags" in here.stderr
+
+
+def test_a_topic_that_can_have_no_hash_tag_is_exit_code_2(invoke):
+    result = invoke("--hash-tags", "list", "{x}")
+
+    assert result.exit_code == 2
+    assert "topic can't be '{x}' where hash_tags=True" in result.stderr
 
 
 def test_the_installed_program_is_the_same():
@@ -541,5 +579,11 @@ def test_help_fits_80_columns_on_a_wider_terminal_too(name, invoke):
 def test_help_lists_all_commands_and_the_environment(process):
     text = process("--help").stdout
 
-    for word in (*COMMAND_NAMES, "TIMERS_REDIS_URL", "TIMERS_PREFIX", "Exit codes"):
+    for word in (
+        *COMMAND_NAMES,
+        "TIMERS_REDIS_URL",
+        "TIMERS_PREFIX",
+        "TIMERS_HASH_TAGS",
+        "Exit codes",
+    ):
         assert word in text

@@ -22,6 +22,10 @@ START = 3
 """Commands that a worker sends whatever there is to do: a ping, a claim, and a second claim
 when it has begun to listen for wake-ups."""
 
+LAYOUT = 1
+"""EXISTS of a broker when it starts: whether its subscribers' topics have timers in the other
+layout of keys. None later, and none of who only publishes."""
+
 # --- single operations -------------------------------------------------------------------
 
 OPERATION = 1

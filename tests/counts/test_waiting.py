@@ -47,6 +47,20 @@ async def test_a_timer_that_is_waited_for_costs_its_claim_and_commit(bench, mete
     assert traffic.sent() <= budgets.CLAIM_AND_COMMIT + budgets.EARLY_CLAIM
 
 
+async def test_a_broker_looks_for_the_other_layout_once(bench, meter, open_calls):
+    broker = waiting(bench, open_calls)
+    broker.subscriber("other")(print)
+    meter.reset()
+    async with delivering(broker):
+        for n in range(5):
+            await broker.publish("x", bench.topic, timer_id=f"{n}")
+        await open_calls.until(5)
+        await until_asleep([broker])
+        traffic = meter.read()
+
+    assert traffic.calls["exists"] == budgets.LAYOUT
+
+
 async def test_ten_idle_workers_claim_a_timer_once_and_do_not_stampede(bench, meter, open_calls):
     workers = [waiting(bench, open_calls, **NO_POLLS) for _ in range(10)]
     await asyncio.gather(*(worker.start() for worker in workers))

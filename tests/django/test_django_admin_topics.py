@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from django.test import override_settings
 
+from faststream_redis_timers_sync import TimersClient
 from faststream_redis_timers_sync.django.admin import topics as admin_topics
 
 LATER = datetime(2099, 6, 1, 9, tzinfo=UTC)
@@ -85,3 +86,28 @@ def test_each_alias_has_its_topics(visitor, timers, counting, key_settings):
         page = visitor.follow(page, "other")
         assert "orders 1 0 2099" in page.text
         assert "a" in visitor.follow(page, "orders").links
+
+
+def test_a_topic_that_can_have_no_hash_tag_is_told_so(visitor, server_url, key_settings):
+    alias = {"URL": server_url, **key_settings, "HASH_TAGS": True}
+    with override_settings(TIMERS={"default": alias}):
+        page = visitor.topic("{x}")
+
+    assert page.status == 503
+    assert "Topic can't be '{x}' where hash_tags=True" in page.text
+    assert "write 'x'" in page.text
+
+
+def test_topics_with_hash_tags_are_found_by_a_scan(visitor, server_url, key_names, key_settings):
+    alias = {"URL": server_url, **key_settings, "HASH_TAGS": True}
+    with (
+        override_settings(TIMERS={"default": alias}),
+        TimersClient(server_url, **key_names, hash_tags=True) as timers,
+    ):
+        timers.schedule("x", "invoices", timer_id="a", activate_at=LATER)
+        page = visitor.topics()
+        while "scan" in page.fields:
+            page = visitor.send(page)
+
+        assert "invoices 1 0 2099" in page.text
+        assert "2099-06-01" in visitor.topic("invoices").text

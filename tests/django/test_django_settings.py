@@ -71,6 +71,13 @@ def test_an_alias_says_how_many_replicas_must_confirm(source):
         assert get_client("other")._runner.confirmation is None
 
 
+@pytest.mark.parametrize("source", [{"URL": URL}, {"CLIENT": redis.Redis}])
+def test_an_alias_says_whether_keys_have_hash_tags(source):
+    with timers_setting(default={**source, "HASH_TAGS": True}, other=source):
+        assert get_client()._operations.keys.hash_tags is True
+        assert get_client("other")._operations.keys.hash_tags is False
+
+
 def make_from_path():
     return redis.Redis(host="example.org")
 
@@ -107,6 +114,22 @@ def test_a_callable_may_make_the_whole_client(client):
         ({"default": {"URL": URL, "TOPICS": "a"}}, "['TOPICS'] must be a list of topics, got a st"),
         ({"default": {"URL": URL, "TOPICS": [1]}}, "['TOPICS'] must be a list of topics, got a li"),
         ({"default": {"URL": URL, "OPTIONS": [SECRET]}}, "['OPTIONS'] must be a dict of options"),
+        (
+            {"default": {"URL": URL, "HASH_TAGS": "yes"}},
+            "TIMERS['default']['HASH_TAGS'] must be True or False, got a str",
+        ),
+        (
+            {"default": {"URL": URL, "HASH_TAGS": True, "TIMELINE_KEY": "{t}"}},
+            "TIMERS['default']: timeline_key must have no brace where hash_tags=True",
+        ),
+        (
+            {"default": {"URL": URL, "HASH_TAGS": True, "PREFIX": "{eu", "TOPICS": ["x", "}"]}},
+            "TIMERS['default']['TOPICS']: topic can't be '{eux' where hash_tags=True",
+        ),
+        (
+            {"default": {"CLIENT": FakeTimersClient, "HASH_TAGS": True}},
+            "has HASH_TAGS, but CLIENT made a FakeTimersClient, which has its own: leave",
+        ),
         (
             {"default": {"URL": URL, "CONFIRM_REPLICAS": "1"}},
             "['CONFIRM_REPLICAS'] must be a number of replicas or None, got a str",

@@ -131,7 +131,7 @@ def test_the_options_of_tasks():
 
 def test_the_variables_of_the_command_line():
     wanted = {
-        option.envvar: f"`{option.default}`" if option.default else '`""`'
+        option.envvar: f"`{option.default}`" if option.default != "" else '`""`'
         for option in group.params
         if getattr(option, "envvar", None)
     }

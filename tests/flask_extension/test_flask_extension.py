@@ -138,6 +138,19 @@ def test_the_config_says_how_many_replicas_must_confirm(make_app, monkeypatch):
     assert client_of(app)._runner.confirmation == (1, 1.0)
 
 
+@pytest.mark.parametrize("has_tags", [True, False])
+def test_the_config_says_whether_keys_have_hash_tags(make_app, monkeypatch, has_tags):
+    app = make_app(TIMERS_URL=URL, TIMERS_HASH_TAGS=has_tags)
+    assert client_of(app)._operations.keys.hash_tags is has_tags
+
+    monkeypatch.setenv("FLASK_TIMERS_URL", URL)
+    monkeypatch.setenv("FLASK_TIMERS_HASH_TAGS", str(has_tags).lower())
+    app = Flask(__name__)
+    app.config.from_prefixed_env()
+    FlaskTimers(app)
+    assert client_of(app)._operations.keys.hash_tags is has_tags
+
+
 def make_from_path():
     return redis.Redis(host=current_app.config["REDIS_HOST"])
 
@@ -162,6 +175,14 @@ def test_a_client_may_come_from_a_callable_that_knows_the_app(make_app, client):
         ({"TIMERS_URL": b"a"}, "app.config['TIMERS_URL'] must be a str, got a bytes"),
         ({"TIMERS_URL": URL, "TIMERS_PREFIX": 5}, "['TIMERS_PREFIX'] must be a str, got a int"),
         ({"TIMERS_URL": URL, "TIMERS_TOPICS": "a"}, "['TIMERS_TOPICS'] must be a list of topics"),
+        (
+            {"TIMERS_URL": URL, "TIMERS_HASH_TAGS": "yes"},
+            "app.config['TIMERS_HASH_TAGS'] must be True or False, got a str",
+        ),
+        (
+            {"TIMERS_URL": URL, "TIMERS_HASH_TAGS": True, "TIMERS_TOPICS": ["{x}"]},
+            "app.config['TIMERS_TOPICS']: topic can't be '{x}' where hash_tags=True",
+        ),
         (
             {"TIMERS_URL": URL, "TIMERS_CONFIRM_REPLICAS": "2"},
             "['TIMERS_CONFIRM_REPLICAS'] must be a number of replicas or None, got a str",

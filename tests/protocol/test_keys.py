@@ -226,6 +226,11 @@ def test_there_may_be_no_timeline_in_the_other_layout():
 def test_how_keys_of_a_prefix_begin(prefix, beginnings):
     assert KeySpace().beginnings(prefix) == [prefix]
     assert KeySpace(hash_tags=True).beginnings(prefix) == beginnings
+    # Those of the other layout, where they are not among one's own.
+    others = [text for text in beginnings if text.startswith("{") and text != prefix]
+    assert KeySpace().beginnings_elsewhere(prefix) == others
+    assert KeySpace(hash_tags=True).beginnings_elsewhere(prefix) == []
+    assert KeySpace(timeline_key="{t}").beginnings_elsewhere(prefix) == []
 
 
 @given(st.one_of(st.just(""), TOPICS), TOPICS, st.booleans())

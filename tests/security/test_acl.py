@@ -170,6 +170,7 @@ def work(admin, url):
         assert ears.have_heard()
         assert admin.zcard(f"{CHANNEL}:dead") == 1
         assert runner.run(_step(limit=1, topic="empty")).claimed == []
+        assert runner.run(OPERATIONS.is_elsewhere("t")) is False
         connection = client.connection_pool.get_connection(*get_connection_args(redis.__version__))
         for words in (("SUBSCRIBE", CHANNEL), ("UNSUBSCRIBE", CHANNEL)):
             connection.send_command(*words)
@@ -212,7 +213,7 @@ def inspect(admin, url):
         assert count_running(timers, {"t": "t"}, longest_lease=timedelta(seconds=30))
         found = {finding.check: finding.level for finding in check_server(timers)}
         assert "info" not in found
-        assert found["clock"] == "ok"
+        assert found["clock"] == found["layout"] == "ok"
 
 
 EXERCISES = {WORKER: work, PRODUCER: produce, INSPECTOR: inspect}

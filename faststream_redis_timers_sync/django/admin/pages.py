@@ -19,7 +19,7 @@ from faststream_redis_timers_sync.django.clients import get_client
 from faststream_redis_timers_sync.django.conf import read_aliases
 from faststream_redis_timers_sync.django.tokens import Place, from_token, read_place
 from faststream_redis_timers_sync.manage.errors import sentence_of
-from faststream_redis_timers_sync.manage.server import address_of, server_time
+from faststream_redis_timers_sync.manage.server import address_of, inside, server_time
 from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.protocol.errors import TimersError
 
@@ -70,10 +70,12 @@ class TimerPages(ModelAdmin):  # type: ignore[misc]  # Django has no types
         except _TROUBLE as error:
             sentence = _sentence(error, place.alias)
         except _MISTAKES:
-            mistake = _connection_mistake(place.alias)
-            if mistake is None:
+            if mistake := _connection_mistake(place.alias):
+                sentence = gettext("no connection can be made: %s") % mistake
+            elif mistake := _topic_mistake(place):
+                sentence = mistake
+            else:
                 raise
-            sentence = gettext("no connection can be made: %s") % mistake
         context = {"sentence": sentence}
         response = self.page(request, "problem", gettext("Timers cannot be shown"), place, context)
         response.status_code = 503
@@ -172,6 +174,17 @@ def _connection_mistake(alias: str) -> str | None:
         return escape(str(error), keep="\\")
     except _TROUBLE:
         pass
+    return None
+
+
+def _topic_mistake(place: Place) -> str | None:
+    """Find out whether a topic, which anybody may write into a URL, can have no keys, and why."""
+    reach = inside(get_client(place.alias))
+    try:
+        if place.topic:
+            reach.keys.of(reach.full(place.topic))
+    except ValueError as error:
+        return escape(str(error), keep="\\")
     return None
 
 

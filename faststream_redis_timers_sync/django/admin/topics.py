@@ -89,8 +89,8 @@ def go_on(timers: TimersClient, scan: Scan) -> Scan:
         scan: The scan so far.
     """
     total = count_keys(timers)
-    found, cursor, examined = scan_topics(timers, scan.cursor, seconds=SCAN_SECONDS)
-    return Scan(cursor, scan.examined + examined, scan.topics | found, total)
+    part = scan_topics(timers, scan.cursor, seconds=SCAN_SECONDS)
+    return Scan(part.cursor, scan.examined + part.examined, scan.topics | part.topics, total)
 
 
 def topics_page(

@@ -297,6 +297,8 @@ class TimersMemory:
             case [b"ZMSCORE", key, *ids]:
                 held = self._held([key])
                 return [held[one].score if one in held else None for one in ids]
+            case [b"EXISTS", *wanted]:
+                return sum(key in keys for key in wanted)
             case [b"DBSIZE"]:
                 return len(keys)
             case [b"SCAN", _, b"MATCH", pattern, *_]:
