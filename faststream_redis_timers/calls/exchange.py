@@ -35,8 +35,7 @@ async def exchange(
 ) -> Any:
     """Send an operation once, and give its reply.
 
-    Where the server has closed the connection meanwhile it connects anew. After an error the
-    connection is closed, unless the server's reply was one.
+    After an error the connection is closed, unless the server's reply was one.
 
     Args:
         connection: A connection of redis-py's.
@@ -55,9 +54,6 @@ async def exchange(
         redis.RedisError: What the server or the connection says.
     """
     writer = writer_of(connection)
-    if writer is not None and has_ended(connection, writer):
-        # Nothing is sent yet, so nothing is lost: the server was restarted, or is tired of it.
-        writer = await _connect_again(connection, writer, timeout)
     limit: AbstractAsyncContextManager[Any] = within(timeout)
     told = None
     try:
@@ -91,9 +87,22 @@ async def exchange(
         raise
 
 
-async def _connect_again(
-    connection: Any, writer: asyncio.StreamWriter, timeout: float | None
-) -> asyncio.StreamWriter | None:
+async def connect_if_ended(connection: Any, timeout: float | None) -> None:
+    """Connect anew where the server has closed an idle connection.
+
+    Nothing is sent on it yet, so nothing is lost: the server was restarted, or is tired of it.
+
+    Args:
+        connection: A connection of redis-py's, which nobody uses.
+        timeout: Seconds for connecting; None leaves it to the connection.
+
+    Raises:
+        TimeoutError: It took too long.
+        redis.RedisError: What the connection says.
+    """
+    writer = writer_of(connection)
+    if writer is None or not has_ended(connection, writer):
+        return
     try:
         async with within(timeout):
             await drop(connection, writer)
@@ -102,7 +111,6 @@ async def _connect_again(
         # It may have got as far as asking something.
         await drop(connection, writer_of(connection))
         raise
-    return writer_of(connection)
 
 
 async def _send(

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, overload
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
-from faststream_redis_timers.calls.exchange import LOST, exchange
+from faststream_redis_timers.calls.exchange import LOST, connect_if_ended, exchange
 from faststream_redis_timers.calls.line import TIMED_OUT, PoolFullError, acquire, release
 from faststream_redis_timers_sync.protocol.clients import check_pipeline
 from faststream_redis_timers_sync.protocol.model import Timer
@@ -69,6 +69,7 @@ class Runner:
         pool = self.client.connection_pool
         connection = await acquire(pool, timeout)
         try:
+            await connect_if_ended(connection, timeout)
             return await exchange(connection, operation, timeout, self.confirmation)
         finally:
             await release(pool, connection)
