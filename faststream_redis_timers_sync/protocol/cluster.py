@@ -1,6 +1,8 @@
-"""Where Redis Cluster places keys."""
+"""Where Redis Cluster places keys, and which primary serves them."""
 
 import binascii
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 SLOTS = 16384
 """Slots of a cluster."""
@@ -26,3 +28,155 @@ def share_slot(*keys: bytes) -> bool:
         keys: The keys.
     """
     return len(set(map(slot_of, keys))) <= 1
+
+
+class Address(NamedTuple):
+    """Where a node listens.
+
+    Args:
+        host: Its IP address or host name.
+        port: Its port.
+    """
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """Give ``host:port``, an IPv6 address in brackets."""
+        return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+
+Remap = Callable[[tuple[str, int]], tuple[str, int]]
+"""What a redis-py client was given as `address_remap`: makes of an announced address another."""
+
+
+class SlotMap:
+    """Which primary serves which slot, as far as is known.
+
+    Args:
+        seeds: Nodes that were named by the user.
+        remap: Makes of an announced address the one to connect to.
+
+    Attributes:
+        version: Grows with each `replace`; 0 where no node has given the map yet.
+        nodes: All nodes that were named last time, replicas too.
+        is_stale: Whether a node that it names did not answer since.
+        moving: Slots that were seen on their way to another primary.
+        on_moving: Told of a key whose slot is on its way (True), or not any more (False).
+    """
+
+    def __init__(self, seeds: Sequence[Address], remap: Remap | None = None) -> None:
+        """Begin without knowing any slot."""
+        self._seeds = tuple(seeds)
+        self._remap = remap
+        self._owners: list[Address | None] = [None] * SLOTS
+        self._primaries: list[Address] | None = None
+        self.nodes: tuple[Address, ...] = ()
+        self.version = 0
+        self.is_stale = False
+        self.moving: set[int] = set()
+        self.on_moving: Callable[[bytes, bool], None] = lambda _key, _is_moving: None
+
+    def primary_of(self, slot: int) -> Address | None:
+        """Tell which primary serves a slot.
+
+        Args:
+            slot: The slot.
+
+        Returns:
+            None where none is known to.
+        """
+        return self._owners[slot]
+
+    @property
+    def primaries(self) -> list[Address]:
+        """Those that serve slots, each once, in order."""
+        if self._primaries is None:
+            self._primaries = sorted({owner for owner in self._owners if owner is not None})
+        return self._primaries
+
+    @property
+    def uncovered(self) -> str:
+        """The slots that no primary serves, as in ``0-99, 200``; empty where all are served."""
+        ranges: list[list[int]] = []
+        for slot, owner in enumerate(self._owners):
+            if owner is None and ranges and ranges[-1][1] == slot - 1:
+                ranges[-1][1] = slot
+            elif owner is None:
+                ranges.append([slot, slot])
+        return ", ".join(
+            f"{first}-{last}" if last > first else f"{first}" for first, last in ranges
+        )
+
+    def candidates(self, without: Address | None) -> list[Address]:
+        """Give the nodes to ask for the map, the likeliest first.
+
+        Args:
+            without: One that has just not answered; it comes last.
+        """
+        known = dict.fromkeys((*self.primaries, *self.nodes, *self._seeds))
+        if not known:
+            return []
+        # With each new map another one is first: a node that was cut off has an old map.
+        addresses = list(known)
+        turn = self.version % len(addresses)
+        addresses = addresses[turn:] + addresses[:turn]
+        return sorted(addresses, key=lambda address: address == without)
+
+    def assign(self, slot: int, address: Address) -> None:
+        """Note that another primary serves a slot.
+
+        Args:
+            slot: The slot.
+            address: The primary's.
+        """
+        self._owners[slot] = address
+        self._primaries = None
+
+    def note_moving(self, key: bytes, *, is_moving: bool) -> None:
+        """Note whether the slot of a key is on its way to another primary.
+
+        Args:
+            key: The key.
+            is_moving: Whether it is.
+        """
+        slot = slot_of(key)
+        if is_moving:
+            self.moving.add(slot)
+        elif slot in self.moving:
+            self.moving.discard(slot)
+        else:
+            return
+        self.on_moving(key, is_moving)
+
+    def replace(self, reply: Sequence[Any], answered_by: Address) -> None:
+        """Take what a node says in place of what was known.
+
+        Args:
+            reply: Its reply to ``CLUSTER SLOTS``, not decoded.
+            answered_by: The node.
+        """
+        owners: list[Address | None] = [None] * SLOTS
+        nodes: dict[Address, None] = {}
+        for first, last, *servers in reply:
+            addresses = [self.resolve(host, port, answered_by) for host, port, *_ in servers]
+            nodes.update(dict.fromkeys(addresses))
+            owners[int(first) : int(last) + 1] = addresses[:1] * (int(last) + 1 - int(first))
+        self._owners = owners
+        self._primaries = None
+        self.nodes = tuple(nodes)
+        self.is_stale = False
+        self.version += 1
+
+    def resolve(self, host: bytes | str | None, port: int, told_by: Address) -> Address:
+        """Make an address of what a node announces.
+
+        Args:
+            host: A host; one that is empty or ``?`` is unknown to the cluster, and so the one
+                that has told of it.
+            port: A port.
+            told_by: Who has told of it.
+        """
+        name = host.decode() if isinstance(host, bytes) else host
+        place = (told_by.host if name in {None, "", "?"} else str(name), int(port))
+        return Address(*(place if self._remap is None else self._remap(place)))

@@ -1,0 +1,337 @@
+"""The way of a call through a cluster: whom it asks, and what follows where it is refused.
+
+Without a network, so that both front ends go the same way.
+"""
+
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from typing import Any, NamedTuple, cast
+
+from faststream_redis_timers_sync.protocol.cluster import Address, SlotMap, slot_of
+from faststream_redis_timers_sync.protocol.operation import Operation, command
+
+DEFAULT_WINDOW = 4.0
+"""Seconds that a call goes on for after a refusal, on clients from URLs and on those that have no
+timeouts: two of our own timeouts, one to connect and one for the answer."""
+
+_FIRST_PAUSE = 0.01
+_LONGEST_PAUSE = 0.25
+
+
+CLUSTER_SLOTS = command(b"CLUSTER", b"SLOTS", parse=list)
+"""Asks for the map."""
+
+ROLE = command(b"ROLE", parse=lambda reply: reply[0] == b"master")
+"""Asks whether a node is a primary."""
+
+
+class Refusal(NamedTuple):
+    """What a node answers in place of carrying a call out.
+
+    Args:
+        kind: Its first word: MOVED, ASK, TRYAGAIN, CLUSTERDOWN, MASTERDOWN, LOADING or READONLY.
+        slot: With MOVED and ASK: the slot.
+        host: Likewise: the host to ask, often empty.
+        port: Likewise: its port.
+    """
+
+    kind: str
+    slot: int = -1
+    host: str = ""
+    port: int = 0
+
+
+_KINDS = {
+    "MovedError": "MOVED",
+    "AskError": "ASK",
+    "TryAgainError": "TRYAGAIN",
+    "ClusterDownError": "CLUSTERDOWN",
+    "MasterDownError": "MASTERDOWN",
+    "BusyLoadingError": "LOADING",
+    "ReadOnlyError": "READONLY",
+}
+
+
+def refusal_of(error: BaseException) -> Refusal | None:
+    """Read an error as a refusal: nothing was carried out, and another try may be.
+
+    Args:
+        error: What redis-py raised. Which class it has depends on the version and the parser.
+
+    Returns:
+        None for every other error.
+    """
+    names = _names_of(error)
+    if not names.keys() & {"ResponseError", *_KINDS}:
+        return None
+    kind = next((_KINDS[name] for name in names if name in _KINDS), None)
+    first, *words = str(error.args[0] if error.args else "").split(" ")
+    if kind is None and first in _KINDS.values():
+        kind = first
+    elif kind is not None and first != kind:
+        words = [first, *words]
+    if kind not in {"MOVED", "ASK"}:
+        return None if kind is None else Refusal(kind)
+    slot, address = words[:2]
+    host, _, port = address.rpartition(":")
+    return Refusal(kind, int(slot), host.strip("[]"), int(port))
+
+
+def is_cut_short(error: BaseException) -> bool:
+    """Tell whether a script was ended midway, since one of its keys had moved to another node.
+
+    Args:
+        error: What redis-py raised.
+    """
+    return "ResponseError" in _names_of(error) and "non local key" in str(error)
+
+
+def _names_of(error: BaseException) -> dict[str, None]:
+    # By name, so that this needs no redis-py. MovedError is a kind of AskError: the order counts.
+    return {base.__name__: None for base in type(error).__mro__}
+
+
+class NotSentError(Exception):
+    """No connection could be made, so nothing was sent; the cause is the error to raise."""
+
+
+class NotServedError(Exception):
+    """No primary is known to serve the slot of a call, or some slot of a cluster."""
+
+
+class Ask(NamedTuple):
+    """Send the call to a node, and give its reply or its error.
+
+    Args:
+        primary: The node.
+        asking: Whether ASKING goes before it, since the slot is on its way there.
+    """
+
+    primary: Address
+    asking: bool
+
+
+class Pause(NamedTuple):
+    """Wait.
+
+    Args:
+        seconds: For how long.
+    """
+
+    seconds: float
+
+
+class Refresh(NamedTuple):
+    """Read the map anew, unless somebody has done so since.
+
+    Args:
+        version: That of the map which led astray.
+        without: A node that has just not answered.
+    """
+
+    version: int
+    without: Address | None
+
+
+Way = Generator[Ask | Pause | Refresh, Any, Any]
+"""Turns of a call through a cluster; it returns the reply, or raises what the caller gets."""
+
+
+def way_of(
+    operation: Operation[Any], slots: SlotMap, window: float, clock: Callable[[], float]
+) -> Way:
+    """Find the way of one call: to the primary of its keys, and after each refusal to another try.
+
+    A call is repeated only where nothing of it was carried out: it was refused, or no connection
+    came about. One that may be repeated is so once where its reply was lost.
+
+    Args:
+        operation: The call. Without keys any primary is asked.
+        slots: The map, which this corrects.
+        window: Seconds from the beginning after which a refusal is raised. Where all connections
+            were in use for so long, they begin with the first refusal.
+        clock: A monotonic clock, in seconds.
+
+    Returns:
+        Turns; each is sent the reply, or has the error thrown into it.
+    """
+    course = _Course(operation, slots)
+    began_at = clock()
+    end = None
+    if slots.is_stale:
+        with suppress(NotSentError):
+            yield Refresh(slots.version, None)
+    while True:
+        version = slots.version
+        try:
+            if (primary := course.next_primary()) is None:
+                course.note_unserved()
+            else:
+                reply = yield Ask(primary, course.is_asking)
+                course.note_answered()
+                return reply
+        except Exception as error:  # noqa: BLE001  it says itself which of them end the call
+            course.note(error)
+        now = clock()
+        if end is None:
+            end = began_at + window if now < began_at + window else now + window
+        if course.must_refresh:
+            try:
+                yield Refresh(version, course.silent)
+            except NotSentError as error:
+                course.note_unknown(error)
+            now = clock()
+        if now >= end:
+            raise course.problem from None
+        if (pause := course.next_pause()) > 0:
+            yield Pause(min(pause, end - now))
+
+
+class _Course:
+    """What is known in the course of one call.
+
+    Args:
+        operation: The call.
+        slots: The map, which this corrects.
+    """
+
+    __slots__ = (
+        "_ask_at",
+        "_is_lost",
+        "_must_pause",
+        "_operation",
+        "_pause",
+        "_problems",
+        "_slot",
+        "_slots",
+        "must_refresh",
+        "problem",
+        "silent",
+    )
+
+    def __init__(self, operation: Operation[Any], slots: SlotMap) -> None:
+        self._operation = operation
+        self._slots = slots
+        self._slot = slot_of(operation.keys[0]) if operation.keys else None
+        self._ask_at: Address | None = None
+        self._is_lost = False
+        self._must_pause = False
+        self._pause = _FIRST_PAUSE
+        self._problems = 0
+        self.must_refresh = False
+        self.problem: BaseException = NotSentError()
+        self.silent: Address | None = None
+
+    @property
+    def is_asking(self) -> bool:
+        return self._ask_at is not None
+
+    def next_primary(self) -> Address | None:
+        if self._ask_at is not None:
+            return self._ask_at
+        if self._slot is not None:
+            return self._slots.primary_of(self._slot)
+        primaries = self._slots.primaries
+        return next((one for one in primaries if one != self.silent), None)
+
+    def next_pause(self) -> float:
+        if not self._must_pause:
+            return 0.0
+        pause, self._pause = self._pause, min(2 * self._pause, _LONGEST_PAUSE)
+        return pause
+
+    def note_answered(self) -> None:
+        if self._slots.moving and self._slot in self._slots.moving and not self.is_asking:
+            self._slots.note_moving(self._operation.keys[0], is_moving=False)
+
+    def note_unserved(self) -> None:
+        """Note that no primary is known to serve the slot."""
+        is_known = self._slots.version > 0
+        if is_known or not self._problems:
+            self.problem = not_served(self._slots, self._operation)
+        self._go_on(must_refresh=True, must_pause=self._problems > 0)
+
+    def note_unknown(self, error: NotSentError) -> None:
+        """Note that no node gives the map."""
+        if self._slots.version == 0:
+            self.problem = error.__cause__ or error
+            if _is_for_good(self.problem):
+                raise self.problem from None
+            self._must_pause = True
+
+    def note(self, error: Exception) -> None:
+        """Take an error.
+
+        Raises:
+            Exception: It, where the call can't be repeated.
+        """
+        silent = self.next_primary()
+        if isinstance(error, NotSentError):
+            self.problem = error.__cause__ or error
+            if _is_for_good(self.problem):
+                raise self.problem from None
+            self.silent, self._ask_at = silent, None
+            self._go_on(must_refresh=True, must_pause=self._problems > 0)
+            return
+        self.problem = error
+        if (refusal := refusal_of(error)) is not None:
+            self._take(refusal, cast("Address", silent))
+        elif self._operation.may_repeat and _is_lost(error) and not self._is_lost:
+            self.silent, self._ask_at, self._is_lost = silent, None, True
+            self._go_on(must_refresh=True, must_pause=self._problems > 0)
+        else:
+            # A node that is silent may have been replaced, and will never tell.
+            self._slots.is_stale |= "ResponseError" not in _names_of(error)
+            raise error
+
+    def _take(self, refusal: Refusal, told_by: Address) -> None:
+        is_again = self._problems > 0
+        if refusal.kind == "ASK":
+            self._ask_at = self._slots.resolve(refusal.host, refusal.port, told_by)
+            self._note_moving(is_moving=True)
+            self._go_on(must_refresh=False, must_pause=False)
+        elif refusal.kind == "MOVED":
+            target = self._slots.resolve(refusal.host, refusal.port, told_by)
+            self._slots.assign(refusal.slot, target)
+            self._note_moving(is_moving=False)
+            self._ask_at = None
+            # While the cluster does not agree, each of two sends the call to the other.
+            self._go_on(must_refresh=False, must_pause=is_again)
+        else:
+            self._ask_at = None
+            self._go_on(must_refresh=refusal.kind != "TRYAGAIN", must_pause=True)
+
+    def _note_moving(self, *, is_moving: bool) -> None:
+        if self._operation.keys:
+            self._slots.note_moving(self._operation.keys[0], is_moving=is_moving)
+
+    def _go_on(self, *, must_refresh: bool, must_pause: bool) -> None:
+        self._problems += 1
+        self.must_refresh, self._must_pause = must_refresh, must_pause
+
+
+def not_served(slots: SlotMap, operation: Operation[Any] | None = None) -> NotServedError:
+    """Make the error for slots that no primary serves.
+
+    Args:
+        slots: The map.
+        operation: The call that is about such a slot; None for any.
+    """
+    remedy = "see `CLUSTER INFO` of its nodes, and give all slots to primaries that are up"
+    if operation is not None and operation.keys:
+        key = operation.keys[0]
+        about = f" of topic {operation.topic!r}" if operation.topic else ""
+        msg = f"no primary of the cluster serves slot {slot_of(key)}{about}: {remedy}"
+    else:
+        msg = f"no primary of the cluster serves these slots: {slots.uncovered}; {remedy}"
+    return NotServedError(msg)
+
+
+def _is_lost(error: Exception) -> bool:
+    names = _names_of(error)
+    # A server that is silent would be waited for twice.
+    return bool(names.keys() & {"ConnectionError", "OSError"}) and "TimeoutError" not in names
+
+
+def _is_for_good(error: BaseException) -> bool:
+    return bool(_names_of(error).keys() & {"AuthenticationError", "AuthorizationError"})
