@@ -38,6 +38,7 @@ from faststream_redis_timers.calls.pools import (
     connection_options,
     hang_up,
 )
+from faststream_redis_timers.calls.primaries import OnePrimary
 from faststream_redis_timers.calls.runner import Runner
 from faststream_redis_timers.calls.wakeups import WakeUps
 from faststream_redis_timers.delivery.schedule import AlarmClock, SpinBudget
@@ -156,7 +157,7 @@ class TimersConnection:
     def wake_ups(self) -> WakeUps:
         """The listener that all subscribers share."""
         if self._wake_ups is None:
-            self._wake_ups = WakeUps(self.runner.client, self._log)
+            self._wake_ups = WakeUps(OnePrimary(self.runner.client), self._log)
         return self._wake_ups
 
     def open(self) -> "redis.asyncio.Redis":

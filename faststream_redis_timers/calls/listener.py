@@ -15,7 +15,7 @@ from faststream_redis_timers.tasks import check_cancelled, end_task
 from faststream_redis_timers_sync.protocol.shown import text_of
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from faststream_redis_timers.calls.primaries import Primaries
 
 PING_INTERVAL = 30.0
 """Seconds of silence after which the connection is pinged: on one that is half
@@ -39,7 +39,7 @@ class Listener:
     """Listens to channels on a connection of its own, as long as there are any.
 
     Args:
-        client: Whose pool tells how to connect; none of its connections is used.
+        primaries: Tells how to connect.
         hearer: Is told what is heard.
         log: Writes a line of a `logging` level to the broker's log.
 
@@ -47,9 +47,11 @@ class Listener:
         may_read: While it is not set, nothing is read.
     """
 
-    def __init__(self, client: "Redis", hearer: Hearer, log: Callable[[int, str], None]) -> None:
+    def __init__(
+        self, primaries: "Primaries", hearer: Hearer, log: Callable[[int, str], None]
+    ) -> None:
         """Prepare; the first `add` begins."""
-        self._client = client
+        self._primaries = primaries
         self._hearer = hearer
         self._log = log
         self.may_read = asyncio.Event()
@@ -112,8 +114,7 @@ class Listener:
             await asyncio.sleep(backoff.next_pause())
 
     async def _connect_and_listen(self, backoff: Backoff) -> None:
-        pool = self._client.connection_pool
-        connection: Any = pool.connection_class(**pool.connection_kwargs)
+        connection = self._primaries.new_connection(None)
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT):
                 await connection.connect()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from faststream_redis_timers.calls.listener import Listener
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from faststream_redis_timers.calls.primaries import Primaries
 
 
 class Wakeable(Protocol):
@@ -28,13 +28,13 @@ class WakeUps:
     """Passes wake-ups on to the delivery loops that wait.
 
     Args:
-        client: Whose pool tells how to connect; none of its connections is used.
+        primaries: Tells how to connect.
         log: Writes a line of a `logging` level to the broker's log.
     """
 
-    def __init__(self, client: "Redis", log: Callable[[int, str], None]) -> None:
+    def __init__(self, primaries: "Primaries", log: Callable[[int, str], None]) -> None:
         """Prepare; the first `add` begins."""
-        self._listener = Listener(client, self, log)
+        self._listener = Listener(primaries, self, log)
         self._loops: dict[bytes, set[Wakeable]] = {}
         self._waiting: set[Wakeable] = set()
 
