@@ -1,15 +1,18 @@
 """Fixtures of all tests: a server, key names of each test's own, and the check for left keys."""
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 import redis
 from bench import Bench, Calls, bench_at
+from clusters import Cluster
 from faces import Home, MemoryHome
 from hypothesis import settings
 from leaks import keys_under, leftovers
 from relay import Relay
+from replicated import binaries
 
 from examples.embedded_server import embedded_server
 
@@ -88,6 +91,27 @@ def own_relay(own_url: str) -> Iterator[Relay]:
     """A relay before the server that is ours alone."""
     with Relay(own_url) as relay:
         yield relay
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A cluster that tests leave as they found it.
+
+    No node replaces another that a busy machine keeps waiting; tests that want that take
+    `own_cluster`.
+    """
+    with Cluster(config={"cluster-node-timeout": "10000"}) as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=binaries(), ids=lambda binary: Path(binary).name)
+def own_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A cluster that the test may break, on each kind of server that this machine has.
+
+    What it has answered is on disk, so that a node that is killed comes back with it.
+    """
+    with Cluster(request.param, config={"appendonly": "yes", "appendfsync": "always"}) as cluster:
+        yield cluster
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,365 @@
+"""A real cluster that tests break: nodes fail, come and go, and slots move between them."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import redis
+from waiting import wait_until
+
+from examples.embedded_cluster import HOST, EmbeddedCluster, Node
+
+LONGEST = 30.0
+"""Seconds that nodes may take to agree on a busy machine."""
+
+MOVED_AT_ONCE = 100
+"""Keys of a slot that one MIGRATE moves."""
+
+STAYING = {"cluster-allow-replica-migration": "no"}
+"""Settings with which a replica follows its primary whatever else happens."""
+
+
+class Entry(NamedTuple):
+    """What a node knows of a node."""
+
+    id: str
+    address: str
+    flags: frozenset[str]
+    primary_id: str
+    slots: frozenset[int]
+
+    @property
+    def is_primary(self) -> bool:
+        return "master" in self.flags and "fail" not in self.flags
+
+    @classmethod
+    def read(cls, line: str) -> "Entry":
+        """Read a line of CLUSTER NODES."""
+        name, address, flags, primary, _, _, _, _, *ranges = line.split()
+        slots: set[int] = set()
+        for part in ranges:
+            if not part.startswith("["):
+                start, _, end = part.partition("-")
+                slots.update(range(int(start), int(end or start) + 1))
+        return cls(
+            name, address.split("@")[0], frozenset(flags.split(",")), primary, frozenset(slots)
+        )
+
+
+class Cluster(EmbeddedCluster):
+    """A cluster of three primaries with a replica each; see `EmbeddedCluster`.
+
+    Args:
+        binary: The server; by default the one that other tests have.
+        config: Settings of every node.
+        primaries: How many nodes share the slots.
+        replicas: How many each of them has.
+    """
+
+    def __init__(
+        self,
+        binary: str | None = None,
+        *,
+        config: dict[str, str] | None = None,
+        primaries: int = 3,
+        replicas: int = 1,
+    ) -> None:
+        super().__init__(
+            primaries=primaries,
+            replicas=replicas,
+            binary=binary,
+            config={**STAYING, **(config or {})},
+        )
+
+    # --- who is who
+
+    def _entries(self) -> list[Entry]:
+        """Give all nodes, as one that is up knows them."""
+        node = next(node for node in self.nodes if node.is_up)
+        return [Entry.read(line) for line in node.ask("CLUSTER", "NODES").splitlines()]
+
+    def _node_at(self, address: str) -> Node:
+        return next(node for node in self.nodes if node.address == address)
+
+    def _entry_of(self, node: Node) -> Entry:
+        return next(entry for entry in self._entries() if entry.address == node.address)
+
+    def primaries(self) -> list[Node]:
+        """Give the primaries that serve slots, in the order of their first slots."""
+        found = [entry for entry in self._entries() if entry.is_primary and entry.slots]
+        return [self._node_at(e.address) for e in sorted(found, key=lambda entry: min(entry.slots))]
+
+    def replicas_of(self, primary: Node) -> list[Node]:
+        """Give the replicas of a primary that have not failed."""
+        name = self._entry_of(primary).id
+        return [
+            self._node_at(entry.address)
+            for entry in self._entries()
+            if entry.primary_id == name and "fail" not in entry.flags
+        ]
+
+    def replica_of(self, primary: Node) -> Node:
+        """Give the replica of a primary that has one."""
+        (replica,) = self.replicas_of(primary)
+        return replica
+
+    def owner_of(self, slot: int) -> Node:
+        """Give the primary that serves a slot."""
+        (found,) = [e for e in self._entries() if e.is_primary and slot in e.slots]
+        return self._node_at(found.address)
+
+    def slots_of(self, node: Node) -> set[int]:
+        """Give the slots that a node serves."""
+        return set(self._entry_of(node).slots)
+
+    def key_slot(self, key: str | bytes) -> int:
+        """Give the slot of a key."""
+        return int(self.primaries()[0].ask("CLUSTER", "KEYSLOT", key))
+
+    def wait_until_ok(self) -> None:
+        """Wait until all nodes that are up agree, and all replicas are in touch."""
+        wait_until(self.is_ok, LONGEST)
+
+    # --- nodes fail
+
+    def kill(self, node: Node) -> None:
+        """Kill a node on the spot."""
+        node.kill()
+
+    def restart(self, node: Node) -> None:
+        """Start a node that was killed, with what it had; it may come back as a replica."""
+        node.start()
+
+    def pause(self, node: Node) -> None:
+        """Stop the process of a node: its connections stay, and nothing is read or answered."""
+        node.pause()
+
+    def resume(self, node: Node) -> None:
+        """Let a node go on after a pause."""
+        node.resume()
+
+    @contextmanager
+    def paused(self, node: Node) -> Iterator[None]:
+        """Pause a node for the length of a ``with`` block."""
+        node.pause()
+        try:
+            yield
+        finally:
+            node.resume()
+
+    def wait_until_replaced(self, primary: Node) -> Node:
+        """Wait until a replica serves the slots of a primary that is killed or paused.
+
+        Args:
+            primary: It must be down already, and have served slots.
+
+        Returns:
+            The node that serves them now.
+        """
+        served = self._was_served_by(primary)
+        wait_until(lambda: self._serves_now(served, primary), LONGEST)
+        self.wait_until_ok()
+        return self.owner_of(served)
+
+    def _was_served_by(self, primary: Node) -> int:
+        # The others remember which slots a node served until another one serves them.
+        return min(self._entry_of(primary).slots, default=-1)
+
+    def _serves_now(self, slot: int, not_by: Node) -> bool:
+        return any(
+            entry.is_primary and slot in entry.slots and entry.address != not_by.address
+            for entry in self._entries()
+        )
+
+    def fail_over(self, node: Node) -> Node:
+        """Let the replica of a primary take its place, while both are up.
+
+        Returns:
+            The new primary.
+        """
+        replica = self.replica_of(node)
+        replica.ask("CLUSTER", "FAILOVER")
+        wait_until(lambda: "role:master" in replica.ask("INFO", "replication"), LONGEST)
+        self.wait_until_ok()
+        return replica
+
+    # --- nodes come and go
+
+    def add_node(self, *, replicates: Node | None = None) -> Node:
+        """Start a node, and let it join.
+
+        Args:
+            replicates: The primary that it follows; None makes it a primary without slots.
+        """
+        known = self.primaries()[0]
+        node = self.start_node()
+        node.ask("CLUSTER", "MEET", HOST, known.port)
+        self.wait_until_ok()
+        wait_until(lambda: self._all_know(node), LONGEST)
+        if replicates is not None:
+            node.ask("CLUSTER", "REPLICATE", replicates.id)
+        self.wait_until_ok()
+        return node
+
+    def _all_know(self, node: Node) -> bool:
+        return all(
+            node.address in other.ask("CLUSTER", "NODES") for other in self.nodes if other.is_up
+        )
+
+    def remove_node(self, node: Node) -> None:
+        """Take a node out of the cluster: its slots and replicas go to another primary."""
+        name = node.id
+        heir = next(one for one in self.primaries() if one is not node)
+        self.move_slots(self.slots_of(node), heir)
+        for replica in self.replicas_of(node):
+            replica.ask("CLUSTER", "REPLICATE", heir.id)
+        self.wait_until_ok()
+        self.nodes.remove(node)
+        # It is to tell nobody that it is still there.
+        node.kill()
+        for other in self.nodes:
+            if other.is_up:
+                _ask_or_be_late(other, "CLUSTER", "FORGET", name)
+        self.wait_until_ok()
+
+    # --- slots move
+
+    @property
+    def moves_atomically(self) -> bool:
+        """Whether this server moves slots as a whole, as Valkey 9 does."""
+        return self.nodes[-1].ask("COMMAND", "INFO", "CLUSTER|MIGRATESLOTS") != [None]
+
+    def begin_move(self, slot: int, to: Node) -> None:
+        """Begin to move a slot key by key: from now on new keys are made at its target."""
+        source = self.owner_of(slot)
+        to.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+        source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", to.id)
+
+    def move_keys(self, slot: int, to: Node, *keys: str) -> None:
+        """Move keys of a slot whose move has begun.
+
+        Args:
+            slot: The slot.
+            to: Its target.
+            keys: The keys; by default all, also those that are made meanwhile.
+        """
+        source = self.owner_of(slot)
+        if keys:
+            source.ask("MIGRATE", HOST, to.port, "", 0, 5000, "KEYS", *keys)
+            return
+        while found := source.ask("CLUSTER", "GETKEYSINSLOT", slot, MOVED_AT_ONCE):
+            source.ask("MIGRATE", HOST, to.port, "", 0, 5000, "KEYS", *found)
+
+    def finish_move(self, slot: int, to: Node) -> None:
+        """End the move of a slot whose keys have all been moved, and wait until all know it."""
+        # The target first: otherwise nobody would serve the slot for a moment.
+        source = self.owner_of(slot)
+        others = [node for node in self.primaries() if node not in {source, to}]
+        for node in (to, source, *others):
+            node.ask("CLUSTER", "SETSLOT", slot, "NODE", to.id)
+        self.wait_until_ok()
+
+    def abandon_move(self, slot: int, to: Node) -> None:
+        """Give up the move of a slot none of whose keys are at its target."""
+        for node in (self.owner_of(slot), to):
+            node.ask("CLUSTER", "SETSLOT", slot, "STABLE")
+
+    def move_slot(self, slot: int, to: Node) -> None:
+        """Move a slot key by key, all of it."""
+        self.begin_move(slot, to)
+        self.move_keys(slot, to)
+        self.finish_move(slot, to)
+
+    def move_slots_atomically(self, slots: Iterable[int], to: Node) -> None:
+        """Move slots of one primary as a whole; only where `moves_atomically`."""
+        chosen = sorted(slots)
+        source = self.owner_of(chosen[0])
+        words: list[str | int] = []
+        for start, end in _ranges(chosen):
+            words += [start, end]
+        source.ask("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", *words, "NODE", to.id)
+        wait_until(lambda: _has_exported(source), LONGEST)
+        self.wait_until_ok()
+
+    def move_slots(self, slots: Iterable[int], to: Node) -> None:
+        """Move slots of one primary as a whole where that can be, otherwise one by one."""
+        chosen = sorted(slots)
+        if not chosen:
+            return
+        if self.moves_atomically:
+            self.move_slots_atomically(chosen, to)
+            return
+        source = self.owner_of(chosen[0])
+        for slot in chosen:
+            if source.ask("CLUSTER", "COUNTKEYSINSLOT", slot):
+                self.move_slot(slot, to)
+        self._hand_over([slot for slot in self.slots_of(source) if slot in set(chosen)], to)
+
+    def _hand_over(self, slots: list[int], to: Node) -> None:
+        """Move slots without keys."""
+        name = to.id
+        for node in (to, *(one for one in self.primaries() if one is not to)):
+            with node.client() as client:
+                pipeline = client.pipeline(transaction=False)
+                for slot in slots:
+                    pipeline.execute_command("CLUSTER", "SETSLOT", slot, "NODE", name)
+                pipeline.execute()
+        self.wait_until_ok()
+
+    # --- how nodes tell of themselves
+
+    def announce(self, kind: str) -> None:
+        """Choose by what clients are told of nodes.
+
+        Args:
+            kind: "ip", "hostname" (all are localhost) or "unknown-endpoint", where a client is
+                to take the host that it asked.
+        """
+        for node in self.nodes:
+            node.ask("CONFIG", "SET", "cluster-announce-hostname", "localhost")
+            node.ask("CONFIG", "SET", "cluster-preferred-endpoint-type", kind)
+        expected = {"ip": HOST, "hostname": "localhost", "unknown-endpoint": None}[kind]
+        wait_until(lambda: self._announced() == {expected}, LONGEST)
+
+    def _announced(self) -> set[str | None]:
+        return {
+            host
+            for node in self.nodes
+            for _, _, *servers in node.ask("CLUSTER", "SLOTS")
+            for host, *_ in servers
+        }
+
+    # --- keys
+
+    def flush(self) -> None:
+        """Remove all keys."""
+        for primary in self.primaries():
+            primary.ask("FLUSHALL")
+
+
+def _ranges(numbers: list[int]) -> Iterator[tuple[int, int]]:
+    """Give the first and the last of numbers that follow each other."""
+    start = end = numbers[0]
+    for number in numbers[1:]:
+        if number != end + 1:
+            yield start, end
+            start = number
+        end = number
+    yield start, end
+
+
+def _has_exported(source: Node) -> bool:
+    """Tell whether the last slots have left a node; fail where they will not."""
+    (last, *_) = source.ask("CLUSTER", "GETSLOTMIGRATIONS")
+    facts: dict[str, Any] = dict(zip(last[::2], last[1::2], strict=True))
+    assert facts["state"] not in {"failed", "cancelled"}, facts
+    return bool(facts["state"] == "success")
+
+
+def _ask_or_be_late(node: Node, *words: str) -> None:
+    """Ask for what another node may have told this one already."""
+    try:
+        node.ask(*words)
+    except redis.ResponseError as error:
+        if "Unknown node" not in str(error):
+            raise
