@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
@@ -35,6 +36,7 @@ from faststream_redis_timers.registrator import TimersRegistrator
 from faststream_redis_timers.response import TimerPublishCommand
 from faststream_redis_timers.retry_policy import RetryDecision
 from faststream_redis_timers.subscriber.usecase import TimersSubscriber
+from faststream_redis_timers_sync.protocol.clients import fitted_keys
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue
 from faststream_redis_timers_sync.protocol.keys import (
     DEFAULT_ATTEMPTS_KEY,
@@ -56,7 +58,7 @@ if TYPE_CHECKING:
     from fast_depends.dependencies import Dependant
     from fast_depends.library.serializer import SerializerProto
     from faststream.security import BaseSecurity
-    from redis.asyncio import Redis
+    from redis.asyncio import Redis, RedisCluster
     from redis.asyncio.client import Pipeline
 
     from faststream_redis_timers.calls.runner import Runner
@@ -68,20 +70,24 @@ _LOOK_TIMEOUT = 1.0
 """Seconds for a look at the other layout of keys, which a start is not to wait for longer."""
 
 
-class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", TimersBrokerConfig]):
+class TimersBroker(
+    TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis | RedisCluster", TimersBrokerConfig]
+):
     """A FastStream broker of timers on Redis or Valkey.
 
     Args:
-        client: A `redis.asyncio.Redis`, which stays the caller's, may be shared,
-            and is never closed; or a URL, of which a client with timeouts of 2
-            seconds and without redis-py's repeats is made, and closed on `stop`.
-            Query options of redis-py's URLs win. Either connects at the first use.
-            Without one the broker can be described and tested, not started.
+        client: A `redis.asyncio.Redis` or, with `hash_tags`, a `redis.asyncio.RedisCluster`, which
+            stays the caller's, may be shared, and is never closed; or a URL, of which a client
+            with timeouts of 2 seconds and without redis-py's repeats is made, and closed on
+            `stop`. Query options of redis-py's URLs win. ``redis+cluster://node-1,node-2``
+            names nodes of a Redis Cluster. Each connects at the first use. Without one the
+            broker can be described and tested, not started.
         timeline_key: Name that the timelines' keys begin with.
         payloads_key: Name that the payloads' keys begin with.
         attempts_key: Name that the attempts' keys begin with.
         hash_tags: Whether keys have hash tags, as a Redis Cluster needs them; see
-            docs/how-to/hash-tags.md. All that share topics need the same.
+            docs/how-to/hash-tags.md. All that share topics need the same. The URL of a cluster
+            implies them.
         prefix: Put before all topics, those of routers included.
         start_timeout: Seconds within which the server must answer `start`; 0 asks it once.
         graceful_timeout: Seconds that running handlers have to finish on `stop`;
@@ -123,8 +129,8 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         tags: Its tags there.
 
     Raises:
-        TypeError: An argument has the wrong type: for example `client` is a blocking or
-            cluster client, or `security` is nothing that Redis knows.
+        TypeError: An argument has the wrong type: for example `client` is a blocking client,
+            or one of a cluster without `hash_tags`, or `security` is nothing that Redis knows.
         ValueError: An argument can't be used: for example a key's name is empty or used
             twice, `graceful_timeout` is negative, redis-py does not understand the URL, or
             `security` asks for TLS on a Unix socket.
@@ -140,7 +146,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
     @read_arguments
     def __init__(  # noqa: PLR0913  FastStream's arguments
         self,
-        client: "Redis | str | None" = None,
+        client: "Redis | RedisCluster | str | None" = None,
         *,
         timeline_key: str = DEFAULT_TIMELINE_KEY,
         payloads_key: str = DEFAULT_PAYLOADS_KEY,
@@ -184,19 +190,18 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             TimersConnection,
         )
 
+        keys = KeySpace(
+            timeline_key=timeline_key,
+            payloads_key=payloads_key,
+            attempts_key=attempts_key,
+            hash_tags=hash_tags,
+        )
+        keys = fitted_keys(keys, client)
         confirmation = read_confirmation(confirm_replicas, confirm_timeout)
         connection = TimersConnection(
             client, self._prepare, self._write_log, security, confirmation
         )
-        operations = Operations(
-            KeySpace(
-                timeline_key=timeline_key,
-                payloads_key=payloads_key,
-                attempts_key=attempts_key,
-                hash_tags=hash_tags,
-                database=connection.database,
-            )
-        )
+        operations = Operations(replace(keys, database=connection.database))
         url = specification_url or connection.address
         super().__init__(
             config=TimersBrokerConfig(
@@ -238,7 +243,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
             ),
             specification=BrokerSpec(
                 url=[url],
-                protocol=protocol or ("rediss" if url.startswith("rediss:") else "redis"),
+                protocol=protocol or ("rediss" if url.startswith("rediss") else "redis"),
                 protocol_version=protocol_version,
                 description=description,
                 tags=tags,
@@ -249,7 +254,7 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
 
     # --- life
 
-    async def connect(self) -> "Redis":
+    async def connect(self) -> "Redis | RedisCluster":
         """Connect. The first call that needs the server does it too, but not after `stop`.
 
         Returns:
@@ -262,13 +267,13 @@ class TimersBroker(TimersRegistrator, BrokerUsecase[TimerDelivery, "Redis", Time
         self._connection = None
         return await super().connect()
 
-    async def _connect(self) -> "Redis":
-        client: Redis = self.config.connection.open()
+    async def _connect(self) -> "Redis | RedisCluster":
+        client: Redis | RedisCluster = self.config.connection.open()
         # The application may have brought another serializer since the first use.
         self._prepare(client)
         return client
 
-    def _prepare(self, client: "Redis") -> None:
+    def _prepare(self, client: "Redis | RedisCluster") -> None:
         config: TimersBrokerConfig = self.config.broker_config
         producer: Any = config.producer
         producer.connect(config.fd_config._serializer)  # noqa: SLF001  as FastStream's own

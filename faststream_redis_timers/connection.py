@@ -5,10 +5,10 @@ redis-py takes as long to import as all the rest of this package.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from ssl import SSLContext
-from typing import Any
+from typing import Any, TypeAlias
 
 import redis
 import redis.asyncio
@@ -21,6 +21,7 @@ from faststream.security import (
     SASLScram256,
     SASLScram512,
 )
+from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import (
     Connection,
     ConnectionPool,
@@ -31,28 +32,29 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from faststream_redis_timers.calls.cluster import ClusterRunner, address_of_cluster
 from faststream_redis_timers.calls.pools import (
     address_at,
     address_of,
-    close_client,
     connection_options,
-    hang_up,
 )
-from faststream_redis_timers.calls.primaries import OnePrimary
 from faststream_redis_timers.calls.runner import Runner
 from faststream_redis_timers.calls.wakeups import WakeUps
 from faststream_redis_timers.delivery.schedule import AlarmClock, SpinBudget
 from faststream_redis_timers.delivery.slots import Suspects
 from faststream_redis_timers.tasks import check_cancelled
 from faststream_redis_timers_sync.protocol.clients import (
-    NO_CLUSTER,
     URL_OPTIONS,
     check_url,
     database_of,
-    is_cluster,
+    is_cluster_url,
+    read_cluster_url,
 )
+from faststream_redis_timers_sync.protocol.cluster import Address
 from faststream_redis_timers_sync.protocol.replication import Confirmation
 from faststream_redis_timers_sync.protocol.shown import text_of
+
+Client: TypeAlias = redis.asyncio.Redis | redis.asyncio.RedisCluster
 
 
 class TimersConnection:
@@ -63,23 +65,23 @@ class TimersConnection:
 
     Args:
         client: A client, which stays the caller's; a URL, of which one is made
-            and closed here; or None.
+            and closed here; or None. Beside that of a cluster connections are made here too.
         on_open: Called with the client each time it is opened.
         log: Writes a line of a `logging` level to the broker's log.
         security: User, password and TLS of a client made from a URL.
         confirmation: How many replicas must have what is written; None asks none.
 
     Raises:
-        TypeError: `client` is a blocking or cluster client, or no client at all;
-            or `security` can't be used with a URL.
+        TypeError: `client` is a blocking client, or no client at all; or `security` can't be
+            used with a URL.
         ValueError: redis-py does not understand the URL, or it is that of a Unix
             socket and `security` asks for TLS.
     """
 
     def __init__(
         self,
-        client: "redis.asyncio.Redis | str | None",
-        on_open: Callable[[redis.asyncio.Redis], None],
+        client: "Client | str | None",
+        on_open: Callable[["Client"], None],
         log: Callable[[int, str], None],
         security: BaseSecurity | None = None,
         confirmation: Confirmation | None = None,
@@ -90,7 +92,11 @@ class TimersConnection:
             raise _no_security(security)
         self.confirmation = confirmation
         self._options: dict[str, Any] = {}
+        self._seeds: tuple[Address, ...] = ()
         if isinstance(client, str):
+            if is_cluster_url(client):
+                check_url(client)
+                client, self._seeds = read_cluster_url(client)
             self._options = {
                 **URL_OPTIONS,
                 "retry": Retry(NoBackoff(), 0),
@@ -122,7 +128,7 @@ class TimersConnection:
                 return self._runner
             if self._loop.is_running():
                 raise IncorrectState(_OTHER_LOOP)
-            hang_up(self._runner.client)
+            self._runner.hang_up()
         self._runner = self._make_runner()
         self._wake_ups = None
         self._on_open(self._runner.client)
@@ -131,36 +137,45 @@ class TimersConnection:
     def _make_runner(self) -> Runner:
         if self._given is None:
             raise IncorrectState(_NO_CLIENT)
-        if not isinstance(self._given, str):
+        if isinstance(self._given, redis.asyncio.Redis):
             return Runner(self._given, self.confirmation)
-        if self._is_closed:
+        if isinstance(self._given, str) and self._is_closed:
             raise IncorrectState(_CLOSED)
+        # Connections that are made here belong to this event loop.
         self._loop = asyncio.get_running_loop()
+        if isinstance(self._given, redis.asyncio.RedisCluster):
+            return ClusterRunner(self._given, self.confirmation)
+        if self._seeds:
+            return ClusterRunner(_cluster_of(self._seeds, self._options), self.confirmation)
         client = redis.asyncio.Redis.from_pool(ConnectionPool(**self._options))
         return Runner(client, self.confirmation)
 
     @property
     def address(self) -> str:
         """The server's URL for documents, without user and password."""
+        if isinstance(self._given, redis.asyncio.RedisCluster):
+            return address_of_cluster(self._given)
+        if self._seeds:
+            return address_of_cluster(_cluster_of(self._seeds, self._options))
         if self._given is None or isinstance(self._given, str):
             return address_at(self._options, self._options.get("connection_class", Connection))
         return address_of(self._given)
 
     @property
     def database(self) -> int:
-        """The number of the server's database."""
-        if self._given is None or isinstance(self._given, str):
-            return database_of(self._options)
-        return database_of(connection_options(self._given))
+        """The number of the server's database; a cluster has 0 alone."""
+        if isinstance(self._given, redis.asyncio.Redis):
+            return database_of(connection_options(self._given))
+        return database_of(self._options)
 
     @property
     def wake_ups(self) -> WakeUps:
         """The listener that all subscribers share."""
         if self._wake_ups is None:
-            self._wake_ups = WakeUps(OnePrimary(self.runner.client), self._log)
+            self._wake_ups = WakeUps(self.runner.primaries, self._log)
         return self._wake_ups
 
-    def open(self) -> "redis.asyncio.Redis":
+    def open(self) -> "Client":
         """Have a client, also after `close`; it connects when it is first used.
 
         Raises:
@@ -232,7 +247,7 @@ class TimersConnection:
         if runner is None:
             return
         if is_left:
-            hang_up(runner.client)
+            runner.hang_up()
         else:
             await self._close_if_ours(runner)
 
@@ -246,8 +261,8 @@ class TimersConnection:
             await self._close_if_ours(runner)
 
     async def _close_if_ours(self, runner: Runner) -> None:
-        if runner.client is not self._given:
-            await close_client(runner.client)
+        if not isinstance(self._given, redis.asyncio.Redis):
+            await runner.close()
 
 
 _SINGLE_TRY = 1.0
@@ -307,15 +322,35 @@ def _with_context(context: SSLContext) -> type[Connection]:
     return SecuredConnection
 
 
+def _cluster_of(seeds: Iterable[Address], options: Mapping[str, Any]) -> redis.asyncio.RedisCluster:
+    connection_class = options.get("connection_class", Connection)
+    allowed = {name: value for name, value in options.items() if name not in _NODE_OPTIONS}
+    nodes = [ClusterNode(*seed) for seed in seeds]
+    client = redis.asyncio.RedisCluster(
+        startup_nodes=nodes, ssl=issubclass(connection_class, SSLConnection), **allowed
+    )
+    if issubclass(connection_class, SSLConnection):
+        # It takes no class, and `security` has one of its own.
+        client.connection_kwargs["connection_class"] = connection_class
+        for node in client.nodes_manager.startup_nodes.values():
+            node.connection_class = connection_class
+    return client
+
+
+_NODE_OPTIONS = {"connection_class", "host", "port", "db"}
+
+
 def _check_client(client: object) -> None:
-    if is_cluster(client):
-        raise TypeError(NO_CLUSTER)
-    if isinstance(client, redis.Redis):
+    if isinstance(client, (redis.Redis, redis.RedisCluster)):
+        kind = type(client).__name__
         msg = (
-            "client is a blocking redis.Redis, the broker is asynchronous: give it a "
-            "redis.asyncio.Redis, or use faststream_redis_timers_sync.TimersClient"
+            f"client is a blocking redis.{kind}, the broker is asynchronous: give it a "
+            f"redis.asyncio.{kind}, or use faststream_redis_timers_sync.TimersClient"
         )
         raise TypeError(msg)
-    if not isinstance(client, redis.asyncio.Redis):
-        msg = f"client must be a redis.asyncio.Redis or a URL, got {type(client).__name__}"
+    if not isinstance(client, (redis.asyncio.Redis, redis.asyncio.RedisCluster)):
+        msg = (
+            "client must be a redis.asyncio.Redis, a redis.asyncio.RedisCluster or a URL, got "
+            f"{type(client).__name__}"
+        )
         raise TypeError(msg)

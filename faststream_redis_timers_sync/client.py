@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, overload
@@ -9,9 +10,8 @@ from typing import Any, Self, overload
 import redis
 from redis.client import Pipeline
 
-from faststream_redis_timers_sync.calls.pools import client_of
-from faststream_redis_timers_sync.calls.runner import Runner
-from faststream_redis_timers_sync.protocol.clients import database_of
+from faststream_redis_timers_sync.calls.opening import open_runner
+from faststream_redis_timers_sync.protocol.clients import database_of, fitted_keys, is_cluster
 from faststream_redis_timers_sync.protocol.encoding import check_json, encode_message
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue
 from faststream_redis_timers_sync.protocol.keys import (
@@ -61,14 +61,16 @@ class TimersClient:
     repeated by it.
 
     Args:
-        client: A `redis.Redis`, which stays the caller's and is never closed; or
-            a URL, of which a client with timeouts of 2 seconds and without
-            redis-py's repeats is made, and closed by `close`.
+        client: A `redis.Redis` or, with `hash_tags`, a `redis.RedisCluster`, which stays the
+            caller's and is never closed; or a URL, of which a client with timeouts of 2 seconds
+            and without redis-py's repeats is made, and closed by `close`.
+            ``redis+cluster://node-1,node-2`` names nodes of a Redis Cluster.
         timeline_key: Name that the timelines' keys begin with.
         payloads_key: Name that the payloads' keys begin with.
         attempts_key: Name that the attempts' keys begin with.
         hash_tags: Whether keys have hash tags, as a Redis Cluster needs them; see
-            docs/how-to/hash-tags.md. All that share topics need the same.
+            docs/how-to/hash-tags.md. All that share topics need the same. The URL of a cluster
+            implies them.
         prefix: Put before every topic; workers whose broker or router has the
             same prefix see the same topics.
         options: Further arguments for the `redis.Redis` that is made from a URL, or
@@ -79,8 +81,8 @@ class TimersClient:
         confirm_timeout: Seconds that they have for it.
 
     Raises:
-        TypeError: `client` is an asyncio, cluster or single-connection client,
-            or none at all; or another argument has the wrong type.
+        TypeError: `client` is an asyncio or single-connection client, one of a cluster without
+            `hash_tags`, or none at all; or another argument has the wrong type.
         ValueError: A key's name is empty or used twice, or has a brace beside `hash_tags`,
             `confirm_timeout` is not above 0,
             `confirm_replicas` is below 1, the URL can't be read, or it or `options` has
@@ -89,7 +91,7 @@ class TimersClient:
 
     def __init__(  # noqa: PLR0913  a client has that many properties
         self,
-        client: "redis.Redis | str",
+        client: "redis.Redis | redis.RedisCluster | str",
         *,
         timeline_key: str = DEFAULT_TIMELINE_KEY,
         payloads_key: str = DEFAULT_PAYLOADS_KEY,
@@ -101,18 +103,19 @@ class TimersClient:
         confirm_timeout: float = DEFAULT_CONFIRM_TIMEOUT,
     ) -> None:
         """Check the arguments; nothing is sent yet."""
-        confirmation = read_confirmation(confirm_replicas, confirm_timeout)
-        self._closes_client = isinstance(client, str)
-        self._runner = Runner(client_of(client, options), confirmation)
-        self._operations = Operations(
-            KeySpace(
-                timeline_key=timeline_key,
-                payloads_key=payloads_key,
-                attempts_key=attempts_key,
-                hash_tags=hash_tags,
-                database=database_of(self._runner.connection_options),
-            )
+        keys = KeySpace(
+            timeline_key=timeline_key,
+            payloads_key=payloads_key,
+            attempts_key=attempts_key,
+            hash_tags=hash_tags,
         )
+        keys = fitted_keys(keys, client)
+        confirmation = read_confirmation(confirm_replicas, confirm_timeout)
+        # Connections to a cluster are ours also where the client is yours.
+        self._closes_runner = isinstance(client, str) or is_cluster(client)
+        self._runner = open_runner(client, options, confirmation)
+        database = database_of(self._runner.connection_options)
+        self._operations = Operations(replace(keys, database=database))
         self._prefix = plain_prefix(prefix)
 
     def schedule(  # noqa: PLR0913  a timer has that many properties
@@ -499,9 +502,9 @@ class TimersClient:
         return False
 
     def close(self) -> None:
-        """Close the connections, if the client was made from a URL."""
-        if self._closes_client:
-            self._runner.client.close()
+        """Close the connections, except those of a client that you gave."""
+        if self._closes_runner:
+            self._runner.close()
 
     def __enter__(self) -> Self:
         """Give the client itself."""

@@ -18,6 +18,7 @@ from faststream_redis_timers.calls.silence import NO_LIMIT, UntilSilent
 from faststream_redis_timers_sync.protocol.errors import TimersError
 from faststream_redis_timers_sync.protocol.operation import Operation
 from faststream_redis_timers_sync.protocol.replication import Confirmation
+from faststream_redis_timers_sync.protocol.routing import is_cut_short
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -32,6 +33,8 @@ async def exchange(
     operation: Operation[Any],
     timeout: float | None,
     confirmation: Confirmation | None,
+    *,
+    asking: bool = False,
 ) -> Any:
     """Send an operation once, and give its reply.
 
@@ -43,6 +46,7 @@ async def exchange(
         timeout: Seconds for connecting, and again of silence until the reply is there; None leaves
             both to the connection.
         confirmation: How many replicas must have what is written; None asks none.
+        asking: Whether the node is asked for a slot that is on its way to it.
 
     Returns:
         The reply, not decoded.
@@ -60,15 +64,16 @@ async def exchange(
         if timeout is not None and writer is not None:
             limit, told = UntilSilent(timeout, connection, writer), NO_LIMIT
         async with limit:
-            await _send(connection, writer, operation.pack(), told)
+            await _send(connection, writer, operation.pack(asking=asking), told)
             try:
-                reply = await connection.read_response(disable_decoding=True, timeout=told)
+                reply = await _read(connection, told, asking)
             except NoScriptError:
-                await _send(connection, writer, operation.pack(by_text=True), told)
-                reply = await connection.read_response(disable_decoding=True, timeout=told)
+                await _send(connection, writer, operation.pack(by_text=True, asking=asking), told)
+                reply = await _read(connection, told, asking)
         note_heard()
         if confirmation is not None and operation.has_written is not None:
-            await _confirm(confirmation, connection, writer, operation, reply)
+            question = confirmation.question(operation, reply, asking=asking)
+            await _confirm(confirmation, connection, writer, operation, reply, question)
         return reply  # noqa: TRY300  what follows is about what went wrong
     except LOST as error:
         await drop(connection, writer)
@@ -79,12 +84,20 @@ async def exchange(
         # It talks to what is a replica now: the next connection may find the primary.
         await drop(connection, writer)
         raise
-    except (ResponseError, TimersError):
+    except (ResponseError, TimersError) as error:
+        if is_cut_short(error) and (unknown := operation.outcome_unknown(error)) is not None:
+            raise unknown from error
         raise
     except BaseException:
         # A reply that was not read would be taken for that of the next call.
         await drop(connection, writer)
         raise
+
+
+async def _read(connection: Any, told: float | None, asking: bool) -> Any:  # noqa: FBT001
+    if asking:
+        await connection.read_response(disable_decoding=True, timeout=told)
+    return await connection.read_response(disable_decoding=True, timeout=told)
 
 
 async def connect_if_ended(connection: Any, timeout: float | None) -> None:
@@ -164,10 +177,11 @@ async def _confirm(
     writer: asyncio.StreamWriter | None,
     operation: Operation[Any],
     reply: Any,
+    question: tuple[list[bytes], int, float],
 ) -> None:
     result = operation.parse(reply)
     try:
-        confirmed = await _ask_replicas(connection, *confirmation.question(operation, reply))
+        confirmed = await _ask_replicas(connection, *question)
     except Exception as error:  # whatever it was, the write has happened
         await drop(connection, writer)
         raise confirmation.unanswered(operation, result, error) from error

@@ -1,7 +1,7 @@
 """What a client's pool says of its server, and how a client is closed."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from socket import SHUT_RDWR
 from typing import Any
@@ -54,18 +54,18 @@ def _host_and_port(options: Mapping[str, Any]) -> str:
     return f"{f'[{host}]' if ':' in host else host}:{options.get('port', 6379)}"
 
 
-async def close_client(client: Redis) -> None:
-    """Close a client, also where the server has fallen silent.
+async def close_pools(pools: Sequence[Any]) -> None:
+    """Close all connections of pools, also where a server has fallen silent.
 
     TLS closes in agreement: redis-py waits for the peer's part, and raises where it doesn't come.
 
     Args:
-        client: The client; its pool is one of redis-py's own.
+        pools: Pools of redis-py's own.
     """
-    with_writers = [(connection, writer_of(connection)) for connection in _connections_of(client)]
+    with_writers = [(connection, writer_of(connection)) for connection in _connections_of(pools)]
     try:
         async with asyncio.timeout(_LONGEST_CLOSE):
-            await client.aclose()
+            await asyncio.gather(*(pool.disconnect() for pool in pools))
     except LOST:
         for connection, writer in with_writers:
             await drop(connection, writer)
@@ -75,13 +75,13 @@ _LONGEST_CLOSE = 1.0
 """Seconds."""
 
 
-def hang_up(client: Redis) -> None:
-    """Close the connections of a client whose event loop does not run: nothing can be awaited.
+def hang_up(*pools: Any) -> None:
+    """Close the connections of pools whose event loop does not run: nothing can be awaited.
 
     Args:
-        client: The client; its pool is one of redis-py's own.
+        *pools: Pools of redis-py's own.
     """
-    for connection in _connections_of(client):
+    for connection in _connections_of(pools):
         writer = writer_of(connection)
         socket = None if writer is None else writer.get_extra_info("socket")
         if socket is not None:
@@ -90,6 +90,10 @@ def hang_up(client: Redis) -> None:
                 socket.shutdown(SHUT_RDWR)
 
 
-def _connections_of(client: Redis) -> list[Any]:
-    pool: Any = client.connection_pool
-    return [*pool._available_connections, *pool._in_use_connections]  # noqa: SLF001  there is no other way to them
+def _connections_of(pools: Sequence[Any]) -> list[Any]:
+    return [
+        connection
+        for pool in pools
+        # There is no other way to them.
+        for connection in (*pool._available_connections, *pool._in_use_connections)  # noqa: SLF001
+    ]

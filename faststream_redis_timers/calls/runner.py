@@ -8,11 +8,13 @@ the pool, sends, and reads one reply.
 from collections.abc import AsyncIterator
 from typing import Any, TypeVar, overload
 
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.client import Pipeline
 
 from faststream_redis_timers.calls.exchange import LOST, connect_if_ended, exchange
 from faststream_redis_timers.calls.line import TIMED_OUT, PoolFullError, acquire, release
+from faststream_redis_timers.calls.pools import close_pools, hang_up
+from faststream_redis_timers.calls.primaries import OnePrimary, Primaries
 from faststream_redis_timers_sync.protocol.clients import check_pipeline
 from faststream_redis_timers_sync.protocol.model import Timer
 from faststream_redis_timers_sync.protocol.operation import PING, Operation, Steps, TimerPages
@@ -27,9 +29,15 @@ class Runner:
     Args:
         client: The client whose pool gives the connections.
         confirmation: How many replicas must have what is written; None asks none.
+
+    Attributes:
+        primaries: Which primary serves a key.
     """
 
-    __slots__ = ("client", "confirmation")
+    __slots__ = ("client", "confirmation", "primaries")
+
+    client: Redis | RedisCluster
+    primaries: Primaries
 
     delivers = True
     """Whether subscribers that are started on it have delivery loops."""
@@ -38,6 +46,7 @@ class Runner:
         """Keep both."""
         self.client = client
         self.confirmation = confirmation
+        self.primaries = OnePrimary(client)
 
     async def run(self, operation: Operation[_T], timeout: float | None = None) -> _T:
         """Send an operation and give its result.
@@ -54,19 +63,21 @@ class Runner:
             TimeoutError: It took too long, and nothing was changed.
             redis.RedisError: What the server or the connection says.
         """
+        return operation.parse(await self._answer(operation, timeout))
+
+    async def _answer(self, operation: Operation[Any], timeout: float | None) -> Any:
         try:
-            reply = await self._ask(operation, timeout)
+            return await self._ask(operation, timeout)
         except (*TIMED_OUT, PoolFullError):
             # A server that is silent would be waited for twice, and so would a full pool.
             raise
         except LOST:
             if not operation.may_repeat:
                 raise
-            reply = await self._ask(operation, timeout)
-        return operation.parse(reply)
+            return await self._ask(operation, timeout)
 
     async def _ask(self, operation: Operation[Any], timeout: float | None) -> Any:
-        pool = self.client.connection_pool
+        pool = self._pool
         connection = await acquire(pool, timeout)
         try:
             await connect_if_ended(connection, timeout)
@@ -75,12 +86,37 @@ class Runner:
             await release(pool, connection)
 
     async def ping(self) -> None:
-        """Ask the server for a sign of life; it also warms the pool's connection.
+        """Ask the server for a sign of life.
 
         Raises:
             redis.RedisError: What the server or the connection says.
         """
         await self.run(PING)
+
+    async def warm(self, key: bytes) -> None:
+        """Ask the server of a key for a sign of life, which warms the pool's connection to it.
+
+        Args:
+            key: The key.
+
+        Raises:
+            redis.RedisError: What the server or the connection says.
+        """
+        await self.ping()
+
+    async def close(self) -> None:
+        """Close the client, which is ours."""
+        await close_pools([self._pool])
+
+    @property
+    def _pool(self) -> Any:
+        # Each time anew: the caller may give the client another one.
+        client: Any = self.client
+        return client.connection_pool
+
+    def hang_up(self) -> None:
+        """Close it where its event loop does not run."""
+        hang_up(self._pool)
 
     async def run_steps(self, steps: Steps[_T]) -> _T:
         """Send several operations, one after the other, and give their common result.

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from faststream_redis_timers.clock import monotonic
@@ -88,7 +89,9 @@ class DeliveryLoop:
         self._always_listens = always_listens
         self._log = log
         self.draws = RANDOM_DRAWS
-        self.sleeper = Sleeper(runner.ping, self._note_waiting, spin_budget, alarm_clock)
+        self.sleeper = Sleeper(
+            partial(runner.warm, channel), self._note_waiting, spin_budget, alarm_clock
+        )
         self.core = make_core(self)
         self._receiver: Receiver | None = None
         self._claiming = False

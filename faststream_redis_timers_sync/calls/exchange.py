@@ -13,12 +13,19 @@ from redis.exceptions import (
 from faststream_redis_timers_sync.protocol.errors import TimersError
 from faststream_redis_timers_sync.protocol.operation import Operation
 from faststream_redis_timers_sync.protocol.replication import Confirmation
+from faststream_redis_timers_sync.protocol.routing import is_cut_short
 
 TIMED_OUT = (RedisTimeoutError, TimeoutError)
 LOST = (RedisConnectionError, RedisTimeoutError, OSError)
 
 
-def exchange(connection: Any, operation: Operation[Any], confirmation: Confirmation | None) -> Any:
+def exchange(
+    connection: Any,
+    operation: Operation[Any],
+    confirmation: Confirmation | None,
+    *,
+    asking: bool = False,
+) -> Any:
     """Send an operation once, and give its reply.
 
     After an error the connection is closed, unless the server's reply was one.
@@ -27,6 +34,7 @@ def exchange(connection: Any, operation: Operation[Any], confirmation: Confirmat
         connection: A connection of redis-py's.
         operation: The operation.
         confirmation: How many replicas must have what is written; None asks none.
+        asking: Whether the node is asked for a slot that is on its way to it.
 
     Returns:
         The reply, not decoded.
@@ -37,14 +45,15 @@ def exchange(connection: Any, operation: Operation[Any], confirmation: Confirmat
         redis.RedisError: What the server or the connection says.
     """
     try:
-        connection.send_packed_command(operation.pack())
+        connection.send_packed_command(operation.pack(asking=asking))
         try:
-            reply = connection.read_response(disable_decoding=True)
+            reply = _read(connection, asking=asking)
         except NoScriptError:
-            connection.send_packed_command(operation.pack(by_text=True))
-            reply = connection.read_response(disable_decoding=True)
+            connection.send_packed_command(operation.pack(by_text=True, asking=asking))
+            reply = _read(connection, asking=asking)
         if confirmation is not None and operation.has_written is not None:
-            _confirm(confirmation, connection, operation, reply)
+            question = confirmation.question(operation, reply, asking=asking)
+            _confirm(confirmation, connection, operation, reply, question)
         return reply  # noqa: TRY300  what follows is about what went wrong
     except LOST as error:
         connection.disconnect()
@@ -55,7 +64,9 @@ def exchange(connection: Any, operation: Operation[Any], confirmation: Confirmat
         # It talks to what is a replica now: the next connection may find the primary.
         connection.disconnect()
         raise
-    except (ResponseError, TimersError):
+    except (ResponseError, TimersError) as error:
+        if is_cut_short(error) and (unknown := operation.outcome_unknown(error)) is not None:
+            raise unknown from error
         raise
     except BaseException:
         # A signal between the two left a reply that the next call would take for its own.
@@ -63,12 +74,22 @@ def exchange(connection: Any, operation: Operation[Any], confirmation: Confirmat
         raise
 
 
+def _read(connection: Any, *, asking: bool) -> Any:
+    if asking:
+        connection.read_response(disable_decoding=True)
+    return connection.read_response(disable_decoding=True)
+
+
 def _confirm(
-    confirmation: Confirmation, connection: Any, operation: Operation[Any], reply: Any
+    confirmation: Confirmation,
+    connection: Any,
+    operation: Operation[Any],
+    reply: Any,
+    question: tuple[list[bytes], int, float],
 ) -> None:
     result = operation.parse(reply)
     try:
-        confirmed = _ask_replicas(connection, *confirmation.question(operation, reply))
+        confirmed = _ask_replicas(connection, *question)
     except Exception as error:  # whatever it was, the write has happened
         connection.disconnect()
         raise confirmation.unanswered(operation, result, error) from error

@@ -15,11 +15,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
 from faststream_redis_timers_sync.protocol.clients import (
-    NO_CLUSTER,
     URL_OPTIONS,
     check_url,
     get_connection_args,
-    is_cluster,
     is_pool_full,
     pauses_for_pool,
 )
@@ -56,28 +54,44 @@ def client_of(client: "redis.Redis | str", options: Mapping[str, Any] | None) ->
         options: Further arguments for the client that is made; None for one that was given.
 
     Raises:
-        TypeError: It is an asyncio, cluster or single-connection client, or none at all.
+        TypeError: It is an asyncio or single-connection client, or none at all.
         ValueError: URL or options can't be used.
     """
     if isinstance(client, str):
         return _client_from(client, {} if options is None else options)
-    if options is not None:
-        msg = "options are for a client that is made from a URL: give them to your redis.Redis"
-        raise ValueError(msg)
-    if is_cluster(client):
-        raise TypeError(NO_CLUSTER)
-    if isinstance(client, redis.asyncio.Redis):
+    check_options(client, options)
+    if isinstance(client, (redis.asyncio.Redis, redis.asyncio.RedisCluster)):
+        kind = type(client).__name__
         msg = (
-            "client is a redis.asyncio.Redis, this client is blocking: give it a redis.Redis, "
+            f"client is a redis.asyncio.{kind}, this client is blocking: give it a redis.{kind}, "
             "or use faststream_redis_timers.TimersBroker"
         )
         raise TypeError(msg)
     if not isinstance(client, redis.Redis):
-        msg = f"client must be a redis.Redis or a URL, got {type(client).__name__}"
+        msg = (
+            "client must be a redis.Redis, a redis.RedisCluster or a URL, got "
+            f"{type(client).__name__}"
+        )
         raise TypeError(msg)
     if client.connection is not None:
         raise TypeError(_NO_SINGLE_CONNECTION)
     return client
+
+
+def check_options(client: object, options: Mapping[str, Any] | None) -> None:
+    """Refuse options beside a client that has its own.
+
+    Args:
+        client: The client.
+        options: What was given.
+
+    Raises:
+        ValueError: It was not None.
+    """
+    if options is not None:
+        kind = type(client).__name__
+        msg = f"options are for a client that is made from a URL: give them to your redis.{kind}"
+        raise ValueError(msg)
 
 
 _NO_SINGLE_CONNECTION = (

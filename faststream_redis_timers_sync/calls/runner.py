@@ -43,6 +43,31 @@ class Runner:
         """The arguments with which redis-py makes the client's connections."""
         return self.client.connection_pool.connection_kwargs
 
+    @property
+    def address(self) -> str:
+        """Where the server is, without user and password."""
+        options = self.connection_options
+        if path := options.get("path"):
+            return f"unix socket {path}"
+        if host := options.get("host"):
+            return f"{host}:{options.get('port', 6379)}"
+        return "the client's address"
+
+    def new_pipeline(self) -> "Pipeline | OneByOne":
+        """Make what `queue` takes."""
+        if self.confirmation is not None:
+            return OneByOne(self)
+        # No MULTI: timers need no right to it otherwise.
+        return self.client.pipeline(transaction=False)
+
+    def primaries(self) -> "list[Runner]":
+        """Give a runner for each primary, here this one alone."""
+        return [self]
+
+    def close(self) -> None:
+        """Close the client, which is ours."""
+        self.client.close()
+
     def run(self, operation: Operation[_T]) -> _T:
         """Send an operation and give its result.
 
@@ -54,16 +79,18 @@ class Runner:
             TimerNotReplicatedError: Too few replicas have it.
             redis.RedisError: What the server or the connection says.
         """
+        return operation.parse(self._answer(operation))
+
+    def _answer(self, operation: Operation[Any]) -> Any:
         try:
-            reply = self._ask(operation)
+            return self._ask(operation)
         except TIMED_OUT:
             # A server that is silent would be waited for twice.
             raise
         except LOST:
             if not operation.may_repeat:
                 raise
-            reply = self._ask(operation)
-        return operation.parse(reply)
+            return self._ask(operation)
 
     def _ask(self, operation: Operation[Any]) -> Any:
         pool = self.client.connection_pool

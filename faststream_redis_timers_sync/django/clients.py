@@ -12,7 +12,6 @@ from django.core.signals import setting_changed
 from django.utils import timezone
 
 from faststream_redis_timers_sync import _settings
-from faststream_redis_timers_sync.calls.runner import OneByOne
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.django.conf import DEFAULT_ALIAS, read_alias
 from faststream_redis_timers_sync.manage.server import inside
@@ -110,15 +109,12 @@ def new_pipeline(client: TimersClient) -> Any:
 
     Returns:
         A pipeline of redis-py's, or that of a `FakeTimersClient`, which only that client takes;
-        where replicas are waited for, what runs one call after the other.
+        where replicas are waited for, or on a cluster, what runs one call after the other.
     """
     runner = inside(client).runner
-    if runner.confirmation is not None:
-        return OneByOne(runner)
-    if (make := getattr(client, "pipeline", None)) is not None:
+    if runner.confirmation is None and (make := getattr(client, "pipeline", None)) is not None:
         return make()
-    # No MULTI: timers need no right to it otherwise.
-    return runner.client.pipeline(transaction=False)
+    return runner.new_pipeline()
 
 
 class DjangoTimersClient(TimersClient):

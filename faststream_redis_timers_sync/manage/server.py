@@ -94,12 +94,7 @@ def address_of(timers: TimersClient) -> str:
     Args:
         timers: The client.
     """
-    options = inside(timers).runner.connection_options
-    if path := options.get("path"):
-        return f"unix socket {path}"
-    if host := options.get("host"):
-        return f"{host}:{options.get('port', 6379)}"
-    return "the client's address"
+    return inside(timers).runner.address
 
 
 def open_client(

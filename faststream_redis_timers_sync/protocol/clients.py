@@ -1,17 +1,23 @@
 """What both front ends ask of the redis-py clients, pools and pipelines they are given."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
-from urllib.parse import urlsplit
+from dataclasses import replace
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+from faststream_redis_timers_sync.protocol.cluster import Address, share_slot
+from faststream_redis_timers_sync.protocol.keys import KeySpace
 
 URL_OPTIONS: dict[str, Any] = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
 """Seconds; for clients made from a URL. redis-py's default is to wait for ever."""
 
-NO_CLUSTER = (
-    "Redis Cluster is not supported: the keys of a topic must be on one node, and a cluster "
-    "spreads them. Use a single primary, or a primary that Sentinel manages "
-    "(Sentinel(...).master_for(...))"
+NO_CLUSTER_PIPELINE = (
+    "pipeline is that of a cluster, which can't be used: redis-py sends its commands again where a "
+    "reply was lost, so that a timer could be delivered and then scheduled anew. Leave pipeline out"
 )
+
+CLUSTER_SCHEMES = ("redis+cluster", "rediss+cluster")
+"""Schemes of the URLs that name nodes of a cluster."""
 
 _LONGEST_WAIT_FOR_POOL = 30.0
 _SHORTEST_PAUSE = 0.001
@@ -20,8 +26,9 @@ _LONGEST_PAUSE = 0.02
 
 BAD_URL = (
     "the URL of the server can't be read: write redis://USER:PASSWORD@HOST:PORT/DATABASE "
-    "(rediss:// for TLS) or unix:///PATH; in a password / ? # @ : % are %2F %3F %23 %40 %3A %25. "
-    "After a ? come options of redis-py, as in redis://localhost?socket_timeout=5"
+    "(rediss:// for TLS), redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT for some nodes of a "
+    "cluster (rediss+cluster:// for TLS), or unix:///PATH; in a password / ? # @ : % are %2F %3F "
+    "%23 %40 %3A %25. After a ? come options of redis-py, as in redis://localhost?socket_timeout=5"
 )
 
 
@@ -37,6 +44,8 @@ def check_url(url: str) -> None:
     Raises:
         ValueError: It can't be read.
     """
+    if is_cluster_url(url):
+        url = read_cluster_url(url).first
     try:
         parts = urlsplit(url)
         is_torn = "@" in f"{parts.path}{parts.query}{parts.fragment}"
@@ -46,6 +55,112 @@ def check_url(url: str) -> None:
         raise ValueError(BAD_URL) from None
     if is_torn and parts.scheme != "unix":
         raise ValueError(BAD_URL)
+
+
+class ClusterUrl(NamedTuple):
+    """A URL that names nodes of a cluster.
+
+    Args:
+        first: The URL of the first one, as redis-py reads it: with user, password and options.
+        seeds: All of them.
+    """
+
+    first: str
+    seeds: tuple[Address, ...]
+
+
+def is_cluster_url(client: object) -> bool:
+    """Tell the URL of a cluster from other URLs and from clients.
+
+    Args:
+        client: What was given as a client.
+    """
+    return isinstance(client, str) and client.partition("://")[0].lower() in CLUSTER_SCHEMES
+
+
+def read_cluster_url(url: str) -> ClusterUrl:
+    """Read a URL such as ``redis+cluster://user:password@node-1:6379,node-2:6379?socket_timeout=5``.
+
+    Args:
+        url: The URL.
+
+    Raises:
+        ValueError: It names no node, or a database other than 0; nothing of it is repeated.
+    """
+    scheme, _, rest = url.partition("://")
+    end = next((place for place, mark in enumerate(rest) if mark in "/?#"), len(rest))
+    place, behind = rest[:end], rest[end:]
+    user, at, hosts = place.rpartition("@")
+    try:
+        nodes = [urlsplit(f"//{host}") for host in hosts.split(",")]
+        seeds = tuple(Address(node.hostname or "", node.port or 6379) for node in nodes)
+    except ValueError:
+        raise ValueError(BAD_URL) from None
+    if not all(seed.host for seed in seeds) or "@" in behind:
+        raise ValueError(BAD_URL)
+    first = f"{scheme.lower().removesuffix('+cluster')}://{user}{at}{seeds[0]}{behind}"
+    parts = urlsplit(first)
+    databases = [parts.path.strip("/"), *parse_qs(parts.query).get("db", [])]
+    if any(database not in {"", "0"} for database in databases):
+        msg = (
+            "the URL of a cluster names a database, and a cluster has none but 0: leave the "
+            "number out, and keep applications apart by prefix or by timeline_key, payloads_key "
+            "and attempts_key"
+        )
+        raise ValueError(msg)
+    return ClusterUrl(first, seeds)
+
+
+def fitted_keys(keys: KeySpace, client: object) -> KeySpace:
+    """Give the keys that a client can use: those of a cluster must have hash tags.
+
+    Args:
+        keys: What the names and `hash_tags` of a front end make.
+        client: The client or URL that it was given.
+
+    Returns:
+        The same; with hash tags for the URL of a cluster.
+
+    Raises:
+        TypeError: It is the client of a cluster, and the keys have no hash tags.
+    """
+    # One tag in all three names places all topics together, as some want it.
+    if keys.hash_tags or share_slot(*keys.of("a"), *keys.of("b")):
+        return keys
+    if is_cluster_url(client):
+        return replace(keys, hash_tags=True)
+    if is_cluster(client):
+        msg = (
+            "client is a RedisCluster, and the keys have no hash tags, so those of one topic would "
+            "be on several nodes: pass hash_tags=True, here and wherever the topics are used"
+        )
+        raise TypeError(msg)
+    return keys
+
+
+NOT_FOR_CLUSTER = frozenset(
+    {
+        "cache",
+        "connection_class",
+        "db",
+        "event_dispatcher",
+        "himport_registry",
+        "host",
+        "maint_notifications_config",
+        "max_connections",
+        "oss_cluster_maint_notifications_handler",
+        "parser_class",
+        "path",
+        "port",
+        "redis_connect_func",
+        "response_callbacks",
+        "retry",
+        "retry_on_error",
+        "retry_on_timeout",
+    }
+)
+"""Arguments of a RedisCluster's connections that ours are made without: they name the node, repeat,
+or lead back to the client, which ours have nothing to do with."""
 
 
 def is_cluster(client: object) -> bool:
@@ -121,7 +236,7 @@ def check_pipeline(
             are waited for.
     """
     if is_cluster(pipeline):
-        raise TypeError(NO_CLUSTER)
+        raise TypeError(NO_CLUSTER_PIPELINE)
     if not isinstance(pipeline, pipeline_class):
         msg = (
             f"pipeline must be a {pipeline_class.__module__}.{pipeline_class.__qualname__}, "

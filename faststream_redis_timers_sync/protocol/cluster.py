@@ -88,6 +88,14 @@ class SlotMap:
         """
         return self._owners[slot]
 
+    def primary_of_key(self, key: bytes) -> Address | None:
+        """Tell which primary serves a key.
+
+        Args:
+            key: The key.
+        """
+        return self._owners[slot_of(key)]
+
     @property
     def primaries(self) -> list[Address]:
         """Those that serve slots, each once, in order."""

@@ -102,14 +102,17 @@ class Operation(NamedTuple, Generic[_T]):
         """The script's name, or that of the command."""
         return self.args[0].decode() if self.script is None else self.script.name
 
-    def pack(self, *, by_text: bool = False) -> list[bytes]:
+    def pack(self, *, by_text: bool = False, asking: bool = False) -> list[bytes]:
         """Write the command as it goes over the wire, for redis-py's `send_packed_command`.
 
         Args:
             by_text: Bring the script's text (EVAL) instead of its name
                 (EVALSHA), to which the server may answer NOSCRIPT.
+            asking: Put ASKING before it, which has a reply of its own: the node of a cluster
+                is asked for a slot that is on its way to it.
         """
-        return [pack_words(self.words(by_text=by_text))]
+        packed = pack_words(self.words(by_text=by_text))
+        return [ASKING, packed] if asking else [packed]
 
     def words(self, *, by_text: bool) -> Sequence[bytes]:
         """Give the command word by word, for a pipeline.
@@ -171,6 +174,9 @@ def command(
     """
     return Operation(None, keys, words, parse)
 
+
+ASKING = b"*1\r\n$6\r\nASKING\r\n"
+"""Lets a node of a cluster take the next command for a slot that is on its way to it."""
 
 PING = command(b"PING", parse=bool)
 """Asks for a sign of life."""

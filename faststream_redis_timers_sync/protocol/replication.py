@@ -32,7 +32,9 @@ class Confirmation(NamedTuple):
     replicas: int
     timeout: float
 
-    def question(self, operation: Operation[Any], reply: Any) -> tuple[list[bytes], int, float]:
+    def question(
+        self, operation: Operation[Any], reply: Any, *, asking: bool = False
+    ) -> tuple[list[bytes], int, float]:
         """Write what asks for the confirmation, to be sent on the connection of the write.
 
         WAIT speaks of the last write of its connection. An operation that found nothing to
@@ -43,6 +45,7 @@ class Confirmation(NamedTuple):
         Args:
             operation: What was done.
             reply: The server's reply to it.
+            asking: Whether it went to a node for a slot that is on its way there.
 
         Returns:
             What is sent; how many replies it has, the last of which is the answer; and the
@@ -54,7 +57,8 @@ class Confirmation(NamedTuple):
         if operation.has_written is None or operation.has_written(reply):
             return [wait], 1, answer_timeout
         touch: Operation[Any] = Operation(load_script("touch"), operation.keys, (), bool)
-        return [*touch.pack(by_text=True), wait], 2, answer_timeout
+        touching = touch.pack(by_text=True, asking=asking)
+        return [*touching, wait], len(touching) + 1, answer_timeout
 
     def check(self, operation: Operation[Any], result: Any, confirmed: int) -> None:
         """Look at the answer.

@@ -3,7 +3,7 @@
 Without a network, so that both front ends go the same way.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
@@ -50,6 +50,18 @@ _KINDS = {
     "BusyLoadingError": "LOADING",
     "ReadOnlyError": "READONLY",
 }
+
+
+def window_of(options: Mapping[str, Any]) -> float:
+    """Tell for how long a call goes on after refusals, in seconds.
+
+    Args:
+        options: The arguments of the client's connections.
+    """
+    connecting, reading = options.get("socket_connect_timeout"), options.get("socket_timeout")
+    if connecting is None or reading is None:
+        return DEFAULT_WINDOW
+    return float(connecting + reading)
 
 
 def refusal_of(error: BaseException) -> Refusal | None:
@@ -334,4 +346,8 @@ def _is_lost(error: Exception) -> bool:
 
 
 def _is_for_good(error: BaseException) -> bool:
-    return bool(_names_of(error).keys() & {"AuthenticationError", "AuthorizationError"})
+    """Tell whether no other try would end otherwise."""
+    names = _names_of(error).keys()
+    if "ResponseError" in names:
+        return refusal_of(error) is None
+    return bool(names & {"AuthenticationError", "AuthorizationError"})

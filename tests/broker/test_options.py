@@ -84,7 +84,7 @@ def test_a_blocking_client_is_refused_with_the_classes_to_use():
 
 
 @pytest.mark.parametrize("cluster_class", [redis.RedisCluster, AsyncRedisCluster])
-def test_a_cluster_client_is_refused_with_the_reason_and_what_is_supported(cluster_class):
+def test_a_cluster_client_is_refused_without_hash_tags(cluster_class):
     class Unconnected(cluster_class):
         """Skips the constructor, which wants a cluster to talk to."""
 
@@ -94,17 +94,13 @@ def test_a_cluster_client_is_refused_with_the_reason_and_what_is_supported(clust
         def __del__(self):
             pass
 
-    with pytest.raises(TypeError) as caught:
+    with pytest.raises(TypeError, match=r"client is a .*Cluster, .*pass hash_tags=True"):
         TimersBroker(Unconnected())
-
-    assert "the keys of a topic must be on one node" in str(caught.value)
-    assert "single primary" in str(caught.value)
-    assert "Sentinel" in str(caught.value)
 
 
 @pytest.mark.parametrize("junk", [b"redis://localhost", 6379, object(), redis.asyncio.Redis])
 def test_what_is_no_client_is_refused(junk):
-    with pytest.raises(TypeError, match=r"client must be a redis\.asyncio\.Redis or a URL, got "):
+    with pytest.raises(TypeError, match=r"redis\.asyncio\.RedisCluster or a URL, got "):
         TimersBroker(junk)
 
 

@@ -153,7 +153,7 @@ def test_a_callable_may_make_the_whole_client(client):
         ({"default": {"CLIENT": "no.where"}}, "CLIENT 'no.where' can't be imported: No module nam"),
         ({"default": {"CLIENT": "os.sep"}}, "CLIENT 'os.sep' is a str: name a function"),
         ({"default": {"CLIENT": lambda: URL}}, "CLIENT must return a redis.Redis, got a str"),
-        ({"default": {"CLIENT": lambda: None}}, "client must be a redis.Redis or a URL, got NoneT"),
+        ({"default": {"CLIENT": lambda: None}}, "a redis.RedisCluster or a URL, got NoneType"),
         (
             {"default": {"CLIENT": redis.asyncio.Redis}},
             "what CLIENT returned can't be used: client is a redis.asyncio.Redis",

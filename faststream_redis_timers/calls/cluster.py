@@ -1,0 +1,293 @@
+"""Runs operations on a Redis Cluster: each on the primary of its keys, asked once.
+
+The connections are this package's own. Those of a RedisCluster are closed under calls that are in
+flight whenever the client meets an error of its own, and redis-py 5 can't give them back.
+"""
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from redis.asyncio import ConnectionPool, RedisCluster
+from redis.asyncio.connection import SSLConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ClusterDownError, RedisError
+
+from faststream_redis_timers.calls.exchange import LOST, connect_if_ended, exchange
+from faststream_redis_timers.calls.line import PoolFullError, acquire, release
+from faststream_redis_timers.calls.pools import close_pools, hang_up
+from faststream_redis_timers.calls.runner import Runner
+from faststream_redis_timers.clock import monotonic
+from faststream_redis_timers_sync.protocol.clients import NOT_FOR_CLUSTER
+from faststream_redis_timers_sync.protocol.cluster import Address, SlotMap
+from faststream_redis_timers_sync.protocol.operation import Operation, command
+from faststream_redis_timers_sync.protocol.replication import Confirmation
+from faststream_redis_timers_sync.protocol.routing import (
+    CLUSTER_SLOTS,
+    Ask,
+    NotSentError,
+    NotServedError,
+    Pause,
+    not_served,
+    way_of,
+    window_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+try:
+    from redis.maint_notifications import MaintNotificationsConfig
+except ImportError:
+    _NO_MAINTENANCE: dict[str, Any] = {}
+else:
+    # Its handlers close connections under calls, and lead back to the caller's client.
+    _NO_MAINTENANCE = {"maint_notifications_config": MaintNotificationsConfig(enabled=False)}
+
+_MAP_TIMEOUT = 1.0
+"""Seconds that one node has to give the map, before another is asked."""
+
+
+class ClusterPrimaries:
+    """The primaries of a cluster: which slots they serve, and a pool of connections to each.
+
+    Args:
+        client: Whose arguments tell how to connect; none of its connections is used.
+    """
+
+    is_cluster = True
+
+    def __init__(self, client: RedisCluster) -> None:
+        """Read the arguments; nothing is sent yet."""
+        options = client.connection_kwargs
+        self._connection_class: type[Any] = options["connection_class"]
+        self._max_connections: int = options["max_connections"]
+        self._options = {
+            **{name: value for name, value in options.items() if name not in NOT_FOR_CLUSTER},
+            **_NO_MAINTENANCE,
+            "retry": Retry(NoBackoff(), 0),
+        }
+        self.slots = SlotMap(_seeds_of(client), client.nodes_manager.address_remap)
+        self.window = window_of(options)
+        self._pools: dict[Address, ConnectionPool] = {}
+        self._refreshing: asyncio.Task[None] | None = None
+
+    def pool_of(self, primary: Address) -> ConnectionPool:
+        """Give the pool of connections to a primary.
+
+        Args:
+            primary: The primary.
+        """
+        pool = self._pools.get(primary)
+        if pool is None:
+            pool = self._pools[primary] = ConnectionPool(
+                connection_class=self._connection_class,
+                max_connections=self._max_connections,
+                **self._options,
+                **primary._asdict(),
+            )
+        return pool
+
+    def new_connection(self, primary: Address | None) -> Any:
+        """Return a connection of redis-py's beside all pools, which is still to be connected.
+
+        Args:
+            primary: What `primary_of` returned.
+        """
+        address = {} if primary is None else primary._asdict()
+        return self._connection_class(**self._options, **address)
+
+    async def primary_of(self, key: bytes) -> Address:
+        """Return which serves a key or a sharded channel.
+
+        Args:
+            key: The key or channel.
+
+        Raises:
+            redis.RedisError: No node can tell, or none serves it.
+            OSError: No node answers.
+        """
+        if self.slots.version == 0:
+            await self.refresh()
+        primary = self.slots.primary_of_key(key)
+        if primary is None:
+            raise ClusterDownError(
+                str(not_served(self.slots, command(b"", parse=str, keys=(key,))))
+            )
+        return primary
+
+    async def refresh(self) -> None:
+        """Ask a node anew which primary serves which slot.
+
+        Raises:
+            redis.RedisError: No node can tell.
+            OSError: No node answers.
+        """
+        try:
+            await self.refresh_once(self.slots.version, None)
+        except NotSentError as error:
+            raise (error.__cause__ or error) from None
+
+    async def refresh_once(self, version: int, without: Address | None) -> None:
+        """Do it, unless it was done since; all who ask at the same time wait for one answer.
+
+        Args:
+            version: That of the map which led astray.
+            without: A node that has just not answered, which is asked last.
+
+        Raises:
+            NotSentError: No node answers, or none can tell.
+        """
+        if self.slots.version != version:
+            return
+        if self._refreshing is None:
+            self._refreshing = asyncio.create_task(self._refresh(without), name="map of the slots")
+            self._refreshing.add_done_callback(self._end_refresh)
+        await asyncio.shield(self._refreshing)
+
+    def _end_refresh(self, task: "asyncio.Task[None]") -> None:
+        self._refreshing = None
+        if not task.cancelled():
+            # Whoever waited for it is told; maybe nobody does any more.
+            task.exception()
+
+    async def _refresh(self, without: Address | None) -> None:
+        problem: Exception = NotSentError()
+        for address in self.slots.candidates(without):
+            connection = self.new_connection(address)
+            try:
+                async with asyncio.timeout(_MAP_TIMEOUT):
+                    await connection.connect()
+                    reply = await exchange(connection, CLUSTER_SLOTS, None, None)
+            except (RedisError, OSError) as error:
+                problem = error
+            else:
+                # A node that was reset knows nothing.
+                if reply:
+                    self.slots.replace(reply, address)
+                    return
+            finally:
+                with suppress(Exception):
+                    await connection.disconnect(nowait=True)
+        raise NotSentError from problem
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+        pools, self._pools = self._pools, {}
+        await close_pools(list(pools.values()))
+
+    def hang_up(self) -> None:
+        """Close all connections, whose event loop does not run: nothing can be awaited."""
+        pools, self._pools = self._pools, {}
+        hang_up(*pools.values())
+
+
+class ClusterRunner(Runner):
+    """Runs operations on a cluster.
+
+    Args:
+        client: Tells nodes and arguments; its own connections are not used.
+        confirmation: How many replicas must have what is written; None asks none.
+    """
+
+    __slots__ = ("primaries",)
+
+    primaries: ClusterPrimaries
+
+    def __init__(self, client: RedisCluster, confirmation: Confirmation | None = None) -> None:
+        """Keep both."""
+        self.client = client
+        self.confirmation = confirmation
+        self.primaries = ClusterPrimaries(client)
+
+    async def _answer(self, operation: Operation[Any], timeout: float | None) -> Any:
+        primaries = self.primaries
+        way = way_of(operation, primaries.slots, primaries.window, monotonic)
+        try:
+            turn = next(way)
+            while True:
+                try:
+                    answer = None
+                    if isinstance(turn, Ask):
+                        answer = await self._ask_at(turn, operation, timeout)
+                    elif isinstance(turn, Pause):
+                        await asyncio.sleep(turn.seconds)
+                    else:
+                        await primaries.refresh_once(*turn)
+                except PoolFullError:
+                    raise
+                except Exception as error:  # noqa: BLE001  the way knows what each means
+                    turn = way.throw(error)
+                else:
+                    turn = way.send(answer)
+        except StopIteration as stop:
+            return stop.value
+        except NotServedError as error:
+            raise ClusterDownError(str(error)) from None
+
+    async def _ask_at(self, turn: Ask, operation: Operation[Any], timeout: float | None) -> Any:
+        pool = self.primaries.pool_of(turn.primary)
+        try:
+            connection = await acquire(pool, timeout)
+        except PoolFullError:
+            raise
+        except LOST as error:
+            raise NotSentError from error
+        try:
+            try:
+                await connect_if_ended(connection, timeout)
+            except LOST as error:
+                raise NotSentError from error
+            return await exchange(
+                connection, operation, timeout, self.confirmation, asking=turn.asking
+            )
+        finally:
+            await release(pool, connection)
+
+    async def ping(self) -> None:
+        """Ask the cluster for a sign of life: that all slots are served.
+
+        Raises:
+            redis.RedisError: They are not, or what the nodes say.
+        """
+        await self.primaries.refresh()
+        if self.primaries.slots.uncovered:
+            raise ClusterDownError(str(not_served(self.primaries.slots)))
+
+    async def warm(self, key: bytes) -> None:
+        """Ask the primary of a key for a sign of life, which warms the connection to it.
+
+        Args:
+            key: The key.
+
+        Raises:
+            redis.RedisError: What the server or the connection says.
+        """
+        await self.run(command(b"PING", parse=bool, keys=(key,)))
+
+    async def close(self) -> None:
+        """Close the connections, which are never the client's."""
+        await self.primaries.close()
+
+    def hang_up(self) -> None:
+        """Close them where their event loop does not run."""
+        self.primaries.hang_up()
+
+
+def address_of_cluster(client: RedisCluster) -> str:
+    """Return the URL of a cluster's nodes for documents, without user and password.
+
+    Args:
+        client: The client.
+    """
+    is_secured = issubclass(client.connection_kwargs["connection_class"], SSLConnection)
+    nodes = ",".join(map(str, _seeds_of(client)))
+    return f"{'rediss' if is_secured else 'redis'}+cluster://{nodes}"
+
+
+def _seeds_of(client: RedisCluster) -> list[Address]:
+    nodes: Mapping[str, Any] = client.nodes_manager.startup_nodes
+    return [Address(node.host, int(node.port)) for node in nodes.values()]

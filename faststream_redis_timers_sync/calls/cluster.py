@@ -1,0 +1,301 @@
+"""Runs operations on a Redis Cluster: each on the primary of its keys, asked once.
+
+The connections are this package's own: redis-py closes those of a RedisCluster under calls that are
+in flight whenever the client meets an error of its own.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    ClusterDownError,
+    ConnectionError as RedisConnectionError,
+    RedisError,
+)
+from redis.retry import Retry
+
+from faststream_redis_timers_sync.calls.exchange import LOST, exchange
+from faststream_redis_timers_sync.calls.pools import acquire
+from faststream_redis_timers_sync.calls.runner import OneByOne, Runner
+from faststream_redis_timers_sync.protocol.clients import NOT_FOR_CLUSTER, is_pool_full
+from faststream_redis_timers_sync.protocol.cluster import Address, Remap, SlotMap
+from faststream_redis_timers_sync.protocol.operation import Operation
+from faststream_redis_timers_sync.protocol.replication import Confirmation
+from faststream_redis_timers_sync.protocol.routing import (
+    CLUSTER_SLOTS,
+    Ask,
+    NotSentError,
+    NotServedError,
+    Pause,
+    not_served,
+    way_of,
+    window_of,
+)
+
+try:
+    from redis.maint_notifications import MaintNotificationsConfig
+except ImportError:
+    _NO_MAINTENANCE: dict[str, Any] = {}
+else:
+    # Its handlers close connections under calls, and lead back to the caller's client.
+    _NO_MAINTENANCE = {"maint_notifications_config": MaintNotificationsConfig(enabled=False)}
+
+_MAP_TIMEOUT = 1.0
+"""Seconds that one node has to connect, and again to give the map, before another is asked."""
+
+
+class ClusterNodes(NamedTuple):
+    """How to reach a cluster.
+
+    Args:
+        seeds: Some of its nodes.
+        connection_class: The class of connections.
+        options: Their arguments, without those that name a node or repeat.
+        max_connections: How many there may be to one node; None leaves it to redis-py.
+        remap: Makes of an announced address the one to connect to.
+    """
+
+    seeds: Sequence[Address]
+    connection_class: type[Any]
+    options: Mapping[str, Any]
+    max_connections: int | None = None
+    remap: Remap | None = None
+
+
+def nodes_of(client: redis.RedisCluster) -> ClusterNodes:
+    """Read how a client reaches its cluster.
+
+    Args:
+        client: The client, which has connected already.
+    """
+    nodes: Any = client.nodes_manager
+    known: list[Any] = client.get_nodes()  # type: ignore[no-untyped-call]
+    own: Any = client.get_redis_connection(known[0])
+    pool = own.connection_pool
+    options = options_from(pool.connection_kwargs)
+    if client.user_on_connect_func is not None:
+        options["redis_connect_func"] = _OnConnect(client.user_on_connect_func)
+    return ClusterNodes(
+        [Address(node.host, int(node.port)) for node in (*nodes.startup_nodes.values(), *known)],
+        pool.connection_class,
+        options,
+        pool.max_connections,
+        nodes.address_remap,
+    )
+
+
+def options_from(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the arguments for connections to all nodes.
+
+    Args:
+        options: The arguments of a connection to one.
+    """
+    return {name: value for name, value in options.items() if name not in NOT_FOR_CLUSTER}
+
+
+class _OnConnect:
+    """Does what the caller wants of each new connection; the client's own leads back to it."""
+
+    def __init__(self, then: Callable[[Any], Any]) -> None:
+        self._then = then
+
+    def __call__(self, connection: Any) -> None:
+        connection.on_connect()
+        self._then(connection)
+
+
+class ClusterRunner(Runner):
+    """Runs operations on a cluster, whose map of slots and connections are its own.
+
+    Args:
+        nodes: How to reach it.
+        confirmation: How many replicas must have what is written; None asks none.
+    """
+
+    __slots__ = ("_nodes", "_options", "_pid", "_pools", "_problem", "_refreshing", "_slots")
+
+    def __init__(self, nodes: ClusterNodes, confirmation: Confirmation | None = None) -> None:
+        """Prepare; nothing is sent yet."""
+        self.confirmation = confirmation
+        self._nodes = nodes
+        self._options = {**nodes.options, **_NO_MAINTENANCE, "retry": Retry(NoBackoff(), 0)}
+        self._slots = SlotMap(nodes.seeds, nodes.remap)
+        self._problem: Exception | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._pools: dict[Address, redis.ConnectionPool] = {}
+        self._refreshing = threading.Lock()
+
+    @property
+    def connection_options(self) -> Mapping[str, Any]:
+        """The arguments with which redis-py makes the connections; none names a node."""
+        return self._options
+
+    @property
+    def address(self) -> str:
+        """Where its nodes are, without user and password."""
+        return ",".join(dict.fromkeys(map(str, self._nodes.seeds)))
+
+    def new_pipeline(self) -> "OneByOne":
+        """Make what runs one call after the other: a pipeline knows one node alone."""
+        return OneByOne(self)
+
+    def primaries(self) -> "list[Runner]":
+        """Give a runner for each primary, by a map that is read anew.
+
+        Raises:
+            redis.RedisError: No node gives the map, or slots are served by none.
+        """
+        self.ping()
+        return [_PrimaryRunner(self, primary) for primary in self._slots.primaries]
+
+    def ping(self) -> None:
+        """Ask the cluster for a sign of life: that all slots are served.
+
+        Raises:
+            redis.RedisError: They are not, or what the nodes say.
+        """
+        try:
+            self._refresh(self._slots.version, None)
+        except NotSentError as error:
+            raise (error.__cause__ or error) from None
+        if self._slots.uncovered:
+            raise ClusterDownError(str(not_served(self._slots)))
+
+    def close(self) -> None:
+        """Close the connections, which are never the client's."""
+        pools, self._pools = self._pools, {}
+        for pool in pools.values():
+            pool.disconnect()
+
+    def _answer(self, operation: Operation[Any]) -> Any:
+        way = way_of(operation, self._slots, window_of(self._options), time.monotonic)
+        try:
+            turn = next(way)
+            while True:
+                try:
+                    answer = None
+                    if isinstance(turn, Ask):
+                        answer = self.ask_at(turn.primary, operation, asking=turn.asking)
+                    elif isinstance(turn, Pause):
+                        time.sleep(turn.seconds)
+                    else:
+                        self._refresh(*turn)
+                except Exception as error:
+                    if is_pool_full(error):
+                        raise
+                    turn = way.throw(error)
+                else:
+                    turn = way.send(answer)
+        except StopIteration as stop:
+            return stop.value
+        except NotServedError as error:
+            raise ClusterDownError(str(error)) from None
+
+    def ask_at(self, primary: Address, operation: Operation[Any], *, asking: bool = False) -> Any:
+        """Send an operation to one primary, once.
+
+        Args:
+            primary: The primary.
+            operation: The operation.
+            asking: Whether it is asked for a slot that is on its way to it.
+
+        Returns:
+            The reply, not decoded.
+
+        Raises:
+            NotSentError: No connection came about.
+            TimerOutcomeUnknownError: The reply was lost, and it may not be repeated.
+            TimerNotReplicatedError: Too few replicas have it.
+            redis.RedisError: What the server or the connection says.
+        """
+        pool = self._pool_of(primary)
+        try:
+            connection = acquire(pool)
+        except LOST as error:
+            if is_pool_full(error):
+                raise
+            raise NotSentError from error
+        try:
+            return exchange(connection, operation, self.confirmation, asking=asking)
+        finally:
+            pool.release(connection)
+
+    def _pool_of(self, primary: Address) -> redis.ConnectionPool:
+        if self._pid != os.getpid():
+            # A fork: the parent goes on with its connections, and maybe its lock was held.
+            self._begin()
+        pool = self._pools.get(primary)
+        if pool is None:
+            made = redis.ConnectionPool(
+                connection_class=self._nodes.connection_class,
+                max_connections=self._nodes.max_connections,
+                **self._options,
+                **primary._asdict(),
+            )
+            # Another thread may have been faster.
+            pool = self._pools.setdefault(primary, made)
+        return pool
+
+    def _refresh(self, version: int, without: Address | None) -> None:
+        """Read the map anew, unless it was since; who waits for another's try has its outcome."""
+        if self._pid != os.getpid():
+            self._begin()
+        is_waiting = self._refreshing.locked()
+        with self._refreshing:
+            if self._slots.version != version:
+                return
+            if is_waiting and self._problem is not None:
+                raise NotSentError from self._problem
+            self._problem = self._read_map(without)
+            if self._problem is not None:
+                raise NotSentError from self._problem
+
+    def _read_map(self, without: Address | None) -> Exception | None:
+        """Read the map from the first node that gives one; else tell what the last one said."""
+        problem: Exception | None = None
+        for address in self._slots.candidates(without):
+            limits = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), _MAP_TIMEOUT)
+            arguments = {**self._options, **limits, **address._asdict()}
+            connection = self._nodes.connection_class(**arguments)
+            try:
+                connection.connect()
+                reply = exchange(connection, CLUSTER_SLOTS, None)
+            except (RedisError, OSError) as error:
+                problem = error
+            else:
+                # A node that was reset knows nothing.
+                if reply:
+                    self._slots.replace(reply, address)
+                    return None
+            finally:
+                connection.disconnect()
+        return problem or RedisConnectionError("no node of the cluster gives a map of its slots")
+
+
+class _PrimaryRunner(Runner):
+    """Runs operations on one primary of a cluster, whatever their keys."""
+
+    __slots__ = ("_cluster", "_primary")
+
+    def __init__(self, cluster: ClusterRunner, primary: Address) -> None:
+        self.confirmation = cluster.confirmation
+        self._cluster = cluster
+        self._primary = primary
+
+    @property
+    def address(self) -> str:
+        return str(self._primary)
+
+    def _answer(self, operation: Operation[Any]) -> Any:
+        try:
+            return self._cluster.ask_at(self._primary, operation)
+        except NotSentError as error:
+            raise (error.__cause__ or error) from None

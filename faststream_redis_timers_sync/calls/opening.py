@@ -1,0 +1,52 @@
+"""Makes what runs operations of what a front end was given: a client, or a URL."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import redis
+
+from faststream_redis_timers_sync.calls.cluster import (
+    ClusterNodes,
+    ClusterRunner,
+    nodes_of,
+    options_from,
+)
+from faststream_redis_timers_sync.calls.pools import check_options, client_of
+from faststream_redis_timers_sync.calls.runner import Runner
+from faststream_redis_timers_sync.protocol.clients import (
+    check_url,
+    is_cluster_url,
+    read_cluster_url,
+)
+from faststream_redis_timers_sync.protocol.replication import Confirmation
+
+
+def open_runner(
+    client: "redis.Redis | redis.RedisCluster | str",
+    options: Mapping[str, Any] | None,
+    confirmation: Confirmation | None,
+) -> Runner:
+    """Make the runner; nothing is sent yet.
+
+    Args:
+        client: A client, or a URL of which one is made.
+        options: Further arguments for the client that is made; None for one that was given.
+        confirmation: How many replicas must have what is written; None asks none.
+
+    Raises:
+        TypeError: It is an asyncio or single-connection client, or none at all.
+        ValueError: URL or options can't be used.
+    """
+    if isinstance(client, redis.RedisCluster):
+        check_options(client, options)
+        return ClusterRunner(nodes_of(client), confirmation)
+    if not isinstance(client, str) or not is_cluster_url(client):
+        return Runner(client_of(client, options), confirmation)
+    check_url(client)
+    first, seeds = read_cluster_url(client)
+    # A client of its first node has read and checked all that the URL and the options say.
+    pool = client_of(first, options).connection_pool
+    nodes = ClusterNodes(
+        seeds, pool.connection_class, options_from(pool.connection_kwargs), pool.max_connections
+    )
+    return ClusterRunner(nodes, confirmation)
