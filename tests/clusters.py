@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import redis
 from waiting import wait_until
 
-from examples.embedded_cluster import HOST, EmbeddedCluster, Node
+from examples.embedded_cluster import HOST, TLS, EmbeddedCluster, Node
 
 LONGEST = 30.0
 """Seconds that nodes may take to agree on a busy machine."""
@@ -52,6 +52,7 @@ class Cluster(EmbeddedCluster):
     Args:
         binary: The server; by default the one that other tests have.
         config: Settings of every node.
+        tls: Files with which nodes speak TLS alone.
         primaries: How many nodes share the slots.
         replicas: How many each of them has.
     """
@@ -61,6 +62,7 @@ class Cluster(EmbeddedCluster):
         binary: str | None = None,
         *,
         config: dict[str, str] | None = None,
+        tls: TLS | None = None,
         primaries: int = 3,
         replicas: int = 1,
     ) -> None:
@@ -69,7 +71,19 @@ class Cluster(EmbeddedCluster):
             replicas=replicas,
             binary=binary,
             config={**STAYING, **(config or {})},
+            tls=tls,
         )
+
+    @property
+    def server(self) -> str:
+        """The name of the server, and its version."""
+        facts = dict(
+            line.split(":", 1)
+            for line in self.nodes[-1].ask("INFO", "server").splitlines()
+            if ":" in line
+        )
+        version = facts.get("valkey_version")
+        return f"Valkey {version}" if version else f"Redis {facts['redis_version']}"
 
     # --- who is who
 

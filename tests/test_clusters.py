@@ -1,6 +1,7 @@
 """The clusters of tests do what their names say."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,11 +9,12 @@ from pathlib import Path
 
 import pytest
 import redis
+import trustme
 from clusters import Cluster
 from command_line import ROOT
 from waiting import wait_until
 
-from examples.embedded_cluster import SLOTS
+from examples.embedded_cluster import SLOTS, TLS
 
 KEYS = [f"{{here}}:{n}" for n in range(250)]
 
@@ -180,6 +182,32 @@ def test_no_process_or_folder_outlives_the_one_that_started_it(number):
         process.send_signal(number)
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
     wait_until(lambda: not Path(folder).exists())
+
+
+@pytest.fixture
+def certificates(tmp_path):
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    issued = authority.issue_cert("localhost", "127.0.0.1")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "node.pem")
+    issued.private_key_pem.write_to_path(tmp_path / "node.key")
+    return TLS(tmp_path / "ca.pem", tmp_path / "node.pem", tmp_path / "node.key")
+
+
+def test_nodes_speak_tls(certificates):
+    binary = shutil.which("redis-server")
+    if binary is None and os.environ.get("CI") != "true":
+        pytest.skip("there is no redis-server here, and the embedded one has no TLS")
+    with Cluster(binary, tls=certificates) as cluster:
+        assert cluster.url.startswith("rediss+cluster://127.0.0.1:")
+        source, target = cluster.primaries()[:2]
+        slot = min(cluster.slots_of(source))
+        cluster.move_slot(slot, target)
+        assert cluster.owner_of(slot) is target
+        with redis.Redis(port=source.port) as client, pytest.raises(redis.ConnectionError):
+            client.ping()
+        with source.client() as client:
+            assert client.ping()
 
 
 def test_processes_end_with_the_block(tmp_path):
