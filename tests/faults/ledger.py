@@ -50,6 +50,8 @@ class Row(NamedTuple):
     delivered: int
     lost: int
     again: Counter[str]
+    halted: float | None = None
+    """Seconds for which work stood still, where that was measured."""
 
 
 def kept_row(row: Row) -> Fact:
@@ -205,6 +207,15 @@ class Ledger:
         """Give the deliveries that were claimed before they were due, by the server's clock."""
         return [run for runs in self.deliveries.values() for run in runs if run.lateness < 0]
 
+    def halted(self, topic: str) -> float:
+        """Give the longest time since the first fault without a delivery, or a schedule."""
+        start = min(fact["at"] for fact in self.facts if fact["what"] == "fault")
+        moments: dict[str, list[float]] = {"begun": [start], "accepted": [start]}
+        for fact in self.facts:
+            if fact["at"] > start and fact.get("topic") == topic and fact["what"] in moments:
+                moments[fact["what"]].append(fact["at"])
+        return max(b - a for kind in moments.values() for a, b in pairwise(kind))
+
     def row(self, fault: str, tried: int, ids: Iterable[str] | None = None) -> Row:
         """Make a line of the table.
 
@@ -274,11 +285,13 @@ _SUMMED = ("tried", "scheduled", "delivered", "lost", "again")
 
 def table(rows: Iterable[Row]) -> list[str]:
     """Write rows as the lines of a table."""
-    names = ("fault", "tried", "scheduled", "cancelled", "delivered", "lost", "again", "because")
+    names = (*Row._fields[:-1], "because", "halted")
     cells = [names]
     for row in rows:
-        reasons = ", ".join(f"{reason}: {n}" for reason, n in sorted(row.again.items()))
-        cells.append((*map(str, row[:-1]), str(row.again.total()), reasons))
+        *counts, again, halted = row
+        reasons = ", ".join(f"{reason}: {n}" for reason, n in sorted(again.items()))
+        time = "" if halted is None else f"{halted:.1f} s"
+        cells.append((*map(str, counts), str(again.total()), reasons, time))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [
         "  ".join(

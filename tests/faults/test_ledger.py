@@ -37,7 +37,7 @@ def test_a_timer_that_is_handled_once_is_all_right():
     ledger = Ledger(HANDLED)
     ledger.check()
 
-    assert ledger.row("none", 1)[1:] == (1, 1, 0, 1, 0, {})
+    assert ledger.row("none", 1)[1:] == (1, 1, 0, 1, 0, {}, None)
 
 
 @pytest.mark.parametrize("facts", [[ACCEPTED], DIED])
@@ -122,8 +122,26 @@ def test_the_table_has_a_column_for_each_number():
         "lost",
         "again",
         "because",
+        "halted",
     ]
     assert line.split() == ["a", "fault", "3", "1", "0", "1", "0", "0"]
+
+
+def test_the_table_tells_how_long_work_stood_still():
+    facts = [
+        fact("fault", 100.0),
+        fact("accepted", 100.5, topic="a"),
+        begun(101.0, 100.5, topic="a"),
+        begun(101.5, 100.5, topic="b"),
+        fact("accepted", 102.0, topic="b"),
+        fact("accepted", 103.25, topic="a"),
+        begun(103.5, 100.5, topic="a"),
+    ]
+    ledger = Ledger(facts)
+    assert ledger.halted("a") == 2.75
+    _, line = table([ledger.row("a fault", 1)._replace(halted=ledger.halted("a"))])
+
+    assert line.endswith("2.8 s")
 
 
 def test_a_row_reaches_another_process_as_it_was():
@@ -152,5 +170,5 @@ def test_what_tests_tell_of_one_fault_is_one_line():
         [{"fault": "a", **once}, {"fault": "b", **once}, {"fault": "a", **again}]
     )
 
-    assert first == ("a", 3, 25, 0, 24, 1, {"unexplained": 3})
-    assert second == ("b", 1, 20, 0, 19, 1, {})
+    assert first == ("a", 3, 25, 0, 24, 1, {"unexplained": 3}, None)
+    assert second == ("b", 1, 20, 0, 19, 1, {}, None)
