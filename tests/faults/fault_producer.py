@@ -23,7 +23,6 @@ from faststream_redis_timers_sync import TimersClient, TimersError
 
 settings = json.loads(os.environ["FAULT_SETTINGS"])
 journal = Journal(Path(settings["journal"]))
-topic: str = settings["topic"]
 name: str = settings["name"]
 # Each producer of a run draws its own.
 dice = random.Random(name)
@@ -67,7 +66,7 @@ class AsyncFront:
         return await self._broker.cancel_timer(*args)
 
 
-async def schedule(front: Any, timer_id: str) -> bool:
+async def schedule(front: Any, topic: str, timer_id: str) -> bool:
     """Schedule a timer, again under its id until it is accepted; tell whether it was."""
     delay = timedelta(seconds=dice.uniform(0, settings.get("longest_delay", 1.0)))
     body = dice.choice(settings.get("bodies", ["work 0.01"]))
@@ -82,12 +81,12 @@ async def schedule(front: Any, timer_id: str) -> bool:
             journal.note("refused", id=timer_id, error=f"{type(error).__name__}: {error}")
             await asyncio.sleep(0.02)
         else:
-            journal.note("accepted", id=timer_id, delay=delay.total_seconds())
+            journal.note("accepted", id=timer_id, topic=topic, delay=delay.total_seconds())
             return True
     return False
 
 
-async def move(front: Any, timer_id: str) -> None:
+async def move(front: Any, topic: str, timer_id: str) -> None:
     journal.note("moving", id=timer_id)
     try:
         delay = timedelta(seconds=dice.uniform(0, 1))
@@ -97,7 +96,7 @@ async def move(front: Any, timer_id: str) -> None:
     journal.note("moved" if existed else "was not there", id=timer_id)
 
 
-async def cancel(front: Any, timer_id: str) -> None:
+async def cancel(front: Any, topic: str, timer_id: str) -> None:
     journal.note("cancelling", id=timer_id)
     try:
         waited = await front.cancel(topic, timer_id)
@@ -111,13 +110,14 @@ async def main() -> None:
     most = settings.get("count")
     for number in count() if most is None else range(most):
         timer_id = f"{name}-{number}"
-        if ended or not await schedule(front, timer_id):
+        topic = dice.choice(settings["topics"])
+        if ended or not await schedule(front, topic, timer_id):
             break
         chance = dice.random()
         if chance < settings.get("moves", 0.0):
-            await move(front, timer_id)
+            await move(front, topic, timer_id)
         elif chance > 1 - settings.get("cancels", 0.0):
-            await cancel(front, timer_id)
+            await cancel(front, topic, timer_id)
         await asyncio.sleep(settings.get("pause", 0.01))
     journal.note("produced", date=time.time())
 

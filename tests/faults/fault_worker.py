@@ -60,7 +60,6 @@ async def tell() -> None:
     journal.note("started", date=time.time())
 
 
-@broker.subscriber(settings["topic"], **settings.get("knobs", {}))
 async def handle(body: str, message: TimerMessage) -> None:
     delivery = message.raw_message
     run = {"id": message.timer_id, "lease": delivery.leases[0].decode()}
@@ -68,6 +67,7 @@ async def handle(body: str, message: TimerMessage) -> None:
         "begun",
         **run,
         score=float(delivery.claimed.previous_score),
+        topic=message.topic,
         claimed_at=delivery.claimed_at,
         redelivered=message.redelivered,
     )
@@ -88,6 +88,10 @@ async def handle(body: str, message: TimerMessage) -> None:
     except asyncio.CancelledError:
         journal.note("cancelled", **run)
         raise
+
+
+for topic in settings["topics"]:
+    broker.subscriber(topic, **settings.get("knobs", {}))(handle)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -23,18 +23,18 @@ Process: TypeAlias = "subprocess.Popen[bytes]"
 
 
 class Fleet:
-    """Workers and producers of one topic, and the journal that they write.
+    """Workers and producers, and the journal that they write.
 
     Args:
         folder: For the journal and what the processes print.
         target: A URL, or the addresses of Sentinels.
-        topic: The topic.
+        topics: Workers subscribe to all of them, producers choose by chance for each timer.
     """
 
-    def __init__(self, folder: Path, target: Any, topic: str = "invoices") -> None:
+    def __init__(self, folder: Path, target: Any, topics: Sequence[str] = ("invoices",)) -> None:
         self.folder = folder
         self.target = target
-        self.topic = topic
+        self.topics = topics
         self.journal = Journal(folder / "journal")
         self.processes: list[Process] = []
         self._outputs: dict[int, Path] = {}
@@ -73,7 +73,7 @@ class Fleet:
     ) -> Process:
         settings = {
             "target": self.target,
-            "topic": self.topic,
+            "topics": self.topics,
             "journal": str(self.journal.path),
             **settings,
         }
@@ -159,11 +159,15 @@ class Fleet:
 
     def until_empty(self, client: TimersClient, timeout: float = START) -> None:
         """Wait until nothing is pending."""
-        wait_until(lambda: client.count_pending(self.topic) == 0, timeout)
+        wait_until(lambda: self.count_pending(client) == 0, timeout)
+
+    def count_pending(self, client: TimersClient) -> int:
+        """Tell how many timers are pending."""
+        return sum(map(client.count_pending, self.topics))
 
     def schedule(self, client: TimersClient, timer_id: str, body: str = "", **when: Any) -> None:
         """Schedule a timer, and note it as a producer does."""
-        client.schedule(body, self.topic, timer_id=timer_id, **when)
+        client.schedule(body, self.topics[0], timer_id=timer_id, **when)
         self.journal.note("accepted", id=timer_id)
 
     def ledger(self) -> Ledger:

@@ -161,7 +161,7 @@ class Soak:
         seen = Counter(fact["what"] for fact in self._fleet.journal.read())
         self._say(
             f"{seconds:5.0f} s: {seen['fault']} faults, {seen['accepted']} timers scheduled, "
-            f"{seen['done']} handled, {self._client.count_pending(self._fleet.topic)} pending"
+            f"{seen['done']} handled, {self._fleet.count_pending(self._client)} pending"
         )
 
     def rows(self, ledger: Ledger) -> list[Row]:
