@@ -199,7 +199,12 @@ class TimersBroker(
         keys = fitted_keys(keys, client)
         confirmation = read_confirmation(confirm_replicas, confirm_timeout)
         connection = TimersConnection(
-            client, self._prepare, self._write_log, security, confirmation
+            client,
+            self._prepare,
+            self._write_log,
+            security,
+            confirmation,
+            hash_tags=keys.hash_tags,
         )
         operations = Operations(replace(keys, database=connection.database))
         url = specification_url or connection.address

@@ -70,6 +70,7 @@ class TimersConnection:
         log: Writes a line of a `logging` level to the broker's log.
         security: User, password and TLS of a client made from a URL.
         confirmation: How many replicas must have what is written; None asks none.
+        hash_tags: Whether keys have hash tags: wake-ups are sharded then.
 
     Raises:
         TypeError: `client` is a blocking client, or no client at all; or `security` can't be
@@ -85,12 +86,15 @@ class TimersConnection:
         log: Callable[[int, str], None],
         security: BaseSecurity | None = None,
         confirmation: Confirmation | None = None,
+        *,
+        hash_tags: bool = False,
     ) -> None:
         """Check client and security; nothing is sent yet."""
         if security is not None and not isinstance(security, BaseSecurity):
             # What was given may be a password.
             raise _no_security(security)
         self.confirmation = confirmation
+        self._hash_tags = hash_tags
         self._options: dict[str, Any] = {}
         self._seeds: tuple[Address, ...] = ()
         if isinstance(client, str):
@@ -172,7 +176,7 @@ class TimersConnection:
     def wake_ups(self) -> WakeUps:
         """The listener that all subscribers share."""
         if self._wake_ups is None:
-            self._wake_ups = WakeUps(self.runner.primaries, self._log)
+            self._wake_ups = WakeUps(self.runner.primaries, self._log, are_sharded=self._hash_tags)
         return self._wake_ups
 
     def open(self) -> "Client":

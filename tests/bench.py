@@ -187,8 +187,10 @@ class Calls:
 
 async def until_listening(bench, count=1, topic=None):
     """Wait until that many workers listen to the topic."""
-    channel = bench.home.operations.keys.channel_of(topic or bench.topic)
-    await wait_until_async(lambda: bench.redis.pubsub_numsub(channel)[0][1] == count)
+    keys = bench.home.operations.keys
+    ask = bench.redis.pubsub_shardnumsub if keys.hash_tags else bench.redis.pubsub_numsub
+    channel = keys.channel_of(topic or bench.topic)
+    await wait_until_async(lambda: ask(channel)[0][1] == count)
 
 
 async def until_idle(bench, relay, count=1):

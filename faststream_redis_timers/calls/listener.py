@@ -5,7 +5,7 @@ import logging
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from redis.exceptions import NoPermissionError, RedisError
 
@@ -25,6 +25,29 @@ ANSWER_TIMEOUT = 5.0
 """Seconds within which it must connect, subscribe and answer a ping."""
 
 
+class PubSub(NamedTuple):
+    """The words of one kind of pub/sub.
+
+    Args:
+        subscribe: The command that begins to listen to a channel.
+        unsubscribe: The command that ends it.
+        subscribed: The first word of the reply to the former.
+        message: The first word of a message.
+    """
+
+    subscribe: str
+    unsubscribe: str
+    subscribed: bytes
+    message: bytes
+
+
+PLAIN = PubSub("SUBSCRIBE", "UNSUBSCRIBE", b"subscribe", b"message")
+"""What PUBLISH sends."""
+
+SHARDED = PubSub("SSUBSCRIBE", "SUNSUBSCRIBE", b"ssubscribe", b"smessage")
+"""What SPUBLISH sends."""
+
+
 class Hearer(Protocol):
     """Who is told what a listener hears."""
 
@@ -40,6 +63,7 @@ class Listener:
 
     Args:
         primaries: Tells how to connect.
+        pub_sub: The kind of pub/sub.
         hearer: Is told what is heard.
         log: Writes a line of a `logging` level to the broker's log.
 
@@ -48,10 +72,15 @@ class Listener:
     """
 
     def __init__(
-        self, primaries: "Primaries", hearer: Hearer, log: Callable[[int, str], None]
+        self,
+        primaries: "Primaries",
+        pub_sub: PubSub,
+        hearer: Hearer,
+        log: Callable[[int, str], None],
     ) -> None:
         """Prepare; the first `add` begins."""
         self._primaries = primaries
+        self._pub_sub = pub_sub
         self._hearer = hearer
         self._log = log
         self.may_read = asyncio.Event()
@@ -77,7 +106,7 @@ class Listener:
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="wake-ups of timers")
         elif self._connection is not None:
-            await self._send("SUBSCRIBE", channel)
+            await self._send(self._pub_sub.subscribe, channel)
 
     async def remove(self, channel: bytes) -> None:
         """Stop listening to a channel; after the last one the connection is closed.
@@ -90,7 +119,7 @@ class Listener:
         if not self._wanted:
             await self._stop()
         elif self._connection is not None:
-            await self._send("UNSUBSCRIBE", channel)
+            await self._send(self._pub_sub.unsubscribe, channel)
 
     async def _send(self, command: str, channel: bytes) -> None:
         # The last `remove` or an error may close the connection meanwhile, where
@@ -122,17 +151,17 @@ class Listener:
                 self._confirmed.clear()
                 # One by one: a refused channel must not take the others with it.
                 for channel in channels:
-                    await connection.send_command("SUBSCRIBE", channel)
+                    await connection.send_command(self._pub_sub.subscribe, channel)
                 for _ in channels:
                     self._note_confirmed(await self._read(connection))
                 # `add` and `remove` could not send those that came and went meanwhile.
                 self._connection = connection
                 for channel in self._wanted.keys() - channels:
-                    await connection.send_command("SUBSCRIBE", channel)
+                    await connection.send_command(self._pub_sub.subscribe, channel)
                 for channel in channels:
                     # Not looked for beforehand: while one is sent others come back.
                     if channel not in self._wanted:
-                        await connection.send_command("UNSUBSCRIBE", channel)
+                        await connection.send_command(self._pub_sub.unsubscribe, channel)
             backoff.reset()
             # What was sent before is lost, the first time too.
             for channel in list(self._wanted):
@@ -180,13 +209,13 @@ class Listener:
             elif now - heard_at >= PING_INTERVAL:
                 # What was refused may be allowed by now.
                 for channel in self._wanted.keys() - self._confirmed:
-                    await connection.send_command("SUBSCRIBE", channel, check_health=False)
+                    await self._send(self._pub_sub.subscribe, channel)
                 await connection.send_command("PING", check_health=False)
                 pinged = True
 
     def _note_confirmed(self, message: Any) -> None:
         match message:
-            case [b"subscribe", channel, _] if channel in self._wanted:
+            case [self._pub_sub.subscribed, channel, _] if channel in self._wanted:
                 self._confirmed.add(channel)
                 if self._refused and self._confirmed.issuperset(self._wanted):
                     self._refused = False
@@ -195,7 +224,7 @@ class Listener:
     def _pass_on(self, message: Any) -> None:
         self._note_confirmed(message)
         match message:
-            case [b"subscribe", channel, _]:
+            case [self._pub_sub.subscribed, channel, _]:
                 self._hearer.note_gap(channel)
-            case [b"message", channel, text]:
+            case [self._pub_sub.message, channel, text]:
                 self._hearer.hear(channel, text)

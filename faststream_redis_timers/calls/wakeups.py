@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from faststream_redis_timers.calls.listener import Listener
+from faststream_redis_timers.calls.listener import PLAIN, SHARDED, Listener
 
 if TYPE_CHECKING:
     from faststream_redis_timers.calls.primaries import Primaries
@@ -30,11 +30,14 @@ class WakeUps:
     Args:
         primaries: Tells how to connect.
         log: Writes a line of a `logging` level to the broker's log.
+        are_sharded: Whether they are sent with SPUBLISH, as keys with hash tags have it.
     """
 
-    def __init__(self, primaries: "Primaries", log: Callable[[int, str], None]) -> None:
+    def __init__(
+        self, primaries: "Primaries", log: Callable[[int, str], None], *, are_sharded: bool
+    ) -> None:
         """Prepare; the first `add` begins."""
-        self._listener = Listener(primaries, self, log)
+        self._listener = Listener(primaries, SHARDED if are_sharded else PLAIN, self, log)
         self._loops: dict[bytes, set[Wakeable]] = {}
         self._waiting: set[Wakeable] = set()
 
