@@ -98,6 +98,18 @@ class Home:
         """Run an operation that no front end has."""
         return Runner(self.redis).run(operation)
 
+    def listen(self, pubsub: Any, topic: str) -> None:
+        """Subscribe to a topic's wake-ups, as workers do."""
+        sharded = "s" if self.operations.keys.hash_tags else ""
+        subscribe = getattr(pubsub, f"{sharded}subscribe")
+        subscribe(self.operations.keys.channel_of(topic))
+        assert pubsub.get_message(timeout=10)["type"] == f"{sharded}subscribe"
+
+    def publish(self, topic: str, message: str) -> None:
+        """Publish on a topic's channel."""
+        sharded = "s" if self.operations.keys.hash_tags else ""
+        getattr(self.redis, f"{sharded}publish")(self.operations.keys.channel_of(topic), message)
+
     def claim(self, topic: str, lease_ttl: float = 30.0) -> Step:
         """Take what is due, so that it runs."""
         return self.step(topic, limit=100, lease_ttl=lease_ttl)

@@ -758,13 +758,11 @@ async def test_numbers_that_json_does_not_know_are_still_read(face, home):
 @pytest.fixture
 def wake_ups(home):
     """Give the due times published on the topic's channel since the last call."""
-    channel = home.operations.keys.channel_of(TOPIC)
     with home.redis.pubsub() as pubsub:
-        pubsub.subscribe(channel)
-        assert pubsub.get_message(timeout=10)["type"] == "subscribe"
+        home.listen(pubsub, TOPIC)
 
         def heard():
-            home.redis.publish(channel, "end")
+            home.publish(TOPIC, "end")
             found = []
             while (message := pubsub.get_message(timeout=10)["data"]) != b"end":
                 now, due = message.decode().split()

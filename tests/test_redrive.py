@@ -197,8 +197,7 @@ async def test_workers_are_woken(face, home):
     await bury_some(face, home, "42", "43")
     await face.schedule("later", TOPIC, timer_id="99", activate_in=HOUR)
     with home.redis.pubsub() as listener:
-        listener.subscribe(home.keys_of(TOPIC).timeline)
-        assert listener.get_message(timeout=10)["type"] == "subscribe"
+        home.listen(listener, TOPIC)
 
         await face.redrive(DEAD)
 

@@ -7,6 +7,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.server import ask, escape_glob, inside
+from faststream_redis_timers_sync.protocol.keys import KeySpace
 from faststream_redis_timers_sync.protocol.management import check_permissions
 
 
@@ -29,51 +30,71 @@ class Purpose:
     is_vital: bool = False
 
 
-PURPOSES = (
-    Purpose(
-        "schedule, move, cancel, read and deliver timers",
-        (
-            *("EVAL x 0", "EVALSHA x 0", "TIME", "UNLINK {timeline} {payloads} {attempts}"),
-            *("ZADD {timeline} 1 x", "ZREM {timeline} x", "ZCARD {timeline}"),
-            *("ZCOUNT {timeline} 0 1", "ZRANGE {timeline} 0 1", "ZSCORE {timeline} x"),
-            *("ZMSCORE {timeline} x", "ZSCAN {timeline} 0", "HSET {payloads} x x"),
-            *("HGET {payloads} x", "HEXISTS {payloads} x", "HLEN {payloads}"),
-            "HSTRLEN {payloads} x",
-            *("HDEL {payloads} x", "HDEL {attempts} x"),
-            *("HMGET {attempts} x", "HSET {attempts} x x"),
+def purposes_of(keys: KeySpace) -> tuple[Purpose, ...]:
+    """Give all that the scripts, the workers and the command line run, and why.
+
+    Args:
+        keys: The names of the keys: with hash tags wake-ups are sharded.
+    """
+    sharded, shard = ("S", "SHARD") if keys.hash_tags else ("", "")
+    purposes = (
+        Purpose(
+            "schedule, move, cancel, read and deliver timers",
+            (
+                *("EVAL x 0", "EVALSHA x 0", "TIME", "UNLINK {timeline} {payloads} {attempts}"),
+                *("ZADD {timeline} 1 x", "ZREM {timeline} x", "ZCARD {timeline}"),
+                *("ZCOUNT {timeline} 0 1", "ZRANGE {timeline} 0 1", "ZSCORE {timeline} x"),
+                *("ZMSCORE {timeline} x", "ZSCAN {timeline} 0", "HSET {payloads} x x"),
+                *("HGET {payloads} x", "HEXISTS {payloads} x", "HLEN {payloads}"),
+                "HSTRLEN {payloads} x",
+                *("HDEL {payloads} x", "HDEL {attempts} x"),
+                *("HMGET {attempts} x", "HSET {attempts} x x"),
+            ),
+            "nothing works without",
+            is_vital=True,
         ),
-        "nothing works without",
-        is_vital=True,
-    ),
+        Purpose(
+            "wake workers when a timer is scheduled",
+            (f"{sharded}PUBLISH {{channel}} x",),
+            "workers find such a timer at their next poll, up to 7.5 s late with default settings",
+        ),
+        Purpose(
+            "listen for such wake-ups, as workers do",
+            (
+                *(f"{sharded}SUBSCRIBE {{channel}}", f"{sharded}UNSUBSCRIBE", "PING"),
+                # In a cluster a replica takes subscriptions, and hears nothing.
+                *(("ROLE",) if keys.hash_tags else ()),
+            ),
+            "no matter, if no worker runs under this user",
+        ),
+        Purpose(
+            "wait until replicas have what was written, as confirm_replicas asks for",
+            ("WAIT 1 1",),
+            "no matter, if no client or broker with confirm_replicas has this user",
+        ),
+        Purpose(
+            "notice timers under the keys of the other layout, with or without hash tags",
+            ("EXISTS {elsewhere}",),
+            "a mistake with hash_tags stays unnoticed",
+        ),
+        Purpose(
+            "find topics and listening workers",
+            ("SCAN 0", "DBSIZE", f"PUBSUB {shard}CHANNELS x", f"PUBSUB {shard}NUMSUB x"),
+            "topics must be named",
+        ),
+    )
+    return (*purposes, *_IN_A_CLUSTER) if keys.hash_tags else purposes
+
+
+_IN_A_CLUSTER = (
     Purpose(
-        "wake workers when a timer is scheduled",
-        ("PUBLISH {channel} x",),
-        "workers find such a timer at their next poll, up to 7.5 s late with default settings",
-    ),
-    Purpose(
-        "listen for such wake-ups, as workers do",
-        ("SUBSCRIBE {channel}", "UNSUBSCRIBE", "PING"),
-        "no matter, if no worker runs under this user",
-    ),
-    Purpose(
-        "wait until replicas have what was written, as confirm_replicas asks for",
-        ("WAIT 1 1",),
-        "no matter, if no client or broker with confirm_replicas has this user",
-    ),
-    Purpose(
-        "notice timers under the keys of the other layout, with or without hash tags",
-        ("EXISTS {elsewhere}",),
-        "a mistake with hash_tags stays unnoticed",
-    ),
-    Purpose(
-        "find topics and listening workers",
-        ("SCAN 0", "DBSIZE", "PUBSUB CHANNELS x", "PUBSUB NUMSUB x"),
-        "topics must be named",
+        "find the primary of each topic in a cluster",
+        ("CLUSTER SLOTS", "ASKING"),
+        "no matter on a single primary, in a cluster nothing works without",
     ),
 )
-"""All that the scripts, the workers and the command line run, and why."""
 
-_WITH_SUBCOMMANDS = {"PUBSUB"}
+_WITH_SUBCOMMANDS = {"PUBSUB", "CLUSTER"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +133,8 @@ def refused_purposes(timers: TimersClient, topic: str) -> list[Refused]:
         b"{payloads}": payloads,
         b"{attempts}": attempts,
     }
-    commands = [command for purpose in PURPOSES for command in purpose.commands]
+    purposes = purposes_of(keys)
+    commands = [command for purpose in purposes for command in purpose.commands]
     try:
         answers = runner.run(
             check_permissions(
@@ -124,8 +146,8 @@ def refused_purposes(timers: TimersClient, topic: str) -> list[Refused]:
         answers = [False] * len(commands)
     missing = {c for c, allowed in zip(commands, answers, strict=True) if not allowed}
     refused = []
-    for purpose in PURPOSES:
-        if some := [_name(command) for command in purpose.commands if command in missing]:
+    for purpose in purposes:
+        if some := [name_of(command) for command in purpose.commands if command in missing]:
             rule = acl_rule(timers, purpose.commands)
             refused.append(Refused(purpose, tuple(dict.fromkeys(some)), rule))
     return refused
@@ -151,7 +173,7 @@ def acl_rule(timers: TimersClient, commands: Sequence[str], user: str | None = N
     ):
         if any(place in command for command in commands):
             words += (f"{sign}{_pattern(f'{name}:{text}')}*" for text in beginnings)
-    words += (f"+{_name(command).lower()}" for command in commands)
+    words += (f"+{name_of(command).lower()}" for command in commands)
     return " ".join(dict.fromkeys(words))
 
 
@@ -167,7 +189,12 @@ def joined_rules(rules: Sequence[str]) -> str:
     return " ".join([*user, *sorted(rights, key=lambda word: "~%&+".index(word[0]))])
 
 
-def _name(command: str) -> str:
+def name_of(command: str) -> str:
+    """Give the name by which a rule allows a command: ``pubsub|numsub``.
+
+    Args:
+        command: The command, written as in `Purpose`.
+    """
     words = command.split()
     return "|".join(words[: 2 if words[0] in _WITH_SUBCOMMANDS else 1])
 

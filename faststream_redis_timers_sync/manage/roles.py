@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import cache
 
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.manage.permissions import PURPOSES, acl_rule
+from faststream_redis_timers_sync.manage.permissions import acl_rule, name_of, purposes_of
 from faststream_redis_timers_sync.manage.server import inside
+from faststream_redis_timers_sync.protocol.keys import Dialect
 from faststream_redis_timers_sync.protocol.operation import load_script
 
 
@@ -20,7 +21,7 @@ class Role:
     Args:
         name: The user's name in the documentation.
         scripts: The scripts that it runs.
-        commands: What it runs beside them, by name.
+        commands: What it runs beside them, by name, in either layout of keys.
     """
 
     name: str
@@ -28,16 +29,30 @@ class Role:
     commands: tuple[str, ...]
 
 
-WORKER = Role("worker", ("settle_and_claim",), ("PING", "EXISTS", "SUBSCRIBE", "UNSUBSCRIBE"))
+_IN_A_CLUSTER = ("CLUSTER|SLOTS", "ASKING")
+
+WORKER = Role(
+    "worker",
+    ("settle_and_claim",),
+    (
+        *("PING", "EXISTS", "SUBSCRIBE", "UNSUBSCRIBE", "SSUBSCRIBE", "SUNSUBSCRIBE", "ROLE"),
+        *_IN_A_CLUSTER,
+    ),
+)
 """Delivers. One whose handlers schedule, or reply, is a producer too."""
 
-PRODUCER = Role("producer", ("schedule", "reschedule", "cancel", "cancel_all"), ("PING",))
+PRODUCER = Role(
+    "producer", ("schedule", "reschedule", "cancel", "cancel_all"), ("PING", *_IN_A_CLUSTER)
+)
 """Schedules, moves and cancels, and looks at nothing."""
 
 INSPECTOR = Role(
     "inspector",
     ("exists", "count", "get", "page", "scan", "overview", "running", "permissions"),
-    ("PING", "TIME", "INFO", "EXISTS", "SCAN", "DBSIZE", "PUBSUB CHANNELS", "PUBSUB NUMSUB"),
+    (
+        *("PING", "TIME", "INFO", "EXISTS", "SCAN", "DBSIZE", "PUBSUB|CHANNELS", "PUBSUB|NUMSUB"),
+        *("PUBSUB|SHARDCHANNELS", "PUBSUB|SHARDNUMSUB", *_IN_A_CLUSTER),
+    ),
 )
 """Looks at everything and changes nothing: the command line, the collector, the admin."""
 
@@ -52,24 +67,26 @@ def role_rule(timers: TimersClient, role: Role) -> str:
         timers: The client, for its prefix and the names of its keys.
         role: The role.
     """
+    keys = inside(timers).keys
     names = {"EVAL", "EVALSHA", *role.commands}
     for script in role.scripts:
-        names |= commands_of(script)
-    if inside(timers).keys.database:
+        names |= commands_of(script, keys.dialect)
+    if keys.database:
         names.add("SELECT")
-    known = [command for purpose in PURPOSES for command in purpose.commands]
-    commands = [command for command in (*known, "INFO", "SELECT") if _name(command) in names]
+    known = [command for purpose in purposes_of(keys) for command in purpose.commands]
+    commands = [command for command in (*known, "INFO", "SELECT") if name_of(command) in names]
     return acl_rule(timers, commands, role.name)
 
 
 @cache
-def commands_of(script: str) -> frozenset[str]:
+def commands_of(script: str, dialect: Dialect) -> frozenset[str]:
     """Give the names of the commands that a script runs.
 
     Args:
         script: Its file's name, without the ending.
+        dialect: What it is written in.
     """
-    text = re.sub(r"--.*", "", load_script(script).text.decode())
+    text = re.sub(r"--.*", "", load_script(script, dialect).text.decode())
     run = set(_CALL.findall(_FUNCTION.sub("", text)))
     for name, body in _FUNCTION.findall(text):
         # Where it stands only once nobody calls it.
@@ -80,7 +97,3 @@ def commands_of(script: str) -> frozenset[str]:
 
 _CALL = re.compile(r"redis\.p?call\('([A-Z]+)'")
 _FUNCTION = re.compile(r"^local function (\w+)(.*?)^end$", re.DOTALL | re.MULTILINE)
-
-
-def _name(command: str) -> str:
-    return " ".join(command.split()[: 2 if command.startswith("PUBSUB") else 1])

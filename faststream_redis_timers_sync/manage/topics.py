@@ -87,8 +87,9 @@ def listening_topics(timers: TimersClient) -> dict[str, int]:
     """
     _, keys, prefix = inside(timers)
     before = keys.channel_prefix.encode()
+    subcommand = b"SHARDCHANNELS" if keys.hash_tags else b"CHANNELS"
     channels: list[bytes] = ask(
-        timers, b"PUBSUB", b"CHANNELS", before + _pattern(timers), parse=list
+        timers, b"PUBSUB", subcommand, before + _pattern(timers), parse=list
     )
     timelines = [channel.removeprefix(before) for channel in channels]
     return count_workers(timers, _topics(keys, prefix, timelines)[0])
@@ -140,10 +141,11 @@ def count_workers(timers: TimersClient, topics: Iterable[str]) -> dict[str, int]
         redis.RedisError: What the server or the connection says.
     """
     _, keys, _ = reach = inside(timers)
+    subcommand = b"SHARDNUMSUB" if keys.hash_tags else b"NUMSUB"
     counts: dict[str, int] = {}
     for some in in_chunks(topics, _CHANNELS_AT_ONCE):
         channels = [keys.channel_of(reach.full(topic)) for topic in some]
-        reply: list[bytes | int] = ask(timers, b"PUBSUB", b"NUMSUB", *channels, parse=list)
+        reply: list[bytes | int] = ask(timers, b"PUBSUB", subcommand, *channels, parse=list)
         counts.update(zip(some, map(int, reply[1::2]), strict=True))
     return counts
 

@@ -19,6 +19,18 @@ REMEDY_ELSEWHERE = (
 """What to do where a topic has timers in both layouts."""
 
 
+class Dialect(NamedTuple):
+    """What the texts of scripts differ by: a script can ask for none of it.
+
+    Args:
+        database: Number of the server's database, since pub/sub knows no databases.
+        hash_tags: Whether keys have hash tags: then wake-ups are sharded, as a cluster needs them.
+    """
+
+    database: int = 0
+    hash_tags: bool = False
+
+
 class TopicKeys(NamedTuple):
     """The keys of one topic.
 
@@ -45,6 +57,9 @@ class KeySpace:
             to before it, or what the topic itself has in braces.
         database: Number of the server's database, 0 by default.
 
+    Attributes:
+        dialect: What its scripts are written in.
+
     Raises:
         TypeError: A name is not a string, or `hash_tags` is neither True nor False.
         ValueError: A name is empty, two are the same, or one has a brace beside `hash_tags`.
@@ -55,6 +70,7 @@ class KeySpace:
     attempts_key: str = DEFAULT_ATTEMPTS_KEY
     hash_tags: bool = False
     database: int = 0
+    dialect: Dialect = field(init=False, repr=False, compare=False)
     _topics: dict[str, TopicKeys] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -78,6 +94,7 @@ class KeySpace:
                     f"hash tag, got {name!r}: write the name without braces"
                 )
                 raise ValueError(msg)
+        object.__setattr__(self, "dialect", Dialect(self.database, self.hash_tags))
 
     def of(self, topic: str, argument: str = "topic") -> TopicKeys:
         """Name the keys of a topic.

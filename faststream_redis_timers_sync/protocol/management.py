@@ -94,7 +94,7 @@ def move_some(
         ValueError: The topic or an id is empty, or the time can't be used.
     """
     return Operation(
-        load_script("move", keys.database),
+        load_script("move", keys.dialect),
         keys.of(topic),
         [ask_due(activate_in, activate_at), *_encode_ids(timer_ids)],
         _parse_states,

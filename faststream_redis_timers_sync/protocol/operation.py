@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from faststream_redis_timers_sync.protocol.errors import TimerOutcomeUnknownError
+from faststream_redis_timers_sync.protocol.keys import Dialect
 from faststream_redis_timers_sync.protocol.model import Timer
 
 MOST_READ = 500
@@ -23,6 +24,8 @@ takes Redis 8.0 up to 8 ms, in which it serves nobody else."""
 
 BUDGET_WORD = b"%d" % PAYLOAD_BUDGET
 """The same, as an argument of scripts."""
+
+_PLAIN = Dialect()
 
 _T = TypeVar("_T")
 
@@ -42,24 +45,27 @@ class Script(NamedTuple):
 
 
 @cache
-def load_script(name: str, database: int = 0) -> Script:
+def load_script(name: str, dialect: Dialect = _PLAIN) -> Script:
     """Read a script from the package, once.
 
     Args:
         name: Its file's name, without the ending.
-        database: Number of the server's database, where the script wakes workers: a script
-            can't ask for it, and pub/sub knows no databases.
+        dialect: What it is written in, for scripts that differ by it.
     """
     folder = files(__package__) / "lua"
     text = b"\n".join((folder / f"{part}.lua").read_bytes() for part in ("_shared", name))
-    if database:
-        text = text.replace(_CHANNEL_PREFIX % b"", _CHANNEL_PREFIX % (b"db%d:" % database), 1)
+    if dialect.database:
+        prefix = b"db%d:" % dialect.database
+        text = text.replace(_CHANNEL_PREFIX % b"", _CHANNEL_PREFIX % prefix, 1)
+    if dialect.hash_tags:
+        text = text.replace(_PUBLISH, _SHARDED_PUBLISH, 1)
     sha = hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
     return Script(name, text, sha)
 
 
 _CHANNEL_PREFIX = b"local channel_prefix = '%b'"
-# As it stands in _shared.lua, and what `KeySpace.channel_prefix` says.
+_PUBLISH, _SHARDED_PUBLISH = b"redis.pcall('PUBLISH', ", b"redis.pcall('SPUBLISH', "
+# As they stand in _shared.lua, and what `KeySpace.channel_prefix` says.
 
 
 class Operation(NamedTuple, Generic[_T]):

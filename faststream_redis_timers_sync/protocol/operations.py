@@ -129,7 +129,7 @@ class Operations:
                 raise TimerExistsError(topic, timer_ids[int(reply[1:]) - 1])
 
         return Operation(
-            load_script("schedule", self.keys.database),
+            load_script("schedule", self.keys.dialect),
             self.keys.of(topic),
             args,
             parse,
@@ -166,7 +166,7 @@ class Operations:
             msg = "rescheduling needs activate_in or activate_at"
             raise TypeError(msg)
         return Operation(
-            load_script("reschedule", self.keys.database),
+            load_script("reschedule", self.keys.dialect),
             self.keys.of(topic),
             (_known(timer_id), ask_due(activate_in, activate_at)),
             _has_one,
@@ -315,7 +315,7 @@ class Operations:
         results = []
         for topic, words in letters.items():
             result = yield Operation(
-                load_script("redrive", self.keys.database),
+                load_script("redrive", self.keys.dialect),
                 (*keys, *self.keys.of(topic)),
                 words,
                 parse,
@@ -446,7 +446,7 @@ class Operations:
             args += settlement
         keys = self.keys.of(topic)
         return Operation(
-            load_script("settle_and_claim", self.keys.database),
+            load_script("settle_and_claim", self.keys.dialect),
             keys if dead_topic is None else (*keys, *self.keys.of(dead_topic)[:2]),
             args,
             parse_step if suspect_from is None else parse_counted_step,

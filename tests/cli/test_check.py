@@ -22,10 +22,11 @@ from faststream_redis_timers_sync.manage.check import (
     check_version,
     read_info,
 )
-from faststream_redis_timers_sync.manage.permissions import PURPOSES, acl_rule
+from faststream_redis_timers_sync.manage.permissions import acl_rule, purposes_of
 from faststream_redis_timers_sync.manage.selection import cancel_each, list_timers, move_each
 from faststream_redis_timers_sync.manage.stats import count_topics
 from faststream_redis_timers_sync.manage.topics import listening_topics, scan_topics
+from faststream_redis_timers_sync.protocol.keys import KeySpace
 
 HOUR = timedelta(hours=1)
 
@@ -215,7 +216,9 @@ def test_help_and_refusal_name_all_that_is_looked_at(own_timers, as_user):
 
 
 def test_every_command_of_every_script_is_asked_for():
-    known = {command.split()[0] for purpose in PURPOSES for command in purpose.commands}
+    known = {
+        command.split()[0] for purpose in purposes_of(KeySpace()) for command in purpose.commands
+    }
 
     assert len(commands_of_scripts()) > 10
     assert commands_of_scripts() - known == set()

@@ -58,8 +58,21 @@ def wakes(name):
     return re.search(r"^\s*wake\(", (FOLDER / f"{name}.lua").read_text(), re.MULTILINE)
 
 
-def test_each_script_that_wakes_workers_is_told_the_database():
-    operations = Operations(KeySpace(database=3))
+DIALECTS = {
+    "database": (
+        KeySpace(database=3),
+        ("local channel_prefix = ''", "local channel_prefix = 'db3:'"),
+    ),
+    "hash tags": (
+        KeySpace(hash_tags=True),
+        ("redis.pcall('PUBLISH', channel_prefix", "redis.pcall('SPUBLISH', channel_prefix"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("keys", "change"), DIALECTS.values(), ids=DIALECTS)
+def test_each_script_that_wakes_workers_is_in_the_dialect_of_the_keys(keys, change):
+    operations = Operations(keys)
     hour = timedelta(hours=1)
     ending = Ending(reason="rejected", topic="t", timer_id=b"2", first_due=b"1.000000")
     length, _, letter = write_dead_letter(b"", ending).partition(b":")
@@ -76,9 +89,9 @@ def test_each_script_that_wakes_workers_is_told_the_database():
 
     assert sorted(operation.name for operation in called) == list(filter(wakes, NAMES))
     for operation in called:
-        text = load_script(operation.name).text
-        other = text.replace(b"local channel_prefix = ''", b"local channel_prefix = 'db3:'")
-        assert operation.script.text == other != text
+        text = load_script(operation.name).text.decode()
+        other = text.replace(*change)
+        assert operation.script.text.decode() == other != text
 
 
 @pytest.mark.parametrize("name", NAMES)

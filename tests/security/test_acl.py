@@ -5,6 +5,7 @@ import re
 import shutil
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from importlib.resources import files
 
 import pytest
@@ -25,7 +26,7 @@ from faststream_redis_timers_sync import (
 from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.cli.group import group
 from faststream_redis_timers_sync.manage.check import check_server
-from faststream_redis_timers_sync.manage.permissions import PURPOSES
+from faststream_redis_timers_sync.manage.permissions import purposes_of
 from faststream_redis_timers_sync.manage.roles import (
     INSPECTOR,
     PRODUCER,
@@ -49,7 +50,7 @@ HOUR = timedelta(hours=1)
 PASSWORD = "s3cret"  # noqa: S105  no real one
 CHANNEL = "timers_timeline:t"
 PAGE = (ROOT / "docs" / "security.md").read_text()
-OPERATIONS = Operations(KeySpace())
+LAYOUTS = {"plain": KeySpace(), "hash tags": KeySpace(hash_tags=True)}
 
 
 @pytest.fixture(scope="module", params=["embedded", "redis-server"])
@@ -92,9 +93,10 @@ def make_user(admin, rule):
 class Ears:
     """Hears what is published for waiting workers."""
 
-    def __init__(self, admin):
+    def __init__(self, admin, keys):
         self._pubsub = admin.pubsub(ignore_subscribe_messages=True)
-        self._pubsub.subscribe(CHANNEL)
+        subscribe = self._pubsub.ssubscribe if keys.hash_tags else self._pubsub.subscribe
+        subscribe(keys.channel_of("t"))
         self.have_heard()
 
     def __enter__(self):
@@ -111,14 +113,15 @@ class Ears:
         while "pong" not in kinds:
             if message := self._pubsub.get_message(timeout=10):
                 kinds.add(message["type"])
-        return "message" in kinds
+        return bool(kinds & {"message", "smessage"})
 
 
-def produce(admin, url):
+def produce(admin, url, keys):
     """Schedule, move and cancel, on a server that does not know the scripts."""
     admin.flushall()
     admin.script_flush()
-    with TimersClient(url_of("producer", url)) as timers, Ears(admin) as ears:
+    names = {"hash_tags": keys.hash_tags}
+    with TimersClient(url_of("producer", url), **names) as timers, Ears(admin, keys) as ears:
         timers._runner.run(_ping())
         timers.schedule("x", "t", timer_id="1", headers={"x": "y"}, activate_in=HOUR)
         assert ears.have_heard()
@@ -141,24 +144,26 @@ def _ping():
     return command(b"PING", parse=lambda reply: reply)
 
 
-def work(admin, url):
+def work(admin, url, keys):
     """Claim, commit, put off, give back, renew, set aside, clear up, count attempts, and listen."""
     admin.flushall()
     admin.script_flush()
-    here = TimersClient(admin)
+    here = TimersClient(admin, hash_tags=keys.hash_tags)
     for timer_id in "12345":
         # Large, or the worker would not ask for sizes.
         here.schedule("x" * 40_000, "t", timer_id=timer_id)
-    admin.zadd(CHANNEL, {"orphan": 1})
-    with redis.Redis.from_url(url_of("worker", url), protocol=2) as client, Ears(admin) as ears:
+    admin.zadd(keys.of("t").timeline, {"orphan": 1})
+    step_of = partial(_step, Operations(keys))
+    worker_url = url_of("worker", url)
+    with redis.Redis.from_url(worker_url, protocol=2) as client, Ears(admin, keys) as ears:
         runner = Runner(client)
         runner.run(_ping())
-        step = runner.run(_step(limit=10))
+        step = runner.run(step_of(limit=10))
         assert (len(step.claimed), step.orphans) == (5, [b"orphan"])
         one, two, three, four, five = step.claimed
         lease, later = step.lease, b"4000000000.0000005"
         settled = runner.run(
-            _step(
+            step_of(
                 Settlement(b"commit", one.timer_id, lease),
                 Settlement(b"nack", two.timer_id, lease, b"+5.000000"),
                 Settlement(b"release", three.timer_id, lease, three.previous_score),
@@ -168,18 +173,19 @@ def work(admin, url):
         )
         assert settled.outcomes == b"11111"
         assert ears.have_heard()
-        assert admin.zcard(f"{CHANNEL}:dead") == 1
-        assert runner.run(_step(limit=1, topic="empty")).claimed == []
-        assert runner.run(OPERATIONS.is_elsewhere("t")) is False
+        assert admin.zcard(keys.of("t:dead").timeline) == 1
+        assert runner.run(step_of(limit=1, topic="empty")).claimed == []
+        assert runner.run(Operations(keys).is_elsewhere("t")) is False
         connection = client.connection_pool.get_connection(*get_connection_args(redis.__version__))
-        for words in (("SUBSCRIBE", CHANNEL), ("UNSUBSCRIBE", CHANNEL)):
-            connection.send_command(*words)
+        shard = "S" if keys.hash_tags else ""
+        for word in (f"{shard}SUBSCRIBE", f"{shard}UNSUBSCRIBE"):
+            connection.send_command(word, keys.channel_of("t"))
             connection.read_response()
         client.connection_pool.release(connection)
 
 
-def _step(*settlements, limit=0, topic="t"):
-    return OPERATIONS.settle_and_claim(
+def _step(operations, *settlements, limit=0, topic="t"):
+    return operations.settle_and_claim(
         topic,
         settlements,
         limit=limit,
@@ -190,14 +196,14 @@ def _step(*settlements, limit=0, topic="t"):
     )
 
 
-def inspect(admin, url):
+def inspect(admin, url, keys):
     """Look at everything."""
     admin.flushall()
     admin.script_flush()
-    here = TimersClient(admin)
+    here = TimersClient(admin, hash_tags=keys.hash_tags)
     for timer_id in "123":
         here.schedule("x", "t", timer_id=timer_id)
-    with TimersClient(url_of("inspector", url)) as timers:
+    with TimersClient(url_of("inspector", url), hash_tags=keys.hash_tags) as timers:
         timers._runner.run(_ping())
         assert timers.count_pending("t") == 3
         assert timers.has_pending("t", "1")
@@ -219,21 +225,25 @@ def inspect(admin, url):
 EXERCISES = {WORKER: work, PRODUCER: produce, INSPECTOR: inspect}
 
 
+IN_A_CLUSTER_ALONE = {"+cluster|slots", "+asking", "+role"}
+
+
+@pytest.mark.parametrize("keys", LAYOUTS.values(), ids=LAYOUTS)
 @pytest.mark.parametrize("role", EXERCISES, ids=lambda role: role.name)
-def test_a_role_s_rule_is_enough_and_each_of_its_words_is_needed(role, admin, acl_url):
-    rule = rule_of(role)
+def test_a_role_s_rule_is_enough_and_each_of_its_words_is_needed(role, keys, admin, acl_url):
+    rule = rule_of(role, hash_tags=keys.hash_tags)
     make_user(admin, rule)
-    EXERCISES[role](admin, acl_url)
+    EXERCISES[role](admin, acl_url, keys)
 
     superfluous = []
     words = rule.split(" ")
     for n in range(3, len(words)):
         make_user(admin, " ".join(words[:n] + words[n + 1 :]))
         with suppress(redis.RedisError, TimersError, AssertionError):
-            EXERCISES[role](admin, acl_url)
+            EXERCISES[role](admin, acl_url, keys)
             superfluous.append(words[n])
 
-    assert superfluous == []
+    assert set(superfluous) - (IN_A_CLUSTER_ALONE if keys.hash_tags else set()) == set()
     admin.flushall()
 
 
@@ -379,9 +389,10 @@ def test_confirming_needs_what_its_row_says(admin, acl_url):
 # --- code and documentation
 
 
-def test_every_script_belongs_to_a_role():
+@pytest.mark.parametrize("keys", LAYOUTS.values(), ids=LAYOUTS)
+def test_every_script_belongs_to_a_role(keys):
     scripts = {file.name.removesuffix(".lua") for file in (files(protocol) / "lua").iterdir()}
-    scripts -= {"_shared"}
+    scripts = {name for name in scripts if not name.startswith("_")}
     # Of people who look after timers, who are inspectors and producers, and of confirm_replicas.
     others = {"move", "redrive", "touch"}
 
@@ -390,10 +401,10 @@ def test_every_script_belongs_to_a_role():
         command
         for role in (PRODUCER, INSPECTOR)
         for script in role.scripts
-        for command in commands_of(script)
+        for command in commands_of(script, keys.dialect)
     }
     for script in others:
-        assert commands_of(script) <= known
+        assert commands_of(script, keys.dialect) <= known
 
 
 def test_who_moves_or_redrives_needs_an_inspector_s_and_a_producer_s_rule(admin, acl_url):
@@ -414,12 +425,13 @@ def test_who_moves_or_redrives_needs_an_inspector_s_and_a_producer_s_rule(admin,
         assert timers.cancel_all("t") == 2
 
 
-def test_the_commands_of_scripts_are_known_to_the_purposes():
-    known = {command.split()[0] for purpose in PURPOSES for command in purpose.commands}
+@pytest.mark.parametrize("keys", LAYOUTS.values(), ids=LAYOUTS)
+def test_the_commands_of_scripts_are_known_to_the_purposes(keys):
+    known = {command.split()[0] for purpose in purposes_of(keys) for command in purpose.commands}
 
     for role in ROLES.values():
         for script in role.scripts:
-            assert commands_of(script) <= known
+            assert commands_of(script, keys.dialect) <= known
 
 
 def test_the_documented_rules_are_those_of_the_code():

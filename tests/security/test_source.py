@@ -80,9 +80,9 @@ def is_load(node):
         isinstance(node, ast.Call)
         and getattr(node.func, "id", "") == "load_script"
         and isinstance(node.args[0], ast.Constant)
-        # The other is a number, whatever it was made of.
+        # The other is a number and a choice, whatever they were made of.
         and [ast.unparse(arg) for arg in node.args[1:]]
-        in ([], ["self.keys.database"], ["keys.database"])
+        in ([], ["self.keys.dialect"], ["keys.dialect"])
     )
 
 

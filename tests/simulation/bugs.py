@@ -128,8 +128,8 @@ def _other_script(*changes):
     sha = hashlib.sha1(changed, usedforsecurity=False).hexdigest().encode()
     other = Script(original.name, changed, sha)
 
-    def load_script(name, *database):
-        return other if name == "settle_and_claim" else load(name, *database)
+    def load_script(name, *dialect):
+        return other if name == "settle_and_claim" else load(name, *dialect)
 
     with mock.patch.object(operations, "load_script", load_script):
         yield

@@ -303,9 +303,9 @@ class TimersMemory:
                 return len(keys)
             case [b"SCAN", _, b"MATCH", pattern, *_]:
                 return [b"0", [key for key in keys if glob(pattern).fullmatch(key)]]
-            case [b"PUBSUB", b"CHANNELS", _]:
+            case [b"PUBSUB", b"CHANNELS" | b"SHARDCHANNELS", _]:
                 return []
-            case [b"PUBSUB", b"NUMSUB", *channels]:
+            case [b"PUBSUB", b"NUMSUB" | b"SHARDNUMSUB", *channels]:
                 return [word for channel in channels for word in (channel, 0)]
         raise no_server_for(words[0].decode())
 

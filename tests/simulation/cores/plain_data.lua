@@ -146,6 +146,8 @@ function commands.PUBLISH(channel, message)
   return 0
 end
 
+commands.SPUBLISH = commands.PUBLISH
+
 function commands.UNLINK(...)
   local count = 0
   for _, key in ipairs({...}) do
