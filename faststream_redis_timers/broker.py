@@ -306,19 +306,14 @@ class TimersBroker(
     async def _look_elsewhere(self) -> None:
         """Warn of subscribers whose topics have timers in the other layout of keys."""
         subscribers = [each for each in self.subscribers if isinstance(each, TimersSubscriber)]
-        # All at once, and one by one only where there are some.
-        if await self._is_elsewhere(*(each.topic for each in subscribers)):
-            for each in subscribers:
-                if await self._is_elsewhere(each.topic):
-                    each.warn_of_other_layout()
-
-    async def _is_elsewhere(self, *topics: str) -> bool:
-        if (asked := self._operations.is_elsewhere(*topics)) is None:
-            return False
+        steps = self._operations.find_elsewhere(each.topic for each in subscribers)
         try:
-            return await self._runner.run(asked, _LOOK_TIMEOUT)
+            found = await self._runner.run_steps(steps, _LOOK_TIMEOUT)
         except Exception:  # noqa: BLE001  what is wrong with the server, the delivery will say
-            return False
+            return
+        for each in subscribers:
+            if each.topic in found:
+                each.warn_of_other_layout()
 
     async def stop(
         self,
@@ -655,7 +650,8 @@ class TimersBroker(
 
         Each comes back under its old id with its attempts at zero, and without the
         headers that told of its end. A dead letter stays where a timer of that id waits,
-        or where a handler holds it; so do timers of the topic that are no dead letters.
+        where a handler holds it, or with hash tags where it comes from a topic of another
+        slot; so do timers of the topic that are no dead letters.
 
         Args:
             dead_topic: The topic for dead letters, for example ``"invoices:dead"``.

@@ -386,7 +386,8 @@ class TimersClient:
 
         Each comes back under its old id with its attempts at zero, and without the
         headers that told of its end. A dead letter stays where a timer of that id waits,
-        or where a handler holds it; so do timers of the topic that are no dead letters.
+        where a handler holds it, or with hash tags where it comes from a topic of another
+        slot; so do timers of the topic that are no dead letters.
 
         Args:
             dead_topic: The topic for dead letters, for example ``"invoices:dead"``.

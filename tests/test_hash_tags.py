@@ -2,6 +2,7 @@
 
 import logging
 from datetime import timedelta
+from unittest import mock
 
 import pytest
 from bench import bench_at, delivering
@@ -11,14 +12,17 @@ from waiting import wait_until_async
 from faststream_redis_timers import RetryPolicy, TestTimersBroker, TimersBroker, TimersRouter
 from faststream_redis_timers.annotations import TimerMessage
 from faststream_redis_timers_sync import TimersClient
+from faststream_redis_timers_sync.manage.changing import Redrive, Tally, carry_out
 from faststream_redis_timers_sync.manage.check import check_server
+from faststream_redis_timers_sync.manage.chosen import Chosen
+from faststream_redis_timers_sync.manage.selection import redrive_each
 from faststream_redis_timers_sync.manage.stats import count_topics
 from faststream_redis_timers_sync.manage.topics import (
     listening_topics,
     scan_topics,
     topics_elsewhere,
 )
-from faststream_redis_timers_sync.protocol.cluster import share_slot
+from faststream_redis_timers_sync.protocol.cluster import share_slot, slot_of
 from faststream_redis_timers_sync.testing import FakeTimersClient
 
 HOUR = timedelta(hours=1)
@@ -215,6 +219,106 @@ async def test_a_dead_letter_of_a_topic_that_can_have_no_tag_stays(tagged, tags)
     assert tags.redrive("invoices:dead") == 1
     assert tags.get_pending_timers("invoices") == ["2"]
     assert tags.get_pending_timers("invoices:dead") == ["1:12345678"]
+
+
+def bury_by_hand(timers, dead_topic, **origins):
+    """Schedule dead letters by the topics that they come from."""
+    for timer_id, origin in origins.items():
+        headers = {"dead-letter-reason": "attempts", "dead-letter-topic": origin}
+        timers.schedule("x", dead_topic, timer_id=f"{timer_id}:12345678", headers=headers)
+
+
+def test_a_dead_letter_of_another_slot_stays_and_the_others_come_back(tags):
+    bury_by_hand(tags, "{eu}:failed", a="{eu}:invoices", b="others", c="{eu}:trials")
+
+    assert tags.redrive("{eu}:failed") == 2
+    assert tags.get_pending_timers("{eu}:failed") == ["b:12345678"]
+    assert tags.get_pending_timers("{eu}:invoices") == ["a"]
+    assert tags.redrive("{eu}:failed", ["b:12345678"]) == 0
+
+
+def test_its_fate_is_told_with_the_reason(tags):
+    bury_by_hand(tags, "failed", a="others", b="failed:dead")
+    tally = Tally()
+
+    carry_out(tags, Redrive(), Chosen(topic="failed", everything=True), tally)
+
+    assert (tally.done, tally.stayed) == (1, {"other slot": 1})
+    assert dict(redrive_each(tags, "failed", ["a:12345678", "n"])) == {
+        "a:12345678": "other slot",
+        "n": "unknown",
+    }
+
+
+def test_without_hash_tags_there_are_no_slots(plain):
+    bury_by_hand(plain, "failed", a="others")
+
+    assert plain.redrive("failed") == 1
+
+
+# --- one call per slot ---------------------------------------------------------------------
+
+
+def slots_asked_for(timers, ask):
+    """Give how many slots each call touched, and how many calls there were."""
+    slots = []
+    run = timers._runner.run
+
+    def note(operation):
+        slots.append(len({slot_of(key) for key in operation.keys}))
+        return run(operation)
+
+    with mock.patch.object(type(timers._runner), "run", lambda _, operation: note(operation)):
+        return ask(), slots
+
+
+TOPICS = ["c", "a", "{eu}:x", "a:dead", "b", "{eu}:y"]
+
+
+def test_topics_are_counted_by_slot(tags):
+    for n, topic in enumerate(TOPICS, 1):
+        tags.schedule_batch(["x"] * n, topic, activate_in=HOUR)
+
+    snapshot, slots = slots_asked_for(tags, lambda: count_topics(tags, TOPICS))
+
+    assert [(one.topic, one.pending) for one in snapshot.topics] == [
+        (topic, n) for n, topic in enumerate(TOPICS, 1)
+    ]
+    # The first counts workers, and touches no key.
+    assert slots == [0, 1, 1, 1, 1]
+
+
+def test_topics_are_counted_at_once_without_hash_tags(plain):
+    _, slots = slots_asked_for(plain, lambda: count_topics(plain, TOPICS))
+
+    assert len(slots) == 2
+
+
+def test_timers_in_the_other_layout_are_looked_for_by_slot(tags, plain):
+    for topic in ("a", "b"):
+        plain.schedule("x", topic, activate_in=HOUR)
+        tags.schedule("x", f"{topic}2", activate_in=HOUR)
+
+    mine, slots = slots_asked_for(tags, lambda: topics_elsewhere(tags, [*TOPICS, "a2"]))
+    others, together = slots_asked_for(
+        plain, lambda: topics_elsewhere(plain, ["a2", "a", "b2", "c"])
+    )
+
+    assert (mine, slots) == (["a", "b"], [1] * 5)
+    assert (others, len(together)) == (["a2", "b2"], 5)
+
+
+def test_a_batch_stays_within_a_slot(tags):
+    calls, slots = slots_asked_for(
+        tags,
+        lambda: (
+            tags.schedule_batch(["x"] * 450, "{eu}:x", activate_in=HOUR),
+            tags.cancel_timers("{eu}:x", map(str, range(450))),
+        ),
+    )
+
+    assert len(calls[0]) == 450
+    assert slots == [1] * 6
 
 
 # --- in memory ---------------------------------------------------------------------------

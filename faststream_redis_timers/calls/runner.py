@@ -118,11 +118,12 @@ class Runner:
         """Close it where its event loop does not run."""
         hang_up(self._pool)
 
-    async def run_steps(self, steps: Steps[_T]) -> _T:
+    async def run_steps(self, steps: Steps[_T], timeout: float | None = None) -> _T:
         """Send several operations, one after the other, and give their common result.
 
         Args:
             steps: The operations.
+            timeout: As in `run`, of each.
         """
         result = None
         while True:
@@ -130,7 +131,7 @@ class Runner:
                 operation = steps.send(result)
             except StopIteration as stop:
                 return stop.value  # type: ignore[no-any-return]
-            result = await self.run(operation)
+            result = await self.run(operation, timeout)
 
     @overload
     async def run_or_queue(self, operation: Operation[_T], pipeline: None) -> _T: ...

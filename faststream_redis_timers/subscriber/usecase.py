@@ -36,7 +36,6 @@ from faststream_redis_timers.subscriber.on_demand import Callers
 from faststream_redis_timers.subscriber.specification import TimersSubscriberSpecification
 from faststream_redis_timers.subscriber.starting import within_lease
 from faststream_redis_timers.subscriber.timeouts import HandlerTimeout
-from faststream_redis_timers_sync.protocol.cluster import share_slot
 from faststream_redis_timers_sync.protocol.keys import REMEDY_ELSEWHERE
 from faststream_redis_timers_sync.protocol.shown import printable
 
@@ -192,10 +191,8 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         """
         keys = self._outer_config.operations.keys
         topic, dead_topic = self.topic, self._config.dead_topic
-        own = keys.of(topic)
-        if dead_topic is None or not keys.hash_tags:
-            return
-        if not share_slot(own.timeline, keys.of(dead_topic, "dead_letter_topic").timeline):
+        keys.of(topic)
+        if dead_topic is not None and not keys.share_slot(topic, dead_topic, "dead_letter_topic"):
             msg = (
                 f"dead_letter_topic of topic {topic!r} can't be {dead_topic!r} where "
                 "hash_tags=True: one script moves a timer there, so both need the same hash tag; "

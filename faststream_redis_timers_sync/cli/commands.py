@@ -165,8 +165,8 @@ def redrive(*, as_json: bool, **chosen: Any) -> None:
 
     TOPIC is the topic for dead letters, as "invoices:dead". By id there, by pattern, or all of
     it. Each comes back under its old id, due at once. One stays where a timer of that id waits,
-    where a handler runs with it, or where it is no dead letter. Exit code 3 if an ID is unknown,
-    1 if one that was named stays.
+    where a handler runs with it, where it comes from a topic of another slot (with hash tags), or
+    where it is no dead letter. Exit code 3 if an ID is unknown, 1 if one that was named stays.
     """
     run(changes.redrive, as_json=as_json, **_chosen(**chosen))
 

@@ -29,12 +29,13 @@ from faststream_redis_timers_sync.protocol.operation import MOST_CHANGED
 _SAME_TIME = timedelta(milliseconds=1)
 """Far in the future scores are coarser than microseconds."""
 
-Reason = Literal["waiting", "running", "no dead letter"]
+Reason = Literal["waiting", "running", "other slot", "no dead letter"]
 """Why a timer of a dead-letter topic was not redriven."""
 
 REASONS: dict[Reason, str] = {
     "waiting": "a timer of the old id waits",
     "running": "a handler runs with it",
+    "other slot": "the topic that it comes from is in another slot",
     "no dead letter": "no dead letter",
 }
 """What they mean, in English."""

@@ -177,8 +177,9 @@ def redrive_each(
         timer_ids: Their ids there, as many as there are.
 
     Returns:
-        Ids with ``"moved"``; ``"waiting"`` or ``"running"``: it stays, since a timer of its
-        old id waits, or a handler runs with it; ``"no dead letter"``; or ``"unknown"``.
+        Ids with ``"moved"``; ``"waiting"``, ``"running"`` or ``"other slot"``: it stays, since
+        a timer of its old id waits, a handler runs with it, or the topic that it comes from is
+        in another slot; ``"no dead letter"``; or ``"unknown"``.
         Those that are not taken from it are not all put back.
 
     Raises:

@@ -81,25 +81,25 @@ def count_topics(timers: TimersClient, topics: Sequence[str]) -> Snapshot:
         workers: dict[str, int] | None = count_workers(timers, topics)
     except NoPermissionError:
         workers = None
-    stats: list[TopicStats] = []
+    stats: dict[str, TopicStats] = {}
     at = None
-    for some in in_chunks(topics, MOST_TOPICS):
-        at, counts = runner.run(overview(keys, [reach.full(topic) for topic in some], _WITHIN))
-        stats += (
-            TopicStats(
-                topic=topic,
-                pending=count.pending,
-                overdue=count.overdue,
-                overdue_for=_overdue_for(count, at),
-                within_hour=count.within[0],
-                within_day=count.within[1],
-                next_at=count.next_at,
-                last_at=count.last_at,
-                workers=None if workers is None else workers[topic],
-            )
-            for topic, count in zip(some, counts, strict=True)
-        )
-    return Snapshot(at or server_time(timers), stats)
+    names = {reach.full(topic): topic for topic in topics}
+    for of_slot in keys.by_slot(names):
+        for some in in_chunks(of_slot, MOST_TOPICS):
+            at, counts = runner.run(overview(keys, some, _WITHIN))
+            for topic, count in zip(map(names.__getitem__, some), counts, strict=True):
+                stats[topic] = TopicStats(
+                    topic=topic,
+                    pending=count.pending,
+                    overdue=count.overdue,
+                    overdue_for=_overdue_for(count, at),
+                    within_hour=count.within[0],
+                    within_day=count.within[1],
+                    next_at=count.next_at,
+                    last_at=count.last_at,
+                    workers=None if workers is None else workers[topic],
+                )
+    return Snapshot(at or server_time(timers), [stats[topic] for topic in topics])
 
 
 def count_running(

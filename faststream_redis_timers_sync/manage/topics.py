@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.manage.server import Inside, ask, escape_glob, inside
+from faststream_redis_timers_sync.manage.server import ask, escape_glob, inside
 from faststream_redis_timers_sync.protocol.keys import KeySpace
 from faststream_redis_timers_sync.protocol.operation import in_chunks
 from faststream_redis_timers_sync.protocol.operations import Operations
@@ -105,12 +105,12 @@ def topics_elsewhere(timers: TimersClient, topics: Iterable[str]) -> list[str]:
     Raises:
         redis.RedisError: What the server or the connection says.
     """
-    reach = inside(timers)
-    found = []
-    for some in in_chunks(topics, _KEYS_AT_ONCE):
-        if _is_elsewhere(reach, *some):
-            found += [topic for topic in some if _is_elsewhere(reach, topic)]
-    return found
+    runner, keys, _ = reach = inside(timers)
+    found: set[str] = set()
+    names = {topic: reach.full(topic) for topic in topics}
+    for some in in_chunks(names.values(), _KEYS_AT_ONCE):
+        found.update(runner.run_steps(Operations(keys).find_elsewhere(some)))
+    return [topic for topic, full in names.items() if full in found]
 
 
 def tell_elsewhere(timers: TimersClient, topics: Sequence[str]) -> str:
@@ -123,11 +123,6 @@ def tell_elsewhere(timers: TimersClient, topics: Sequence[str]) -> str:
     reach = inside(timers)
     more = f" (and so have {len(topics) - 1:,} others)" if len(topics) > 1 else ""
     return reach.keys.tell_elsewhere(reach.full(topics[0])) + more
-
-
-def _is_elsewhere(reach: Inside, *topics: str) -> bool:
-    asked = Operations(reach.keys).is_elsewhere(*map(reach.full, topics))
-    return asked is not None and reach.runner.run(asked)
 
 
 def count_workers(timers: TimersClient, topics: Iterable[str]) -> dict[str, int]:

@@ -16,9 +16,18 @@ def slot_of(key: bytes) -> int:
     Args:
         key: The key.
     """
-    _, opening, behind = key.partition(b"{")
+    return binascii.crc_hqx(hash_tag_of(key) or key, 0) % SLOTS
+
+
+def hash_tag_of(key: bytes) -> bytes:
+    """Give the hash tag of a key, empty where it has none.
+
+    Args:
+        key: The key.
+    """
+    _, _, behind = key.partition(b"{")
     tag, closing, _ = behind.partition(b"}")
-    return binascii.crc_hqx(tag if opening and closing and tag else key, 0) % SLOTS
+    return tag if closing else b""
 
 
 def share_slot(*keys: bytes) -> bool:

@@ -5,8 +5,11 @@ stands in braces, by which Redis Cluster places all keys of the topic in one slo
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple, cast
+
+from faststream_redis_timers_sync.protocol.cluster import hash_tag_of, share_slot, slot_of
 
 DEFAULT_TIMELINE_KEY = "timers_timeline"
 DEFAULT_PAYLOADS_KEY = "timers_payloads"
@@ -221,6 +224,47 @@ class KeySpace:
             prefix: What the topics begin with, often empty.
         """
         return prefix if len(self.beginnings(prefix)) == 1 else ""
+
+    @property
+    def fits_cluster(self) -> bool:
+        """Whether all keys of a topic share a slot: with hash tags, or by one tag in all names."""
+        names = (self.timeline_key, self.payloads_key, self.attempts_key)
+        tags = {hash_tag_of(name.encode()) for name in names}
+        return self.hash_tags or (len(tags) == 1 and tags != {b""})
+
+    def share_slot(self, topic: str, other: str, argument: str = "topic") -> bool:
+        """Tell whether one script may touch the keys of two topics.
+
+        Args:
+            topic: A full topic.
+            other: The other.
+            argument: Name of the argument that is the other, for the error.
+
+        Raises:
+            TypeError: As `of`.
+            ValueError: As `of`.
+        """
+        timelines = self.of(topic).timeline, self.of(other, argument).timeline
+        return not self.hash_tags or share_slot(*timelines)
+
+    def by_slot(self, topics: Iterable[str]) -> list[list[str]]:
+        """Group topics so that one script may touch the keys of all topics of a group.
+
+        Args:
+            topics: The full topics.
+
+        Returns:
+            The groups; all in one where keys have no hash tags.
+
+        Raises:
+            TypeError: As `of`.
+            ValueError: As `of`.
+        """
+        groups: dict[int, list[str]] = {}
+        for topic in topics:
+            timeline = self.of(topic).timeline
+            groups.setdefault(slot_of(timeline) if self.hash_tags else 0, []).append(topic)
+        return list(groups.values())
 
     @property
     def channel_prefix(self) -> str:

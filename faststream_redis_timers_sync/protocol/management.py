@@ -112,7 +112,7 @@ def overview(
 
     Args:
         keys: The names of the keys.
-        topics: The full topics.
+        topics: The full topics, which share a slot.
         within: Lengths of time, in whole seconds, to count due timers for.
 
     Returns:

@@ -5,11 +5,12 @@ is a generator: it yields operations and is sent their results. One that lists
 timers yields lists of them in between; any other returns its result.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, TypeVar
 
+from faststream_redis_timers_sync.protocol.cluster import slot_of
 from faststream_redis_timers_sync.protocol.dead_letters import Origin, read_dead_letter
 from faststream_redis_timers_sync.protocol.errors import TimerExistsError
 from faststream_redis_timers_sync.protocol.keys import (
@@ -49,9 +50,10 @@ from faststream_redis_timers_sync.protocol.operation import (
 from faststream_redis_timers_sync.protocol.steps import MOST_CLAIMED, parse_counted_step, parse_step
 from faststream_redis_timers_sync.protocol.times import ask_due, score_bound, seconds_text
 
-Fate = Literal["moved", "waiting", "running", "no dead letter", "unknown"]
+Fate = Literal["moved", "waiting", "running", "other slot", "no dead letter", "unknown"]
 """What became of a dead letter that was to be put back: it stays where a timer of its old id
-waits, or where a handler runs with it; unknown means that it wasn't there."""
+waits, where a handler runs with it, or where it comes from a topic of another slot, whose keys
+no script can touch together with its own; unknown means that it wasn't there."""
 
 
 _FATES: dict[str, Fate] = {"1": "moved", "w": "waiting", "r": "running", "0": "unknown"}
@@ -249,7 +251,7 @@ class Operations:
         """Put dead letters back into the topics that they come from, due now.
 
         A dead letter stays where a timer of its old id waits, and so do those that a
-        handler holds, and timers that are no dead letters.
+        handler holds, those from a topic of another slot, and timers that are no dead letters.
 
         Args:
             dead_topic: The full topic for dead letters.
@@ -310,6 +312,9 @@ class Operations:
             fates[dead_id] = "unknown" if entry is None else "no dead letter"
             origin = entry and self._read_origin(dead_id, entry[1])
             if entry and origin and (origin.topic, origin.timer_id) != (dead_topic, dead_id):
+                if not self.keys.share_slot(dead_topic, origin.topic):
+                    fates[dead_id] = "other slot"
+                    continue
                 words = letters.setdefault(origin.topic, [])
                 words += (dead_id, entry[0], origin.timer_id, origin.payload)
         results = []
@@ -346,17 +351,32 @@ class Operations:
         """
         return reading("exists", self.keys.of(topic)[:2], (_known(timer_id),), bool)
 
-    def is_elsewhere(self, *topics: str) -> Operation[bool] | None:
-        """Ask whether timers stand under the keys that topics have in the other layout.
+    def find_elsewhere(self, topics: Iterable[str]) -> Steps[list[str]]:
+        """Find topics that have timers under their keys in the other layout, too.
 
         Args:
             topics: The full topics.
 
         Returns:
-            None where they have no other keys there.
+            Steps that give them.
         """
-        keys = [key for topic in topics if (key := self.keys.timeline_elsewhere(topic))]
-        return command(b"EXISTS", *keys, parse=bool, keys=tuple(keys)) if keys else None
+        keys = {topic: key for topic in topics if (key := self.keys.timeline_elsewhere(topic))}
+        found = []
+        for some in self._by_slot_elsewhere(keys):
+            # All at once, and one by one only where there are some.
+            if (yield _exist(*(keys[topic] for topic in some))):
+                for topic in some:
+                    is_there = len(some) == 1 or (yield _exist(keys[topic]))
+                    if is_there:
+                        found.append(topic)
+        return found
+
+    def _by_slot_elsewhere(self, keys: Mapping[str, bytes]) -> Iterable[list[str]]:
+        groups: dict[int, list[str]] = {}
+        for topic, key in keys.items():
+            # Those with hash tags are asked for where there are none, and that is no cluster.
+            groups.setdefault(slot_of(key) if self.keys.hash_tags else 0, []).append(topic)
+        return groups.values()
 
     def count(self, topic: str) -> Operation[int]:
         """Count the pending timers of a topic, running ones too.
@@ -487,6 +507,10 @@ def _several(timer_ids: Iterable[str]) -> Iterable[str]:
         msg = f"timer_ids must be several ids, got the single {timer_ids!r}"
         raise TypeError(msg)
     return timer_ids
+
+
+def _exist(*keys: bytes) -> Operation[bool]:
+    return command(b"EXISTS", *keys, parse=bool, keys=keys)
 
 
 def _known(timer_id: str) -> bytes:

@@ -37,7 +37,7 @@ def mixed(bury, timers, here):
     return {"waiting": waits, "running": held[0], "no_dead_letter": "plain"}
 
 
-STAYED = {"waiting": 1, "running": 1, "no_dead_letter": 1}
+STAYED = {"waiting": 1, "running": 1, "other_slot": 0, "no_dead_letter": 1}
 
 
 # --- all, and those that match
@@ -158,7 +158,7 @@ def test_an_unknown_id_is_exit_code_3_and_the_others_come_back(mixed, bury, invo
     assert json.loads(result.stdout) == {
         "topic": DEAD,
         "redriven": 1,
-        "stayed": {"waiting": 1, "running": 0, "no_dead_letter": 0},
+        "stayed": {"waiting": 1, "running": 0, "other_slot": 0, "no_dead_letter": 0},
         "gone": 0,
         "unknown": ["nobody"],
     }

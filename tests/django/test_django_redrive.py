@@ -49,7 +49,7 @@ def test_those_that_match_as_json(letters):
     assert json.loads(out) == {
         "topic": DEAD,
         "redriven": 1,
-        "stayed": {"waiting": 0, "running": 0, "no_dead_letter": 0},
+        "stayed": {"waiting": 0, "running": 0, "other_slot": 0, "no_dead_letter": 0},
         "gone": 0,
         "unknown": [],
     }

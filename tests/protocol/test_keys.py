@@ -260,3 +260,39 @@ def test_an_id_of_text_is_written_as_utf8(timer_id):
 def test_an_id_that_can_name_no_timer_is_refused(timer_id, error):
     with pytest.raises(error, match="timer_id"):
         encode_known_id(timer_id)
+
+
+@pytest.mark.parametrize(
+    ("names", "fits"),
+    [
+        ({}, False),
+        ({"hash_tags": True}, True),
+        ({"timeline_key": "{t}:a", "payloads_key": "{t}:b", "attempts_key": "{t}:c"}, True),
+        ({"timeline_key": "a{t}", "payloads_key": "b{t}{u}", "attempts_key": "c{t}}"}, True),
+        ({"timeline_key": "{t}:a", "payloads_key": "{t}:b", "attempts_key": "{u}:c"}, False),
+        ({"timeline_key": "{t}:a", "payloads_key": "{t}:b"}, False),
+        ({"timeline_key": "{}{t}a", "payloads_key": "{}{t}b", "attempts_key": "{}{t}c"}, False),
+        ({"timeline_key": "{a", "payloads_key": "{b", "attempts_key": "{c"}, False),
+    ],
+)
+def test_a_layout_fits_a_cluster_where_each_topic_is_in_one_slot(names, fits):
+    keys = KeySpace(**names)
+
+    assert keys.fits_cluster is fits
+    topics = ["invoices", "x}y"] if not keys.hash_tags else ["invoices", "{x}y"]
+    assert all(share_slot(*keys.of(topic)) for topic in topics) is fits
+
+
+def test_topics_are_grouped_by_slot():
+    topics = ["c", "a", "{eu}:x", "a:dead", "b", "{eu}:y"]
+
+    assert KeySpace(hash_tags=True).by_slot(topics) == [
+        ["c"],
+        ["a", "a:dead"],
+        ["{eu}:x", "{eu}:y"],
+        ["b"],
+    ]
+    assert KeySpace().by_slot(topics) == [topics]
+    assert KeySpace().share_slot("a", "b")
+    assert not KeySpace(hash_tags=True).share_slot("a", "b")
+    assert KeySpace(hash_tags=True).share_slot("a", "a:dead")

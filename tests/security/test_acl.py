@@ -175,7 +175,7 @@ def work(admin, url, keys):
         assert ears.have_heard()
         assert admin.zcard(keys.of("t:dead").timeline) == 1
         assert runner.run(step_of(limit=1, topic="empty")).claimed == []
-        assert runner.run(Operations(keys).is_elsewhere("t")) is False
+        assert runner.run_steps(Operations(keys).find_elsewhere(["t"])) == []
         connection = client.connection_pool.get_connection(*get_connection_args(redis.__version__))
         shard = "S" if keys.hash_tags else ""
         for word in (f"{shard}SUBSCRIBE", f"{shard}UNSUBSCRIBE"):

@@ -75,7 +75,8 @@ REDRIVE = Action(
     of_running=_("They stay where they are."),
     explanation=_(
         "Each comes back under its old id to the topic that it comes from, due at once, its "
-        "attempts at zero. One stays where a timer of that id waits, or where it is no dead letter."
+        "attempts at zero. One stays where a timer of that id waits, where it comes from a topic "
+        "of another slot, or where it is no dead letter."
     ),
 )
 _GO_ON = _("Go on with the rest of topic “%(topic)s”?")
@@ -86,6 +87,7 @@ ACTIONS = {action.name: action for action in (CANCEL, RESCHEDULE, REDRIVE)}
 _STAYS: dict[Reason, Any] = {
     "waiting": _("%s: a timer of the old id waits"),
     "running": _("%s: a handler runs with it"),
+    "other slot": _("%s: the topic that it comes from is in another slot"),
     "no dead letter": _("%s: no dead letter"),
 }
 
