@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-from faststream_redis_timers_sync.protocol.cluster import Address, share_slot
+from faststream_redis_timers_sync.protocol.cluster import Address
 from faststream_redis_timers_sync.protocol.keys import KeySpace
 
 URL_OPTIONS: dict[str, Any] = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
@@ -124,8 +124,7 @@ def fitted_keys(keys: KeySpace, client: object) -> KeySpace:
     Raises:
         TypeError: It is the client of a cluster, and the keys have no hash tags.
     """
-    # One tag in all three names places all topics together, as some want it.
-    if keys.hash_tags or share_slot(*keys.of("a"), *keys.of("b")):
+    if keys.fits_cluster:
         return keys
     if is_cluster_url(client):
         return replace(keys, hash_tags=True)
