@@ -8,7 +8,7 @@ import pytest
 import redis
 from bench import Bench, Calls, bench_at
 from clusters import Cluster
-from faces import Home, MemoryHome
+from faces import ClusterHome, Home, MemoryHome
 from hypothesis import settings
 from leaks import keys_under, leftovers
 from relay import Relay
@@ -134,9 +134,15 @@ def no_key_outlives_its_timers(request: pytest.FixtureRequest) -> Iterator[None]
 def home(request: pytest.FixtureRequest, key_names: dict[str, str]) -> Iterator[Home]:
     """Where the timers of one test live: first on the real server, then on fakeredis.
 
-    A test may ask for ``"memory"`` too, that of a `FakeTimersClient`, and for ``"tagged"``: the
-    real server, with hash tags in the keys.
+    A test may ask for ``"memory"`` too, that of a `FakeTimersClient`, for ``"tagged"``: the
+    real server, with hash tags in the keys, and for ``"cluster"``.
     """
+    if request.param == "cluster":
+        url = request.getfixturevalue("cluster").nodes[0].url
+        home = ClusterHome({**key_names, "hash_tags": True}, url)
+        yield home
+        assert home.leave() == [] or request.node.get_closest_marker("leaks_keys")
+        return
     if request.param == "memory":
         yield MemoryHome(key_names, None)
         return

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from random import randrange
 from typing import Any, Protocol
 
@@ -16,16 +16,17 @@ import fakeredis
 import pytest
 import redis
 import redis.asyncio
-from leaks import keys_under
+from leaks import keys_under, leftovers
 
 from faststream_redis_timers import TestTimersBroker, TimersBroker
 from faststream_redis_timers_sync import Timer, TimersClient
+from faststream_redis_timers_sync.calls.opening import open_runner
 from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.protocol.clients import database_of
 from faststream_redis_timers_sync.protocol.keys import KeySpace, TopicKeys
 from faststream_redis_timers_sync.protocol.memory.topic import Entry
 from faststream_redis_timers_sync.protocol.model import Settlement, Step
-from faststream_redis_timers_sync.protocol.operation import Operation
+from faststream_redis_timers_sync.protocol.operation import Operation, command
 from faststream_redis_timers_sync.protocol.operations import Operations
 from faststream_redis_timers_sync.protocol.steps import LEASE_JITTER
 from faststream_redis_timers_sync.testing import FakeTimersClient
@@ -98,6 +99,10 @@ class Home:
         """Run an operation that no front end has."""
         return Runner(self.redis).run(operation)
 
+    def server_of(self, topic: str) -> Any:
+        """Give a client of the server that a topic's wake-ups come from."""
+        return self.redis
+
     def listen(self, pubsub: Any, topic: str) -> None:
         """Subscribe to a topic's wake-ups, as workers do."""
         sharded = "s" if self.operations.keys.hash_tags else ""
@@ -117,6 +122,53 @@ class Home:
     def take_due(self, topic: str) -> list[bytes]:
         """Take what is due, and tell the ids."""
         return [timer.timer_id for timer in self.claim(topic).claimed]
+
+
+@cache
+def looking_at(url: str) -> redis.RedisCluster:
+    """Make a cluster's client once: it asks all nodes."""
+    return redis.RedisCluster.from_url(url)
+
+
+class ClusterHome(Home):
+    """A real cluster, with hash tags in the keys."""
+
+    @cached_property
+    def redis(self) -> redis.RedisCluster:
+        return looking_at(self.server_url)
+
+    def blocking(self, **options: Any) -> Any:
+        return redis.RedisCluster.from_url(self.server_url, **options)
+
+    def asynchronous(self, **options: Any) -> Any:
+        return redis.asyncio.RedisCluster.from_url(self.server_url, **options)
+
+    @cached_property
+    def operations(self) -> Operations:
+        return Operations(KeySpace(**self.key_names))
+
+    @cached_property
+    def _runner(self) -> Runner:
+        return open_runner(self.redis, None, None)
+
+    def now(self) -> datetime:
+        seconds, microseconds = self._runner.run(command(b"TIME", parse=list))
+        return datetime.fromtimestamp(int(seconds), UTC) + timedelta(microseconds=int(microseconds))
+
+    def run(self, operation: Operation[Step]) -> Step:
+        return self._runner.run(operation)
+
+    def server_of(self, topic: str) -> Any:
+        node = self.redis.get_node_from_key(self.operations.keys.of(topic).timeline)
+        return self.redis.get_redis_connection(node)
+
+    def leave(self) -> list[str]:
+        """Remove all keys, and tell what was wrong with them."""
+        wrong = leftovers(self.redis, self.key_names)
+        for key in self.written():
+            self.redis.delete(key)
+        self._runner.close()
+        return wrong
 
 
 class MemoryHome(Home):
@@ -362,6 +414,10 @@ FACES_AND_HOMES = [
     ),
     pytest.param(blocking_face, "tagged", id="blocking-tagged"),
     pytest.param(async_face, "tagged", id="async-tagged"),
+    *(
+        pytest.param(FACES[name], "cluster", id=f"{name}-cluster")
+        for name in ("blocking-decoding-resp3", "async-decoding")
+    ),
     pytest.param(memory_face, "memory", id="memory"),
     pytest.param(held_face, "memory", id="held"),
 ]

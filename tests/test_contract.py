@@ -758,7 +758,7 @@ async def test_numbers_that_json_does_not_know_are_still_read(face, home):
 @pytest.fixture
 def wake_ups(home):
     """Give the due times published on the topic's channel since the last call."""
-    with home.redis.pubsub() as pubsub:
+    with home.server_of(TOPIC).pubsub() as pubsub:
         home.listen(pubsub, TOPIC)
 
         def heard():
