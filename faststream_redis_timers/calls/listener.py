@@ -1,21 +1,18 @@
-"""One connection that listens to channels, and comes back whatever becomes of it."""
+"""One connection that listens to channels of one primary."""
 
 import asyncio
-import logging
-import random
-from collections.abc import Callable
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from redis.exceptions import NoPermissionError, RedisError
+from redis.exceptions import NoPermissionError, ReadOnlyError, RedisError, ResponseError
 
 from faststream_redis_timers.clock import monotonic
-from faststream_redis_timers.delivery.schedule import Backoff
 from faststream_redis_timers.tasks import check_cancelled, end_task
-from faststream_redis_timers_sync.protocol.shown import text_of
 
 if TYPE_CHECKING:
     from faststream_redis_timers.calls.primaries import Primaries
+    from faststream_redis_timers_sync.protocol.cluster import Address
 
 PING_INTERVAL = 30.0
 """Seconds of silence after which the connection is pinged: on one that is half
@@ -32,69 +29,79 @@ class PubSub(NamedTuple):
         subscribe: The command that begins to listen to a channel.
         unsubscribe: The command that ends it.
         subscribed: The first word of the reply to the former.
+        unsubscribed: That of the reply to the latter, or of the news that the channel has moved.
         message: The first word of a message.
     """
 
     subscribe: str
     unsubscribe: str
     subscribed: bytes
+    unsubscribed: bytes
     message: bytes
 
 
-PLAIN = PubSub("SUBSCRIBE", "UNSUBSCRIBE", b"subscribe", b"message")
+PLAIN = PubSub("SUBSCRIBE", "UNSUBSCRIBE", b"subscribe", b"unsubscribe", b"message")
 """What PUBLISH sends."""
 
-SHARDED = PubSub("SSUBSCRIBE", "SUNSUBSCRIBE", b"ssubscribe", b"smessage")
+SHARDED = PubSub("SSUBSCRIBE", "SUNSUBSCRIBE", b"ssubscribe", b"sunsubscribe", b"smessage")
 """What SPUBLISH sends."""
 
 
-class Hearer(Protocol):
-    """Who is told what a listener hears."""
+class Keeper(Protocol):
+    """Who is told what becomes of a listener and its channels."""
 
     def hear(self, channel: bytes, message: bytes) -> None:
         """Take a message."""
 
-    def note_gap(self, channel: bytes) -> None:
-        """Note that messages of a channel may have been missed: it is listened to from now on."""
+    def note_heard(self, channel: bytes) -> None:
+        """Note that a channel is listened to from now on."""
+
+    def note_refused(self, channel: bytes, error: Exception) -> None:
+        """Note that this user may not listen to a channel; it stays the listener's."""
+
+    def note_lost(self, channel: bytes) -> None:
+        """Note that a channel is the listener's no more: another primary may serve it."""
+
+    def note_end(self, listener: "Listener") -> None:
+        """Note that a listener has ended, and none of its channels is listened to."""
 
 
 class Listener:
-    """Listens to channels on a connection of its own, as long as there are any.
+    """Listens to channels on a connection of its own, until that ends or no channel is left.
 
     Args:
         primaries: Tells how to connect.
+        primary: The primary.
         pub_sub: The kind of pub/sub.
-        hearer: Is told what is heard.
-        log: Writes a line of a `logging` level to the broker's log.
+        keeper: Is told what becomes of it.
+        may_read: While it is not set, no message is read.
 
     Attributes:
-        may_read: While it is not set, nothing is read.
+        primary: The primary.
+        channels: Those that it is to listen to, in the order in which they were added.
     """
 
     def __init__(
         self,
         primaries: "Primaries",
+        primary: "Address | None",
         pub_sub: PubSub,
-        hearer: Hearer,
-        log: Callable[[int, str], None],
+        keeper: Keeper,
+        may_read: asyncio.Event,
     ) -> None:
-        """Prepare; the first `add` begins."""
-        self._primaries = primaries
+        """Begin to connect."""
+        self.primary = primary
+        self.channels: dict[bytes, None] = {}
+        self._connection = primaries.new_connection(primary)
+        self._may_be_replica = primaries.is_cluster
         self._pub_sub = pub_sub
-        self._hearer = hearer
-        self._log = log
-        self.may_read = asyncio.Event()
-        # In the order in which they were added.
-        self._wanted: dict[bytes, None] = {}
+        self._keeper = keeper
+        self._may_read = may_read
+        self._is_connected = False
         self._confirmed: set[bytes] = set()
-        self._refused = False
-        self._connection: Any = None
-        self._task: asyncio.Task[None] | None = None
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether it listens to what was wanted when it connected."""
-        return self._connection is not None
+        # Commands without a reply so far: errors do not name theirs.
+        self._asked: deque[tuple[str | bytes, ...]] = deque()
+        self._task = asyncio.create_task(self._run(), name="wake-ups of timers")
 
     async def add(self, channel: bytes) -> None:
         """Listen to one more channel.
@@ -102,129 +109,141 @@ class Listener:
         Args:
             channel: The channel.
         """
-        self._wanted[channel] = None
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="wake-ups of timers")
-        elif self._connection is not None:
-            await self._send(self._pub_sub.subscribe, channel)
+        self.channels[channel] = None
+        await self._ask_if_connected(self._pub_sub.subscribe, channel)
 
     async def remove(self, channel: bytes) -> None:
-        """Stop listening to a channel; after the last one the connection is closed.
+        """Stop listening to a channel, where it is not the last one.
 
         Args:
             channel: The channel.
         """
-        self._wanted.pop(channel, None)
+        self._forget(channel)
+        await self._ask_if_connected(self._pub_sub.unsubscribe, channel)
+
+    async def close(self) -> None:
+        """End, and tell the keeper nothing more."""
+        self.channels.clear()
+        await end_task(self._task)
+
+    def _forget(self, channel: bytes) -> None:
+        self.channels.pop(channel, None)
         self._confirmed.discard(channel)
-        if not self._wanted:
-            await self._stop()
-        elif self._connection is not None:
-            await self._send(self._pub_sub.unsubscribe, channel)
 
-    async def _send(self, command: str, channel: bytes) -> None:
-        # The last `remove` or an error may close the connection meanwhile, where
-        # redis-py misses its writer. What comes after it subscribes anew.
-        with suppress(RedisError, OSError, AttributeError):
-            # A health check would read, as the listener does at this moment.
-            await self._connection.send_command(command, channel, check_health=False)
+    async def _ask_if_connected(self, command: str, channel: bytes) -> None:
+        if self._is_connected:
+            # An error may close the connection meanwhile, where redis-py misses its writer.
+            with suppress(RedisError, OSError, AttributeError):
+                await self._ask(command, channel)
 
-    async def _stop(self) -> None:
-        task, self._task = self._task, None
-        if task is not None:
-            await end_task(task)
+    async def _ask(self, *words: str | bytes) -> None:
+        self._asked.append(words)
+        # A health check would read, as the listener does at this moment.
+        await self._connection.send_command(*words, check_health=False)
 
     async def _run(self) -> None:
-        backoff = Backoff(random.random, ceiling=5.0)
-        while True:
+        try:
             # An outage is told by the delivery loops; whatever it is, wake-ups go on.
             with suppress(Exception):
-                await self._connect_and_listen(backoff)
+                await self._connect()
+                await self._listen()
             check_cancelled()
-            await asyncio.sleep(backoff.next_pause())
-
-    async def _connect_and_listen(self, backoff: Backoff) -> None:
-        connection = self._primaries.new_connection(None)
-        try:
-            async with asyncio.timeout(ANSWER_TIMEOUT):
-                await connection.connect()
-                channels = list(self._wanted)
-                self._confirmed.clear()
-                # One by one: a refused channel must not take the others with it.
-                for channel in channels:
-                    await connection.send_command(self._pub_sub.subscribe, channel)
-                for _ in channels:
-                    self._note_confirmed(await self._read(connection))
-                # `add` and `remove` could not send those that came and went meanwhile.
-                self._connection = connection
-                for channel in self._wanted.keys() - channels:
-                    await connection.send_command(self._pub_sub.subscribe, channel)
-                for channel in channels:
-                    # Not looked for beforehand: while one is sent others come back.
-                    if channel not in self._wanted:
-                        await connection.send_command(self._pub_sub.unsubscribe, channel)
-            backoff.reset()
-            # What was sent before is lost, the first time too.
-            for channel in list(self._wanted):
-                self._hearer.note_gap(channel)
-            await self._listen(connection)
         finally:
-            self._connection = None
+            self._is_connected = False
             with suppress(Exception):
-                await connection.disconnect(nowait=True)
+                await self._connection.disconnect(nowait=True)
+        self._keeper.note_end(self)
 
-    async def _read(self, connection: Any, timeout: float | None = None) -> Any:
-        try:
-            # Under RESP3 pub/sub messages are pushes.
-            return await connection.read_response(
-                disable_decoding=True, timeout=timeout, push_request=True
-            )
-        except NoPermissionError as error:
-            if not self._refused:
-                self._refused = True
-                self._log(
-                    logging.WARNING,
-                    "wake-ups are refused, timers scheduled at short notice will be up to a poll "
-                    f"delay late; the ACL must allow the channels {self._channels()}: "
-                    f"{text_of(error)}",
-                )
-            return error
+    async def _connect(self) -> None:
+        async with asyncio.timeout(ANSWER_TIMEOUT):
+            await self._connection.connect()
+            if self._may_be_replica:
+                await self._connection.send_command("HELLO", check_health=False)
+            self._is_connected = True
+            for channel in list(self.channels):
+                # Not looked for beforehand: while one is sent others come and go.
+                if channel in self.channels:
+                    await self._ask(self._pub_sub.subscribe, channel)
+            # A replica would take the channels, and few messages come there. What has become
+            # of a primary before its first channel came would not be told later.
+            if self._may_be_replica and _role_in(await self._read()) == b"replica":
+                raise ReadOnlyError
+            while self._asked:
+                self._take(await self._read())
 
-    def _channels(self) -> str:
-        return ", ".join(repr(c.decode("utf-8", "backslashreplace")) for c in self._wanted)
-
-    async def _listen(self, connection: Any) -> None:
+    async def _listen(self) -> None:
         heard_at = monotonic()
         pinged = False
-        while True:
+        while self.channels:
             check_cancelled()
-            await self.may_read.wait()
-            message = await self._read(connection, ANSWER_TIMEOUT if pinged else PING_INTERVAL)
+            await self._may_read.wait()
+            reply = await self._read(ANSWER_TIMEOUT if pinged else PING_INTERVAL)
             now = monotonic()
-            if message is not None:
+            if reply is not None:
                 heard_at = now
                 pinged = False
-                self._pass_on(message)
+                self._take(reply)
             elif pinged:
                 raise TimeoutError
             elif now - heard_at >= PING_INTERVAL:
                 # What was refused may be allowed by now.
-                for channel in self._wanted.keys() - self._confirmed:
-                    await self._send(self._pub_sub.subscribe, channel)
-                await connection.send_command("PING", check_health=False)
+                for channel in self.channels.keys() - self._confirmed:
+                    await self._ask(self._pub_sub.subscribe, channel)
+                await self._ask("PING")
                 pinged = True
 
-    def _note_confirmed(self, message: Any) -> None:
-        match message:
-            case [self._pub_sub.subscribed, channel, _] if channel in self._wanted:
-                self._confirmed.add(channel)
-                if self._refused and self._confirmed.issuperset(self._wanted):
-                    self._refused = False
-                    self._log(logging.INFO, "wake-ups are allowed again")
+    async def _read(self, timeout: float | None = None) -> Any:
+        try:
+            # Under RESP3 pub/sub messages are pushes.
+            return await self._connection.read_response(
+                disable_decoding=True, timeout=timeout, push_request=True
+            )
+        except ResponseError as error:
+            return error
 
-    def _pass_on(self, message: Any) -> None:
-        self._note_confirmed(message)
-        match message:
-            case [self._pub_sub.subscribed, channel, _]:
-                self._hearer.note_gap(channel)
+    def _take(self, reply: Any) -> None:
+        match reply:
             case [self._pub_sub.message, channel, text]:
-                self._hearer.hear(channel, text)
+                self._keeper.hear(channel, text)
+            case [self._pub_sub.subscribed, channel, _]:
+                self._is_reply_to(self._pub_sub.subscribe, channel)
+                if channel in self.channels:
+                    self._confirmed.add(channel)
+                    self._keeper.note_heard(channel)
+            case [self._pub_sub.unsubscribed, channel, _]:
+                # Nobody asks for it where the channel moves to another primary, or this one
+                # becomes a replica.
+                if not self._is_reply_to(self._pub_sub.unsubscribe, channel):
+                    self._lose(channel)
+            case ResponseError() if self._asked:
+                self._take_refusal(self._asked.popleft(), reply)
+            case _:
+                self._is_reply_to("PING")
+
+    def _is_reply_to(self, *words: str | bytes) -> bool:
+        if is_asked := words in self._asked:
+            self._asked.remove(words)
+        return is_asked
+
+    def _take_refusal(self, words: tuple[str | bytes, ...], error: ResponseError) -> None:
+        match words:
+            case [self._pub_sub.subscribe, bytes(channel)] if channel in self.channels:
+                if isinstance(error, NoPermissionError):
+                    self._keeper.note_refused(channel, error)
+                else:
+                    self._lose(channel)
+
+    def _lose(self, channel: bytes) -> None:
+        if channel in self.channels:
+            self._forget(channel)
+            self._keeper.note_lost(channel)
+
+
+def _role_in(reply: Any) -> Any:
+    """Give the role that a node tells in its reply to HELLO; None where it tells none."""
+    match reply:
+        case list():
+            return dict(zip(reply[::2], reply[1::2], strict=False)).get(b"role")
+        case dict():
+            return reply.get(b"role")
+    return None

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from faststream_redis_timers.calls.listener import PLAIN, SHARDED, Listener
+from faststream_redis_timers.calls.listener import PLAIN, SHARDED
+from faststream_redis_timers.calls.listeners import Listeners
 
 if TYPE_CHECKING:
     from faststream_redis_timers.calls.primaries import Primaries
@@ -28,7 +29,7 @@ class WakeUps:
     """Passes wake-ups on to the delivery loops that wait.
 
     Args:
-        primaries: Tells how to connect.
+        primaries: Tells which primary serves a channel, and how to connect to it.
         log: Writes a line of a `logging` level to the broker's log.
         are_sharded: Whether they are sent with SPUBLISH, as keys with hash tags have it.
     """
@@ -37,16 +38,16 @@ class WakeUps:
         self, primaries: "Primaries", log: Callable[[int, str], None], *, are_sharded: bool
     ) -> None:
         """Prepare; the first `add` begins."""
-        self._listener = Listener(primaries, SHARDED if are_sharded else PLAIN, self, log)
+        self._listeners = Listeners(primaries, SHARDED if are_sharded else PLAIN, self, log)
         self._loops: dict[bytes, set[Wakeable]] = {}
         self._waiting: set[Wakeable] = set()
 
     @property
     def are_heard(self) -> bool:
-        """Whether the listening connection is there; asked by tests alone."""
-        return self._listener.is_connected
+        """Whether all channels are listened to; asked by tests alone."""
+        return self._listeners.hear_all
 
-    async def add(self, channel: bytes, loop: Wakeable) -> None:
+    def add(self, channel: bytes, loop: Wakeable) -> None:
         """Listen to a channel for a delivery loop.
 
         Args:
@@ -56,10 +57,10 @@ class WakeUps:
         loops = self._loops.setdefault(channel, set())
         loops.add(loop)
         if len(loops) == 1:
-            await self._listener.add(channel)
+            self._listeners.add(channel)
 
     async def remove(self, channel: bytes, loop: Wakeable) -> None:
-        """Stop listening for a delivery loop; after the last one the connection is closed.
+        """Stop listening for a delivery loop; after the last ones connections are closed.
 
         Args:
             channel: The topic's channel.
@@ -70,7 +71,7 @@ class WakeUps:
         loops.discard(loop)
         if not loops:
             self._loops.pop(channel, None)
-            await self._listener.remove(channel)
+            await self._listeners.remove(channel)
 
     def set_waiting(self, loop: Wakeable, *, waits: bool) -> None:
         """Note whether a loop waits: while none does, nothing is read.
@@ -81,11 +82,11 @@ class WakeUps:
         """
         if waits:
             self._waiting.add(loop)
-            self._listener.may_read.set()
+            self._listeners.may_read.set()
         else:
             self._waiting.discard(loop)
             if not self._waiting:
-                self._listener.may_read.clear()
+                self._listeners.may_read.clear()
 
     def hear(self, channel: bytes, message: bytes) -> None:
         """Wake the loops of a channel.

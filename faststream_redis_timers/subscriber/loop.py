@@ -110,7 +110,7 @@ class DeliveryLoop:
         receiver.start()
         self._task = asyncio.create_task(self._run(receiver), name=f"timers of {self.topic!r}")
         self._task.add_done_callback(self._end)
-        await self._wake_ups.add(self._channel, self)
+        self._wake_ups.add(self._channel, self)
 
     @property
     def alive(self) -> bool:

@@ -1,13 +1,21 @@
 """Wake-ups where keys have hash tags: sharded pub/sub."""
 
+import asyncio
 import logging
+from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
 
 import pytest
 import redis.asyncio
 from bench import NO_POLLS, bench_at, delivering, until_idle, until_listening
+from clusters import LONGEST
 from waiting import wait_until_async
 
+from examples.embedded_cluster import HOST
 from faststream_redis_timers.annotations import TimerMessage
+from faststream_redis_timers.calls import listener
+from faststream_redis_timers.calls.wakeups import WakeUps
+from faststream_redis_timers_sync.protocol.cluster import Address, SlotMap, slot_of
 
 PASSWORD = "opens nothing"  # noqa: S105
 
@@ -86,3 +94,332 @@ async def test_where_the_acl_refuses_a_channel_one_line_names_it(tagged, open_ca
 
     (line,) = tagged.log.complaints
     assert f"the ACL must allow the channels {user!r}: " in line
+
+
+# --- a cluster ---------------------------------------------------------------------------
+
+
+class Map:
+    """The primaries of a cluster, as a client of it would tell them.
+
+    Args:
+        cluster: The cluster.
+        options: What connections are made with.
+    """
+
+    is_cluster = True
+
+    def __init__(self, cluster, **options):
+        self._options = options
+        seeds = [Address(HOST, node.port) for node in cluster.nodes]
+        self.slots = SlotMap(seeds)
+        self.refreshed_at = []
+
+    async def primary_of(self, key):
+        if not self.slots.version:
+            await self.refresh()
+        return self.slots.primary_of(slot_of(key))
+
+    def new_connection(self, primary):
+        return redis.asyncio.Connection(host=primary.host, port=primary.port, **self._options)
+
+    async def refresh(self):
+        self.refreshed_at.append(asyncio.get_running_loop().time())
+        for address in self.slots.candidates(None):
+            connection = self.new_connection(address)
+            with suppress(redis.RedisError, OSError):
+                async with asyncio.timeout(1):
+                    await connection.send_command("CLUSTER", "SLOTS")
+                    reply = await connection.read_response(disable_decoding=True)
+                    self.slots.replace(reply, address)
+            await connection.disconnect(nowait=True)
+            if self.slots.version == len(self.refreshed_at):
+                return
+
+
+class Ear:
+    """What stands for a delivery loop: it counts what it is told."""
+
+    def __init__(self):
+        self.woken = []
+        self.polls = 0
+
+    def wake(self, sent_at, due_at):
+        self.woken.append(due_at)
+
+    def poll_now(self):
+        self.polls += 1
+
+
+class Listening:
+    """Wake-ups of a cluster, and an ear for each channel.
+
+    Args:
+        cluster: The cluster.
+        are_sharded: Whether SPUBLISH sends them.
+        options: What connections are made with.
+    """
+
+    def __init__(self, cluster, *, are_sharded=True, **options):
+        self.cluster = cluster
+        self.map = Map(cluster, **options)
+        self.log = []
+        self.wake_ups = WakeUps(
+            self.map, lambda _, line: self.log.append(line), are_sharded=are_sharded
+        )
+        self.ears = {}
+
+    def add(self, *channels):
+        for channel in channels:
+            self.ears[channel] = ear = Ear()
+            self.wake_ups.add(channel, ear)
+            self.wake_ups.set_waiting(ear, waits=True)
+
+    async def remove(self, *channels):
+        for channel in channels:
+            await self.wake_ups.remove(channel, self.ears.pop(channel))
+
+    async def until_heard(self):
+        await wait_until_async(lambda: self.wake_ups.are_heard, LONGEST)
+
+    async def until_heard_again(self, *channels, polls=2):
+        """Wait until channels are listened to for that many times: each time there is a poll."""
+        ears = [self.ears[channel] for channel in channels]
+        await wait_until_async(lambda: {ear.polls for ear in ears} == {polls}, LONGEST)
+
+    async def until_at(self, *nodes):
+        """Wait until these nodes are listened to, each on one connection, and no others."""
+        expected = sorted(nodes, key=self.cluster.nodes.index)
+        await wait_until_async(lambda: self.connections() == expected)
+
+    async def check(self, *channels):
+        """Send a wake-up to each channel where its primary is, and wait until it is heard."""
+        for channel in channels or self.ears:
+            owner = self.cluster.owner_of(slot_of(channel))
+            woken = self.ears[channel].woken
+            before = len(woken)
+            assert owner.ask("SPUBLISH", channel, f"1 {before}") >= 1
+            await wait_until_async(lambda woken=woken, n=before: woken[n:] == [n])
+
+    def connections(self):
+        """Give the nodes that are listened to, once for each connection."""
+        return [
+            node
+            for node in self.cluster.nodes
+            if node.is_up
+            for line in node.ask("CLIENT", "LIST", "TYPE", "PUBSUB").splitlines()
+            if " sub=0 psub=0 ssub=0 " not in line
+        ]
+
+
+@asynccontextmanager
+async def listening_at(cluster, *channels, **options):
+    """Listen to channels of a cluster; at the end nothing is left of it."""
+    before = asyncio.all_tasks()
+    listening = Listening(cluster, **options)
+    listening.add(*channels)
+    await listening.until_heard()
+    try:
+        yield listening
+    finally:
+        await listening.remove(*listening.ears)
+        assert asyncio.all_tasks() == before
+        await wait_until_async(lambda: listening.connections() == [])
+
+
+def channels_on(cluster, count=1):
+    """Give that many channels for each primary of a cluster."""
+    found = {node.address: [] for node in cluster.primaries()}
+    owners = {slot: node.address for node in cluster.primaries() for slot in cluster.slots_of(node)}
+    for n in range(1000):
+        channel = b"timers_timeline:{%d}" % n
+        some = found[owners[slot_of(channel)]]
+        if len(some) < count:
+            some.append(channel)
+    return list(found.values())
+
+
+def elsewhere(cluster, channel):
+    """Give a primary that does not serve a channel."""
+    owner = cluster.owner_of(slot_of(channel))
+    return next(node for node in cluster.primaries() if node is not owner)
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_each_primary_is_listened_to_on_one_connection(cluster, protocol):
+    of_each = channels_on(cluster, 3)
+    channels = [channel for some in of_each for channel in some]
+    async with listening_at(cluster, *channels, protocol=protocol) as listening:
+        await listening.check()
+        assert listening.connections() == sorted(cluster.primaries(), key=cluster.nodes.index)
+        assert {ear.polls for ear in listening.ears.values()} == {1}
+
+        await listening.remove(*of_each[0], *of_each[1][:2])
+        await listening.check()
+        await wait_until_async(lambda: len(listening.connections()) == 2)
+        for channel in of_each[1][:2]:
+            owner = cluster.owner_of(slot_of(channel))
+            await wait_until_async(
+                lambda channel=channel, owner=owner: owner.ask("SPUBLISH", channel, "1 1") == 0
+            )
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_a_slot_that_moves_key_by_key_is_followed(cluster, protocol):
+    (moving, staying), *_ = channels_on(cluster, 2)
+    source, target = cluster.owner_of(slot_of(moving)), elsewhere(cluster, moving)
+    async with listening_at(cluster, moving, staying, protocol=protocol) as listening:
+        try:
+            cluster.begin_move(slot_of(moving), target)
+            # Until it has moved, the source is the one to listen to.
+            await listening.check()
+            assert listening.ears[moving].polls == 1
+            cluster.finish_move(slot_of(moving), target)
+            await listening.until_heard_again(moving)
+            await listening.until_at(source, target)
+            await listening.check()
+        finally:
+            cluster.move_slot(slot_of(moving), source)
+        await listening.until_heard_again(moving, polls=3)
+        await listening.until_at(source)
+        await listening.check()
+        assert listening.ears[staying].polls == 1
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_slots_that_move_as_a_whole_are_followed(cluster, protocol):
+    if not cluster.moves_atomically:
+        pytest.skip("this server moves slots key by key alone")
+    channels = channels_on(cluster, 3)[0]
+    source, target = cluster.owner_of(slot_of(channels[0])), elsewhere(cluster, channels[0])
+    async with listening_at(cluster, *channels, protocol=protocol) as listening:
+        try:
+            cluster.move_slots_atomically(map(slot_of, channels), target)
+            await listening.until_heard_again(*channels)
+            await listening.until_at(target)
+            await listening.check()
+        finally:
+            cluster.move_slots_atomically(map(slot_of, channels), source)
+        await listening.until_heard_again(*channels, polls=3)
+        await listening.until_at(source)
+        await listening.check()
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_a_replica_that_takes_over_is_followed(own_cluster, protocol):
+    of_each = channels_on(own_cluster, 2)
+    channels = [channel for some in of_each for channel in some]
+    async with listening_at(own_cluster, *channels, protocol=protocol) as listening:
+        own_cluster.fail_over(own_cluster.owner_of(slot_of(channels[0])))
+        await listening.until_heard_again(*channels[:2])
+        await listening.until_at(*own_cluster.primaries())
+        await listening.check()
+        assert [listening.ears[channel].polls for channel in channels] == [2, 2, 1, 1, 1, 1]
+
+
+async def test_a_primary_that_is_killed_is_replaced_by_its_replica(own_cluster):
+    channels = [channel for some in channels_on(own_cluster) for channel in some]
+    async with listening_at(own_cluster, *channels) as listening:
+        killed = own_cluster.owner_of(slot_of(channels[0]))
+        own_cluster.kill(killed)
+        # The others are heard meanwhile.
+        await listening.check(*channels[1:])
+        own_cluster.wait_until_replaced(killed)
+        await listening.until_heard_again(channels[0])
+        await listening.check()
+
+        own_cluster.restart(killed)
+        own_cluster.wait_until_ok()
+        await listening.check()
+        assert killed not in listening.connections()
+
+
+async def test_a_primary_that_falls_silent_is_replaced_too(own_cluster, monkeypatch):
+    monkeypatch.setattr(listener, "PING_INTERVAL", 0.1)
+    monkeypatch.setattr(listener, "ANSWER_TIMEOUT", 1.0)
+    ((channel,), *_) = channels_on(own_cluster)
+    async with listening_at(own_cluster, channel) as listening:
+        silent = own_cluster.owner_of(slot_of(channel))
+        own_cluster.pause(silent)
+        replaced_by = own_cluster.wait_until_replaced(silent)
+        await listening.until_heard_again(channel)
+        own_cluster.resume(silent)
+        own_cluster.wait_until_ok()
+        await listening.until_at(replaced_by)
+        await listening.check()
+
+
+async def test_a_replica_is_not_listened_to(cluster):
+    ((channel,), *_) = channels_on(cluster)
+    primary = cluster.owner_of(slot_of(channel))
+    replica = cluster.replica_of(primary)
+    listening = Listening(cluster)
+    await listening.map.refresh()
+    listening.map.slots.assign(slot_of(channel), Address(HOST, replica.port))
+    listening.add(channel)
+    await listening.until_heard()
+
+    assert listening.connections() == [primary]
+    assert len(listening.map.refreshed_at) == 2
+    await listening.check()
+    await listening.remove(channel)
+
+
+async def test_while_the_map_is_wrong_pauses_get_longer(cluster):
+    """The map names a primary that refuses the channel, and goes on to name it."""
+    ((channel,), (other,), *_) = channels_on(cluster)
+    wrong = cluster.owner_of(slot_of(other))
+    async with listening_at(cluster, other) as listening:
+        told = listening.map.refreshed_at
+        read = listening.map.refresh
+
+        async def refresh():
+            await read()
+            if len(told) < 6:
+                listening.map.slots.assign(slot_of(channel), Address(HOST, wrong.port))
+
+        listening.map.refresh = refresh
+        listening.map.slots.assign(slot_of(channel), Address(HOST, wrong.port))
+        listening.add(channel)
+        await listening.until_heard()
+
+        pauses = [after - before for before, after in pairwise(told[1:])]
+        # From half of what a pause is on average: the first is 0.05, and each is twice the last.
+        assert [pause >= 0.05 * 2**n for n, pause in enumerate(pauses)] == [True] * 4
+        await listening.check()
+
+
+async def test_a_channel_that_one_node_s_acl_refuses_is_heard_once_it_is_allowed(
+    cluster, monkeypatch
+):
+    monkeypatch.setattr(listener, "PING_INTERVAL", 0.1)
+    ((one, refused), (other,), *_) = (channels_on(cluster, 2)[0], *channels_on(cluster)[1:])
+    user = "no-channels"
+    for node in cluster.nodes:
+        node.ask("ACL", "SETUSER", user, "on", f">{PASSWORD}", "~*", "+@all", "resetchannels")
+        for channel in (one, other):
+            node.ask("ACL", "SETUSER", user, b"&" + channel)
+    login = {"username": user, "password": PASSWORD}
+    try:
+        async with listening_at(cluster, one, refused, other, **login) as listening:
+            await listening.check(one, other)
+            (line,) = listening.log
+            assert line.startswith("wake-ups are refused, ")
+            assert repr(refused.decode()) in line
+            cluster.owner_of(slot_of(refused)).ask("ACL", "SETUSER", user, b"&" + refused)
+            await wait_until_async(lambda: listening.ears[refused].polls == 1)
+            await listening.check()
+            assert listening.log[1:] == ["wake-ups are allowed again"]
+    finally:
+        for node in cluster.nodes:
+            node.ask("ACL", "DELUSER", user)
+
+
+async def test_without_hash_tags_the_channel_s_primary_is_listened_to(cluster):
+    channel = b"{timers}:timeline:invoices"
+    async with listening_at(cluster, channel, are_sharded=False) as listening:
+        assert listening.connections() == [cluster.owner_of(slot_of(channel))]
+        for node in cluster.primaries():
+            node.ask("PUBLISH", channel, f"1 {node.port}")
+        ports = [node.port for node in cluster.primaries()]
+        await wait_until_async(lambda: sorted(listening.ears[channel].woken) == sorted(ports))

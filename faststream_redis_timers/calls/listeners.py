@@ -1,0 +1,227 @@
+"""Has each wanted channel listened to on the primary that serves it, wherever that is."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+from faststream_redis_timers.calls.listener import Listener, PubSub
+from faststream_redis_timers.delivery.schedule import Backoff
+from faststream_redis_timers.tasks import check_cancelled, end_task
+from faststream_redis_timers_sync.protocol.shown import text_of
+
+if TYPE_CHECKING:
+    from faststream_redis_timers.calls.primaries import Primaries
+    from faststream_redis_timers_sync.protocol.cluster import Address
+
+LONGEST_PAUSE = 5.0
+"""Seconds, 7.5 with jitter, between two tries to listen to a channel."""
+
+
+class Hearer(Protocol):
+    """Who is told what is heard."""
+
+    def hear(self, channel: bytes, message: bytes) -> None:
+        """Take a message."""
+
+    def note_gap(self, channel: bytes) -> None:
+        """Note that messages of a channel may have been missed: it is listened to from now on."""
+
+
+class Listeners:
+    """One listener for each primary that serves wanted channels.
+
+    Args:
+        primaries: Tells which primary serves a channel, and how to connect to it.
+        pub_sub: The kind of pub/sub.
+        hearer: Is told what is heard.
+        log: Writes a line of a `logging` level to the broker's log.
+
+    Attributes:
+        may_read: While it is not set, no message is read.
+    """
+
+    def __init__(
+        self,
+        primaries: "Primaries",
+        pub_sub: PubSub,
+        hearer: Hearer,
+        log: Callable[[int, str], None],
+    ) -> None:
+        """Prepare; the first `add` begins."""
+        self._primaries = primaries
+        self._pub_sub = pub_sub
+        self._hearer = hearer
+        self._log = log
+        self.may_read = asyncio.Event()
+        self._listeners: dict[Address | None, Listener] = {}
+        # All that are wanted, in the order in which they were added, and who has them.
+        self._wanted: dict[bytes, Listener | None] = {}
+        # Those whose primary is looked up next.
+        self._sought: dict[bytes, None] = {}
+        self._unheard: set[bytes] = set()
+        self._refused: set[bytes] = set()
+        self._backoff = Backoff(random.random, ceiling=LONGEST_PAUSE)
+        self._alarm: asyncio.TimerHandle | None = None
+        self._may_have_moved = False
+        self._search: asyncio.Task[None] | None = None
+
+    @property
+    def hear_all(self) -> bool:
+        """Whether all channels are listened to, but those that are refused."""
+        return bool(self._wanted) and not self._unheard
+
+    def add(self, channel: bytes) -> None:
+        """Listen to one more channel.
+
+        Args:
+            channel: The channel.
+        """
+        self._wanted[channel] = None
+        self._unheard.add(channel)
+        self._seek(channel)
+
+    async def remove(self, channel: bytes) -> None:
+        """Stop listening to a channel; after the last one of a primary its connection is closed.
+
+        Args:
+            channel: The channel.
+        """
+        listener = self._wanted.pop(channel, None)
+        self._sought.pop(channel, None)
+        self._refused.discard(channel)
+        self._note_settled(channel)
+        if listener is not None:
+            if len(listener.channels) > 1:
+                await listener.remove(channel)
+            else:
+                self._listeners.pop(listener.primary, None)
+                await listener.close()
+        if not self._wanted:
+            await self._end_search()
+
+    async def _end_search(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        search, self._search = self._search, None
+        if search is not None:
+            await end_task(search)
+
+    # --- looking for primaries
+
+    def _seek(self, *channels: bytes) -> None:
+        self._sought |= dict.fromkeys(channels)
+        if self._search is None or self._search.done():
+            self._search = asyncio.create_task(self._place(), name="primaries of wake-ups")
+
+    async def _place(self) -> None:
+        while self._sought:
+            if self._may_have_moved:
+                self._may_have_moved = False
+                # Where nobody can tell, what was known is tried.
+                with suppress(Exception):
+                    await self._primaries.refresh()
+                check_cancelled()
+                continue
+            channel = next(iter(self._sought))
+            try:
+                primary = await self._primaries.primary_of(channel)
+            except Exception:  # noqa: BLE001  whatever it is, wake-ups go on
+                check_cancelled()
+                if channel in self._sought:
+                    self._put_off(channel)
+                continue
+            check_cancelled()
+            if channel in self._sought:
+                del self._sought[channel]
+                self._wanted[channel] = listener = self._listener_at(primary)
+                await listener.add(channel)
+
+    def _listener_at(self, primary: "Address | None") -> Listener:
+        listener = self._listeners.get(primary)
+        if listener is None:
+            listener = Listener(self._primaries, primary, self._pub_sub, self, self.may_read)
+            self._listeners[primary] = listener
+        return listener
+
+    def _put_off(self, channel: bytes) -> None:
+        self._sought.pop(channel, None)
+        self._wanted[channel] = None
+        self._unheard.add(channel)
+        if self._alarm is None:
+            pause = self._backoff.next_pause()
+            self._alarm = asyncio.get_running_loop().call_later(pause, self._look_again)
+
+    def _look_again(self) -> None:
+        self._alarm = None
+        self._may_have_moved = True
+        self._seek(*(channel for channel, listener in self._wanted.items() if listener is None))
+
+    # --- what becomes of channels
+
+    def hear(self, channel: bytes, message: bytes) -> None:
+        """Pass a message on.
+
+        Args:
+            channel: Its channel.
+            message: The message.
+        """
+        self._hearer.hear(channel, message)
+
+    def note_heard(self, channel: bytes) -> None:
+        """Pass on that a channel is listened to from now on.
+
+        Args:
+            channel: The channel.
+        """
+        self._note_settled(channel)
+        if channel in self._refused:
+            self._refused.discard(channel)
+            if not self._refused:
+                self._log(logging.INFO, "wake-ups are allowed again")
+        # What was sent before is lost, the first time too.
+        self._hearer.note_gap(channel)
+
+    def note_refused(self, channel: bytes, error: Exception) -> None:
+        """Tell of the first channel that is refused.
+
+        Args:
+            channel: The channel.
+            error: What the server says.
+        """
+        self._note_settled(channel)
+        if not self._refused:
+            channels = ", ".join(repr(c.decode("utf-8", "backslashreplace")) for c in self._wanted)
+            self._log(
+                logging.WARNING,
+                "wake-ups are refused, timers scheduled at short notice will be up to a poll "
+                f"delay late; the ACL must allow the channels {channels}: {text_of(error)}",
+            )
+        self._refused.add(channel)
+
+    def note_lost(self, channel: bytes) -> None:
+        """Look for the primary that serves a channel by now.
+
+        Args:
+            channel: The channel.
+        """
+        self._put_off(channel)
+
+    def note_end(self, listener: Listener) -> None:
+        """Look for primaries of the channels that a listener had.
+
+        Args:
+            listener: The listener.
+        """
+        if self._listeners.get(listener.primary) is listener:
+            del self._listeners[listener.primary]
+        for channel in listener.channels:
+            self._put_off(channel)
+
+    def _note_settled(self, channel: bytes) -> None:
+        self._unheard.discard(channel)
+        if not self._unheard:
+            self._backoff.reset()
