@@ -29,6 +29,7 @@ from faststream_redis_timers_sync.protocol.routing import (
     NotSentError,
     NotServedError,
     Pause,
+    explained,
     not_served,
     way_of,
     window_of,
@@ -161,7 +162,7 @@ class ClusterPrimaries:
                     await connection.connect()
                     reply = await exchange(connection, CLUSTER_SLOTS, None, None)
             except (RedisError, OSError) as error:
-                problem = error
+                problem = explained(error, address)
             else:
                 # A node that was reset knows nothing.
                 if reply:

@@ -32,6 +32,7 @@ from faststream_redis_timers_sync.protocol.routing import (
     NotSentError,
     NotServedError,
     Pause,
+    explained,
     not_served,
     way_of,
     window_of,
@@ -269,7 +270,7 @@ class ClusterRunner(Runner):
                 connection.connect()
                 reply = exchange(connection, CLUSTER_SLOTS, None)
             except (RedisError, OSError) as error:
-                problem = error
+                problem = explained(error, address)
             else:
                 # A node that was reset knows nothing.
                 if reply:

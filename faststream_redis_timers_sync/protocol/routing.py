@@ -89,6 +89,24 @@ def refusal_of(error: BaseException) -> Refusal | None:
     return Refusal(kind, int(slot), host.strip("[]"), int(port))
 
 
+def explained(error: Exception, address: Address) -> Exception:
+    """Say what to do where a node has no map to give.
+
+    Args:
+        error: What it answered.
+        address: The node.
+
+    Returns:
+        The error, or one of its class with a sentence of ours.
+    """
+    if "cluster support disabled" not in str(error):
+        return error
+    return type(error)(
+        f"{address} is no node of a Redis Cluster, its cluster support is disabled: write redis:// "
+        "in place of redis+cluster://, or give a client of that server alone"
+    )
+
+
 def is_cut_short(error: BaseException) -> bool:
     """Tell whether a script was ended midway, since one of its keys had moved to another node.
 
@@ -193,9 +211,9 @@ def way_of(
             except NotSentError as error:
                 course.note_unknown(error)
             now = clock()
-        if now >= end:
-            raise course.problem from None
         if (pause := course.next_pause()) > 0:
+            if now >= end:
+                raise course.problem from None
             yield Pause(min(pause, end - now))
 
 
@@ -299,9 +317,10 @@ class _Course:
     def _take(self, refusal: Refusal, told_by: Address) -> None:
         is_again = self._problems > 0
         if refusal.kind == "ASK":
+            is_asked_on = self.is_asking
             self._ask_at = self._slots.resolve(refusal.host, refusal.port, told_by)
             self._note_moving(is_moving=True)
-            self._go_on(must_refresh=False, must_pause=False)
+            self._go_on(must_refresh=False, must_pause=is_asked_on)
         elif refusal.kind == "MOVED":
             target = self._slots.resolve(refusal.host, refusal.port, told_by)
             self._slots.assign(refusal.slot, target)
