@@ -60,10 +60,11 @@ def cancel_some(keys: KeySpace, topic: str, timer_ids: Sequence[str]) -> Operati
     Raises:
         ValueError: The topic or an id is empty.
     """
+    names = keys.of(topic)
     return Operation(
         load_script("cancel"),
-        keys.of(topic),
-        _encode_ids(timer_ids),
+        names[:2],
+        [names.attempts, *_encode_ids(timer_ids)],
         _parse_states,
         action="cancel",
         has_written=was_there,
@@ -93,10 +94,11 @@ def move_some(
         TypeError: A time of a wrong type was given.
         ValueError: The topic or an id is empty, or the time can't be used.
     """
+    names = keys.of(topic)
     return Operation(
         load_script("move", keys.dialect),
-        keys.of(topic),
-        [ask_due(activate_in, activate_at), *_encode_ids(timer_ids)],
+        names[:2],
+        [names.attempts, ask_due(activate_in, activate_at), *_encode_ids(timer_ids)],
         _parse_states,
         action="reschedule",
         has_written=was_there,

@@ -121,7 +121,8 @@ class Operations:
         if if_exists not in {"replace", "keep", "error"}:
             msg = f'if_exists must be "replace", "keep" or "error", got {if_exists!r}'
             raise ValueError(msg)
-        args = [if_exists.encode()]
+        keys = self.keys.of(topic)
+        args = [keys.attempts, if_exists.encode()]
         for timer in timers:
             args += (timer.timer_id.encode(), timer.payload, timer.due)
         timer_ids = tuple(timer.timer_id for timer in timers)
@@ -132,7 +133,7 @@ class Operations:
 
         return Operation(
             load_script("schedule", self.keys.dialect),
-            self.keys.of(topic),
+            keys[:2],
             args,
             parse,
             action="schedule",
@@ -167,10 +168,11 @@ class Operations:
         if activate_in is None and activate_at is None:
             msg = "rescheduling needs activate_in or activate_at"
             raise TypeError(msg)
+        keys = self.keys.of(topic)
         return Operation(
             load_script("reschedule", self.keys.dialect),
-            self.keys.of(topic),
-            (_known(timer_id), ask_due(activate_in, activate_at)),
+            keys[:2],
+            (keys.attempts, _known(timer_id), ask_due(activate_in, activate_at)),
             _has_one,
             action="reschedule",
             has_written=_has_one,
@@ -189,10 +191,11 @@ class Operations:
             An operation that tells whether the timer was waiting. False means
             that it ran at this moment, or is unknown.
         """
+        keys = self.keys.of(topic)
         return Operation(
             load_script("cancel"),
-            self.keys.of(topic),
-            (_known(timer_id),),
+            keys[:2],
+            (keys.attempts, _known(timer_id)),
             _was_waiting,
             action="cancel",
             has_written=was_there,
@@ -213,11 +216,12 @@ class Operations:
         # An id that is given twice counts once.
         known = ((_known(timer_id), timer_id) for timer_id in _several(timer_ids))
         unique = {plain(timer_id): encoded for encoded, timer_id in known}
+        keys = self.keys.of(topic)
         calls = [
             Operation(
                 load_script("cancel"),
-                self.keys.of(topic),
-                [unique[timer_id] for timer_id in some],
+                keys[:2],
+                [keys.attempts, *(unique[timer_id] for timer_id in some)],
                 _count_waiting,
                 action="cancel",
                 has_written=was_there,
@@ -237,10 +241,11 @@ class Operations:
         Returns:
             An operation that counts them.
         """
+        keys = self.keys.of(topic)
         return Operation(
             load_script("cancel_all"),
-            self.keys.of(topic),
-            (),
+            keys[:2],
+            (keys.attempts,),
             int,
             action="cancel all",
             has_written=bool,
@@ -319,10 +324,11 @@ class Operations:
                 words += (dead_id, entry[0], origin.timer_id, origin.payload)
         results = []
         for topic, words in letters.items():
+            home = self.keys.of(topic)
             result = yield Operation(
                 load_script("redrive", self.keys.dialect),
-                (*keys, *self.keys.of(topic)),
-                words,
+                (*keys[:2], *home[:2]),
+                (keys.attempts, home.attempts, *words),
                 parse,
                 action="redrive",
                 has_written=_has_one,
@@ -460,14 +466,16 @@ class Operations:
             most_suspects: How many suspects to claim at most.
             dead_topic: The full topic for dead letters, where a settlement makes one.
         """
-        args = [b"%d" % limit, seconds_text(lease_ttl), b"%d" % jitter, BUDGET_WORD]
+        keys = self.keys.of(topic)
+        args = [keys.attempts, b"%d" % limit, seconds_text(lease_ttl), b"%d" % jitter, BUDGET_WORD]
         args += (b"" if suspect_from is None else b"%d" % suspect_from, b"%d" % most_suspects)
         for settlement in settlements:
             args += settlement
-        keys = self.keys.of(topic)
+        touched = keys[:2] if dead_topic is None else keys[:2] + self.keys.of(dead_topic)[:2]
         return Operation(
             load_script("settle_and_claim", self.keys.dialect),
-            keys if dead_topic is None else (*keys, *self.keys.of(dead_topic)[:2]),
+            # What is not counted need not be there: a slot may be migrating, key by key.
+            touched if suspect_from is None else (*touched, keys.attempts),
             args,
             parse_step if suspect_from is None else parse_counted_step,
             # A claim that is repeated leases a second batch. Settlements may be

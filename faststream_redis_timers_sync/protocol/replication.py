@@ -56,7 +56,7 @@ class Confirmation(NamedTuple):
         answer_timeout = self.timeout + ANSWER_MARGIN
         if operation.has_written is None or operation.has_written(reply):
             return [wait], 1, answer_timeout
-        touch: Operation[Any] = Operation(load_script("touch"), operation.keys, (), bool)
+        touch: Operation[Any] = Operation(load_script("touch"), operation.keys[1:2], (), bool)
         touching = touch.pack(by_text=True, asking=asking)
         return [*touching, wait], len(touching) + 1, answer_timeout
 

@@ -123,7 +123,11 @@ def produce(admin, url, keys):
     names = {"hash_tags": keys.hash_tags}
     with TimersClient(url_of("producer", url), **names) as timers, Ears(admin, keys) as ears:
         timers._runner.run(_ping())
+        attempts = keys.of("t").attempts
+        admin.hset(attempts, "1", "1 1.000000 1.000000")
         timers.schedule("x", "t", timer_id="1", headers={"x": "y"}, activate_in=HOUR)
+        # What may be forgotten alone is not refused aloud.
+        assert not admin.exists(attempts)
         assert ears.have_heard()
         timers.schedule("x", "t", timer_id="1", activate_in=2 * HOUR, if_exists="keep")
         with pytest.raises(TimersError):
@@ -132,7 +136,9 @@ def produce(admin, url, keys):
         assert timers.reschedule_timer("t", "1", activate_in=HOUR)
         assert timers.cancel_timer("t", "1")
         assert timers.cancel_timers("t", ["2", "3"]) == 2
+        admin.hset(attempts, "1", "1 1.000000 1.000000")
         assert timers.cancel_all("t") == 3
+        assert not admin.exists(attempts)
         with timers._runner.client.pipeline(transaction=False) as pipeline:
             timers.schedule("x", "t", pipeline=pipeline)
             pipeline.execute()
@@ -174,7 +180,9 @@ def work(admin, url, keys):
         assert settled.outcomes == b"11111"
         assert ears.have_heard()
         assert admin.zcard(keys.of("t:dead").timeline) == 1
+        admin.hset(keys.of("empty").attempts, "1", "1 1.000000 1.000000")
         assert runner.run(step_of(limit=1, topic="empty")).claimed == []
+        assert not admin.exists(keys.of("empty").attempts)
         assert runner.run_steps(Operations(keys).find_elsewhere(["t"])) == []
         connection = client.connection_pool.get_connection(*get_connection_args(redis.__version__))
         shard = "S" if keys.hash_tags else ""

@@ -26,7 +26,8 @@ class Auditor(Ledger):
     def watch(self, link, request, reply):
         """Look at a script that was carried out."""
         name = self._scripts.get(request.sha)
-        args = request.args
+        # The first argument of what changes timers is a key.
+        args = request.args if name in {"exists", "count"} else request.args[1:]
         actor, call = link.actor, link.call
         if name == "settle_and_claim":
             self._worker_step(actor, link.sent_at, args, reply)
@@ -50,7 +51,7 @@ class Auditor(Ledger):
         if request.name != "EVALSHA" or self._scripts.get(request.sha) != "settle_and_claim":
             return False
         now = self.server.now
-        is_claim = request.args[0] != b"0"
+        is_claim = request.args[1] != b"0"
         return is_claim and any(timer.score <= now for timer in self.pending.values())
 
     def _schedule(self, actor, args, reply):

@@ -39,7 +39,8 @@ def lease_on_workers_clock() -> Iterator[None]:
         operation = make(self, *args, **options)
         seconds, microseconds = divmod(round(time.time() * 1e6), 1_000_000)
         arguments = list(operation.args)
-        arguments[2] = b"%d.%06d" % (seconds, microseconds)
+        # The key of the attempts is before those that Lua counts.
+        arguments[3] = b"%d.%06d" % (seconds, microseconds)
         return operation._replace(args=arguments)
 
     with (

@@ -133,7 +133,7 @@ def test_the_same_history_has_the_same_replies_and_data(seed, ids, redis_client,
 
 
 def touch(keys):
-    return Operation(load_script("touch"), keys, (), bytes)
+    return Operation(load_script("touch"), (keys.payloads,), (), bytes)
 
 
 # --- command by command

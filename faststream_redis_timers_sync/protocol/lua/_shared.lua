@@ -59,6 +59,13 @@ local function head_of(timeline)
   return redis.call('ZRANGE', timeline, 0, 0, 'WITHSCORES')[2]
 end
 
+-- Where a slot of a cluster migrates, key by key, a script may touch only keys that are here, and one
+-- without attempts may be nowhere. So attempts are not declared where nothing is counted, and are
+-- forgotten last of all, if they can be: what is left over counts for nothing.
+local function forget_attempts(attempts, ids)
+  redis.pcall('HDEL', attempts, unpack(ids))
+end
+
 -- Another database than 0 has one of its own.
 local channel_prefix = ''
 

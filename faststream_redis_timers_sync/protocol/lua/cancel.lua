@@ -1,11 +1,11 @@
 -- Removes up to 200 timers of one topic.
 --
--- KEYS  timeline, payloads, attempts
--- ARGV  ids
+-- KEYS  timeline, payloads
+-- ARGV  the key attempts, then ids
 -- Reply a character per id: 'w' it was waiting, 'r' it was running,
 --       '0' no such timer (one without payload counts as absent)
 
-local timeline, payloads, attempts = KEYS[1], KEYS[2], KEYS[3]
+local timeline, payloads, attempts = KEYS[1], KEYS[2], table.remove(ARGV, 1)
 
 local scores = redis.call('ZMSCORE', timeline, unpack(ARGV))
 local answer = {}
@@ -20,5 +20,5 @@ for n, id in ipairs(ARGV) do
 end
 redis.call('ZREM', timeline, unpack(ARGV))
 redis.call('HDEL', payloads, unpack(ARGV))
-redis.call('HDEL', attempts, unpack(ARGV))
+forget_attempts(attempts, ARGV)
 return table.concat(answer)

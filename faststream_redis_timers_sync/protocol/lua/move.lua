@@ -1,11 +1,11 @@
 -- Moves up to 200 timers of one topic, waiting or running, to another due time.
 --
--- KEYS  timeline, payloads, attempts
--- ARGV  due time asked for (see resolve_due), ids
+-- KEYS  timeline, payloads
+-- ARGV  the key attempts, then due time asked for (see resolve_due), ids
 -- Reply a character per id: 'w' it was waiting, 'r' it was running,
 --       '0' no such timer (one without payload counts as absent)
 
-local timeline, payloads, attempts = KEYS[1], KEYS[2], KEYS[3]
+local timeline, payloads, attempts = KEYS[1], KEYS[2], table.remove(ARGV, 1)
 
 local ids = {}
 for i = 2, #ARGV do
@@ -28,7 +28,7 @@ end
 if #moved > 0 then
   local old_head = head_of(timeline)
   redis.call('ZADD', timeline, unpack(members))
-  redis.call('HDEL', attempts, unpack(moved))
+  forget_attempts(attempts, moved)
   wake(timeline, old_head, score, due_score(now_seconds, now_microseconds))
 end
 return table.concat(answer)

@@ -1,14 +1,15 @@
 -- Schedules up to 200 timers of one topic: all of them, or with "error" none.
 --
--- KEYS  timeline, payloads, attempts
--- ARGV  if_exists: what to do where a timer of that id waits already:
+-- KEYS  timeline, payloads
+-- ARGV  the key attempts
+--       then if_exists: what to do where a timer of that id waits already:
 --         'replace' it, 'keep' it, or schedule nothing ('error').
 --         A running timer, or one without payload, does not stand in the way.
 --       then per timer: id, payload, due time asked for (see resolve_due)
 -- Reply a character per timer: '1' scheduled, '0' kept the old one;
 --       or 'E' and the position (from 1) of the first that waits already
 
-local timeline, payloads, attempts = KEYS[1], KEYS[2], KEYS[3]
+local timeline, payloads, attempts = KEYS[1], KEYS[2], table.remove(ARGV, 1)
 local if_exists = ARGV[1]
 local now_seconds, now_microseconds = server_time()
 
@@ -59,7 +60,7 @@ if earliest then
   -- nothing at all is written.
   redis.call('ZADD', timeline, unpack(members))
   redis.call('HSET', payloads, unpack(fields))
-  redis.call('HDEL', attempts, unpack(scheduled))
+  forget_attempts(attempts, scheduled)
   wake(timeline, old_head, earliest, due_score(now_seconds, now_microseconds))
 end
 return table.concat(answer)

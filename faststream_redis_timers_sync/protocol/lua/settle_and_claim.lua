@@ -1,9 +1,10 @@
 -- One step of a worker: settles the timers whose handlers have ended, then
 -- leases due ones. Either part may be empty.
 --
--- KEYS  timeline, payloads, attempts; then timeline and payloads of the topic
---       for dead letters, if a settlement asks for it
--- ARGV  1 how many timers to claim at most (0: none, at most 100)
+-- KEYS  timeline, payloads; then timeline and payloads of the topic for dead
+--       letters, if a settlement asks for it; then attempts, if they are counted
+-- ARGV  the key attempts, counted or not; then
+--       1 how many timers to claim at most (0: none, at most 100)
 --       2 length of the lease, as '30.000000' seconds
 --       3 microseconds to add to it, a random number below 10,000: two claims
 --         may share a microsecond, their leases must not
@@ -38,12 +39,18 @@
 -- A value of attempts is 'count first-due score'. It counts as long as the
 -- timer has that score: who schedules it anew may not know of this key.
 
-local timeline, payloads, attempts = KEYS[1], KEYS[2], KEYS[3]
+local timeline, payloads, attempts = KEYS[1], KEYS[2], table.remove(ARGV, 1)
 local limit, budget = tonumber(ARGV[1]), tonumber(ARGV[4])
 local counts, suspect_from = ARGV[5] ~= '', tonumber(ARGV[5])
 local most_suspects = tonumber(ARGV[6])
 local now_seconds, now_microseconds = server_time()
 local now = due_score(now_seconds, now_microseconds)
+
+-- Whether this step has removed the last timer, or the last payload: where a slot migrates,
+-- to touch such a key again would end this script.
+local is_empty, is_bare = false, false
+-- The ids of which there is nothing to count.
+local forgotten = {}
 
 -- How often a timer with this score was claimed, and when it was due first. What
 -- the worker could not read as numbers is void too: somebody's hand.
@@ -72,7 +79,7 @@ end
 -- the new one, what to add to the count, and where it is known the count itself.
 local function carry_attempts(ids, old_scores, new_scores, changes, known)
   local values = redis.call('HMGET', attempts, unpack(ids))
-  local kept, dropped = {}, {}
+  local kept = {}
   for n, id in ipairs(ids) do
     local count, first_due = read_attempts(values[n], old_scores[n])
     count = (known[n] or count) + changes[n]
@@ -80,19 +87,16 @@ local function carry_attempts(ids, old_scores, new_scores, changes, known)
       kept[#kept + 1] = id
       kept[#kept + 1] = count .. ' ' .. first_due .. ' ' .. new_scores[n]
     elseif values[n] then
-      dropped[#dropped + 1] = id
+      forgotten[id] = true
     end
   end
   if #kept > 0 then
     redis.call('HSET', attempts, unpack(kept))
   end
-  if #dropped > 0 then
-    redis.call('HDEL', attempts, unpack(dropped))
-  end
 end
 
 local function bury(dead)
-  local dead_timeline, dead_payloads = KEYS[4], KEYS[5]
+  local dead_timeline, dead_payloads = KEYS[3], KEYS[4]
   local old_head = head_of(dead_timeline)
   for _, detail in ipairs(dead) do
     local length, start = string.match(detail, '^(%d+):()')
@@ -109,7 +113,6 @@ local function settle()
     ids[#ids + 1] = ARGV[i]
   end
   local scores = redis.call('ZMSCORE', timeline, unpack(ids))
-  local old_head = head_of(timeline)
   local removed, dead, outcomes, earliest = {}, {}, {}, nil
   -- A timer may be renewed, counted anew and put off in one step, and is moved once.
   local places, moved, old_scores, new_scores, changes, known = {}, {}, {}, {}, {}, {}
@@ -155,6 +158,7 @@ local function settle()
       end
     end
   end
+  local old_head = earliest and head_of(timeline)
   -- A timer may be renewed and removed in one step, so removing comes last.
   if #moved > 0 then
     -- ZADD asks for memory. A server that is full refuses a script's first
@@ -171,9 +175,12 @@ local function settle()
     end
   end
   if #removed > 0 then
-    redis.call('ZREM', timeline, unpack(removed))
-    redis.call('HDEL', payloads, unpack(removed))
-    redis.call('HDEL', attempts, unpack(removed))
+    local timers, bodies = redis.call('ZCARD', timeline), redis.call('HLEN', payloads)
+    is_empty = redis.call('ZREM', timeline, unpack(removed)) == timers
+    is_bare = redis.call('HDEL', payloads, unpack(removed)) == bodies
+    for _, id in ipairs(removed) do
+      forgotten[id] = true
+    end
   end
   if #dead > 0 then
     bury(dead)
@@ -201,7 +208,7 @@ local function take(due)
     local score = due[2 * n]
     local count, first_due
     if counts then
-      count, first_due = read_attempts(values[n], score)
+      count, first_due = read_attempts(not forgotten[id] and values[n], score)
       count = count + 1
     end
     local is_suspect = most_suspects < limit and is_lease(tonumber(score))
@@ -215,7 +222,7 @@ local function take(due)
           and size + redis.call('HSTRLEN', payloads, id) > budget then
         return false
       end
-      local payload = redis.call('HGET', payloads, id)
+      local payload = not is_bare and redis.call('HGET', payloads, id)
       if not payload then
         orphans[#orphans + 1] = id
       elseif #claimed > 0 and size + #payload > budget then
@@ -242,7 +249,7 @@ local function take(due)
   return true
 end
 
-if limit > 0 then
+if limit > 0 and not is_empty then
   -- Behind timers that are passed over others may be due; not to look through
   -- thousands, there is an end to it.
   local seen, page, is_room = 0, limit, false
@@ -281,8 +288,11 @@ if limit > 0 then
     bytes[#bytes + 1] = id
   end
   if #orphans > 0 then
-    redis.call('ZREM', timeline, unpack(orphans))
-    redis.call('HDEL', attempts, unpack(orphans))
+    local timers = redis.call('ZCARD', timeline)
+    is_empty = redis.call('ZREM', timeline, unpack(orphans)) == timers
+    for _, id in ipairs(orphans) do
+      forgotten[id] = true
+    end
   end
   if #claimed > 0 then
     local ttl_seconds, ttl_microseconds = split_time(ARGV[2])
@@ -299,6 +309,7 @@ if limit > 0 then
     if counts then
       for n = 2, #fields, 2 do
         fields[n] = fields[n] .. lease
+        forgotten[fields[n - 1]] = nil
       end
       redis.call('HSET', attempts, unpack(fields))
     end
@@ -306,9 +317,16 @@ if limit > 0 then
 end
 
 -- What was passed over is due, and yet nothing for this worker now.
-local head = redis.call('ZRANGE', timeline, passed_over, passed_over, 'WITHSCORES')[2] or '-'
+local head = not is_empty
+  and redis.call('ZRANGE', timeline, passed_over, passed_over, 'WITHSCORES')[2] or '-'
+local ids = {}
+for id in pairs(forgotten) do
+  ids[#ids + 1] = id
+end
 if limit > 0 and head == '-' and passed_over == 0 then
-  redis.call('UNLINK', attempts)
+  redis.pcall('UNLINK', attempts)
+elseif #ids > 0 then
+  forget_attempts(attempts, ids)
 end
 local line = {now, lease, head, outcomes, #claimed, unpack(lengths)}
 return table.concat(line, ' ') .. '\n' .. table.concat(bytes)

@@ -157,7 +157,12 @@ class TimersMemory:
     # --- the scripts, one each: the operation, its topic's timers, its other arguments
 
     def _answer_schedule(
-        self, operation: Operation[Any], held: MemoryTopic, if_exists: bytes, *words: bytes
+        self,
+        operation: Operation[Any],
+        held: MemoryTopic,
+        _: bytes,
+        if_exists: bytes,
+        *words: bytes,
     ) -> bytes:
         now = self.clock.microseconds()
         timers = list(zip(words[::3], words[1::3], words[2::3], strict=True))
@@ -174,12 +179,17 @@ class TimersMemory:
         return b"".join(b"0" if stays else b"1" for stays in waits)
 
     def _answer_reschedule(
-        self, operation: Operation[Any], held: MemoryTopic, timer_id: bytes, asked: bytes
+        self,
+        operation: Operation[Any],
+        held: MemoryTopic,
+        key: bytes,
+        timer_id: bytes,
+        asked: bytes,
     ) -> bytes:
-        return b"0" if self._answer_move(operation, held, asked, timer_id) == b"0" else b"1"
+        return b"0" if self._answer_move(operation, held, key, asked, timer_id) == b"0" else b"1"
 
     def _answer_move(
-        self, _: Operation[Any], held: MemoryTopic, asked: bytes, *ids: bytes
+        self, _: Operation[Any], held: MemoryTopic, __: bytes, asked: bytes, *ids: bytes
     ) -> bytes:
         due = resolve_due(asked, self.clock.microseconds())
         reply = b"".join(map(held.state_of, ids))
@@ -187,7 +197,9 @@ class TimersMemory:
             held.move(timer_id, due)
         return reply
 
-    def _answer_cancel(self, operation: Operation[Any], held: MemoryTopic, *ids: bytes) -> bytes:
+    def _answer_cancel(
+        self, operation: Operation[Any], held: MemoryTopic, _: bytes, *ids: bytes
+    ) -> bytes:
         reply = []
         for timer_id in ids:
             reply.append(held.state_of(timer_id))
@@ -196,13 +208,14 @@ class TimersMemory:
                 self.cancelled.append(self._record(operation.topic, timer_id, entry))
         return b"".join(reply)
 
-    def _answer_cancel_all(self, operation: Operation[Any], held: MemoryTopic) -> int:
-        return len(self._answer_cancel(operation, held, *held.in_order()))
+    def _answer_cancel_all(self, operation: Operation[Any], held: MemoryTopic, key: bytes) -> int:
+        return len(self._answer_cancel(operation, held, key, *held.in_order()))
 
     def _answer_settle_and_claim(  # noqa: PLR0913, PLR0917  as the script
         self,
         operation: Operation[Any],
         held: MemoryTopic,
+        _: bytes,
         limit: bytes,
         lease_ttl: bytes,
         jitter: bytes,
@@ -217,7 +230,7 @@ class TimersMemory:
         done = zip(settlements[::4], settlements[3::4], outcomes, strict=True)
         letters = [detail for action, detail, outcome in done if (action, outcome) == _BURIED]
         if letters:
-            self._held(operation.keys[3:]).bury(letters, now)
+            self._held(operation.keys[2:]).bury(letters, now)
         lease = score_of(now + read_seconds(lease_ttl) + int(jitter)) + b"5"
         rules = Rules(
             int(limit), int(budget), int(suspect_from) if counts else None, int(most_suspects)
@@ -232,9 +245,11 @@ class TimersMemory:
         data = [timer_id + entry.payload for timer_id, entry, _ in claimed]
         return b" ".join(line) + b"\n" + b"".join(data)
 
-    def _answer_redrive(self, operation: Operation[Any], held: MemoryTopic, *words: bytes) -> bytes:
+    def _answer_redrive(
+        self, operation: Operation[Any], held: MemoryTopic, _: bytes, __: bytes, *words: bytes
+    ) -> bytes:
         now = self.clock.microseconds()
-        home = self._held(operation.keys[3:])
+        home = self._held(operation.keys[2:])
         letters = zip(words[::4], words[1::4], words[2::4], words[3::4], strict=True)
         reply = []
         for dead_id, score, timer_id, payload in letters:
