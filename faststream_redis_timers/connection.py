@@ -176,7 +176,10 @@ class TimersConnection:
     def wake_ups(self) -> WakeUps:
         """The listener that all subscribers share."""
         if self._wake_ups is None:
-            self._wake_ups = WakeUps(self.runner.primaries, self._log, are_sharded=self._hash_tags)
+            runner = self.runner
+            self._wake_ups = WakeUps(runner.primaries, self._log, are_sharded=self._hash_tags)
+            if isinstance(runner, ClusterRunner):
+                runner.primaries.slots.on_asked = self._wake_ups.note_asked
         return self._wake_ups
 
     def open(self) -> "Client":

@@ -72,6 +72,11 @@ def waiting_loops(broker: TimersBroker):
     return broker.config.connection.wake_ups._waiting
 
 
+def polls_planned(broker: TimersBroker) -> int:
+    """Give for how many loops a poll is planned, since their slots are on their way."""
+    return len(broker.config.connection.wake_ups._polls)
+
+
 def is_listening(broker: TimersBroker) -> bool:
     """Tell whether the connection for wake-ups stands."""
     return broker.config.connection.wake_ups.are_heard

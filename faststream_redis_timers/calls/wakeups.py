@@ -4,12 +4,14 @@ A wake-up says that a timer was scheduled before all others of its topic. It is 
 hint: one that is lost costs a poll delay at most.
 """
 
+import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from faststream_redis_timers.calls.listener import PLAIN, SHARDED
 from faststream_redis_timers.calls.listeners import Listeners
+from faststream_redis_timers_sync.protocol.cluster import slot_of
 
 if TYPE_CHECKING:
     from faststream_redis_timers.calls.primaries import Primaries
@@ -17,6 +19,11 @@ if TYPE_CHECKING:
 
 class Wakeable(Protocol):
     """A delivery loop, as wake-ups see it."""
+
+    @property
+    def polling_interval(self) -> float:
+        """Seconds between polls right after a timer was due."""
+        ...
 
     def wake(self, sent_at: float, due_at: float) -> None:
         """Take a hint: server's time when sent, and the due time, in Unix seconds."""
@@ -41,6 +48,7 @@ class WakeUps:
         self._listeners = Listeners(primaries, SHARDED if are_sharded else PLAIN, self, log)
         self._loops: dict[bytes, set[Wakeable]] = {}
         self._waiting: set[Wakeable] = set()
+        self._polls: dict[Wakeable, asyncio.TimerHandle] = {}
 
     @property
     def are_heard(self) -> bool:
@@ -67,6 +75,8 @@ class WakeUps:
             loop: The loop.
         """
         self.set_waiting(loop, waits=False)
+        if (poll := self._polls.pop(loop, None)) is not None:
+            poll.cancel()
         loops = self._loops.get(channel, set())
         loops.discard(loop)
         if not loops:
@@ -109,3 +119,25 @@ class WakeUps:
         """
         for loop in self._loops.get(channel, ()):
             loop.poll_now()
+
+    def note_asked(self, key: bytes) -> None:
+        """Note that a call was sent on with ASK: the slot of its key moves to another primary.
+
+        Scripts that run there already wake nobody, so the loops of the slot poll after their
+        `polling_interval`. A poll that is sent on too is noted again, and so on until the slot has
+        moved.
+
+        Args:
+            key: A key of the call.
+        """
+        slot = slot_of(key)
+        for channel, loops in self._loops.items():
+            if slot_of(channel) == slot:
+                for loop in loops - self._polls.keys():
+                    self._polls[loop] = asyncio.get_running_loop().call_later(
+                        loop.polling_interval, self._poll, loop
+                    )
+
+    def _poll(self, loop: Wakeable) -> None:
+        del self._polls[loop]
+        loop.poll_now()

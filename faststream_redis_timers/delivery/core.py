@@ -151,6 +151,11 @@ class DeliveryCore(Generic[_T]):
         self._phase = _Phase.CLAIMING
 
     @property
+    def polling_interval(self) -> float:
+        """Seconds between polls right after a timer was due."""
+        return self._sub.polling_interval
+
+    @property
     def is_away(self) -> bool:
         """Whether the server is away."""
         return self._outage.is_away

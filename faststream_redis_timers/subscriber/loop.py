@@ -122,6 +122,11 @@ class DeliveryLoop:
         """Whether it is at work and its last call was answered."""
         return self.alive and not self.core.is_away
 
+    @property
+    def polling_interval(self) -> float:
+        """Seconds between polls right after a timer was due."""
+        return self.core.polling_interval
+
     def wake(self, sent_at: float, due_at: float) -> None:
         """Take a wake-up: a timer was scheduled before all others.
 

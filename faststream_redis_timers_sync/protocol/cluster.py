@@ -70,8 +70,8 @@ class SlotMap:
         version: Grows with each `replace`; 0 where no node has given the map yet.
         nodes: All nodes that were named last time, replicas too.
         is_stale: Whether a node that it names did not answer since.
-        moving: Slots that were seen on their way to another primary.
-        on_moving: Told of a key whose slot is on its way (True), or not any more (False).
+        on_asked: Told of a key each time that a call is sent on with ASK, since its slot is on its
+            way to another primary.
     """
 
     def __init__(self, seeds: Sequence[Address], remap: Remap | None = None) -> None:
@@ -83,8 +83,7 @@ class SlotMap:
         self.nodes: tuple[Address, ...] = ()
         self.version = 0
         self.is_stale = False
-        self.moving: set[int] = set()
-        self.on_moving: Callable[[bytes, bool], None] = lambda _key, _is_moving: None
+        self.on_asked: Callable[[bytes], None] = lambda _key: None
 
     def primary_of(self, slot: int) -> Address | None:
         """Tell which primary serves a slot.
@@ -149,22 +148,6 @@ class SlotMap:
         """
         self._owners[slot] = address
         self._primaries = None
-
-    def note_moving(self, key: bytes, *, is_moving: bool) -> None:
-        """Note whether the slot of a key is on its way to another primary.
-
-        Args:
-            key: The key.
-            is_moving: Whether it is.
-        """
-        slot = slot_of(key)
-        if is_moving:
-            self.moving.add(slot)
-        elif slot in self.moving:
-            self.moving.discard(slot)
-        else:
-            return
-        self.on_moving(key, is_moving)
 
     def replace(self, reply: Sequence[Any], answered_by: Address) -> None:
         """Take what a node says in place of what was known.

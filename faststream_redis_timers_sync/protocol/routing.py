@@ -197,9 +197,7 @@ def way_of(
             if (primary := course.next_primary()) is None:
                 course.note_unserved()
             else:
-                reply = yield Ask(primary, course.is_asking)
-                course.note_answered()
-                return reply
+                return (yield Ask(primary, course.is_asking))
         except Exception as error:  # noqa: BLE001  it says itself which of them end the call
             course.note(error)
         now = clock()
@@ -270,10 +268,6 @@ class _Course:
         pause, self._pause = self._pause, min(2 * self._pause, _LONGEST_PAUSE)
         return pause
 
-    def note_answered(self) -> None:
-        if self._slots.moving and self._slot in self._slots.moving and not self.is_asking:
-            self._slots.note_moving(self._operation.keys[0], is_moving=False)
-
     def note_unserved(self) -> None:
         """Note that no primary is known to serve the slot."""
         is_known = self._slots.version > 0
@@ -319,22 +313,18 @@ class _Course:
         if refusal.kind == "ASK":
             is_asked_on = self.is_asking
             self._ask_at = self._slots.resolve(refusal.host, refusal.port, told_by)
-            self._note_moving(is_moving=True)
+            if self._operation.keys:
+                self._slots.on_asked(self._operation.keys[0])
             self._go_on(must_refresh=False, must_pause=is_asked_on)
         elif refusal.kind == "MOVED":
             target = self._slots.resolve(refusal.host, refusal.port, told_by)
             self._slots.assign(refusal.slot, target)
-            self._note_moving(is_moving=False)
             self._ask_at = None
             # While the cluster does not agree, each of two sends the call to the other.
             self._go_on(must_refresh=False, must_pause=is_again)
         else:
             self._ask_at = None
             self._go_on(must_refresh=refusal.kind != "TRYAGAIN", must_pause=True)
-
-    def _note_moving(self, *, is_moving: bool) -> None:
-        if self._operation.keys:
-            self._slots.note_moving(self._operation.keys[0], is_moving=is_moving)
 
     def _go_on(self, *, must_refresh: bool, must_pause: bool) -> None:
         self._problems += 1

@@ -2,20 +2,25 @@
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from itertools import pairwise
 
 import pytest
 import redis.asyncio
-from bench import NO_POLLS, bench_at, delivering, until_idle, until_listening
+from bench import HOUR, NO_POLLS, LogLines, bench_at, delivering, until_idle, until_listening
 from clusters import LONGEST
+from inside import loops_of, polls_planned
 from waiting import wait_until_async
 
 from examples.embedded_cluster import HOST
+from faststream_redis_timers import TimersBroker
 from faststream_redis_timers.annotations import TimerMessage
 from faststream_redis_timers.calls import listener
+from faststream_redis_timers.calls.cluster import ClusterPrimaries
 from faststream_redis_timers.calls.wakeups import WakeUps
-from faststream_redis_timers_sync.protocol.cluster import Address, SlotMap, slot_of
+from faststream_redis_timers_sync import TimersClient
+from faststream_redis_timers_sync.protocol.cluster import Address, slot_of
+from faststream_redis_timers_sync.protocol.keys import KeySpace
 
 PASSWORD = "opens nothing"  # noqa: S105
 
@@ -99,46 +104,10 @@ async def test_where_the_acl_refuses_a_channel_one_line_names_it(tagged, open_ca
 # --- a cluster ---------------------------------------------------------------------------
 
 
-class Map:
-    """The primaries of a cluster, as a client of it would tell them.
-
-    Args:
-        cluster: The cluster.
-        options: What connections are made with.
-    """
-
-    is_cluster = True
-
-    def __init__(self, cluster, **options):
-        self._options = options
-        seeds = [Address(HOST, node.port) for node in cluster.nodes]
-        self.slots = SlotMap(seeds)
-        self.refreshed_at = []
-
-    async def primary_of(self, key):
-        if not self.slots.version:
-            await self.refresh()
-        return self.slots.primary_of(slot_of(key))
-
-    def new_connection(self, primary):
-        return redis.asyncio.Connection(host=primary.host, port=primary.port, **self._options)
-
-    async def refresh(self):
-        self.refreshed_at.append(asyncio.get_running_loop().time())
-        for address in self.slots.candidates(None):
-            connection = self.new_connection(address)
-            with suppress(redis.RedisError, OSError):
-                async with asyncio.timeout(1):
-                    await connection.send_command("CLUSTER", "SLOTS")
-                    reply = await connection.read_response(disable_decoding=True)
-                    self.slots.replace(reply, address)
-            await connection.disconnect(nowait=True)
-            if self.slots.version == len(self.refreshed_at):
-                return
-
-
 class Ear:
     """What stands for a delivery loop: it counts what it is told."""
+
+    polling_interval = 0.05
 
     def __init__(self):
         self.woken = []
@@ -162,10 +131,11 @@ class Listening:
 
     def __init__(self, cluster, *, are_sharded=True, **options):
         self.cluster = cluster
-        self.map = Map(cluster, **options)
+        client = redis.asyncio.RedisCluster(HOST, cluster.nodes[0].port, **options)
+        self.primaries = ClusterPrimaries(client)
         self.log = []
         self.wake_ups = WakeUps(
-            self.map, lambda _, line: self.log.append(line), are_sharded=are_sharded
+            self.primaries, lambda _, line: self.log.append(line), are_sharded=are_sharded
         )
         self.ears = {}
 
@@ -218,8 +188,8 @@ async def listening_at(cluster, *channels, **options):
     before = asyncio.all_tasks()
     listening = Listening(cluster, **options)
     listening.add(*channels)
-    await listening.until_heard()
     try:
+        await wait_until_async(lambda: listening.wake_ups.are_heard or not channels, LONGEST)
         yield listening
     finally:
         await listening.remove(*listening.ears)
@@ -243,6 +213,12 @@ def elsewhere(cluster, channel):
     """Give a primary that does not serve a channel."""
     owner = cluster.owner_of(slot_of(channel))
     return next(node for node in cluster.primaries() if node is not owner)
+
+
+def move_back(cluster, slot, source):
+    """Let a primary serve a slot again that a test has moved, unless the test failed before."""
+    if cluster.owner_of(slot) is not source:
+        cluster.move_slot(slot, source)
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
@@ -279,7 +255,7 @@ async def test_a_slot_that_moves_key_by_key_is_followed(cluster, protocol):
             await listening.until_at(source, target)
             await listening.check()
         finally:
-            cluster.move_slot(slot_of(moving), source)
+            move_back(cluster, slot_of(moving), source)
         await listening.until_heard_again(moving, polls=3)
         await listening.until_at(source)
         await listening.check()
@@ -353,16 +329,15 @@ async def test_a_replica_is_not_listened_to(cluster):
     ((channel,), *_) = channels_on(cluster)
     primary = cluster.owner_of(slot_of(channel))
     replica = cluster.replica_of(primary)
-    listening = Listening(cluster)
-    await listening.map.refresh()
-    listening.map.slots.assign(slot_of(channel), Address(HOST, replica.port))
-    listening.add(channel)
-    await listening.until_heard()
+    async with listening_at(cluster) as listening:
+        await listening.primaries.refresh()
+        listening.primaries.slots.assign(slot_of(channel), Address(HOST, replica.port))
+        listening.add(channel)
+        await listening.until_heard()
 
-    assert listening.connections() == [primary]
-    assert len(listening.map.refreshed_at) == 2
-    await listening.check()
-    await listening.remove(channel)
+        assert listening.connections() == [primary]
+        assert listening.primaries.slots.version == 2
+        await listening.check()
 
 
 async def test_while_the_map_is_wrong_pauses_get_longer(cluster):
@@ -370,21 +345,22 @@ async def test_while_the_map_is_wrong_pauses_get_longer(cluster):
     ((channel,), (other,), *_) = channels_on(cluster)
     wrong = cluster.owner_of(slot_of(other))
     async with listening_at(cluster, other) as listening:
-        told = listening.map.refreshed_at
-        read = listening.map.refresh
+        slots, told = listening.primaries.slots, []
+        replace = slots.replace
 
-        async def refresh():
-            await read()
-            if len(told) < 6:
-                listening.map.slots.assign(slot_of(channel), Address(HOST, wrong.port))
+        def misled(*answer):
+            told.append(asyncio.get_running_loop().time())
+            replace(*answer)
+            if len(told) < 5:
+                slots.assign(slot_of(channel), Address(HOST, wrong.port))
 
-        listening.map.refresh = refresh
-        listening.map.slots.assign(slot_of(channel), Address(HOST, wrong.port))
+        slots.replace = misled
+        slots.assign(slot_of(channel), Address(HOST, wrong.port))
         listening.add(channel)
         await listening.until_heard()
 
-        pauses = [after - before for before, after in pairwise(told[1:])]
-        # From half of what a pause is on average: the first is 0.05, and each is twice the last.
+        pauses = [after - before for before, after in pairwise(told)]
+        # Each is twice the one before, from 0.05 s on, and half of that to half more.
         assert [pause >= 0.05 * 2**n for n, pause in enumerate(pauses)] == [True] * 4
         await listening.check()
 
@@ -423,3 +399,69 @@ async def test_without_hash_tags_the_channel_s_primary_is_listened_to(cluster):
             node.ask("PUBLISH", channel, f"1 {node.port}")
         ports = [node.port for node in cluster.primaries()]
         await wait_until_async(lambda: sorted(listening.ears[channel].woken) == sorted(ports))
+
+
+async def test_while_calls_are_sent_on_their_slot_is_polled(cluster):
+    ((one, other), *_) = channels_on(cluster, 2)
+    async with listening_at(cluster, one, other) as listening:
+        ear = listening.ears[one]
+        for polls in (2, 3):
+            # Several calls may be, and one poll is enough.
+            listening.wake_ups.note_asked(one)
+            listening.wake_ups.note_asked(one)
+            await wait_until_async(lambda polls=polls: ear.polls == polls)
+        await asyncio.sleep(2 * ear.polling_interval)
+        assert ear.polls == 3
+        assert listening.ears[other].polls == 1
+        # One that has left is not polled for.
+        listening.wake_ups.note_asked(one)
+        await listening.remove(one)
+        await asyncio.sleep(2 * ear.polling_interval)
+        assert ear.polls == 3
+
+
+async def test_a_worker_gets_what_is_scheduled_while_its_slot_moves(cluster, key_names, open_calls):
+    names = {**key_names, "hash_tags": True}
+    keys = KeySpace(**names)
+    channel = keys.channel_of("invoices")
+    slot = slot_of(channel)
+    source, target = cluster.owner_of(slot), elsewhere(cluster, channel)
+    log = LogLines()
+    broker = TimersBroker(cluster.url, **names, logger=log.logger)
+
+    @broker.subscriber("invoices", polling_interval=0.05, max_polling_interval=3600.0)
+    async def handle(message: TimerMessage):
+        open_calls.note(message)
+
+    def listeners_at(node):
+        return node.ask("PUBSUB", "SHARDNUMSUB", channel)[1]
+
+    def claims_at_target():
+        with target.client() as client:
+            return client.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"]
+
+    with TimersClient(cluster.url, **names) as timers:
+        timers.schedule("x", "invoices", timer_id="late", activate_in=HOUR)
+        # Without any of its keys a topic would take no claims meanwhile.
+        source.ask("HSET", keys.of("invoices").attempts, "late", 1)
+        async with delivering(broker):
+            await wait_until_async(lambda: listeners_at(source) == 1)
+            cluster.begin_move(slot, target)
+            cluster.move_keys(slot, target)
+            # It learns of the move when it claims next.
+            before = claims_at_target()
+            loops_of(broker)[0].poll_now()
+            # By itself it would leave twice as much time before each of them.
+            await wait_until_async(lambda: claims_at_target() >= before + 20)
+            timers.schedule("x", "invoices", timer_id="1")
+            await open_calls.until(1)
+            cluster.finish_move(slot, target)
+            await wait_until_async(lambda: listeners_at(target) == 1)
+            await wait_until_async(lambda: polls_planned(broker) == 0)
+            timers.schedule("x", "invoices", timer_id="2")
+            await open_calls.until(2)
+        assert timers.cancel_all("invoices") == 1
+    move_back(cluster, slot, source)
+
+    assert open_calls.ids == ["1", "2"]
+    assert log.complaints == []

@@ -134,33 +134,16 @@ def test_after_ask_try_again_begins_at_the_owner():
     assert walk.take() == Ask(OWNER, asking=False)
 
 
-@pytest.fixture
-def told():
-    return []
-
-
-@pytest.fixture
-def moving(told):
-    """A map that has seen a slot on its way."""
+def test_each_call_that_is_sent_on_is_told_of():
+    told = []
     slots = known()
-    slots.on_moving = lambda key, is_moving: told.append((key, is_moving))
-    walk = Walk(WRITE, slots)
-    walk.take(ask())
-    walk.end(b"1")
-    return slots
+    slots.on_asked = told.append
+    for answer in (ask(), ask(), moved()):
+        walk = Walk(WRITE, slots)
+        walk.take(answer)
+        walk.end(b"1")
 
-
-def test_a_slot_on_its_way_is_told_of_until_it_has_moved(moving, told):
-    again = Walk(WRITE, moving)
-    again.take(ask())
-    assert told == [(KEY, True), (KEY, True)]
-    again.take(moved())
-    assert told[2:] == [(KEY, False)]
-
-
-def test_a_slot_that_stays_after_all_is_told_of_too(moving, told):
-    Walk(WRITE, moving).end(b"1")
-    assert told == [(KEY, True), (KEY, False)]
+    assert told == [KEY, KEY]
 
 
 @pytest.mark.parametrize(
