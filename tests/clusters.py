@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import redis
 from waiting import wait_until
 
-from examples.embedded_cluster import HOST, TLS, EmbeddedCluster, Node
+from examples.embedded_cluster import HOST, SLOTS, TLS, EmbeddedCluster, Node
 
 LONGEST = 30.0
 """Seconds that nodes may take to agree on a busy machine."""
@@ -161,29 +161,18 @@ class Cluster(EmbeddedCluster):
         finally:
             node.resume()
 
-    def wait_until_replaced(self, primary: Node) -> Node:
-        """Wait until a replica serves the slots of a primary that is killed or paused.
-
-        Args:
-            primary: It must be down already, and have served slots.
-
-        Returns:
-            The node that serves them now.
-        """
-        served = self._was_served_by(primary)
-        wait_until(lambda: self._serves_now(served, primary), LONGEST)
+    def wait_until_replaced(self, primary: Node) -> None:
+        """Wait until others serve all slots of a primary that is killed or paused."""
+        wait_until(lambda: self._serve_all(without=primary), LONGEST)
         self.wait_until_ok()
-        return self.owner_of(served)
 
-    def _was_served_by(self, primary: Node) -> int:
-        # The others remember which slots a node served until another one serves them.
-        return min(self._entry_of(primary).slots, default=-1)
-
-    def _serves_now(self, slot: int, not_by: Node) -> bool:
-        return any(
-            entry.is_primary and slot in entry.slots and entry.address != not_by.address
+    def _serve_all(self, *, without: Node) -> bool:
+        served = [
+            entry.slots
             for entry in self._entries()
-        )
+            if entry.is_primary and entry.address != without.address
+        ]
+        return sum(map(len, served)) == SLOTS
 
     def fail_over(self, node: Node) -> Node:
         """Let the replica of a primary take its place, while both are up.
@@ -192,7 +181,8 @@ class Cluster(EmbeddedCluster):
             The new primary.
         """
         replica = self.replica_of(node)
-        replica.ask("CLUSTER", "FAILOVER")
+        # Nodes that hear nothing of each other for half their timeout connect anew.
+        wait_until(lambda: _is_done(replica, "Master is down", "CLUSTER", "FAILOVER"), LONGEST)
         wait_until(lambda: "role:master" in replica.ask("INFO", "replication"), LONGEST)
         self.wait_until_ok()
         return replica
@@ -233,7 +223,8 @@ class Cluster(EmbeddedCluster):
         node.kill()
         for other in self.nodes:
             if other.is_up:
-                _ask_or_be_late(other, "CLUSTER", "FORGET", name)
+                # Another node may have told it already.
+                _is_done(other, "Unknown node", "CLUSTER", "FORGET", name)
         self.wait_until_ok()
 
     # --- slots move
@@ -370,10 +361,12 @@ def _has_exported(source: Node) -> bool:
     return bool(facts["state"] == "success")
 
 
-def _ask_or_be_late(node: Node, *words: str) -> None:
-    """Ask for what another node may have told this one already."""
+def _is_done(node: Node, refusal: str, *words: str) -> bool:
+    """Ask a node for something; tell whether it did not refuse it with these words."""
     try:
         node.ask(*words)
     except redis.ResponseError as error:
-        if "Unknown node" not in str(error):
+        if refusal not in str(error):
             raise
+        return False
+    return True
