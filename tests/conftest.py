@@ -104,6 +104,14 @@ def cluster() -> Iterator[Cluster]:
         yield cluster
 
 
+@pytest.fixture
+def empty_cluster(cluster: Cluster) -> Iterator[Cluster]:
+    """The same cluster, without any key before and after."""
+    cluster.flush()
+    yield cluster
+    cluster.flush()
+
+
 @pytest.fixture(params=binaries(), ids=lambda binary: Path(binary).name)
 def own_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """A cluster that the test may break, on each kind of server that this machine has.

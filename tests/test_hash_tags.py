@@ -134,7 +134,7 @@ def test_a_scan_finds_all_topics_and_no_others(server_url, key_names, prefix):
         if prefix:
             others.schedule("x", "topic", activate_in=HOUR)
 
-        assert scan_topics(mine) == (topics, 0, 1000, set())
+        assert scan_topics(mine) == (topics, "", 1000, set(), False)
 
 
 # --- what is refused ---------------------------------------------------------------------
@@ -388,8 +388,8 @@ def test_a_scan_with_hash_tags_sees_timers_that_have_none(plain, tags):
     plain.schedule("x", "invoices", activate_in=HOUR)
     tags.schedule("x", "others", activate_in=HOUR)
 
-    assert scan_topics(tags) == ({"others"}, 0, 1000, {"invoices"})
-    assert scan_topics(plain) == ({"invoices", "{others}"}, 0, 1000, set())
+    assert scan_topics(tags) == ({"others"}, "", 1000, {"invoices"}, False)
+    assert scan_topics(plain) == ({"invoices", "{others}"}, "", 1000, set(), False)
 
 
 def layout_finding(timers, topic="any"):

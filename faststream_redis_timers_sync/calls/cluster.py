@@ -144,6 +144,11 @@ class ClusterRunner(Runner):
         """Where its nodes are, without user and password."""
         return ",".join(dict.fromkeys(map(str, self._nodes.seeds)))
 
+    @property
+    def map_fingerprint(self) -> str:
+        """A word that is another one once slots have moved, by the map that was read last."""
+        return self._slots.fingerprint
+
     def new_pipeline(self) -> "OneByOne":
         """Make what runs one call after the other: a pipeline knows one node alone."""
         return OneByOne(self)

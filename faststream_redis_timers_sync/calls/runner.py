@@ -53,6 +53,11 @@ class Runner:
             return f"{host}:{options.get('port', 6379)}"
         return "the client's address"
 
+    @property
+    def map_fingerprint(self) -> str:
+        """On a cluster a word that is another one once slots have moved; else empty."""
+        return ""
+
     def new_pipeline(self) -> "Pipeline | OneByOne":
         """Make what `queue` takes."""
         if self.confirmation is not None:

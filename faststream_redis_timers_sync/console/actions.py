@@ -89,11 +89,15 @@ def _scan(timers: TimersClient, output: Output) -> set[str]:
     elsewhere: set[str] = set()
     with output.progress("Looking for topics", count_keys(timers)) as advance:
         part: TopicScan | None = None
-        while part is None or part.cursor != 0:
-            part = scan_topics(timers, part.cursor if part else 0, seconds=_SLICE)
+        while part is None or part.cursor:
+            part = scan_topics(timers, part.cursor if part else "", seconds=_SLICE)
             topics |= part.topics
             elsewhere |= part.elsewhere
             advance(part.examined)
+    if part.has_gaps:
+        output.note(
+            "topics may be missing: slots of the cluster moved during the search, so search again"
+        )
     if only_there := sorted(elsewhere - topics):
         _warn_of_layout(timers, output, only_there)
     return topics

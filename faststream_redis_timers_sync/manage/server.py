@@ -57,7 +57,7 @@ def ask(
         timers: The client.
         words: The command.
         parse: Makes the result of the reply, which is not decoded.
-        keys: Those of its words that are keys.
+        keys: The keys whose primary is asked, in a cluster; without any it may be each.
 
     Raises:
         redis.RedisError: What the server or the connection says.
@@ -65,13 +65,34 @@ def ask(
     return inside(timers).runner.run(command(*words, parse=parse, keys=keys))
 
 
-def server_time(timers: TimersClient) -> datetime:
+def ask_primaries(timers: TimersClient, *words: bytes, parse: Callable[[Any], _T]) -> list[_T]:
+    """Send such a command to each primary of a cluster, or to the one server there is.
+
+    Args:
+        timers: The client.
+        words: The command.
+        parse: Makes the result of a reply, which is not decoded.
+
+    Returns:
+        The results, one per primary.
+
+    Raises:
+        redis.RedisError: What a server or a connection says.
+    """
+    question = command(*words, parse=parse)
+    return [primary.run(question) for primary in inside(timers).runner.primaries()]
+
+
+def server_time(timers: TimersClient, topic: str | None = None) -> datetime:
     """Ask for the server's time, by which timers are due.
 
     Args:
         timers: The client.
+        topic: Whose primary is asked, in a cluster; None lets any answer.
     """
-    return ask(timers, b"TIME", parse=_parse_time)
+    reach = inside(timers)
+    keys = () if topic is None else reach.keys.of(reach.full(topic))[:1]
+    return ask(timers, b"TIME", parse=_parse_time, keys=keys)
 
 
 def _parse_time(reply: list[bytes]) -> datetime:
@@ -80,12 +101,12 @@ def _parse_time(reply: list[bytes]) -> datetime:
 
 
 def count_keys(timers: TimersClient) -> int:
-    """Count the keys of the database, timers' and others'.
+    """Count the keys of the database, timers' and others', on all primaries.
 
     Args:
         timers: The client.
     """
-    return ask(timers, b"DBSIZE", parse=int)
+    return sum(ask_primaries(timers, b"DBSIZE", parse=int))
 
 
 def address_of(timers: TimersClient) -> str:

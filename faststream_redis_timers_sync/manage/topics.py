@@ -1,18 +1,21 @@
 """Finding topics. Nothing lists them in Redis, and the server may be shared with others.
 
 So there are three ways: the application names them; workers that listen show theirs; and
-a scan of all keys finds the rest, a bounded step at a time.
+a scan of all keys finds the rest, a bounded step at a time. In a cluster each primary has topics
+and listening workers of its own.
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.manage.server import ask, escape_glob, inside
+from faststream_redis_timers_sync.manage.server import ask_primaries, escape_glob, inside
 from faststream_redis_timers_sync.protocol.keys import KeySpace
-from faststream_redis_timers_sync.protocol.operation import in_chunks
+from faststream_redis_timers_sync.protocol.operation import Operation, command, in_chunks
 from faststream_redis_timers_sync.protocol.operations import Operations
 
 SCAN_COUNT = 1000
@@ -28,52 +31,114 @@ class TopicScan(NamedTuple):
 
     Args:
         topics: The topics found in this part, perhaps some that an earlier one found.
-        cursor: Where to go on; 0 at the end.
+        cursor: Where to go on; empty at the end.
         examined: About how many keys were looked at in this part.
         elsewhere: The topics whose keys have no hash tags in this part, where the client's have.
+        has_gaps: Whether topics may be missing, since slots of a cluster have moved from one
+            primary to another after the scan began.
     """
 
     topics: set[str]
-    cursor: int
+    cursor: str
     examined: int
     elsewhere: set[str]
+    has_gaps: bool = False
 
 
-def scan_topics(timers: TimersClient, cursor: int = 0, *, seconds: float = 2.0) -> TopicScan:
+class _Cursor(NamedTuple):
+    """Where a scan goes on.
+
+    Args:
+        number: What SCAN gave; 0 begins with a primary.
+        primary: The primary's address; empty on a single primary.
+        fingerprint: That of the cluster's map of slots when the scan began, likewise.
+    """
+
+    number: int
+    primary: str = ""
+    fingerprint: str = ""
+
+    def __str__(self) -> str:
+        return ",".join(part for part in (str(self.number), *self[1:]) if part)
+
+
+def read_cursor(cursor: str) -> _Cursor:
+    """Read a `TopicScan.cursor` that has been elsewhere.
+
+    Args:
+        cursor: The cursor, not empty.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    number, *place = cursor.split(",")
+    if len(place) not in {0, 2}:
+        msg = f"cursor must be one that scan_topics returned, got {cursor!r}"
+        raise ValueError(msg)
+    return _Cursor(int(number), *place)
+
+
+def scan_topics(timers: TimersClient, cursor: str = "", *, seconds: float = 2.0) -> TopicScan:
     """Look for topics among all keys of the database, for a limited time.
 
-    Topics that are there all the while are found by going on until the cursor is 0.
+    Topics that are there all the while are found by going on until the cursor is empty. In a
+    cluster one primary is gone through after the other.
 
     Args:
         timers: The client; only topics with its prefix are found, and named without it.
-        cursor: Where an earlier part ended; 0 begins.
+        cursor: Where an earlier part ended; empty begins.
         seconds: After this time it ends, with the call of SCAN that is under way.
 
     Raises:
+        ValueError: The cursor is none.
         redis.RedisError: What the server or the connection says.
     """
     end = time.monotonic() + seconds
-    _, keys_of_topics, prefix = inside(timers)
+    runner, keys_of_topics, prefix = inside(timers)
     plain = replace(keys_of_topics, hash_tags=False)
     pattern = _pattern(timers)
     topics: set[str] = set()
     elsewhere: set[str] = set()
     examined = 0
-    while True:
-        cursor, keys = ask(
-            timers,
-            *(b"SCAN", b"%d" % cursor, b"MATCH", pattern, b"COUNT", b"%d" % SCAN_COUNT),
-            *(b"TYPE", b"zset"),
-            parse=_parse_scan,
-        )
+    primaries = {_place_of(one, runner): one for one in runner.primaries()}
+    begun = read_cursor(cursor) if cursor else _Cursor(0, "", runner.map_fingerprint)
+    left = sorted(place for place in primaries if place >= begun.primary)
+    # Of a primary that is not there any more, SCAN's cursor means nothing to others.
+    number = begun.number if left[:1] == [begun.primary] else 0
+    while left:
+        number, keys = primaries[left[0]].run(_scan(number, pattern))
         found, others = _topics(keys_of_topics, prefix, keys)
         topics.update(found)
         # A key with a topic's hash tag would be read as that of a plain topic in braces.
         if keys_of_topics.hash_tags:
             elsewhere.update(_topics(plain, prefix, others)[0])
         examined += SCAN_COUNT
-        if cursor == 0 or time.monotonic() >= end:
-            return TopicScan(topics, cursor, examined, elsewhere)
+        if number == 0:
+            del left[0]
+        if time.monotonic() >= end:
+            break
+    if runner.map_fingerprint and not left:
+        runner.primaries()
+    has_gaps = runner.map_fingerprint != begun.fingerprint
+    further = _Cursor(number, left[0], _CHANGED if has_gaps else begun.fingerprint) if left else ""
+    return TopicScan(topics, str(further), examined, elsewhere, has_gaps)
+
+
+_CHANGED = "changed"
+"""In place of a fingerprint: it is like none."""
+
+
+def _place_of(primary: Runner, whole: Runner) -> str:
+    # A single primary may have another address by the next part.
+    return primary.address if whole.map_fingerprint else ""
+
+
+def _scan(number: int, pattern: bytes) -> Operation[tuple[int, list[bytes]]]:
+    return command(
+        *(b"SCAN", b"%d" % number, b"MATCH", pattern, b"COUNT", b"%d" % SCAN_COUNT),
+        *(b"TYPE", b"zset"),
+        parse=_parse_scan,
+    )
 
 
 def listening_topics(timers: TimersClient) -> dict[str, int]:
@@ -88,10 +153,10 @@ def listening_topics(timers: TimersClient) -> dict[str, int]:
     _, keys, prefix = inside(timers)
     before = keys.channel_prefix.encode()
     subcommand = b"SHARDCHANNELS" if keys.hash_tags else b"CHANNELS"
-    channels: list[bytes] = ask(
+    channels: list[list[bytes]] = ask_primaries(
         timers, b"PUBSUB", subcommand, before + _pattern(timers), parse=list
     )
-    timelines = [channel.removeprefix(before) for channel in channels]
+    timelines = {channel.removeprefix(before) for some in channels for channel in some}
     return count_workers(timers, _topics(keys, prefix, timelines)[0])
 
 
@@ -137,12 +202,15 @@ def count_workers(timers: TimersClient, topics: Iterable[str]) -> dict[str, int]
     """
     _, keys, _ = reach = inside(timers)
     subcommand = b"SHARDNUMSUB" if keys.hash_tags else b"NUMSUB"
-    counts: dict[str, int] = {}
-    for some in in_chunks(topics, _CHANNELS_AT_ONCE):
+    counts = Counter[str]()
+    for some in in_chunks(dict.fromkeys(topics), _CHANNELS_AT_ONCE):
         channels = [keys.channel_of(reach.full(topic)) for topic in some]
-        reply: list[bytes | int] = ask(timers, b"PUBSUB", subcommand, *channels, parse=list)
-        counts.update(zip(some, map(int, reply[1::2]), strict=True))
-    return counts
+        # A node counts its own subscribers alone, and these sit at one node or another.
+        for numbers in ask_primaries(
+            timers, b"PUBSUB", subcommand, *channels, parse=lambda reply: map(int, reply[1::2])
+        ):
+            counts.update(dict(zip(some, numbers, strict=True)))
+    return dict(counts)
 
 
 def _pattern(timers: TimersClient) -> bytes:

@@ -2,6 +2,7 @@
 
 import binascii
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 SLOTS = 16384
@@ -110,6 +111,12 @@ class SlotMap:
         if self._primaries is None:
             self._primaries = sorted({owner for owner in self._owners if owner is not None})
         return self._primaries
+
+    @property
+    def fingerprint(self) -> str:
+        """A word that is another one once a slot is served by another primary."""
+        ranges = [(owner, len(list(slots))) for owner, slots in groupby(self._owners)]
+        return f"{binascii.crc32(repr(ranges).encode()):08x}"
 
     @property
     def uncovered(self) -> str:

@@ -111,3 +111,43 @@ def test_topics_with_hash_tags_are_found_by_a_scan(visitor, server_url, key_name
 
         assert "invoices 1 0 2099" in page.text
         assert "2099-06-01" in visitor.topic("invoices").text
+
+
+@pytest.mark.parametrize("hash_tags", [True, False])
+def test_timers_in_the_other_layout_are_warned_of(
+    hash_tags, visitor, server_url, key_names, key_settings
+):
+    alias = {"URL": server_url, **key_settings, "HASH_TAGS": hash_tags, "TOPICS": ["invoices"]}
+    key, word = ("invoices", "without") if hash_tags else ("{invoices}", "with")
+    with (
+        override_settings(TIMERS={"default": alias}),
+        TimersClient(server_url, **key_names, hash_tags=not hash_tags) as others,
+    ):
+        assert "other" not in visitor.topics().text
+        others.schedule("x", "invoices", timer_id="a", activate_at=LATER)
+        page = visitor.topics()
+
+    assert f"Topic 'invoices' has timers under '{key_names['timeline_key']}:{key}' too" in page.text
+    assert f"the key {word} hash tags" in page.text
+    assert "give all that share the topic the same hash_tags" in page.text
+
+
+def test_topics_that_a_scan_finds_in_the_other_layout_alone_are_warned_of(
+    visitor, server_url, key_settings, timers
+):
+    alias = {"URL": server_url, **key_settings, "HASH_TAGS": True}
+    timers.schedule("x", "two\nlines", timer_id="a", activate_at=LATER)
+    with override_settings(TIMERS={"default": alias}):
+        page = visitor.topics()
+        while "scan" in page.fields:
+            page = visitor.send(page)
+
+    assert r"Topic 'two\nlines' has timers under" in page.text
+    assert "No topic is known" in page.text
+
+
+def test_what_a_scan_has_found_is_kept_from_step_to_step():
+    found = {"topics": frozenset({"a", "\n"}), "elsewhere": frozenset({"é"})}
+    scan = admin_topics.Scan("7,node:1,abcd1234", 2000, total=None, **found)
+
+    assert admin_topics.read_scan(scan.state) == scan

@@ -5,6 +5,7 @@ Nobody scans unasked: the server may hold millions of keys of others.
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -18,7 +19,14 @@ from faststream_redis_timers_sync.django.tokens import Place, from_token, to_tok
 from faststream_redis_timers_sync.manage.server import count_keys
 from faststream_redis_timers_sync.manage.stats import TopicStats, count_topics
 from faststream_redis_timers_sync.manage.text import escape
-from faststream_redis_timers_sync.manage.topics import listening_topics, scan_topics
+from faststream_redis_timers_sync.manage.topics import (
+    listening_topics,
+    read_cursor,
+    scan_topics,
+    tell_elsewhere,
+    topics_elsewhere,
+)
+from faststream_redis_timers_sync.protocol.keys import REMEDY_ELSEWHERE
 
 MOST_TOPICS = 1000
 """Topics on the page; who has more names the one to look at."""
@@ -32,31 +40,36 @@ class Scan:
     """A scan as it stands, carried from request to request by the page's form.
 
     Args:
-        cursor: Where to go on; 0 at the beginning and at the end.
+        cursor: Where to go on; empty at the beginning and at the end.
         examined: How many keys were looked at.
         topics: The topics found.
         total: How many keys there are; None before the first step.
+        elsewhere: The topics found whose keys have no hash tags, where the client's have.
+        has_gaps: Whether topics may be missing, since slots of a cluster have moved meanwhile.
     """
 
-    cursor: int = 0
+    cursor: str = ""
     examined: int = 0
     topics: frozenset[str] = field(default_factory=frozenset)
     total: int | None = None
+    elsewhere: frozenset[str] = field(default_factory=frozenset)
+    has_gaps: bool = False
 
     @property
     def state(self) -> str:
         """The scan as one word for a form."""
-        return to_token(json.dumps([self.cursor, self.examined, sorted(self.topics)]))
+        found = (sorted(self.topics), sorted(self.elsewhere))
+        return to_token(json.dumps([self.cursor, self.examined, *found]))
 
     @property
     def is_done(self) -> bool:
         """Whether all keys were looked at, or enough topics found."""
-        return self.total is not None and (self.cursor == 0 or len(self.topics) > MOST_TOPICS)
+        return self.total is not None and (not self.cursor or len(self.topics) > MOST_TOPICS)
 
     @property
     def progress(self) -> str:
         """How far it is, in words."""
-        if self.is_done and self.cursor == 0:
+        if self.is_done and not self.cursor:
             return gettext("All %(total)s keys of the database were looked at.") % {  # type: ignore[no-any-return]
                 "total": number(self.total or 0)
             }
@@ -73,10 +86,13 @@ def read_scan(state: str) -> Scan:
         state: The word; what can't be read begins anew.
     """
     try:
-        cursor, examined, topics = json.loads(from_token(state))
+        cursor, examined, *found = json.loads(from_token(state))
+        read_cursor(cursor)
         # What could not be named would be an error later on.
-        named = frozenset(topic for topic in topics if topic and topic.encode())
-        return Scan(int(cursor), int(examined), named)
+        topics, elsewhere = (
+            frozenset(topic for topic in some if topic and topic.encode()) for some in found
+        )
+        return Scan(cursor, int(examined), topics, elsewhere=elsewhere)
     except (AttributeError, TypeError, ValueError):
         return Scan()
 
@@ -90,7 +106,14 @@ def go_on(timers: TimersClient, scan: Scan) -> Scan:
     """
     total = count_keys(timers)
     part = scan_topics(timers, scan.cursor, seconds=SCAN_SECONDS)
-    return Scan(part.cursor, scan.examined + part.examined, scan.topics | part.topics, total)
+    return Scan(
+        part.cursor,
+        scan.examined + part.examined,
+        scan.topics | part.topics,
+        total,
+        scan.elsewhere | part.elsewhere,
+        part.has_gaps,
+    )
 
 
 def topics_page(
@@ -126,12 +149,36 @@ def topics_page(
             gettext("There are more than %(most)s topics: open others by their names.")
             % {"most": number(MOST_TOPICS)}
         )
-    snapshot = count_topics(timers, sorted(topics)[:MOST_TOPICS])
+    if scan is not None and scan.has_gaps:
+        notes.append(
+            gettext(
+                "Topics may be missing: slots of the cluster moved during the search, so search "
+                "again."
+            )
+        )
+    shown = sorted(topics)[:MOST_TOPICS]
+    notes += _layout_notes(timers, shown, scan)
+    snapshot = count_topics(timers, shown)
     return {
         "rows": [_row(alias, stats, snapshot.at) for stats in snapshot.topics],
         "notes": notes,
         "scan": scan,
     }
+
+
+def _layout_notes(timers: TimersClient, topics: list[str], scan: Scan | None) -> list[str]:
+    """Warn of timers in the other layout of keys, which nobody of this one delivers."""
+    found = []
+    with suppress(NoPermissionError):
+        found.append(topics_elsewhere(timers, topics))
+    if scan is not None:
+        found.append(sorted(scan.elsewhere - set(topics)))
+    return [f"{_warning(timers, some)}: {REMEDY_ELSEWHERE}." for some in found if some]
+
+
+def _warning(timers: TimersClient, topics: list[str]) -> str:
+    sentence = tell_elsewhere(timers, topics)
+    return escape(sentence[0].upper() + sentence[1:], keep="\\")
 
 
 def _row(alias: str, stats: TopicStats, now: datetime) -> Mapping[str, Any]:
