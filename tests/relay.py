@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from redis.connection import parse_url
 
+from faststream_redis_timers_sync.protocol.operation import load_script
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -63,8 +65,8 @@ class Relay:
         self._piece: int | None = None
         self._pause = _BETWEEN_PIECES
         self.on_loss: Callable[[], Any] | None = None
-        # How many keys a script call has whose reply is lost, and which of these calls it is.
-        self._script_to_lose: tuple[bytes, int] | None = None
+        # How a script is called whose reply is lost, and which of these calls it is.
+        self._script_to_lose: tuple[set[bytes], int] | None = None
         self.requests_flow = threading.Event()
         self.replies_flow = threading.Event()
 
@@ -117,15 +119,15 @@ class Relay:
         """
         self._lose(names, word, None, times)
 
-    def lose_reply_of_script(self, keys: int, nth: int = 1) -> None:
+    def lose_reply_of_script(self, name: str, nth: int = 1) -> None:
         """Let a script call be executed, then cut its connection instead of answering.
 
         Args:
-            keys: How many keys it has: scripts that read have two, those that change a topic
-                three, and those that move between two topics six.
-            nth: Which of the calls with so many it is, from 1, in all of `commands`.
+            name: The script.
+            nth: Which of its calls it is, from 1, in all of `commands`.
         """
-        self._script_to_lose = (b"%d" % keys, nth)
+        script = load_script(name)
+        self._script_to_lose = ({script.sha, script.text}, nth)
 
     def _lose(self, names: tuple[str, ...], word: bytes | None, kept: int | None, n: int) -> None:
         wanted = frozenset(name.encode() for name in names or ("EVALSHA", "EVAL"))
@@ -210,9 +212,9 @@ class Relay:
     def _is_script_to_lose(self, commands: list[tuple[bytes, ...]]) -> bool:
         if self._script_to_lose is None:
             return False
-        keys, nth = self._script_to_lose
-        so_far = sum(command[2:3] == (keys,) for command in self.commands)
-        return so_far == nth and any(command[2:3] == (keys,) for command in commands)
+        names, nth = self._script_to_lose
+        so_far = sum(not names.isdisjoint(command[1:2]) for command in self.commands)
+        return so_far == nth and any(not names.isdisjoint(command[1:2]) for command in commands)
 
     def tell_of_loss(self) -> None:
         """Call who wants to know, once."""

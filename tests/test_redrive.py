@@ -476,7 +476,7 @@ async def test_a_lost_reply_is_an_unknown_outcome(make_face, home, relay):
     async with relayed_face(make_face, home, relay) as face:
         ids = await bury_some(face, home, "1", "2")
         relay.commands.clear()
-        relay.lose_reply_of_script(keys=4)
+        relay.lose_reply_of_script("redrive")
         with pytest.raises(TimerOutcomeUnknownError, match="answer to redrive") as caught:
             await face.redrive(DEAD)
 

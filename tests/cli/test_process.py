@@ -191,7 +191,7 @@ def test_what_was_done_before_the_connection_was_lost_is_told(invoke, server_url
     # From now on the server knows the script, so that each call is one command.
     timers.cancel_timer("t", "nobody")
     with Relay(server_url) as relay:
-        relay.lose_reply_of_script(keys=3, nth=2)
+        relay.lose_reply_of_script("cancel", nth=2)
         result = invoke("cancel", "t", "--match", "*", "--yes", url=relay.url)
 
     assert result.exit_code == 4

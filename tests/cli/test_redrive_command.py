@@ -214,7 +214,7 @@ def test_what_was_done_before_the_connection_was_lost_is_told(bury, invoke, serv
     bury(*(f"t{n}" for n in range(600)))
     invoke("redrive", DEAD, timers.get_pending_timers(DEAD)[0])
     with Relay(server_url) as relay:
-        relay.lose_reply_of_script(keys=6, nth=2)
+        relay.lose_reply_of_script("redrive", nth=2)
         result = invoke("redrive", DEAD, "--all", "--yes", url=relay.url)
 
     assert result.exit_code == 4
