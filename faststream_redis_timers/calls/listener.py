@@ -5,7 +5,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from redis.exceptions import NoPermissionError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
 
 from faststream_redis_timers.clock import monotonic
 from faststream_redis_timers.tasks import check_cancelled, end_task
@@ -92,8 +92,8 @@ class Listener:
         """Begin to connect."""
         self.primary = primary
         self.channels: dict[bytes, None] = {}
-        self._connection = primaries.new_connection(primary)
-        self._may_be_replica = primaries.is_cluster
+        self._primaries = primaries
+        self._connection: Any = None
         self._pub_sub = pub_sub
         self._keeper = keeper
         self._may_read = may_read
@@ -132,8 +132,8 @@ class Listener:
 
     async def _ask_if_connected(self, command: str, channel: bytes) -> None:
         if self._is_connected:
-            # An error may close the connection meanwhile, where redis-py misses its writer.
-            with suppress(RedisError, OSError, AttributeError):
+            # Where the connection fails the channels are listened to on another.
+            with suppress(Exception):
                 await self._ask(command, channel)
 
     async def _ask(self, *words: str | bytes) -> None:
@@ -155,18 +155,20 @@ class Listener:
         self._keeper.note_end(self)
 
     async def _connect(self) -> None:
+        self._connection = self._primaries.new_connection(self.primary)
+        may_be_replica = self._primaries.is_cluster
         async with asyncio.timeout(ANSWER_TIMEOUT):
             await self._connection.connect()
-            if self._may_be_replica:
+            if may_be_replica:
                 await self._connection.send_command("HELLO", check_health=False)
             self._is_connected = True
             for channel in list(self.channels):
                 # Not looked for beforehand: while one is sent others come and go.
                 if channel in self.channels:
                     await self._ask(self._pub_sub.subscribe, channel)
-            # A replica would take the channels, and few messages come there. What has become
-            # of a primary before its first channel came would not be told later.
-            if self._may_be_replica and _role_in(await self._read()) == b"replica":
+            # A replica takes channels, and few messages come to it. It is asked in one go with
+            # the first of them: a primary that becomes a replica later tells so.
+            if may_be_replica and _role_in(await self._read()) == b"replica":
                 raise ReadOnlyError
             while self._asked:
                 self._take(await self._read())

@@ -325,6 +325,25 @@ async def test_a_primary_that_falls_silent_is_replaced_too(own_cluster, monkeypa
         await listening.check()
 
 
+async def test_a_channel_that_moves_while_it_is_left_takes_no_other_with_it(cluster):
+    """Nothing is read meanwhile, and the server refuses to end what it has ended already."""
+    (leaving, coming, staying), *_ = channels_on(cluster, 3)
+    source, target = cluster.owner_of(slot_of(leaving)), elsewhere(cluster, leaving)
+    async with listening_at(cluster, leaving, staying) as listening:
+        ears = list(listening.ears.values())
+        for ear in ears:
+            listening.wake_ups.set_waiting(ear, waits=False)
+        try:
+            cluster.move_slot(slot_of(leaving), target)
+            await listening.remove(leaving)
+            listening.add(coming)
+            await listening.until_heard()
+            await listening.until_at(source)
+            await listening.check()
+        finally:
+            move_back(cluster, slot_of(leaving), source)
+
+
 async def test_a_replica_is_not_listened_to(cluster):
     ((channel,), *_) = channels_on(cluster)
     primary = cluster.owner_of(slot_of(channel))
