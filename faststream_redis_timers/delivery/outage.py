@@ -10,6 +10,7 @@ from faststream_redis_timers.delivery.log import Log
 from faststream_redis_timers.delivery.schedule import Backoff
 from faststream_redis_timers_sync.protocol.clients import is_pool_full
 from faststream_redis_timers_sync.protocol.errors import TimerOutcomeUnknownError
+from faststream_redis_timers_sync.protocol.routing import refusal_of
 from faststream_redis_timers_sync.protocol.shown import text_of
 
 
@@ -21,6 +22,9 @@ class FailureKind(Enum):
 
     POOL_FULL = auto()
     """All connections were in use."""
+
+    SLOT_MOVING = auto()
+    """The slot of its keys is on its way to another primary, and not all of them are there yet."""
 
     OTHER = auto()
     """It was refused, or was never sent."""
@@ -44,12 +48,20 @@ def failure_of(error: BaseException) -> Failure:
     Args:
         error: What sending it, or reading its reply, raised.
     """
-    kind = FailureKind.POOL_FULL if is_pool_full(error) else FailureKind.OTHER
-    if isinstance(error, TimerOutcomeUnknownError):
+    kind = FailureKind.OTHER
+    if is_pool_full(error):
+        kind = FailureKind.POOL_FULL
+    elif (refusal := refusal_of(error)) is not None and refusal.kind == "TRYAGAIN":
+        kind = FailureKind.SLOT_MOVING
+    elif isinstance(error, TimerOutcomeUnknownError):
         kind = FailureKind.LOST_REPLY
         # What was claimed is redelivered after its lease; the reason is of use.
         error = error.__cause__ or error
     return Failure(kind, f"{type(error).__name__}: {text_of(error)}".rstrip(": "))
+
+
+_DELAYS = {FailureKind.POOL_FULL, FailureKind.SLOT_MOVING}
+# They are no outage, but make timers late.
 
 
 class _State(Enum):
@@ -71,7 +83,7 @@ class Outage:
         spread: Gives a number from 0 to 1, for the jitter of pauses.
     """
 
-    __slots__ = ("_backoff", "_log", "_state", "_topic", "_waits_for_pool", "is_away")
+    __slots__ = ("_backoff", "_delayed_by", "_log", "_state", "_topic", "is_away")
 
     def __init__(self, topic: str, log: Log, spread: Callable[[], float]) -> None:
         """Begin with a server that is there."""
@@ -79,7 +91,7 @@ class Outage:
         self._log = log
         self._backoff = Backoff(spread)
         self._state = _State.UP
-        self._waits_for_pool = False
+        self._delayed_by: FailureKind | None = None
         # Asked for each settlement.
         self.is_away = False
 
@@ -101,11 +113,10 @@ class Outage:
         Returns:
             Seconds to pause before the next call.
         """
-        if failure.kind is FailureKind.POOL_FULL:
-            # That is no outage, but it makes timers late.
-            if not self._waits_for_pool:
-                self._waits_for_pool = True
-                self._log(logging.WARNING, words.pool_full(self._topic))
+        if failure.kind in _DELAYS:
+            if self._delayed_by is not failure.kind:
+                self._delayed_by = failure.kind
+                self._tell_of_delay(failure.kind)
             return self._backoff.next_pause()
         if failure.kind is FailureKind.LOST_REPLY and not is_claim and self._state is _State.UP:
             self._state = _State.DOUBTFUL
@@ -115,6 +126,12 @@ class Outage:
         self._state = _State.DOWN
         self.is_away = True
         return self._backoff.next_pause()
+
+    def _tell_of_delay(self, kind: FailureKind) -> None:
+        if kind is FailureKind.POOL_FULL:
+            self._log(logging.WARNING, words.pool_full(self._topic))
+        else:
+            self._log(logging.WARNING, words.slot_moving(self._topic))
 
     def answered(self, *, is_claim: bool, may_claim: bool) -> bool:
         """Note a call that was answered.
@@ -127,7 +144,7 @@ class Outage:
         Returns:
             Whether the call before had failed.
         """
-        self._waits_for_pool = False
+        self._delayed_by = None
         was_unanswered = self.is_unanswered
         if self.is_away:
             if may_claim and not is_claim:

@@ -136,6 +136,18 @@ def died(topic: str) -> str:
     )
 
 
+def slot_moving(topic: str) -> str:
+    """Say that a slot of a cluster is on its way.
+
+    Args:
+        topic: The full topic.
+    """
+    return (
+        f"topic {topic!r} waits for its slot to move: the cluster moves it key by key to another "
+        "primary, and its timers are late until it is there"
+    )
+
+
 def pool_full(topic: str) -> str:
     """Say that there was no free connection.
 

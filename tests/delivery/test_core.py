@@ -23,6 +23,7 @@ SERVER = 1_900_000_000.0
 LOST = Failure(FailureKind.LOST_REPLY, "lost")
 REFUSED = Failure(FailureKind.OTHER, "refused")
 FULL = Failure(FailureKind.POOL_FULL, "full")
+MOVING = Failure(FailureKind.SLOT_MOVING, "moving")
 
 
 class Driver:
@@ -183,10 +184,11 @@ def test_after_a_failed_claim_it_asks_for_nothing_until_it_is_answered():
     assert [level for level, _ in driver.lines] == [logging.ERROR, logging.INFO]
 
 
-def test_a_full_pool_is_no_outage():
+@pytest.mark.parametrize("failure", [FULL, MOVING], ids=["full pool", "moving slot"])
+def test_what_delays_timers_is_no_outage(failure):
     driver = Driver()
     for _ in range(3):
-        assert driver.core.failed(driver.call(), FULL) > 0
+        assert driver.core.failed(driver.call(), failure) > 0
 
     assert not driver.core.is_away
     assert driver.call().limit > 0
