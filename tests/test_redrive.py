@@ -198,7 +198,7 @@ async def test_the_letter_of_a_dead_letter_comes_back_step_by_step(face, home):
 async def test_workers_are_woken(face, home):
     await bury_some(face, home, "42", "43")
     await face.schedule("later", TOPIC, timer_id="99", activate_in=HOUR)
-    with home.redis.pubsub() as listener:
+    with home.server_of(TOPIC).pubsub() as listener:
         home.listen(listener, TOPIC)
 
         await face.redrive(DEAD)
