@@ -88,7 +88,7 @@ class Bench:
     def broker(self, client: Any = None, **options: Any) -> TimersBroker:
         """Make a broker that is stopped at the end of the test."""
         options = {"logger": self.log.logger, "graceful_timeout": 2.0, **options}
-        broker = TimersBroker(client or self.home.server_url, **self.home.key_names, **options)
+        broker = TimersBroker(client or self.home.broker_url, **self.home.key_names, **options)
         self.brokers.append(broker)
         return broker
 
@@ -121,13 +121,23 @@ class Bench:
 @asynccontextmanager
 async def bench_at(server_url: str, key_names: Mapping[str, str]) -> AsyncIterator[Bench]:
     """Make a bench; brokers made with it are stopped at the end of the block."""
-    bench = Bench(Home(key_names, server_url))
+    home = Home(key_names, server_url)
+    try:
+        async with bench_of(home) as bench:
+            yield bench
+    finally:
+        home.redis.close()
+
+
+@asynccontextmanager
+async def bench_of(home: Home) -> AsyncIterator[Bench]:
+    """Make a bench where timers live there; its brokers are stopped at the end of the block."""
+    bench = Bench(home)
     try:
         yield bench
     finally:
         for broker in bench.brokers:
             await broker.stop()
-        bench.home.redis.close()
 
 
 @asynccontextmanager

@@ -1,12 +1,13 @@
 """Fixtures of all tests: a server, key names of each test's own, and the check for left keys."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 import redis
-from bench import Bench, Calls, bench_at
+from bench import Bench, Calls, bench_at, bench_of
 from clusters import Cluster
 from faces import ClusterHome, Home, MemoryHome
 from hypothesis import settings
@@ -47,10 +48,30 @@ def key_names() -> dict[str, str]:
 
 
 @pytest.fixture
-async def bench(server_url: str, key_names: dict[str, str]) -> AsyncIterator[Bench]:
-    """A topic; brokers made with it are stopped afterwards."""
-    async with bench_at(server_url, key_names) as bench:
+async def bench(request: pytest.FixtureRequest, key_names: dict[str, str]) -> AsyncIterator[Bench]:
+    """A topic; brokers made with it are stopped afterwards.
+
+    With ``TIMERS_TESTS_ON=cluster`` it is on a cluster, where the test has nothing of one server's.
+    """
+    if os.environ.get("TIMERS_TESTS_ON") == "cluster" and not (
+        {"relay", "server_url", "redis_client"} & set(request.fixturenames)
+    ):
+        home = request.getfixturevalue("cluster_home")
+        async with bench_of(home) as bench:
+            yield bench
+        return
+    async with bench_at(request.getfixturevalue("server_url"), key_names) as bench:
         yield bench
+
+
+@pytest.fixture
+def cluster_home(
+    request: pytest.FixtureRequest, cluster: Cluster, key_names: dict[str, str]
+) -> Iterator[ClusterHome]:
+    """A cluster as where the timers of one test live."""
+    home = ClusterHome({**key_names, "hash_tags": True}, cluster.nodes[0].url)
+    yield home
+    assert home.leave() == [] or request.node.get_closest_marker("leaks_keys")
 
 
 @pytest.fixture
@@ -146,10 +167,7 @@ def home(request: pytest.FixtureRequest, key_names: dict[str, str]) -> Iterator[
     real server, with hash tags in the keys, and for ``"cluster"``.
     """
     if request.param == "cluster":
-        url = request.getfixturevalue("cluster").nodes[0].url
-        home = ClusterHome({**key_names, "hash_tags": True}, url)
-        yield home
-        assert home.leave() == [] or request.node.get_closest_marker("leaks_keys")
+        yield request.getfixturevalue("cluster_home")
         return
     if request.param == "memory":
         yield MemoryHome(key_names, None)

@@ -45,6 +45,11 @@ class Home:
     server_url: str | None
     fake_server: fakeredis.FakeServer = field(default_factory=fakeredis.FakeServer)
 
+    @property
+    def broker_url(self) -> str | None:
+        """The URL for brokers."""
+        return self.server_url
+
     def blocking(self, **options: Any) -> redis.Redis:
         """Make a blocking client."""
         if self.server_url is None:
@@ -132,6 +137,10 @@ def looking_at(url: str) -> redis.RedisCluster:
 
 class ClusterHome(Home):
     """A real cluster, with hash tags in the keys."""
+
+    @property
+    def broker_url(self) -> str:
+        return self.server_url.replace("redis:", "redis+cluster:")
 
     @cached_property
     def redis(self) -> redis.RedisCluster:
