@@ -85,6 +85,7 @@ class Ledger:
             elif fact["what"] in {"done", "committed", "fenced", "cancelled"}:
                 run = runs[fact["id"], fact["pid"], fact["lease"]]
                 run.end, run.ended_at = fact["what"], fact["at"]
+        self._failovers = [fact["at"] for fact in self.facts if fact["what"] == "failover"]
         self._by_id: dict[str, list[Fact]] = {}
         for fact in self.facts:
             if fact["what"] not in {"begun", "done", "committed", "fenced"} and "id" in fact:
@@ -172,12 +173,13 @@ class Ledger:
             return "reply lost"
         if spare <= asked["unknown"] + asked["moving"]:
             return "moved"
-        if any(before.at - 1 <= at <= run.at for at in self._failovers()):
+        if self._count_failovers(before.at, run.at):
             return "failover"
         return "unexplained"
 
-    def _failovers(self) -> list[float]:
-        return [fact["at"] for fact in self.facts if fact["what"] == "failover"]
+    def _count_failovers(self, start: float, end: float) -> int:
+        """Tell how many failovers may have lost what happened since the start, or just before."""
+        return sum(start - 1 <= at <= end for at in self._failovers)
 
     def unexplained(self) -> list[Delivery]:
         """Give the second deliveries that nothing explains."""
@@ -189,18 +191,19 @@ class Ledger:
             timer_id
             for timer_id, runs in self.deliveries.items()
             if sum(run.end == "committed" for run in runs)
-            > len(self.told(timer_id, "accepted", "unknown", "moving")) + len(self._failovers())
+            > len(self.told(timer_id, "accepted", "unknown", "moving"))
+            + self._count_failovers(runs[0].at, runs[-1].ended_at or runs[-1].at)
         ]
 
     def begun_after_a_cancel(self) -> list[str]:
         """Give the timers that a handler began after a cancel had said that none will."""
-        last = max(self._failovers(), default=float("-inf"))
         return [
             fact["id"]
             for fact in self.facts
-            if fact["what"] == "cancelled_waiting" and fact["at"] > last
+            if fact["what"] == "cancelled_waiting"
             for run in self.deliveries.get(fact["id"], ())
-            if run.at > fact["at"]
+            # What a failover loses may be a cancel.
+            if run.at > fact["at"] and not self._count_failovers(fact["at"], run.at)
         ]
 
     def begun_early(self) -> list[Delivery]:
