@@ -150,7 +150,7 @@ class Node:
         Raises:
             ClusterError: It does not come up.
         """
-        with self._log.open("ab") as output:
+        with self.log.open("ab") as output:
             self._process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.DEVNULL,
@@ -210,12 +210,13 @@ class Node:
         return redis.Redis(host=HOST, port=self.port, ssl=self._tls is not None, **self._reaching())
 
     @property
-    def _log(self) -> Path:
+    def log(self) -> Path:
+        """Where it writes what it has to tell."""
         return self.folder / "server.log"
 
     def _answers(self) -> bool:
         if not self.is_up:
-            msg = f"node {self.address} ended: {self._log.read_text(errors='replace')[-1000:]}"
+            msg = f"node {self.address} ended: {self.log.read_text(errors='replace')[-1000:]}"
             raise ClusterError(msg)
         try:
             return bool(self.ask("PING") == "PONG")

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 import redis
 from bench import Bench, Calls, bench_at, bench_of
-from clusters import Cluster
+from clusters import KEEPING, Cluster
 from faces import ClusterHome, Home, MemoryHome
 from hypothesis import settings
 from leaks import keys_under, leftovers
@@ -139,7 +139,7 @@ def own_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 
     What it has answered is on disk, so that a node that is killed comes back with it.
     """
-    with Cluster(request.param, config={"appendonly": "yes", "appendfsync": "always"}) as cluster:
+    with Cluster(request.param, config=KEEPING) as cluster:
         yield cluster
 
 
