@@ -150,7 +150,8 @@ class TimersConnection:
         if isinstance(self._given, redis.asyncio.RedisCluster):
             return ClusterRunner(self._given, self.confirmation)
         if self._seeds:
-            return ClusterRunner(_cluster_of(self._seeds, self._options), self.confirmation)
+            cluster = _cluster_of(self._seeds, self._options)
+            return ClusterRunner(cluster, self.confirmation, closes_client=True)
         client = redis.asyncio.Redis.from_pool(ConnectionPool(**self._options))
         return Runner(client, self.confirmation)
 

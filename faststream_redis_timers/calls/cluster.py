@@ -16,7 +16,7 @@ from redis.exceptions import ClusterDownError, RedisError
 
 from faststream_redis_timers.calls.exchange import LOST, connect_if_ended, exchange
 from faststream_redis_timers.calls.line import PoolFullError, acquire, release
-from faststream_redis_timers.calls.pools import close_pools, hang_up
+from faststream_redis_timers.calls.pools import LONGEST_CLOSE, close_pools, hang_up
 from faststream_redis_timers.calls.runner import Runner
 from faststream_redis_timers.clock import monotonic
 from faststream_redis_timers_sync.protocol.clients import NOT_FOR_CLUSTER
@@ -167,11 +167,19 @@ class ClusterPrimaries:
                 # A node that was reset knows nothing.
                 if reply:
                     self.slots.replace(reply, address)
+                    await self._let_go_of_former()
                     return
             finally:
                 with suppress(Exception):
                     await connection.disconnect(nowait=True)
         raise NotSentError from problem
+
+    async def _let_go_of_former(self) -> None:
+        """Close connections to nodes that are not in the cluster any more."""
+        former = self._pools.keys() - self.slots.nodes
+        with suppress(Exception):
+            for address in former:
+                await self._pools.pop(address).disconnect(inuse_connections=False)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -192,16 +200,25 @@ class ClusterRunner(Runner):
     Args:
         client: Tells nodes and arguments; its own connections are not used.
         confirmation: How many replicas must have what is written; None asks none.
+        closes_client: Whether the client is ours, and closed too.
     """
 
-    __slots__ = ("primaries",)
+    __slots__ = ("_closes_client", "primaries")
 
+    client: RedisCluster
     primaries: ClusterPrimaries
 
-    def __init__(self, client: RedisCluster, confirmation: Confirmation | None = None) -> None:
-        """Keep both."""
+    def __init__(
+        self,
+        client: RedisCluster,
+        confirmation: Confirmation | None = None,
+        *,
+        closes_client: bool = False,
+    ) -> None:
+        """Keep them."""
         self.client = client
         self.confirmation = confirmation
+        self._closes_client = closes_client
         self.primaries = ClusterPrimaries(client)
 
     async def _answer(self, operation: Operation[Any], timeout: float | None) -> Any:
@@ -270,8 +287,13 @@ class ClusterRunner(Runner):
         await self.run(command(b"PING", parse=bool, keys=(key,)))
 
     async def close(self) -> None:
-        """Close the connections, which are never the client's."""
+        """Close the connections; the client's only where it is ours."""
         await self.primaries.close()
+        if self._closes_client:
+            # Its connections are there only if somebody has asked it for something.
+            with suppress(RedisError, OSError):
+                async with asyncio.timeout(LONGEST_CLOSE):
+                    await self.client.aclose()
 
     def hang_up(self) -> None:
         """Close them where their event loop does not run."""

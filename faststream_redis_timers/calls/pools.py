@@ -64,15 +64,15 @@ async def close_pools(pools: Sequence[Any]) -> None:
     """
     with_writers = [(connection, writer_of(connection)) for connection in _connections_of(pools)]
     try:
-        async with asyncio.timeout(_LONGEST_CLOSE):
+        async with asyncio.timeout(LONGEST_CLOSE):
             await asyncio.gather(*(pool.disconnect() for pool in pools))
     except LOST:
         for connection, writer in with_writers:
             await drop(connection, writer)
 
 
-_LONGEST_CLOSE = 1.0
-"""Seconds."""
+LONGEST_CLOSE = 1.0
+"""Seconds that closing may take."""
 
 
 def hang_up(*pools: Any) -> None:

@@ -280,10 +280,17 @@ class ClusterRunner(Runner):
                 # A node that was reset knows nothing.
                 if reply:
                     self._slots.replace(reply, address)
+                    self._let_go_of_former()
                     return None
             finally:
                 connection.disconnect()
         return problem or RedisConnectionError("no node of the cluster gives a map of its slots")
+
+    def _let_go_of_former(self) -> None:
+        """Close connections to nodes that are not in the cluster any more."""
+        for address in self._pools.keys() - self._slots.nodes:
+            if (pool := self._pools.pop(address, None)) is not None:
+                pool.disconnect(inuse_connections=False)
 
 
 class _PrimaryRunner(Runner):

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 import redis
+from faces import BlockingFace
 from redis.exceptions import ResponseError
 from relayed_cluster import face_on, slot_of_topic, topics_at
 from waiting import wait_until, wait_until_async
@@ -238,6 +239,44 @@ async def test_a_call_during_the_failure_of_a_primary_reaches_its_replica(
         await face.schedule("x", "invoices", timer_id="2", activate_in=HOUR)
 
         assert await face.get_pending_timers("invoices") == ["1", "2"]
+
+
+async def test_connections_to_a_node_that_has_left_are_closed(flavour, own_cluster, key_names):
+    added = own_cluster.add_node()
+    slot = slot_of_topic("invoices")
+    own_cluster.move_slots([slot], added)
+    async with face_on(flavour, own_cluster.nodes[0], key_names) as face:
+        await face.schedule("x", "invoices", timer_id="1", activate_in=HOUR)
+        runner = runner_of(face)
+        assert addresses(runner) >= {added.port}
+        own_cluster.remove_node(added)
+
+        await face.schedule("x", "invoices", timer_id="2", activate_in=HOUR)
+
+        assert added.port not in addresses(runner)
+        assert await face.count_pending("invoices") == 2
+
+
+def runner_of(face):
+    if isinstance(face, BlockingFace):
+        return face._client._runner
+    return face._broker.config.connection.runner
+
+
+def addresses(runner):
+    pools = runner._pools if hasattr(runner, "_pools") else runner.primaries._pools
+    return {address.port for address in pools}
+
+
+async def test_a_client_made_of_a_url_can_be_used_and_is_closed_with_the_broker(cluster, key_names):
+    before = clients_of(cluster)
+    broker = TimersBroker(cluster.url, logger=None, **key_names)
+    client = await broker.connect()
+    await client.set("x", "y")
+    assert clients_of(cluster) > before
+    await broker.stop()
+    await wait_until_async(lambda: clients_of(cluster) == before)
+    cluster.flush()
 
 
 async def test_a_primary_that_was_replaced_while_it_slept_is_left(flavour, own_cluster, key_names):
