@@ -1,5 +1,6 @@
 """A real cluster that tests break: nodes fail, come and go, and slots move between them."""
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -140,13 +141,14 @@ class Cluster(EmbeddedCluster):
 
     # --- nodes fail
 
-    def elections(self) -> list[datetime]:
-        """Give the moments in which replicas took the place of their primaries.
+    def elections(self) -> list[float]:
+        """Give the moments, on the monotonic clock, in which replicas replaced their primaries.
 
         On a busy machine there are some that nobody asked for.
         """
+        ahead = time.time() - time.monotonic()
         return sorted(
-            datetime.strptime(" ".join(line.split()[1:5]), "%d %b %Y %H:%M:%S.%f").astimezone()
+            _logged_at(line) - ahead
             for node in self.nodes
             for line in node.log.read_text(errors="replace").splitlines()
             if "Failover election won" in line
@@ -361,6 +363,12 @@ class Cluster(EmbeddedCluster):
         """Remove all keys."""
         for primary in self.primaries():
             primary.ask("FLUSHALL")
+
+
+def _logged_at(line: str) -> float:
+    """Tell when a server wrote a line of its log."""
+    _, *words = line.split()[:5]
+    return datetime.strptime(" ".join(words), "%d %b %Y %H:%M:%S.%f").astimezone().timestamp()
 
 
 def _ranges(numbers: list[int]) -> Iterator[tuple[int, int]]:
