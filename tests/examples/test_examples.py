@@ -84,7 +84,7 @@ def test_no_example_is_left_out():
         "test_time_travel",
     }
 
-    assert tested | {"__init__", "embedded_server"} == EXAMPLES
+    assert tested | {"__init__", "embedded_cluster", "embedded_server"} == EXAMPLES
 
 
 @pytest.mark.parametrize(
