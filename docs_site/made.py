@@ -13,12 +13,13 @@ from faststream_redis_timers_sync.protocol import errors
 
 _LUA = files("faststream_redis_timers_sync.protocol") / "lua"
 _SHARED = "_shared"
+_WITH_HASH_TAGS = "_hash_tags"
 
 
 def scripts() -> str:
     """Tell the protocol script by script, from the heads of the Lua files."""
     names = sorted(path.name.removesuffix(".lua") for path in _LUA.iterdir())
-    return "\n\n".join(_script(name) for name in names if name != _SHARED)
+    return "\n\n".join(_script(name) for name in names if not name.startswith("_"))
 
 
 def _script(name: str) -> str:
@@ -58,7 +59,8 @@ def _indent(text: str) -> str:
 
 def shared_script() -> str:
     """Show what comes before each script."""
-    return f"```lua\n{_text(_SHARED).rstrip()}\n```"
+    texts = (_text(name).rstrip() for name in (_SHARED, _WITH_HASH_TAGS))
+    return "\n\n".join(f"```lua\n{text}\n```" for text in texts)
 
 
 def commands() -> str:

@@ -19,6 +19,7 @@ from faststream_redis_timers_sync.protocol.errors import (
     TimerNotReplicatedError,
     TimerOutcomeUnknownError,
     TimersError,
+    TopicTornError,
 )
 from faststream_redis_timers_sync.protocol.model import Timer, TimerPublishMessage
 
@@ -44,6 +45,7 @@ __all__ = (
     "TimersRoute",
     "TimersRoutePublisher",
     "TimersRouter",
+    "TopicTornError",
 )
 
 

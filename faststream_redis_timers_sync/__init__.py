@@ -11,6 +11,7 @@ from faststream_redis_timers_sync.protocol.errors import (
     TimerNotReplicatedError,
     TimerOutcomeUnknownError,
     TimersError,
+    TopicTornError,
 )
 from faststream_redis_timers_sync.protocol.model import Timer, TimerPublishMessage
 
@@ -26,6 +27,7 @@ __all__ = (
     "TimerPublishMessage",
     "TimersClient",
     "TimersError",
+    "TopicTornError",
 )
 
 

@@ -18,7 +18,7 @@ from faststream_redis_timers.calls.silence import NO_LIMIT, UntilSilent
 from faststream_redis_timers_sync.protocol.errors import TimersError
 from faststream_redis_timers_sync.protocol.operation import Operation
 from faststream_redis_timers_sync.protocol.replication import Confirmation
-from faststream_redis_timers_sync.protocol.routing import is_cut_short
+from faststream_redis_timers_sync.protocol.routing import meaning_of
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -85,9 +85,9 @@ async def exchange(
         await drop(connection, writer)
         raise
     except (ResponseError, TimersError) as error:
-        if is_cut_short(error) and (unknown := operation.outcome_unknown(error)) is not None:
-            raise unknown from error
-        raise
+        if (meaning := meaning_of(operation, error)) is None:
+            raise
+        raise meaning from error
     except BaseException:
         # A reply that was not read would be taken for that of the next call.
         await drop(connection, writer)

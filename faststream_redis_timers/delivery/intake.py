@@ -33,6 +33,7 @@ class Intake(Generic[_T]):
     __slots__ = (
         "_agenda",
         "_endings",
+        "_is_torn",
         "_leases",
         "_log",
         "_make_timer",
@@ -58,6 +59,7 @@ class Intake(Generic[_T]):
         self._max_lease = max_lease
         self._agenda = agenda
         self._log = log
+        self._is_torn = False
 
     def take(self, claim: Claim, step: Step) -> list[_T]:
         """Take the timers of a claim.
@@ -69,6 +71,12 @@ class Intake(Generic[_T]):
         Returns:
             Those whose handlers are to begin.
         """
+        if step.is_torn is not self._is_torn:
+            self._is_torn = step.is_torn
+            if step.is_torn:
+                self._log(logging.ERROR, words.torn(claim.topic))
+            else:
+                self._log(logging.INFO, words.whole_again(claim.topic))
         for timer_id in step.orphans:
             self._log(logging.ERROR, words.orphan(claim.topic, timer_id))
         begun: list[_T] = []

@@ -2,6 +2,7 @@
 
 from faststream_redis_timers.delivery.leased import LeasedTimer
 from faststream_redis_timers.schemas import TimerSub
+from faststream_redis_timers_sync.protocol.errors import TORN, TORN_REMEDY
 from faststream_redis_timers_sync.protocol.keys import show_id
 
 
@@ -177,3 +178,21 @@ def recovery(topic: str) -> str:
         topic: The full topic.
     """
     return f"topic {topic!r} is delivered again"
+
+
+def torn(topic: str) -> str:
+    """Say that none of the topic's timers can be delivered: see `TopicTornError`.
+
+    Args:
+        topic: The full topic.
+    """
+    return f"topic {topic!r} {TORN}, so none is delivered: {TORN_REMEDY}"
+
+
+def whole_again(topic: str) -> str:
+    """Say that the topic's timers and payloads are together again, or both gone.
+
+    Args:
+        topic: The full topic.
+    """
+    return f"topic {topic!r} is no longer torn"

@@ -13,7 +13,7 @@ from redis.exceptions import (
 from faststream_redis_timers_sync.protocol.errors import TimersError
 from faststream_redis_timers_sync.protocol.operation import Operation
 from faststream_redis_timers_sync.protocol.replication import Confirmation
-from faststream_redis_timers_sync.protocol.routing import is_cut_short
+from faststream_redis_timers_sync.protocol.routing import meaning_of
 
 TIMED_OUT = (RedisTimeoutError, TimeoutError)
 LOST = (RedisConnectionError, RedisTimeoutError, OSError)
@@ -65,9 +65,9 @@ def exchange(
         connection.disconnect()
         raise
     except (ResponseError, TimersError) as error:
-        if is_cut_short(error) and (unknown := operation.outcome_unknown(error)) is not None:
-            raise unknown from error
-        raise
+        if (meaning := meaning_of(operation, error)) is None:
+            raise
+        raise meaning from error
     except BaseException:
         # A signal between the two left a reply that the next call would take for its own.
         connection.disconnect()

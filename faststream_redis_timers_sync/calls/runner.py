@@ -15,7 +15,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError, ResponseEr
 from faststream_redis_timers_sync.calls.exchange import LOST, TIMED_OUT, exchange
 from faststream_redis_timers_sync.calls.pools import acquire
 from faststream_redis_timers_sync.protocol.clients import check_pipeline
-from faststream_redis_timers_sync.protocol.errors import TimerNotReplicatedError, TimersError
+from faststream_redis_timers_sync.protocol.errors import (
+    TimerNotReplicatedError,
+    TimersError,
+    TopicTornError,
+)
 from faststream_redis_timers_sync.protocol.model import Timer
 from faststream_redis_timers_sync.protocol.operation import PING, Operation, Steps, TimerPages
 from faststream_redis_timers_sync.protocol.replication import Confirmation
@@ -210,7 +214,7 @@ class OneByOne:
                 if raise_on_error or (is_away and not results):
                     raise
                 results.append(error)
-                if not isinstance(error, (ResponseError, TimerNotReplicatedError)):
+                if not isinstance(error, (ResponseError, TimerNotReplicatedError, TopicTornError)):
                     untried = RedisConnectionError(f"not sent, since before it: {error}")
                     return [*results, *[untried] * (len(operations) - len(results))]
         return results

@@ -10,6 +10,8 @@ from faststream_redis_timers_sync.manage.pages import look_at
 from faststream_redis_timers_sync.manage.selection import OnExamined, list_timers
 from faststream_redis_timers_sync.manage.server import server_time
 from faststream_redis_timers_sync.manage.states import state_of
+from faststream_redis_timers_sync.manage.stats import count_topics
+from faststream_redis_timers_sync.protocol.errors import TopicTornError
 from faststream_redis_timers_sync.protocol.model import Timer
 
 
@@ -79,7 +81,7 @@ def preview(
         redis.RedisError: What the server or the connection says.
     """
     if chosen.everything:
-        return Preview(timers.count_pending(chosen.topic))
+        return Preview(_count(timers, chosen.topic))
     now = server_time(timers)
     if named := dict.fromkeys(chosen.timer_ids):
         found = look_at(timers, chosen.topic, named)
@@ -93,3 +95,12 @@ def preview(
     except TimeUpError:
         return Preview(count, is_cut=True)
     return Preview(count, running)
+
+
+def _count(timers: TimersClient, topic: str) -> int:
+    try:
+        return timers.count_pending(topic)
+    except TopicTornError:
+        # They can be given up, and nothing else: so many they are.
+        (stats,) = count_topics(timers, [topic]).topics
+        return stats.pending

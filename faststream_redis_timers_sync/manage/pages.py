@@ -157,7 +157,7 @@ def _read_in_order(timers: TimersClient, topic: str, after: Cursor | None, limit
     # A page of entries that all lack their payloads is no end.
     while more == b"1" and not found:
         args = (b"%d" % limit, b"+inf", b"-inf", score, timer_id)
-        more, entries = runner.run(reading("page", keys.of(full)[:2], args, parse_entries))
+        more, entries = runner.run(reading("page", keys, full, args, parse_entries))
         found = [make_timer(full, known, at) for known, at, has_payload in entries if has_payload]
         if entries:
             timer_id, score, _ = entries[-1]

@@ -4,6 +4,7 @@ TimersError
 ├── TimerExistsError           if_exists="error" met a timer that waits
 ├── TimerOutcomeUnknownError   the reply was lost: it may or may not have happened
 ├── TimerNotReplicatedError    confirm_replicas= asked for more replicas than have it
+├── TopicTornError             a node failed while the topic's slot moved: payloads are gone
 └── EnvelopeError              a payload that can't be read (also a ValueError)
 
 Wrong arguments raise ``TypeError`` and ``ValueError``; what the server or the
@@ -147,6 +148,41 @@ _AGAIN = {
         "primary that is confirmed confirms this one too"
     ),
 }
+
+
+class TopicTornError(TimersError):
+    """A topic has timers, and all of their payloads are gone; nothing was read or changed.
+
+    It concerns keys with hash tags alone. While Redis Cluster moves a slot key by key, a node can
+    fail when the payloads have moved and the timeline has not. The replica that takes its place
+    then has timers that nobody can deliver. What would hide or worsen that is refused. So the parts
+    can still be brought together, and `cancel_all` is never refused.
+
+    Args:
+        topic: The full topic, prefix included.
+    """
+
+    def __init__(self, topic: str) -> None:
+        """Keep the topic."""
+        super().__init__(topic)
+        self.topic = topic
+
+    def __str__(self) -> str:
+        """Name the topic, and what can be done."""
+        return f"topic {self.topic!r} {TORN}: {TORN_REMEDY}"
+
+
+TORN = (
+    "is torn: it has timers, and all of their payloads are gone, as after a node failed while "
+    "their slot moved"
+)
+"""What is wrong with such a topic, after its name."""
+
+TORN_REMEDY = (
+    "start the failed node again and bring the keys together with `redis-cli --cluster fix`, or "
+    "give the timers up with cancel_all"
+)
+"""What can be done."""
 
 
 class EnvelopeError(TimersError, ValueError):

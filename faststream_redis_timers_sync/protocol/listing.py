@@ -5,7 +5,7 @@ from typing import Any
 
 from faststream_redis_timers_sync.protocol.envelope import Envelope, read_envelope
 from faststream_redis_timers_sync.protocol.errors import EnvelopeError
-from faststream_redis_timers_sync.protocol.keys import decode_id
+from faststream_redis_timers_sync.protocol.keys import KeySpace, decode_id
 from faststream_redis_timers_sync.protocol.model import Timer
 from faststream_redis_timers_sync.protocol.operation import (
     BUDGET_WORD,
@@ -48,11 +48,12 @@ def parse_entries(reply: bytes) -> tuple[bytes, list[tuple[bytes, bytes, bool]]]
     return words[0], entries
 
 
-def pages_in_order(keys: tuple[bytes, ...], lowest: bytes, highest: bytes) -> Entries:
+def pages_in_order(keys: KeySpace, topic: str, lowest: bytes, highest: bytes) -> Entries:
     """List timers in order of due time.
 
     Args:
-        keys: Timeline and payloads.
+        keys: The names of the keys.
+        topic: The full topic.
         lowest: The lowest score, itself left out, or ``-inf``.
         highest: The highest score, or ``+inf``.
 
@@ -63,19 +64,20 @@ def pages_in_order(keys: tuple[bytes, ...], lowest: bytes, highest: bytes) -> En
     more = b"1"
     while more == b"1":
         args = (b"%d" % MOST_READ, highest, lowest, score, timer_id)
-        more, entries = yield reading("page", keys, args, parse_entries)
+        more, entries = yield reading("page", keys, topic, args, parse_entries)
         yield [(found, at) for found, at, has_payload in entries if has_payload]
         if entries:
             timer_id, score, _ = entries[-1]
 
 
 def pages_of_matches(
-    keys: tuple[bytes, ...], pattern: bytes, lowest: float, highest: float
+    keys: KeySpace, topic: str, pattern: bytes, lowest: float, highest: float
 ) -> Entries:
     """List timers whose ids match a pattern, in no order.
 
     Args:
-        keys: Timeline and payloads.
+        keys: The names of the keys.
+        topic: The full topic.
         pattern: A glob pattern, as Redis'.
         lowest: Only scores above this one.
         highest: Only scores up to this one.
@@ -87,7 +89,7 @@ def pages_of_matches(
     count = DENSE_STEP
     while cursor != b"0":
         args = (cursor or b"0", pattern, b"%d" % count)
-        cursor, entries = yield reading("scan", keys, args, parse_entries)
+        cursor, entries = yield reading("scan", keys, topic, args, parse_entries)
         count = SCAN_STEP if 10 * len(entries) < count else DENSE_STEP
         yield [
             (timer_id, score) for timer_id, score, _ in entries if lowest < float(score) <= highest
@@ -114,14 +116,12 @@ def next_page(pages: Entries) -> Steps[list[tuple[bytes, bytes]] | None]:
         reply = yield page
 
 
-def pages_of_timers(
-    topic: str, keys: tuple[bytes, ...], pages: Entries, *, bodies: bool
-) -> TimerPages:
+def pages_of_timers(keys: KeySpace, topic: str, pages: Entries, *, bodies: bool) -> TimerPages:
     """Read the timers of a list.
 
     Args:
+        keys: The names of the keys.
         topic: The full topic.
-        keys: Timeline and payloads.
         pages: The list.
         bodies: Whether to read bodies and headers.
 
@@ -134,36 +134,35 @@ def pages_of_timers(
             continue
         ids = [timer_id for timer_id, _ in page]
         while ids:
-            timers = yield _get_some(topic, keys, ids)
+            timers = yield _get_some(keys, topic, ids)
             yield [timer for timer in timers if timer is not None]
             ids = ids[len(timers) :]
 
 
-def _get_some(
-    topic: str, keys: tuple[bytes, ...], ids: list[bytes]
-) -> Operation[list[Timer | None]]:
+def _get_some(keys: KeySpace, topic: str, ids: list[bytes]) -> Operation[list[Timer | None]]:
     ids = ids[:MOST_READ]
 
     def parse(reply: bytes) -> list[Timer | None]:
         return parse_timers(topic, ids, reply)
 
-    return reading("get", keys, [BUDGET_WORD, *ids], parse)
+    return reading("get", keys, topic, [BUDGET_WORD, *ids], parse)
 
 
 def get_entries(
-    keys: tuple[bytes, ...], ids: list[bytes]
+    keys: KeySpace, topic: str, ids: list[bytes]
 ) -> Operation[list[tuple[bytes, bytes] | None]]:
     """Read scores and payloads.
 
     Args:
-        keys: Timeline and payloads.
+        keys: The names of the keys.
+        topic: The full topic.
         ids: Ids as they stand in the keys, up to `MOST_READ`.
 
     Returns:
         An operation that gives (score, payload) of each, None where there is no timer; of
         the first ones only where payloads are large.
     """
-    return reading("get", keys, [BUDGET_WORD, *ids], _parse_entries)
+    return reading("get", keys, topic, [BUDGET_WORD, *ids], _parse_entries)
 
 
 def parse_timers(topic: str, ids: list[bytes], reply: bytes) -> list[Timer | None]:

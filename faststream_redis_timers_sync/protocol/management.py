@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from faststream_redis_timers_sync.protocol.keys import KeySpace, encode_known_id, encode_text
-from faststream_redis_timers_sync.protocol.operation import Operation, load_script, reading
+from faststream_redis_timers_sync.protocol.operation import Operation, load_script
 from faststream_redis_timers_sync.protocol.operations import was_there
 from faststream_redis_timers_sync.protocol.times import ask_due, time_of
 
@@ -62,7 +62,7 @@ def cancel_some(keys: KeySpace, topic: str, timer_ids: Sequence[str]) -> Operati
     """
     names = keys.of(topic)
     return Operation(
-        load_script("cancel"),
+        load_script("cancel", keys.dialect),
         names[:2],
         [names.attempts, *_encode_ids(timer_ids)],
         _parse_states,
@@ -110,7 +110,7 @@ def move_some(
 def overview(
     keys: KeySpace, topics: Sequence[str], within: Sequence[timedelta] = ()
 ) -> Operation[tuple[datetime, list[Counts]]]:
-    """Count the timers of up to `MOST_TOPICS` topics.
+    """Count the timers of up to `MOST_TOPICS` topics, also of those whose payloads are gone.
 
     Args:
         keys: The names of the keys.
@@ -120,11 +120,12 @@ def overview(
     Returns:
         An operation that gives the server's time, and counts topic by topic.
     """
-    return reading(
-        "overview",
+    return Operation(
+        load_script("overview", keys.dialect),
         tuple(key for topic in topics for key in keys.of(topic)[:2]),
         [_LOOKED_AT, *(b"%d" % length.total_seconds() for length in within)],
         _parse_overview,
+        may_repeat=True,
     )
 
 
@@ -142,11 +143,12 @@ def count_running(keys: KeySpace, topic: str, longest_lease: timedelta) -> Opera
     """
     # A lease may be a hundredth of a second longer, and a part of a second counts whole.
     seconds = math.ceil(longest_lease.total_seconds()) + 1
-    return reading(
-        "running",
+    return Operation(
+        load_script("running"),
         keys.of(topic)[:1],
         [b"%d" % seconds, b"%d" % MOST_WITHIN_LEASE],
         lambda reply: None if reply < 0 else reply,
+        may_repeat=True,
     )
 
 
@@ -162,7 +164,13 @@ def check_permissions(commands: Sequence[Sequence[bytes]]) -> Operation[list[boo
     args: list[bytes] = []
     for words in commands:
         args += (b"%d" % len(words), *words)
-    return reading("permissions", (), args, lambda reply: [c == ord("1") for c in reply])
+    return Operation(
+        load_script("permissions"),
+        (),
+        args,
+        lambda reply: [c == ord("1") for c in reply],
+        may_repeat=True,
+    )
 
 
 def _encode_ids(timer_ids: Sequence[str]) -> list[bytes]:

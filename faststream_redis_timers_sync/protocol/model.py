@@ -152,6 +152,8 @@ class Step(NamedTuple):
         outcomes: A character per settlement, see `Outcome`.
         claimed: The timers claimed.
         orphans: Ids of entries that had no payload; they are removed.
+        is_torn: Whether the topic has timers and all payloads are gone, see `TopicTornError`.
+            Then nothing was claimed, and `head` is None.
     """
 
     now: float
@@ -160,6 +162,7 @@ class Step(NamedTuple):
     outcomes: bytes
     claimed: list[Claimed]
     orphans: list[bytes]
+    is_torn: bool = False
 
 
 class Outcome:

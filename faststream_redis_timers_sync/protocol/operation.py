@@ -7,8 +7,12 @@ from importlib.resources import files
 from itertools import islice
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from faststream_redis_timers_sync.protocol.errors import TimerOutcomeUnknownError
-from faststream_redis_timers_sync.protocol.keys import Dialect
+from faststream_redis_timers_sync.protocol.errors import (
+    TimerOutcomeUnknownError,
+    TimersError,
+    TopicTornError,
+)
+from faststream_redis_timers_sync.protocol.keys import Dialect, KeySpace
 from faststream_redis_timers_sync.protocol.model import Timer
 
 MOST_READ = 500
@@ -53,17 +57,19 @@ def load_script(name: str, dialect: Dialect = _PLAIN) -> Script:
         dialect: What it is written in, for scripts that differ by it.
     """
     folder = files(__package__) / "lua"
-    text = b"\n".join((folder / f"{part}.lua").read_bytes() for part in ("_shared", name))
+    parts = ("_shared", "_hash_tags", name) if dialect.hash_tags else ("_shared", name)
+    text = b"\n".join((folder / f"{part}.lua").read_bytes() for part in parts)
     if dialect.database:
         prefix = b"db%d:" % dialect.database
         text = text.replace(_CHANNEL_PREFIX % b"", _CHANNEL_PREFIX % prefix, 1)
     if dialect.hash_tags:
-        text = text.replace(_PUBLISH, _SHARDED_PUBLISH, 1)
+        text = text.replace(_PUBLISH, _SHARDED_PUBLISH, 1).replace(_ONLY_WITH_HASH_TAGS, b"")
     sha = hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
     return Script(name, text, sha)
 
 
 _CHANNEL_PREFIX = b"local channel_prefix = '%b'"
+_ONLY_WITH_HASH_TAGS = b"--@ "
 _PUBLISH, _SHARDED_PUBLISH = b"redis.pcall('PUBLISH', ", b"redis.pcall('SPUBLISH', "
 # As they stand in _shared.lua, and what `KeySpace.channel_prefix` says.
 
@@ -85,6 +91,7 @@ class Operation(NamedTuple, Generic[_T]):
             failover delivers again, as after any lease.
         topic: The full topic, for errors.
         timer_ids: The ids concerned, likewise; empty where it is the whole topic.
+        home: The full topic that dead letters go back to, likewise.
     """
 
     script: Script | None
@@ -96,6 +103,7 @@ class Operation(NamedTuple, Generic[_T]):
     has_written: Callable[[Any], bool] | None = None
     topic: str = ""
     timer_ids: tuple[str, ...] = ()
+    home: str = ""
 
     def __repr__(self) -> str:
         """Name it and its keys; the arguments hold payloads, which may be secret."""
@@ -132,6 +140,22 @@ class Operation(NamedTuple, Generic[_T]):
         name, what = (b"EVAL", script.text) if by_text else (b"EVALSHA", script.sha)
         return (name, what, b"%d" % len(self.keys), *self.keys, *self.args)
 
+    def refusal(self, error: BaseException) -> TimersError | None:
+        """Give the error that the caller must know of where the script has refused.
+
+        Args:
+            error: What the server said.
+
+        Returns:
+            None where it is not the script's.
+        """
+        code, _, rest = str(error).partition(" ")
+        if code != "TORN":
+            return None
+        # A script of two topics has their keys in this order.
+        is_home = len(self.keys) > _OF_A_TOPIC and rest.encode().startswith(self.keys[2] + b" ")
+        return TopicTornError(self.home if is_home else self.topic)
+
     def outcome_unknown(self, error: BaseException) -> TimerOutcomeUnknownError | None:
         """Give the error that the caller must know of after a lost reply.
 
@@ -151,21 +175,35 @@ class Operation(NamedTuple, Generic[_T]):
         return TimerOutcomeUnknownError(self.action, self.topic, self.timer_ids)
 
 
+_OF_A_TOPIC = 2
+# Keys that scripts of one topic declare.
+
 _REFUSALS = {"AuthenticationError", "AuthorizationError", "BusyLoadingError"}
 
 
 def reading(
-    script: str, keys: tuple[bytes, ...], args: Sequence[bytes], parse: Callable[[Any], _T]
+    script: str, keys: KeySpace, topic: str, args: Sequence[bytes], parse: Callable[[Any], _T]
 ) -> Operation[_T]:
-    """Make a call of a script that only reads, and so may be repeated.
+    """Make a call of a script that only reads a topic, and so may be repeated.
 
     Args:
         script: The name of its file, without the ending.
-        keys: Its keys.
-        args: Its other arguments.
+        keys: The names of the keys.
+        topic: The full topic, whose timeline and payloads are read.
+        args: The script's other arguments.
         parse: Makes the result of the reply.
+
+    Raises:
+        TopicTornError: From the reply.
     """
-    return Operation(load_script(script), keys, args, parse, may_repeat=True)
+    return Operation(
+        load_script(script, keys.dialect),
+        keys.of(topic)[:2],
+        args,
+        parse,
+        may_repeat=True,
+        topic=topic,
+    )
 
 
 def command(

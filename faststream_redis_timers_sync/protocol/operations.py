@@ -193,7 +193,7 @@ class Operations:
         """
         keys = self.keys.of(topic)
         return Operation(
-            load_script("cancel"),
+            load_script("cancel", self.keys.dialect),
             keys[:2],
             (keys.attempts, _known(timer_id)),
             _was_waiting,
@@ -219,7 +219,7 @@ class Operations:
         keys = self.keys.of(topic)
         calls = [
             Operation(
-                load_script("cancel"),
+                load_script("cancel", self.keys.dialect),
                 keys[:2],
                 [keys.attempts, *(unique[timer_id] for timer_id in some)],
                 _count_waiting,
@@ -243,7 +243,7 @@ class Operations:
         """
         keys = self.keys.of(topic)
         return Operation(
-            load_script("cancel_all"),
+            load_script("cancel_all", self.keys.dialect),
             keys[:2],
             (keys.attempts,),
             int,
@@ -271,11 +271,10 @@ class Operations:
         return self._redrive_some(dead_topic, list(ids))
 
     def _redrive_all(self, dead_topic: str) -> Steps[int]:
-        keys = self.keys.of(dead_topic)[:2]
         # What comes meanwhile, maybe the very same again, is left for the next time.
         left = yield self.count(dead_topic)
         count = 0
-        pages = pages_in_order(keys, b"-inf", b"+inf")
+        pages = pages_in_order(self.keys, dead_topic, b"-inf", b"+inf")
         while left > 0 and (page := (yield from next_page(pages))) is not None:
             ids = [timer_id for timer_id, _ in page[:left]]
             left -= len(ids)
@@ -310,7 +309,7 @@ class Operations:
     ) -> Steps[tuple[dict[bytes, Fate], list[tuple[list[bytes], _T]]]]:
         """Give what is known before of the first ids, and each call's ids with its result."""
         keys = self.keys.of(dead_topic)
-        entries = yield get_entries(keys[:2], ids[:MOST_CHANGED])
+        entries = yield get_entries(self.keys, dead_topic, ids[:MOST_CHANGED])
         fates: dict[bytes, Fate] = {}
         letters: dict[str, list[bytes]] = {}
         for dead_id, entry in zip(ids, entries, strict=False):
@@ -334,6 +333,7 @@ class Operations:
                 has_written=_has_one,
                 topic=dead_topic,
                 timer_ids=tuple(map(decode_id, words[::4])),
+                home=topic,
             )
             results.append((words[::4], result))
         return fates, results
@@ -355,7 +355,7 @@ class Operations:
             topic: The full topic.
             timer_id: Its id.
         """
-        return reading("exists", self.keys.of(topic)[:2], (_known(timer_id),), bool)
+        return reading("exists", self.keys, topic, (_known(timer_id),), bool)
 
     def find_elsewhere(self, topics: Iterable[str]) -> Steps[list[str]]:
         """Find topics that have timers under their keys in the other layout, too.
@@ -390,7 +390,7 @@ class Operations:
         Args:
             topic: The full topic.
         """
-        return reading("count", self.keys.of(topic)[:2], (), int)
+        return reading("count", self.keys, topic, (), int)
 
     def get(self, topic: str, timer_id: str) -> Operation[Timer | None]:
         """Read a timer.
@@ -404,7 +404,7 @@ class Operations:
         def parse(reply: bytes) -> Timer | None:
             return parse_timers(topic, [encoded], reply)[0]
 
-        return reading("get", self.keys.of(topic)[:2], (BUDGET_WORD, encoded), parse)
+        return reading("get", self.keys, topic, (BUDGET_WORD, encoded), parse)
 
     def iterate(
         self,
@@ -430,14 +430,13 @@ class Operations:
         """
         lowest = score_bound("after", after, b"-inf")
         highest = score_bound("before", before, b"+inf")
-        keys = self.keys.of(topic)[:2]
+        self.keys.of(topic)
         if match is None:
-            pages = pages_in_order(keys, lowest, highest)
+            pages = pages_in_order(self.keys, topic, lowest, highest)
         else:
-            pages = pages_of_matches(
-                keys, encode_text("match", match), float(lowest), float(highest)
-            )
-        return pages_of_timers(topic, keys, pages, bodies=bodies)
+            pattern = encode_text("match", match)
+            pages = pages_of_matches(self.keys, topic, pattern, float(lowest), float(highest))
+        return pages_of_timers(self.keys, topic, pages, bodies=bodies)
 
     def settle_and_claim(  # noqa: PLR0913  the parts of a step
         self,

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
 from faststream_redis_timers_sync.protocol.cluster import Address, SlotMap, slot_of
+from faststream_redis_timers_sync.protocol.errors import TimersError
 from faststream_redis_timers_sync.protocol.operation import Operation, command
 
 DEFAULT_WINDOW = 4.0
@@ -107,13 +108,20 @@ def explained(error: Exception, address: Address) -> Exception:
     )
 
 
-def is_cut_short(error: BaseException) -> bool:
-    """Tell whether a script was ended midway, since one of its keys had moved to another node.
+def meaning_of(operation: Operation[Any], error: BaseException) -> TimersError | None:
+    """Give the error that a caller must know of where the server's reply is one.
 
     Args:
+        operation: What was asked.
         error: What redis-py raised.
+
+    Returns:
+        None where the error tells all by itself.
     """
-    return "ResponseError" in _names_of(error) and "non local key" in str(error)
+    # The script was ended midway, since one of its keys had moved to another node.
+    if "ResponseError" in _names_of(error) and "non local key" in str(error):
+        return operation.outcome_unknown(error)
+    return operation.refusal(error)
 
 
 def _names_of(error: BaseException) -> dict[str, None]:

@@ -55,4 +55,5 @@ def _read_step(words: list[bytes], data: bytes, words_each: int) -> Step:
         b"" if outcomes == b"-" else outcomes,
         claimed,
         orphans,
+        is_torn=lease == b"torn",
     )

@@ -79,7 +79,7 @@ class Driver:
         assert isinstance(turn, Wait)
         return turn
 
-    def answer(self, call, *ids, head=None, outcomes=None, orphans=(), score=None):
+    def answer(self, call, *ids, head=None, outcomes=None, orphans=(), score=None, is_torn=False):
         now = SERVER + self.time
         claimed = [Claimed(i.encode(), b"x", score or b"%.6f" % (now - 1)) for i in ids]
         step = Step(
@@ -89,6 +89,7 @@ class Driver:
             bytes([Outcome.DONE]) * len(call.settlements) if outcomes is None else outcomes,
             claimed,
             list(orphans),
+            is_torn=is_torn,
         )
         return self.core.answered(call, step, self.time, self.time)
 
@@ -193,6 +194,39 @@ def test_what_delays_timers_is_no_outage(failure):
     assert not driver.core.is_away
     assert driver.call().limit > 0
     assert [level for level, _ in driver.lines] == [logging.WARNING]
+
+
+def test_a_torn_topic_is_told_of_once_and_polled_for_at_growing_intervals():
+    driver = Driver(polling_interval=1.0, max_polling_interval=8.0)
+    driver.claim(is_torn=True)
+    intervals = []
+    for _ in range(6):
+        until = driver.wait().until
+        intervals.append(until - driver.time)
+        driver.claim(at=until, is_torn=True)
+
+    assert intervals == pytest.approx([1.0, 2.0, 4.0, 8.0, 8.0, 8.0])
+    assert not driver.core.is_away
+    ((level, line),) = driver.lines
+    assert level == logging.ERROR
+    assert line.startswith("topic 'orders' is torn: ")
+
+
+def test_it_is_told_of_when_the_topic_is_whole_and_when_it_is_torn_anew():
+    driver = Driver(max_concurrent=1)
+    driver.claim(is_torn=True)
+    (timer,) = driver.claim("1", at=1.0)
+    driver.core.free_slot(timer)
+    timer.commit_soon()
+    # What it settles is as usual; a call that claims nothing tells nothing.
+    settling = driver.call()
+    assert driver.actions(settling) == [b"commit"]
+    driver.answer(settling, is_torn=settling.limit > 0)
+    assert timer.outcome is True
+    driver.claim(at=100.0, is_torn=True)
+
+    assert [level for level, _ in driver.lines] == [logging.ERROR, logging.INFO, logging.ERROR]
+    assert driver.lines[1][1] == "topic 'orders' is no longer torn"
 
 
 @pytest.mark.parametrize("sent_at", [-1.0, 0.0, 1.0])

@@ -9,7 +9,7 @@ import pytest
 
 from faststream_redis_timers_sync import protocol
 from faststream_redis_timers_sync.protocol.dead_letters import Ending, write_dead_letter
-from faststream_redis_timers_sync.protocol.keys import KeySpace
+from faststream_redis_timers_sync.protocol.keys import Dialect, KeySpace
 from faststream_redis_timers_sync.protocol.management import move_some
 from faststream_redis_timers_sync.protocol.model import EncodedTimer
 from faststream_redis_timers_sync.protocol.operation import load_script
@@ -21,6 +21,7 @@ NAMES = sorted(
     file.name.removesuffix(".lua") for file in FOLDER.iterdir() if not file.name.startswith("_")
 )
 SHARED = (FOLDER / "_shared.lua").read_text()
+TAGGED = (FOLDER / "_hash_tags.lua").read_text()
 
 
 def test_there_are_scripts():
@@ -54,25 +55,34 @@ def test_a_scripts_text_is_its_files_and_nothing_else(name):
     assert load_script(name) is script
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_with_hash_tags_it_has_a_part_more_and_all_of_its_lines(name, redis_client):
+    script = load_script(name, Dialect(hash_tags=True))
+    texts = (SHARED, TAGGED, (FOLDER / f"{name}.lua").read_text())
+    text = re.sub(r"^( *)--@ ", r"\1", "\n".join(texts), flags=re.MULTILINE)
+
+    assert script.text.decode() == text.replace("pcall('PUBLISH'", "pcall('SPUBLISH'")
+    assert redis_client.script_load(script.text).encode() == script.sha
+
+
+def test_scripts_refuse_a_torn_topic_unless_they_count_or_give_up():
+    def calls(name):
+        text = load_script(name, Dialect(hash_tags=True)).text.decode()
+        return len(re.findall(r"\bif is_torn\(.*\) then return torn\(", text))
+
+    # Workers are told in a reply of its own.
+    others = {"settle_and_claim", "cancel_all", "overview", "running", "touch", "permissions"}
+    assert {name: calls(name) for name in NAMES} == {
+        name: 0 if name in others else 2 if name == "redrive" else 1 for name in NAMES
+    }
+
+
 def wakes(name):
     return re.search(r"^\s*wake\(", (FOLDER / f"{name}.lua").read_text(), re.MULTILINE)
 
 
-DIALECTS = {
-    "database": (
-        KeySpace(database=3),
-        ("local channel_prefix = ''", "local channel_prefix = 'db3:'"),
-    ),
-    "hash tags": (
-        KeySpace(hash_tags=True),
-        ("redis.pcall('PUBLISH', channel_prefix", "redis.pcall('SPUBLISH', channel_prefix"),
-    ),
-}
-
-
-@pytest.mark.parametrize(("keys", "change"), DIALECTS.values(), ids=DIALECTS)
-def test_each_script_that_wakes_workers_is_in_the_dialect_of_the_keys(keys, change):
-    operations = Operations(keys)
+def test_each_script_that_wakes_workers_is_told_the_database():
+    operations = Operations(KeySpace(database=3))
     hour = timedelta(hours=1)
     ending = Ending(reason="rejected", topic="t", timer_id=b"2", first_due=b"1.000000")
     length, _, letter = write_dead_letter(b"", ending).partition(b":")
@@ -89,9 +99,9 @@ def test_each_script_that_wakes_workers_is_in_the_dialect_of_the_keys(keys, chan
 
     assert sorted(operation.name for operation in called) == list(filter(wakes, NAMES))
     for operation in called:
-        text = load_script(operation.name).text.decode()
-        other = text.replace(*change)
-        assert operation.script.text.decode() == other != text
+        text = load_script(operation.name).text
+        other = text.replace(b"local channel_prefix = ''", b"local channel_prefix = 'db3:'")
+        assert operation.script.text == other != text
 
 
 @pytest.mark.parametrize("name", NAMES)

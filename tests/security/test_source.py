@@ -112,7 +112,10 @@ def test_an_operation_s_script_comes_from_the_package_s_files():
             # Here the files are read.
             "Script(name, text, sha)",
             # `reading`; those who call it name the script themselves.
-            "Operation(load_script(script), keys, args, parse, may_repeat=True)",
+            (
+                "Operation(load_script(script, keys.dialect), keys.of(topic)[:2], args, parse, "
+                "may_repeat=True, topic=topic)"
+            ),
             # `command`, which has no script.
             "Operation(None, keys, words, parse)",
         },
@@ -170,7 +173,7 @@ def operations_with_input():
 
 
 def test_input_is_never_in_a_script_s_text():
-    texts = {load_script(path.stem).text for path in LUA if path.stem != "_shared"}
+    texts = {load_script(path.stem).text for path in LUA if not path.stem.startswith("_")}
 
     for operation in operations_with_input():
         assert isinstance(operation, Operation)
@@ -187,7 +190,7 @@ def test_scripts_are_those_of_the_package():
     shared = (folder / "_shared.lua").read_bytes()
 
     for path in LUA:
-        if path.stem != "_shared":
+        if not path.stem.startswith("_"):
             script = load_script(path.stem)
             assert isinstance(script, Script)
             assert script.text == shared + b"\n" + (folder / path.name).read_bytes()

@@ -1,5 +1,7 @@
 -- Put before every script: the clock, the grid of scores and the wake-up.
 --
+-- What stands behind `--@` is code only where keys have hash tags.
+--
 -- A due time is a whole microsecond; the end of a lease is half a microsecond
 -- past one, so that the two are never equal. Scores are written from integers
 -- (seconds, microseconds): Lua's tostring keeps 14 digits, a score needs 17.

@@ -6,6 +6,7 @@
 --       '0' no such timer (one without payload counts as absent)
 
 local timeline, payloads, attempts = KEYS[1], KEYS[2], table.remove(ARGV, 1)
+--@ if is_torn(timeline, payloads) then return torn(timeline) end
 
 local scores = redis.call('ZMSCORE', timeline, unpack(ARGV))
 local answer = {}

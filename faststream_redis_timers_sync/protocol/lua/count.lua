@@ -3,4 +3,5 @@
 -- KEYS  timeline, payloads
 -- Reply the count (entries without payload count as absent)
 
+--@ if is_torn(KEYS[1], KEYS[2]) then return torn(KEYS[1]) end
 return math.min(redis.call('ZCARD', KEYS[1]), redis.call('HLEN', KEYS[2]))

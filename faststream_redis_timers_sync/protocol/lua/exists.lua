@@ -4,6 +4,7 @@
 -- ARGV  id
 -- Reply 1 or 0 (one without payload counts as absent)
 
+--@ if is_torn(KEYS[1], KEYS[2]) then return torn(KEYS[1]) end
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
   return 0
 end

@@ -5,6 +5,7 @@
 -- Reply one bulk string: a line 'score length score length ...' for the first
 --       ids ('- 0' for one that is absent), then the payloads without a gap
 
+--@ if is_torn(KEYS[1], KEYS[2]) then return torn(KEYS[1]) end
 local budget = tonumber(ARGV[1])
 local ids = {}
 for i = 2, #ARGV do

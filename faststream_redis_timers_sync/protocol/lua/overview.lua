@@ -41,6 +41,7 @@ for i = 1, #KEYS, 2 do
     next_due(timeline),
     redis.call('ZRANGE', timeline, -1, -1, 'WITHSCORES')[2] or '-',
   }
+  --@ if is_torn(timeline, payloads) then line[1] = redis.call('ZCARD', timeline) end
   for n = 2, #ARGV do
     local horizon = due_score(now_seconds + tonumber(ARGV[n]), now_microseconds)
     line[#line + 1] = redis.call('ZCOUNT', timeline, '(' .. now, horizon)

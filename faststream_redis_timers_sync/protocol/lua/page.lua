@@ -12,6 +12,7 @@
 --       serves as a cursor.
 
 local timeline, payloads = KEYS[1], KEYS[2]
+--@ if is_torn(timeline, payloads) then return torn(timeline) end
 local limit, highest, lowest = tonumber(ARGV[1]), ARGV[2], ARGV[3]
 local cursor_score, cursor_id = ARGV[4], ARGV[5]
 

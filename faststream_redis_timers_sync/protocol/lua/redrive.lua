@@ -8,6 +8,8 @@
 --       '0' it is gone or changed meanwhile
 
 local dead_timeline, dead_payloads, timeline, payloads = unpack(KEYS)
+--@ if is_torn(dead_timeline, dead_payloads) then return torn(dead_timeline) end
+--@ if is_torn(timeline, payloads) then return torn(timeline) end
 local dead_attempts, attempts = table.remove(ARGV, 1), table.remove(ARGV, 1)
 local now_seconds, now_microseconds = server_time()
 local now = due_score(now_seconds, now_microseconds)

@@ -5,6 +5,7 @@
 -- Reply '1' moved, '0' no such timer (one without payload counts as absent)
 
 local timeline, payloads, attempts = KEYS[1], KEYS[2], table.remove(ARGV, 1)
+--@ if is_torn(timeline, payloads) then return torn(timeline) end
 local id, asked = ARGV[1], ARGV[2]
 
 if not redis.call('ZSCORE', timeline, id) or redis.call('HEXISTS', payloads, id) == 0 then

@@ -6,6 +6,7 @@
 --       timer its score and the length of its id; then the ids without a gap.
 --       An entry without payload counts as absent.
 
+--@ if is_torn(KEYS[1], KEYS[2]) then return torn(KEYS[1]) end
 local step = redis.call('ZSCAN', KEYS[1], ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[3])
 local line, ids = {step[1]}, {}
 for i = 1, #step[2], 2 do

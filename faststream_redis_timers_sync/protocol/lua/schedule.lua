@@ -10,6 +10,7 @@
 --       or 'E' and the position (from 1) of the first that waits already
 
 local timeline, payloads, attempts = KEYS[1], KEYS[2], table.remove(ARGV, 1)
+--@ if is_torn(timeline, payloads) then return torn(timeline) end
 local if_exists = ARGV[1]
 local now_seconds, now_microseconds = server_time()
 

@@ -25,7 +25,9 @@
 --                     detail is the length of its id there, a colon, that id,
 --                     and its payload there
 -- Reply one bulk string, a line and then bytes without a gap.
---       Line: the server's time, the lease ('-' if none is given), the head of
+--       Line: the server's time, the lease ('-' if none is given, 'torn' where keys
+--       have hash tags, timers are there and all payloads are gone: then nothing is
+--       claimed or removed, and no head told), the head of
 --       the timeline without what was passed over ('-' if there is none), the
 --       outcomes ('-' if none), the number of timers claimed; per claimed timer
 --       the length of its id, of its payload and its score before, and where
@@ -194,6 +196,7 @@ end
 local outcomes = #ARGV > 6 and settle() or '-'
 
 local lease = '-'
+--@ local found_torn = false
 local claimed, lengths, bytes, orphans, fields = {}, {}, {}, {}, {}
 local size, suspects, passed_over, passed = 0, 0, 0, {}
 
@@ -283,6 +286,10 @@ if limit > 0 and not is_empty then
       take(due)
     end
   end
+  --@ if #claimed == 0 and (is_bare or redis.call('EXISTS', payloads) == 0) then
+  --@   found_torn = redis.call('ZCARD', timeline) > 1
+  --@   orphans = found_torn and {} or orphans
+  --@ end
   for _, id in ipairs(orphans) do
     lengths[#lengths + 1] = #id
     bytes[#bytes + 1] = id
@@ -328,5 +335,6 @@ if limit > 0 and head == '-' and passed_over == 0 then
 elseif #ids > 0 then
   forget_attempts(attempts, ids)
 end
+--@ if found_torn then lease, head = 'torn', '-' end
 local line = {now, lease, head, outcomes, #claimed, unpack(lengths)}
 return table.concat(line, ' ') .. '\n' .. table.concat(bytes)
