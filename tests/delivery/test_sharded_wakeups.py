@@ -19,7 +19,7 @@ from faststream_redis_timers.calls import listener
 from faststream_redis_timers.calls.cluster import ClusterPrimaries
 from faststream_redis_timers.calls.wakeups import WakeUps
 from faststream_redis_timers_sync import TimersClient
-from faststream_redis_timers_sync.protocol.cluster import Address, slot_of
+from faststream_redis_timers_sync.protocol.cluster import Address, SlotMap, slot_of
 from faststream_redis_timers_sync.protocol.keys import KeySpace
 
 PASSWORD = "opens nothing"  # noqa: S105
@@ -325,6 +325,24 @@ async def test_a_primary_that_falls_silent_is_replaced_too(own_cluster, monkeypa
         await listening.check()
 
 
+async def test_while_no_node_answers_it_is_tried_on_until_the_channel_is_left(cluster):
+    ((channel,), (other,), *_) = channels_on(cluster)
+    async with listening_at(cluster) as listening:
+        # Nobody listens there.
+        listening.primaries.slots = SlotMap([Address(HOST, 1)])
+        asked = []
+        read = listening.primaries.refresh
+
+        async def refresh():
+            asked.append(None)
+            await read()
+
+        listening.primaries.refresh = refresh
+        listening.add(channel, other)
+        await wait_until_async(lambda: len(asked) > 3)
+        assert not listening.wake_ups.are_heard
+
+
 async def test_a_channel_that_moves_while_it_is_left_takes_no_other_with_it(cluster):
     """Nothing is read meanwhile, and the server refuses to end what it has ended already."""
     (leaving, coming, staying), *_ = channels_on(cluster, 3)
@@ -386,8 +404,9 @@ async def test_while_the_map_is_wrong_pauses_get_longer(cluster):
         await listening.check()
 
 
+@pytest.mark.parametrize("protocol", [2, 3])
 async def test_a_channel_that_one_node_s_acl_refuses_is_heard_once_it_is_allowed(
-    cluster, monkeypatch
+    cluster, monkeypatch, protocol
 ):
     monkeypatch.setattr(listener, "PING_INTERVAL", 0.1)
     ((one, refused), (other,), *_) = (channels_on(cluster, 2)[0], *channels_on(cluster)[1:])
@@ -396,7 +415,7 @@ async def test_a_channel_that_one_node_s_acl_refuses_is_heard_once_it_is_allowed
         node.ask("ACL", "SETUSER", user, "on", f">{PASSWORD}", "~*", "+@all", "resetchannels")
         for channel in (one, other):
             node.ask("ACL", "SETUSER", user, b"&" + channel)
-    login = {"username": user, "password": PASSWORD}
+    login = {"username": user, "password": PASSWORD, "protocol": protocol}
     try:
         async with listening_at(cluster, one, refused, other, **login) as listening:
             await listening.check(one, other)
