@@ -49,6 +49,8 @@ def purposes_of(keys: KeySpace) -> tuple[Purpose, ...]:
                 "HSTRLEN {payloads} x",
                 *("HDEL {payloads} x", "HDEL {attempts} x"),
                 *("HMGET {attempts} x", "HSET {attempts} x x"),
+                # Whether a topic is torn.
+                *(("EXISTS {payloads}",) if keys.hash_tags else ()),
             ),
             "nothing works without",
             is_vital=True,

@@ -33,14 +33,18 @@ class Clock:
 class RealAndPlain(History):
     """The two who must agree."""
 
-    def __init__(self, client, key_names, ids):
-        super().__init__(Clock(), ids, **key_names)
+    def __init__(self, client, key_names, ids, *, hash_tags):
+        super().__init__(Clock(), ids, **key_names, hash_tags=hash_tags)
         self._client = client
         self._plain = PlainData(writes_17_digits=writes_17_digits(client, key_names))
         self._channels = client.pubsub()
         topics = [f"{topic}{suffix}" for topic in TOPICS for suffix in ("", ":dead")]
         self._held = [self.keys.of(topic) for topic in topics]
-        self._channels.subscribe(*{keys.timeline for keys in self._held})
+        sharded = "s" if hash_tags else ""
+        subscribe = getattr(self._channels, f"{sharded}subscribe")
+        subscribe(*{keys.timeline for keys in self._held})
+        self._publish = getattr(client, f"{sharded}publish")
+        self._kind = f"{sharded}message"
         self._read_published()
         self.counts = dict.fromkeys(("operations", "published", "timers at most"), 0)
 
@@ -86,10 +90,10 @@ class RealAndPlain(History):
     def _read_published(self):
         """Read what was published until now, by a message that comes after all of it."""
         channel = self._held[0].timeline
-        self._client.publish(channel, b"that was all")
+        self._publish(channel, b"that was all")
         found = []
         while (message := self._channels.get_message(timeout=10))["data"] != b"that was all":
-            if message["type"] == "message":
+            if message["type"] == self._kind:
                 found.append((message["channel"], message["data"]))
         return found
 
@@ -119,9 +123,12 @@ def text_at(script, now):
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("ids", [IDS, [f"t{number}" for number in range(60)]], ids=["few", "many"])
-def test_the_same_history_has_the_same_replies_and_data(seed, ids, redis_client, key_names):
+@pytest.mark.parametrize("hash_tags", [False, True], ids=["plain", "tagged"])
+def test_the_same_history_has_the_same_replies_and_data(
+    seed, ids, hash_tags, redis_client, key_names
+):
     choice = random.Random(seed)
-    history = RealAndPlain(redis_client, key_names, ids)
+    history = RealAndPlain(redis_client, key_names, ids, hash_tags=hash_tags)
     for _ in range(5):
         history.go_on(choice, 60)
         for topic in dict.fromkeys(TOPICS):
@@ -156,6 +163,7 @@ return show(redis.pcall(unpack(ARGV)))
 """Tells what a command gives to a script, types included."""
 
 COMMANDS = {
+    "EXISTS": ["key", "hash", "key key hash"],
     "UNLINK": ["key key", "key"],
     "ZADD": [
         "key score id",

@@ -148,6 +148,16 @@ end
 
 commands.SPUBLISH = commands.PUBLISH
 
+function commands.EXISTS(...)
+  local count = 0
+  for _, key in ipairs({...}) do
+    if sets[key] or hashes[key] then
+      count = count + 1
+    end
+  end
+  return count
+end
+
 function commands.UNLINK(...)
   local count = 0
   for _, key in ipairs({...}) do
@@ -410,6 +420,10 @@ function redis.pcall(...)
     return {err = result}
   end
   return result
+end
+
+function redis.error_reply(text)
+  fail(text)
 end
 
 function redis.acl_check_cmd(name)
