@@ -2,7 +2,7 @@
 
 from faststream_redis_timers.delivery.leased import LeasedTimer
 from faststream_redis_timers.schemas import TimerSub
-from faststream_redis_timers_sync.protocol.errors import TORN, TORN_REMEDY
+from faststream_redis_timers_sync.protocol.errors import TORN_REMEDY
 from faststream_redis_timers_sync.protocol.keys import show_id
 
 
@@ -186,7 +186,10 @@ def torn(topic: str) -> str:
     Args:
         topic: The full topic.
     """
-    return f"topic {topic!r} {TORN}, so none is delivered: {TORN_REMEDY}"
+    return (
+        f"topic {topic!r} is torn: it has timers, and all of their payloads are gone, as after a "
+        f"node failed while their slot moved, so none is delivered: {TORN_REMEDY}"
+    )
 
 
 def whole_again(topic: str) -> str:

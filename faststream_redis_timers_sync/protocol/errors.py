@@ -169,20 +169,17 @@ class TopicTornError(TimersError):
 
     def __str__(self) -> str:
         """Name the topic, and what can be done."""
-        return f"topic {self.topic!r} {TORN}: {TORN_REMEDY}"
+        return (
+            f"topic {self.topic!r} is torn: it has timers, and all of their payloads are gone, as "
+            f"after a node failed while their slot moved: {TORN_REMEDY}"
+        )
 
-
-TORN = (
-    "is torn: it has timers, and all of their payloads are gone, as after a node failed while "
-    "their slot moved"
-)
-"""What is wrong with such a topic, after its name."""
 
 TORN_REMEDY = (
     "start the failed node again and bring the keys together with `redis-cli --cluster fix`, or "
     "give the timers up with cancel_all"
 )
-"""What can be done."""
+"""What can be done about a torn topic."""
 
 
 class EnvelopeError(TimersError, ValueError):
