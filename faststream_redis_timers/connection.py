@@ -180,7 +180,7 @@ class TimersConnection:
             runner = self.runner
             self._wake_ups = WakeUps(runner.primaries, self._log, are_sharded=self._hash_tags)
             if isinstance(runner, ClusterRunner):
-                runner.primaries.slots.on_asked = self._wake_ups.note_asked
+                self._wake_ups.follow(runner.primaries.slots)
         return self._wake_ups
 
     def open(self) -> "Client":

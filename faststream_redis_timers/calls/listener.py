@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
 
+from faststream_redis_timers.calls.exchange import writer_of
 from faststream_redis_timers.clock import monotonic
 from faststream_redis_timers.tasks import check_cancelled, end_task
 
@@ -120,6 +121,11 @@ class Listener:
         """
         self._forget(channel)
         await self._ask_if_connected(self._pub_sub.unsubscribe, channel)
+
+    def hang_up(self) -> None:
+        """Cut the connection, which ends the listener as if the server had."""
+        if self._is_connected and (writer := writer_of(self._connection)) is not None:
+            writer.transport.abort()
 
     async def close(self) -> None:
         """End, and tell the keeper nothing more."""

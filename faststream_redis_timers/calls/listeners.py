@@ -13,6 +13,8 @@ from faststream_redis_timers.tasks import check_cancelled, end_task
 from faststream_redis_timers_sync.protocol.shown import text_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from faststream_redis_timers.calls.primaries import Primaries
     from faststream_redis_timers_sync.protocol.cluster import Address
 
@@ -101,6 +103,18 @@ class Listeners:
                 await listener.close()
         if not self._wanted:
             await self._end_search()
+
+    def keep_to(self, primaries: "Collection[Address]") -> None:
+        """Give up connections to nodes that are no primaries any more.
+
+        One whose machine has died does not close them, and would be missed by its silence alone.
+
+        Args:
+            primaries: All that serve slots.
+        """
+        for primary, listener in self._listeners.items():
+            if primary not in primaries:
+                listener.hang_up()
 
     async def _end_search(self) -> None:
         if self._alarm is not None:

@@ -15,6 +15,7 @@ from faststream_redis_timers_sync.protocol.cluster import slot_of
 
 if TYPE_CHECKING:
     from faststream_redis_timers.calls.primaries import Primaries
+    from faststream_redis_timers_sync.protocol.cluster import SlotMap
 
 
 class Wakeable(Protocol):
@@ -49,6 +50,15 @@ class WakeUps:
         self._loops: dict[bytes, set[Wakeable]] = {}
         self._waiting: set[Wakeable] = set()
         self._polls: dict[Wakeable, asyncio.TimerHandle] = {}
+
+    def follow(self, slots: "SlotMap") -> None:
+        """Have calls through a cluster tell of what they learn of its primaries.
+
+        Args:
+            slots: The map that the calls keep.
+        """
+        slots.on_asked = self.note_asked
+        slots.on_replaced = lambda: self._listeners.keep_to(slots.primaries)
 
     @property
     def are_heard(self) -> bool:

@@ -73,6 +73,7 @@ class SlotMap:
         is_stale: Whether a node that it names did not answer since.
         on_asked: Told of a key each time that a call is sent on with ASK, since its slot is on its
             way to another primary.
+        on_replaced: Called after each `replace`.
     """
 
     def __init__(self, seeds: Sequence[Address], remap: Remap | None = None) -> None:
@@ -85,6 +86,7 @@ class SlotMap:
         self.version = 0
         self.is_stale = False
         self.on_asked: Callable[[bytes], None] = lambda _key: None
+        self.on_replaced: Callable[[], None] = lambda: None
 
     def primary_of(self, slot: int) -> Address | None:
         """Tell which primary serves a slot.
@@ -174,6 +176,7 @@ class SlotMap:
         self.nodes = tuple(nodes)
         self.is_stale = False
         self.version += 1
+        self.on_replaced()
 
     def resolve(self, host: bytes | str | None, port: int, told_by: Address) -> Address:
         """Make an address of what a node announces.

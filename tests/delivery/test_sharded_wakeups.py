@@ -137,6 +137,7 @@ class Listening:
         self.wake_ups = WakeUps(
             self.primaries, lambda _, line: self.log.append(line), are_sharded=are_sharded
         )
+        self.wake_ups.follow(self.primaries.slots)
         self.ears = {}
 
     def add(self, *channels):
@@ -360,6 +361,22 @@ async def test_a_channel_that_moves_while_it_is_left_takes_no_other_with_it(clus
             await listening.check()
         finally:
             move_back(cluster, slot_of(leaving), source)
+
+
+async def test_a_primary_that_a_call_found_to_be_replaced_is_left_at_once(own_cluster):
+    channels = [channel for some in channels_on(own_cluster) for channel in some]
+    async with listening_at(own_cluster, *channels) as listening:
+        silent = own_cluster.owner_of(slot_of(channels[0]))
+        with own_cluster.paused(silent):
+            own_cluster.wait_until_replaced(silent)
+            # Nobody has noticed so far: it does not close its connections.
+            assert listening.wake_ups.are_heard
+            await listening.primaries.refresh()
+            await listening.until_heard_again(channels[0])
+            await listening.check()
+            assert {listening.ears[channel].polls for channel in channels[1:]} == {1}
+        own_cluster.wait_until_ok()
+        await listening.until_at(*own_cluster.primaries())
 
 
 async def test_a_replica_is_not_listened_to(cluster):
