@@ -28,6 +28,7 @@ help: ## list these targets
 	@echo '  PYTHON=python3.13  is what a new environment is made with'
 	@echo '  ARGS="-k cancel"   goes to pytest, ARGS="--repeat 3" to the benchmark'
 	@echo '  MINUTES=10         is how long soak and fuzz go on'
+	@echo '  CLUSTER=1          makes soak kill primaries of a cluster'
 	@echo '  KIND=cores         simulates the delivery core alone, ten times as fast'
 	@echo '  REDIS_URL=...      is used instead of an embedded server'
 
@@ -44,7 +45,8 @@ test-redis: $(VENV)/.test ## run all tests on the redis-server of the PATH
 	TIMERS_TEST_SERVER=redis-server $(BIN)/python -m pytest $(ARGS)
 
 soak: $(VENV)/.test ## kill workers and servers for MINUTES=10, lose no timer
-	PYTHONPATH=.:tests:tests/faults $(BIN)/python tests/faults/soak.py --minutes $(MINUTES) $(ARGS)
+	PYTHONPATH=.:tests:tests/faults $(BIN)/python tests/faults/soak.py --minutes $(MINUTES) \
+		$(if $(CLUSTER),--cluster) $(ARGS)
 
 simulate: $(VENV)/.test ## try SEEDS=1000 histories in virtual time, or replay SEED=7
 	PYTHONPATH=.:tests $(BIN)/python -m simulation --kind $(KIND) \
