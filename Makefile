@@ -28,12 +28,12 @@ help: ## list these targets
 	@echo '  PYTHON=python3.13  is what a new environment is made with'
 	@echo '  ARGS="-k cancel"   goes to pytest, ARGS="--repeat 3" to the benchmark'
 	@echo '  MINUTES=10         is how long soak and fuzz go on'
-	@echo '  CLUSTER=1          makes soak kill primaries of a cluster'
+	@echo '  CLUSTER=1          makes demo and soak kill primaries of a cluster'
 	@echo '  KIND=cores         simulates the delivery core alone, ten times as fast'
 	@echo '  REDIS_URL=...      is used instead of an embedded server'
 
 demo: $(VENV)/.demo ## start server and worker, schedule timers, see them fire
-	@$(BIN)/python -m examples.demo
+	@$(BIN)/python -m examples.$(if $(CLUSTER),demo_cluster,demo)
 
 test: $(VENV)/.test ## run all tests, on an embedded server
 	$(BIN)/python -m pytest $(ARGS)

@@ -69,6 +69,8 @@ def test_no_example_is_left_out():
         "blocking_producer",
         "cancel_and_move",
         "demo",
+        "demo_cluster",
+        "demo_cluster_worker",
         "demo_worker",
         "filters",
         "get_one",
@@ -284,6 +286,31 @@ def test_demo(url):
     assert_in_order(output, "trial ", "cancelled, never fired", "report", "was", "All went as it")
     assert max(map(len, output.splitlines())) < 80
     assert_nothing_is_left(url)
+
+
+def test_demo_on_a_cluster(url):
+    output = run(url, "examples.demo_cluster")
+
+    assert all(f"{text} fired" in output for text in ("parcel", "refund", "bill", "reminder"))
+    assert_in_order(output, "welcome fired", "is killed", "takes its place", "goodbye fired")
+    assert_in_order(output, "trials    welcome", "trials    goodbye", "All went as it should")
+    assert max(map(len, output.splitlines())) < 80
+
+
+def test_demo_on_a_cluster_without_a_server_fails_in_one_line():
+    done = subprocess.run(
+        [sys.executable, "-m", "examples.demo_cluster"],
+        cwd=ROOT,
+        env={**os.environ, "TIMERS_TEST_SERVER": "no-such-server"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "no-such-server" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize(

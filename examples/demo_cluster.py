@@ -1,0 +1,264 @@
+"""The demo behind `make demo CLUSTER=1`: topics on three primaries, one of which dies.
+
+It starts a cluster of six nodes and a worker, schedules timers in three topics, kills the
+primary that has one of them, and prints what the worker got, and from which node.
+Its exit code is 0 if all of that went as it should.
+"""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import IO, Any
+
+import redis
+
+from examples.demo import DemoError, clock, delivery_of, say
+from examples.embedded_cluster import EmbeddedCluster, Node, wait_until
+from faststream_redis_timers_sync import TimersClient
+
+LONGEST = 30.0
+"""Seconds after which the demo gives up; it takes some 9."""
+
+WORKER = ("faststream", "run", "examples.demo_cluster_worker:app")
+
+TIMERS = {
+    "orders": ("parcel", "refund"),
+    "trials": ("welcome", "goodbye"),
+    "invoices": ("bill", "reminder"),
+}
+"""Topics that the worker knows too, each with a timer that is due soon and one for later."""
+
+DOOMED = "trials"
+"""The topic whose primary is killed."""
+
+SOON = timedelta(seconds=1)
+LATER = timedelta(seconds=5)
+
+
+@dataclass
+class Row:
+    """A timer of the demo, and what the worker told of it."""
+
+    topic: str
+    timer_id: str
+    due_at: datetime
+    note: dict[str, Any] | None = None
+    node: Node | None = None
+
+
+def main() -> int:
+    """Run the demo and give the exit code."""
+    try:
+        with EmbeddedCluster() as cluster:
+            run(cluster)
+    # What fails in the cluster is a RuntimeError.
+    except (DemoError, redis.RedisError, RuntimeError) as error:
+        print(f"\nThe demo failed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def run(cluster: EmbeddedCluster) -> None:
+    """Schedule, kill, wait, and show what happened."""
+    show_cluster(cluster)
+    # What is accepted has reached a replica: no failover loses it.
+    with (
+        running_worker(cluster.url) as notes,
+        TimersClient(cluster.url, confirm_replicas=1) as client,
+    ):
+        notes.wait_until_ready()
+        soon = [schedule(cluster, client, topic, ids[0], SOON) for topic, ids in TIMERS.items()]
+        later = [schedule(cluster, client, topic, ids[1], LATER) for topic, ids in TIMERS.items()]
+        notes.collect(cluster, soon)
+        # A timer leaves the server when its handler has finished, a moment after its note.
+        wait_until(lambda: count_pending(client) == len(later), "the timers to be removed")
+        kill_primary(cluster)
+        notes.collect(cluster, later)
+        wait_until(lambda: count_pending(client) == 0, "the timers to be removed")
+        show_table(soon + later)
+        check(soon + later)
+    print("\nAll went as it should.")
+
+
+# --- what your own code would do
+
+
+def schedule(
+    cluster: EmbeddedCluster, client: TimersClient, topic: str, timer_id: str, delay: timedelta
+) -> Row:
+    """Schedule a timer; the client finds the primary of its topic."""
+    client.schedule(f"This is {timer_id}", topic, timer_id=timer_id, activate_in=delay)
+    where = primary_of(cluster, topic)
+    say(
+        "TimersClient", f"schedules  {timer_id:8}  {topic:8}  {delay.seconds} s  on {where.address}"
+    )
+    timer = client.get_timer(topic, timer_id)
+    if timer is None:
+        msg = f"timer {timer_id} is not pending"
+        raise DemoError(msg)
+    return Row(topic, timer_id, timer.due_at)
+
+
+def count_pending(client: TimersClient) -> int:
+    """Give the number of timers that have not left the server."""
+    return sum(client.count_pending(topic) for topic in TIMERS)
+
+
+# --- the cluster
+
+
+def primary_of(cluster: EmbeddedCluster, topic: str) -> Node:
+    """Give the node that has a topic: all keys of a topic are in the slot of its name."""
+    node = next(node for node in cluster.nodes if node.is_up)
+    slot = node.ask("CLUSTER", "KEYSLOT", topic)
+    for start, end, primary, *_ in node.ask("CLUSTER", "SLOTS"):
+        if start <= slot <= end:
+            return next(node for node in cluster.nodes if node.port == primary[1])
+    msg = f"no primary serves slot {slot}"
+    raise DemoError(msg)
+
+
+def kill_primary(cluster: EmbeddedCluster) -> None:
+    """Kill a primary, and wait until its replica has taken its place."""
+    primary = primary_of(cluster, DOOMED)
+    print(f"\nPrimary {primary.address} is killed (process {primary.pid}): it has {DOOMED}")
+    primary.kill()
+    began = time.monotonic()
+    wait_until(lambda: primary_of(cluster, DOOMED) is not primary, "a replica to take its place")
+    passed = time.monotonic() - began
+    print(f"Replica {primary_of(cluster, DOOMED).address} takes its place after {passed:.1f} s")
+
+
+# --- the worker
+
+
+@contextmanager
+def running_worker(url: str) -> Iterator["Notes"]:
+    """Run a worker in a process of its own, and show its log if something fails."""
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        subprocess.Popen(
+            [sys.executable, "-m", *WORKER],
+            env={**os.environ, "TIMERS_URL": url},
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        ) as worker,
+    ):
+        print(f"\nWorker   {' '.join(WORKER)} (process {worker.pid})", flush=True)
+        try:
+            yield Notes(worker)
+        except Exception:
+            log.seek(0)
+            print(f"\nThe worker's log:\n{log.read()}", file=sys.stderr)
+            raise
+        finally:
+            worker.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                worker.wait(3)
+            worker.kill()
+
+
+class Notes:
+    """What the worker prints, read while the demo's time lasts."""
+
+    def __init__(self, worker: "subprocess.Popen[str]") -> None:
+        """Start the clock."""
+        self._start = time.monotonic()
+        self._notes: queue.Queue[dict[str, Any]] = queue.Queue()
+        threading.Thread(target=self._read, args=(worker.stdout,), daemon=True).start()
+
+    def _read(self, output: IO[str]) -> None:
+        for line in output:
+            if line.startswith("{"):
+                self._notes.put(json.loads(line))
+
+    def _next(self) -> dict[str, Any]:
+        left = self._start + LONGEST - time.monotonic()
+        try:
+            return self._notes.get(timeout=max(left, 0))
+        except queue.Empty:
+            msg = f"it took more than {LONGEST:g} s"
+            raise DemoError(msg) from None
+
+    def wait_until_ready(self) -> None:
+        """Return when the worker has started."""
+        self._next()
+        print(f"         ready after {time.monotonic() - self._start:.1f} s\n")
+
+    def collect(self, cluster: EmbeddedCluster, rows: list[Row]) -> None:
+        """Wait until all of these timers have fired."""
+        by_id = {row.timer_id: row for row in rows}
+        print(f"\nWaiting for {len(rows)} timers")
+        while any(row.note is None for row in rows):
+            note = self._next()
+            row = by_id.get(note["timer_id"])
+            if row is None or row.note is not None:
+                msg = f"{note['timer_id']} fired again"
+                raise DemoError(msg)
+            row.note, row.node = note, primary_of(cluster, row.topic)
+            print(f"  {note['topic']:8}  {note['timer_id']} fired: {note['text']}", flush=True)
+
+
+# --- what is shown
+
+
+def show_cluster(cluster: EmbeddedCluster) -> None:
+    """Name the server, and the nodes with their slots."""
+    with cluster.nodes[0].client() as client:
+        facts = client.info("server")
+    version = facts.get("valkey_version")
+    name = f"Valkey {version}" if version else f"Redis {facts['redis_version']}"
+    print(f"Cluster  {name}, six nodes, started for this demo")
+    for start, end, primary, replica in cluster.nodes[0].ask("CLUSTER", "SLOTS"):
+        slots = f"{start}-{end}"
+        print(f"         slots {slots:11}  {address(primary)}, replica {address(replica)}")
+
+
+def address(node: list[Any]) -> str:
+    """Write the address of a node as CLUSTER SLOTS tells it."""
+    return f"{node[0]}:{node[1]}"
+
+
+def show_table(rows: list[Row]) -> None:
+    """Print what fired when, and from where."""
+    line = "{:8}  {:8}  {:15}  {:12}  {:12}  {:>9}"
+    print()
+    print(line.format("topic", "timer", "delivered from", "due", "delivered", "late"))
+    print(line.format("-" * 8, "-" * 8, "-" * 15, "-" * 12, "-" * 12, "-" * 9))
+    for row in sorted(rows, key=lambda row: row.due_at):
+        if row.note is not None and row.node is not None:
+            delivered = clock(delivery_of(row.note))
+            late = f"{row.note['lateness'] * 1000:.1f} ms"
+            start = (row.topic, row.timer_id, row.node.address)
+            print(line.format(*start, clock(row.due_at), delivered, late))
+
+
+# --- whether it is what was expected
+
+
+def check(rows: list[Row]) -> None:
+    """Compare what happened with what should have."""
+    nodes = {row.node for row in rows if row.topic == DOOMED}
+    if len(nodes) == 1:
+        msg = f"the timers of {DOOMED} were delivered from one node"
+        raise DemoError(msg)
+    for row in rows:
+        if row.note is None or datetime.fromisoformat(row.note["due_at"]) != row.due_at:
+            msg = f"{row.timer_id} fired at another time than asked for: {row.note}"
+            raise DemoError(msg)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
