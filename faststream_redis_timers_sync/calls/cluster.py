@@ -119,6 +119,7 @@ class ClusterRunner(Runner):
     """
 
     __slots__ = ("_nodes", "_options", "_pid", "_pools", "_problem", "_refreshing", "_slots")
+    is_cluster = True
 
     def __init__(self, nodes: ClusterNodes, confirmation: Confirmation | None = None) -> None:
         """Prepare; nothing is sent yet."""
@@ -160,7 +161,18 @@ class ClusterRunner(Runner):
             redis.RedisError: No node gives the map, or slots are served by none.
         """
         self.ping()
-        return [_PrimaryRunner(self, primary) for primary in self._slots.primaries]
+        return [_NodeRunner(self, primary) for primary in self._slots.primaries]
+
+    def nodes(self) -> "list[Runner]":
+        """Give a runner for each primary and each replica, by a map that is read anew.
+
+        Raises:
+            redis.RedisError: No node gives the map.
+        """
+        self._read_anew()
+        primaries = self._slots.primaries
+        nodes = sorted(dict.fromkeys((*primaries, *self._slots.nodes)))
+        return [_NodeRunner(self, node, is_primary=node in primaries) for node in nodes]
 
     def ping(self) -> None:
         """Ask the cluster for a sign of life: that all slots are served.
@@ -168,12 +180,15 @@ class ClusterRunner(Runner):
         Raises:
             redis.RedisError: They are not, or what the nodes say.
         """
+        self._read_anew()
+        if self._slots.uncovered:
+            raise ClusterDownError(str(not_served(self._slots)))
+
+    def _read_anew(self) -> None:
         try:
             self._refresh(self._slots.version, None)
         except NotSentError as error:
             raise (error.__cause__ or error) from None
-        if self._slots.uncovered:
-            raise ClusterDownError(str(not_served(self._slots)))
 
     def close(self) -> None:
         """Close the connections, which are never the client's."""
@@ -293,22 +308,25 @@ class ClusterRunner(Runner):
                 pool.disconnect(inuse_connections=False)
 
 
-class _PrimaryRunner(Runner):
-    """Runs operations on one primary of a cluster, whatever their keys."""
+class _NodeRunner(Runner):
+    """Runs operations on one node of a cluster, whatever their keys."""
 
-    __slots__ = ("_cluster", "_primary")
+    __slots__ = ("_cluster", "_node", "is_primary")
 
-    def __init__(self, cluster: ClusterRunner, primary: Address) -> None:
+    def __init__(self, cluster: ClusterRunner, node: Address, *, is_primary: bool = True) -> None:
         self.confirmation = cluster.confirmation
+        self.is_primary = is_primary
         self._cluster = cluster
-        self._primary = primary
+        self._node = node
 
     @property
     def address(self) -> str:
-        return str(self._primary)
+        return str(self._node)
 
     def _answer(self, operation: Operation[Any]) -> Any:
         try:
-            return self._cluster.ask_at(self._primary, operation)
+            return self._cluster.ask_at(self._node, operation)
         except NotSentError as error:
-            raise (error.__cause__ or error) from None
+            cause = error.__cause__ or error
+        # Not in the block above, or its own cause would be lost.
+        raise cause

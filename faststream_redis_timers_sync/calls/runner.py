@@ -33,9 +33,15 @@ class Runner:
     Args:
         client: The client whose pool gives the connections.
         confirmation: How many replicas must have what is written; None asks none.
+
+    Attributes:
+        is_cluster: Whether it asks all primaries of a cluster.
+        is_primary: Whether it asks something that may be written to, as far as is known.
     """
 
     __slots__ = ("client", "confirmation")
+    is_cluster = False
+    is_primary = True
 
     def __init__(self, client: redis.Redis, confirmation: Confirmation | None = None) -> None:
         """Keep both."""
@@ -71,6 +77,10 @@ class Runner:
 
     def primaries(self) -> "list[Runner]":
         """Give a runner for each primary, here this one alone."""
+        return [self]
+
+    def nodes(self) -> "list[Runner]":
+        """Give a runner for each node, here this one alone."""
         return [self]
 
     def close(self) -> None:

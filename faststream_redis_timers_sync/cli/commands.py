@@ -216,7 +216,7 @@ def check(**options: Any) -> None:
     """Tell what is wrong with the server.
 
     Looks at version, mode, role, eviction policy, memory, persistence, permissions, layout of
-    keys and clock.
+    keys and clock; at those of each node of a cluster, and at its slots and replicas.
     Exit code 1 if timers can't do with something.
     """
     run(actions.check, **options)

@@ -63,7 +63,7 @@ def _open(redis_url: str, **options: Any) -> Iterator[TimersClient]:
     show_default=True,
     show_envvar=True,
     metavar="URL",
-    help="The server.",
+    help="The server, or nodes of a cluster: redis+cluster://HOST:PORT,HOST:PORT.",
 )
 @click.option(
     "--prefix",

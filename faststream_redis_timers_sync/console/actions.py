@@ -16,7 +16,7 @@ from faststream_redis_timers_sync.manage.contents import MOST_BODY, body_text
 from faststream_redis_timers_sync.manage.permissions import joined_rules
 from faststream_redis_timers_sync.manage.roles import ROLES, role_rule
 from faststream_redis_timers_sync.manage.selection import OnExamined, list_timers as select_timers
-from faststream_redis_timers_sync.manage.server import address_of, count_keys, server_time
+from faststream_redis_timers_sync.manage.server import count_keys, inside, server_time
 from faststream_redis_timers_sync.manage.stats import count_topics
 from faststream_redis_timers_sync.manage.text import quoted
 from faststream_redis_timers_sync.manage.topics import (
@@ -50,7 +50,7 @@ def perform(
     try:
         return action(timers, output, **arguments)
     except (Exception, KeyboardInterrupt) as error:
-        explained = explain(error, address_of(timers))
+        explained = explain(error, inside(timers).runner)
         if explained is None:
             raise
         output.error(str(explained))
@@ -289,7 +289,8 @@ def check(
     else:
         output.table(shown.FINDING_COLUMNS, map(shown.finding_row, findings))
         if rule := joined_rules([finding.rule for finding in findings if finding.rule]):
-            output.line(f"\nThis allows what is missing:\n\n{rule}")
+            where = " (nodes have users of their own)" if inside(timers).runner.is_cluster else ""
+            output.line(f"\nThis allows what is missing{where}:\n\n{rule}")
     return FAILED if any(finding.level == "error" for finding in findings) else DONE
 
 

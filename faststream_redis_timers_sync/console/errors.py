@@ -1,5 +1,6 @@
 """The errors that end a command, as a sentence and an exit code."""
 
+from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.manage.errors import is_unreachable, sentence_of
 from faststream_redis_timers_sync.protocol.errors import TimerOutcomeUnknownError
 
@@ -51,12 +52,12 @@ class CannotAskError(CommandError):
         )
 
 
-def explain(error: BaseException, address: str) -> CommandError | None:
+def explain(error: BaseException, runner: Runner) -> CommandError | None:
     """Make of what went wrong what ends a command.
 
     Args:
         error: The error.
-        address: Where the server is, without a password.
+        runner: What asked the server.
 
     Returns:
         None where it is a mistake of ours, to be shown as it is.
@@ -65,7 +66,7 @@ def explain(error: BaseException, address: str) -> CommandError | None:
         return error
     if isinstance(error, KeyboardInterrupt):
         return CommandError("interrupted", INTERRUPTED)
-    sentence = sentence_of(error, address)
+    sentence = sentence_of(error, runner)
     if sentence is None:
         return CommandError(str(error), MISUSED) if isinstance(error, ValueError) else None
     is_lost = isinstance(error, TimerOutcomeUnknownError) or is_unreachable(error)

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 from faststream_redis_timers_sync.console.tables import Cell, Column
-from faststream_redis_timers_sync.manage.check import Finding
 from faststream_redis_timers_sync.manage.contents import header_texts
 from faststream_redis_timers_sync.manage.endings import REASONS, told_of
+from faststream_redis_timers_sync.manage.findings import Finding
 from faststream_redis_timers_sync.manage.states import state_of
 from faststream_redis_timers_sync.manage.stats import TopicStats
 from faststream_redis_timers_sync.manage.text import escape, exact_time, in_zone, local_time

@@ -14,19 +14,13 @@ import redis
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning as CheckWarning
 from django.core.exceptions import ImproperlyConfigured
-from redis.exceptions import NoPermissionError, ResponseError
 
 from faststream_redis_timers_sync._settings import ClientSettings, load_factory
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.django.clients import make_client
 from faststream_redis_timers_sync.django.conf import read_alias, read_aliases
-from faststream_redis_timers_sync.manage.check import (
-    Finding,
-    check_eviction,
-    check_place,
-    check_version,
-    read_info,
-)
+from faststream_redis_timers_sync.manage.check import check_info
+from faststream_redis_timers_sync.manage.findings import Finding
 from faststream_redis_timers_sync.manage.server import inside
 from faststream_redis_timers_sync.protocol.shown import text_of
 
@@ -40,6 +34,7 @@ _IDS = {
     "version": "timers.W005",
     "cluster": "timers.W006",
     "role": "timers.W006",
+    "nodes": "timers.W002",
 }
 
 
@@ -82,10 +77,10 @@ def check_servers(**_: Any) -> list[CheckMessage]:
         _: What Django gives to every check.
 
     Returns:
-        ``timers.W002`` where a server can't be reached, ``timers.W003`` where it may evict
-        timers, ``timers.W004`` where it does not allow to look, ``timers.W005`` where it is
-        too old, ``timers.W006`` where it is no primary of its own; and ``timers.W001`` for
-        aliases with CLIENT.
+        ``timers.W002`` where a server or a node of a cluster can't be reached, ``timers.W003``
+        where it may evict timers, ``timers.W004`` where it does not allow to look,
+        ``timers.W005`` where it is too old, ``timers.W006`` where it is no primary of its own or
+        a cluster is not in order; and ``timers.W001`` for aliases with CLIENT.
     """
     warnings = []
     for config in _aliases_in_order():
@@ -134,32 +129,24 @@ def _look(config: ClientSettings) -> list[CheckMessage]:
 
 
 def _server_warnings(config: ClientSettings, client: TimersClient) -> Iterator[CheckMessage]:
-    try:
-        info = read_info(client)
-    except ResponseError as error:
-        is_refused = isinstance(error, NoPermissionError)
-        why = (
-            "no permission to look: this user may not run INFO"
-            if is_refused
-            else f"the server does not answer INFO ({text_of(error)})"
-        )
-        yield CheckWarning(
-            f"{config.where}: {why}, so whether the server may evict timers stays unknown",
-            hint="look by hand: maxmemory-policy should be noeviction"
-            + (". To let this user look, allow it +info" if is_refused else ""),
-            id="timers.W004",
-        )
-        return
-    for finding in (check_version(info), *check_place(info), check_eviction(info)):
-        if finding.level != "ok":
+    for finding in check_info(client):
+        if finding.check == "info":
+            yield CheckWarning(
+                f"{config.where}: {finding.message}",
+                hint="look by hand: maxmemory-policy should be noeviction"
+                + (". To let this user look, allow it +info" if finding.rule else ""),
+                id="timers.W004",
+            )
+        elif finding.check in _IDS and finding.level != "ok":
             yield _warning(config, finding)
 
 
 def _warning(config: ClientSettings, finding: Finding) -> CheckMessage:
+    is_refused = finding.check == "cluster" and finding.level == "unknown"
     return CheckWarning(
         f"{config.where}: {finding.message}",
         hint=finding.remedy or None,
-        id=_IDS[finding.check],
+        id="timers.W004" if is_refused else _IDS[finding.check],
     )
 
 
@@ -194,7 +181,9 @@ class _Place(NamedTuple):
 
 
 def _shared_with_caches(config: ClientSettings, client: TimersClient) -> list[CheckMessage]:
-    place = _place_of(inside(client).runner.connection_options)
+    runner = inside(client).runner
+    # No cache of Django's can be on a cluster, which has many places.
+    place = None if runner.is_cluster else _place_of(runner.connection_options)
     return [
         CheckWarning(
             f"{config.where} is in the database of the cache CACHES[{cache!r}]: "

@@ -5,26 +5,35 @@ once and waited for no longer than the client's timeouts say.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
-from redis.exceptions import NoPermissionError, ResponseError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
+from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.manage.cluster import (
+    CLUSTER_INFO,
+    CLUSTER_NODES,
+    View,
+    check_cluster,
+    check_failover,
+    read_pairs,
+)
+from faststream_redis_timers_sync.manage.errors import is_unreachable, sentence_of
+from faststream_redis_timers_sync.manage.findings import Finding, agreed
 from faststream_redis_timers_sync.manage.permissions import acl_rule, refused_purposes
-from faststream_redis_timers_sync.manage.server import ask, inside, server_time
+from faststream_redis_timers_sync.manage.server import TIME, inside
 from faststream_redis_timers_sync.manage.topics import (
     listening_topics,
     tell_elsewhere,
     topics_elsewhere,
 )
 from faststream_redis_timers_sync.protocol.keys import REMEDY_ELSEWHERE
-
-Level = Literal["ok", "warning", "error", "unknown"]
-"""How bad a finding is; unknown where the server does not allow to look."""
+from faststream_redis_timers_sync.protocol.operation import command
+from faststream_redis_timers_sync.protocol.shown import text_of
 
 OLDEST = {"Redis": (7, 0), "Valkey": (7, 2)}
 """The oldest versions that do."""
@@ -34,29 +43,8 @@ _MEBIBYTE = 1024 * 1024
 _LARGEST_CLOCK_DIFFERENCE = timedelta(seconds=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one look at the server found.
-
-    Args:
-        check: What was looked at: ``version``, ``cluster``, ``role``, ``eviction``,
-            ``memory``, ``persistence``, ``permissions``, ``layout``, ``clock``, or ``info`` where
-            INFO is refused.
-        level: How bad it is.
-        message: A sentence.
-        remedy: What to do, empty where there is nothing.
-        rule: The command that gives missing rights, as redis-cli takes it, or empty.
-    """
-
-    check: str
-    level: Level
-    message: str
-    remedy: str = ""
-    rule: str = ""
-
-
 def check_server(timers: TimersClient, topic: str = "any") -> Iterator[Finding]:
-    """Look at a server, and tell what is wrong and what is not.
+    """Look at a server, or at each node of a cluster, and tell what is wrong and what is not.
 
     Args:
         timers: The client.
@@ -64,12 +52,70 @@ def check_server(timers: TimersClient, topic: str = "any") -> Iterator[Finding]:
             other layout are looked for there, and in topics that workers listen to.
 
     Raises:
-        redis.RedisError: The server can't be reached.
+        redis.RedisError: The server can't be reached, or no node of the cluster can.
     """
+    looks = _look(timers)
+    nodes = [view.node for view in looks.views]
+    yield from _check_info(timers, looks)
+    if inside(timers).runner.is_cluster:
+        yield from check_failover(timers, nodes)
+    yield from _agreed(nodes, lambda node: _check_permissions(timers, topic, node))
+    yield _check_layout(timers, topic)
+    yield from _check_clocks(timers, nodes)
+
+
+def check_info(timers: TimersClient) -> Iterator[Finding]:
+    """Look at what INFO tells of a server, or of each node of a cluster, and at the cluster.
+
+    Args:
+        timers: The client.
+
+    Raises:
+        redis.RedisError: The server can't be reached, or no node of the cluster can.
+    """
+    yield from _check_info(timers, _look(timers))
+
+
+class _Looks(NamedTuple):
+    """What INFO and its like told.
+
+    Args:
+        views: The nodes that answer, or the one server.
+        silent: The nodes of a cluster that don't, and why.
+        refused: What is to be told of those that refuse INFO.
+    """
+
+    views: list[View]
+    silent: list[tuple[Runner, str]]
+    refused: list[tuple[str, Finding]]
+
+
+def _look(timers: TimersClient) -> _Looks:
+    looks = _Looks([], [], [])
+    is_cluster = inside(timers).runner.is_cluster
+    for node in inside(timers).runner.nodes():
+        try:
+            info = _read_info(timers, node)
+        except RedisError as error:
+            if not is_cluster:
+                raise
+            looks.silent.append((node, str(sentence_of(error, node))))
+            continue
+        if isinstance(info, Finding):
+            looks.refused.append((node.address, info))
+        told: dict[str, Any] = {}
+        if is_cluster:
+            with suppress(ResponseError):
+                told = {"facts": node.run(CLUSTER_INFO), "known": node.run(CLUSTER_NODES)}
+        looks.views.append(View(node, None if isinstance(info, Finding) else info, **told))
+    return looks
+
+
+def _read_info(timers: TimersClient, node: Runner) -> dict[str, str] | Finding:
     try:
-        info = read_info(timers)
+        return node.run(_INFO)
     except NoPermissionError:
-        yield Finding(
+        return Finding(
             "info",
             "unknown",
             "no permission to look: this user may not run INFO, so version, cluster mode, "
@@ -77,35 +123,40 @@ def check_server(timers: TimersClient, topic: str = "any") -> Iterator[Finding]:
             rule=acl_rule(timers, ["INFO"]),
         )
     except ResponseError as error:
-        yield Finding("info", "unknown", f"the server does not answer INFO: {error}")
+        return Finding("info", "unknown", f"the server does not answer INFO: {text_of(error)}")
+
+
+_INFO = command(b"INFO", parse=read_pairs)
+
+
+def _check_info(timers: TimersClient, looks: _Looks) -> Iterator[Finding]:
+    nodes = [view.address for view in looks.views]
+    infos = {view.address: view.info for view in looks.views if view.info is not None}
+
+    def each(
+        check: Callable[[dict[str, str]], Finding],
+        extent: Callable[[dict[str, str]], float] | None = None,
+    ) -> Iterator[Finding]:
+        found = [(address, check(info)) for address, info in infos.items()]
+        return agreed(found, nodes, None if extent is None else lambda node: extent(infos[node]))
+
+    yield from agreed(looks.refused, nodes)
+    yield from each(check_version)
+    if inside(timers).runner.is_cluster:
+        yield from check_cluster(timers, looks.views, looks.silent)
     else:
-        yield check_version(info)
-        yield from check_place(info)
-        yield check_eviction(info)
-        yield check_memory(info)
-        yield check_persistence(info)
-    yield from _check_permissions(timers, topic)
-    yield _check_layout(timers, topic)
-    yield _check_clock(timers)
+        for info in infos.values():
+            yield from check_place(info)
+    yield from each(check_eviction)
+    yield from each(check_memory, _share_used)
+    yield from each(check_persistence, _count_unsaved)
 
 
-def read_info(timers: TimersClient) -> dict[str, str]:
-    """Read the server's INFO.
-
-    Args:
-        timers: The client.
-
-    Raises:
-        redis.exceptions.NoPermissionError: The user may not run INFO.
-        redis.RedisError: What the server or the connection says.
-    """
-    return ask(timers, b"INFO", parse=_parse_info)
-
-
-def _parse_info(reply: Any) -> dict[str, str]:
-    text = reply.decode(errors="replace") if isinstance(reply, bytes) else str(reply)
-    pairs = (line.partition(":") for line in text.splitlines())
-    return {name: value for name, colon, value in pairs if colon}
+def _agreed(
+    nodes: Sequence[Runner], look: Callable[[Runner], Iterable[Finding]]
+) -> Iterator[Finding]:
+    found = [(node.address, one) for node in nodes for one in look(node)]
+    return agreed(found, [node.address for node in nodes])
 
 
 def check_version(info: dict[str, str]) -> Finding:
@@ -136,7 +187,7 @@ def check_version(info: dict[str, str]) -> Finding:
 
 
 def check_place(info: dict[str, str]) -> Iterator[Finding]:
-    """Tell whether the server is what may be written to: no cluster's node, no replica.
+    """Tell whether a client of one server may write there: to no cluster's node, to no replica.
 
     Args:
         info: Its INFO.
@@ -145,8 +196,10 @@ def check_place(info: dict[str, str]) -> Iterator[Finding]:
         yield Finding(
             "cluster",
             "error",
-            "the server runs in cluster mode, which spreads the keys of a topic over nodes",
-            "use a single primary, or one that Sentinel manages",
+            "the server is a node of a cluster, and this client asks no other: topics of other "
+            "nodes can't be used",
+            "name the cluster: a URL that begins with redis+cluster://, or a RedisCluster client "
+            "with hash_tags=True",
         )
     else:
         yield Finding("cluster", "ok", "not in cluster mode")
@@ -218,6 +271,11 @@ def check_memory(info: dict[str, str]) -> Finding:
     return Finding("memory", "ok", told)
 
 
+def _share_used(info: dict[str, str]) -> float:
+    used, most = (float(info.get(name, 0)) for name in ("used_memory", "maxmemory"))
+    return used / (most or 1)
+
+
 def check_persistence(info: dict[str, str]) -> Finding:
     """Tell what a restart of the server would lose.
 
@@ -251,9 +309,13 @@ def check_persistence(info: dict[str, str]) -> Finding:
     return Finding("persistence", "warning", message, remedy)
 
 
-def _check_permissions(timers: TimersClient, topic: str) -> Iterator[Finding]:
+def _count_unsaved(info: dict[str, str]) -> float:
+    return float(info.get("rdb_changes_since_last_save", 0))
+
+
+def _check_permissions(timers: TimersClient, topic: str, node: Runner) -> Iterator[Finding]:
     try:
-        refused = refused_purposes(timers, topic)
+        refused = refused_purposes(timers, topic, node)
     except ResponseError as error:
         yield Finding(
             "permissions", "unknown", f"the server does not tell what this user may do: {error}"
@@ -273,9 +335,9 @@ def _check_permissions(timers: TimersClient, topic: str) -> Iterator[Finding]:
 
 def _check_layout(timers: TimersClient, topic: str) -> Finding:
     topics = {topic}
-    with suppress(NoPermissionError):
-        topics.update(listening_topics(timers))
     try:
+        with suppress(NoPermissionError):
+            topics.update(listening_topics(timers))
         found = topics_elsewhere(timers, sorted(topics))
     except NoPermissionError:
         message = (
@@ -283,8 +345,11 @@ def _check_layout(timers: TimersClient, topic: str) -> Finding:
             f"{'without' if inside(timers).keys.hash_tags else 'with'} hash tags"
         )
         return Finding("layout", "unknown", message)
-    except ResponseError as error:
-        return Finding("layout", "unknown", f"the server does not tell what keys it has: {error}")
+    except RedisError as error:
+        if is_unreachable(error) and not inside(timers).runner.is_cluster:
+            raise
+        message = f"the server does not tell what keys it has: {text_of(error)}"
+        return Finding("layout", "unknown", message)
     if found:
         return Finding("layout", "warning", tell_elsewhere(timers, found), REMEDY_ELSEWHERE)
     return Finding(
@@ -295,31 +360,71 @@ def _check_layout(timers: TimersClient, topic: str) -> Finding:
     )
 
 
-def _check_clock(timers: TimersClient) -> Finding:
-    try:
-        server_time(timers)
-        # The second time the connection stands already, so that less lies between the clocks.
-        before = datetime.now(UTC)
-        theirs = server_time(timers)
-        after = datetime.now(UTC)
-    except NoPermissionError:
+class Reading(NamedTuple):
+    """A look at the clock of a server.
+
+    Args:
+        ahead: By how much it is ahead of this machine's.
+        doubt: By how much more or less that may be.
+    """
+
+    ahead: timedelta
+    doubt: timedelta
+
+
+def _check_clocks(timers: TimersClient, nodes: Sequence[Runner]) -> Iterator[Finding]:
+    readings: dict[str, Reading] = {}
+    refused: list[tuple[str, Finding]] = []
+    for node in nodes:
+        try:
+            readings[node.address] = _read_clock(node)
+        except NoPermissionError:
+            message = "no permission to look: this user may not run TIME"
+            rule = acl_rule(timers, ["TIME"])
+            refused.append((node.address, Finding("clock", "unknown", message, rule=rule)))
+    yield from agreed(refused, [node.address for node in nodes])
+    if readings:
+        yield compare_clocks(readings)
+
+
+def _read_clock(node: Runner) -> Reading:
+    node.run(TIME)
+    # The second time the connection stands already, so that less lies between the clocks.
+    before = datetime.now(UTC)
+    theirs = node.run(TIME)
+    after = datetime.now(UTC)
+    doubt = (after - before) / 2
+    return Reading(theirs - (before + doubt), doubt)
+
+
+def compare_clocks(readings: Mapping[str, Reading]) -> Finding:
+    """Tell whether the clocks of nodes agree, with each other and with this machine's.
+
+    Args:
+        readings: A look at the clock of each node, by its address.
+    """
+    first, last = (pick(readings, key=readings.__getitem__) for pick in (max, min))
+    apart = readings[first].ahead - readings[last].ahead
+    if apart - readings[first].doubt - readings[last].doubt > _LARGEST_CLOCK_DIFFERENCE:
         return Finding(
             "clock",
-            "unknown",
-            "no permission to look: this user may not run TIME",
-            rule=acl_rule(timers, ["TIME"]),
+            "warning",
+            f"the clock of {first} is {_s(apart)} ahead of that of {last}: by so much due times "
+            "and leases are off after a failover, or once a slot has moved",
+            "synchronise all by NTP",
+            nodes=(first, last),
         )
-    ahead = theirs - (before + (after - before) / 2)
-    if abs(ahead) - (after - before) / 2 <= _LARGEST_CLOCK_DIFFERENCE:
-        return Finding(
-            "clock", "ok", f"the server's clock and this machine's agree to {_s(abs(ahead))}"
-        )
+    worst = max(readings, key=lambda node: abs(readings[node].ahead))
+    ahead, doubt = readings[worst]
+    whose = "the server's clock" if len(readings) == 1 else "the nodes' clocks"
+    if abs(ahead) - doubt <= _LARGEST_CLOCK_DIFFERENCE:
+        return Finding("clock", "ok", f"{whose} and this machine's agree to {_s(abs(ahead))}")
     direction = "ahead of" if ahead > timedelta(0) else "behind"
     return Finding(
         "clock",
         "warning",
-        f"the server's clock is {_s(abs(ahead))} {direction} this machine's: delays go by the "
-        "server's, but a time of day computed here is that much off",
+        f"{whose} {'is' if len(readings) == 1 else 'are'} {_s(abs(ahead))} {direction} this "
+        "machine's: delays go by the server's, but a time of day computed here is that much off",
         "synchronise both by NTP",
     )
 

@@ -8,6 +8,7 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
+from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.protocol.errors import TimersError
 from faststream_redis_timers_sync.protocol.shown import text_of
 
@@ -15,12 +16,12 @@ _SEE = "(see the command check, in a Django project timers_check)"
 """Whoever reads a sentence may be at any front end."""
 
 
-def sentence_of(error: BaseException, address: str) -> str | None:
-    """Make a sentence of what went wrong.
+def sentence_of(error: BaseException, runner: Runner) -> str | None:
+    """Make a sentence of what went wrong, without a password.
 
     Args:
         error: The error.
-        address: Where the server is, without a password.
+        runner: What asked the server.
 
     Returns:
         None where it is neither the server's nor this library's.
@@ -30,16 +31,26 @@ def sentence_of(error: BaseException, address: str) -> str | None:
         return str(error)
     if not isinstance(error, RedisError):
         return None
+    who = "the cluster" if runner.is_cluster else "the server"
     if isinstance(error, AuthenticationError):
         return (
-            f"the server at {address} does not let us in: check user and password "
+            f"{who} at {_place_of(runner)} does not let us in: check user and password "
             f"({text_of(error)})"
         )
     if is_unreachable(error):
-        return f"the server at {address} can't be reached: {_reason(error)}"
+        # Which node of a cluster it is stands in redis-py's own words.
+        reason = text_of(error) if runner.is_cluster else _reason(error)
+        return f"{who} at {_place_of(runner)} can't be reached: {reason}"
     if isinstance(error, NoPermissionError) or "ACL failure" in str(error):
-        return f"the server does not allow it: {text_of(error)} {_SEE}"
-    return f"the server refused: {text_of(error)}"
+        return f"{who} does not allow it: {text_of(error)} {_SEE}"
+    return f"{who} refused: {text_of(error)}"
+
+
+def _place_of(runner: Runner) -> str:
+    if not runner.is_cluster:
+        return runner.address
+    first, *others = runner.address.split(",")
+    return f"{first}, ..." if others else first
 
 
 def is_unreachable(error: BaseException) -> bool:
@@ -57,8 +68,11 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, RedisTimeoutError):
         return "it did not answer in time"
     cause: BaseException | None = error
-    while cause is not None:
+    seen = set()
+    # Errors that were raised again may have each other as their causes.
+    while cause is not None and id(cause) not in seen:
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror[0].lower() + cause.strerror[1:]
+        seen.add(id(cause))
         cause = cause.__cause__ or cause.__context__
     return text_of(error)

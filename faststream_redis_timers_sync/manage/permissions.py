@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from redis.exceptions import NoPermissionError, ResponseError
 
+from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.server import ask, escape_glob, inside
 from faststream_redis_timers_sync.protocol.keys import KeySpace
@@ -115,17 +116,18 @@ class Refused:
     rule: str
 
 
-def refused_purposes(timers: TimersClient, topic: str) -> list[Refused]:
+def refused_purposes(timers: TimersClient, topic: str, node: Runner) -> list[Refused]:
     """Ask the server what the client's user may not do; nothing is done for it.
 
     Args:
         timers: The client.
         topic: The topic whose keys are asked for.
+        node: The node that is asked: each has users of its own.
 
     Raises:
         redis.exceptions.ResponseError: The server can't tell.
     """
-    runner, keys, _ = reach = inside(timers)
+    _, keys, _ = reach = inside(timers)
     full = reach.full(topic)
     timeline, payloads, attempts = keys.of(full)
     names = {
@@ -138,7 +140,7 @@ def refused_purposes(timers: TimersClient, topic: str) -> list[Refused]:
     purposes = purposes_of(keys)
     commands = [command for purpose in purposes for command in purpose.commands]
     try:
-        answers = runner.run(
+        answers = node.run(
             check_permissions(
                 [[names.get(word, word) for word in c.encode().split()] for c in commands]
             ),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.manage.cluster import NODES_AND_STATE
 from faststream_redis_timers_sync.manage.permissions import acl_rule, name_of, purposes_of
 from faststream_redis_timers_sync.manage.server import inside
 from faststream_redis_timers_sync.protocol.keys import Dialect
@@ -51,7 +52,8 @@ INSPECTOR = Role(
     ("exists", "count", "get", "page", "scan", "overview", "running", "permissions"),
     (
         *("PING", "TIME", "INFO", "EXISTS", "SCAN", "DBSIZE", "PUBSUB|CHANNELS", "PUBSUB|NUMSUB"),
-        *("PUBSUB|SHARDCHANNELS", "PUBSUB|SHARDNUMSUB", *_IN_A_CLUSTER),
+        *("PUBSUB|SHARDCHANNELS", "PUBSUB|SHARDNUMSUB", "CLUSTER|INFO", "CLUSTER|NODES"),
+        *_IN_A_CLUSTER,
     ),
 )
 """Looks at everything and changes nothing: the command line, the collector, the admin."""
@@ -74,7 +76,8 @@ def role_rule(timers: TimersClient, role: Role) -> str:
     if keys.database:
         names.add("SELECT")
     known = [command for purpose in purposes_of(keys) for command in purpose.commands]
-    commands = [command for command in (*known, "INFO", "SELECT") if name_of(command) in names]
+    known += ["INFO", *(NODES_AND_STATE if keys.fits_cluster else ()), "SELECT"]
+    commands = [command for command in known if name_of(command) in names]
     return acl_rule(timers, commands, role.name)
 
 

@@ -92,12 +92,16 @@ def server_time(timers: TimersClient, topic: str | None = None) -> datetime:
     """
     reach = inside(timers)
     keys = () if topic is None else reach.keys.of(reach.full(topic))[:1]
-    return ask(timers, b"TIME", parse=_parse_time, keys=keys)
+    return inside(timers).runner.run(TIME._replace(keys=keys))
 
 
 def _parse_time(reply: list[bytes]) -> datetime:
     seconds, microseconds = reply
     return time_of(float(b"%b.%06d" % (seconds, int(microseconds))))
+
+
+TIME = command(b"TIME", parse=_parse_time)
+"""Asks a server for its time."""
 
 
 def count_keys(timers: TimersClient) -> int:
@@ -107,15 +111,6 @@ def count_keys(timers: TimersClient) -> int:
         timers: The client.
     """
     return sum(ask_primaries(timers, b"DBSIZE", parse=int))
-
-
-def address_of(timers: TimersClient) -> str:
-    """Say where the server is, without user and password.
-
-    Args:
-        timers: The client.
-    """
-    return inside(timers).runner.address
 
 
 def open_client(

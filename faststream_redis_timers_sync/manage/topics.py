@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.manage.cluster import are_slots_moving
 from faststream_redis_timers_sync.manage.server import ask_primaries, escape_glob, inside
 from faststream_redis_timers_sync.protocol.keys import KeySpace
 from faststream_redis_timers_sync.protocol.operation import Operation, command, in_chunks
@@ -35,7 +36,7 @@ class TopicScan(NamedTuple):
         examined: About how many keys were looked at in this part.
         elsewhere: The topics whose keys have no hash tags in this part, where the client's have.
         has_gaps: Whether topics may be missing, since slots of a cluster have moved from one
-            primary to another after the scan began.
+            primary to another after the scan began, or are on the move at its end.
     """
 
     topics: set[str]
@@ -117,9 +118,8 @@ def scan_topics(timers: TimersClient, cursor: str = "", *, seconds: float = 2.0)
             del left[0]
         if time.monotonic() >= end:
             break
-    if runner.map_fingerprint and not left:
-        runner.primaries()
-    has_gaps = runner.map_fingerprint != begun.fingerprint
+    are_moving = runner.is_cluster and not left and are_slots_moving(runner.primaries())
+    has_gaps = are_moving or runner.map_fingerprint != begun.fingerprint
     further = _Cursor(number, left[0], _CHANGED if has_gaps else begun.fingerprint) if left else ""
     return TopicScan(topics, str(further), examined, elsewhere, has_gaps)
 
@@ -130,7 +130,7 @@ _CHANGED = "changed"
 
 def _place_of(primary: Runner, whole: Runner) -> str:
     # A single primary may have another address by the next part.
-    return primary.address if whole.map_fingerprint else ""
+    return primary.address if whole.is_cluster else ""
 
 
 def _scan(number: int, pattern: bytes) -> Operation[tuple[int, list[bytes]]]:

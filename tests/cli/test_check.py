@@ -20,15 +20,20 @@ from faststream_redis_timers_sync.manage.check import (
     check_place,
     check_server,
     check_version,
-    read_info,
 )
+from faststream_redis_timers_sync.manage.cluster import read_pairs
 from faststream_redis_timers_sync.manage.permissions import acl_rule, purposes_of
 from faststream_redis_timers_sync.manage.selection import cancel_each, list_timers, move_each
 from faststream_redis_timers_sync.manage.stats import count_topics
 from faststream_redis_timers_sync.manage.topics import listening_topics, scan_topics
 from faststream_redis_timers_sync.protocol.keys import KeySpace
+from faststream_redis_timers_sync.protocol.operation import command
 
 HOUR = timedelta(hours=1)
+
+
+def read_info(timers):
+    return timers._runner.run(command(b"INFO", parse=read_pairs))
 
 
 def levels(findings):

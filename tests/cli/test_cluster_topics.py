@@ -15,7 +15,7 @@ from faststream_redis_timers_sync.manage.topics import (
     listening_topics,
     scan_topics,
 )
-from faststream_redis_timers_sync.protocol.cluster import slot_of
+from faststream_redis_timers_sync.protocol.cluster import SLOTS, slot_of
 
 HOUR = timedelta(hours=1)
 TOPICS = {f"topic-{n}" for n in range(30)}
@@ -79,10 +79,10 @@ def test_a_scan_goes_through_all_primaries(timers, empty_cluster):
 
 def test_a_scan_is_gone_on_with_by_another_client_and_its_cursor_is_a_text(timers, empty_cluster):
     schedule_all(timers)
-    for n, primary in enumerate(empty_cluster.primaries()):
+    for primary in empty_cluster.primaries():
+        served = empty_cluster.slots_of(primary)
+        tag = next(f"{m}" for m in range(SLOTS) if slot_of(f"{m}".encode()) in served)
         with primary.client() as client:
-            start = min(empty_cluster.slots_of(primary))
-            tag = next(f"{n}-{m}" for m in range(99999) if slot_of(f"{n}-{m}".encode()) == start)
             client.mset({f"foreign:{{{tag}}}:{m}": "x" for m in range(3000)})
     found, parts, examined, cursor = set(), 0, 0, ""
     while cursor or not parts:
@@ -129,6 +129,20 @@ def test_a_slot_that_moves_away_and_back_during_a_scan_leaves_gaps_too(timers, e
     empty_cluster.move_slot(slot, owner)
 
     assert scan_topics(timers, second.cursor, seconds=60).has_gaps
+
+
+def test_a_slot_that_is_on_the_move_at_the_end_of_a_scan_leaves_gaps(timers, empty_cluster):
+    schedule_all(timers)
+    slot, owner = slot_at(empty_cluster, timers, "topic-1")
+    target = other_than(empty_cluster, owner)
+    empty_cluster.begin_move(slot, target)
+    try:
+        part = scan_topics(timers, seconds=60)
+    finally:
+        empty_cluster.abandon_move(slot, target)
+
+    assert (part.topics, part.has_gaps) == (TOPICS, True)
+    assert not scan_topics(timers, seconds=60).has_gaps
 
 
 def test_a_scan_whose_primary_was_replaced_goes_on_with_the_others(own_cluster):

@@ -470,7 +470,8 @@ def test_a_server_is_checked(records, invoke):
         *("layout", "clock"),
     }
     assert all(
-        set(finding) == {"check", "level", "message", "remedy", "rule"} for finding in findings
+        set(finding) == {"check", "level", "message", "remedy", "rule", "nodes"}
+        for finding in findings
     )
     assert [line.split()[:2] for line in lines] == [
         ["LEVEL", "CHECK"],

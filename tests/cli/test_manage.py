@@ -16,9 +16,9 @@ from faststream_redis_timers_sync.manage.selection import (
     move_each,
 )
 from faststream_redis_timers_sync.manage.server import (
-    address_of,
     count_keys,
     escape_glob,
+    inside,
     open_client,
     server_time,
 )
@@ -424,7 +424,7 @@ def test_all_of_it_works_on_fakeredis():
 )
 def test_an_address_has_no_password(url, address):
     with open_client(url) as timers:
-        assert address_of(timers) == address
+        assert inside(timers).runner.address == address
 
 
 @pytest.mark.parametrize(

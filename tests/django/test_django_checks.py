@@ -224,7 +224,7 @@ def test_a_server_that_knows_no_info_is_there_all_the_same():
         found = run_checks(deploy=True, TIMERS=at(f"redis://127.0.0.1:{server.server_address[1]}"))
         server.shutdown()
     assert ids(found) == ["timers.W004"]
-    assert "the server does not answer INFO (unknown command" in found[0].msg
+    assert "the server does not answer INFO: unknown command" in found[0].msg
 
 
 def test_a_client_that_shares_a_caches_database_is_found_when_it_is_made(server_url):

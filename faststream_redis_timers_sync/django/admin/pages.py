@@ -19,7 +19,7 @@ from faststream_redis_timers_sync.django.clients import get_client
 from faststream_redis_timers_sync.django.conf import read_aliases
 from faststream_redis_timers_sync.django.tokens import Place, from_token, read_place
 from faststream_redis_timers_sync.manage.errors import sentence_of
-from faststream_redis_timers_sync.manage.server import address_of, inside, server_time
+from faststream_redis_timers_sync.manage.server import inside, server_time
 from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.protocol.errors import TimersError
 
@@ -192,4 +192,4 @@ def _sentence(error: Exception, alias: str) -> str:
     """Say what is wrong, without a secret."""
     if isinstance(error, ImproperlyConfigured):
         return str(error)
-    return str(sentence_of(error, address_of(get_client(alias))))
+    return str(sentence_of(error, inside(get_client(alias)).runner))

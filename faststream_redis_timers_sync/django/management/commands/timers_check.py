@@ -12,8 +12,8 @@ class Command(TimersCommand):
 
     help = (
         "Tells what is wrong with the server: version, mode, role, eviction policy, memory, "
-        "persistence, permissions, layout of keys and clock. Exit code 1 if timers can't do with "
-        "something."
+        "persistence, permissions, layout of keys and clock; those of each node of a cluster, and "
+        "its slots and replicas. Exit code 1 if timers can't do with something."
     )
 
     def add_arguments(self, parser: Any) -> None:

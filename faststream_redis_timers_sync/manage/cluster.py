@@ -1,0 +1,330 @@
+"""What the nodes of a cluster say of it: who serves what, what moves, who stands by."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from redis.exceptions import ResponseError
+
+from faststream_redis_timers_sync.calls.runner import Runner
+from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.manage.findings import Finding, Level, agreed
+from faststream_redis_timers_sync.manage.permissions import acl_rule
+from faststream_redis_timers_sync.manage.server import inside
+from faststream_redis_timers_sync.manage.text import plural
+from faststream_redis_timers_sync.protocol.cluster import SLOTS
+from faststream_redis_timers_sync.protocol.operation import command
+from faststream_redis_timers_sync.protocol.routing import window_of
+
+_FEW = 3
+"""So many slots are named one by one."""
+
+_ELECTION = 1.0
+"""Seconds from when a primary counts as failed until a replica serves its slots."""
+
+
+class Known(NamedTuple):
+    """A node as a node knows it: a line of ``CLUSTER NODES``.
+
+    Args:
+        id: Its name in the cluster.
+        address: Its host and port.
+        flags: What it is: ``myself``, ``master``, ``slave``, ``fail``, ...
+        primary_id: The name of the primary that it follows; ``-`` for a primary.
+        has_slots: Whether it serves slots.
+        leaving: Slots on their way from it, and the names of the nodes that they go to.
+        coming: Slots on their way to it, and the names of the nodes that they come from.
+    """
+
+    id: str
+    address: str
+    flags: frozenset[str]
+    primary_id: str
+    has_slots: bool
+    leaving: Mapping[int, str]
+    coming: Mapping[int, str]
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether it serves slots, or did until it failed."""
+        return "master" in self.flags and self.has_slots
+
+    @property
+    def is_down(self) -> bool:
+        """Whether it has failed, as far as is known."""
+        return not self.flags.isdisjoint({"fail", "fail?", "noaddr"})
+
+
+_MOVING = re.compile(r"\[(\d+)-([<>])-(\w+)\]")
+
+
+def read_nodes(text: str) -> list[Known]:
+    """Read a reply to ``CLUSTER NODES``.
+
+    Args:
+        text: The reply.
+    """
+    return [_read_line(*line.split()) for line in text.splitlines()]
+
+
+def _read_line(name: str, address: str, flags: str, primary_id: str, *more: str) -> Known:
+    # Pings, epoch and link come before the slots.
+    slots = more[4:]
+    moving = [found.groups() for slot in slots if (found := _MOVING.fullmatch(slot))]
+    return Known(
+        name,
+        # The port of the cluster's bus follows, and often a host name.
+        address.partition("@")[0],
+        frozenset(flags.split(",")),
+        primary_id,
+        len(slots) > len(moving),
+        {int(slot): other for slot, way, other in moving if way == ">"},
+        {int(slot): other for slot, way, other in moving if way == "<"},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a node that answers says.
+
+    Args:
+        node: What asks it.
+        info: Its INFO; None where that is refused.
+        facts: Its ``CLUSTER INFO``; empty where that is refused.
+        known: Its ``CLUSTER NODES``, likewise.
+    """
+
+    node: Runner
+    info: dict[str, str] | None
+    facts: Mapping[str, str] = field(default_factory=dict)
+    known: Sequence[Known] = ()
+
+    @property
+    def address(self) -> str:
+        """Its address."""
+        return self.node.address
+
+
+def read_pairs(reply: Any) -> dict[str, str]:
+    """Read a reply of lines ``name:value``, as those to INFO and ``CLUSTER INFO`` are.
+
+    Args:
+        reply: The reply, not decoded.
+    """
+    pairs = (line.partition(":") for line in _text(reply).splitlines())
+    return {name: value for name, colon, value in pairs if colon}
+
+
+def _text(reply: Any) -> str:
+    return reply.decode(errors="replace") if isinstance(reply, bytes) else str(reply)
+
+
+CLUSTER_INFO = command(b"CLUSTER", b"INFO", parse=read_pairs)
+"""Asks a node how it finds the cluster."""
+
+CLUSTER_NODES = command(b"CLUSTER", b"NODES", parse=lambda reply: read_nodes(_text(reply)))
+"""Asks a node which nodes it knows."""
+
+NODES_AND_STATE = ("CLUSTER INFO", "CLUSTER NODES")
+"""Both, as rules for users are made of them."""
+
+
+def check_cluster(
+    timers: TimersClient, views: Sequence[View], silent: Sequence[tuple[Runner, str]]
+) -> Iterator[Finding]:
+    """Tell what is wrong with a cluster as a whole.
+
+    Args:
+        timers: The client.
+        views: The nodes that answer.
+        silent: Those that don't, and why.
+    """
+    yield from _check_nodes(views, silent)
+    yield from _check_state(timers, views)
+    yield from _check_moves(views)
+    yield from _check_replicas(views)
+
+
+def _check_nodes(views: Sequence[View], silent: Sequence[tuple[Runner, str]]) -> Iterator[Finding]:
+    remedy = "start it, or take it out of the cluster"
+    for node, sentence in silent:
+        level: Level = "error" if node.is_primary else "warning"
+        yield Finding("nodes", level, sentence, remedy, nodes=(node.address,))
+    told = {node.address for node, _ in silent}
+    failed = {one.address: one for view in views for one in view.known if "fail" in one.flags}
+    for address in sorted(failed.keys() - told):
+        level = "error" if failed[address].is_primary else "warning"
+        message = f"the node {address} has failed, as others say"
+        yield Finding("nodes", level, message, remedy, nodes=(address,))
+
+
+def _check_state(timers: TimersClient, views: Sequence[View]) -> Iterator[Finding]:
+    found = [(view.address, _state_of(timers, view)) for view in views]
+    yield from agreed(found, [view.address for view in views])
+
+
+def _state_of(timers: TimersClient, view: View) -> Finding:
+    facts = view.facts
+    if not facts:
+        return Finding(
+            "cluster",
+            "unknown",
+            "no permission to look: this user may not run CLUSTER INFO and CLUSTER NODES, so "
+            "failed nodes, moving slots and replicas stay unknown",
+            rule=acl_rule(timers, NODES_AND_STATE),
+        )
+    state = facts.get("cluster_state", "ok")
+    told = "" if state == "ok" else f"; cluster_state is {state}"
+    if missing := SLOTS - int(facts.get("cluster_slots_assigned", SLOTS)):
+        return Finding(
+            "cluster",
+            "error",
+            f"no primary serves {missing:,} of {SLOTS:,} slots: topics there can't be used{told}",
+            "give them to primaries (redis-cli --cluster fix HOST:PORT)",
+        )
+    if failed := int(facts.get("cluster_slots_fail", 0)):
+        return Finding(
+            "cluster",
+            "error",
+            f"the primary of {failed:,} slots has failed: topics there can't be used{told}",
+            "start it, or let its replica take over (CLUSTER FAILOVER TAKEOVER)",
+        )
+    if told:
+        return Finding(
+            "cluster", "error", f"cluster_state is {state}", "look at CLUSTER INFO and at the log"
+        )
+    primaries = int(facts.get("cluster_size", 0))
+    told = "1 primary serves" if primaries == 1 else f"{primaries} primaries serve"
+    return Finding("cluster", "ok", f"{told} all slots")
+
+
+def _check_moves(views: Sequence[View]) -> Iterator[Finding]:
+    names = _names_of(views)
+    ways: dict[tuple[str, str], set[int]] = {}
+    for one in _own(view for view in views if view.node.is_primary):
+        for slot, other in one.leaving.items():
+            ways.setdefault((one.id, other), set()).add(slot)
+        for slot, other in one.coming.items():
+            ways.setdefault((other, one.id), set()).add(slot)
+    if not ways:
+        return
+    told = []
+    for (source, target), slots in ways.items():
+        which = ", ".join(f"slot {slot}" for slot in sorted(slots))
+        if len(slots) > _FEW:
+            which = f"{len(slots):,} slots"
+        told.append(f"{which} from {names.get(source, source)} to {names.get(target, target)}")
+    yield Finding(
+        "cluster",
+        "warning",
+        f"on the move: {'; '.join(told)}. Until they have arrived, calls for topics there may be "
+        "refused",
+        "if nobody moves them now, finish it (redis-cli --cluster fix HOST:PORT)",
+    )
+
+
+def are_slots_moving(primaries: Iterable[Runner]) -> bool:
+    """Tell whether slots are on the move between primaries; where they don't tell it, they aren't.
+
+    Args:
+        primaries: All primaries of a cluster.
+    """
+    for primary in primaries:
+        with suppress(ResponseError):
+            known = primary.run(CLUSTER_NODES)
+            if any(one.leaving or one.coming for one in _own([View(primary, None, known=known)])):
+                return True
+    return False
+
+
+def _own(views: Iterable[View]) -> Iterator[Known]:
+    """Give what nodes say of themselves; only they know all of it."""
+    return (one for view in views for one in view.known if "myself" in one.flags)
+
+
+def _names_of(views: Sequence[View]) -> dict[str, str]:
+    """Give the addresses of nodes by their names; that at which a node answered is the best."""
+    names = {one.id: one.address for view in views for one in view.known}
+    return names | {one.id: view.address for view in views for one in _own([view])}
+
+
+def _check_replicas(views: Sequence[View]) -> Iterator[Finding]:
+    for view in views:
+        link = (view.info or {}).get("master_link_status")
+        if not view.node.is_primary and link == "down":
+            message = f"{view.address}: the link to its primary is down, so it falls behind"
+            remedy = "look at the logs of both"
+            yield Finding("replicas", "warning", message, remedy, nodes=(view.address,))
+    # A primary knows best: replicas may have been away.
+    known = next(
+        (v.known for v in sorted(views, key=lambda view: not view.node.is_primary) if v.known), ()
+    )
+    names = _names_of(views)
+    following = Counter(one.primary_id for one in known if not one.is_down)
+    counts = {names[one.id]: following[one.id] for one in known if one.is_primary}
+    if not counts:
+        return
+    most = max(counts.values())
+    if most == 0:
+        yield Finding(
+            "replicas",
+            "warning",
+            "no primary has a replica: while one is down its topics stand still, and with its "
+            "data their timers are lost",
+            "give each primary a replica",
+        )
+        return
+    for address, count in sorted(counts.items()):
+        if count < most:
+            message = f"{address}: {plural(count, 'replica')}, where others have {most}"
+            remedy = "give each primary as many"
+            yield Finding("replicas", "warning", message, remedy, nodes=(address,))
+    if min(counts.values()) == most:
+        yield Finding("replicas", "ok", f"each primary has {plural(most, 'replica')}")
+
+
+def check_failover(timers: TimersClient, nodes: Sequence[Runner]) -> Iterator[Finding]:
+    """Tell whether calls outlast a failover, if the server allows to read its CONFIG.
+
+    Args:
+        timers: The client.
+        nodes: The nodes that answer.
+    """
+    timeouts: list[float] = []
+    for node in nodes:
+        try:
+            found = node.run(_NODE_TIMEOUT)
+        except ResponseError:
+            # It holds secrets too, so few users may.
+            return
+        timeouts += found
+    if not timeouts:
+        return
+    longest = max(timeouts)
+    window = window_of(inside(timers).runner.connection_options)
+    told = f"cluster-node-timeout is {longest:g} s"
+    if longest + _ELECTION <= window:
+        yield Finding(
+            "failover", "ok", f"{told}: calls, which go on for {window:g} s, outlast a failover"
+        )
+        return
+    yield Finding(
+        "failover",
+        "warning",
+        f"{told}: a failover takes longer than the {window:g} s for which calls go on, and those "
+        "for topics of that primary fail meanwhile",
+        f"set cluster-node-timeout to {max(window - _ELECTION, 1) * 1000:g} ms at most, or let "
+        "callers retry",
+    )
+
+
+def _read_timeout(reply: Any) -> list[float]:
+    # RESP3 has a map, RESP2 a list.
+    values = list(reply.values()) if isinstance(reply, dict) else reply[1::2]
+    return [int(value) / 1000 for value in values]
+
+
+_NODE_TIMEOUT = command(b"CONFIG", b"GET", b"cluster-node-timeout", parse=_read_timeout)
