@@ -23,20 +23,20 @@ SERVER_CPU = "server ms/1,000"
 CPU_TITLE = "server CPU, ms per 1,000 timers"
 """How plots call it."""
 
-_SCHEDULE = "schedule: server ms/1,000"
-_DELIVER = "claim, commit: server ms/1,000"
+SCHEDULE = "schedule: server ms/1,000"
+DELIVER = "claim, commit: server ms/1,000"
 
 
 def primary(run: Run) -> Curve:
     """Weigh what scheduling and delivering cost the server alone, in larger and larger calls."""
-    curve = Curve("timers per call", (Panel(CPU_TITLE, (_SCHEDULE, _DELIVER)),))
+    curve = Curve("timers per call", (Panel(CPU_TITLE, (SCHEDULE, DELIVER)),))
     count = run.sized(20_000)
     for turn in run.turns:
         for size in (1, 5, 20, 100):
             run.tell(f"primary: calls of {size}, run {turn + 1}")
             run.server.empty()
             figures = {}
-            for name, work in ((_SCHEDULE, _schedule), (_DELIVER, _deliver)):
+            for name, work in ((SCHEDULE, _schedule), (DELIVER, _deliver)):
                 before = run.server.cpu()
                 work(run.server, count, size)
                 figures[name] = 1e6 * (run.server.cpu() - before) / count
@@ -44,7 +44,7 @@ def primary(run: Run) -> Curve:
     rows = []
     for scheduled in (1, 100):
         for claimed in (5, 100):
-            cost = curve.median(scheduled, _SCHEDULE) + curve.median(claimed, _DELIVER)
+            cost = curve.median(scheduled, SCHEDULE) + curve.median(claimed, DELIVER)
             rows.append(
                 (
                     "one at a time" if scheduled == 1 else f"in batches of {scheduled}",

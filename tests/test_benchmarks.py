@@ -3,6 +3,7 @@
 Nothing here takes times: figures are made up, or only counted.
 """
 
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks import costs, names, scenarios
+from benchmarks import costs, names, scenarios, spread
 from benchmarks.bench import Bench
 from benchmarks.environments import System
 from benchmarks.processes import Unfinished, produce, wait_for_all, worker
@@ -375,3 +376,51 @@ def test_who_does_not_deliver_in_time_is_told_with_the_count(url, bench):
         running.ask("go")
         with pytest.raises(Unfinished, match="0 of 1 after 0 s"):
             wait_for_all([running], 1, 0)
+
+
+# --- what a cluster carries, by simulation
+
+
+@pytest.mark.parametrize(
+    ("slots", "shares", "carried"),
+    [
+        ([0, 16383], [0.5, 0.5], 2.0),
+        ([0, 1], [0.5, 0.5], 1.0),
+        ([0, 8191, 8192], [0.25, 0.25, 0.5], 2.0),
+        ([0, 16383], [0.2, 0.8], 1.25),
+    ],
+)
+def test_a_cluster_carries_what_keeps_its_busiest_primary_as_busy_as_one(slots, shares, carried):
+    assert spread.carried(slots, shares, 2) == pytest.approx(carried)
+
+
+def test_all_topics_of_a_load_have_all_of_it():
+    assert spread.ZIPF.of(2) == pytest.approx([2 / 3, 1 / 3])
+    for load in (spread.EQUAL, spread.ZIPF):
+        assert sum(load.of(1000)) == pytest.approx(1)
+
+
+def test_the_simulation_of_a_cluster_fills_its_page(tmp_path):
+    docs = ROOT / "docs"
+    page = (docs / "scaling.md").read_text()
+    (tmp_path / "scaling.md").write_text(page)
+    (tmp_path / "scaling").mkdir()
+    (tmp_path / "scaling" / "figures.json").write_text((docs / "scaling/figures.json").read_text())
+    words = [sys.executable, "-m", "benchmarks.spread", "--out", tmp_path / "scaling"]
+
+    done = subprocess.run(
+        [*words, "--namings", "2"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    filled = (tmp_path / "scaling.md").read_text()
+    # Other names are drawn for two of its tables; the third has the same parts each time.
+    assert spread.hot_table("invoices").in_markdown() in filled
+    assert spread.hot_table("invoices").in_markdown() in page
+    one_primary = re.compile(r"^\| one at a time +\| in claims of 5 +\| ([\d,]+) ", re.MULTILINE)
+    assert one_primary.findall(filled) == one_primary.findall(page)
