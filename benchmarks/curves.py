@@ -1,7 +1,7 @@
 """A curve that was measured: its runs, as a table in Markdown and as a plot."""
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,7 +81,7 @@ class Curve:
         """Give the medians, and how far runs lay from them."""
         columns = list(dict.fromkeys(column for at in self.runs.values() for column in at))
         rows = [
-            (self.show_x(x), *(_cell(at.get(column, [])) for column in columns))
+            (self.show_x(x), *(show_runs(at.get(column, [])) for column in columns))
             for x, at in sorted(self.runs.items())
         ]
         return Table((self.x, *columns), rows)
@@ -151,13 +151,18 @@ def show_bytes(size: float) -> str:
     return f"{size:g} B"
 
 
-def _cell(runs: list[float]) -> str:
+def show_runs(runs: Sequence[float]) -> str:
+    """Write the median of runs, and how far the farthest one lay from it.
+
+    Args:
+        runs: Their figures; there may be none.
+    """
     if not runs:
         return ""
     median = statistics.median(runs)
     if len(runs) == 1:
         return show_number(median)
-    spread = max(abs(run - median) for run in runs) / median
+    spread = max(abs(run - median) for run in runs) / median if median else 0.0
     return f"{show_number(median)} ±{100 * spread:.0f}%"
 
 

@@ -94,21 +94,29 @@ def show_progress() -> Iterator[Callable[[str], None]]:
         yield lambda text: progress.update(task, description=text)
 
 
+def server_name(server: Server) -> str:
+    """Name a server and its version.
+
+    Args:
+        server: The server.
+    """
+    info = server.client.info("server")
+    name = "Valkey" if "valkey_version" in info else "Redis"
+    return f"{name} {info.get('valkey_version', info['redis_version'])}"
+
+
 def describe_machine(server: Server) -> str:
     """Tell on what was measured, in lines of 80 characters at most.
 
     Args:
         server: The server.
     """
-    info = server.client.info()
-    name = "Valkey" if "valkey_version" in info else "Redis"
-    number = info.get("valkey_version", info["redis_version"])
     load = os.getloadavg()[0]
     told = (
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores for server, workers and "
         f"producers together, of which {load:.1f} were in use at the start; "
         f"Python {platform.python_version()}, FastStream {version('faststream')}, redis-py "
-        f"{version('redis')} without hiredis; {name} {number} ({server.allocator}) on "
+        f"{version('redis')} without hiredis; {server_name(server)} ({server.allocator}) on "
         f"{'a Unix socket' if server.url.startswith('unix') else 'loopback'}, without persistence."
     )
     return textwrap.fill(told, 80, break_on_hyphens=False)

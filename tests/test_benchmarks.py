@@ -13,14 +13,18 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks import costs, names, scenarios, spread
+from benchmarks import cluster as beside, costs, names, scenarios, spread
 from benchmarks.bench import Bench
 from benchmarks.environments import System
+from benchmarks.measured import Server
 from benchmarks.processes import Unfinished, produce, wait_for_all, worker
 from benchmarks.report import verdicts, write_table
 from benchmarks.results import Report, Result, quantile, thin
 from benchmarks.targets import TARGETS
+from examples.embedded_cluster import EmbeddedCluster
 from examples.embedded_server import embedded_server
+from faststream_redis_timers_sync.protocol.cluster import SLOTS, slot_of
+from faststream_redis_timers_sync.protocol.keys import KeySpace
 
 ROOT = Path(__file__).parent.parent
 
@@ -424,3 +428,103 @@ def test_the_simulation_of_a_cluster_fills_its_page(tmp_path):
     assert spread.hot_table("invoices").in_markdown() in page
     one_primary = re.compile(r"^\| one at a time +\| in claims of 5 +\| ([\d,]+) ", re.MULTILINE)
     assert one_primary.findall(filled) == one_primary.findall(page)
+
+
+# --- a cluster beside a single primary
+
+
+ON_ONE_NODE = "schedule by 1; on one node: server us/timer"
+
+
+def both(one_primary, in_a_cluster):
+    return {beside.SINGLE: one_primary, beside.CLUSTER: in_a_cluster}
+
+
+@pytest.mark.parametrize(
+    ("name", "runs", "holds"),
+    [
+        # Ratios of the medians would be 1.10 and 0.96.
+        (
+            ON_ONE_NODE,
+            both([50.0, 60.0, 40.0], [52.0, 55.0, 60.0]),
+            True,
+        ),
+        (
+            ON_ONE_NODE,
+            both([50.0, 60.0, 40.0], [53.0, 48.0, 44.0]),
+            False,
+        ),
+        ("get_timer: round trips/call", both([1.0, 1.0, 1.0], [1.0, 1.004, 1.2]), True),
+        ("get_timer: round trips/call", both([1.0], [1.01]), False),
+    ],
+)
+def test_a_limit_of_a_cluster_is_judged_by_the_ratio_within_each_turn(name, runs, holds):
+    (limit,) = beside.limits_of("a server", {name: runs})
+
+    assert limit.holds is holds
+
+
+def test_topics_of_one_node_are_all_there():
+    space = KeySpace(hash_tags=True)
+
+    for node in range(3):
+        topics = beside.topics_of(node)
+        slots = [slot_of(space.of(topic).timeline) for topic in topics]
+        assert len(set(topics)) == len(beside.TOPICS)
+        assert {slot * 3 // SLOTS for slot in slots} == {node}
+
+
+def test_rates_and_idle_servers_have_no_limit():
+    figures = {
+        "drain: timers/s": both([1.0], [0.1]),
+        "schedule by 1; on all nodes: server us/timer": both([1.0], [9.0]),
+        "idle: % of a core": both([0.1], [9.0]),
+    }
+
+    assert beside.limits_of("a server", figures) == []
+
+
+def test_a_recovery_is_the_longest_pause_that_ends_after_the_failover_began():
+    seen = beside.Recovery(
+        published={0: 1.0, 1: 9.0, 2: 9.5, 3: 11.5, 4: 11.6, 5: 14.0},
+        # Timer 1 was claimed by a call whose reply was lost.
+        delivered=[(1.0, 0), (9.6, 2), (12.5, 3), (12.6, 4), (12.7, 4), (39.0, 1)],
+        failed=["TimerOutcomeUnknownError"],
+    )
+
+    figures = seen.figures(broken_at=10.0)
+
+    assert figures == {
+        beside.PUBLISHED_AFTER: pytest.approx(2.4),
+        beside.DELIVERED_AFTER: pytest.approx(2.9),
+        beside.LATEST: pytest.approx(30.0),
+        beside.ERRORS: 1,
+        beside.LOST: 1,
+        beside.TWICE: 1,
+    }
+
+
+def test_both_sides_are_measured_by_the_same_calls(url, monkeypatch):
+    monkeypatch.setattr(beside, "CALLS", 60)
+    # What replicas tell a primary would count as round trips.
+    with EmbeddedCluster(replicas=0) as cluster:
+        sides = [
+            beside.Side(beside.SINGLE, url, [Server(url)]),
+            beside.Side(beside.CLUSTER, cluster.url, [Server(node.url) for node in cluster.nodes]),
+        ]
+        run = beside.Comparison(sides, quick=True, tell=lambda _: None)
+        for size in (1, 100):
+            beside.weigh(run, beside.TOPICS, "all nodes", size)
+            assert [node.client.dbsize() for side in sides for node in side.nodes] == [0, 0, 0, 0]
+        run.compare("round trips", beside.count_round_trips)
+
+    both_sides = {beside.SINGLE, beside.CLUSTER}
+    steps = ("schedule by 1", "claim, commit by 1", "schedule by 100", "claim, commit by 100")
+    costs = {f"{step}; on all nodes: server us/timer": both_sides for step in steps}
+    calls = ("schedule", "get_timer", "reschedule_timer", "cancel_timer")
+    trips = {f"{call}: round trips/call": both_sides for call in calls}
+    assert {name: set(runs) for name, runs in run.figures.items()} == costs | trips
+    for name in costs:
+        assert all(figure > 0 for figures in run.figures[name].values() for figure in figures)
+    for name in trips:
+        assert run.figures[name] == {beside.SINGLE: [1.0], beside.CLUSTER: [1.0]}

@@ -1,4 +1,4 @@
-"""This library's workers and producers for `limits.py` and `scaling.py`.
+"""This library's workers and producers for `limits.py`, `scaling.py` and `cluster.py`.
 
 Handlers record, wait for each other or block a thread. Producers schedule bodies of any size,
 evenly or as fast as they can, or read a topic from end to end.
@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
-from harness import Pipe, Recorder, arguments, make_body, run_async_worker
+from harness import Pipe, Recorder, arguments, make_body, paced, run_async_worker
 from measures import peak_memory
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
@@ -47,7 +47,10 @@ _KNOBS = ("max_concurrent", "max_polling_interval")
 
 def work(url: str, options: dict[str, Any]) -> None:
     probe = Probe()
-    broker = TimersBroker(AsyncRedis.from_url(url), logger=None)
+    if options.get("hash_tags"):
+        broker = TimersBroker(url, logger=None, hash_tags=True)
+    else:
+        broker = TimersBroker(AsyncRedis.from_url(url), logger=None)
     knobs = {name: options[name] for name in _KNOBS if name in options}
     for topic in options["topics"]:
         broker.subscriber(topic, **knobs)(_recording(probe))
@@ -125,6 +128,17 @@ def send_paced(url: str, options: dict[str, Any]) -> dict[str, Any]:
     return {"rate": count / (ended - start)}
 
 
+def schedule_paced(url: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Schedule timers evenly over topics, by the blocking client, on one primary or a cluster."""
+    topics, delay = options["topics"], timedelta(seconds=options["delay"])
+    with TimersClient(url, hash_tags=True) as client:
+        for number, moment in paced(options["count"], options["rate"]):
+            time.sleep(max(0.0, moment - time.time()))
+            body = make_body(time.time() + options["delay"], number)
+            client.schedule(body, topics[number % len(topics)], activate_in=delay)
+    return {}
+
+
 def read_all(url: str, options: dict[str, Any]) -> dict[str, Any]:
     """Read a topic from end to end, and tell what it took."""
     with TimersClient(url) as client:
@@ -151,8 +165,9 @@ async def publish_speed(url: str, options: dict[str, Any]) -> dict[str, Any]:
     body, count = make_body(time.time(), 0, options["size"]), options["count"]
     batch = [body] * options["batch"]
     rates = {}
-    with TimersClient(url) as client:
-        async with TimersBroker(url, logger=None) as broker:
+    layout = {"hash_tags": options.get("hash_tags", False)}
+    with TimersClient(url, **layout) as client:
+        async with TimersBroker(url, logger=None, **layout) as broker:
 
             async def publish() -> None:
                 for _ in range(count):
@@ -178,7 +193,7 @@ async def publish_speed(url: str, options: dict[str, Any]) -> dict[str, Any]:
     return rates
 
 
-ACTIONS = {"paced": send_paced, "read": read_all}
+ACTIONS = {"paced": send_paced, "schedule": schedule_paced, "read": read_all}
 
 if __name__ == "__main__":
     role, server, given = arguments()
