@@ -63,11 +63,7 @@ def purposes_of(keys: KeySpace) -> tuple[Purpose, ...]:
         ),
         Purpose(
             "listen for such wake-ups, as workers do",
-            (
-                *(f"{sharded}SUBSCRIBE {{channel}}", f"{sharded}UNSUBSCRIBE", "PING"),
-                # In a cluster a replica takes subscriptions, and hears nothing.
-                *(("ROLE",) if keys.hash_tags else ()),
-            ),
+            (f"{sharded}SUBSCRIBE {{channel}}", f"{sharded}UNSUBSCRIBE", "PING"),
             "no matter, if no worker runs under this user",
         ),
         Purpose(

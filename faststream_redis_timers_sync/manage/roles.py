@@ -36,7 +36,7 @@ WORKER = Role(
     "worker",
     ("settle_and_claim",),
     (
-        *("PING", "EXISTS", "SUBSCRIBE", "UNSUBSCRIBE", "SSUBSCRIBE", "SUNSUBSCRIBE", "ROLE"),
+        *("PING", "EXISTS", "SUBSCRIBE", "UNSUBSCRIBE", "SSUBSCRIBE", "SUNSUBSCRIBE"),
         *_IN_A_CLUSTER,
     ),
 )

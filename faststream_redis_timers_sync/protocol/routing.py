@@ -22,9 +22,6 @@ _LONGEST_PAUSE = 0.25
 CLUSTER_SLOTS = command(b"CLUSTER", b"SLOTS", parse=list)
 """Asks for the map."""
 
-ROLE = command(b"ROLE", parse=lambda reply: reply[0] == b"master")
-"""Asks whether a node is a primary."""
-
 
 class Refusal(NamedTuple):
     """What a node answers in place of carrying a call out.

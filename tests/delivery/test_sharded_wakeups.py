@@ -428,8 +428,9 @@ async def test_a_channel_that_one_node_s_acl_refuses_is_heard_once_it_is_allowed
     monkeypatch.setattr(listener, "PING_INTERVAL", 0.1)
     ((one, refused), (other,), *_) = (channels_on(cluster, 2)[0], *channels_on(cluster)[1:])
     user = "no-channels"
+    rights = ("+ssubscribe", "+sunsubscribe", "+ping", "+cluster|slots")
     for node in cluster.nodes:
-        node.ask("ACL", "SETUSER", user, "on", f">{PASSWORD}", "~*", "+@all", "resetchannels")
+        node.ask("ACL", "SETUSER", user, "on", f">{PASSWORD}", "resetchannels", *rights)
         for channel in (one, other):
             node.ask("ACL", "SETUSER", user, b"&" + channel)
     login = {"username": user, "password": PASSWORD, "protocol": protocol}

@@ -233,7 +233,7 @@ def inspect(admin, url, keys):
 EXERCISES = {WORKER: work, PRODUCER: produce, INSPECTOR: inspect}
 
 
-IN_A_CLUSTER_ALONE = {"+cluster|slots", "+cluster|info", "+cluster|nodes", "+asking", "+role"}
+IN_A_CLUSTER_ALONE = {"+cluster|slots", "+cluster|info", "+cluster|nodes", "+asking"}
 
 
 @pytest.mark.parametrize("keys", LAYOUTS.values(), ids=LAYOUTS)
