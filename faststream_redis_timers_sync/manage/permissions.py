@@ -82,7 +82,7 @@ def purposes_of(keys: KeySpace) -> tuple[Purpose, ...]:
             "topics must be named",
         ),
     )
-    return (*purposes, *_IN_A_CLUSTER) if keys.hash_tags else purposes
+    return (*purposes, *_IN_A_CLUSTER) if keys.fits_cluster else purposes
 
 
 _IN_A_CLUSTER = (
