@@ -19,9 +19,12 @@ import pytest
 from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser
 
+from examples.embedded_cluster import EmbeddedCluster
 from examples.embedded_server import embedded_server
 
 URL_OF_THE_PAGES = "redis://localhost:6379"
+CLUSTER_OF_THE_PAGES = "redis+cluster://node-1:6379,node-2:6379"
+NODE_OF_THE_PAGES = "redis://node-1:6379"
 
 TESTED_ELSEWHERE = [
     "docs/celery.md",  # tests/celery_recipe/test_celery_page.py: they are parts of an example
@@ -51,6 +54,11 @@ def _run(example: Example) -> None:
             # A server of our own whatever REDIS_URL says: a page's topics may be somebody's.
             space["_url"] = _resources.enter_context(embedded_server(config={}))
         source = source.replace(URL_OF_THE_PAGES, space["_url"])
+    if CLUSTER_OF_THE_PAGES in source or NODE_OF_THE_PAGES in source:
+        if "_cluster" not in space:
+            space["_cluster"] = _resources.enter_context(EmbeddedCluster())
+        source = source.replace(CLUSTER_OF_THE_PAGES, space["_cluster"].url)
+        source = source.replace(NODE_OF_THE_PAGES, space["_cluster"].nodes[0].url)
     # Any free port, for the page's may be taken.
     source = source.replace("start_http_server(9000,", "start_http_server(0,")
     code = compile(source, example.path, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)

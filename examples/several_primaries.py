@@ -1,4 +1,6 @@
-"""Two primaries: one broker each, and a table that says which topic lives where.
+"""Two servers without a cluster: one broker each, and a table that says which topic lives where.
+
+A Redis Cluster spreads topics by itself: docs/how-to/redis-cluster.md.
 
 python -m examples.several_primaries
 """
