@@ -17,8 +17,9 @@ LONGEST = 30.0
 MOVED_AT_ONCE = 100
 """Keys of a slot that one MIGRATE moves."""
 
-STAYING = {"cluster-allow-replica-migration": "no"}
-"""Settings with which a replica follows its primary whatever else happens."""
+STAYING = {"cluster-allow-replica-migration": "no", "cluster-replica-validity-factor": "0"}
+"""Settings with which a replica follows its primary whatever else happens, and takes its place
+also where a busy machine lets a first election fail."""
 
 KEEPING = {"appendonly": "yes", "appendfsync": "always"}
 """Settings with which a node that is killed comes back with all that it has answered."""
