@@ -72,6 +72,11 @@ class Home:
         database = database_of(self.redis.connection_pool.connection_kwargs)
         return Operations(KeySpace(**self.key_names, database=database))
 
+    @cached_property
+    def runner(self) -> Runner:
+        """Runs operations that no front end has."""
+        return open_runner(self.redis, None, None)
+
     def keys_of(self, topic: str) -> TopicKeys:
         return self.operations.keys.of(topic)
 
@@ -102,7 +107,16 @@ class Home:
 
     def run(self, operation: Operation[Step]) -> Step:
         """Run an operation that no front end has."""
-        return Runner(self.redis).run(operation)
+        return self.runner.run(operation)
+
+    def leave(self) -> list[str]:
+        """Remove all keys, and tell what was wrong with them."""
+        wrong = leftovers(self.redis, self.key_names)
+        # One by one, as they may be on several nodes.
+        for key in self.written():
+            self.redis.delete(key)
+        self.runner.close()
+        return wrong
 
     def server_of(self, topic: str) -> Any:
         """Give a client of the server that a topic's wake-ups come from."""
@@ -156,28 +170,13 @@ class ClusterHome(Home):
     def operations(self) -> Operations:
         return Operations(KeySpace(**self.key_names))
 
-    @cached_property
-    def _runner(self) -> Runner:
-        return open_runner(self.redis, None, None)
-
     def now(self) -> datetime:
-        seconds, microseconds = self._runner.run(command(b"TIME", parse=list))
+        seconds, microseconds = self.runner.run(command(b"TIME", parse=list))
         return datetime.fromtimestamp(int(seconds), UTC) + timedelta(microseconds=int(microseconds))
-
-    def run(self, operation: Operation[Step]) -> Step:
-        return self._runner.run(operation)
 
     def server_of(self, topic: str) -> Any:
         node = self.redis.get_node_from_key(self.operations.keys.of(topic).timeline)
         return self.redis.get_redis_connection(node)
-
-    def leave(self) -> list[str]:
-        """Remove all keys, and tell what was wrong with them."""
-        wrong = leftovers(self.redis, self.key_names)
-        for key in self.written():
-            self.redis.delete(key)
-        self._runner.close()
-        return wrong
 
 
 class MemoryHome(Home):

@@ -5,13 +5,16 @@ milliseconds: delays and leases are that short, or so long that they do not end.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
+from typing import Any
 from uuid import uuid4
 
 import pytest
-from faces import Home
+from clusters import Cluster
+from faces import ClusterHome, Home
 from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -19,11 +22,9 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from leaks import keys_under
 from model import Count, Entry, Topic
 
 from faststream_redis_timers_sync import TimerExistsError
-from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.protocol.dead_letters import Ending, write_dead_letter
 from faststream_redis_timers_sync.protocol.management import move_some
 from faststream_redis_timers_sync.protocol.model import Claimed, Settlement
@@ -48,7 +49,7 @@ SLACK = 2e-6
 class TimersMachine(RuleBasedStateMachine):
     """Does everything twice: on a server, and in the model."""
 
-    server_url: str | None = None
+    make_home: Callable[[dict[str, Any]], Home]
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,17 +57,15 @@ class TimersMachine(RuleBasedStateMachine):
         self.names = {
             f"{name}_key": f"{own}-{name}" for name in ("timeline", "payloads", "attempts")
         }
-        self.home = Home(self.names, self.server_url)
+        self.home = self.make_home(self.names)
         self.operations = self.home.operations
-        self.runner = Runner(self.home.redis)
+        self.runner = self.home.runner
         self.topics: dict[str, Topic] = {}
         # No bundle of hypothesis': what is claimed depends on the time.
         self.claims: list[tuple[str, str, Claimed, list[bytes]]] = []
 
     def teardown(self) -> None:
-        if keys := keys_under(self.home.redis, self.names):
-            self.home.redis.delete(*keys)
-        self.home.redis.close()
+        assert self.home.leave() == []
 
     # --- help
 
@@ -368,7 +367,7 @@ class TimersMachine(RuleBasedStateMachine):
             for name, topic in self.topics.items()
             if any(entry.count for entry in topic.timers.values())
         }
-        assert set(keys_under(self.home.redis, self.names)) == expected | attempts
+        assert set(self.home.written()) == expected | attempts
 
     @staticmethod
     def read_count(value: bytes) -> Count:
@@ -376,11 +375,22 @@ class TimersMachine(RuleBasedStateMachine):
         return Count(int(times), float(first_due), float(score))
 
 
-@pytest.mark.parametrize("kind", ["real", "fake"])
+def home_at(url: str | None, names: dict[str, Any]) -> Home:
+    return Home(names, url)
+
+
+def home_in(cluster: Cluster, names: dict[str, Any]) -> Home:
+    return ClusterHome({**names, "hash_tags": True}, cluster.nodes[0].url)
+
+
+@pytest.mark.parametrize("kind", ["real", "fake", "cluster"])
 def test_any_history_does_to_the_keys_what_it_does_to_the_model(kind, request):
     machine = type("Machine", (TimersMachine,), {})
-    if kind == "real":
-        machine.server_url = request.getfixturevalue("server_url")
+    if kind == "cluster":
+        machine.make_home = partial(home_in, request.getfixturevalue("cluster"))
+    else:
+        url = request.getfixturevalue("server_url") if kind == "real" else None
+        machine.make_home = partial(home_at, url)
     run_state_machine_as_test(
         machine,
         settings=settings(
