@@ -163,6 +163,22 @@ class ClusterRunner(Runner):
         self.ping()
         return [_NodeRunner(self, primary) for primary in self._slots.primaries]
 
+    def primary_of(self, key: bytes) -> Runner:
+        """Give a runner for the primary that serves a key, as far as is known.
+
+        Args:
+            key: The key, or the name of a sharded channel.
+
+        Raises:
+            redis.RedisError: No node gives the map, or no primary serves the key.
+        """
+        if not self._slots.version:
+            self._read_anew()
+        primary = self._slots.primary_of_key(key)
+        if primary is None:
+            raise ClusterDownError(str(not_served(self._slots)))
+        return _NodeRunner(self, primary)
+
     def nodes(self) -> "list[Runner]":
         """Give a runner for each primary and each replica, by a map that is read anew.
 

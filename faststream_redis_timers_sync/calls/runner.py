@@ -79,6 +79,14 @@ class Runner:
         """Give a runner for each primary, here this one alone."""
         return [self]
 
+    def primary_of(self, key: bytes) -> "Runner":
+        """Give a runner for the primary that serves a key, here this one.
+
+        Args:
+            key: The key, or the name of a sharded channel.
+        """
+        return self
+
     def nodes(self) -> "list[Runner]":
         """Give a runner for each node, here this one alone."""
         return [self]

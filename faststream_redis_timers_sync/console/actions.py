@@ -158,11 +158,9 @@ def show_stats(
     snapshot = count_topics(timers, chosen)
     if output.as_json:
         for stats in snapshot.topics:
-            output.record(shown.stats_record(stats, snapshot.at))
+            output.record(shown.stats_record(stats))
     else:
-        output.table(
-            shown.STATS_COLUMNS, (shown.stats_row(stats, snapshot.at) for stats in snapshot.topics)
-        )
+        output.table(shown.STATS_COLUMNS, map(shown.stats_row, snapshot.topics))
     for stats in snapshot.topics:
         if topics and not stats.pending:
             note_none(output, stats.topic, None)
@@ -186,7 +184,7 @@ def list_timers(
         match: Only ids that match this glob pattern; the order is none without a limit.
         limit: Only the earliest so many.
     """
-    now = server_time(timers)
+    now = server_time(timers, topic)
     count = 0
 
     def counted(found: Iterable[Timer]) -> Iterator[Timer]:
@@ -226,7 +224,7 @@ def show_timer(
     if timer is None:
         output.error(unknown(topic, timer_id))
         return UNKNOWN_ID
-    now = server_time(timers)
+    now = server_time(timers, topic)
     if raw:
         output.raw(timer.body)
     elif output.as_json:

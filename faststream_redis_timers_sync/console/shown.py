@@ -188,12 +188,11 @@ def topic_record(stats: TopicStats) -> dict[str, Any]:
     return {"topic": stats.topic, "pending": stats.pending, "workers": stats.workers}
 
 
-def stats_row(stats: TopicStats, now: datetime) -> list[Cell]:
+def stats_row(stats: TopicStats) -> list[Cell]:
     """Make a row of `STATS_COLUMNS`.
 
     Args:
         stats: The topic's counts.
-        now: The server's time.
     """
     return [
         _name(stats),
@@ -201,47 +200,44 @@ def stats_row(stats: TopicStats, now: datetime) -> list[Cell]:
         _overdue(stats),
         Cell(f"{stats.within_hour:,}"),
         Cell(f"{stats.within_day:,}"),
-        _when(stats.next_at, now),
+        _when(stats.next_at, stats.at),
     ]
 
 
-def watch_row(stats: TopicStats, now: datetime) -> list[Cell]:
+def watch_row(stats: TopicStats) -> list[Cell]:
     """Make a row of `WATCH_COLUMNS`.
 
     Args:
         stats: The topic's counts.
-        now: The server's time.
     """
     return [
         _name(stats),
         Cell(f"{stats.pending:,}"),
         _overdue(stats),
-        _when(stats.next_at, now),
+        _when(stats.next_at, stats.at),
         _workers(stats),
     ]
 
 
-def watch_line(stats: TopicStats, now: datetime, zone: tzinfo | None) -> list[Cell]:
+def watch_line(stats: TopicStats, zone: tzinfo | None) -> list[Cell]:
     """Make a row of `WATCH_LINES`.
 
     Args:
         stats: The topic's counts.
-        now: The server's time.
         zone: The time zone to show times in.
     """
-    topic, *counts = watch_row(stats, now)
-    return [Cell(local_time(now, zone)), *counts, topic]
+    topic, *counts = watch_row(stats)
+    return [Cell(local_time(stats.at, zone)), *counts, topic]
 
 
-def stats_record(stats: TopicStats, now: datetime) -> dict[str, Any]:
+def stats_record(stats: TopicStats) -> dict[str, Any]:
     """Make an object of a topic's counts.
 
     Args:
         stats: The counts.
-        now: The server's time.
     """
     return {
-        "at": exact_time(now),
+        "at": exact_time(stats.at),
         "topic": stats.topic,
         "pending": stats.pending,
         "overdue": stats.overdue,

@@ -72,7 +72,7 @@ def watch(
         if output.as_json:
             for look in looks:
                 for stats in () if look.silent else look.snapshot.topics:
-                    output.record(shown.stats_record(stats, look.snapshot.at))
+                    output.record(shown.stats_record(stats))
         elif (console := output.console()) is not None:
             _draw(console, looks, interval, output.zone)
         else:
@@ -109,7 +109,7 @@ def _rows(output: Output, looks: Iterator[_Look]) -> Iterator[list[Cell]]:
                 output.note("the server does not answer: trying on")
         else:
             for stats in look.snapshot.topics:
-                yield shown.watch_line(stats, look.snapshot.at, output.zone)
+                yield shown.watch_line(stats, output.zone)
         was_silent = bool(look.silent)
 
 
@@ -141,7 +141,7 @@ def _picture(look: _Look, interval: float, zone: tzinfo | None, room: int) -> "R
     if len(topics) > max(room, 1):
         some = sorted(topics, key=_urgency)[: max(room, 1)]
         foot = Text(f"and {plural(len(topics) - len(some), 'more topic')}, ", "dim") + foot
-    table = rich_table(shown.WATCH_COLUMNS, [shown.watch_row(stats, now) for stats in some])
+    table = rich_table(shown.WATCH_COLUMNS, map(shown.watch_row, some))
     return Group(head, Text(), table if some else Text("no topics found"), Text(), foot)
 
 

@@ -212,7 +212,7 @@ def _left(
     timers: TimersClient, chosen: Chosen, moved_to: datetime, on_examined: OnExamined | None
 ) -> Iterator[str]:
     """Find those that an earlier call has not moved."""
-    now = server_time(timers)
+    now = server_time(timers, chosen.topic)
     # In no order, for the same reason as `matching_ids`.
     pattern = "*" if chosen.match is None else chosen.match
     for timer in list_timers(timers, chosen.topic, match=pattern, on_examined=on_examined):

@@ -82,7 +82,7 @@ def preview(
     """
     if chosen.everything:
         return Preview(_count(timers, chosen.topic))
-    now = server_time(timers)
+    now = server_time(timers, chosen.topic)
     if named := dict.fromkeys(chosen.timer_ids):
         found = look_at(timers, chosen.topic, named)
         running = sum(state_of(timer, now) == "running" for timer in found)

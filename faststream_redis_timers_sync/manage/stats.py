@@ -26,6 +26,7 @@ class TopicStats:
 
     Args:
         topic: The topic, without the client's prefix.
+        at: When they were counted, by the clock of its primary.
         pending: How many timers, running ones too.
         overdue: How many should have been taken by a worker already: they are
             due, or their lease has ended.
@@ -42,6 +43,7 @@ class TopicStats:
     """
 
     topic: str
+    at: datetime
     pending: int
     overdue: int
     overdue_for: timedelta
@@ -57,7 +59,7 @@ class Snapshot:
     """Counts of several topics.
 
     Args:
-        at: The server's time when the last of them was counted.
+        at: The server's time when the last of them was counted; in a cluster that of its primary.
         topics: The counts, in the order asked for.
     """
 
@@ -77,29 +79,38 @@ def count_topics(timers: TimersClient, topics: Sequence[str]) -> Snapshot:
         redis.RedisError: What the server or the connection says.
     """
     runner, keys, _ = reach = inside(timers)
-    try:
-        workers: dict[str, int] | None = count_workers(timers, topics)
-    except NoPermissionError:
-        workers = None
-    stats: dict[str, TopicStats] = {}
-    at = None
+    counted: dict[str, tuple[datetime, Counts]] = {}
     names = {reach.full(topic): topic for topic in topics}
     for of_slot in keys.by_slot(names):
         for some in in_chunks(of_slot, MOST_TOPICS):
             at, counts = runner.run(overview(keys, some, _WITHIN))
-            for topic, count in zip(map(names.__getitem__, some), counts, strict=True):
-                stats[topic] = TopicStats(
-                    topic=topic,
-                    pending=count.pending,
-                    overdue=count.overdue,
-                    overdue_for=_overdue_for(count, at),
-                    within_hour=count.within[0],
-                    within_day=count.within[1],
-                    next_at=count.next_at,
-                    last_at=count.last_at,
-                    workers=None if workers is None else workers[topic],
-                )
-    return Snapshot(at or server_time(timers), [stats[topic] for topic in topics])
+            counted.update((names[full], (at, one)) for full, one in zip(some, counts, strict=True))
+    # These calls have found out where slots have moved to, which asking for workers does not.
+    try:
+        workers: dict[str, int] | None = count_workers(timers, topics)
+    except NoPermissionError:
+        workers = None
+    stats = [
+        _stats_of(topic, *counted[topic], None if workers is None else workers[topic])
+        for topic in topics
+    ]
+    return Snapshot(stats[-1].at if stats else server_time(timers), stats)
+
+
+def _stats_of(topic: str, at: datetime, count: Counts, workers: int | None) -> TopicStats:
+    return TopicStats(
+        topic=topic,
+        at=at,
+        pending=count.pending,
+        overdue=count.overdue,
+        # What is overdue is nobody's, so the first of it is the next to be delivered.
+        overdue_for=at - count.next_at if count.overdue and count.next_at else timedelta(0),
+        within_hour=count.within[0],
+        within_day=count.within[1],
+        next_at=count.next_at,
+        last_at=count.last_at,
+        workers=workers,
+    )
 
 
 def count_running(
@@ -128,8 +139,3 @@ def count_running(
         topic: runner.run(count_running_of(keys, reach.full(topic), longest_lease))
         for topic in topics
     }
-
-
-def _overdue_for(count: Counts, now: datetime) -> timedelta:
-    # What is overdue is nobody's, so the first of it is the next to be delivered.
-    return now - count.next_at if count.overdue and count.next_at else timedelta(0)

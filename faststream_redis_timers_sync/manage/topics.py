@@ -200,17 +200,28 @@ def count_workers(timers: TimersClient, topics: Iterable[str]) -> dict[str, int]
     Raises:
         redis.RedisError: What the server or the connection says.
     """
-    _, keys, _ = reach = inside(timers)
-    subcommand = b"SHARDNUMSUB" if keys.hash_tags else b"NUMSUB"
+    runner, keys, _ = reach = inside(timers)
+    channels = {topic: keys.channel_of(reach.full(topic)) for topic in topics}
     counts = Counter[str]()
-    for some in in_chunks(dict.fromkeys(topics), _CHANNELS_AT_ONCE):
-        channels = [keys.channel_of(reach.full(topic)) for topic in some]
-        # A node counts its own subscribers alone, and these sit at one node or another.
-        for numbers in ask_primaries(
-            timers, b"PUBSUB", subcommand, *channels, parse=lambda reply: map(int, reply[1::2])
-        ):
-            counts.update(dict(zip(some, numbers, strict=True)))
+    if keys.hash_tags:
+        at: dict[str, tuple[Runner, list[str]]] = {}
+        for topic, channel in channels.items():
+            primary = runner.primary_of(channel)
+            at.setdefault(primary.address, (primary, []))[1].append(topic)
+        asked = list(at.values())
+    else:
+        # PUBLISH goes to every node, so a worker may listen at any of them.
+        asked = [(primary, list(channels)) for primary in runner.primaries()]
+    subcommand = b"SHARDNUMSUB" if keys.hash_tags else b"NUMSUB"
+    for primary, theirs in asked:
+        for some in in_chunks(theirs, _CHANNELS_AT_ONCE):
+            words = (b"PUBSUB", subcommand, *(channels[topic] for topic in some))
+            counts.update(dict(zip(some, primary.run(command(*words, parse=_counts)), strict=True)))
     return dict(counts)
+
+
+def _counts(reply: list[bytes | int]) -> list[int]:
+    return list(map(int, reply[1::2]))
 
 
 def _pattern(timers: TimersClient) -> bytes:

@@ -1,9 +1,13 @@
 """The admin and the commands with timers on a cluster."""
 
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
+from io import StringIO
 
 import pytest
+from admin_pages import tokens
 from django.core import checks
+from django.core.management import call_command
 from django.test import override_settings
 
 from faststream_redis_timers_sync.django import get_client
@@ -11,6 +15,7 @@ from faststream_redis_timers_sync.django.admin import topics as admin_topics
 from faststream_redis_timers_sync.manage.server import inside
 from faststream_redis_timers_sync.protocol.cluster import slot_of
 
+HOUR = timedelta(hours=1)
 LATER = datetime(2099, 6, 1, 9, tzinfo=UTC)
 TOPICS = [f"topic-{n}" for n in range(12)]
 
@@ -119,3 +124,52 @@ def test_a_user_who_may_not_ask_for_the_cluster_is_told_so(empty_cluster):
 
     assert found.id == "timers.W004"
     assert "may not run CLUSTER INFO and CLUSTER NODES" in found.msg
+
+
+# --- timers, and what is done to them
+
+
+@pytest.mark.parametrize("topic", TOPICS[:3])
+def test_timers_are_shown_and_changed_on_whichever_primary(topic, clustered, visitor):
+    clustered.schedule("body of b", topic, timer_id="b", activate_at=LATER)
+    page = visitor.topic(topic)
+    assert "Pending: 2" in page.text
+    assert "Workers listening: 0" in page.text
+    assert "body of b" in visitor.follow(page, "b").text
+
+    page = visitor.choose(visitor.topic(topic), "reschedule", tokens("a"))
+    page = visitor.send(page, at_0="2098-06-01", at_1="09:00:00")
+    assert "Rescheduled: 1 timer." in page.text
+    assert clustered.get_timer(topic, "a").due_at == LATER.replace(year=2098)
+
+    page = visitor.choose(visitor.topic(topic), "cancel")
+    page = visitor.send(page)
+    assert "Cancelled: 2 timers." in page.text
+    assert clustered.count_pending(topic) == 0
+
+
+def test_a_cluster_that_is_away_becomes_a_page_that_says_so(visitor):
+    url = "redis+cluster://127.0.0.1:1,127.0.0.1:2"
+    with override_settings(TIMERS={"default": {"URL": url}}):
+        page = visitor.topics()
+
+    assert page.status == 503
+    assert "The cluster at 127.0.0.1:1, ... can't be reached" in page.text.replace("\u2019", "'")
+
+
+def test_the_commands_work_on_a_cluster(clustered):
+    def call(*words, **options):
+        out = StringIO()
+        call_command(*words, stdout=out, stderr=StringIO(), as_json=True, **options)
+        return [json.loads(line) for line in out.getvalue().splitlines()]
+
+    assert [record["topic"] for record in call("timers_topics")] == sorted(TOPICS)
+    assert {record["pending"] for record in call("timers_stats")} == {1}
+    for topic in TOPICS[:3]:
+        assert [record["timer_id"] for record in call("timers_list", topic)] == ["a"]
+        assert call("timers_show", topic, "a")[0]["timer_id"] == "a"
+        (moved,) = call("timers_reschedule", topic, "a", activate_in=HOUR, interactive=False)
+        assert moved["moved"] == 1
+        assert call("timers_cancel", topic, "a", interactive=False)[0]["cancelled"] == 1
+    checks_made = {record["check"] for record in call("timers_check")}
+    assert {"cluster", "replicas", "failover"} <= checks_made

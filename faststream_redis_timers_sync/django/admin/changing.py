@@ -95,7 +95,7 @@ class ChangingPages(TimerPages):
         if action is RESCHEDULE and moved_to is None:
             form = RescheduleForm(request.POST if is_sure else None)
         if is_sure and (form is None or form.is_valid()):
-            now = server_time(timers)
+            now = server_time(timers, place.topic)
             at = form.due_at(now) if form else moved_to
             change = _change_of(action, at, moved_to)
             goes_on = self._act(request, place, action, chosen, change)

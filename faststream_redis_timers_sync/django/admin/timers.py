@@ -58,9 +58,8 @@ def timers_page(
             # It is not the cursor's.
             raise
         return None
-    snapshot = count_topics(timers, [place.topic])
-    (stats,) = snapshot.topics
-    now = snapshot.at
+    (stats,) = count_topics(timers, [place.topic]).topics
+    now = stats.at
     count = stats.pending if page.matching is None else page.matching
     query = {"q": search} if search else {}
     end = page.end and {**query, "after": _write_cursor(page.end)}
@@ -93,7 +92,7 @@ def timer_page(timers: TimersClient, place: Place) -> Mapping[str, Any] | None:
     timer = timers.get_timer(place.topic, place.timer_id)
     if timer is None:
         return None
-    now = server_time(timers)
+    now = server_time(timers, place.topic)
     body, _is_json = body_text(timer)
     row = row_of(timer, place.key, now)
     return {

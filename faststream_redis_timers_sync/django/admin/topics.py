@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from django.utils.translation import gettext
@@ -160,7 +159,7 @@ def topics_page(
     notes += _layout_notes(timers, shown, scan)
     snapshot = count_topics(timers, shown)
     return {
-        "rows": [_row(alias, stats, snapshot.at) for stats in snapshot.topics],
+        "rows": [_row(alias, stats) for stats in snapshot.topics],
         "notes": notes,
         "scan": scan,
     }
@@ -181,12 +180,12 @@ def _warning(timers: TimersClient, topics: list[str]) -> str:
     return escape(sentence[0].upper() + sentence[1:], keep="\\")
 
 
-def _row(alias: str, stats: TopicStats, now: datetime) -> Mapping[str, Any]:
+def _row(alias: str, stats: TopicStats) -> Mapping[str, Any]:
     return {
         "key": Place(alias, stats.topic).key,
         "name": escape(stats.topic),
         "pending": number(stats.pending),
         "overdue": number(stats.overdue) if stats.overdue else "",
-        "next": None if stats.next_at is None else moment(stats.next_at, now),
+        "next": None if stats.next_at is None else moment(stats.next_at, stats.at),
         "workers": "?" if stats.workers is None else number(stats.workers),
     }
