@@ -8,9 +8,11 @@ from datetime import tzinfo
 from typing import TYPE_CHECKING
 
 from redis.exceptions import (
+    ClusterDownError,
     ConnectionError as RedisConnectionError,
     NoPermissionError,
     TimeoutError as RedisTimeoutError,
+    TryAgainError,
 )
 
 from faststream_redis_timers_sync.client import TimersClient
@@ -25,6 +27,9 @@ from faststream_redis_timers_sync.manage.topics import listening_topics
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+
+_AWAY = (RedisConnectionError, RedisTimeoutError, ClusterDownError, TryAgainError)
+"""What a server, or a part of a cluster, says that may do again later."""
 
 _LINES_AROUND = 7
 """Lines of the terminal that hold no topics."""
@@ -93,7 +98,7 @@ def _looks(
             snapshot = count_topics(timers, topics)
             answered = time.monotonic()
             yield _Look(snapshot)
-        except (RedisConnectionError, RedisTimeoutError):
+        except _AWAY:
             if snapshot is None:
                 raise
             yield _Look(snapshot, time.monotonic() - answered)

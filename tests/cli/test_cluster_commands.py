@@ -8,9 +8,12 @@ import pytest
 from clusters import Cluster
 from command_line import click_runner
 from prometheus_client import CollectorRegistry, generate_latest
+from waiting import wait_until
 
 from faststream_redis_timers_sync import TimersClient
 from faststream_redis_timers_sync.cli.group import group
+from faststream_redis_timers_sync.console import watch as watching
+from faststream_redis_timers_sync.console.output import Output
 from faststream_redis_timers_sync.manage.server import inside, server_time
 from faststream_redis_timers_sync.manage.stats import count_running, count_topics
 from faststream_redis_timers_sync.prometheus import TimersCollector
@@ -181,6 +184,26 @@ def test_a_watch_shows_topics_of_all_primaries(timers, invoke, monkeypatch):
 
     assert [(record["topic"], record["pending"]) for record in found] == [(t, 3) for t in TOPICS]
     assert len(looks) == 1
+
+
+def test_a_watch_goes_on_while_slots_are_served_by_nobody():
+    with Cluster(replicas=0) as cluster, TimersClient(cluster.url) as timers:
+        timers.schedule("x", "a")
+        output = Output(as_json=True)
+        looks = watching._looks(timers, output, ["a"], 0.01, finds_more=True)
+        assert not next(looks).silent
+        owner = cluster.owner_of(0)
+        for node in cluster.nodes:
+            node.ask("CLUSTER", "DELSLOTS", 0)
+        wait_until(lambda: all("state:fail" in n.ask("CLUSTER", "INFO") for n in cluster.nodes))
+
+        assert next(looks).silent
+
+        owner.ask("CLUSTER", "ADDSLOTS", 0)
+        cluster.wait_until_ok()
+        look = next(looks)
+        assert not look.silent
+        assert [stats.pending for stats in look.snapshot.topics] == [1]
 
 
 # --- changing
