@@ -306,7 +306,7 @@ def check_failover(timers: TimersClient, nodes: Sequence[Runner]) -> Iterator[Fi
     longest = max(timeouts)
     window = window_of(inside(timers).runner.connection_options)
     told = f"cluster-node-timeout is {longest:g} s"
-    if longest + _ELECTION <= window:
+    if longest + _ELECTION < window:
         yield Finding(
             "failover", "ok", f"{told}: calls, which go on for {window:g} s, outlast a failover"
         )
@@ -316,8 +316,8 @@ def check_failover(timers: TimersClient, nodes: Sequence[Runner]) -> Iterator[Fi
         "warning",
         f"{told}: a failover takes longer than the {window:g} s for which calls go on, and those "
         "for topics of that primary fail meanwhile",
-        f"set cluster-node-timeout to {max(window - _ELECTION, 1) * 1000:g} ms at most, or let "
-        "callers retry",
+        f"set cluster-node-timeout to {max(window / 2, _ELECTION) * 1000:g} ms, or let callers "
+        "retry",
     )
 
 
