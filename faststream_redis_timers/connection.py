@@ -44,6 +44,7 @@ from faststream_redis_timers.delivery.schedule import AlarmClock, SpinBudget
 from faststream_redis_timers.delivery.slots import Suspects
 from faststream_redis_timers.tasks import check_cancelled
 from faststream_redis_timers_sync.protocol.clients import (
+    NOT_FOR_CLUSTER,
     URL_OPTIONS,
     check_url,
     database_of,
@@ -332,20 +333,25 @@ def _with_context(context: SSLContext) -> type[Connection]:
 
 def _cluster_of(seeds: Iterable[Address], options: Mapping[str, Any]) -> redis.asyncio.RedisCluster:
     connection_class = options.get("connection_class", Connection)
-    allowed = {name: value for name, value in options.items() if name not in _NODE_OPTIONS}
+    allowed = {
+        name: value
+        for name, value in options.items()
+        if name == "max_connections" or name not in NOT_FOR_CLUSTER
+    }
     nodes = [ClusterNode(*seed) for seed in seeds]
-    client = redis.asyncio.RedisCluster(
-        startup_nodes=nodes, ssl=issubclass(connection_class, SSLConnection), **allowed
-    )
+    try:
+        client = redis.asyncio.RedisCluster(
+            startup_nodes=nodes, ssl=issubclass(connection_class, SSLConnection), **allowed
+        )
+    except TypeError as error:
+        msg = f"what follows the ? in the URL of a cluster can't be used: {error}"
+        raise ValueError(msg) from error
     if issubclass(connection_class, SSLConnection):
         # It takes no class, and `security` has one of its own.
         client.connection_kwargs["connection_class"] = connection_class
         for node in client.nodes_manager.startup_nodes.values():
             node.connection_class = connection_class
     return client
-
-
-_NODE_OPTIONS = {"connection_class", "host", "port", "db"}
 
 
 def _check_client(client: object) -> None:

@@ -6,19 +6,26 @@ flight whenever the client meets an error of its own, and redis-py 5 can't give 
 
 import asyncio
 from contextlib import suppress
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import ConnectionPool, RedisCluster
-from redis.asyncio.connection import SSLConnection
+from redis.asyncio.connection import AbstractConnection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ClusterDownError, RedisError
+from redis.exceptions import ClusterDownError, ConnectionError as RedisConnectionError, RedisError
 
-from faststream_redis_timers.calls.exchange import LOST, connect_if_ended, exchange
+from faststream_redis_timers.calls.exchange import LOST, connect_if_ended, drop, exchange, writer_of
 from faststream_redis_timers.calls.line import PoolFullError, acquire, release
-from faststream_redis_timers.calls.pools import LONGEST_CLOSE, close_pools, hang_up
+from faststream_redis_timers.calls.pools import (
+    LONGEST_CLOSE,
+    close_pools,
+    hang_up,
+    idle_connections_of,
+)
 from faststream_redis_timers.calls.runner import Runner
 from faststream_redis_timers.clock import monotonic
+from faststream_redis_timers.tasks import end_task
 from faststream_redis_timers_sync.protocol.clients import NOT_FOR_CLUSTER
 from faststream_redis_timers_sync.protocol.cluster import Address, SlotMap
 from faststream_redis_timers_sync.protocol.operation import Operation, command
@@ -30,6 +37,7 @@ from faststream_redis_timers_sync.protocol.routing import (
     NotServedError,
     Pause,
     explained,
+    fresh,
     not_served,
     way_of,
     window_of,
@@ -38,16 +46,22 @@ from faststream_redis_timers_sync.protocol.routing import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-try:
+_NO_MAINTENANCE: dict[str, Any] = {}
+if "maint_notifications_config" in signature(AbstractConnection.__init__).parameters:
+    # From redis-py 8.1 on. Its handlers close connections under calls, and lead back to the
+    # caller's client.
     from redis.maint_notifications import MaintNotificationsConfig
-except ImportError:
-    _NO_MAINTENANCE: dict[str, Any] = {}
-else:
-    # Its handlers close connections under calls, and lead back to the caller's client.
-    _NO_MAINTENANCE = {"maint_notifications_config": MaintNotificationsConfig(enabled=False)}
+
+    _NO_MAINTENANCE["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
 
 _MAP_TIMEOUT = 1.0
 """Seconds that one node has to give the map, before another is asked."""
+
+_LONGEST_REFRESH = 2.0
+"""Seconds that reading the map may take: it is tried again, beginning with other nodes."""
+
+
+_NO_MAP = RedisConnectionError("no node of the cluster gives a map of its slots")
 
 
 class ClusterPrimaries:
@@ -73,6 +87,7 @@ class ClusterPrimaries:
         self.window = window_of(options)
         self._pools: dict[Address, ConnectionPool] = {}
         self._refreshing: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     def pool_of(self, primary: Address) -> ConnectionPool:
         """Give the pool of connections to a primary.
@@ -126,26 +141,32 @@ class ClusterPrimaries:
             OSError: No node answers.
         """
         try:
-            await self.refresh_once(self.slots.version, None)
+            await self.refresh_once(self.slots.version, None, _LONGEST_REFRESH)
         except NotSentError as error:
             raise (error.__cause__ or error) from None
 
-    async def refresh_once(self, version: int, without: Address | None) -> None:
+    async def refresh_once(self, version: int, without: Address | None, seconds: float) -> None:
         """Do it, unless it was done since; all who ask at the same time wait for one answer.
 
         Args:
             version: That of the map which led astray.
             without: A node that has just not answered, which is asked last.
+            seconds: For how long to wait.
 
         Raises:
             NotSentError: No node answers, or none can tell.
         """
         if self.slots.version != version:
             return
-        if self._refreshing is None:
-            self._refreshing = asyncio.create_task(self._refresh(without), name="map of the slots")
-            self._refreshing.add_done_callback(self._end_refresh)
-        await asyncio.shield(self._refreshing)
+        task = self._refreshing
+        if task is None:
+            task = asyncio.create_task(self._refresh(without), name="map of the slots")
+            self._refreshing = task
+            task.add_done_callback(self._end_refresh)
+        done, _ = await asyncio.wait({task}, timeout=seconds)
+        problem = task.exception() if done and not task.cancelled() else _NO_MAP
+        if problem is not None:
+            raise NotSentError from fresh(problem)
 
     def _end_refresh(self, task: "asyncio.Task[None]") -> None:
         self._refreshing = None
@@ -154,7 +175,8 @@ class ClusterPrimaries:
             task.exception()
 
     async def _refresh(self, without: Address | None) -> None:
-        problem: Exception = NotSentError()
+        problem: Exception = _NO_MAP
+        end = monotonic() + _LONGEST_REFRESH
         for address in self.slots.candidates(without):
             connection = self.new_connection(address)
             try:
@@ -170,21 +192,35 @@ class ClusterPrimaries:
                     await self._let_go_of_former()
                     return
             finally:
-                with suppress(Exception):
-                    await connection.disconnect(nowait=True)
-        raise NotSentError from problem
+                await drop(connection, writer_of(connection))
+            if monotonic() >= end:
+                break
+        raise problem
 
     async def _let_go_of_former(self) -> None:
-        """Close connections to nodes that are not in the cluster any more."""
-        former = self._pools.keys() - self.slots.nodes
-        with suppress(Exception):
-            for address in former:
-                await self._pools.pop(address).disconnect(inuse_connections=False)
+        """Close idle connections to nodes that have left; `give_back` does it with the others."""
+        for address in self._pools.keys() - self.slots.nodes:
+            for connection in idle_connections_of(self._pools.pop(address)):
+                # They may be gone without a word, and TLS would wait for one.
+                await drop(connection, writer_of(connection))
+
+    async def give_back(self, primary: Address, pool: ConnectionPool, connection: Any) -> None:
+        """Give a connection back to its pool, or close it where nobody asks that any more.
+
+        Args:
+            primary: The pool's primary.
+            pool: The pool.
+            connection: The connection.
+        """
+        if self._is_closed or self._pools.get(primary) is not pool:
+            await drop(connection, writer_of(connection))
+        await release(pool, connection)
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; who goes on has others, which are closed after each call."""
+        self._is_closed = True
         if self._refreshing is not None:
-            self._refreshing.cancel()
+            await end_task(self._refreshing)
         pools, self._pools = self._pools, {}
         await close_pools(list(pools.values()))
 
@@ -237,6 +273,10 @@ class ClusterRunner(Runner):
                         await primaries.refresh_once(*turn)
                 except PoolFullError:
                     raise
+                except asyncio.CancelledError:
+                    # Whoever has lost patience may have asked a node that is silent.
+                    primaries.slots.is_stale = True
+                    raise
                 except Exception as error:  # noqa: BLE001  the way knows what each means
                     turn = way.throw(error)
                 else:
@@ -263,7 +303,7 @@ class ClusterRunner(Runner):
                 connection, operation, timeout, self.confirmation, asking=turn.asking
             )
         finally:
-            await release(pool, connection)
+            await self.primaries.give_back(turn.primary, pool, connection)
 
     async def ping(self) -> None:
         """Ask the cluster for a sign of life: that all slots are served.

@@ -96,7 +96,14 @@ async def exchange(
 
 async def _read(connection: Any, told: float | None, asking: bool) -> Any:  # noqa: FBT001
     if asking:
-        await connection.read_response(disable_decoding=True, timeout=told)
+        try:
+            await connection.read_response(disable_decoding=True, timeout=told)
+        except ResponseError as refused:
+            # The other reply comes all the same, and would be taken for that of the next call.
+            try:
+                return await connection.read_response(disable_decoding=True, timeout=told)
+            except ResponseError:
+                raise refused from None
     return await connection.read_response(disable_decoding=True, timeout=told)
 
 

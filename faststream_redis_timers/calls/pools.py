@@ -90,10 +90,19 @@ def hang_up(*pools: Any) -> None:
                 socket.shutdown(SHUT_RDWR)
 
 
+def idle_connections_of(pool: Any) -> list[Any]:
+    """Give the connections of a pool that nobody uses.
+
+    Args:
+        pool: A pool of redis-py's own.
+    """
+    return list(pool._available_connections)  # noqa: SLF001  there is no other way to them
+
+
 def _connections_of(pools: Sequence[Any]) -> list[Any]:
     return [
         connection
         for pool in pools
         # There is no other way to them.
-        for connection in (*pool._available_connections, *pool._in_use_connections)  # noqa: SLF001
+        for connection in (*idle_connections_of(pool), *pool._in_use_connections)  # noqa: SLF001
     ]

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from typing import Any, NamedTuple
 
 import redis
@@ -23,7 +24,7 @@ from faststream_redis_timers_sync.calls.exchange import LOST, exchange
 from faststream_redis_timers_sync.calls.pools import acquire
 from faststream_redis_timers_sync.calls.runner import OneByOne, Runner
 from faststream_redis_timers_sync.protocol.clients import NOT_FOR_CLUSTER, is_pool_full
-from faststream_redis_timers_sync.protocol.cluster import Address, Remap, SlotMap
+from faststream_redis_timers_sync.protocol.cluster import Address, Remap, SlotMap, share_slot
 from faststream_redis_timers_sync.protocol.operation import Operation
 from faststream_redis_timers_sync.protocol.replication import Confirmation
 from faststream_redis_timers_sync.protocol.routing import (
@@ -33,21 +34,25 @@ from faststream_redis_timers_sync.protocol.routing import (
     NotServedError,
     Pause,
     explained,
+    fresh,
     not_served,
     way_of,
     window_of,
 )
 
-try:
+_NO_MAINTENANCE: dict[str, Any] = {}
+if "maint_notifications_config" in signature(redis.ConnectionPool.__init__).parameters:
+    # From redis-py 7.0 on. Its handlers close connections under calls, and lead back to the
+    # caller's client.
     from redis.maint_notifications import MaintNotificationsConfig
-except ImportError:
-    _NO_MAINTENANCE: dict[str, Any] = {}
-else:
-    # Its handlers close connections under calls, and lead back to the caller's client.
-    _NO_MAINTENANCE = {"maint_notifications_config": MaintNotificationsConfig(enabled=False)}
+
+    _NO_MAINTENANCE["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
 
 _MAP_TIMEOUT = 1.0
 """Seconds that one node has to connect, and again to give the map, before another is asked."""
+
+_LONGEST_REFRESH = 2.0
+"""Seconds after which no further node is asked: it is tried again, beginning with other nodes."""
 
 
 class ClusterNodes(NamedTuple):
@@ -131,9 +136,10 @@ class ClusterRunner(Runner):
         self._begin()
 
     def _begin(self) -> None:
-        self._pid = os.getpid()
         self._pools: dict[Address, redis.ConnectionPool] = {}
         self._refreshing = threading.Lock()
+        # Last: another thread that sees it takes the others as they are.
+        self._pid = os.getpid()
 
     @property
     def connection_options(self) -> Mapping[str, Any]:
@@ -149,6 +155,10 @@ class ClusterRunner(Runner):
     def map_fingerprint(self) -> str:
         """A word that is another one once slots have moved, by the map that was read last."""
         return self._slots.fingerprint
+
+    def share_fate(self, operation: Operation[Any], other: Operation[Any]) -> bool:
+        """Tell whether one operation fails where the other did: its slot is the same."""
+        return share_slot(*operation.keys[:1], *other.keys[:1])
 
     def new_pipeline(self) -> "OneByOne":
         """Make what runs one call after the other: a pipeline knows one node alone."""
@@ -202,7 +212,7 @@ class ClusterRunner(Runner):
 
     def _read_anew(self) -> None:
         try:
-            self._refresh(self._slots.version, None)
+            self._refresh(self._slots.version, None, _LONGEST_REFRESH)
         except NotSentError as error:
             raise (error.__cause__ or error) from None
 
@@ -263,6 +273,9 @@ class ClusterRunner(Runner):
         try:
             return exchange(connection, operation, self.confirmation, asking=asking)
         finally:
+            if self._pools.get(primary) is not pool:
+                # The node has left, or this runner was closed: nobody asks this pool any more.
+                connection.disconnect()
             pool.release(connection)
 
     def _pool_of(self, primary: Address) -> redis.ConnectionPool:
@@ -281,7 +294,7 @@ class ClusterRunner(Runner):
             pool = self._pools.setdefault(primary, made)
         return pool
 
-    def _refresh(self, version: int, without: Address | None) -> None:
+    def _refresh(self, version: int, without: Address | None, seconds: float) -> None:
         """Read the map anew, unless it was since; who waits for another's try has its outcome."""
         if self._pid != os.getpid():
             self._begin()
@@ -289,17 +302,17 @@ class ClusterRunner(Runner):
         with self._refreshing:
             if self._slots.version != version:
                 return
-            if is_waiting and self._problem is not None:
-                raise NotSentError from self._problem
-            self._problem = self._read_map(without)
+            if not is_waiting or self._problem is None:
+                self._problem = self._read_map(without, min(seconds, _LONGEST_REFRESH))
             if self._problem is not None:
-                raise NotSentError from self._problem
+                raise NotSentError from fresh(self._problem)
 
-    def _read_map(self, without: Address | None) -> Exception | None:
+    def _read_map(self, without: Address | None, seconds: float) -> Exception | None:
         """Read the map from the first node that gives one; else tell what the last one said."""
         problem: Exception | None = None
+        limits = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), _MAP_TIMEOUT)
+        end = time.monotonic() + seconds
         for address in self._slots.candidates(without):
-            limits = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), _MAP_TIMEOUT)
             arguments = {**self._options, **limits, **address._asdict()}
             connection = self._nodes.connection_class(**arguments)
             try:
@@ -315,6 +328,8 @@ class ClusterRunner(Runner):
                     return None
             finally:
                 connection.disconnect()
+            if time.monotonic() >= end:
+                break
         return problem or RedisConnectionError("no node of the cluster gives a map of its slots")
 
     def _let_go_of_former(self) -> None:

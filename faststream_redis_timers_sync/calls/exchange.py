@@ -76,7 +76,14 @@ def exchange(
 
 def _read(connection: Any, *, asking: bool) -> Any:
     if asking:
-        connection.read_response(disable_decoding=True)
+        try:
+            connection.read_response(disable_decoding=True)
+        except ResponseError as refused:
+            # The other reply comes all the same, and would be taken for that of the next call.
+            try:
+                return connection.read_response(disable_decoding=True)
+            except ResponseError:
+                raise refused from None
     return connection.read_response(disable_decoding=True)
 
 

@@ -46,7 +46,8 @@ def open_runner(
     first, seeds = read_cluster_url(client)
     # A client of its first node has read and checked all that the URL and the options say.
     pool = client_of(first, options).connection_pool
-    nodes = ClusterNodes(
-        seeds, pool.connection_class, options_from(pool.connection_kwargs), pool.max_connections
-    )
+    kept = options_from(pool.connection_kwargs)
+    if (on_connect := pool.connection_kwargs.get("redis_connect_func")) is not None:
+        kept["redis_connect_func"] = on_connect
+    nodes = ClusterNodes(seeds, pool.connection_class, kept, pool.max_connections)
     return ClusterRunner(nodes, confirmation)

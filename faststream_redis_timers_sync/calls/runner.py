@@ -23,6 +23,7 @@ from faststream_redis_timers_sync.protocol.errors import (
 from faststream_redis_timers_sync.protocol.model import Timer
 from faststream_redis_timers_sync.protocol.operation import PING, Operation, Steps, TimerPages
 from faststream_redis_timers_sync.protocol.replication import Confirmation
+from faststream_redis_timers_sync.protocol.routing import refusal_of
 
 _T = TypeVar("_T")
 
@@ -74,6 +75,15 @@ class Runner:
             return OneByOne(self)
         # No MULTI: timers need no right to it otherwise.
         return self.client.pipeline(transaction=False)
+
+    def share_fate(self, operation: Operation[Any], other: Operation[Any]) -> bool:
+        """Tell whether one operation fails where the other found its server away.
+
+        Args:
+            operation: The one.
+            other: The other.
+        """
+        return True
 
     def primaries(self) -> "list[Runner]":
         """Give a runner for each primary, here this one alone."""
@@ -211,7 +221,8 @@ class OneByOne:
     def execute(self, raise_on_error: bool = True) -> list[Any]:  # noqa: FBT001, FBT002  as redis-py
         """Run them all, also where some are refused or not confirmed.
 
-        Once a connection is lost, or the server silent, the rest are not tried.
+        Once a connection is lost, or the server silent, the rest are not tried; on a cluster those
+        of other slots are, until one of them fails likewise.
 
         Args:
             raise_on_error: Whether to raise the first error at once.
@@ -223,8 +234,14 @@ class OneByOne:
             redis.RedisError: The server could not be reached for the first.
         """
         results: list[Any] = []
+        failed: list[Operation[Any]] = []
+        untried: Exception | None = None
         operations, self.command_stack = self.command_stack, []
         for operation in operations:
+            shares_fate = any(self._runner.share_fate(operation, other) for other in failed)
+            if shares_fate or len(failed) >= MOST_FAILED:
+                results.append(untried)
+                continue
             try:
                 results.append(self._runner.run(operation))
             except Exception as error:  # the caller's, one by one
@@ -232,7 +249,19 @@ class OneByOne:
                 if raise_on_error or (is_away and not results):
                     raise
                 results.append(error)
-                if not isinstance(error, (ResponseError, TimerNotReplicatedError, TopicTornError)):
+                if not isinstance(error, _ANSWERS) or _has_lasted(error):
+                    failed.append(operation)
                     untried = RedisConnectionError(f"not sent, since before it: {error}")
-                    return [*results, *[untried] * (len(operations) - len(results))]
         return results
+
+
+MOST_FAILED = 2
+"""Slots of a cluster whose primaries are away, after which all are taken to be."""
+
+_ANSWERS = (ResponseError, TimerNotReplicatedError, TopicTornError)
+
+
+def _has_lasted(error: Exception) -> bool:
+    """Tell whether a call of a cluster was refused for as long as it goes on."""
+    refusal = refusal_of(error)
+    return refusal is not None and refusal.kind in {"CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN"}

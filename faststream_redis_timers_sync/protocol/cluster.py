@@ -1,12 +1,17 @@
 """Where Redis Cluster places keys, and which primary serves them."""
 
 import binascii
+import math
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
 SLOTS = 16384
 """Slots of a cluster."""
+
+SHORTEST_BETWEEN_READS = 0.1
+"""Seconds between two tries of a process to read the map: where a primary is away, many callers
+want it again and again."""
 
 
 def slot_of(key: bytes) -> int:
@@ -71,6 +76,8 @@ class SlotMap:
         version: Grows with each `replace`; 0 where no node has given the map yet.
         nodes: All nodes that were named last time, replicas too.
         is_stale: Whether a node that it names did not answer since.
+        tried_at: When it was read last, or that was tried: the monotonic time of who did, in
+            seconds.
         on_asked: Told of a key each time that a call is sent on with ASK, since its slot is on its
             way to another primary.
         on_replaced: Called after each `replace`.
@@ -81,12 +88,22 @@ class SlotMap:
         self._seeds = tuple(seeds)
         self._remap = remap
         self._owners: list[Address | None] = [None] * SLOTS
-        self._primaries: list[Address] | None = None
+        self._primaries: tuple[list[Address | None], list[Address]] | None = None
         self.nodes: tuple[Address, ...] = ()
         self.version = 0
         self.is_stale = False
+        self.tried_at = -math.inf
+        self._turn = 0
         self.on_asked: Callable[[bytes], None] = lambda _key: None
         self.on_replaced: Callable[[], None] = lambda: None
+
+    def is_due(self, now: float) -> bool:
+        """Tell whether the map may be read again: not where that was tried a moment ago.
+
+        Args:
+            now: The caller's monotonic time, as in `tried_at`.
+        """
+        return self.version == 0 or now - self.tried_at >= SHORTEST_BETWEEN_READS
 
     def primary_of(self, slot: int) -> Address | None:
         """Tell which primary serves a slot.
@@ -110,9 +127,12 @@ class SlotMap:
     @property
     def primaries(self) -> list[Address]:
         """Those that serve slots, each once, in order."""
-        if self._primaries is None:
-            self._primaries = sorted({owner for owner in self._owners if owner is not None})
-        return self._primaries
+        # Another thread may put other owners in their place meanwhile.
+        owners, known = self._owners, self._primaries
+        if known is None or known[0] is not owners:
+            found = sorted({owner for owner in owners if owner is not None})
+            self._primaries = known = (owners, found)
+        return known[1]
 
     @property
     def fingerprint(self) -> str:
@@ -142,9 +162,10 @@ class SlotMap:
         known = dict.fromkeys((*self.primaries, *self.nodes, *self._seeds))
         if not known:
             return []
-        # With each new map another one is first: a node that was cut off has an old map.
+        # Each time another one is first: some may be away, and one that was cut off has an old map.
         addresses = list(known)
-        turn = self.version % len(addresses)
+        turn = self._turn % len(addresses)
+        self._turn += 1
         addresses = addresses[turn:] + addresses[:turn]
         return sorted(addresses, key=lambda address: address == without)
 
@@ -155,8 +176,9 @@ class SlotMap:
             slot: The slot.
             address: The primary's.
         """
-        self._owners[slot] = address
-        self._primaries = None
+        owners = self._owners.copy()
+        owners[slot] = address
+        self._owners = owners
 
     def replace(self, reply: Sequence[Any], answered_by: Address) -> None:
         """Take what a node says in place of what was known.
@@ -172,7 +194,6 @@ class SlotMap:
             nodes.update(dict.fromkeys(addresses))
             owners[int(first) : int(last) + 1] = addresses[:1] * (int(last) + 1 - int(first))
         self._owners = owners
-        self._primaries = None
         self.nodes = tuple(nodes)
         self.is_stale = False
         self.version += 1

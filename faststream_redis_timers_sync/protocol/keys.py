@@ -27,11 +27,14 @@ class Dialect(NamedTuple):
 
     Args:
         database: Number of the server's database, since pub/sub knows no databases.
-        hash_tags: Whether keys have hash tags: then wake-ups are sharded, as a cluster needs them.
+        hash_tags: Whether topics have hash tags: then wake-ups are sharded.
+        fits_cluster: Whether they may be on a cluster, by hash tags or by one tag in all names:
+            then a topic may be torn, and scripts look.
     """
 
     database: int = 0
     hash_tags: bool = False
+    fits_cluster: bool = False
 
 
 class TopicKeys(NamedTuple):
@@ -97,7 +100,9 @@ class KeySpace:
                     f"hash tag, got {name!r}: write the name without braces"
                 )
                 raise ValueError(msg)
-        object.__setattr__(self, "dialect", Dialect(self.database, self.hash_tags))
+        object.__setattr__(
+            self, "dialect", Dialect(self.database, self.hash_tags, self.fits_cluster)
+        )
 
     def of(self, topic: str, argument: str = "topic") -> TopicKeys:
         """Name the keys of a topic.

@@ -57,13 +57,15 @@ def load_script(name: str, dialect: Dialect = _PLAIN) -> Script:
         dialect: What it is written in, for scripts that differ by it.
     """
     folder = files(__package__) / "lua"
-    parts = ("_shared", "_hash_tags", name) if dialect.hash_tags else ("_shared", name)
+    parts = ("_shared", "_hash_tags", name) if dialect.fits_cluster else ("_shared", name)
     text = b"\n".join((folder / f"{part}.lua").read_bytes() for part in parts)
     if dialect.database:
         prefix = b"db%d:" % dialect.database
         text = text.replace(_CHANNEL_PREFIX % b"", _CHANNEL_PREFIX % prefix, 1)
     if dialect.hash_tags:
-        text = text.replace(_PUBLISH, _SHARDED_PUBLISH, 1).replace(_ONLY_WITH_HASH_TAGS, b"")
+        text = text.replace(_PUBLISH, _SHARDED_PUBLISH, 1)
+    if dialect.fits_cluster:
+        text = text.replace(_ONLY_WITH_HASH_TAGS, b"")
     sha = hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
     return Script(name, text, sha)
 

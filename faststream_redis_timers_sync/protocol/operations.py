@@ -470,7 +470,9 @@ class Operations:
         args += (b"" if suspect_from is None else b"%d" % suspect_from, b"%d" % most_suspects)
         for settlement in settlements:
             args += settlement
-        touched = keys[:2] if dead_topic is None else keys[:2] + self.keys.of(dead_topic)[:2]
+        touched: tuple[bytes, ...] = keys[:2]
+        if dead_topic is not None and any(each.action == b"dead" for each in settlements):
+            touched += self.keys.of(dead_topic)[:2]
         return Operation(
             load_script("settle_and_claim", self.keys.dialect),
             # What is not counted need not be there: a slot may be migrating, key by key.

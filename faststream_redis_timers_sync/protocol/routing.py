@@ -3,6 +3,7 @@
 Without a network, so that both front ends go the same way.
 """
 
+import random
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple, cast
@@ -162,10 +163,12 @@ class Refresh(NamedTuple):
     Args:
         version: That of the map which led astray.
         without: A node that has just not answered.
+        seconds: For how long.
     """
 
     version: int
     without: Address | None
+    seconds: float
 
 
 Way = Generator[Ask | Pause | Refresh, Any, Any]
@@ -173,7 +176,11 @@ Way = Generator[Ask | Pause | Refresh, Any, Any]
 
 
 def way_of(
-    operation: Operation[Any], slots: SlotMap, window: float, clock: Callable[[], float]
+    operation: Operation[Any],
+    slots: SlotMap,
+    window: float,
+    clock: Callable[[], float],
+    spread: Callable[[], float] = random.random,
 ) -> Way:
     """Find the way of one call: to the primary of its keys, and after each refusal to another try.
 
@@ -186,16 +193,18 @@ def way_of(
         window: Seconds from the beginning after which a refusal is raised. Where all connections
             were in use for so long, they begin with the first refusal.
         clock: A monotonic clock, in seconds.
+        spread: Gives a number from 0 to 1, for the jitter of pauses.
 
     Returns:
         Turns; each is sent the reply, or has the error thrown into it.
     """
     course = _Course(operation, slots)
+    if slots.is_stale and slots.is_due(clock()):
+        with suppress(NotSentError):
+            yield Refresh(slots.version, None, window)
+        slots.tried_at = clock()
     began_at = clock()
     end = None
-    if slots.is_stale:
-        with suppress(NotSentError):
-            yield Refresh(slots.version, None)
     while True:
         version = slots.version
         try:
@@ -208,16 +217,16 @@ def way_of(
         now = clock()
         if end is None:
             end = began_at + window if now < began_at + window else now + window
-        if course.must_refresh:
+        if course.must_refresh and slots.is_due(now) and now < end:
             try:
-                yield Refresh(version, course.silent)
+                yield Refresh(version, course.silent, end - now)
             except NotSentError as error:
                 course.note_unknown(error)
-            now = clock()
+            slots.tried_at = now = clock()
+        if now >= end and not course.is_sent_on:
+            raise course.problem from None
         if (pause := course.next_pause()) > 0:
-            if now >= end:
-                raise course.problem from None
-            yield Pause(min(pause, end - now))
+            yield Pause(min(pause * (0.5 + spread()), max(end - now, 0.0)))
 
 
 class _Course:
@@ -237,6 +246,7 @@ class _Course:
         "_problems",
         "_slot",
         "_slots",
+        "is_sent_on",
         "must_refresh",
         "problem",
         "silent",
@@ -251,6 +261,7 @@ class _Course:
         self._must_pause = False
         self._pause = _FIRST_PAUSE
         self._problems = 0
+        self.is_sent_on = False
         self.must_refresh = False
         self.problem: BaseException = NotSentError()
         self.silent: Address | None = None
@@ -265,7 +276,8 @@ class _Course:
         if self._slot is not None:
             return self._slots.primary_of(self._slot)
         primaries = self._slots.primaries
-        return next((one for one in primaries if one != self.silent), None)
+        # The one that was silent is asked again only where there is no other.
+        return min(primaries, key=lambda one: one == self.silent, default=None)
 
     def next_pause(self) -> float:
         if not self._must_pause:
@@ -310,7 +322,7 @@ class _Course:
             self._go_on(must_refresh=True, must_pause=self._problems > 0)
         else:
             # A node that is silent may have been replaced, and will never tell.
-            self._slots.is_stale |= "ResponseError" not in _names_of(error)
+            self._slots.is_stale |= bool(_names_of(error).keys() & _SILENCE)
             raise error
 
     def _take(self, refusal: Refusal, told_by: Address) -> None:
@@ -321,18 +333,21 @@ class _Course:
             if self._operation.keys:
                 self._slots.on_asked(self._operation.keys[0])
             self._go_on(must_refresh=False, must_pause=is_asked_on)
+            self.is_sent_on = not is_asked_on
         elif refusal.kind == "MOVED":
             target = self._slots.resolve(refusal.host, refusal.port, told_by)
             self._slots.assign(refusal.slot, target)
             self._ask_at = None
             # While the cluster does not agree, each of two sends the call to the other.
             self._go_on(must_refresh=False, must_pause=is_again)
+            self.is_sent_on = not is_again
         else:
             self._ask_at = None
             self._go_on(must_refresh=refusal.kind != "TRYAGAIN", must_pause=True)
 
     def _go_on(self, *, must_refresh: bool, must_pause: bool) -> None:
         self._problems += 1
+        self.is_sent_on = False
         self.must_refresh, self._must_pause = must_refresh, must_pause
 
 
@@ -351,6 +366,24 @@ def not_served(slots: SlotMap, operation: Operation[Any] | None = None) -> NotSe
     else:
         msg = f"no primary of the cluster serves these slots: {slots.uncovered}; {remedy}"
     return NotServedError(msg)
+
+
+_SILENCE = {"TimerOutcomeUnknownError", "ConnectionError", "TimeoutError", "OSError"}
+
+
+def fresh(error: BaseException) -> BaseException:
+    """Make an error anew that several callers are to get: raised again, each would lengthen it.
+
+    Args:
+        error: The error.
+
+    Returns:
+        It itself, where its class is not made of its arguments.
+    """
+    try:
+        return type(error)(*error.args)
+    except Exception:  # noqa: BLE001  whatever its constructor wants
+        return error
 
 
 def _is_lost(error: Exception) -> bool:

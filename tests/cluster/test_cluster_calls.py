@@ -3,17 +3,19 @@
 import asyncio
 import os
 import threading
+from contextlib import ExitStack
 from datetime import timedelta
 
 import pytest
 import redis
+from clusters import Cluster
 from faces import BlockingFace
-from redis.exceptions import ResponseError
+from redis.exceptions import ClusterDownError, NoPermissionError, ResponseError
 from relayed_cluster import face_on, slot_of_topic, topics_at
 from waiting import wait_until, wait_until_async
 
 from faststream_redis_timers import TimersBroker
-from faststream_redis_timers_sync import TimerOutcomeUnknownError, TimersClient
+from faststream_redis_timers_sync import TimerOutcomeUnknownError, TimersClient, TopicTornError
 from faststream_redis_timers_sync.protocol.keys import KeySpace
 from faststream_redis_timers_sync.protocol.routing import refusal_of
 
@@ -344,6 +346,119 @@ def test_a_server_that_is_no_cluster_is_told_at_once(relay):
     with pytest.raises(ResponseError, match=r"no node of a Redis Cluster.*write redis://"):
         timers.schedule("x", "invoices")
     assert relay.count("CLUSTER") == 1
+
+
+@pytest.fixture(scope="module")
+def unformed():
+    """Nodes that are up, and know nothing of each other yet."""
+    with Cluster(primaries=3, replicas=0) as cluster:
+        for node in cluster.nodes:
+            node.ask("FLUSHALL")
+            node.ask("CLUSTER", "RESET", "HARD")
+        yield cluster
+
+
+async def test_a_cluster_that_is_not_formed_yet_is_waited_for(unformed, key_names):
+    broker = TimersBroker(unformed.url, start_timeout=0.5, logger=None, **key_names)
+    with pytest.raises(TimeoutError, match=r"start_timeout=0.5 s: no node .* gives a map"):
+        await broker.start()
+    assert not await broker.ping(1.0)
+    await broker.connect()
+    with pytest.raises(redis.ConnectionError, match="gives a map of its slots"):
+        await broker.publish("x", "invoices")
+    await broker.stop()
+    with TimersClient(unformed.url, **key_names) as timers:
+        assert timers.ping() is False
+        with pytest.raises(redis.ConnectionError, match="gives a map of its slots"):
+            timers.schedule("x", "invoices")
+
+
+async def test_a_refused_asking_leaves_no_reply_behind(
+    flavour, cluster, key_names, slot, source, target
+):
+    for node in cluster.nodes:
+        node.ask("ACL", "SETUSER", "lacking", "on", ">secret", "~*", "&*", "+@all", "-asking")
+    lacking = {"username": "lacking", "password": "secret"}
+    async with face_on(flavour, source, key_names, **lacking) as face:
+        await face.schedule("x", "invoices", timer_id="1", activate_in=HOUR)
+        elsewhere = topics_at(cluster, target)[0]
+        cluster.begin_move(slot, target)
+        cluster.move_keys(slot, target)
+        try:
+            for _ in range(5):
+                with pytest.raises(NoPermissionError, match="asking"):
+                    await face.count_pending("invoices")
+                assert await face.count_pending(elsewhere) == 0
+        finally:
+            cluster.finish_move(slot, target)
+            cluster.flush()
+            cluster.move_slot(slot, source)
+            for node in cluster.nodes:
+                node.ask("ACL", "DELUSER", "lacking")
+
+
+async def test_who_publishes_while_the_broker_stops_is_not_cancelled(own_cluster, key_names):
+    broker = TimersBroker(own_cluster.url, logger=None, **key_names)
+    await broker.connect()
+    with ExitStack() as stack:
+        for node in own_cluster.nodes:
+            stack.enter_context(own_cluster.paused(node))
+        publishing = asyncio.create_task(broker.publish("x", "invoices"))
+        await asyncio.sleep(0.3)
+        await broker.stop()
+        with pytest.raises((redis.RedisError, OSError)):
+            await publishing
+
+
+def test_options_of_a_cluster_are_those_of_any_url(cluster, key_names):
+    connected = []
+
+    def on_connect(connection):
+        connection.on_connect()
+        connected.append(connection)
+
+    options = {"redis_connect_func": on_connect}
+    with TimersClient(cluster.url, options=options, **key_names) as timers:
+        timers.count_pending("invoices")
+    assert connected
+    url = f"{cluster.url}?retry_on_timeout=yes&max_connections=7"
+    assert TimersBroker(url).config.connection.address == cluster.url
+    for make in (TimersClient, TimersBroker):
+        with pytest.raises(ValueError, match=r"can't be used: .*'timeot'"):
+            make(f"{cluster.url}?timeot=3")
+
+
+def test_calls_one_by_one_give_up_after_two_primaries(cluster, key_names, monkeypatch):
+    options = {"socket_timeout": 0.1, "socket_connect_timeout": 0.1}
+    with TimersClient(cluster.url, options=options, **key_names) as timers:
+        tried = []
+
+        def refuse(operation):
+            tried.append(operation.topic)
+            raise ClusterDownError
+
+        pipeline = timers._runner.new_pipeline()
+        topics = [topic for node in cluster.primaries() for topic in topics_at(cluster, node, 2)]
+        for topic in (*topics, *topics):
+            timers.schedule("x", topic, pipeline=pipeline)
+        monkeypatch.setattr(type(timers._runner), "_answer", lambda _, operation: refuse(operation))
+
+        results = pipeline.execute(raise_on_error=False)
+
+    assert tried == topics[:2]
+    assert len(results) == 12
+    assert all(isinstance(result, redis.RedisError) for result in results)
+
+
+def test_names_with_one_tag_are_guarded_against_torn_topics_too(server_url, redis_client):
+    names = {name: f"{{torn}}:{name}" for name in ("timeline_key", "payloads_key", "attempts_key")}
+    with TimersClient(server_url, **names) as timers:
+        for timer_id in ("1", "2"):
+            timers.schedule("x", "invoices", timer_id=timer_id, activate_in=HOUR)
+        redis_client.delete("{torn}:payloads_key:invoices")
+        with pytest.raises(TopicTornError):
+            timers.schedule("x", "invoices", timer_id="3")
+        assert timers.cancel_all("invoices") == 2
 
 
 def test_a_pipeline_of_a_cluster_is_refused(cluster, key_names):

@@ -1,5 +1,7 @@
 """The way of a call through a cluster, turn by turn: no network, no clock but the test's."""
 
+from itertools import pairwise
+
 import pytest
 from redis.exceptions import (
     AuthenticationError,
@@ -16,7 +18,12 @@ from redis.exceptions import (
 )
 
 from faststream_redis_timers_sync.protocol.cluster import Address, SlotMap, slot_of
-from faststream_redis_timers_sync.protocol.errors import TimerOutcomeUnknownError
+from faststream_redis_timers_sync.protocol.errors import (
+    TimerExistsError,
+    TimerNotReplicatedError,
+    TimerOutcomeUnknownError,
+    TopicTornError,
+)
 from faststream_redis_timers_sync.protocol.operation import Operation, command
 from faststream_redis_timers_sync.protocol.routing import (
     Ask,
@@ -24,6 +31,7 @@ from faststream_redis_timers_sync.protocol.routing import (
     NotServedError,
     Pause,
     Refresh,
+    fresh,
     refusal_of,
     way_of,
 )
@@ -48,7 +56,7 @@ class Walk:
     def __init__(self, operation, slots=None, window=4.0):
         self.now = 100.0
         self.slots = known() if slots is None else slots
-        self._way = way_of(operation, self.slots, window, lambda: self.now)
+        self._way = way_of(operation, self.slots, window, lambda: self.now, lambda: 0.5)
         self.turn = next(self._way)
 
     def take(self, error=None, seconds=0.0):
@@ -63,10 +71,15 @@ class Walk:
             self._way.send(reply)
         return stop.value.value
 
-    def fail_on(self, kind, error):
+    def fail_on(self, kind, error, reading=0.0):
         """Go on until it raises, with this error in each turn of a kind."""
         while True:
-            self.take(error if isinstance(self.turn, kind) else None)
+            seconds = reading if isinstance(self.turn, Refresh) else 0.0
+            self.take(error if isinstance(self.turn, kind) else None, seconds)
+
+
+def reads_map(turn, version, without):
+    return isinstance(turn, Refresh) and turn[:2] == (version, without)
 
 
 def known():
@@ -97,7 +110,7 @@ def test_a_call_goes_to_the_primary_of_its_slot_at_once():
 
 def test_the_first_call_reads_the_map():
     walk = Walk(WRITE, SlotMap([A]))
-    assert walk.turn == Refresh(0, None)
+    assert reads_map(walk.turn, 0, None)
     walk.slots.replace(ONE_EACH, A)
     assert walk.take() == Ask(OWNER, asking=False)
 
@@ -163,11 +176,13 @@ def test_other_refusals_are_repeated_with_growing_pauses_until_the_window_ends(e
     walk = Walk(WRITE)
     pauses = []
 
+    reads = []
+
     def turns():
         while True:
             turn = walk.take(error)
-            if refreshes:
-                assert isinstance(turn, Refresh)
+            if isinstance(turn, Refresh):
+                reads.append(walk.now)
                 turn = walk.take()
             pauses.append(turn.seconds)
             walk.take()
@@ -178,11 +193,14 @@ def test_other_refusals_are_repeated_with_growing_pauses_until_the_window_ends(e
     assert pauses[:5] == [0.01, 0.02, 0.04, 0.08, 0.16]
     assert max(pauses) == 0.25
     assert sum(pauses) == pytest.approx(4.0)
+    assert bool(reads) == refreshes
+    # However often it is refused, the map is read ten times a second at most.
+    assert all(later - earlier >= 0.1 for earlier, later in pairwise(reads))
 
 
 def test_where_no_connection_comes_about_the_map_is_read_anew():
     walk = Walk(WRITE)
-    assert walk.take(not_sent(REFUSED)) == Refresh(1, OWNER)
+    assert reads_map(walk.take(not_sent(REFUSED)), 1, OWNER)
     walk.slots.assign(SLOT, C)
     assert walk.take() == Ask(C, asking=False)
     assert walk.end(b"1") == b"1"
@@ -210,14 +228,14 @@ def test_after_an_unknown_outcome_the_next_call_reads_the_map_anew():
     with pytest.raises(TimerOutcomeUnknownError):
         walk.take(TimerOutcomeUnknownError("schedule", "invoices", ("a",)))
     again = Walk(WRITE, walk.slots)
-    assert again.turn == Refresh(1, None)
+    assert reads_map(again.turn, 1, None)
     assert again.take() == Ask(OWNER, asking=False)
 
 
 def test_a_look_whose_reply_was_lost_is_repeated_once():
     lost = RedisConnectionError("Connection closed by server.")
     walk = Walk(READ)
-    assert walk.take(lost) == Refresh(1, OWNER)
+    assert reads_map(walk.take(lost), 1, OWNER)
     assert walk.take() == Ask(OWNER, asking=False)
     with pytest.raises(RedisConnectionError):
         walk.take(lost)
@@ -236,6 +254,44 @@ def test_waiting_for_a_free_connection_does_not_count():
     assert walk.take() == Ask(OWNER, asking=False)
 
 
+def test_reading_the_map_lasts_no_longer_than_the_window():
+    walk = Walk(WRITE)
+    assert walk.take(not_sent(REFUSED), seconds=3.0).seconds == pytest.approx(1.0)
+    walk = Walk(WRITE)
+    with pytest.raises(RedisConnectionError):
+        walk.fail_on(Ask, not_sent(REFUSED), reading=2.0)
+    assert walk.now <= 100.0 + 4.0 + 2.0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TimerNotReplicatedError("schedule", "invoices", ("a",), 1, 0, 1.0, "", None),
+        TopicTornError("invoices"),
+        TimerExistsError("invoices", "a"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_the_server_has_answered_says_nothing_of_the_map(error):
+    walk = Walk(WRITE)
+    with pytest.raises(type(error)):
+        walk.take(error)
+    assert not walk.slots.is_stale
+
+
+def test_a_call_without_keys_asks_the_only_primary_again():
+    slots = SlotMap([A])
+    slots.replace([[0, 16383, [b"10.0.0.1", 7001, b"a"]]], A)
+    with pytest.raises(RedisConnectionError, match="refused"):
+        Walk(command(b"TIME", parse=list), slots).fail_on(Ask, not_sent(REFUSED))
+
+
+def test_an_error_for_several_callers_is_made_anew():
+    error = fresh(REFUSED)
+    assert error is not REFUSED
+    assert (type(error), error.args) == (type(REFUSED), REFUSED.args)
+
+
 def test_a_slot_that_nobody_serves_is_named():
     slots = SlotMap([A])
     slots.replace([], A)
@@ -251,7 +307,7 @@ def test_where_no_node_gives_the_map_its_error_is_raised():
 def test_a_call_without_keys_asks_any_primary_that_answers():
     walk = Walk(command(b"TIME", parse=list))
     assert walk.turn.primary == A
-    assert walk.take(not_sent(REFUSED)) == Refresh(1, A)
+    assert reads_map(walk.take(not_sent(REFUSED)), 1, A)
     assert walk.take().primary == B
 
 
