@@ -1,6 +1,7 @@
 """Fixtures of all tests: a server, key names of each test's own, and the check for left keys."""
 
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -134,13 +135,16 @@ def empty_cluster(cluster: Cluster) -> Iterator[Cluster]:
 
 
 @pytest.fixture(params=binaries(), ids=lambda binary: Path(binary).name)
-def own_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+def own_cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
     """A cluster that the test may break, on each kind of server that this machine has.
 
-    What it has answered is on disk, so that a node that is killed comes back with it.
+    What it has answered is on disk, so that a node that is killed comes back with it. Logs stay
+    in the test's folder.
     """
     with Cluster(request.param, config=KEEPING) as cluster:
         yield cluster
+        for node in cluster.nodes:
+            shutil.copy(node.log, tmp_path / f"{node.port}.log")
 
 
 @pytest.fixture(autouse=True)
