@@ -253,7 +253,13 @@ class EmbeddedCluster:
         self._primaries = primaries
         self._replicas = replicas
         self._binary = binary or _binary()
-        self._config = {"cluster-node-timeout": "500", **(config or {})}
+        self._config = {
+            "cluster-node-timeout": "500",
+            # Two replicas that split the votes try again after 4 s, which by default is too
+            # late for this timeout: no replica would ever take the primary's place.
+            "cluster-replica-validity-factor": "0",
+            **(config or {}),
+        }
         self._tls = tls
         self._stack = ExitStack()
 
