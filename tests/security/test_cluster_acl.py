@@ -27,6 +27,7 @@ from faststream_redis_timers_sync.manage.topics import (
     scan_topics,
     topics_elsewhere,
 )
+from faststream_redis_timers_sync.protocol.clients import get_connection_args
 from faststream_redis_timers_sync.protocol.cluster import slot_of
 from faststream_redis_timers_sync.protocol.model import Settlement
 from faststream_redis_timers_sync.protocol.operations import Operations
@@ -199,7 +200,7 @@ def listen(cluster, url, here):
     with redis.Redis.from_url(
         node.url.replace("://", f"://{name}:{PASSWORD}@"), protocol=2
     ) as client:
-        connection = client.connection_pool.get_connection()
+        connection = client.connection_pool.get_connection(*get_connection_args(redis.__version__))
         channel = inside(here).keys.channel_of("c")
         for words in (["SSUBSCRIBE", channel], ["PING"], ["SUNSUBSCRIBE", channel]):
             connection.send_command(*words)
