@@ -173,6 +173,17 @@ def test_the_worst_is_told_first_and_a_node_may_have_several_findings():
     ]
 
 
+@pytest.mark.parametrize("options", [{"protocol": 2}, {"protocol": 3}, {"decode_responses": True}])
+def test_whatever_a_client_s_connections_speak_the_findings_are_the_same(
+    options, timers, empty_cluster
+):
+    def checked(client):
+        return [(finding.check, finding.level) for finding in check_server(client)]
+
+    with TimersClient(empty_cluster.url, options=options) as other:
+        assert checked(other) == checked(timers)
+
+
 # --- the cluster
 
 
@@ -216,6 +227,26 @@ def test_the_default_node_timeout_outlasts_calls(timers, setting, empty_cluster)
         "cluster-node-timeout is 15 s: a failover takes longer than the 4 s"
     )
     assert "set cluster-node-timeout to 2000 ms" in failover.remedy
+
+
+@pytest.mark.parametrize("kind", ["hostname", "unknown-endpoint"])
+def test_nodes_are_named_as_clients_reach_them(kind, own_cluster):
+    source, target, _ = own_cluster.primaries()
+    slot = min(own_cluster.slots_of(source))
+    own_cluster.announce(kind)
+    host = {"hostname": "localhost", "unknown-endpoint": "127.0.0.1"}[kind]
+    with TimersClient(own_cluster.url) as timers:
+        own_cluster.begin_move(slot, target)
+        _, moving = found(timers, "cluster")
+        replica = own_cluster.replica_of(source)
+        own_cluster.kill(replica)
+        wait_until(lambda: "fail" in line_of(target, replica), LONGEST)
+        (nodes,) = found(timers, "nodes")
+        (replicas,) = found(timers, "replicas")
+
+    assert f"from {host}:{source.port} to {host}:{target.port}." in moving.message
+    assert f"{replica.port}" in nodes.message
+    assert replicas.message.startswith(f"{host}:{source.port}: 0 replicas")
 
 
 def test_a_slot_without_a_primary_is_an_error(own_cluster):
