@@ -13,7 +13,7 @@ from redis.exceptions import (
 from faststream_redis_timers_sync import TimerPublishMessage, TimersClient
 from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.protocol.keys import KeySpace
-from faststream_redis_timers_sync.protocol.model import EncodedTimer
+from faststream_redis_timers_sync.protocol.model import EncodedTimer, Settlement
 from faststream_redis_timers_sync.protocol.operation import PING, command
 from faststream_redis_timers_sync.protocol.operations import Operations
 
@@ -124,3 +124,12 @@ def test_what_the_server_refuses_for_certain_is_no_lost_reply(refusal):
 
     assert operation.outcome_unknown(refusal("no")) is None
     assert operation.outcome_unknown(RedisConnectionError("lost")) is not None
+
+
+@pytest.mark.parametrize(("action", "count"), [(b"commit", 2), (b"dead", 4)])
+def test_keys_for_dead_letters_are_declared_where_one_is_made(action, count):
+    settlements = [Settlement(action, b"42", b"1.5", b"1:x")]
+    step = Operations(KeySpace(hash_tags=True)).settle_and_claim(
+        "invoices", settlements, limit=1, lease_ttl=30.0, jitter=0, dead_topic="invoices:dead"
+    )
+    assert len(step.keys) == count
