@@ -57,7 +57,7 @@ def test_a_scripts_text_is_its_files_and_nothing_else(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_with_hash_tags_it_has_a_part_more_and_all_of_its_lines(name, redis_client):
-    script = load_script(name, Dialect(hash_tags=True))
+    script = load_script(name, Dialect(hash_tags=True, fits_cluster=True))
     texts = (SHARED, TAGGED, (FOLDER / f"{name}.lua").read_text())
     text = re.sub(r"^( *)--@ ", r"\1", "\n".join(texts), flags=re.MULTILINE)
 
@@ -67,7 +67,7 @@ def test_with_hash_tags_it_has_a_part_more_and_all_of_its_lines(name, redis_clie
 
 def test_scripts_refuse_a_torn_topic_unless_they_count_or_give_up():
     def calls(name):
-        text = load_script(name, Dialect(hash_tags=True)).text.decode()
+        text = load_script(name, Dialect(hash_tags=True, fits_cluster=True)).text.decode()
         return len(re.findall(r"\bif is_torn\(.*\) then return torn\(", text))
 
     # Workers are told in a reply of its own.
