@@ -226,7 +226,7 @@ def test_the_default_node_timeout_outlasts_calls(timers, setting, empty_cluster)
     assert failover.message.startswith(
         "cluster-node-timeout is 15 s: a failover takes longer than the 4 s"
     )
-    assert "set cluster-node-timeout to 2000 ms" in failover.remedy
+    assert "set cluster-node-timeout to 1500 ms" in failover.remedy
 
 
 @pytest.mark.parametrize("kind", ["hostname", "unknown-endpoint"])
