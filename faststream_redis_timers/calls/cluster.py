@@ -5,6 +5,7 @@ flight whenever the client meets an error of its own, and redis-py 5 can't give 
 """
 
 import asyncio
+import random
 from contextlib import suppress
 from inspect import signature
 from typing import TYPE_CHECKING, Any
@@ -259,7 +260,7 @@ class ClusterRunner(Runner):
 
     async def _answer(self, operation: Operation[Any], timeout: float | None) -> Any:
         primaries = self.primaries
-        way = way_of(operation, primaries.slots, primaries.window, monotonic)
+        way = way_of(operation, primaries.slots, primaries.window, monotonic, random.random)
         try:
             turn = next(way)
             while True:

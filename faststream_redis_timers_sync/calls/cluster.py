@@ -5,6 +5,7 @@ in flight whenever the client meets an error of its own.
 """
 
 import os
+import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -223,7 +224,9 @@ class ClusterRunner(Runner):
             pool.disconnect()
 
     def _answer(self, operation: Operation[Any]) -> Any:
-        way = way_of(operation, self._slots, window_of(self._options), time.monotonic)
+        way = way_of(
+            operation, self._slots, window_of(self._options), time.monotonic, random.random
+        )
         try:
             turn = next(way)
             while True:

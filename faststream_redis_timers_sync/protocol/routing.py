@@ -3,7 +3,6 @@
 Without a network, so that both front ends go the same way.
 """
 
-import random
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple, cast
@@ -180,7 +179,7 @@ def way_of(
     slots: SlotMap,
     window: float,
     clock: Callable[[], float],
-    spread: Callable[[], float] = random.random,
+    spread: Callable[[], float],
 ) -> Way:
     """Find the way of one call: to the primary of its keys, and after each refusal to another try.
 
