@@ -101,9 +101,9 @@ def test_a_slot_is_held_half_moved(own_cluster, slot):
     own_cluster.move_keys(slot, target, *KEYS[:2])
     assert (keys_at(source, slot), keys_at(target, slot)) == (len(KEYS) - 2, 2)
     assert own_cluster.owner_of(slot) is source
-    with pytest.raises(redis.exceptions.AskError, match=f"{slot} {target.address}"):
+    with pytest.raises(redis.ResponseError, match=rf"^(ASK )?{slot} {target.address}$"):
         source.ask("GET", KEYS[0])
-    with pytest.raises(redis.exceptions.TryAgainError):
+    with pytest.raises(redis.ResponseError, match="Multiple keys request during"):
         source.ask("MGET", KEYS[0], KEYS[2])
     own_cluster.move_keys(slot, target)
     own_cluster.finish_move(slot, target)
@@ -159,9 +159,8 @@ def test_nodes_are_announced_otherwise(cluster, kind):
     try:
         host = {"hostname": "localhost", "unknown-endpoint": None}[kind]
         assert cluster._announced() == {host}
-        with pytest.raises(redis.exceptions.MovedError) as refusal:
+        with pytest.raises(redis.ResponseError, match=rf"^(MOVED )?\d+ {host or ''}:{other.port}$"):
             primary.ask("GET", key)
-        assert (refusal.value.host, refusal.value.port) == (host or "", other.port)
     finally:
         cluster.announce("ip")
 
