@@ -111,10 +111,11 @@ def describe_machine(server: Server) -> str:
     Args:
         server: The server.
     """
-    load = os.getloadavg()[0]
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    busy = f"of which {load:.1f} were in use" if load <= cores else f"under a load of {load:.1f}"
     told = (
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores for server, workers and "
-        f"producers together, of which {load:.1f} were in use at the start; "
+        f"{platform.system()} {platform.machine()}, {cores} cores for server, workers and "
+        f"producers together, {busy} at the start; "
         f"Python {platform.python_version()}, FastStream {version('faststream')}, redis-py "
         f"{version('redis')} without hiredis; {server_name(server)} ({server.allocator}) on "
         f"{'a Unix socket' if server.url.startswith('unix') else 'loopback'}, without persistence."

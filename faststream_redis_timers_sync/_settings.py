@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
+from redis.exceptions import RedisClusterException
+
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.server import open_client
 from faststream_redis_timers_sync.protocol.keys import KeySpace, plain
@@ -165,8 +167,13 @@ def make_client(settings: ClientSettings, kind: type[TimersClient] = TimersClien
         except (TypeError, ValueError) as error:
             msg = f"{place.where}: {error}"
             raise place.error(msg) from None
-    made = load_factory(settings)()
     client = place.key("CLIENT")
+    try:
+        made = load_factory(settings)()
+    except RedisClusterException as error:
+        # A RedisCluster connects when it is made, and what it raises then is no RedisError.
+        msg = f"{place.where}: {client} made no client of its cluster: {error}"
+        raise place.error(msg) from error
     if isinstance(made, TimersClient):
         if settings.arguments:
             keys = ", ".join(place.key(name.upper()) for name in settings.arguments)

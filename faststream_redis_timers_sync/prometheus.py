@@ -37,7 +37,8 @@ _log = logging.getLogger(__name__)
 class TimersCollector(Collector):
     """Counts the timers of topics whenever Prometheus asks. One fits into a registry.
 
-    A scrape asks the server once per topic and a few times more, which takes milliseconds.
+    A scrape asks the server once for 20 topics, with hash tags twice per topic, and a few times
+    more, which takes milliseconds.
     It never fails because of the server: if that is away, refuses or is silent, then
     ``..._timers_up`` is 0, there is nothing of the topics, and the log tells why, once.
 

@@ -15,7 +15,9 @@ from hypothesis import settings
 from leaks import keys_under, leftovers
 from relay import Relay
 from replicated import binaries
+from waiting import wait_until
 
+from examples.embedded_cluster import Node
 from examples.embedded_server import embedded_server
 
 # How long an example takes says nothing on a machine that others use too.
@@ -130,8 +132,15 @@ def cluster() -> Iterator[Cluster]:
 def empty_cluster(cluster: Cluster) -> Iterator[Cluster]:
     """The same cluster, without any key before and after."""
     cluster.flush()
+    # A replica that has received nothing yet is on no map.
+    wait_until(lambda: all(_names_all(node, cluster) for node in cluster.nodes))
     yield cluster
     cluster.flush()
+
+
+def _names_all(node: Node, cluster: Cluster) -> bool:
+    servers = {server[2] for _, _, *servers in node.ask("CLUSTER", "SLOTS") for server in servers}
+    return len(servers) == len(cluster.nodes)
 
 
 @pytest.fixture(params=binaries(), ids=lambda binary: Path(binary).name)

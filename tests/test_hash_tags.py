@@ -284,8 +284,8 @@ def test_topics_are_counted_by_slot(tags):
     assert [(one.topic, one.pending) for one in snapshot.topics] == [
         (topic, n) for n, topic in enumerate(TOPICS, 1)
     ]
-    # The first counts workers, and touches no key.
-    assert slots == [0, 1, 1, 1, 1]
+    # The last counts workers, and touches no key.
+    assert slots == [1, 1, 1, 1, 0]
 
 
 def test_topics_are_counted_at_once_without_hash_tags(plain):

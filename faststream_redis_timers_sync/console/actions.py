@@ -255,7 +255,7 @@ def schedule(
         output.record({"topic": topic, "timer_id": timer_id})
     else:
         output.line(timer_id)
-    note_past(timers, output, options.get("activate_at"))
+    note_past(timers, output, topic, options.get("activate_at"))
     return DONE
 
 
@@ -324,15 +324,18 @@ def note_none(output: Output, topic: str, match: str | None) -> None:
     output.note(f"no timer{which} is pending in topic {quoted(topic)}")
 
 
-def note_past(timers: TimersClient, output: Output, activate_at: datetime | None) -> None:
+def note_past(
+    timers: TimersClient, output: Output, topic: str, activate_at: datetime | None
+) -> None:
     """Remark that a time was past already: that may be a mistake.
 
     Args:
         timers: The client.
         output: Where to.
+        topic: The timer's topic.
         activate_at: The time that was asked for.
     """
-    if activate_at is not None and activate_at < server_time(timers):
+    if activate_at is not None and activate_at < server_time(timers, topic):
         output.note("that time is past: due at once")
 
 

@@ -103,7 +103,7 @@ def move(
     change = Reschedule(activate_in, activate_at)
     code = _apply(timers, output, chosen, change, words, is_sure=is_sure)
     if code == DONE:
-        note_past(timers, output, activate_at)
+        note_past(timers, output, chosen.topic, activate_at)
     return code
 
 

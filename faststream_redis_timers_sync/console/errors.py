@@ -1,7 +1,7 @@
 """The errors that end a command, as a sentence and an exit code."""
 
 from faststream_redis_timers_sync.calls.runner import Runner
-from faststream_redis_timers_sync.manage.errors import is_unreachable, sentence_of
+from faststream_redis_timers_sync.manage.errors import is_refused_yet, is_unreachable, sentence_of
 from faststream_redis_timers_sync.protocol.errors import TimerOutcomeUnknownError
 
 DONE = 0
@@ -69,5 +69,9 @@ def explain(error: BaseException, runner: Runner) -> CommandError | None:
     sentence = sentence_of(error, runner)
     if sentence is None:
         return CommandError(str(error), MISUSED) if isinstance(error, ValueError) else None
-    is_lost = isinstance(error, TimerOutcomeUnknownError) or is_unreachable(error)
+    is_lost = (
+        isinstance(error, TimerOutcomeUnknownError)
+        or is_unreachable(error)
+        or is_refused_yet(error)
+    )
     return CommandError(sentence, UNREACHABLE if is_lost else FAILED)

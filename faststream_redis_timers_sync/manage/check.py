@@ -105,7 +105,7 @@ def _look(timers: TimersClient) -> _Looks:
             looks.refused.append((node.address, info))
         told: dict[str, Any] = {}
         if is_cluster:
-            with suppress(ResponseError):
+            with suppress(RedisError):
                 told = {"facts": node.run(CLUSTER_INFO), "known": node.run(CLUSTER_NODES)}
         looks.views.append(View(node, None if isinstance(info, Finding) else info, **told))
     return looks
@@ -316,7 +316,7 @@ def _count_unsaved(info: dict[str, str]) -> float:
 def _check_permissions(timers: TimersClient, topic: str, node: Runner) -> Iterator[Finding]:
     try:
         refused = refused_purposes(timers, topic, node)
-    except ResponseError as error:
+    except RedisError as error:
         yield Finding(
             "permissions", "unknown", f"the server does not tell what this user may do: {error}"
         )
@@ -382,6 +382,9 @@ def _check_clocks(timers: TimersClient, nodes: Sequence[Runner]) -> Iterator[Fin
             message = "no permission to look: this user may not run TIME"
             rule = acl_rule(timers, ["TIME"])
             refused.append((node.address, Finding("clock", "unknown", message, rule=rule)))
+        except RedisError as error:
+            message = f"the server does not tell its time: {text_of(error)}"
+            refused.append((node.address, Finding("clock", "unknown", message)))
     yield from agreed(refused, [node.address for node in nodes])
     if readings:
         yield compare_clocks(readings)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.protocol.clients import BAD_URL, check_url
+from faststream_redis_timers_sync.protocol.clients import BAD_URL, check_url, is_cluster_url
 from faststream_redis_timers_sync.protocol.keys import KeySpace, prefixed
 from faststream_redis_timers_sync.protocol.operation import command
 from faststream_redis_timers_sync.protocol.times import time_of
@@ -133,6 +133,8 @@ def open_client(
     except ValueError:
         # An argument that is wrong is so with any URL. Otherwise the URL is, and what says so
         # may quote any of its parts.
+        if is_cluster_url(url):
+            arguments["hash_tags"] = True
         kind("redis://localhost", **arguments).close()
         raise ValueError(BAD_URL) from None
 

@@ -55,9 +55,9 @@ class CountingRedis(redis.Redis):
 
 
 def _id_in(words):
-    keys_end = 3 + int(words[2])
-    # A cancel has the id alone, scheduling a word before it.
-    return words[-1 if len(words) == keys_end + 1 else keys_end + 1].decode()
+    # After the keys stands that of attempts; a cancel has the id alone, scheduling a word before it.
+    args = words[3 + int(words[2]) + 1 :]
+    return args[0 if len(args) == 1 else 1].decode()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -34,10 +34,10 @@ def test_a_worker_that_was_stopped_past_its_lease_is_fenced(
     paused.send_signal(signal.SIGCONT)
     wait_until(lambda: noted_by(fleet, paused, "fenced"))
     if successor_is == "at work":
-        assert client.count_pending(fleet.topic) == 1
+        assert client.count_pending(fleet.topics[0]) == 1
     successor.send_signal(signal.SIGCONT)
     wait_until(lambda: noted_by(fleet, successor, "committed"))
-    assert client.count_pending(fleet.topic) == 0
+    assert client.count_pending(fleet.topics[0]) == 0
 
     ledger = fleet.ledger()
     ledger.check()
@@ -55,7 +55,7 @@ def test_a_worker_whose_event_loop_was_blocked_past_its_lease_is_fenced(fleet, c
     bodies = {"0": "block", "1": "", "2": ""}
     client.schedule_batch(
         [TimerPublishMessage(body, timer_id=timer_id) for timer_id, body in bodies.items()],
-        fleet.topic,
+        fleet.topics[0],
     )
     for timer_id in bodies:
         fleet.journal.note("accepted", id=timer_id)

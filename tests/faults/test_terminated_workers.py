@@ -41,7 +41,7 @@ class Stage:
         self.relay = relay
         self.client = client
         self.server = server
-        self.timeline = f"timers_timeline:{fleet.topic}"
+        self.timeline = f"timers_timeline:{fleet.topics[0]}"
         self.dues = {}
 
     def start(self, **settings):
@@ -53,7 +53,7 @@ class Stage:
         """Schedule timers; give all scores as they were before anybody could claim."""
         messages = [TimerPublishMessage(body, timer_id=timer_id) for timer_id in IDS]
         with self.server.client.pipeline() as pipeline:
-            self.client.schedule_batch(messages, self.fleet.topic, pipeline=pipeline)
+            self.client.schedule_batch(messages, self.fleet.topics[0], pipeline=pipeline)
             pipeline.zrange(self.timeline, 0, -1, withscores=True)
             scores = pipeline.execute()[-1]
         for timer_id in IDS:
@@ -133,7 +133,7 @@ class Stage:
     def handlers_running_too_long(self):
         self.start(graceful_timeout=0.1)
         self.hold_a_claim()
-        self.client.cancel_all(self.fleet.topic)
+        self.client.cancel_all(self.fleet.topics[0])
         self.dues = self.schedule("gate")
         self.relay.resume()
         self.fleet.until_begun(*IDS)

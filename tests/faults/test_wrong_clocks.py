@@ -62,7 +62,7 @@ def server(dial):
 
 
 def test_the_server_s_date_may_be_set_back_and_forth(fleet, server, client, dial, record):
-    timeline = f"timers_timeline:{fleet.topic}"
+    timeline = f"timers_timeline:{fleet.topics[0]}"
     for _ in range(2):
         fleet.worker(knobs={"lease_ttl": 1.0, "max_polling_interval": 0.5})
     dues = {}
@@ -92,7 +92,7 @@ def test_the_server_s_date_may_be_set_back_and_forth(fleet, server, client, dial
 
 
 def waiting(client, fleet):
-    return set(client.get_pending_timers(fleet.topic))
+    return set(client.get_pending_timers(fleet.topics[0]))
 
 
 def is_off_by(server, seconds):
