@@ -556,7 +556,6 @@ def test_a_broker_serves_one_event_loop_after_another(cluster, key_names):
     assert asyncio.run(use()) == 1
     asyncio.run(broker.stop())
     cluster.flush()
-    del broker
     # Here, where it is expected, not in a later test.
     gc.collect()
 

@@ -55,7 +55,7 @@ class CountingRedis(redis.Redis):
 
 
 def _id_in(words):
-    # After the keys stands that of attempts; a cancel has the id alone, scheduling a word before it.
+    # After the keys comes that of attempts. A cancel has the id alone, scheduling a word before.
     args = words[3 + int(words[2]) + 1 :]
     return args[0 if len(args) == 1 else 1].decode()
 
