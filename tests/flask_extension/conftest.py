@@ -28,7 +28,11 @@ def make_app():
 @pytest.fixture
 def app(make_app, server_url, key_config):
     """An app on the server of the tests."""
-    return make_app(TIMERS_URL=server_url, TIMERS_TOPICS=["invoices", "orders"], **key_config)
+    app = make_app(TIMERS_URL=server_url, TIMERS_TOPICS=["invoices", "orders"], **key_config)
+    yield app
+    # An app is collected whenever it comes to that, and its sockets with it.
+    with app.app_context():
+        FlaskTimers().client.close()
 
 
 @pytest.fixture
