@@ -23,7 +23,7 @@ from faststream_redis_timers_sync.protocol.errors import (
 from faststream_redis_timers_sync.protocol.model import Timer
 from faststream_redis_timers_sync.protocol.operation import PING, Operation, Steps, TimerPages
 from faststream_redis_timers_sync.protocol.replication import Confirmation
-from faststream_redis_timers_sync.protocol.routing import refusal_of
+from faststream_redis_timers_sync.protocol.routing import is_refused_for_now
 
 _T = TypeVar("_T")
 
@@ -249,7 +249,7 @@ class OneByOne:
                 if raise_on_error or (is_away and not results):
                     raise
                 results.append(error)
-                if not isinstance(error, _ANSWERS) or _has_lasted(error):
+                if not isinstance(error, _ANSWERS) or is_refused_for_now(error):
                     failed.append(operation)
                     untried = RedisConnectionError(f"not sent, since before it: {error}")
         return results
@@ -259,9 +259,3 @@ MOST_FAILED = 2
 """Slots of a cluster whose primaries are away, after which all are taken to be."""
 
 _ANSWERS = (ResponseError, TimerNotReplicatedError, TopicTornError)
-
-
-def _has_lasted(error: Exception) -> bool:
-    """Tell whether a call of a cluster was refused for as long as it goes on."""
-    refusal = refusal_of(error)
-    return refusal is not None and refusal.kind in {"CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN"}

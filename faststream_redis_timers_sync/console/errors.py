@@ -1,8 +1,9 @@
 """The errors that end a command, as a sentence and an exit code."""
 
 from faststream_redis_timers_sync.calls.runner import Runner
-from faststream_redis_timers_sync.manage.errors import is_refused_yet, is_unreachable, sentence_of
+from faststream_redis_timers_sync.manage.errors import is_unreachable, sentence_of
 from faststream_redis_timers_sync.protocol.errors import TimerOutcomeUnknownError
+from faststream_redis_timers_sync.protocol.routing import is_refused_for_now
 
 DONE = 0
 FAILED = 1
@@ -72,6 +73,6 @@ def explain(error: BaseException, runner: Runner) -> CommandError | None:
     is_lost = (
         isinstance(error, TimerOutcomeUnknownError)
         or is_unreachable(error)
-        or is_refused_yet(error)
+        or is_refused_for_now(error)
     )
     return CommandError(sentence, UNREACHABLE if is_lost else FAILED)

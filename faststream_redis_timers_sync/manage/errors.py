@@ -10,7 +10,6 @@ from redis.exceptions import (
 
 from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.protocol.errors import TimersError
-from faststream_redis_timers_sync.protocol.routing import refusal_of
 from faststream_redis_timers_sync.protocol.shown import text_of
 
 _SEE = "(see the command check, in a Django project timers_check)"
@@ -52,16 +51,6 @@ def _place_of(runner: Runner) -> str:
         return runner.address
     first, *others = runner.address.split(",")
     return f"{first}, ..." if others else first
-
-
-def is_refused_yet(error: BaseException) -> bool:
-    """Tell whether a cluster refuses only for a while, so that a later try may do.
-
-    Args:
-        error: The error.
-    """
-    refusal = refusal_of(error)
-    return refusal is not None and refusal.kind in {"CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN"}
 
 
 def is_unreachable(error: BaseException) -> bool:

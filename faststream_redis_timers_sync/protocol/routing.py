@@ -87,6 +87,16 @@ def refusal_of(error: BaseException) -> Refusal | None:
     return Refusal(kind, int(slot), host.strip("[]"), int(port))
 
 
+def is_refused_for_now(error: BaseException) -> bool:
+    """Return whether a cluster still refused a call when its window ended; a later one may do.
+
+    Args:
+        error: What the call raised.
+    """
+    refusal = refusal_of(error)
+    return refusal is not None and refusal.kind in {"CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN"}
+
+
 def explained(error: Exception, address: Address) -> Exception:
     """Say what to do where a node has no map to give.
 
