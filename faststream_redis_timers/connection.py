@@ -32,7 +32,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from faststream_redis_timers.calls.cluster import ClusterRunner, address_of_cluster
+from faststream_redis_timers.calls.cluster import (
+    ClusterRunner,
+    address_of_cluster,
+    address_of_nodes,
+)
 from faststream_redis_timers.calls.pools import (
     address_at,
     address_of,
@@ -44,11 +48,11 @@ from faststream_redis_timers.delivery.schedule import AlarmClock, SpinBudget
 from faststream_redis_timers.delivery.slots import Suspects
 from faststream_redis_timers.tasks import check_cancelled
 from faststream_redis_timers_sync.protocol.clients import (
-    NOT_FOR_CLUSTER,
     URL_OPTIONS,
     check_url,
     database_of,
     is_cluster_url,
+    options_for_nodes,
     read_cluster_url,
 )
 from faststream_redis_timers_sync.protocol.cluster import Address
@@ -107,6 +111,9 @@ class TimersConnection:
                 "retry": Retry(NoBackoff(), 0),
                 **_options_of(client, security),
             }
+            if self._seeds:
+                # What it can't use is told here, not at the first call.
+                _cluster_of(self._seeds, self._options)
         elif client is not None:
             _check_client(client)
         self._given = client
@@ -161,11 +168,12 @@ class TimersConnection:
         """The server's URL for documents, without user and password."""
         if isinstance(self._given, redis.asyncio.RedisCluster):
             return address_of_cluster(self._given)
+        if isinstance(self._given, redis.asyncio.Redis):
+            return address_of(self._given)
+        connection_class = self._options.get("connection_class", Connection)
         if self._seeds:
-            return address_of_cluster(_cluster_of(self._seeds, self._options))
-        if self._given is None or isinstance(self._given, str):
-            return address_at(self._options, self._options.get("connection_class", Connection))
-        return address_of(self._given)
+            return address_of_nodes(self._seeds, connection_class)
+        return address_at(self._options, connection_class)
 
     @property
     def database(self) -> int:
@@ -333,11 +341,9 @@ def _with_context(context: SSLContext) -> type[Connection]:
 
 def _cluster_of(seeds: Iterable[Address], options: Mapping[str, Any]) -> redis.asyncio.RedisCluster:
     connection_class = options.get("connection_class", Connection)
-    allowed = {
-        name: value
-        for name, value in options.items()
-        if name == "max_connections" or name not in NOT_FOR_CLUSTER
-    }
+    allowed = options_for_nodes(options)
+    if "max_connections" in options:
+        allowed["max_connections"] = options["max_connections"]
     nodes = [ClusterNode(*seed) for seed in seeds]
     try:
         client = redis.asyncio.RedisCluster(

@@ -6,6 +6,7 @@ flight whenever the client meets an error of its own, and redis-py 5 can't give 
 
 import asyncio
 import random
+from collections.abc import Iterable
 from contextlib import suppress
 from inspect import signature
 from typing import TYPE_CHECKING, Any
@@ -27,12 +28,15 @@ from faststream_redis_timers.calls.pools import (
 from faststream_redis_timers.calls.runner import Runner
 from faststream_redis_timers.clock import monotonic
 from faststream_redis_timers.tasks import end_task
-from faststream_redis_timers_sync.protocol.clients import NOT_FOR_CLUSTER
+from faststream_redis_timers_sync.protocol.clients import options_for_nodes
 from faststream_redis_timers_sync.protocol.cluster import Address, SlotMap
 from faststream_redis_timers_sync.protocol.operation import Operation, command
 from faststream_redis_timers_sync.protocol.replication import Confirmation
 from faststream_redis_timers_sync.protocol.routing import (
     CLUSTER_SLOTS,
+    LONGEST_REFRESH,
+    MAP_TIMEOUT,
+    NO_MAP,
     Ask,
     NotSentError,
     NotServedError,
@@ -55,14 +59,7 @@ if "maint_notifications_config" in signature(AbstractConnection.__init__).parame
 
     _NO_MAINTENANCE["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
 
-_MAP_TIMEOUT = 1.0
-"""Seconds that one node has to give the map, before another is asked."""
-
-_LONGEST_REFRESH = 2.0
-"""Seconds that reading the map may take: it is tried again, beginning with other nodes."""
-
-
-_NO_MAP = RedisConnectionError("no node of the cluster gives a map of its slots")
+_NO_MAP = RedisConnectionError(NO_MAP)
 
 
 class ClusterPrimaries:
@@ -80,7 +77,7 @@ class ClusterPrimaries:
         self._connection_class: type[Any] = options["connection_class"]
         self._max_connections: int = options["max_connections"]
         self._options = {
-            **{name: value for name, value in options.items() if name not in NOT_FOR_CLUSTER},
+            **options_for_nodes(options),
             **_NO_MAINTENANCE,
             "retry": Retry(NoBackoff(), 0),
         }
@@ -142,9 +139,9 @@ class ClusterPrimaries:
             OSError: No node answers.
         """
         try:
-            await self.refresh_once(self.slots.version, None, _LONGEST_REFRESH)
+            await self.refresh_once(self.slots.version, None, LONGEST_REFRESH)
         except NotSentError as error:
-            raise (error.__cause__ or error) from None
+            raise error.problem from None
 
     async def refresh_once(self, version: int, without: Address | None, seconds: float) -> None:
         """Do it, unless it was done since; all who ask at the same time wait for one answer.
@@ -177,11 +174,11 @@ class ClusterPrimaries:
 
     async def _refresh(self, without: Address | None) -> None:
         problem: Exception = _NO_MAP
-        end = monotonic() + _LONGEST_REFRESH
+        end = monotonic() + LONGEST_REFRESH
         for address in self.slots.candidates(without):
             connection = self.new_connection(address)
             try:
-                async with asyncio.timeout(_MAP_TIMEOUT):
+                async with asyncio.timeout(MAP_TIMEOUT):
                     await connection.connect()
                     reply = await exchange(connection, CLUSTER_SLOTS, None, None)
             except (RedisError, OSError) as error:
@@ -347,9 +344,18 @@ def address_of_cluster(client: RedisCluster) -> str:
     Args:
         client: The client.
     """
-    is_secured = issubclass(client.connection_kwargs["connection_class"], SSLConnection)
-    nodes = ",".join(map(str, _seeds_of(client)))
-    return f"{'rediss' if is_secured else 'redis'}+cluster://{nodes}"
+    return address_of_nodes(_seeds_of(client), client.connection_kwargs["connection_class"])
+
+
+def address_of_nodes(seeds: Iterable[Address], connection_class: type[Any]) -> str:
+    """Return the same for nodes that a URL names.
+
+    Args:
+        seeds: The nodes.
+        connection_class: The class of the connections to them.
+    """
+    scheme = "rediss" if issubclass(connection_class, SSLConnection) else "redis"
+    return f"{scheme}+cluster://{','.join(map(str, seeds))}"
 
 
 def _seeds_of(client: RedisCluster) -> list[Address]:

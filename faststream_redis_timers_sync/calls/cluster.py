@@ -24,12 +24,15 @@ from redis.retry import Retry
 from faststream_redis_timers_sync.calls.exchange import LOST, exchange
 from faststream_redis_timers_sync.calls.pools import acquire
 from faststream_redis_timers_sync.calls.runner import OneByOne, Runner
-from faststream_redis_timers_sync.protocol.clients import NOT_FOR_CLUSTER, is_pool_full
+from faststream_redis_timers_sync.protocol.clients import is_pool_full, options_for_nodes
 from faststream_redis_timers_sync.protocol.cluster import Address, Remap, SlotMap, share_slot
 from faststream_redis_timers_sync.protocol.operation import Operation
 from faststream_redis_timers_sync.protocol.replication import Confirmation
 from faststream_redis_timers_sync.protocol.routing import (
     CLUSTER_SLOTS,
+    LONGEST_REFRESH,
+    MAP_TIMEOUT,
+    NO_MAP,
     Ask,
     NotSentError,
     NotServedError,
@@ -48,12 +51,6 @@ if "maint_notifications_config" in signature(redis.ConnectionPool.__init__).para
     from redis.maint_notifications import MaintNotificationsConfig
 
     _NO_MAINTENANCE["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
-
-_MAP_TIMEOUT = 1.0
-"""Seconds that one node has to connect, and again to give the map, before another is asked."""
-
-_LONGEST_REFRESH = 2.0
-"""Seconds after which no further node is asked: it is tried again, beginning with other nodes."""
 
 
 class ClusterNodes(NamedTuple):
@@ -84,7 +81,7 @@ def nodes_of(client: redis.RedisCluster) -> ClusterNodes:
     known: list[Any] = client.get_nodes()  # type: ignore[no-untyped-call]
     own: Any = client.get_redis_connection(known[0])
     pool = own.connection_pool
-    options = options_from(pool.connection_kwargs)
+    options = options_for_nodes(pool.connection_kwargs)
     if client.user_on_connect_func is not None:
         options["redis_connect_func"] = _OnConnect(client.user_on_connect_func)
     return ClusterNodes(
@@ -94,15 +91,6 @@ def nodes_of(client: redis.RedisCluster) -> ClusterNodes:
         pool.max_connections,
         nodes.address_remap,
     )
-
-
-def options_from(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the arguments for connections to all nodes.
-
-    Args:
-        options: The arguments of a connection to one.
-    """
-    return {name: value for name, value in options.items() if name not in NOT_FOR_CLUSTER}
 
 
 class _OnConnect:
@@ -124,7 +112,16 @@ class ClusterRunner(Runner):
         confirmation: How many replicas must have what is written; None asks none.
     """
 
-    __slots__ = ("_nodes", "_options", "_pid", "_pools", "_problem", "_refreshing", "_slots")
+    __slots__ = (
+        "_nodes",
+        "_options",
+        "_pid",
+        "_pools",
+        "_problem",
+        "_refreshing",
+        "_slots",
+        "_window",
+    )
     is_cluster = True
 
     def __init__(self, nodes: ClusterNodes, confirmation: Confirmation | None = None) -> None:
@@ -133,6 +130,7 @@ class ClusterRunner(Runner):
         self._nodes = nodes
         self._options = {**nodes.options, **_NO_MAINTENANCE, "retry": Retry(NoBackoff(), 0)}
         self._slots = SlotMap(nodes.seeds, nodes.remap)
+        self._window = window_of(nodes.options)
         self._problem: Exception | None = None
         self._begin()
 
@@ -213,9 +211,9 @@ class ClusterRunner(Runner):
 
     def _read_anew(self) -> None:
         try:
-            self._refresh(self._slots.version, None, _LONGEST_REFRESH)
+            self._refresh(self._slots.version, None, LONGEST_REFRESH)
         except NotSentError as error:
-            raise (error.__cause__ or error) from None
+            raise error.problem from None
 
     def close(self) -> None:
         """Close the connections, which are never the client's."""
@@ -224,9 +222,7 @@ class ClusterRunner(Runner):
             pool.disconnect()
 
     def _answer(self, operation: Operation[Any]) -> Any:
-        way = way_of(
-            operation, self._slots, window_of(self._options), time.monotonic, random.random
-        )
+        way = way_of(operation, self._slots, self._window, time.monotonic, random.random)
         try:
             turn = next(way)
             while True:
@@ -306,14 +302,14 @@ class ClusterRunner(Runner):
             if self._slots.version != version:
                 return
             if not is_waiting or self._problem is None:
-                self._problem = self._read_map(without, min(seconds, _LONGEST_REFRESH))
+                self._problem = self._read_map(without, min(seconds, LONGEST_REFRESH))
             if self._problem is not None:
                 raise NotSentError from fresh(self._problem)
 
     def _read_map(self, without: Address | None, seconds: float) -> Exception | None:
         """Read the map from the first node that gives one; else tell what the last one said."""
         problem: Exception | None = None
-        limits = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), _MAP_TIMEOUT)
+        limits = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), MAP_TIMEOUT)
         end = time.monotonic() + seconds
         for address in self._slots.candidates(without):
             arguments = {**self._options, **limits, **address._asdict()}
@@ -333,7 +329,7 @@ class ClusterRunner(Runner):
                 connection.disconnect()
             if time.monotonic() >= end:
                 break
-        return problem or RedisConnectionError("no node of the cluster gives a map of its slots")
+        return problem or RedisConnectionError(NO_MAP)
 
     def _let_go_of_former(self) -> None:
         """Close connections to nodes that are not in the cluster any more."""
@@ -361,6 +357,6 @@ class _NodeRunner(Runner):
         try:
             return self._cluster.ask_at(self._node, operation)
         except NotSentError as error:
-            cause = error.__cause__ or error
+            problem = error.problem
         # Not in the block above, or its own cause would be lost.
-        raise cause
+        raise problem

@@ -9,13 +9,13 @@ from faststream_redis_timers_sync.calls.cluster import (
     ClusterNodes,
     ClusterRunner,
     nodes_of,
-    options_from,
 )
 from faststream_redis_timers_sync.calls.pools import check_options, client_of
 from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.protocol.clients import (
     check_url,
     is_cluster_url,
+    options_for_nodes,
     read_cluster_url,
 )
 from faststream_redis_timers_sync.protocol.replication import Confirmation
@@ -46,7 +46,7 @@ def open_runner(
     first, seeds = read_cluster_url(client)
     # A client of its first node has read and checked all that the URL and the options say.
     pool = client_of(first, options).connection_pool
-    kept = options_from(pool.connection_kwargs)
+    kept = options_for_nodes(pool.connection_kwargs)
     if (on_connect := pool.connection_kwargs.get("redis_connect_func")) is not None:
         kept["redis_connect_func"] = on_connect
     nodes = ClusterNodes(seeds, pool.connection_class, kept, pool.max_connections)

@@ -137,7 +137,7 @@ def fitted_keys(keys: KeySpace, client: object) -> KeySpace:
     return keys
 
 
-NOT_FOR_CLUSTER = frozenset(
+_NOT_FOR_NODES = frozenset(
     {
         "cache",
         "connection_class",
@@ -158,8 +158,17 @@ NOT_FOR_CLUSTER = frozenset(
         "retry_on_timeout",
     }
 )
-"""Arguments of a RedisCluster's connections that ours are made without: they name the node, repeat,
-or lead back to the client, which ours have nothing to do with."""
+# They name a node, repeat, or lead back to a RedisCluster, which our connections have nothing to do
+# with.
+
+
+def options_for_nodes(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments for our connections to all nodes of a cluster.
+
+    Args:
+        options: The arguments of a client's connections, or of one to a single node.
+    """
+    return {name: value for name, value in options.items() if name not in _NOT_FOR_NODES}
 
 
 def is_cluster(client: object) -> bool:

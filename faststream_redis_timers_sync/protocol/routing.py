@@ -15,6 +15,15 @@ DEFAULT_WINDOW = 4.0
 """Seconds that a call goes on for after a refusal, on clients from URLs and on those that have no
 timeouts: two of our own timeouts, one to connect and one for the answer."""
 
+MAP_TIMEOUT = 1.0
+"""Seconds that one node has to connect and to give the map, before another is asked."""
+
+LONGEST_REFRESH = 2.0
+"""Seconds after which no further node is asked for the map: the next try begins with others."""
+
+NO_MAP = "no node of the cluster gives a map of its slots"
+"""What is wrong where nodes answer, and know of no slots."""
+
 _FIRST_PAUSE = 0.01
 _LONGEST_PAUSE = 0.25
 
@@ -137,7 +146,12 @@ def _names_of(error: BaseException) -> dict[str, None]:
 
 
 class NotSentError(Exception):
-    """No connection could be made, so nothing was sent; the cause is the error to raise."""
+    """No connection could be made, so nothing was sent."""
+
+    @property
+    def problem(self) -> BaseException:
+        """What is wrong with the server, for the caller: the cause."""
+        return self.__cause__ or self
 
 
 class NotServedError(Exception):
@@ -304,7 +318,7 @@ class _Course:
     def note_unknown(self, error: NotSentError) -> None:
         """Note that no node gives the map."""
         if self._slots.version == 0:
-            self.problem = error.__cause__ or error
+            self.problem = error.problem
             if _is_for_good(self.problem):
                 raise self.problem from None
             self._must_pause = True
@@ -317,7 +331,7 @@ class _Course:
         """
         silent = self.next_primary()
         if isinstance(error, NotSentError):
-            self.problem = error.__cause__ or error
+            self.problem = error.problem
             if _is_for_good(self.problem):
                 raise self.problem from None
             self.silent, self._ask_at = silent, None

@@ -427,6 +427,9 @@ def test_options_of_a_cluster_are_those_of_any_url(cluster, key_names):
     for make in (TimersClient, TimersBroker):
         with pytest.raises(ValueError, match=r"can't be used: .*'timeot'"):
             make(f"{cluster.url}?timeot=3")
+    # Whatever documents are told.
+    with pytest.raises(ValueError, match=r"can't be used: .*'timeot'"):
+        TimersBroker(f"{cluster.url}?timeot=3", specification_url="redis://elsewhere")
 
 
 def test_calls_one_by_one_give_up_after_two_primaries(cluster, key_names, monkeypatch):
