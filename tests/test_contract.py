@@ -25,17 +25,6 @@ MICROSECOND = timedelta(microseconds=1)
 pytestmark = pytest.mark.parametrize(("make_face", "home"), FACES_AND_HOMES, indirect=True)
 
 
-@pytest.fixture
-def make_face(request):
-    return request.param
-
-
-@pytest.fixture
-async def face(make_face, home):
-    async with make_face(home) as face:
-        yield face
-
-
 def commit(step):
     """Say that the handlers of all timers of a claim have returned."""
     return [Settlement(b"commit", timer.timer_id, step.lease) for timer in step.claimed]

@@ -23,17 +23,6 @@ YEAR_2050 = datetime(2050, 1, 1, tzinfo=UTC)
 on_every_face = pytest.mark.parametrize(("make_face", "home"), FACES_AND_HOMES, indirect=True)
 
 
-@pytest.fixture
-def make_face(request):
-    return request.param
-
-
-@pytest.fixture
-async def face(make_face, home):
-    async with make_face(home) as face:
-        yield face
-
-
 def step_counted(home, topic, *settlements, limit=0):
     """Settle and claim as a worker does that counts attempts."""
     operation = home.operations.settle_and_claim(

@@ -46,17 +46,6 @@ on_every_face = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture
-def make_face(request):
-    return request.param
-
-
-@pytest.fixture
-async def face(make_face, home):
-    async with make_face(home) as face:
-        yield face
-
-
 def tear(home, topic=TOPIC, count=3):
     """Schedule timers, and lose their payloads."""
     for n in range(count):
