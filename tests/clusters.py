@@ -138,7 +138,13 @@ class Cluster(EmbeddedCluster):
 
     def wait_until_ok(self) -> None:
         """Wait until all nodes that are up agree, and all replicas are in touch."""
-        wait_until(self.is_ok, LONGEST)
+        try:
+            wait_until(self.is_ok, LONGEST)
+        except AssertionError as error:
+            up = [node for node in self.nodes if node.is_up]
+            views = [f"{node.address}: {_nodes_known_to(node)}" for node in up]
+            msg = "\n".join(["the nodes do not agree", *views])
+            raise AssertionError(msg) from error
 
     # --- nodes fail
 
@@ -322,6 +328,9 @@ class Cluster(EmbeddedCluster):
     def _hand_over(self, slots: list[int], to: Node) -> None:
         """Move slots without keys."""
         name = to.id
+        # Nobody imports here, so that it does not get a greater epoch by itself. With a lower one
+        # than the source's nodes that were not told go on to believe in that.
+        to.ask("CLUSTER", "BUMPEPOCH")
         for node in (to, *(one for one in self.primaries() if one is not to)):
             with node.client() as client:
                 pipeline = client.pipeline(transaction=False)
@@ -364,6 +373,13 @@ class Cluster(EmbeddedCluster):
         """Remove all keys."""
         for primary in self.primaries():
             primary.ask("FLUSHALL")
+
+
+def _nodes_known_to(node: Node) -> str:
+    try:
+        return f"{node.ask('CLUSTER', 'INFO')}{node.ask('CLUSTER', 'NODES')}"
+    except (redis.RedisError, OSError) as error:
+        return repr(error)
 
 
 def _logged_at(line: str) -> float:
