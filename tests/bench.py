@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -12,6 +12,7 @@ from typing import Any
 
 import redis
 from faces import Home
+from relay import Relay
 from waiting import wait_until_async
 
 from faststream_redis_timers import TimersBroker
@@ -94,6 +95,33 @@ class Bench:
 
     def schedule(self, timer_id: str, body: Any = "first", **options: Any) -> None:
         self.client.schedule(body, self.topic, timer_id=timer_id, **options)
+
+    async def hold_a_claim(self, relay: Relay, *timer_ids: str) -> dict[str, float]:
+        """Let a worker behind a relay claim timers and not learn of it.
+
+        Args:
+            relay: The relay, which holds the reply until it resumes.
+            timer_ids: The ids of timers that are scheduled for it.
+
+        Returns:
+            The times at which they were due.
+        """
+        for _ in range(5):
+            relay.hold_replies()
+            # In one transaction: the worker may be asking at this moment.
+            with self.redis.pipeline() as pipeline:
+                for timer_id in timer_ids:
+                    self.schedule(timer_id, pipeline=pipeline)
+                for timer_id in timer_ids:
+                    pipeline.zscore(self.timeline, timer_id)
+                scores = pipeline.execute()[len(timer_ids) :]
+            with suppress(AssertionError):
+                await wait_until_async(lambda: all(map(self.is_leased, timer_ids)), 1)
+                return dict(zip(timer_ids, scores, strict=True))
+            # The reply that is held is that of an earlier claim, when there was nothing.
+            self.client.cancel_timers(self.topic, timer_ids)
+            relay.resume()
+        raise AssertionError
 
     def score(self, timer_id: str | bytes) -> float | None:
         return self.redis.zscore(self.timeline, timer_id)

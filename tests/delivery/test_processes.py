@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 from collections import Counter
-from contextlib import suppress
 
 import pytest
 from bench import HOUR
@@ -96,32 +95,14 @@ def test_two_workers_share_many_timers_and_none_is_delivered_twice(process_bench
     assert len({pid for _, _, pid in begun}) == 2
 
 
-def hold_a_claim(bench, relay, *timer_ids):
-    """Let a worker claim timers and not learn of it; give the times at which they were due."""
-    for _ in range(5):
-        relay.hold_replies()
-        with bench.redis.pipeline() as pipeline:
-            for timer_id in timer_ids:
-                bench.schedule(timer_id, pipeline=pipeline)
-                pipeline.zscore(bench.timeline, timer_id)
-            dues = dict(zip(timer_ids, pipeline.execute()[1::2], strict=True))
-        with suppress(AssertionError):
-            wait_until(lambda: all(map(bench.is_leased, timer_ids)), 1)
-            return dues
-        # The reply that is held is that of an earlier claim, when there was nothing.
-        bench.client.cancel_timers(bench.topic, timer_ids)
-        relay.resume()
-    raise AssertionError
-
-
-def test_a_terminated_worker_gives_back_at_once_what_it_has_claimed_and_not_begun(
+async def test_a_terminated_worker_gives_back_at_once_what_it_has_claimed_and_not_begun(
     process_bench, workers, relay
 ):
     bench = process_bench
     (worker,) = workers.start(url=relay.url, max_polling_interval=0.05)
     bench.schedule("running", "wait for the gate")
     wait_until(lambda: workers.noted("begun"))
-    dues = hold_a_claim(bench, relay, "1", "2")
+    dues = await bench.hold_a_claim(relay, "1", "2")
     worker.send_signal(signal.SIGTERM)
     workers.until_said(worker, "shutting down")
     assert bench.is_leased("1")

@@ -280,12 +280,7 @@ async def test_a_claim_in_flight_is_awaited_and_its_timers_are_given_back(bench,
     bench.schedule("running")
     await broker.start()
     await calls.until(1)
-    relay.hold_replies()
-    dues = {}
-    for timer_id in ("1", "2", "3"):
-        bench.schedule(timer_id)
-        dues[timer_id] = bench.score(timer_id)
-    await wait_until_async(lambda: bench.is_leased("1"))
+    dues = await bench.hold_a_claim(relay, "1", "2", "3")
     stopping = asyncio.create_task(broker.stop())
     await wait_until_async(lambda: not is_running(broker))
     assert bench.is_leased("1")
@@ -312,10 +307,7 @@ async def test_a_claim_in_flight_is_awaited_though_the_graceful_timeout_is_over(
         await calls.hold(message)
 
     await broker.start()
-    relay.hold_replies()
-    bench.schedule("1")
-    due = bench.score("1")
-    await wait_until_async(lambda: bench.is_leased("1"))
+    dues = await bench.hold_a_claim(relay, "1")
     stopping = asyncio.create_task(broker.stop())
     # Long enough for a stop that does not wait to have given up.
     await asyncio.wait({stopping}, timeout=0.3)
@@ -324,7 +316,7 @@ async def test_a_claim_in_flight_is_awaited_though_the_graceful_timeout_is_over(
         await stopping
 
     assert calls.ids == []
-    assert bench.score("1") == due
+    assert bench.score("1") == dues["1"]
 
 
 async def test_nothing_is_claimed_while_handlers_finish(bench, calls):
