@@ -76,11 +76,11 @@ class TimersMachine(RuleBasedStateMachine):
         return self.home.redis.zscore(self.operations.keys.of(topic).timeline, timer_id)
 
     @contextmanager
-    def server_time(self) -> Iterator[list[float]]:
-        """Give the server's time before and, at the end of the block, after."""
-        times = [self.home.now().timestamp()]
+    def server_time(self, topic: str) -> Iterator[list[float]]:
+        """Give the time of a topic's server before and, at the end of the block, after."""
+        times = [self.home.now(topic).timestamp()]
         yield times
-        times.append(self.home.now().timestamp())
+        times.append(self.home.now(topic).timestamp())
 
     def given_due(self, topic: str, timer_id: str, delay: timedelta, times: list[float]) -> float:
         """Give the due time that the server has made of a delay, if that can be."""
@@ -101,7 +101,7 @@ class TimersMachine(RuleBasedStateMachine):
         timer = encode_timer(body, None, timer_id=timer_id, activate_in=delay)
         refuses = if_exists == "error" and self.topic(topic).stands_in_the_way(timer_id)
         stays = if_exists == "keep" and self.topic(topic).stands_in_the_way(timer_id)
-        with self.server_time() as times:
+        with self.server_time(topic) as times:
             try:
                 self.runner.run(self.operations.schedule(topic, timer, if_exists))
             except TimerExistsError:
@@ -114,7 +114,7 @@ class TimersMachine(RuleBasedStateMachine):
     @rule(topic=TOPICS, timer_ids=st.sets(IDS, min_size=2), delay=DELAYS)
     def schedule_batch(self, topic, timer_ids, delay):
         timers = [encode_timer(b"x", None, timer_id=one, activate_in=delay) for one in timer_ids]
-        with self.server_time() as times:
+        with self.server_time(topic) as times:
             self.runner.run_steps(self.operations.schedule_batch(topic, timers))
         for timer in timers:
             due = self.given_due(topic, timer.timer_id, delay, times)
@@ -122,7 +122,7 @@ class TimersMachine(RuleBasedStateMachine):
 
     @rule(topic=TOPICS, timer_id=IDS, delay=DELAYS, through_page=st.booleans())
     def reschedule(self, topic, timer_id, delay, through_page):
-        with self.server_time() as times:
+        with self.server_time(topic) as times:
             if through_page:
                 (state,) = self.runner.run(
                     move_some(
@@ -158,7 +158,7 @@ class TimersMachine(RuleBasedStateMachine):
     def schedule_as_a_client_that_counts_nothing(self, topic, timer_id):
         """The package of the same name up to 0.5: two commands, and a due time that is its own."""
         keys = self.operations.keys.of(topic)
-        due = self.home.now().timestamp()
+        due = self.home.now(topic).timestamp()
         payload = encode_timer(b"old", None, timer_id=timer_id).payload
         self.home.redis.zadd(keys.timeline, {timer_id: due})
         self.home.redis.hset(keys.payloads, timer_id, payload)
@@ -248,7 +248,7 @@ class TimersMachine(RuleBasedStateMachine):
         timer_id = claimed.timer_id.decode()
         detail, due = self.detail_of(action, claimed, topic, delay, length)
         settlement = Settlement(action.encode(), claimed.timer_id, b" ".join(leases), detail)
-        with self.server_time() as times:
+        with self.server_time(topic) as times:
             step = self.runner.run(
                 self.operations.settle_and_claim(
                     topic,
@@ -299,7 +299,7 @@ class TimersMachine(RuleBasedStateMachine):
             case "release":
                 return claimed.previous_score, float(claimed.previous_score)
             case "renew":
-                lease = lease_text(self.home.now().timestamp() + length, 7)
+                lease = lease_text(self.home.now(topic).timestamp() + length, 7)
                 return lease, float(lease)
             case "dead":
                 ending = Ending(
@@ -315,7 +315,7 @@ class TimersMachine(RuleBasedStateMachine):
     @rule(topic=TOPICS)
     def redrive(self, topic):
         dead, home = self.topic(f"{topic}:dead"), self.topic(topic)
-        with self.server_time() as times:
+        with self.server_time(topic) as times:
             count = self.runner.run_steps(self.operations.redrive(f"{topic}:dead"))
         moved = 0
         for dead_id in dead.in_order():
