@@ -74,7 +74,7 @@ def _schedule(server: Server, count: int, size: int) -> None:
     body, content_type = encode_message(make_body(time.time(), 0))
     for _ in range(count // size):
         timers = [encode_timer(body, content_type) for _ in range(size)]
-        (operation,) = _OPERATIONS.schedule_batch("primary", timers)
+        (operation,) = _OPERATIONS.schedule_calls("primary", timers)
         _ask(server, operation)
 
 

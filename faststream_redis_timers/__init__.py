@@ -22,12 +22,16 @@ from faststream_redis_timers_sync.protocol.errors import (
     TopicTornError,
 )
 from faststream_redis_timers_sync.protocol.model import Timer, TimerPublishMessage
+from faststream_redis_timers_sync.protocol.recurrence import Cron, Every, Repeat, next_times
 
 if TYPE_CHECKING:
     from faststream_redis_timers.testing import ScheduledTimer, TestTimersBroker
 
 __all__ = (
+    "Cron",
     "EnvelopeError",
+    "Every",
+    "Repeat",
     "RetryPolicy",
     "ScheduledTimer",
     "TestTimersBroker",
@@ -46,6 +50,7 @@ __all__ = (
     "TimersRoutePublisher",
     "TimersRouter",
     "TopicTornError",
+    "next_times",
 )
 
 

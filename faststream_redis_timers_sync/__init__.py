@@ -14,12 +14,16 @@ from faststream_redis_timers_sync.protocol.errors import (
     TopicTornError,
 )
 from faststream_redis_timers_sync.protocol.model import Timer, TimerPublishMessage
+from faststream_redis_timers_sync.protocol.recurrence import Cron, Every, Repeat, next_times
 
 if TYPE_CHECKING:
     from faststream_redis_timers_sync.client import TimersClient
 
 __all__ = (
+    "Cron",
     "EnvelopeError",
+    "Every",
+    "Repeat",
     "Timer",
     "TimerExistsError",
     "TimerNotReplicatedError",
@@ -28,6 +32,7 @@ __all__ = (
     "TimersClient",
     "TimersError",
     "TopicTornError",
+    "next_times",
 )
 
 

@@ -247,12 +247,14 @@ class TimersClient:
                     reply_to=reply_to,
                 )
             )
-        steps = self._operations.schedule_batch(topic, timers, if_exists)
-        self._note(bodies, timers)
         if pipeline is None:
+            steps = self._operations.schedule_batch(topic, timers, if_exists)
+            self._note(bodies, timers)
             self._runner.run_steps(steps)
         else:
-            for operation in steps:
+            calls = self._operations.schedule_calls(topic, timers, if_exists)
+            self._note(bodies, timers)
+            for operation in calls:
                 self._runner.queue(pipeline, operation, if_exists)
         return [timer.timer_id for timer in timers]
 

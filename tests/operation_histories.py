@@ -92,7 +92,7 @@ def schedule_at(history, topic, timer_id, delay, body, if_exists):
         encode_timer(body, None, timer_id=one, activate_at=at)
         for one in dict.fromkeys((timer_id, "b", "d"))
     ]
-    (operation,) = history.operations.schedule_batch(topic, timers, if_exists)
+    (operation,) = history.operations.schedule_calls(topic, timers, if_exists)
     history.ask(operation)
 
 

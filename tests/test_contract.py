@@ -1048,9 +1048,9 @@ BAD_INPUT = [
         ["if_exists", "'maybe'"],
     ),
     (
-        lambda face: face.schedule_batch(["x"], TOPIC, if_exists=None),
+        lambda face: face.schedule_batch(["x"], TOPIC, if_exists="update"),
         ValueError,
-        ["if_exists", "None"],
+        ["if_exists", "'update'", "repeat"],
     ),
     # Bounds and patterns
     (

@@ -103,11 +103,12 @@ class TimersProducer(ProducerProto[TimerPublishCommand]):
         """
         runner = self._connection.runner
         timers = await self.encode_batch(cmd)
-        steps = self._operations.schedule_batch(cmd.destination, timers, cmd.if_exists)
         if cmd.pipeline is None:
+            steps = self._operations.schedule_batch(cmd.destination, timers, cmd.if_exists)
             await runner.run_steps(steps)
         else:
-            for operation in steps:
+            calls = self._operations.schedule_calls(cmd.destination, timers, cmd.if_exists)
+            for operation in calls:
                 runner.queue(cmd.pipeline, operation, cmd.if_exists)
         return [timer.timer_id for timer in timers]
 

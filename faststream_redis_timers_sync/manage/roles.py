@@ -43,9 +43,11 @@ WORKER = Role(
 """Delivers. One whose handlers schedule, or reply, is a producer too."""
 
 PRODUCER = Role(
-    "producer", ("schedule", "reschedule", "cancel", "cancel_all"), ("PING", *_IN_A_CLUSTER)
+    "producer",
+    ("schedule", "reschedule", "cancel", "cancel_all", "pause", "resume", "prune", "get"),
+    ("PING", "TIME", *_IN_A_CLUSTER),
 )
-"""Schedules, moves and cancels, and looks at nothing."""
+"""Schedules, moves, cancels, pauses and resumes. To resume it reads the timer."""
 
 INSPECTOR = Role(
     "inspector",

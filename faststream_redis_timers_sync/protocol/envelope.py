@@ -58,6 +58,7 @@ def write_envelope(
     correlation_id: str | None = None,
     reply_to: str = "",
     headers: Mapping[str, HeaderValue] | None = None,
+    first: Mapping[str, HeaderValue] | None = None,
 ) -> bytes:
     """Write an envelope.
 
@@ -68,6 +69,7 @@ def write_envelope(
         reply_to: Topic for the handler's result, written unless empty.
         headers: Further headers; they win over the three above. Numbers, bools,
             UUIDs and datetimes are written as text.
+        first: Headers that are written before all others, and win over them.
 
     Returns:
         The envelope's bytes.
@@ -77,7 +79,7 @@ def write_envelope(
         ValueError: A name or value is longer than 65,535 bytes or is no UTF-8,
             or there are more than 65,535 headers.
     """
-    entries: dict[str, HeaderValue] = {}
+    entries: dict[str, HeaderValue] = dict(first or {})
     if correlation_id is not None:
         entries["correlation_id"] = correlation_id
     if content_type:
@@ -86,6 +88,8 @@ def write_envelope(
         entries["reply_to"] = reply_to
     if headers:
         entries.update(headers)
+    if first:
+        entries.update(first)
     if len(entries) > _MOST_HEADERS:
         msg = f"headers must be at most {_MOST_HEADERS:,}, got {len(entries):,}"
         raise ValueError(msg)

@@ -6,7 +6,7 @@ from typing import Any
 from faststream_redis_timers_sync.protocol.envelope import Envelope, read_envelope
 from faststream_redis_timers_sync.protocol.errors import EnvelopeError
 from faststream_redis_timers_sync.protocol.keys import KeySpace, decode_id
-from faststream_redis_timers_sync.protocol.model import Timer
+from faststream_redis_timers_sync.protocol.model import PAUSED, Timer
 from faststream_redis_timers_sync.protocol.operation import (
     BUDGET_WORD,
     MOST_READ,
@@ -16,6 +16,7 @@ from faststream_redis_timers_sync.protocol.operation import (
     reading,
     split_reply,
 )
+from faststream_redis_timers_sync.protocol.recurrence import REPEAT, read_repeat
 from faststream_redis_timers_sync.protocol.times import is_lease, time_of
 
 SCAN_STEP = 1000
@@ -214,6 +215,7 @@ def make_timer(topic: str, timer_id: bytes, score: bytes, payload: bytes | None 
             # Who looks at a broken timer wants to see what is there.
             envelope = Envelope(payload, {})
     shown_id = decode_id(timer_id)
+    definition = envelope.headers.get(REPEAT)
     return Timer(
         topic=topic,
         timer_id=shown_id,
@@ -223,4 +225,6 @@ def make_timer(topic: str, timer_id: bytes, score: bytes, payload: bytes | None 
         content_type=envelope.headers.get("content-type"),
         headers=envelope.headers,
         correlation_id=envelope.headers.get("correlation_id", shown_id),
+        repeat=None if definition is None else read_repeat(definition),
+        paused=definition is not None and float(score) == PAUSED,
     )

@@ -7,9 +7,13 @@ from typing import Any, Literal, NamedTuple
 
 from faststream_redis_timers_sync.protocol.encoding import decode_body
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue
+from faststream_redis_timers_sync.protocol.recurrence import Repeat
 
-IfExists = Literal["replace", "keep", "error"]
-"""What to do where a timer of the same id waits already."""
+IfExists = Literal["replace", "keep", "error", "update"]
+"""What to do where a timer of the same id waits already; "update" is for recurring ones."""
+
+PAUSED = 253_402_214_400
+"""The score of a recurring timer that is paused: 9999-12-31 in UTC, in seconds of Unix time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +30,10 @@ class Timer:
         content_type: MIME type of the body, None where there is none.
         headers: All headers of its envelope.
         correlation_id: Its correlation id, by default the timer id.
+        repeat: When it is due again and again; None where it is due once, or bodies were
+            not asked for.
+        paused: Whether it is a recurring timer that is paused; always False where bodies were
+            not asked for.
     """
 
     topic: str
@@ -36,6 +44,8 @@ class Timer:
     content_type: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     correlation_id: str
+    repeat: Repeat | None = None
+    paused: bool = False
 
     def decode(self) -> Any:
         """Decode the body: text as str, JSON as its types, else bytes.
@@ -57,6 +67,8 @@ class TimerPublishMessage:
         activate_at: Time at which it is due, with a time zone.
         headers: Its headers, added to the batch's.
         correlation_id: Its correlation id, by default the timer id.
+        repeat: When it is due again and again: `Every` or `Cron`; needs a `timer_id`, and
+            no time beside it.
     """
 
     body: Any = field(repr=False)
@@ -65,6 +77,7 @@ class TimerPublishMessage:
     activate_at: datetime | None = field(default=None, kw_only=True)
     headers: Mapping[str, HeaderValue] | None = field(default=None, kw_only=True, repr=False)
     correlation_id: str | None = field(default=None, kw_only=True)
+    repeat: Repeat | None = field(default=None, kw_only=True)
 
 
 class EncodedTimer(NamedTuple):
@@ -73,12 +86,15 @@ class EncodedTimer(NamedTuple):
     Args:
         timer_id: Its id, as text.
         payload: Its envelope.
-        due: The due time asked for, as `ask_due` writes it.
+        due: The due time asked for, as `ask_due` writes it; empty where it follows from `repeat`
+            and the server's time.
+        repeat: When it is due again and again.
     """
 
     timer_id: str
     payload: bytes
     due: bytes
+    repeat: Repeat | None = None
 
     def __repr__(self) -> str:
         """Name the id; the payload may be secret."""
@@ -92,21 +108,27 @@ class Settlement(NamedTuple):
     """What becomes of a claimed timer.
 
     Args:
-        action: ``b"commit"``, ``b"nack"``, ``b"release"``, ``b"renew"``, ``b"recount"`` or
-            ``b"dead"``.
+        action: ``b"commit"``, ``b"nack"``, ``b"release"``, ``b"renew"``, ``b"recount"``,
+            ``b"dead"`` or ``b"repeat"``.
         timer_id: Its id, as it stands in the keys.
         leases: The lease that it must still have; several, with spaces between, where
             a renewal was not answered.
         detail: For a nack the delay (empty: when the lease would have ended), for a
             release the score before the claim, for a renewal the lease proposed, for
             a recount the number of the attempt, for a dead letter what `write_dead_letter`
-            wrote.
+            wrote, for a repetition the next due time as a score, with a space and a dead letter
+            behind it where that is made too.
     """
 
     action: bytes
     timer_id: bytes
     leases: bytes
     detail: bytes = b""
+
+    @property
+    def has_dead_letter(self) -> bool:
+        """Whether a dead letter is made."""
+        return self.action == b"dead" or (self.action == b"repeat" and b" " in self.detail)
 
     def __repr__(self) -> str:
         """Name action and id; the detail of a dead letter holds its payload."""
@@ -172,3 +194,4 @@ class Outcome:
     GONE = ord("0")
     LEASED_ANEW = ord("l")
     DUE_ANEW = ord("d")
+    REPEATED = ord("s")

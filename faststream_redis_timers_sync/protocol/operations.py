@@ -48,7 +48,13 @@ from faststream_redis_timers_sync.protocol.operation import (
     reading,
 )
 from faststream_redis_timers_sync.protocol.steps import MOST_CLAIMED, parse_counted_step, parse_step
-from faststream_redis_timers_sync.protocol.times import ask_due, score_bound, seconds_text
+from faststream_redis_timers_sync.protocol.timers import ask_first, first_due
+from faststream_redis_timers_sync.protocol.times import (
+    ask_due,
+    score_bound,
+    seconds_text,
+    time_of,
+)
 
 Fate = Literal["moved", "waiting", "running", "other slot", "no dead letter", "unknown"]
 """What became of a dead letter that was to be put back: it stays where a timer of its old id
@@ -75,61 +81,120 @@ class Operations:
     keys: KeySpace
 
     def schedule(
-        self, topic: str, timer: EncodedTimer, if_exists: IfExists = "replace"
-    ) -> Operation[None]:
-        """Schedule a timer.
+        self, topic: str, timer: EncodedTimer, if_exists: IfExists | None = None
+    ) -> Operation[bytes]:
+        """Schedule a timer that is due once, or whose first due time is known.
 
         Args:
             topic: The full topic.
             timer: The timer.
-            if_exists: What to do where a timer of that id waits already.
+            if_exists: What to do where a timer of that id waits already; None replaces it, or
+                updates the timers of a series.
+
+        Returns:
+            An operation that gives a character per timer, see `schedule.lua`.
 
         Raises:
-            ValueError: `if_exists` is none of its three words.
+            ValueError: `if_exists` is none of its words, or can't be used.
             TimerExistsError: From the reply, with ``if_exists="error"``.
         """
         return self._schedule(topic, (timer,), if_exists)
 
+    def server_time(self, topic: str) -> Operation[datetime]:
+        """Ask for the time of the server that has a topic.
+
+        Args:
+            topic: The full topic.
+        """
+        return Operation(
+            None, self.keys.of(topic)[:1], (b"TIME",), _parse_time, may_repeat=True, topic=topic
+        )
+
+    def find_first_times(
+        self, topic: str, timers: Sequence[EncodedTimer]
+    ) -> Steps[list[EncodedTimer]]:
+        """Find out when recurring timers are due first; that takes the server's time.
+
+        Args:
+            topic: The full topic.
+            timers: The timers.
+
+        Returns:
+            Steps that give them, each with its due time.
+
+        Raises:
+            ValueError: From the reply: a series has no further time.
+        """
+        if all(timer.due for timer in timers):
+            return list(timers)
+        now = yield self.server_time(topic)
+        return [timer if timer.due else first_due(timer, now) for timer in timers]
+
     def schedule_batch(
-        self, topic: str, timers: Sequence[EncodedTimer], if_exists: IfExists = "replace"
-    ) -> Steps[None]:
+        self, topic: str, timers: Sequence[EncodedTimer], if_exists: IfExists | None = None
+    ) -> Steps[bytes]:
         """Schedule any number of timers; each call is atomic.
 
         A call holds up to `MOST_CHANGED` of them and up to `PAYLOAD_BUDGET` bytes.
 
         Args:
             topic: The full topic.
-            timers: The timers.
-            if_exists: What to do where timers of those ids wait already.
+            timers: The timers; recurring ones may be among them.
+            if_exists: What to do where timers of those ids wait already; see `schedule`.
+
+        Returns:
+            Steps that give a character per timer, see `schedule.lua`.
 
         Raises:
-            ValueError: An id occurs twice, or `if_exists` is none of its words.
+            ValueError: An id occurs twice, or `if_exists` is none of its words, or can't be used.
             TimerExistsError: From a reply, with ``if_exists="error"``; the timers
                 of that call are not scheduled, nor those after them.
         """
-        seen = set()
-        for timer in timers:
-            if timer.timer_id in seen:
-                msg = f"timer_id {timer.timer_id!r} occurs twice in one batch"
-                raise ValueError(msg)
-            seen.add(timer.timer_id)
-        return _run_each([self._schedule(topic, some, if_exists) for some in _in_calls(timers)])
+        if all(timer.due for timer in timers):
+            return _join(self.schedule_calls(topic, timers, if_exists))
+        _check_ids(timers)
+        _check_if_exists(if_exists, timers)
+        self.keys.of(topic)
+        return self._schedule_recurring(topic, timers, if_exists)
+
+    def _schedule_recurring(
+        self, topic: str, timers: Sequence[EncodedTimer], if_exists: IfExists | None
+    ) -> Steps[bytes]:
+        timers = yield from self.find_first_times(topic, timers)
+        return (yield from _join(self.schedule_calls(topic, timers, if_exists)))
+
+    def schedule_calls(
+        self, topic: str, timers: Sequence[EncodedTimer], if_exists: IfExists | None = None
+    ) -> list[Operation[bytes]]:
+        """Make the calls of `schedule_batch`, for timers whose due times are known.
+
+        Args:
+            topic: The full topic.
+            timers: The timers, see `find_first_times`.
+            if_exists: As in `schedule_batch`.
+
+        Raises:
+            ValueError: As `schedule_batch`.
+        """
+        _check_ids(timers)
+        return [self._schedule(topic, some, if_exists) for some in _in_calls(timers)]
 
     def _schedule(
-        self, topic: str, timers: Sequence[EncodedTimer], if_exists: IfExists
-    ) -> Operation[None]:
-        if if_exists not in {"replace", "keep", "error"}:
-            msg = f'if_exists must be "replace", "keep" or "error", got {if_exists!r}'
-            raise ValueError(msg)
+        self, topic: str, timers: Sequence[EncodedTimer], if_exists: IfExists | None
+    ) -> Operation[bytes]:
+        _check_if_exists(if_exists, timers)
         keys = self.keys.of(topic)
-        args = [keys.attempts, if_exists.encode()]
+        updates = if_exists in {None, "update"} and any(timer.repeat for timer in timers)
+        args = [keys.attempts, b"update" if updates else (if_exists or "replace").encode()]
         for timer in timers:
-            args += (timer.timer_id.encode(), timer.payload, timer.due)
+            due = b"u" + timer.due if updates and timer.repeat else timer.due
+            args += (timer.timer_id.encode(), timer.payload, due)
         timer_ids = tuple(timer.timer_id for timer in timers)
 
-        def parse(reply: bytes) -> None:
+        def parse(reply: bytes) -> bytes:
             if reply.startswith(b"E"):
                 raise TimerExistsError(topic, timer_ids[int(reply[1:]) - 1])
+            return reply
 
         return Operation(
             load_script("schedule", self.keys.dialect),
@@ -137,7 +202,7 @@ class Operations:
             args,
             parse,
             action="schedule",
-            has_written=_has_one,
+            has_written=_has_scheduled,
             topic=topic,
             timer_ids=timer_ids,
         )
@@ -175,6 +240,100 @@ class Operations:
             (keys.attempts, _known(timer_id), ask_due(activate_in, activate_at)),
             _has_one,
             action="reschedule",
+            has_written=_has_one,
+            topic=topic,
+            timer_ids=(plain(timer_id),),
+        )
+
+    def pause(self, topic: str, timer_id: str) -> Operation[bool]:
+        """Pause a recurring timer, waiting or running.
+
+        Args:
+            topic: The full topic.
+            timer_id: Its id.
+
+        Returns:
+            An operation that tells whether the timer is there, and so is paused now.
+
+        Raises:
+            ValueError: From the reply: the timer is due once.
+        """
+        keys = self.keys.of(topic)
+
+        def parse(reply: bytes) -> bool:
+            if reply == b"n":
+                msg = (
+                    f"timer_id must be that of a recurring timer, got {timer_id!r} of topic "
+                    f"{topic!r}, which is due once: reschedule it instead"
+                )
+                raise ValueError(msg)
+            return reply != b"0"
+
+        return Operation(
+            load_script("pause", self.keys.dialect),
+            keys[:2],
+            (keys.attempts, _known(timer_id)),
+            parse,
+            action="pause",
+            has_written=_has_one,
+            topic=topic,
+            timer_ids=(plain(timer_id),),
+        )
+
+    def resume(self, topic: str, timer_id: str) -> Steps[bool]:
+        """Make a recurring timer that is paused due again, at its next time.
+
+        Args:
+            topic: The full topic.
+            timer_id: Its id.
+
+        Returns:
+            Steps that tell whether it was paused.
+
+        Raises:
+            ValueError: From a reply: its definition has no further time, or can't be computed
+                on this machine.
+            ModuleNotFoundError: It is a `Cron`, and cronsim is not installed.
+        """
+        keys = self.keys.of(topic)
+        encoded = _known(timer_id)
+        while True:
+            timer: Timer | None = yield self.get(topic, timer_id)
+            if timer is None or timer.repeat is None or not timer.paused:
+                return False
+            due = ask_first(timer.repeat, (yield self.server_time(topic)))
+            reply = yield Operation(
+                load_script("resume", self.keys.dialect),
+                keys[:2],
+                (keys.attempts, encoded, timer.repeat.definition.encode(), due),
+                _as_it_is,
+                action="resume",
+                has_written=_has_one,
+                topic=topic,
+                timer_ids=(plain(timer_id),),
+            )
+            # Its definition may have been changed in between.
+            if reply != b"c":
+                return bool(reply == b"1")
+
+    def prune(self, topic: str, timer_id: str, owner: str) -> Operation[bool]:
+        """Cancel a recurring timer, waiting or running, if it is still declared by an owner.
+
+        Args:
+            topic: The full topic.
+            timer_id: Its id.
+            owner: The name of the owner.
+
+        Returns:
+            An operation that tells whether it was.
+        """
+        keys = self.keys.of(topic)
+        return Operation(
+            load_script("prune", self.keys.dialect),
+            keys[:2],
+            (keys.attempts, _known(timer_id), encode_text("owner", owner)),
+            _has_one,
+            action="cancel",
             has_written=_has_one,
             topic=topic,
             timer_ids=(plain(timer_id),),
@@ -471,7 +630,7 @@ class Operations:
         for settlement in settlements:
             args += settlement
         touched: tuple[bytes, ...] = keys[:2]
-        if dead_topic is not None and any(each.action == b"dead" for each in settlements):
+        if dead_topic is not None and any(each.has_dead_letter for each in settlements):
             touched += self.keys.of(dead_topic)[:2]
         return Operation(
             load_script("settle_and_claim", self.keys.dialect),
@@ -500,8 +659,43 @@ def _in_calls(timers: Iterable[EncodedTimer]) -> Iterator[list[EncodedTimer]]:
         yield call
 
 
-def _run_each(calls: list[Operation[None]]) -> Steps[None]:
-    yield from calls
+def _join(calls: list[Operation[bytes]]) -> Steps[bytes]:
+    reply = b""
+    for call in calls:
+        reply += yield call
+    return reply
+
+
+def _check_ids(timers: Iterable[EncodedTimer]) -> None:
+    seen = set()
+    for timer in timers:
+        if timer.timer_id in seen:
+            msg = f"timer_id {timer.timer_id!r} occurs twice in one batch"
+            raise ValueError(msg)
+        seen.add(timer.timer_id)
+
+
+def _check_if_exists(if_exists: IfExists | None, timers: Sequence[EncodedTimer]) -> None:
+    if if_exists not in {None, "replace", "keep", "error", "update"}:
+        msg = f'if_exists must be "replace", "keep", "error" or "update", got {if_exists!r}'
+        raise ValueError(msg)
+    if if_exists == "update" and not all(timer.repeat for timer in timers):
+        msg = f"if_exists={if_exists!r} is for recurring timers: give repeat=, or write 'replace'"
+        raise ValueError(msg)
+
+
+def _has_scheduled(reply: bytes) -> bool:
+    # "0" kept what was there; what begins with "E" scheduled none.
+    return not reply.startswith(b"E") and reply.count(b"0") < len(reply)
+
+
+def _as_it_is(reply: bytes) -> bytes:
+    return reply
+
+
+def _parse_time(reply: Sequence[bytes]) -> datetime:
+    seconds, microseconds = map(int, reply)
+    return time_of(seconds) + timedelta(microseconds=microseconds)
 
 
 def _add_up(calls: list[Operation[int]]) -> Steps[int]:

@@ -8,7 +8,14 @@ from typing import Any
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue, write_envelope
 from faststream_redis_timers_sync.protocol.keys import plain_text
 from faststream_redis_timers_sync.protocol.model import EncodedTimer, TimerPublishMessage
+from faststream_redis_timers_sync.protocol.recurrence import (
+    REPEAT,
+    REPEAT_OWNER,
+    Repeat,
+    check_repeat,
+)
 from faststream_redis_timers_sync.protocol.times import ask_due
+from faststream_redis_timers_sync.protocol.tracing import without_trace
 
 
 def new_timer_id() -> str:
@@ -32,6 +39,9 @@ def encode_timer(  # noqa: PLR0913  a timer has that many properties
     correlation_id: str | None = None,
     headers: Mapping[str, HeaderValue] | None = None,
     reply_to: str = "",
+    repeat: Repeat | None = None,
+    repeat_owner: str | None = None,
+    topic: str = "",
 ) -> EncodedTimer:
     """Make a timer ready to be scheduled.
 
@@ -46,11 +56,29 @@ def encode_timer(  # noqa: PLR0913  a timer has that many properties
             not written twice.
         headers: Its headers.
         reply_to: Full topic for the handler's result.
+        repeat: When it is due again and again; its first time is found out later.
+        repeat_owner: Who declares it.
+        topic: The full topic, by which `Every` with `spread` finds its shift.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: The id is empty, a time can't be used, a header can't be written.
+        ValueError: The id is empty, a time can't be used, a header can't be written, or there
+            is no id or a time beside `repeat`.
     """
+    if repeat is not None:
+        return _encode_recurring(
+            body,
+            content_type,
+            timer_id=timer_id,
+            activate_in=activate_in,
+            activate_at=activate_at,
+            correlation_id=correlation_id,
+            headers=headers,
+            reply_to=reply_to,
+            repeat=repeat,
+            repeat_owner=repeat_owner,
+            topic=topic,
+        )
     timer_id = new_timer_id() if timer_id is None else plain_text("timer_id", timer_id)
     due = ask_due(activate_in, activate_at, default_delay)
     payload = write_envelope(
@@ -58,9 +86,95 @@ def encode_timer(  # noqa: PLR0913  a timer has that many properties
         content_type=content_type,
         correlation_id=None if correlation_id in (None, "", timer_id) else correlation_id,
         reply_to=reply_to,
-        headers=headers,
+        headers=without_series(headers),
     )
     return EncodedTimer(timer_id, payload, due)
+
+
+def without_series(
+    headers: Mapping[str, HeaderValue] | None,
+) -> Mapping[str, HeaderValue] | None:
+    """Take the headers of a series away: who forwards a timer's headers founds none.
+
+    Args:
+        headers: The headers.
+    """
+    if not headers or not (REPEAT in headers or REPEAT_OWNER in headers):
+        return headers
+    return {name: headers[name] for name in headers if name not in {REPEAT, REPEAT_OWNER}}
+
+
+def _encode_recurring(  # noqa: PLR0913  a timer has that many properties
+    body: bytes,
+    content_type: str | None,
+    *,
+    timer_id: str | None,
+    activate_in: timedelta | None,
+    activate_at: datetime | None,
+    correlation_id: str | None,
+    headers: Mapping[str, HeaderValue] | None,
+    reply_to: str,
+    repeat: Repeat,
+    repeat_owner: str | None,
+    topic: str,
+) -> EncodedTimer:
+    check_repeat("repeat", repeat)
+    if timer_id is None:
+        msg = f"repeat={repeat!r} needs a timer_id, by which the recurring timer is known"
+        raise ValueError(msg)
+    if activate_in is not None or activate_at is not None:
+        msg = (
+            "give repeat, activate_in or activate_at, only one of them: got "
+            f"repeat={repeat!r}, activate_in={activate_in!r} and activate_at={activate_at!r}"
+        )
+        raise ValueError(msg)
+    timer_id = plain_text("timer_id", timer_id)
+    repeat = repeat.bound_to(topic, timer_id)
+    # Scripts read these, as the first ones. A year of occurrences would be a single trace.
+    series: dict[str, HeaderValue] = {REPEAT: repeat.definition}
+    if repeat_owner is not None:
+        series[REPEAT_OWNER] = repeat_owner
+    payload = write_envelope(
+        body,
+        content_type=content_type,
+        correlation_id=correlation_id or None,
+        reply_to=reply_to,
+        headers=without_series(without_trace(headers)),
+        first=series,
+    )
+    return EncodedTimer(timer_id, payload, b"", repeat)
+
+
+def ask_first(repeat: Repeat, now: datetime) -> bytes:
+    """Say when a series is due first, as the scripts read it.
+
+    Args:
+        repeat: Its definition.
+        now: The server's time.
+
+    Raises:
+        ValueError: It has no further time.
+    """
+    first = repeat.after(now)
+    if first is None:
+        msg = f"repeat has no time after {now.isoformat()}, got {repeat!r}"
+        raise ValueError(msg)
+    return ask_due(None, first)
+
+
+def first_due(timer: EncodedTimer, now: datetime) -> EncodedTimer:
+    """Give a recurring timer the time at which it is due first.
+
+    Args:
+        timer: The timer.
+        now: The server's time.
+
+    Raises:
+        ValueError: Its definition has no further time.
+    """
+    if timer.repeat is None:
+        return timer
+    return timer._replace(due=ask_first(timer.repeat, now))
 
 
 def encode_batch_item(  # noqa: PLR0913  a timer has that many properties
@@ -74,6 +188,8 @@ def encode_batch_item(  # noqa: PLR0913  a timer has that many properties
     correlation_id: str | None,
     headers: Mapping[str, HeaderValue] | None,
     reply_to: str,
+    repeat: Repeat | None = None,
+    topic: str = "",
 ) -> EncodedTimer:
     """Make one timer of a batch: its own settings win over the batch's.
 
@@ -87,9 +203,12 @@ def encode_batch_item(  # noqa: PLR0913  a timer has that many properties
         correlation_id: The batch's.
         headers: The batch's.
         reply_to: The batch's.
+        repeat: The batch's; times and `repeat` are one setting.
+        topic: The full topic.
     """
-    if message.activate_in is not None or message.activate_at is not None:
-        activate_in, activate_at = message.activate_in, message.activate_at
+    times = (message.activate_in, message.activate_at, message.repeat)
+    if times != (None, None, None):
+        activate_in, activate_at, repeat = times
     return encode_timer(
         body,
         content_type,
@@ -102,6 +221,8 @@ def encode_batch_item(  # noqa: PLR0913  a timer has that many properties
         if headers and message.headers
         else message.headers or headers,
         reply_to=reply_to,
+        repeat=repeat,
+        topic=topic,
     )
 
 

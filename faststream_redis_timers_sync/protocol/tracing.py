@@ -43,3 +43,16 @@ def add_trace(
     if not trace or any(given and TRACEPARENT in given for given in (headers, own)):
         return headers
     return {**trace, **dict(headers or {})}
+
+
+def without_trace(
+    headers: Mapping[str, HeaderValue] | None,
+) -> Mapping[str, HeaderValue] | None:
+    """Take the headers of a trace away.
+
+    Args:
+        headers: The headers.
+    """
+    if not headers:
+        return headers
+    return {name: headers[name] for name in headers if name not in {TRACEPARENT, TRACESTATE}}

@@ -149,7 +149,7 @@ def calls() -> Iterator[tuple[str, Operation[Any]]]:
                 OPERATIONS.schedule(TOPIC, timer, if_exists),
             )
     timers = [EncodedTimer(one, BODY, b"+5.000000") for one in "abn"]
-    yield "schedule several", first_of(OPERATIONS.schedule_batch(TOPIC, timers))
+    yield "schedule several", OPERATIONS.schedule_calls(TOPIC, timers)[0]
     later = {"activate_in": HOUR, "activate_at": None}
     yield "reschedule", OPERATIONS.reschedule(TOPIC, "a", **later)
     yield "move", management.move_some(KEYS, TOPIC, ["a", "b", "n"], **later)

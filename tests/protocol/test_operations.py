@@ -57,7 +57,7 @@ def test_an_operation_on_many_is_one_call_for_each_two_hundred(home):
 )
 def test_a_batch_is_bounded_by_bytes_too(home, sizes, calls):
     timers = [EncodedTimer(f"{n}", b"x" * size, b"+1.000000") for n, size in enumerate(sizes)]
-    operations = home.operations.schedule_batch(TOPIC, timers)
+    operations = home.operations.schedule_calls(TOPIC, timers)
     sent = [operation.timer_ids for operation in operations]
 
     assert [len(ids) for ids in sent] == calls

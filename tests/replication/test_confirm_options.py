@@ -94,7 +94,7 @@ def test_which_operations_wait_is_decided_once():
 
     changes = [
         operations.schedule(TOPIC, timer),
-        *operations.schedule_batch(TOPIC, [timer]),
+        *operations.schedule_calls(TOPIC, [timer]),
         operations.reschedule(TOPIC, "1", activate_in=HOUR, activate_at=None),
         operations.cancel(TOPIC, "1"),
         next(operations.cancel_many(TOPIC, ["1"])),

@@ -56,6 +56,33 @@ local function is_lease(score)
   return fraction > 0.25 and fraction < 0.75
 end
 
+-- What stands in a payload's first headers: the definition of a series, and who declares it. The
+-- definition is nil where the timer is none of a series.
+local function read_series(payload)
+  if string.sub(payload, 1, 8) ~= '\137BIN\r\n\026\n' or #payload < 20 then
+    return nil
+  end
+  local a, b, c, d = string.byte(payload, 11, 14)
+  local position = ((a * 256 + b) * 256 + c) * 256 + d + 3
+  local function next_text()
+    local high, low = string.byte(payload, position, position + 1)
+    if not low then
+      return nil
+    end
+    local start = position + 2
+    position = start + high * 256 + low
+    return string.sub(payload, start, position - 1)
+  end
+  if next_text() ~= 'timer-repeat' then
+    return nil
+  end
+  local definition = next_text()
+  return definition, next_text() == 'timer-repeat-owner' and next_text() or nil
+end
+
+-- The score of a series that is paused: the first second of 9999-12-31. Nothing comes later.
+local PAUSED = 253402214400
+
 -- The lowest score of a timeline as text, or nil.
 local function head_of(timeline)
   return redis.call('ZRANGE', timeline, 0, 0, 'WITHSCORES')[2]

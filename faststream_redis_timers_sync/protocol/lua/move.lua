@@ -2,8 +2,9 @@
 --
 -- KEYS  timeline, payloads
 -- ARGV  the key attempts, then due time asked for (see resolve_due), ids
--- Reply a character per id: 'w' it was waiting, 'r' it was running,
---       '0' no such timer (one without payload counts as absent)
+-- Reply a character per id: 'w' it was waiting, 'r' it was running, 'p' it is
+--       one of a series that is paused, and stays so, '0' no such timer (one
+--       without payload counts as absent)
 
 local timeline, payloads, attempts = KEYS[1], KEYS[2], table.remove(ARGV, 1)
 --@ if is_torn(timeline, payloads) then return torn(timeline) end
@@ -19,6 +20,8 @@ local members, moved, answer = {}, {}, {}
 for n, id in ipairs(ids) do
   if not scores[n] or redis.call('HEXISTS', payloads, id) == 0 then
     answer[n] = '0'
+  elseif tonumber(scores[n]) == PAUSED and read_series(redis.call('HGET', payloads, ids[n])) then
+    answer[n] = 'p'
   else
     answer[n] = is_lease(tonumber(scores[n])) and 'r' or 'w'
     members[#members + 1] = score

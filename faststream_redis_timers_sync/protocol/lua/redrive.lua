@@ -4,7 +4,7 @@
 --       that they come from
 -- ARGV  the key attempts of either; then per dead letter: id, score, the timer's id, its payload
 -- Reply a character per dead letter: '1' moved; else nothing is moved, since
---       'w' a timer of that id waits, 'r' a handler holds the dead letter, or
+--       'w' a timer of that id waits, or one of a series is there, 'r' a handler holds the dead letter, or
 --       '0' it is gone or changed meanwhile
 
 local dead_timeline, dead_payloads, timeline, payloads = unpack(KEYS)
@@ -34,8 +34,9 @@ local function redrive(dead_id, score, id, payload)
     return '0'
   end
   local waiting = redis.call('ZSCORE', timeline, id)
-  if waiting and not is_lease(tonumber(waiting))
-      and redis.call('HEXISTS', payloads, id) == 1 then
+  local present = waiting and redis.call('HGET', payloads, id)
+  -- The end of a run that is due again may not be lost, so a series stands in the way as it runs.
+  if present and (not is_lease(tonumber(waiting)) or read_series(present)) then
     return 'w'
   end
   -- As in schedule, ZADD comes first.

@@ -5,8 +5,12 @@
 --       then if_exists: what to do where a timer of that id waits already:
 --         'replace' it, 'keep' it, or schedule nothing ('error').
 --         A running timer, or one without payload, does not stand in the way.
+--         'update' replaces too, but for timers with an 'u' before their due
+--         time: these are of series, and update what is there. Where the
+--         definition is the same that is the payload alone.
 --       then per timer: id, payload, due time asked for (see resolve_due)
--- Reply a character per timer: '1' scheduled, '0' kept the old one;
+-- Reply a character per timer: '1' scheduled, '0' kept the old one, 's' updated
+--       a series of the same definition, 'c' of another one, or a timer of none;
 --       or 'E' and the position (from 1) of the first that waits already
 
 local timeline, payloads, attempts = KEYS[1], KEYS[2], table.remove(ARGV, 1)
@@ -19,9 +23,11 @@ for i = 2, #ARGV, 3 do
   ids[#ids + 1] = ARGV[i]
 end
 
+local updates = if_exists == 'update'
+local scores = if_exists ~= 'replace' and redis.call('ZMSCORE', timeline, unpack(ids))
+
 local waits = {}
-if if_exists ~= 'replace' then
-  local scores = redis.call('ZMSCORE', timeline, unpack(ids))
+if if_exists == 'keep' or if_exists == 'error' then
   for n, id in ipairs(ids) do
     if scores[n] and not is_lease(tonumber(scores[n]))
         and redis.call('HEXISTS', payloads, id) == 1 then
@@ -33,35 +39,79 @@ if if_exists ~= 'replace' then
   end
 end
 
-local members, fields, scheduled, answer = {}, {}, {}, {}
+local now = due_score(now_seconds, now_microseconds)
+
+-- What a series finds under its id: the answer, and its score; no score leaves the one that is
+-- there. A failed attempt that waits for the next one is told by its count.
+local function update(n, id, first)
+  local score = tonumber(scores[n] or nil)
+  local present = score and redis.call('HGET', payloads, id)
+  if not present then
+    return '1', first
+  end
+  local definition = read_series(present)
+  if definition == read_series(ARGV[3 * n]) then
+    return 's'
+  elseif definition and score == PAUSED then
+    return 'c'
+  elseif score <= tonumber(now) then
+    return 'c', now
+  elseif is_lease(score) then
+    return 'c', first
+  end
+  local value = redis.pcall('HGET', attempts, id)
+  if type(value) == 'table' and value.err then
+    error(value.err)
+  end
+  local counted = string.match(value or '', '^%d+ %S+ (%S+)$')
+  if counted and tonumber(counted) == score then
+    return 'c'
+  end
+  return 'c', first
+end
+
+local members, fields, moved, answer = {}, {}, {}, {}
 local earliest, asked, score
 for n, id in ipairs(ids) do
   if waits[n] then
     answer[n] = '0'
   else
-    if ARGV[3 * n + 1] ~= asked then
-      asked = ARGV[3 * n + 1]
-      score = resolve_due(asked, now_seconds, now_microseconds)
-      if not earliest or tonumber(score) < tonumber(earliest) then
-        earliest = score
-      end
+    local due = ARGV[3 * n + 1]
+    local is_update = updates and string.sub(due, 1, 1) == 'u'
+    if due ~= asked then
+      asked = due
+      score = resolve_due(is_update and string.sub(due, 2) or due, now_seconds, now_microseconds)
     end
-    members[#members + 1] = score
-    members[#members + 1] = id
+    local new_score
+    if is_update then
+      answer[n], new_score = update(n, id, score)
+    else
+      answer[n], new_score = '1', score
+    end
+    if new_score then
+      if not earliest or tonumber(new_score) < tonumber(earliest) then
+        earliest = new_score
+      end
+      members[#members + 1] = new_score
+      members[#members + 1] = id
+      moved[#moved + 1] = id
+    end
     fields[#fields + 1] = id
     fields[#fields + 1] = ARGV[3 * n]
-    scheduled[#scheduled + 1] = id
-    answer[n] = '1'
   end
 end
 
+local old_head = earliest and head_of(timeline)
 if earliest then
-  local old_head = head_of(timeline)
   -- ZADD comes first: a server that is out of memory refuses it, and then
   -- nothing at all is written.
   redis.call('ZADD', timeline, unpack(members))
+end
+if #fields > 0 then
   redis.call('HSET', payloads, unpack(fields))
-  forget_attempts(attempts, scheduled)
-  wake(timeline, old_head, earliest, due_score(now_seconds, now_microseconds))
+end
+if earliest then
+  forget_attempts(attempts, moved)
+  wake(timeline, old_head, earliest, now)
 end
 return table.concat(answer)

@@ -24,6 +24,8 @@
 --           'dead'    removed, and due now in the topic for dead letters:
 --                     detail is the length of its id there, a colon, that id,
 --                     and its payload there
+--           'repeat'  due at the score in detail, and its attempts forgotten. Where
+--                     a space and a detail of 'dead' follow that is done too
 -- Reply one bulk string, a line and then bytes without a gap.
 --       Line: the server's time, the lease ('-' if none is given, 'torn' where keys
 --       have hash tags, timers are there and all payloads are gone: then nothing is
@@ -36,7 +38,8 @@
 --       length of its id.
 --       Bytes: id and payload of each claimed timer, then those removed ids.
 --       Outcome of a settlement: '1' done, '0' the timer is gone, 'l' another
---       lease holds it, 'd' it is due anew (scheduled or moved meanwhile).
+--       lease holds it, 'd' it is due anew (scheduled or moved meanwhile), 's' it is
+--       due when 'repeat' asks for, as if that had been done already.
 --
 -- A value of attempts is 'count first-due score'. It counts as long as the
 -- timer has that score: who schedules it anew may not know of this key.
@@ -85,6 +88,9 @@ local function carry_attempts(ids, old_scores, new_scores, changes, known)
   for n, id in ipairs(ids) do
     local count, first_due = read_attempts(values[n], old_scores[n])
     count = (known[n] or count) + changes[n]
+    if forgotten[id] then
+      count = 0
+    end
     if count > 0 then
       kept[#kept + 1] = id
       kept[#kept + 1] = count .. ' ' .. first_due .. ' ' .. new_scores[n]
@@ -122,10 +128,11 @@ local function settle()
     local action, leases, detail = ARGV[4 * n + 3], ARGV[4 * n + 5], ARGV[4 * n + 6]
     local score = scores[n] and tonumber(scores[n])
     local lease = score and find_lease(score, leases)
+    local next_due = action == 'repeat' and string.match(detail, '^%S+')
     if not score then
       outcomes[n] = '0'
     elseif not lease then
-      outcomes[n] = is_lease(score) and 'l' or 'd'
+      outcomes[n] = is_lease(score) and 'l' or tonumber(next_due or nil) == score and 's' or 'd'
     else
       outcomes[n] = '1'
       if action == 'commit' then
@@ -142,6 +149,17 @@ local function settle()
         end
         if action == 'recount' then
           known[place] = tonumber(detail)
+        elseif next_due then
+          new_scores[place] = next_due
+          forgotten[id] = true
+          if #detail > #next_due then
+            dead[#dead + 1] = string.sub(detail, #next_due + 2)
+          end
+          if not earliest or tonumber(next_due) < tonumber(earliest) then
+            earliest = next_due
+          end
+        elseif forgotten[id] then
+          -- It is settled: a renewal beside that is too late.
         elseif action ~= 'renew' or tonumber(detail) > tonumber(new_scores[place]) then
           local due = detail
           if action == 'nack' and detail == '' then

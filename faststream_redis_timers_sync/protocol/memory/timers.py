@@ -20,13 +20,10 @@ from faststream_redis_timers_sync.protocol.memory.topic import (
     resolve_due,
     score_of,
 )
-from faststream_redis_timers_sync.protocol.model import EncodedTimer, Timer
+from faststream_redis_timers_sync.protocol.model import PAUSED, EncodedTimer, Outcome, Timer
 from faststream_redis_timers_sync.protocol.operation import Operation
 
 _T = TypeVar("_T")
-
-_BURIED = (b"dead", ord("1"))
-# Action and outcome of a settlement that makes a dead letter.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,36 +163,99 @@ class TimersMemory:
     ) -> bytes:
         now = self.clock.microseconds()
         timers = list(zip(words[::3], words[1::3], words[2::3], strict=True))
-        waits = [if_exists != b"replace" and held.state_of(one) == b"w" for one, _, _ in timers]
+        stands_in_the_way = if_exists in {b"keep", b"error"}
+        waits = [stands_in_the_way and held.state_of(one) == b"w" for one, _, _ in timers]
         if if_exists == b"error" and True in waits:
             return b"E%d" % (waits.index(True) + 1)
+        reply = []
         for (timer_id, payload, asked), stays in zip(timers, waits, strict=True):
-            if not stays:
+            if stays:
+                reply.append(b"0")
+                continue
+            if asked.startswith(b"u"):
+                reply.append(
+                    held.update_series(timer_id, payload, resolve_due(asked[1:], now), now)
+                )
+            else:
                 held[timer_id] = Entry(resolve_due(asked, now), payload)
-                record = self._record(operation.topic, timer_id, held[timer_id])
-                self.scheduled.append(record)
-                for tell in self.on_scheduled:
-                    tell(record)
-        return b"".join(b"0" if stays else b"1" for stays in waits)
+                reply.append(b"1")
+            record = self._record(operation.topic, timer_id, held[timer_id])
+            self.scheduled.append(record)
+            for tell in self.on_scheduled:
+                tell(record)
+        return b"".join(reply)
 
-    def _answer_reschedule(
+    def _answer_pause(
+        self, _: Operation[Any], held: MemoryTopic, __: bytes, timer_id: bytes
+    ) -> bytes:
+        entry = held.get(timer_id)
+        if entry is None:
+            return b"0"
+        if entry.definition is None:
+            return b"n"
+        if entry.is_paused:
+            return b"p"
+        held.move(timer_id, b"%d.000000" % PAUSED)
+        return b"1"
+
+    def _answer_resume(
+        self,
+        _: Operation[Any],
+        held: MemoryTopic,
+        __: bytes,
+        timer_id: bytes,
+        definition: bytes,
+        asked: bytes,
+    ) -> bytes:
+        entry = held.get(timer_id)
+        if entry is None or not entry.is_paused:
+            return b"0"
+        if entry.definition != definition.decode():
+            return b"c"
+        held.move(timer_id, resolve_due(asked, self.clock.microseconds()))
+        return b"1"
+
+    def _answer_prune(
         self,
         operation: Operation[Any],
         held: MemoryTopic,
         key: bytes,
         timer_id: bytes,
+        owner: bytes,
+    ) -> bytes:
+        entry = held.get(timer_id)
+        if entry is None or entry.definition is None or entry.owner != owner.decode():
+            return b"0"
+        self._answer_cancel(operation, held, key, timer_id)
+        return b"1"
+
+    def _answer_reschedule(
+        self,
+        _: Operation[Any],
+        held: MemoryTopic,
+        __: bytes,
+        timer_id: bytes,
         asked: bytes,
     ) -> bytes:
-        return b"0" if self._answer_move(operation, held, key, asked, timer_id) == b"0" else b"1"
+        if timer_id not in held:
+            return b"0"
+        held.move(timer_id, resolve_due(asked, self.clock.microseconds()))
+        return b"1"
 
     def _answer_move(
         self, _: Operation[Any], held: MemoryTopic, __: bytes, asked: bytes, *ids: bytes
     ) -> bytes:
         due = resolve_due(asked, self.clock.microseconds())
-        reply = b"".join(map(held.state_of, ids))
-        for timer_id in held.keys() & set(ids):
-            held.move(timer_id, due)
-        return reply
+        reply = []
+        for timer_id in ids:
+            entry = held.get(timer_id)
+            if entry is not None and entry.is_paused:
+                reply.append(b"p")
+                continue
+            reply.append(held.state_of(timer_id))
+            if entry is not None:
+                held.move(timer_id, due)
+        return b"".join(reply)
 
     def _answer_cancel(
         self, operation: Operation[Any], held: MemoryTopic, _: bytes, *ids: bytes
@@ -228,7 +288,12 @@ class TimersMemory:
         counts = suspect_from != b""
         outcomes = held.settle(settlements, now, counts=counts)
         done = zip(settlements[::4], settlements[3::4], outcomes, strict=True)
-        letters = [detail for action, detail, outcome in done if (action, outcome) == _BURIED]
+        letters = [
+            detail.partition(b" ")[2] if action == b"repeat" else detail
+            for action, detail, outcome in done
+            if outcome == Outcome.DONE
+            and (action == b"dead" or (action == b"repeat" and b" " in detail))
+        ]
         if letters:
             self._held(operation.keys[2:]).bury(letters, now)
         lease = score_of(now + read_seconds(lease_ttl) + int(jitter)) + b"5"
@@ -258,7 +323,9 @@ class TimersMemory:
                 reply.append(b"r")
             elif entry is None or float(entry.score) != float(score):
                 reply.append(b"0")
-            elif home.state_of(timer_id) == b"w":
+            elif (present := home.get(timer_id)) and (
+                not present.is_running or present.definition is not None
+            ):
                 reply.append(b"w")
             else:
                 home[timer_id] = Entry(score_of(now), payload)

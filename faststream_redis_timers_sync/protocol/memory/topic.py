@@ -7,6 +7,10 @@ import heapq
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from faststream_redis_timers_sync.protocol.envelope import read_envelope
+from faststream_redis_timers_sync.protocol.errors import EnvelopeError
+from faststream_redis_timers_sync.protocol.model import PAUSED
+from faststream_redis_timers_sync.protocol.recurrence import REPEAT, REPEAT_OWNER
 from faststream_redis_timers_sync.protocol.times import is_lease
 
 _MICROSECONDS = 1_000_000
@@ -32,6 +36,27 @@ class Entry(NamedTuple):
     def is_running(self) -> bool:
         """Whether somebody holds it, or held it and never said what became of it."""
         return is_lease(float(self.score))
+
+    @property
+    def definition(self) -> str | None:
+        """The definition of its series; None where it is due once."""
+        return self._headers().get(REPEAT)
+
+    @property
+    def owner(self) -> str | None:
+        """Who declares its series, if somebody does."""
+        return self._headers().get(REPEAT_OWNER)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it is one of a series that is paused."""
+        return float(self.score) == PAUSED and self.definition is not None
+
+    def _headers(self) -> dict[str, str]:
+        try:
+            return read_envelope(self.payload).headers
+        except EnvelopeError:
+            return {}
 
 
 class Attempts(NamedTuple):
@@ -93,6 +118,37 @@ class MemoryTopic(dict[bytes, Entry]):
         entry = self.get(timer_id)
         return b"0" if entry is None else b"r" if entry.is_running else b"w"
 
+    def update_series(self, timer_id: bytes, payload: bytes, first: bytes, now: int) -> bytes:
+        """Put a timer of a series in, as `schedule` updates what is there.
+
+        Args:
+            timer_id: Its id.
+            payload: Its envelope.
+            first: The score of its first due time.
+            now: The time, in microseconds of Unix time.
+
+        Returns:
+            ``1`` if there was none, ``s`` if it had the same definition, ``c`` if another one.
+        """
+        present = self.get(timer_id)
+        new = Entry(first, payload)
+        if present is None:
+            self[timer_id] = new
+            return b"1"
+        score = float(present.score)
+        is_same = present.definition == new.definition
+        is_retry = self._attempts_of(timer_id, present.score).times > 0
+        if is_same or present.is_paused:
+            # What was counted stays.
+            super().__setitem__(timer_id, present._replace(payload=payload))
+        elif score <= float(score_of(now)):
+            self[timer_id] = new._replace(score=score_of(now))
+        elif is_retry and not present.is_running:
+            super().__setitem__(timer_id, present._replace(payload=payload))
+        else:
+            self[timer_id] = new
+        return b"s" if is_same else b"c"
+
     def move(self, timer_id: bytes, score: bytes) -> None:
         """Make a timer due at another time.
 
@@ -147,23 +203,33 @@ class MemoryTopic(dict[bytes, Entry]):
     ) -> bytes:
         if score is None:
             return b"0"
+        next_due, _, _ = detail.partition(b" ")
         if float(score) not in map(float, leases.split()):
-            return b"l" if is_lease(float(score)) else b"d"
+            if is_lease(float(score)):
+                return b"l"
+            is_repeated = action == b"repeat" and float(next_due) == float(score)
+            return b"s" if is_repeated else b"d"
         if action in {b"commit", b"dead"}:
             self.pop(timer_id, None)
             self._attempts.pop(timer_id, None)
-            return b"1"
-        if timer_id not in self:
-            return b"1"
+        elif action == b"repeat":
+            self.move(timer_id, next_due)
+        elif timer_id in self:
+            self._keep(action, timer_id, detail, score=score, now=now, counts=counts)
+        return b"1"
+
+    def _keep(
+        self, action: bytes, timer_id: bytes, detail: bytes, *, score: bytes, now: int, counts: bool
+    ) -> None:
         # One that was settled in the same call before may have another score by now.
         current = self[timer_id].score
         attempts = self._attempts_of(timer_id, current)
         if action == b"recount":
             if counts:
                 self._attempts[timer_id] = attempts._replace(times=int(detail))
-            return b"1"
+            return
         if action == b"renew" and float(detail) <= float(current):
-            return b"1"
+            return
         due = detail
         if action == b"nack":
             # By default the end of the lease, without its half microsecond.
@@ -172,7 +238,6 @@ class MemoryTopic(dict[bytes, Entry]):
         self.move(timer_id, due)
         if counts and times > 0:
             self._attempts[timer_id] = Attempts(times, attempts.first_due, due)
-        return b"1"
 
     def _attempts_of(self, timer_id: bytes, score: bytes) -> Attempts:
         known = self._attempts.get(timer_id)

@@ -1,0 +1,27 @@
+-- Makes a timer of a series that is paused due again.
+--
+-- KEYS  timeline, payloads
+-- ARGV  the key attempts, then id, the definition that it is taken to have, due
+--       time asked for (see resolve_due)
+-- Reply '1' resumed, 'c' it has another definition, '0' there is no such timer
+--       that is paused
+
+local timeline, payloads, attempts = KEYS[1], KEYS[2], table.remove(ARGV, 1)
+--@ if is_torn(timeline, payloads) then return torn(timeline) end
+local id = ARGV[1]
+
+local score = redis.call('ZSCORE', timeline, id)
+local payload = score and tonumber(score) == PAUSED and redis.call('HGET', payloads, id)
+local definition = payload and read_series(payload)
+if not definition then
+  return '0'
+elseif definition ~= ARGV[2] then
+  return 'c'
+end
+local now_seconds, now_microseconds = server_time()
+local due = resolve_due(ARGV[3], now_seconds, now_microseconds)
+local old_head = head_of(timeline)
+redis.call('ZADD', timeline, due, id)
+forget_attempts(attempts, {id})
+wake(timeline, old_head, due, due_score(now_seconds, now_microseconds))
+return '1'
