@@ -686,7 +686,7 @@ def _check_if_exists(if_exists: IfExists | None, timers: Sequence[EncodedTimer])
 
 def _has_scheduled(reply: bytes) -> bool:
     # "0" kept what was there; what begins with "E" scheduled none.
-    return not reply.startswith(b"E") and reply.count(b"0") < len(reply)
+    return not reply.startswith(b"E") and not {*b"1sc"}.isdisjoint(reply)
 
 
 def _as_it_is(reply: bytes) -> bytes:

@@ -97,7 +97,10 @@ def test_a_plain_command_is_sent_once_and_names_its_keys():
 
 @pytest.mark.parametrize(
     ("reply", "has_written"),
-    [(b"1", True), (b"0", False), (b"01", True), (b"w", False), (b"r", False)],
+    [
+        *((b"1", True), (b"0", False), (b"01", True), (b"w", False), (b"r", False)),
+        *((b"s", True), (b"c", True), (b"00", False), (b"E1", False)),
+    ],
 )
 def test_a_reply_tells_whether_a_schedule_wrote(reply, has_written):
     operation = Operations(KeySpace()).schedule(TOPIC, EncodedTimer("1", b"", b"+1.000000"))

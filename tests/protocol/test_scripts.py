@@ -2,16 +2,18 @@
 
 import hashlib
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 
 import pytest
+from series import series
 
 from faststream_redis_timers_sync import protocol
 from faststream_redis_timers_sync.protocol.dead_letters import Ending, write_dead_letter
 from faststream_redis_timers_sync.protocol.keys import Dialect, KeySpace
+from faststream_redis_timers_sync.protocol.listing import make_timer
 from faststream_redis_timers_sync.protocol.management import move_some
-from faststream_redis_timers_sync.protocol.model import EncodedTimer
+from faststream_redis_timers_sync.protocol.model import PAUSED, EncodedTimer
 from faststream_redis_timers_sync.protocol.operation import load_script
 from faststream_redis_timers_sync.protocol.operations import Operations
 from faststream_redis_timers_sync.protocol.timers import new_timer_id
@@ -89,12 +91,17 @@ def test_each_script_that_wakes_workers_is_told_the_database():
     dead_id, payload = letter[: int(length)], letter[int(length) :]
     redrive = operations.redrive_first("t:dead", [dead_id])
     next(redrive)
+    resume = operations.resume("t", "1")
+    next(resume)
+    paused = make_timer("t", b"1", b"%d" % PAUSED, series("1").payload)
+    resume.send(paused)
     called = [
         operations.schedule("t", EncodedTimer("1", b"", b"+1.000000")),
         operations.reschedule("t", "1", activate_in=hour, activate_at=None),
         move_some(operations.keys, "t", ["1"], activate_in=hour, activate_at=None),
         operations.settle_and_claim("t", [], limit=1, lease_ttl=1.0, jitter=1),
         redrive.send([(b"1.000000", payload)]),
+        resume.send(datetime(2030, 1, 1, tzinfo=UTC)),
     ]
 
     assert sorted(operation.name for operation in called) == list(filter(wakes, NAMES))
