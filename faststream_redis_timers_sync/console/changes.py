@@ -18,6 +18,7 @@ from faststream_redis_timers_sync.manage.changing import (
     REASONS,
     Cancel,
     Change,
+    Reason,
     Redrive,
     Reschedule,
     Tally,
@@ -39,6 +40,7 @@ class _Words:
         answer: Tells that it was done.
         of_running: What follows for one that runs.
         of_some_running: What follows for several.
+        reasons: Why some may stay as they are.
     """
 
     key: str
@@ -46,6 +48,7 @@ class _Words:
     answer: str
     of_running: str = ""
     of_some_running: str = ""
+    reasons: tuple[Reason, ...] = ()
 
 
 _CANCEL = _Words(
@@ -61,11 +64,22 @@ _MOVE = _Words(
     "{} moved",
     "it will run again at the new time",
     "they will run again at the new time",
+    reasons=("paused",),
 )
 _RUN_NOW = _Words(
-    "moved", "Make {} {} due now?", "{} made due", "it will run again", "they will run again"
+    "moved",
+    "Make {} {} due now?",
+    "{} made due",
+    "it will run again",
+    "they will run again",
+    reasons=("paused",),
 )
-_REDRIVE = _Words("redriven", "Put back {} {}?", "{} put back")
+_REDRIVE = _Words(
+    "redriven",
+    "Put back {} {}?",
+    "{} put back",
+    reasons=("waiting", "running", "other slot", "no dead letter"),
+)
 
 
 def cancel(timers: TimersClient, output: Output, *, chosen: Chosen, is_sure: bool = False) -> int:
@@ -194,10 +208,11 @@ def _report_found(output: Output, words: _Words, tally: Tally) -> None:
 def _report(output: Output, chosen: Chosen, words: _Words, tally: Tally) -> None:
     stayed = tally.stayed.total()
     if output.as_json:
-        of_some: dict[str, Any] = {"running": tally.running}
-        if words is _REDRIVE:
-            reasons = {reason.replace(" ", "_"): tally.stayed[reason] for reason in REASONS}
-            of_some = {"stayed": reasons}
+        of_some: dict[str, Any] = {} if words is _REDRIVE else {"running": tally.running}
+        if words.reasons:
+            of_some["stayed"] = {
+                reason.replace(" ", "_"): tally.stayed[reason] for reason in words.reasons
+            }
         output.record(
             {
                 "topic": chosen.topic,

@@ -29,14 +29,15 @@ from faststream_redis_timers_sync.protocol.operation import MOST_CHANGED
 _SAME_TIME = timedelta(milliseconds=1)
 """Far in the future scores are coarser than microseconds."""
 
-Reason = Literal["waiting", "running", "other slot", "no dead letter"]
-"""Why a timer of a dead-letter topic was not redriven."""
+Reason = Literal["waiting", "running", "other slot", "no dead letter", "paused"]
+"""Why a timer was not rescheduled (the last one), or not redriven."""
 
 REASONS: dict[Reason, str] = {
     "waiting": "a timer of the old id waits",
     "running": "a handler runs with it",
     "other slot": "the topic that it comes from is in another slot",
     "no dead letter": "no dead letter",
+    "paused": "it is paused",
 }
 """What they mean, in English."""
 
@@ -92,7 +93,7 @@ class Tally:
         running: How many of these were running; None where that can't be told.
         gone: How many were there when they were counted or found, but not any more: they
             have fired, or somebody else has cancelled them.
-        stayed: How many were not redriven, by the reason.
+        stayed: How many were not rescheduled or redriven, by the reason.
         named: What became of each that was named, in the order given.
         is_cut: Whether time was up before all were looked at.
     """
@@ -252,8 +253,8 @@ def _in_time(found: Iterator[str], deadline: Deadline | None, tally: Tally) -> I
 
 def _outcome(changed: tuple[str, State]) -> Outcome:
     timer_id, state = changed
-    if state == "unknown":
-        return Outcome(timer_id, "unknown")
+    if state in {"unknown", "paused"}:
+        return Outcome(timer_id, state)
     return Outcome(timer_id, "done", was_running=state == "running")
 
 

@@ -147,7 +147,8 @@ def move_each(
 
     Returns:
         Ids with ``"waiting"`` or ``"running"``: it was, and fires at the new time (a
-        running one again, then); or ``"unknown"``.
+        running one again, then); ``"paused"``: it is a recurring timer, and stays paused; or
+        ``"unknown"``.
         Those that are not taken from it are not all moved.
 
     Raises:

@@ -22,10 +22,11 @@ MOST_WITHIN_LEASE = 2000
 
 _LOOKED_AT = b"500"
 
-State = Literal["waiting", "running", "unknown"]
-"""What a timer did when it was cancelled or moved; unknown means that it wasn't there."""
+State = Literal["waiting", "running", "paused", "unknown"]
+"""What a timer did when it was cancelled or moved. A recurring timer that is paused is not moved;
+unknown means that there was no such timer."""
 
-_STATES: dict[str, State] = {"w": "waiting", "r": "running", "0": "unknown"}
+_STATES: dict[str, State] = {"w": "waiting", "r": "running", "p": "paused", "0": "unknown"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +37,17 @@ class Counts:
         pending: How many timers, running ones too.
         overdue: How many should have been taken by a worker already: they are
             due, or their lease has ended.
-        next_at: When the next is due; None where there is none.
-        last_at: When the last is due.
+        paused: How many are paused. A timer that is due once, at the very second that stands
+            for it (`PAUSED`), counts too: payloads are not read.
+        next_at: When the next is due, paused ones left out; None where there is none.
+        last_at: When the last is due, paused ones left out; None where there is none.
         within: How many are due within each length of time that was asked for;
             the ends of leases count as due times.
     """
 
     pending: int
     overdue: int
+    paused: int
     next_at: datetime | None
     last_at: datetime | None
     within: tuple[int, ...]
@@ -189,6 +193,6 @@ def _parse_overview(reply: bytes) -> tuple[datetime, list[Counts]]:
 
 
 def _parse_counts(words: list[bytes]) -> Counts:
-    next_at, last_at = (None if word == b"-" else time_of(float(word)) for word in words[2:4])
-    within = tuple(int(word) for word in words[4:])
-    return Counts(int(words[0]), int(words[1]), next_at, last_at, within)
+    pending, overdue, paused = map(int, words[:3])
+    next_at, last_at = (None if word == b"-" else time_of(float(word)) for word in words[3:5])
+    return Counts(pending, overdue, paused, next_at, last_at, tuple(map(int, words[5:])))

@@ -404,6 +404,7 @@ def test_a_change_is_one_object(command, key, running, stock, invoke):
         "topic": "invoices",
         key: 2,
         "running": running,
+        **({} if key == "cancelled" else {"stayed": {"paused": 0}}),
         "gone": 0,
         "unknown": ["nobody"],
     }

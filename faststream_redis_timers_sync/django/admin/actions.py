@@ -89,6 +89,7 @@ _STAYS: dict[Reason, Any] = {
     "running": _("%s: a handler runs with it"),
     "other slot": _("%s: the topic that it comes from is in another slot"),
     "no dead letter": _("%s: no dead letter"),
+    "paused": _("%s: paused"),
 }
 
 

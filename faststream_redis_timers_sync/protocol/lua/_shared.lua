@@ -80,7 +80,8 @@ local function read_series(payload)
   return definition, next_text() == 'timer-repeat-owner' and next_text() or nil
 end
 
--- The score of a series that is paused: the first second of 9999-12-31. Nothing comes later.
+-- The score of a series that is paused: the first second of 9999-12-31. Before the end of that day
+-- other timers may be due.
 local PAUSED = 253402214400
 
 -- The lowest score of a timeline as text, or nil.

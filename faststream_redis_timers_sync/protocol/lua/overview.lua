@@ -5,11 +5,13 @@
 --       then lengths of time in whole seconds
 -- Reply a line with the server's time, then a line per topic: how many are
 --       pending (running ones too), how many overdue (nobody holds them, or a
---       lease that has ended), the next due time, the highest score, and how
---       many scores lie between now and now plus each length of time.
+--       lease that has ended), how many paused, the next due time, the highest
+--       score, and how many scores lie between now and now plus each length of
+--       time. Neither the next due time nor the highest score is that of a paused
+--       timer; both are '-' where there is no other.
 --       The next due time is the earliest score of a timer that nobody holds;
 --       where all that were looked at are held it is the end of the first of
---       those leases. It and the highest score are '-' where there is no timer.
+--       those leases.
 
 local now_seconds, now_microseconds = server_time()
 local now = due_score(now_seconds, now_microseconds)
@@ -19,17 +21,31 @@ local function is_held(score)
 end
 
 local function next_due(timeline)
-  local head = redis.call('ZRANGE', timeline, 0, 0, 'WITHSCORES')[2]
-  if not head or not is_held(head) then
+  local head = head_of(timeline)
+  if not head or not (is_held(head) or tonumber(head) == PAUSED) then
     return head or '-'
   end
-  local found = redis.call('ZRANGE', timeline, 1, tonumber(ARGV[1]) - 1, 'WITHSCORES')
+  local found = redis.call('ZRANGE', timeline, 0, tonumber(ARGV[1]) - 1, 'WITHSCORES')
   for i = 2, #found, 2 do
-    if not is_held(found[i]) then
+    if tonumber(found[i]) == PAUSED then
+      -- Nobody holds what comes later.
+      local later = redis.call('ZRANGE', timeline, '(' .. PAUSED, '+inf', 'BYSCORE',
+        'LIMIT', 0, 1, 'WITHSCORES')[2]
+      return later or is_held(head) and head or '-'
+    elseif not is_held(found[i]) then
       return found[i]
     end
   end
   return head
+end
+
+local function last_due(timeline)
+  local last = redis.call('ZRANGE', timeline, -1, -1, 'WITHSCORES')[2]
+  if last and tonumber(last) == PAUSED then
+    last = redis.call('ZRANGE', timeline, '(' .. PAUSED, '-inf', 'BYSCORE', 'REV',
+      'LIMIT', 0, 1, 'WITHSCORES')[2]
+  end
+  return last or '-'
 end
 
 local lines = {now}
@@ -38,8 +54,9 @@ for i = 1, #KEYS, 2 do
   local line = {
     math.min(redis.call('ZCARD', timeline), redis.call('HLEN', payloads)),
     redis.call('ZCOUNT', timeline, '-inf', now),
+    redis.call('ZCOUNT', timeline, PAUSED, PAUSED),
     next_due(timeline),
-    redis.call('ZRANGE', timeline, -1, -1, 'WITHSCORES')[2] or '-',
+    last_due(timeline),
   }
   --@ if is_torn(timeline, payloads) then line[1] = redis.call('ZCARD', timeline) end
   for n = 2, #ARGV do

@@ -340,14 +340,13 @@ class MemoryTopic(dict[bytes, Entry]):
             within: Lengths of time in whole seconds.
         """
         moment = float(score_of(now))
-        texts = [self[one].score for one in self.in_order()]
-        scores = [float(text) for text in texts]
-        free = (
-            text
-            for text, score in zip(texts, scores, strict=True)
-            if score <= moment or not is_lease(score)
-        )
-        words = [b"%d" % len(self), b"%d" % sum(score <= moment for score in scores)]
+        scores = [float(self[one].score) for one in self.in_order()]
+        paused = scores.count(PAUSED)
+        texts = [self[one].score for one in self.in_order() if float(self[one].score) != PAUSED]
+        free = (text for text in texts if float(text) <= moment or not is_lease(float(text)))
+        words = [
+            b"%d" % count for count in (len(self), sum(score <= moment for score in scores), paused)
+        ]
         words += (next(free, texts[0]), texts[-1]) if texts else (b"-", b"-")
         for length in within:
             end = float(score_of(now + int(length) * _MICROSECONDS))
