@@ -47,6 +47,7 @@ from faststream_redis_timers_sync.protocol.keys import (
 )
 from faststream_redis_timers_sync.protocol.model import IfExists, Timer
 from faststream_redis_timers_sync.protocol.operations import Operations
+from faststream_redis_timers_sync.protocol.recurrence import Repeat
 from faststream_redis_timers_sync.protocol.replication import (
     DEFAULT_CONFIRM_TIMEOUT,
     read_confirmation,
@@ -369,10 +370,11 @@ class TimersBroker(
         timer_id: str | None = None,
         activate_in: timedelta | None = None,
         activate_at: datetime | None = None,
+        repeat: Repeat | None = None,
         correlation_id: str | None = None,
         headers: Mapping[str, HeaderValue] | None = None,
         reply_to: str = "",
-        if_exists: IfExists = "replace",
+        if_exists: IfExists | None = None,
         pipeline: "Pipeline | None" = None,
     ) -> str:
         """Schedule a timer. Without a time it is due at once.
@@ -385,12 +387,19 @@ class TimersBroker(
                 negative one means now.
             activate_at: Time at which it is due, with a time zone; one in the
                 past means now.
-            correlation_id: Reaches the handler; by default the timer id.
+            repeat: When it is due again and again, in place of a time:
+                ``Every(minutes=5)`` or ``Cron("0 9 * * *", tz="Europe/Berlin")``.
+                It needs a `timer_id`. The first time is the next one after the
+                server's now, which is asked for.
+            correlation_id: Reaches the handler; by default the timer id, with
+                `repeat` followed by the time of the occurrence.
             headers: Reach the handler as text.
             reply_to: Topic on which the handler's result becomes a timer.
             if_exists: Where a timer of this id waits already: ``"replace"`` it,
                 ``"keep"`` it (and drop this one), or raise (``"error"``). One
-                that runs at this moment does not stand in the way.
+                that runs at this moment does not stand in the way. None replaces
+                it; a recurring timer updates it instead (``"update"``): with the
+                same `repeat` the message is new, and the due time stays.
             pipeline: Put it into this pipeline of yours instead of sending it.
 
         Returns:
@@ -412,6 +421,7 @@ class TimersBroker(
             timer_id=timer_id,
             activate_in=activate_in,
             activate_at=activate_at,
+            repeat=repeat,
             if_exists=if_exists,
             pipeline=pipeline,
             headers=headers,
@@ -427,10 +437,11 @@ class TimersBroker(
         topic: str,
         activate_in: timedelta | None = None,
         activate_at: datetime | None = None,
+        repeat: Repeat | None = None,
         correlation_id: str | None = None,
         headers: Mapping[str, HeaderValue] | None = None,
         reply_to: str = "",
-        if_exists: IfExists = "replace",
+        if_exists: IfExists | None = None,
         pipeline: "Pipeline | None" = None,
     ) -> list[str]:
         """Schedule many timers of one topic, in calls of up to 200 timers and 512 KiB.
@@ -439,10 +450,12 @@ class TimersBroker(
 
         Args:
             *messages: Messages, or `TimerPublishMessage` for one with an id, time,
-                headers or correlation id of its own.
+                `repeat`, headers or correlation id of its own.
             topic: Where their subscriber listens.
             activate_in: As in `publish`, for messages without a time of their own.
             activate_at: As in `publish`, for messages without a time of their own.
+            repeat: As in `publish`, for messages without a time or `repeat` of their
+                own; each needs a `timer_id` then.
             correlation_id: For messages without one of their own.
             headers: For all messages; a message's own headers win.
             reply_to: As in `publish`.
@@ -471,6 +484,7 @@ class TimersBroker(
             topic=topic,
             activate_in=activate_in,
             activate_at=activate_at,
+            repeat=repeat,
             if_exists=if_exists,
             pipeline=pipeline,
             headers=headers,
@@ -605,6 +619,54 @@ class TimersBroker(
         """
         operation = self._operations.cancel(self._full(topic), timer_id)
         return await self._runner.run_or_queue(operation, pipeline)
+
+    async def pause_timer(self, topic: str, timer_id: str) -> bool:
+        """Pause a recurring timer: nothing is due until it is resumed.
+
+        Where its handler runs at this moment it goes on, and its end does nothing: no
+        occurrence follows, and a failure is not retried. `reschedule_timer` resumes a paused
+        timer too, at the time given; `cancel_timer` ends the series.
+
+        Args:
+            topic: Its topic.
+            timer_id: Its id.
+
+        Returns:
+            Whether it is paused now, also where it was before. False if it is unknown.
+
+        Raises:
+            ValueError: It is no recurring timer, or topic or id is empty.
+            TimerOutcomeUnknownError: The server's answer was lost.
+            TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
+            IncorrectState: The broker has no client, `stop` has closed it, or another event loop
+                uses it.
+            redis.RedisError: What the server or the connection says.
+        """
+        return await self._runner.run(self._operations.pause(self._full(topic), timer_id))
+
+    async def resume_timer(self, topic: str, timer_id: str) -> bool:
+        """Make a paused timer due again, at its next time after the server's now.
+
+        What it missed while it was paused is not made up for.
+
+        Args:
+            topic: Its topic.
+            timer_id: Its id.
+
+        Returns:
+            Whether it was paused. False if it was not, or is unknown; then nothing is changed.
+
+        Raises:
+            ValueError: This machine does not know its time zone, it has no further time, or
+                topic or id is empty.
+            ModuleNotFoundError: It is a `Cron`, and cronsim is not installed.
+            TimerOutcomeUnknownError: The server's answer was lost.
+            TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
+            IncorrectState: The broker has no client, `stop` has closed it, or another event loop
+                uses it.
+            redis.RedisError: What the server or the connection says.
+        """
+        return await self._runner.run_steps(self._operations.resume(self._full(topic), timer_id))
 
     async def cancel_timers(self, topic: str, timer_ids: Iterable[str]) -> int:
         """Cancel several timers, 200 in a call.

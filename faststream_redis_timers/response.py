@@ -8,6 +8,7 @@ from faststream.response import BatchPublishCommand, PublishCommand, PublishType
 
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue
 from faststream_redis_timers_sync.protocol.model import IfExists
+from faststream_redis_timers_sync.protocol.recurrence import Repeat
 
 if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline
@@ -20,8 +21,9 @@ class TimerResponse(Response):
         body: The result.
         activate_in: Delay until its timer is due, by the server's clock.
         activate_at: Time at which its timer is due, with a time zone.
-        timer_id: The timer's id; None makes one.
-        if_exists: What to do where a timer of this id waits already.
+        repeat: When its timer is due again and again, see `TimersBroker.publish`.
+        timer_id: The timer's id; None makes one. `repeat` needs it.
+        if_exists: What to do where a timer of this id waits already, see `TimersBroker.publish`.
         headers: Headers of the timer.
         correlation_id: By default that of the handled message.
     """
@@ -32,8 +34,9 @@ class TimerResponse(Response):
         *,
         activate_in: timedelta | None = None,
         activate_at: datetime | None = None,
+        repeat: Repeat | None = None,
         timer_id: str | None = None,
-        if_exists: IfExists = "replace",
+        if_exists: IfExists | None = None,
         headers: Mapping[str, HeaderValue] | None = None,
         correlation_id: str | None = None,
     ) -> None:
@@ -41,6 +44,7 @@ class TimerResponse(Response):
         super().__init__(body, headers=dict(headers or {}), correlation_id=correlation_id)
         self.activate_in = activate_in
         self.activate_at = activate_at
+        self.repeat = repeat
         self.timer_id = timer_id
         self.if_exists = if_exists
 
@@ -52,6 +56,7 @@ class TimerResponse(Response):
             timer_id=self.timer_id,
             activate_in=self.activate_in,
             activate_at=self.activate_at,
+            repeat=self.repeat,
             if_exists=self.if_exists,
             headers=self.headers,
             correlation_id=self.correlation_id,
@@ -69,8 +74,10 @@ class TimerPublishCommand(BatchPublishCommand):
         timer_id: Id of a single timer; None makes one.
         activate_in: Delay until they are due, by the server's clock.
         activate_at: Time at which they are due, with a time zone.
-        default_delay: The publisher's delay, where neither is given.
-        if_exists: What to do where a timer of an id waits already.
+        repeat: When they are due again and again, in place of a time.
+        default_delay: The publisher's delay, where none of these is given.
+        if_exists: What to do where a timer of an id waits already; None replaces it, or
+            updates it where it recurs.
         pipeline: A caller's pipeline to put the call into.
         headers: Their headers.
         correlation_id: Their correlation id; by default each one's timer id.
@@ -86,8 +93,9 @@ class TimerPublishCommand(BatchPublishCommand):
         timer_id: str | None = None,
         activate_in: timedelta | None = None,
         activate_at: datetime | None = None,
+        repeat: Repeat | None = None,
         default_delay: timedelta | None = None,
-        if_exists: IfExists = "replace",
+        if_exists: IfExists | None = None,
         pipeline: "Pipeline | None" = None,
         headers: Mapping[str, HeaderValue] | None = None,
         correlation_id: str | None = None,
@@ -107,6 +115,7 @@ class TimerPublishCommand(BatchPublishCommand):
         self.timer_id = timer_id
         self.activate_in = activate_in
         self.activate_at = activate_at
+        self.repeat = repeat
         self.default_delay = default_delay
         self.if_exists = if_exists
         self.pipeline = pipeline

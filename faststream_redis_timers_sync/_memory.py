@@ -41,7 +41,7 @@ class MemoryRunner(Runner):
         return self.memory.run(operation)
 
     def queue(
-        self, pipeline: Pipeline | OneByOne, operation: Operation[Any], if_exists: str = "replace"
+        self, pipeline: Pipeline | OneByOne, operation: Operation[Any], if_exists: str | None = None
     ) -> None:
         """Put an operation into a pipeline of this memory.
 

@@ -25,6 +25,7 @@ from faststream_redis_timers_sync.protocol.keys import (
 from faststream_redis_timers_sync.protocol.model import EncodedTimer, IfExists, Timer
 from faststream_redis_timers_sync.protocol.operation import Operation
 from faststream_redis_timers_sync.protocol.operations import Operations
+from faststream_redis_timers_sync.protocol.recurrence import Repeat
 from faststream_redis_timers_sync.protocol.replication import (
     DEFAULT_CONFIRM_TIMEOUT,
     read_confirmation,
@@ -126,10 +127,11 @@ class TimersClient:
         timer_id: str | None = None,
         activate_in: timedelta | None = None,
         activate_at: datetime | None = None,
+        repeat: Repeat | None = None,
         correlation_id: str | None = None,
         headers: Mapping[str, HeaderValue] | None = None,
         reply_to: str = "",
-        if_exists: IfExists = "replace",
+        if_exists: IfExists | None = None,
         pipeline: Pipeline | None = None,
     ) -> str:
         """Schedule a timer. Without a time it is due at once.
@@ -143,12 +145,19 @@ class TimersClient:
                 negative one means now.
             activate_at: Time at which it is due, with a time zone; one in the
                 past means now.
-            correlation_id: Reaches the handler; by default the timer id.
+            repeat: When it is due again and again, in place of a time:
+                ``Every(minutes=5)`` or ``Cron("0 9 * * *", tz="Europe/Berlin")``.
+                It needs a `timer_id`. The first time is the next one after the
+                server's now, which is asked for.
+            correlation_id: Reaches the handler; by default the timer id, with
+                `repeat` followed by the time of the occurrence.
             headers: Reach the handler as text.
             reply_to: Topic on which the handler's result becomes a timer.
             if_exists: Where a timer of this id waits already: ``"replace"`` it,
                 ``"keep"`` it (and drop this one), or raise (``"error"``). One
-                that runs at this moment does not stand in the way.
+                that runs at this moment does not stand in the way. None replaces
+                it; a recurring timer updates it instead (``"update"``): with the
+                same `repeat` the message is new, and the due time stays.
             pipeline: Put it into this pipeline of yours instead of sending it.
 
         Returns:
@@ -171,10 +180,15 @@ class TimersClient:
             timer_id=timer_id,
             activate_in=activate_in,
             activate_at=activate_at,
+            repeat=repeat,
             correlation_id=correlation_id,
             headers=add_trace(current_trace(), headers),
             reply_to=self._full_reply_to(reply_to),
+            topic=topic,
         )
+        if timer.repeat is not None:
+            self._schedule_several([message], topic, [timer], if_exists, pipeline)
+            return timer.timer_id
         operation = self._operations.schedule(topic, timer, if_exists)
         self._note([message], [timer])
         if pipeline is None:
@@ -190,10 +204,11 @@ class TimersClient:
         *,
         activate_in: timedelta | None = None,
         activate_at: datetime | None = None,
+        repeat: Repeat | None = None,
         correlation_id: str | None = None,
         headers: Mapping[str, HeaderValue] | None = None,
         reply_to: str = "",
-        if_exists: IfExists = "replace",
+        if_exists: IfExists | None = None,
         pipeline: Pipeline | None = None,
     ) -> list[str]:
         """Schedule many timers of one topic, in calls of up to 200 timers and 512 KiB.
@@ -202,10 +217,12 @@ class TimersClient:
 
         Args:
             messages: Messages, or `TimerPublishMessage` for one with an id, time,
-                headers or correlation id of its own.
+                `repeat`, headers or correlation id of its own.
             topic: Where their subscriber listens.
             activate_in: As in `schedule`, for messages without a time of their own.
             activate_at: As in `schedule`, for messages without a time of their own.
+            repeat: As in `schedule`, for messages without a time or `repeat` of their
+                own; each needs a `timer_id` then.
             correlation_id: For messages without one of their own.
             headers: For all messages; a message's own headers win.
             reply_to: As in `schedule`.
@@ -242,21 +259,35 @@ class TimersClient:
                     activate_in=activate_in,
                     activate_at=activate_at,
                     default_delay=None,
+                    repeat=repeat,
                     correlation_id=correlation_id,
                     headers=add_trace(trace, headers, message.headers),
                     reply_to=reply_to,
+                    topic=topic,
                 )
             )
+        self._schedule_several(bodies, topic, timers, if_exists, pipeline)
+        return [timer.timer_id for timer in timers]
+
+    def _schedule_several(
+        self,
+        messages: Sequence[Any],
+        topic: str,
+        timers: Sequence[EncodedTimer],
+        if_exists: IfExists | None,
+        pipeline: Pipeline | None,
+    ) -> None:
         if pipeline is None:
             steps = self._operations.schedule_batch(topic, timers, if_exists)
-            self._note(bodies, timers)
+            self._note(messages, timers)
             self._runner.run_steps(steps)
-        else:
-            calls = self._operations.schedule_calls(topic, timers, if_exists)
-            self._note(bodies, timers)
-            for operation in calls:
-                self._runner.queue(pipeline, operation, if_exists)
-        return [timer.timer_id for timer in timers]
+            return
+        # A pipeline has no answers yet, so the server's time is asked for beside it.
+        timers = self._runner.run_steps(self._operations.find_first_times(topic, timers))
+        calls = self._operations.schedule_calls(topic, timers, if_exists)
+        self._note(messages, timers)
+        for operation in calls:
+            self._runner.queue(pipeline, operation, if_exists)
 
     def _note(self, messages: Sequence[Any], timers: Sequence[EncodedTimer]) -> None:
         """Let `FakeTimersClient` see what timers were made of."""
@@ -347,6 +378,52 @@ class TimersClient:
         """
         operation = self._operations.cancel(prefixed(self._prefix, topic), timer_id)
         return self._run_or_queue(operation, pipeline)
+
+    def pause_timer(self, topic: str, timer_id: str) -> bool:
+        """Pause a recurring timer: nothing is due until it is resumed.
+
+        Where its handler runs at this moment it goes on, and its end does nothing: no
+        occurrence follows, and a failure is not retried. `reschedule_timer` resumes a paused
+        timer too, at the time given; `cancel_timer` ends the series.
+
+        Args:
+            topic: Its topic.
+            timer_id: Its id.
+
+        Returns:
+            Whether it is paused now, also where it was before. False if it is unknown.
+
+        Raises:
+            ValueError: It is no recurring timer, or topic or id is empty.
+            TimerOutcomeUnknownError: The server's answer was lost.
+            TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
+            redis.RedisError: What the server or the connection says.
+        """
+        return self._runner.run(self._operations.pause(prefixed(self._prefix, topic), timer_id))
+
+    def resume_timer(self, topic: str, timer_id: str) -> bool:
+        """Make a paused timer due again, at its next time after the server's now.
+
+        What it missed while it was paused is not made up for.
+
+        Args:
+            topic: Its topic.
+            timer_id: Its id.
+
+        Returns:
+            Whether it was paused. False if it was not, or is unknown; then nothing is changed.
+
+        Raises:
+            ValueError: This machine does not know its time zone, it has no further time, or
+                topic or id is empty.
+            ModuleNotFoundError: It is a `Cron`, and cronsim is not installed.
+            TimerOutcomeUnknownError: The server's answer was lost.
+            TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
+            redis.RedisError: What the server or the connection says.
+        """
+        return self._runner.run_steps(
+            self._operations.resume(prefixed(self._prefix, topic), timer_id)
+        )
 
     def cancel_timers(self, topic: str, timer_ids: Iterable[str]) -> int:
         """Cancel several timers, 200 in a call.

@@ -19,7 +19,7 @@ import redis.asyncio
 from leaks import keys_under, leftovers
 
 from faststream_redis_timers import TestTimersBroker, TimersBroker
-from faststream_redis_timers_sync import Timer, TimersClient
+from faststream_redis_timers_sync import Repeat, Timer, TimersClient
 from faststream_redis_timers_sync.calls.opening import open_runner
 from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.protocol.clients import database_of
@@ -222,10 +222,11 @@ class Face(Protocol):
         timer_id: str | None = None,
         activate_in: timedelta | None = None,
         activate_at: datetime | None = None,
+        repeat: Repeat | None = None,
         correlation_id: str | None = None,
         headers: Mapping[str, Any] | None = None,
         reply_to: str = "",
-        if_exists: str = "replace",
+        if_exists: str | None = None,
     ) -> str: ...
 
     async def schedule_batch(  # noqa: PLR0913  a timer has that many properties
@@ -235,10 +236,11 @@ class Face(Protocol):
         *,
         activate_in: timedelta | None = None,
         activate_at: datetime | None = None,
+        repeat: Repeat | None = None,
         correlation_id: str | None = None,
         headers: Mapping[str, Any] | None = None,
         reply_to: str = "",
-        if_exists: str = "replace",
+        if_exists: str | None = None,
     ) -> list[str]: ...
 
     async def reschedule_timer(
@@ -251,6 +253,10 @@ class Face(Protocol):
     ) -> bool: ...
 
     async def cancel_timer(self, topic: str, timer_id: str) -> bool: ...
+
+    async def pause_timer(self, topic: str, timer_id: str) -> bool: ...
+
+    async def resume_timer(self, topic: str, timer_id: str) -> bool: ...
 
     async def cancel_timers(self, topic: str, timer_ids: Iterable[str]) -> int: ...
 
@@ -293,6 +299,12 @@ class BlockingFace:
 
     async def cancel_timer(self, *args: Any, **kwargs: Any) -> bool:
         return self._client.cancel_timer(*args, **kwargs)
+
+    async def pause_timer(self, *args: Any, **kwargs: Any) -> bool:
+        return self._client.pause_timer(*args, **kwargs)
+
+    async def resume_timer(self, *args: Any, **kwargs: Any) -> bool:
+        return self._client.resume_timer(*args, **kwargs)
 
     async def cancel_timers(self, *args: Any, **kwargs: Any) -> int:
         return self._client.cancel_timers(*args, **kwargs)
@@ -344,6 +356,12 @@ class AsyncFace:
 
     async def cancel_timer(self, *args: Any, **kwargs: Any) -> bool:
         return await self._broker.cancel_timer(*args, **kwargs)
+
+    async def pause_timer(self, *args: Any, **kwargs: Any) -> bool:
+        return await self._broker.pause_timer(*args, **kwargs)
+
+    async def resume_timer(self, *args: Any, **kwargs: Any) -> bool:
+        return await self._broker.resume_timer(*args, **kwargs)
 
     async def cancel_timers(self, *args: Any, **kwargs: Any) -> int:
         return await self._broker.cancel_timers(*args, **kwargs)

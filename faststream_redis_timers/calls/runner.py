@@ -157,7 +157,7 @@ class Runner:
         return None
 
     def queue(
-        self, pipeline: Pipeline, operation: Operation[Any], if_exists: str = "replace"
+        self, pipeline: Pipeline, operation: Operation[Any], if_exists: str | None = None
     ) -> None:
         """Put an operation into a caller's pipeline.
 

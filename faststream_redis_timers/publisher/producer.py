@@ -1,5 +1,6 @@
 """The producer: encodes messages and schedules them."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from faststream_redis_timers.response import TimerPublishCommand
 from faststream_redis_timers_sync.protocol.encoding import check_json
 from faststream_redis_timers_sync.protocol.model import EncodedTimer, TimerPublishMessage
 from faststream_redis_timers_sync.protocol.operations import Operations
+from faststream_redis_timers_sync.protocol.recurrence import Repeat
 from faststream_redis_timers_sync.protocol.timers import (
     encode_batch_item,
     encode_timer,
@@ -26,6 +28,7 @@ from faststream_redis_timers_sync.protocol.timers import (
 )
 
 if TYPE_CHECKING:
+    from faststream_redis_timers.calls.runner import Runner
     from faststream_redis_timers.connection import TimersConnection
 
 NO_REQUEST = (
@@ -85,6 +88,9 @@ class TimersProducer(ProducerProto[TimerPublishCommand]):
         """
         runner = self._connection.runner
         timer = await self.encode(cmd)
+        if timer.repeat is not None:
+            await self._schedule_several(runner, cmd, [timer])
+            return timer.timer_id
         operation = self._operations.schedule(cmd.destination, timer, cmd.if_exists)
         if cmd.pipeline is None:
             await runner.run(operation)
@@ -103,14 +109,20 @@ class TimersProducer(ProducerProto[TimerPublishCommand]):
         """
         runner = self._connection.runner
         timers = await self.encode_batch(cmd)
-        if cmd.pipeline is None:
-            steps = self._operations.schedule_batch(cmd.destination, timers, cmd.if_exists)
-            await runner.run_steps(steps)
-        else:
-            calls = self._operations.schedule_calls(cmd.destination, timers, cmd.if_exists)
-            for operation in calls:
-                runner.queue(cmd.pipeline, operation, cmd.if_exists)
+        await self._schedule_several(runner, cmd, timers)
         return [timer.timer_id for timer in timers]
+
+    async def _schedule_several(
+        self, runner: "Runner", cmd: TimerPublishCommand, timers: Sequence[EncodedTimer]
+    ) -> None:
+        topic = cmd.destination
+        if cmd.pipeline is None:
+            await runner.run_steps(self._operations.schedule_batch(topic, timers, cmd.if_exists))
+            return
+        # A pipeline has no answers yet, so the server's time is asked for beside it.
+        timers = await runner.run_steps(self._operations.find_first_times(topic, timers))
+        for operation in self._operations.schedule_calls(topic, timers, cmd.if_exists):
+            runner.queue(cmd.pipeline, operation, cmd.if_exists)
 
     async def request(self, cmd: TimerPublishCommand) -> Any:
         """Not supported.
@@ -128,16 +140,21 @@ class TimersProducer(ProducerProto[TimerPublishCommand]):
         """
         refuse_publish_message(cmd.body)
         body, content_type = await self._encode_body(cmd.body, cmd.destination, "message")
+        timer_id = cmd.timer_id
+        if timer_id is None and cmd.repeat is None:
+            timer_id = self._id_generator()
         return encode_timer(
             body,
             content_type,
-            timer_id=self._id_generator() if cmd.timer_id is None else cmd.timer_id,
+            timer_id=timer_id,
             activate_in=cmd.activate_in,
             activate_at=cmd.activate_at,
             default_delay=cmd.default_delay,
             correlation_id=cmd.correlation_id,
             headers=cmd.headers,
             reply_to=cmd.reply_to,
+            repeat=cmd.repeat,
+            topic=cmd.destination,
         )
 
     async def encode_batch(self, cmd: TimerPublishCommand) -> list[EncodedTimer]:
@@ -147,13 +164,14 @@ class TimersProducer(ProducerProto[TimerPublishCommand]):
             cmd: The messages and their common settings.
         """
         timers = []
-        for position, message in enumerate(map(self._named, cmd.batch_bodies)):
+        for position, message in enumerate(cmd.batch_bodies):
+            named = self._named(message, cmd.repeat)
             body, content_type = await self._encode_body(
-                message.body, cmd.destination, f"messages[{position}]"
+                named.body, cmd.destination, f"messages[{position}]"
             )
             timers.append(
                 encode_batch_item(
-                    message,
+                    named,
                     body,
                     content_type,
                     activate_in=cmd.activate_in,
@@ -162,17 +180,26 @@ class TimersProducer(ProducerProto[TimerPublishCommand]):
                     correlation_id=cmd.correlation_id,
                     headers=cmd.headers,
                     reply_to=cmd.reply_to,
+                    repeat=cmd.repeat,
+                    topic=cmd.destination,
                 )
             )
         return timers
 
-    def _named(self, message: Any) -> TimerPublishMessage:
-        # Making another one with the id would take half as long as all of the encoding.
+    def _named(self, message: Any, repeat: Repeat | None) -> TimerPublishMessage:
+        # Recurring timers get no id: under one that nobody knows they would be founded anew
+        # each time. Making another message with the id would take half as long as all of the
+        # encoding.
         if not isinstance(message, TimerPublishMessage):
-            return TimerPublishMessage(message, timer_id=self._id_generator())
-        if message.timer_id is None:
-            return replace(message, timer_id=self._id_generator())
-        return message
+            timer_id = self._id_generator() if repeat is None else None
+            return TimerPublishMessage(message, timer_id=timer_id)
+        if message.timer_id is not None:
+            return message
+        if message.activate_in is not None or message.activate_at is not None:
+            repeat = None
+        if repeat is not None or message.repeat is not None:
+            return message
+        return replace(message, timer_id=self._id_generator())
 
     async def _encode_body(self, message: Any, topic: str, name: str) -> tuple[bytes, str | None]:
         try:

@@ -21,6 +21,7 @@ from faststream_redis_timers.response import TimerPublishCommand
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue
 from faststream_redis_timers_sync.protocol.keys import prefixed
 from faststream_redis_timers_sync.protocol.model import IfExists
+from faststream_redis_timers_sync.protocol.recurrence import Repeat
 
 if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline
@@ -69,10 +70,11 @@ class TimersPublisher(PublisherUsecase):
         timer_id: str | None = None,
         activate_in: timedelta | None = None,
         activate_at: datetime | None = None,
+        repeat: Repeat | None = None,
         correlation_id: str | None = None,
         headers: Mapping[str, HeaderValue] | None = None,
         reply_to: str = "",
-        if_exists: IfExists = "replace",
+        if_exists: IfExists | None = None,
         pipeline: "Pipeline | None" = None,
     ) -> str:
         """Schedule a timer. Without a time it is due after the publisher's delay.
@@ -83,6 +85,7 @@ class TimersPublisher(PublisherUsecase):
             timer_id: See `TimersBroker.publish`.
             activate_in: See `TimersBroker.publish`.
             activate_at: See `TimersBroker.publish`.
+            repeat: See `TimersBroker.publish`. The publisher's delay means nothing then.
             correlation_id: See `TimersBroker.publish`.
             headers: Added to the publisher's own, over which they win.
             reply_to: See `TimersBroker.publish`; by default the publisher's.
@@ -102,6 +105,7 @@ class TimersPublisher(PublisherUsecase):
             activate_in=activate_in,
             activate_at=activate_at,
             default_delay=self.config.activate_in,
+            repeat=repeat,
             if_exists=if_exists,
             pipeline=pipeline,
             headers={**self.config.headers, **(headers or {})},
@@ -192,6 +196,30 @@ class TimersPublisher(PublisherUsecase):
         """
         operation = self._outer_config.operations.cancel(self.topic, timer_id)
         return await self._outer_config.connection.runner.run_or_queue(operation, pipeline)
+
+    async def pause_timer(self, timer_id: str) -> bool:
+        """Pause a recurring timer of this topic, see `TimersBroker.pause_timer`.
+
+        Args:
+            timer_id: Its id.
+
+        Returns:
+            Whether it is paused now. False if it is unknown.
+        """
+        operation = self._outer_config.operations.pause(self.topic, timer_id)
+        return await self._outer_config.connection.runner.run(operation)
+
+    async def resume_timer(self, timer_id: str) -> bool:
+        """Make a paused timer of this topic due again, see `TimersBroker.resume_timer`.
+
+        Args:
+            timer_id: Its id.
+
+        Returns:
+            Whether it was paused.
+        """
+        steps = self._outer_config.operations.resume(self.topic, timer_id)
+        return await self._outer_config.connection.runner.run_steps(steps)
 
     async def cancel(self, timer_id: str) -> None:
         """Cancel a timer, as version 0.5 did.

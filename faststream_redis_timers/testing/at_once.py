@@ -54,7 +54,7 @@ class EmptyRunner(MemoryRunner):
     """Answers every operation as a server without timers does, in anybody's pipeline too."""
 
     def queue(
-        self, pipeline: Pipeline, operation: Operation[Any], if_exists: str = "replace"
+        self, pipeline: Pipeline, operation: Operation[Any], if_exists: str | None = None
     ) -> None:
         """Refuse what a pipeline refuses. There is nothing to cancel or move.
 
@@ -102,8 +102,7 @@ class DeliveringProducer(TimersProducer):
         Returns:
             The timer's id.
         """
-        timer = await self.encode(cmd)
-        self._check(cmd, [timer])
+        (timer,) = await self._check(cmd, [await self.encode(cmd)])
         message = TimerPublishMessage(cmd.body)
         await self._deliver(cmd, message, timer)
         return timer.timer_id
@@ -117,8 +116,7 @@ class DeliveringProducer(TimersProducer):
         Returns:
             The timers' ids, in order.
         """
-        timers = await self.encode_batch(cmd)
-        self._check(cmd, timers)
+        timers = await self._check(cmd, await self.encode_batch(cmd))
         for message, timer in zip(map(as_publish_message, cmd.batch_bodies), timers, strict=True):
             await self._deliver(cmd, message, timer)
         return [timer.timer_id for timer in timers]
@@ -153,12 +151,16 @@ class DeliveringProducer(TimersProducer):
                     return each
         raise SubscriberNotFound
 
-    def _check(self, cmd: TimerPublishCommand, timers: list[EncodedTimer]) -> None:
-        """Refuse what the broker's producer refuses."""
+    async def _check(
+        self, cmd: TimerPublishCommand, timers: list[EncodedTimer]
+    ) -> list[EncodedTimer]:
+        """Refuse what the broker's producer refuses, and find out when recurring ones are due."""
         self._operations.schedule_batch(cmd.destination, timers, cmd.if_exists)
         if cmd.pipeline is not None:
             confirms = self._connection.confirmation is not None
             check_pipeline(cmd.pipeline, Pipeline, if_exists=cmd.if_exists, confirms=confirms)
+        steps = self._operations.find_first_times(cmd.destination, timers)
+        return await self._connection.runner.run_steps(steps)
 
     async def _deliver(
         self, cmd: TimerPublishCommand, message: TimerPublishMessage, timer: EncodedTimer

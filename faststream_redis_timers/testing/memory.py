@@ -47,7 +47,7 @@ class MemoryRunner(Runner):
         """Give a sign of life."""
 
     def queue(
-        self, pipeline: Pipeline, operation: Operation[Any], if_exists: str = "replace"
+        self, pipeline: Pipeline, operation: Operation[Any], if_exists: str | None = None
     ) -> None:
         """Put an operation into a pipeline of this memory.
 

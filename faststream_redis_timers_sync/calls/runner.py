@@ -178,7 +178,10 @@ class Runner:
                 yield from step
 
     def queue(
-        self, pipeline: "Pipeline | OneByOne", operation: Operation[Any], if_exists: str = "replace"
+        self,
+        pipeline: "Pipeline | OneByOne",
+        operation: Operation[Any],
+        if_exists: str | None = None,
     ) -> None:
         """Put an operation into a caller's pipeline.
 

@@ -12,6 +12,7 @@ from faststream_redis_timers_sync.django.clients import as_aware, get_client, ne
 from faststream_redis_timers_sync.django.conf import DEFAULT_ALIAS
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue
 from faststream_redis_timers_sync.protocol.model import IfExists
+from faststream_redis_timers_sync.protocol.recurrence import Repeat
 
 
 def schedule_on_commit(  # noqa: PLR0913  a timer has that many properties
@@ -21,10 +22,11 @@ def schedule_on_commit(  # noqa: PLR0913  a timer has that many properties
     timer_id: str | None = None,
     activate_in: timedelta | None = None,
     activate_at: datetime | None = None,
+    repeat: Repeat | None = None,
     correlation_id: str | None = None,
     headers: Mapping[str, HeaderValue] | None = None,
     reply_to: str = "",
-    if_exists: IfExists = "replace",
+    if_exists: IfExists | None = None,
     alias: str = DEFAULT_ALIAS,
     using: str | None = None,
     robust: bool = False,
@@ -54,10 +56,13 @@ def schedule_on_commit(  # noqa: PLR0913  a timer has that many properties
             timer reaches the server, after the commit.
         activate_at: Time at which it is due. With ``USE_TZ = False`` a naive one is read in
             `TIME_ZONE`, else refused.
+        repeat: As in `TimersClient.schedule`. The server is asked its time now, before the
+            commit; if the first time has passed when the timer reaches it, it is due at once.
         correlation_id: As in `TimersClient.schedule`.
         headers: As in `TimersClient.schedule`.
         reply_to: As in `TimersClient.schedule`.
-        if_exists: ``"replace"`` or ``"keep"``, judged after the commit.
+        if_exists: ``"replace"``, ``"keep"`` or ``"update"``, judged after the commit; None as
+            in `TimersClient.schedule`.
         alias: The alias of `TIMERS`.
         using: The alias of `DATABASES` whose transaction it is, as in `transaction.on_commit`.
         robust: Whether Django logs what Redis refuses, and goes on with the other functions
@@ -89,6 +94,7 @@ def schedule_on_commit(  # noqa: PLR0913  a timer has that many properties
         timer_id=timer_id,
         activate_in=activate_in,
         activate_at=as_aware(activate_at),
+        repeat=repeat,
         correlation_id=correlation_id,
         headers=headers,
         reply_to=reply_to,

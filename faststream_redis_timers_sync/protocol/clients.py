@@ -228,7 +228,11 @@ def get_connection_args(redis_version: str) -> tuple[str, ...]:
 
 
 def check_pipeline(
-    pipeline: Any, pipeline_class: type[Any], *, if_exists: str = "replace", confirms: bool = False
+    pipeline: Any,
+    pipeline_class: type[Any],
+    *,
+    if_exists: str | None = None,
+    confirms: bool = False,
 ) -> None:
     """Refuse a pipeline that an operation can't be put into.
 
