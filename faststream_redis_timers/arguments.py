@@ -220,7 +220,7 @@ READERS: Mapping[str, Reader] = {
     # read_confirmation and TimerSub. A type for documents may be any.
     **dict.fromkeys(
         (
-            *("client", "security", "timeline_key", "payloads_key", "attempts_key"),
+            *("client", "security", "timeline_key", "payloads_key", "attempts_key", "series_key"),
             *("hash_tags", "confirm_replicas", "confirm_timeout"),
             *("lease_ttl", "max_lease", "renew_lease", "handler_timeout", "max_concurrent"),
             *("polling_interval", "max_polling_interval"),

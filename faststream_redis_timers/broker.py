@@ -41,6 +41,7 @@ from faststream_redis_timers_sync.protocol.envelope import HeaderValue
 from faststream_redis_timers_sync.protocol.keys import (
     DEFAULT_ATTEMPTS_KEY,
     DEFAULT_PAYLOADS_KEY,
+    DEFAULT_SERIES_KEY,
     DEFAULT_TIMELINE_KEY,
     KeySpace,
     prefixed,
@@ -86,6 +87,7 @@ class TimersBroker(
         timeline_key: Name that the timelines' keys begin with.
         payloads_key: Name that the payloads' keys begin with.
         attempts_key: Name that the attempts' keys begin with.
+        series_key: Name that the keys begin with which list declared series, one per owner.
         hash_tags: Whether keys have hash tags, as a Redis Cluster needs them; see
             docs/how-to/hash-tags.md. All that share topics need the same. The URL of a cluster
             implies them.
@@ -152,6 +154,7 @@ class TimersBroker(
         timeline_key: str = DEFAULT_TIMELINE_KEY,
         payloads_key: str = DEFAULT_PAYLOADS_KEY,
         attempts_key: str = DEFAULT_ATTEMPTS_KEY,
+        series_key: str = DEFAULT_SERIES_KEY,
         hash_tags: bool = False,
         prefix: str = "",
         start_timeout: float = 3.0,
@@ -195,6 +198,7 @@ class TimersBroker(
             timeline_key=timeline_key,
             payloads_key=payloads_key,
             attempts_key=attempts_key,
+            series_key=series_key,
             hash_tags=hash_tags,
         )
         keys = fitted_keys(keys, client)

@@ -21,6 +21,7 @@ _NAMES = {
     "TIMELINE_KEY": "timeline_key",
     "PAYLOADS_KEY": "payloads_key",
     "ATTEMPTS_KEY": "attempts_key",
+    "SERIES_KEY": "series_key",
 }
 """Keys whose value is a name, and the argument of `TimersClient` that it becomes."""
 

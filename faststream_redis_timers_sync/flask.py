@@ -57,9 +57,9 @@ class FlaskTimers:
     (or its dotted path) that returns a `redis.Redis` or a whole `TimersClient`, for example a
     `FakeTimersClient`. With a URL there may be ``TIMERS_OPTIONS``, a dict of redis-py's options.
     ``TIMERS_PREFIX``, ``TIMERS_TIMELINE_KEY``, ``TIMERS_PAYLOADS_KEY``, ``TIMERS_ATTEMPTS_KEY``,
-    ``TIMERS_CONFIRM_REPLICAS`` and ``TIMERS_CONFIRM_TIMEOUT`` are arguments of `TimersClient`;
-    ``TIMERS_TOPICS`` are the topics that ``flask timers topics``, ``stats`` and ``watch`` know
-    without looking for them. None is as good as no entry.
+    ``TIMERS_SERIES_KEY``, ``TIMERS_CONFIRM_REPLICAS`` and ``TIMERS_CONFIRM_TIMEOUT`` are arguments
+    of `TimersClient`; ``TIMERS_TOPICS`` are the topics that ``flask timers topics``, ``stats`` and
+    ``watch`` know without looking for them. None is as good as no entry.
 
     Args:
         app: An app for `init_app`.

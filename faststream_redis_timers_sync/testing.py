@@ -15,6 +15,7 @@ from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.protocol.keys import (
     DEFAULT_ATTEMPTS_KEY,
     DEFAULT_PAYLOADS_KEY,
+    DEFAULT_SERIES_KEY,
     DEFAULT_TIMELINE_KEY,
     encode_known_id,
     prefixed,
@@ -49,6 +50,7 @@ class FakeTimersClient(TimersClient):
         timeline_key: As in `TimersClient`.
         payloads_key: As in `TimersClient`.
         attempts_key: As in `TimersClient`.
+        series_key: As in `TimersClient`.
         hash_tags: As in `TimersClient`.
         prefix: As in `TimersClient`.
         confirm_replicas: As in `TimersClient`; here all replicas confirm.
@@ -72,6 +74,7 @@ class FakeTimersClient(TimersClient):
         timeline_key: str = DEFAULT_TIMELINE_KEY,
         payloads_key: str = DEFAULT_PAYLOADS_KEY,
         attempts_key: str = DEFAULT_ATTEMPTS_KEY,
+        series_key: str = DEFAULT_SERIES_KEY,
         hash_tags: bool = False,
         prefix: str = "",
         confirm_replicas: int | None = None,
@@ -84,6 +87,7 @@ class FakeTimersClient(TimersClient):
             timeline_key=timeline_key,
             payloads_key=payloads_key,
             attempts_key=attempts_key,
+            series_key=series_key,
             hash_tags=hash_tags,
             prefix=prefix,
             confirm_replicas=confirm_replicas,

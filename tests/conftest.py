@@ -47,6 +47,7 @@ def key_names() -> dict[str, str]:
         "timeline_key": f"{own}-timeline",
         "payloads_key": f"{own}-payloads",
         "attempts_key": f"{own}-attempts",
+        "series_key": f"{own}-series",
     }
 
 

@@ -10,7 +10,8 @@ NAMES = ("timeline_key", "payloads_key", "attempts_key")
 
 def keys_under(client: redis.Redis, names: Mapping[str, Any]) -> list[bytes]:
     """List all keys that begin with one of the names."""
-    return [key for name in NAMES for key in client.scan_iter(match=f"{names[name]}:*", count=1000)]
+    own = [names[name] for name in (*NAMES, "series_key") if name in names]
+    return [key for name in own for key in client.scan_iter(match=f"{name}:*", count=1000)]
 
 
 def leftovers(client: redis.Redis, names: Mapping[str, Any]) -> list[str]:

@@ -76,6 +76,7 @@ VALUES = {
     "timeline_key": [*NO_NAME, "timers_payloads"],
     "payloads_key": [*NO_NAME, "timers_timeline"],
     "attempts_key": [*NO_NAME, "timers_timeline"],
+    "series_key": [*NO_NAME, "timers_timeline"],
     "hash_tags": NO_FLAG,
     "prefix": NO_TEXT,
     "start_timeout": [None, *NO_SECONDS],

@@ -113,6 +113,7 @@ def test_a_url_that_redis_py_can_not_read_is_refused(url):
         ({"timeline_key": ""}, ValueError),
         ({"payloads_key": b"x"}, TypeError),
         ({"attempts_key": "timers_timeline"}, ValueError),
+        ({"series_key": "timers_timeline"}, ValueError),
     ],
 )
 def test_key_names_are_checked(names, error):

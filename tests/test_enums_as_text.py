@@ -149,7 +149,8 @@ def test_what_lost_replies_name_is_the_value(text):
 
 
 def test_the_names_of_keys_too(text):
-    names = {name: text(name) for name in ("timeline_key", "payloads_key", "attempts_key")}
+    arguments = ("timeline_key", "payloads_key", "attempts_key", "series_key")
+    names = {name: text(name) for name in arguments}
 
     assert KeySpace(**names) == KeySpace(**{name: name for name in names})
     assert KeySpace(**names).of(text("x")) == (
@@ -157,6 +158,7 @@ def test_the_names_of_keys_too(text):
         b"payloads_key:x",
         b"attempts_key:x",
     )
+    assert KeySpace(**names).series_of(text("shop")) == b"series_key:shop"
 
 
 def test_what_is_due_is_taken_out_by_its_value(text):

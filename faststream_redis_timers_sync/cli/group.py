@@ -15,6 +15,7 @@ from faststream_redis_timers_sync.manage.server import open_client
 from faststream_redis_timers_sync.protocol.keys import (
     DEFAULT_ATTEMPTS_KEY,
     DEFAULT_PAYLOADS_KEY,
+    DEFAULT_SERIES_KEY,
     DEFAULT_TIMELINE_KEY,
 )
 
@@ -76,6 +77,7 @@ def _open(redis_url: str, **options: Any) -> Iterator[TimersClient]:
 @click.option("--timeline-key", default=DEFAULT_TIMELINE_KEY, show_default=True, metavar="NAME")
 @click.option("--payloads-key", default=DEFAULT_PAYLOADS_KEY, show_default=True, metavar="NAME")
 @click.option("--attempts-key", default=DEFAULT_ATTEMPTS_KEY, show_default=True, metavar="NAME")
+@click.option("--series-key", default=DEFAULT_SERIES_KEY, show_default=True, metavar="NAME")
 @click.option(
     "--hash-tags",
     envvar="TIMERS_HASH_TAGS",

@@ -104,8 +104,8 @@ def read_cluster_url(url: str) -> ClusterUrl:
     if any(database not in {"", "0"} for database in databases):
         msg = (
             "the URL of a cluster names a database, and a cluster has none but 0: leave the "
-            "number out, and keep applications apart by prefix or by timeline_key, payloads_key "
-            "and attempts_key"
+            "number out, and keep applications apart by prefix or by timeline_key, "
+            "payloads_key, attempts_key and series_key"
         )
         raise ValueError(msg)
     return ClusterUrl(first, seeds)

@@ -14,6 +14,7 @@ from faststream_redis_timers_sync.protocol.cluster import hash_tag_of, share_slo
 DEFAULT_TIMELINE_KEY = "timers_timeline"
 DEFAULT_PAYLOADS_KEY = "timers_payloads"
 DEFAULT_ATTEMPTS_KEY = "timers_attempts"
+DEFAULT_SERIES_KEY = "timers_series"
 
 REMEDY_ELSEWHERE = (
     "give all that share the topic the same hash_tags, and let workers of the other layout "
@@ -59,6 +60,7 @@ class KeySpace:
         timeline_key: Name that the timelines' keys begin with.
         payloads_key: Name that the payloads' keys begin with.
         attempts_key: Name that the attempts' keys begin with.
+        series_key: Name that the keys begin with which list declared series, one per owner.
         hash_tags: Whether keys have hash tags: the topic in braces, what ``:dead`` is appended
             to before it, or what the topic itself has in braces.
         database: Number of the server's database, 0 by default.
@@ -74,6 +76,7 @@ class KeySpace:
     timeline_key: str = DEFAULT_TIMELINE_KEY
     payloads_key: str = DEFAULT_PAYLOADS_KEY
     attempts_key: str = DEFAULT_ATTEMPTS_KEY
+    series_key: str = DEFAULT_SERIES_KEY
     hash_tags: bool = False
     database: int = 0
     dialect: Dialect = field(init=False, repr=False, compare=False)
@@ -84,12 +87,16 @@ class KeySpace:
     def __post_init__(self) -> None:
         """Check the names."""
         names = {}
-        for argument in ("timeline_key", "payloads_key", "attempts_key"):
+        for argument in ("timeline_key", "payloads_key", "attempts_key", "series_key"):
             names[argument] = plain_text(argument, getattr(self, argument))
             object.__setattr__(self, argument, names[argument])
         if len(set(names.values())) < len(names):
-            msg = f"timeline_key, payloads_key and attempts_key must differ, got {names}"
+            msg = (
+                f"timeline_key, payloads_key, attempts_key and series_key must differ, got {names}"
+            )
             raise ValueError(msg)
+        # It begins the key of no topic, so a brace does no harm there.
+        del names["series_key"]
         if not isinstance(self.hash_tags, bool):
             msg = f"hash_tags must be True or False, got {self.hash_tags!r}"
             raise TypeError(msg)
@@ -130,6 +137,20 @@ class KeySpace:
                 self._topics.clear()
             self._topics[topic] = keys
         return keys
+
+    def series_of(self, owner: str) -> bytes:
+        """Name the key that lists the series which an owner has declared.
+
+        It is no key of a topic: in a cluster it lies in a slot of its own.
+
+        Args:
+            owner: The name of the owner.
+
+        Raises:
+            TypeError: It is not a string.
+            ValueError: It is empty, or can't be written as UTF-8.
+        """
+        return b"%b:%b" % (self.series_key.encode(), encode_text("owner", owner))
 
     def checked(self, topic: str, argument: str) -> str:
         """Check that a topic can have keys.

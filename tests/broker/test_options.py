@@ -141,6 +141,7 @@ async def test_key_names_default_to_the_documented_ones(client):
         ({"timeline_key": ""}, ValueError, "timeline_key must not be empty"),
         ({"payloads_key": ""}, ValueError, "payloads_key must not be empty"),
         ({"attempts_key": 5}, TypeError, "attempts_key must be a str, got 5"),
+        ({"series_key": 5}, TypeError, "series_key must be a str, got 5"),
         ({"timeline_key": "x", "payloads_key": "x"}, ValueError, "must differ"),
     ],
 )

@@ -179,7 +179,7 @@ def test_a_callable_may_make_the_whole_client(client):
         ),
         (
             {"default": {"URL": URL, "TIMELINE_KEY": "a", "PAYLOADS_KEY": "a"}},
-            "TIMERS['default']: timeline_key, payloads_key and attempts_key must differ",
+            "TIMERS['default']: timeline_key, payloads_key, attempts_key and series_key must di",
         ),
     ],
 )

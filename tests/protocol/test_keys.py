@@ -43,7 +43,7 @@ def test_a_topics_keys_stay_the_same_however_many_topics_there_are():
     assert len(keys._topics) <= 1000
 
 
-@pytest.mark.parametrize("argument", ["timeline_key", "payloads_key", "attempts_key"])
+@pytest.mark.parametrize("argument", ["timeline_key", "payloads_key", "attempts_key", "series_key"])
 @pytest.mark.parametrize(
     ("name", "error"), [("", ValueError), ("\ud800", ValueError), (b"x", TypeError)]
 )
@@ -55,6 +55,25 @@ def test_a_key_name_must_be_text(argument, name, error):
 def test_two_keys_of_one_name_are_refused():
     with pytest.raises(ValueError, match=r"must differ.*'same'.*'same'"):
         KeySpace(timeline_key="same", payloads_key="same")
+    with pytest.raises(ValueError, match=r"attempts_key and series_key must differ"):
+        KeySpace(series_key="timers_attempts")
+
+
+def test_an_owners_series_are_listed_under_a_key_of_their_own():
+    assert KeySpace().series_of("shop") == b"timers_series:shop"
+    assert KeySpace(series_key="own").series_of("é") == b"own:\xc3\xa9"
+    # It is no topic's key, so hash tags say nothing about it.
+    tagged = KeySpace(hash_tags=True, series_key="{x}")
+    assert tagged.series_of("{a}:dead") == b"{x}:{a}:dead"
+
+
+@pytest.mark.parametrize(
+    ("owner", "error"),
+    [("", ValueError), ("\ud800", ValueError), (b"x", TypeError), (None, TypeError)],
+)
+def test_an_owner_must_be_text(owner, error):
+    with pytest.raises(error, match=r"owner must|owner can't"):
+        KeySpace().series_of(owner)
 
 
 @pytest.mark.parametrize(
