@@ -8,17 +8,17 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import cache
 from hashlib import sha256
 from itertools import islice
-from typing import TYPE_CHECKING, Self
+from typing import Self
 from zoneinfo import ZoneInfo
 
-from faststream_redis_timers_sync.protocol.checks import check_count
+from faststream_redis_timers_sync.protocol.checks import check_count, check_number
+from faststream_redis_timers_sync.protocol.extras import missing_extra
 from faststream_redis_timers_sync.protocol.keys import plain_text
-from faststream_redis_timers_sync.protocol.times import LONGEST_DELAY
-
-if TYPE_CHECKING:
-    from cronsim import CronSim
+from faststream_redis_timers_sync.protocol.times import LONGEST_DELAY, check_aware
+from faststream_redis_timers_sync.protocol.wall_clock import WallClock
 
 REPEAT = "timer-repeat"
 """Header that holds the definition of a series. It is the first one: scripts read it there."""
@@ -28,13 +28,17 @@ REPEAT_OWNER = "timer-repeat-owner"
 
 SHORTEST_PERIOD = timedelta(seconds=1)
 
+# No series is due before or after them. The clocks of all zones can show what lies between, and
+# the end is the score that paused timers have.
+BEGIN = datetime(1, 1, 2, tzinfo=UTC)
+END = datetime(9999, 12, 31, tzinfo=UTC)
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+_MINUTE = timedelta(minutes=1)
 _MICROSECOND = timedelta(microseconds=1)
 _MICROSECONDS = 1_000_000
 _FIELDS = 5
-_NEIGHBOURHOOD = timedelta(days=2)
-# No clock change reaches further: the largest ones leave out a whole day.
+_LONGEST_EXPRESSION = 1000
 
 _ALIASES = {
     "@YEARLY": "0 0 1 1 *",
@@ -45,7 +49,10 @@ _ALIASES = {
     "@MIDNIGHT": "0 0 * * *",
     "@HOURLY": "0 * * * *",
 }
-_NUMBER = re.compile(r"(-?)(\d{1,17})\.(\d{6})")
+_NUMBER = re.compile(r"(-?)([0-9]{1,17})\.([0-9]{6})")
+_ZONE = re.compile(r"(?!(?:right|posix)/)[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*")
+# They are files beside those of the zones, and differ from machine to machine.
+_NO_ZONES = frozenset({"localtime", "posixrules", "Factory"})
 
 
 class Repeat(ABC):
@@ -69,10 +76,12 @@ class Repeat(ABC):
             time: That other time, with a time zone.
 
         Returns:
-            The time in UTC; None where there is none before the year 10000.
+            The time in UTC; None where there is none before 9999-12-31.
 
         Raises:
-            ValueError: `time` is naive, or this machine does not know the time zone.
+            TypeError: `time` is not a datetime.
+            ValueError: `time` is naive, or a `Cron` that was read from a timer can't be computed
+                here: this machine does not know its time zone, or this version its expression.
             ModuleNotFoundError: A `Cron` needs cronsim, which is not installed.
         """
 
@@ -87,6 +96,7 @@ class Repeat(ABC):
             The time in UTC; None where there is none.
 
         Raises:
+            TypeError: `time` is not a datetime.
             ValueError: As `after`.
             ModuleNotFoundError: As `after`.
         """
@@ -102,7 +112,9 @@ class Repeat(ABC):
 
     def __eq__(self, other: object) -> bool:
         """Compare definitions."""
-        return isinstance(other, Repeat) and self.definition == other.definition
+        if not isinstance(other, Repeat):
+            return NotImplemented
+        return self.definition == other.definition
 
     def __hash__(self) -> int:
         """Hash the definition."""
@@ -125,15 +137,23 @@ class Every(Repeat):
             counted from the Unix epoch (1970-01-01T00:00Z), so that all who define the same series
             agree. Give a fixed time: with ``datetime.now()`` each deploy would define another one.
         spread: Whether topic and id shift the times within the period, so that a thousand series
-            are not due in the same microsecond. The shift is the same in each process.
+            are not due in the same microsecond. The shift is the same in each process. A timer
+            keeps the shifted `start`: read its times from ``Timer.repeat`` or ``message.repeat``,
+            since those of this object are not shifted.
+
+    Attributes:
+        period: The period.
+        start: The first time, in UTC.
+        spread: Whether the times of a timer are shifted.
 
     Raises:
         TypeError: `period` is not a timedelta, a number is none, `start` is not a datetime, or
             `spread` is neither True nor False.
-        ValueError: The period is out of range, or given twice, or `start` is naive.
+        ValueError: The period is missing, out of range or given twice, or `start` is naive or not
+            before 9999-12-31.
     """
 
-    __slots__ = ("_start", "period", "spread", "start")
+    __slots__ = ("period", "spread", "start")
 
     def __init__(  # noqa: PLR0913  the keywords of a timedelta
         self,
@@ -148,36 +168,27 @@ class Every(Repeat):
         spread: bool = False,
     ) -> None:
         """Check the arguments."""
-        keywords = {
+        parts = {
             "weeks": weeks,
             "days": days,
             "hours": hours,
             "minutes": minutes,
             "seconds": seconds,
         }
-        given = {name: value for name, value in keywords.items() if value != 0}
+        for name, value in parts.items():
+            check_number(name, value, "a number")
+        given = {name: value for name, value in parts.items() if value}
         self.period = _read_period(period, given)
-        if start is not None:
-            if not isinstance(start, datetime):
-                msg = f"start must be a datetime, got {start!r}"
-                raise TypeError(msg)
-            if start.utcoffset() is None:
-                msg = (
-                    f"start must be timezone-aware, got the naive {start!r}: "
-                    "write datetime(..., tzinfo=UTC)"
-                )
-                raise ValueError(msg)
+        self.start = _EPOCH if start is None else _read_start(start)
         if not isinstance(spread, bool):
             msg = f"spread must be True or False, got {spread!r}"
             raise TypeError(msg)
-        self.start = start
         self.spread = spread
-        self._start = (start or _EPOCH).astimezone(UTC)
 
     @property
     def definition(self) -> str:
         """What the header `timer-repeat` says, in ASCII."""
-        period, start = _write_number(self.period), _write_number(self._start - _EPOCH)
+        period, start = _write_number(self.period), _write_number(self.start - _EPOCH)
         return f"every {period} {start}{' spread' if self.spread else ''}"
 
     def bound_to(self, topic: str, timer_id: str) -> "Every":
@@ -186,72 +197,82 @@ class Every(Repeat):
         Args:
             topic: The full topic.
             timer_id: Its id.
+
+        Raises:
+            ValueError: The shifted start is not before 9999-12-31.
         """
         if not self.spread:
             return self
         digest = sha256(f"{topic}\0{timer_id}".encode()).digest()
-        shift = int.from_bytes(digest[:16]) % (self.period // _MICROSECOND)
-        return Every(self.period, start=self._start + shift * _MICROSECOND)
+        shift = int.from_bytes(digest[:16]) % (self.period // _MICROSECOND) * _MICROSECOND
+        return Every(self.period, start=min(self.start, END - shift) + shift)
 
     def after(self, time: datetime) -> datetime | None:
         """Return the first time later than another; see `Repeat`."""
-        _check_aware(time)
-        if time < self._start:
-            return self._start
-        return self._later((time - self._start) // self.period + 1)
+        check_aware("time", time)
+        if time < self.start:
+            return self.start
+        periods = (time - self.start) // self.period + 1
+        # Not multiplied and added first: that may not fit into a datetime.
+        if periods > (END - self.start - _MICROSECOND) // self.period:
+            return None
+        return self.start + periods * self.period
 
     def at_or_before(self, time: datetime) -> datetime | None:
         """Return the last time that is not later than another; see `Repeat`."""
-        _check_aware(time)
-        if time < self._start:
+        check_aware("time", time)
+        if time < self.start:
             return None
-        return self._later((time - self._start) // self.period)
-
-    def _later(self, periods: int) -> datetime | None:
-        try:
-            return self._start + periods * self.period
-        except OverflowError:
-            return None
+        return (
+            self.start + (min(time, END - _MICROSECOND) - self.start) // self.period * self.period
+        )
 
     def __repr__(self) -> str:
         """Show how to make it."""
-        more = f", start={self.start!r}" if self.start is not None else ""
-        return f"Every({self.period!r}{more}{', spread=True' if self.spread else ''})"
+        start = f", start={self.start!r}" if self.start != _EPOCH else ""
+        return f"Every({self.period!r}{start}{', spread=True' if self.spread else ''})"
 
     def __str__(self) -> str:
         """Show it to people."""
-        text = f"every {self.period}"
-        if self.start is not None and self._start != _EPOCH:
-            text += f" from {self._start.isoformat()}"
-        return text
+        start = f" from {self.start.isoformat()}" if self.start != _EPOCH else ""
+        return f"every {self.period}{start}{', spread' if self.spread else ''}"
 
     @classmethod
     def read(cls, words: str) -> Self:
         """Read what stands behind "every" in a definition.
 
         Args:
-            words: Period and start, in seconds.
+            words: Period and start, in seconds, and perhaps "spread".
 
         Raises:
-            ValueError: It is neither.
+            ValueError: They are something else.
+            OverflowError: They are beyond all times.
         """
-        period, start = map(_read_number, words.split(" "))
-        return cls(period, start=_EPOCH + start if start else None)
+        period, start, *spread = words.split(" ")
+        return cls(
+            _read_number(period), start=_EPOCH + _read_number(start), spread=spread == ["spread"]
+        )
 
 
 class Cron(Repeat):
     """Due as a cron expression says, by the clock on a wall in a time zone.
 
-    Where clocks are put forward, what falls into the hour that is left out runs once, right after
-    it. Where they are put back, it runs once, in the first of both hours. What runs every hour or
-    more often (a minute or hour that begins with ``*``) runs in each hour that there is.
+    Where clocks are put forward, what falls into the time that is left out is due once, right
+    after it. Where they are put back, what falls into the time that comes twice is due once, in
+    the first pass. An expression whose minute or hour begins with ``*`` is due at each of its
+    times that there is: in both passes, and not in what is left out.
 
     Args:
         expression: Five fields, "minute hour day-of-month month day-of-week", as Debian's cron
             knows them, or ``@hourly``, ``@daily``, ``@weekly``, ``@monthly`` or ``@yearly``. Names
-            like MON or JAN, ``L`` for the last day of a month and ``MON#2`` for its second Monday
-            can be used. Where one of the two days begins with ``*`` both must fit, else one.
+            like MON or JAN, ``L`` for the last day of a month, ``LW`` for its last day from Monday
+            to Friday, ``FRI#2`` for its second Friday and ``5L`` for its last one can be used.
+            Where one of the two days begins with ``*`` both must fit, else one.
         tz: The time zone, by its IANA name.
+
+    Attributes:
+        expression: The expression in capitals, with single spaces.
+        tz: The name of the time zone.
 
     Raises:
         TypeError: `expression` or `tz` is not a string.
@@ -264,16 +285,18 @@ class Cron(Repeat):
 
     def __init__(self, expression: str, *, tz: str = "UTC") -> None:
         """Check the expression and the time zone."""
-        self.expression = _plain_expression(expression)
+        given = plain_text("expression", expression)
+        self.expression = _plain_expression(given)
         self.tz = plain_text("tz", tz)
         _zone_of(self.tz)
         try:
-            first = self._first(_EPOCH.replace(year=2000), UTC)
+            occurs = _occurs(self.expression)
         except ValueError as error:
-            msg = f"the expression of Cron can't be read, got {expression!r}: {error}"
-            raise ValueError(msg) from error
-        if first is None:
-            msg = f"the expression of Cron never occurs, got {expression!r}"
+            occurs = not _occurs_in_another_month(self.expression)
+            if occurs:
+                raise _unreadable(given, error) from error
+        if not occurs:
+            msg = f"the expression of Cron never occurs, got {given!r}"
             raise ValueError(msg)
 
     @property
@@ -283,40 +306,65 @@ class Cron(Repeat):
 
     def after(self, time: datetime) -> datetime | None:
         """Return the first time later than another; see `Repeat`."""
-        _check_aware(time)
-        return self._first(time, _zone_of(self.tz))
+        check_aware("time", time)
+        if time >= END:
+            return None
+        time = max(time, BEGIN).astimezone(UTC)
+        clock = WallClock(_zone_of(self.tz))
+        reading = clock.read(time)
+        starts = [reading]
+        if (repeated := clock.repeated(reading)) and not reading.fold:
+            # The second pass comes yet.
+            starts.append(repeated[0] - _MINUTE)
+        return min(
+            filter(None, (self._first(time, clock, start) for start in starts)), default=None
+        )
 
-    def _first(self, time: datetime, zone: tzinfo) -> datetime | None:
-        # Within the second pass of an hour cronsim begins with times of the first pass.
-        time = time.astimezone(UTC)
-        return next((one for one in self._walk(time, zone) if one > time), None)
+    def _first(self, time: datetime, clock: WallClock, start: datetime) -> datetime | None:
+        try:
+            for reading in self._walk(start):
+                for moment in self._moments(clock, reading):
+                    if moment > time:
+                        return moment if moment < END else None
+        except OverflowError:
+            pass
+        return None
 
     def at_or_before(self, time: datetime) -> datetime | None:
         """Return the last time that is not later than another; see `Repeat`."""
-        _check_aware(time)
-        zone = _zone_of(self.tz)
-        time = time.astimezone(UTC)
-        next_second = time.replace(microsecond=0) + timedelta(seconds=1)
-        last = next(self._walk(next_second, zone, backwards=True), None)
-        if last is None or _is_steady(last, next_second, zone):
-            return last
-        # Around a clock change cronsim's way back is not its way forth.
-        earlier = max(last - _NEIGHBOURHOOD, _EPOCH.replace(year=2))
-        last = None
-        for one in self._walk(earlier, zone):
-            if one > time:
-                break
-            last = one if last is None else max(one, last)
-        return last
+        check_aware("time", time)
+        if time <= BEGIN:
+            return None
+        time = min(time, END - _MICROSECOND).astimezone(UTC)
+        clock = WallClock(_zone_of(self.tz))
+        reading = clock.read(time)
+        ends = [reading.replace(second=0, microsecond=0) + _MINUTE]
+        if (repeated := clock.repeated(reading)) and reading.fold:
+            # The first pass is over, up to its end.
+            ends.append(repeated[1])
+        return max(filter(None, (self._last(time, clock, end) for end in ends)), default=None)
 
-    def _walk(self, time: datetime, zone: tzinfo, *, backwards: bool = False) -> Iterator[datetime]:
-        """Give what cronsim says, in UTC, as far as it and `datetime` reach."""
-        steps = _make_cronsim(self.expression, time.astimezone(zone), backwards=backwards)
+    def _last(self, time: datetime, clock: WallClock, end: datetime) -> datetime | None:
         try:
-            for one in steps:
-                yield one.astimezone(UTC)
-        except (OverflowError, ValueError):
-            return
+            for reading in self._walk(end, backwards=True):
+                for moment in reversed(self._moments(clock, reading)):
+                    if moment <= time:
+                        return moment if moment > BEGIN else None
+        except OverflowError:
+            pass
+        return None
+
+    def _walk(self, reading: datetime, *, backwards: bool = False) -> Iterator[datetime]:
+        try:
+            return _make_cronsim(self.expression, reading, backwards=backwards)
+        except ValueError as error:
+            raise _unreadable(self.expression, error) from error
+
+    def _moments(self, clock: WallClock, reading: datetime) -> list[datetime]:
+        minute, hour, _ = self.expression.split(" ", 2)
+        if minute.startswith("*") or hour.startswith("*"):
+            return clock.moments(reading)
+        return [clock.first_moment(reading)]
 
     def __repr__(self) -> str:
         """Show how to make it."""
@@ -389,14 +437,16 @@ def read_repeat(definition: str) -> Repeat:
         An `Every` or `Cron`, or an `UnknownRepeat`, whose times nobody can tell.
     """
     kind, _, words = definition.partition(" ")
+    repeat: Repeat = UnknownRepeat(definition)
     try:
         if kind == "every":
-            return Every.read(words)
-        if kind == "cron":
-            return Cron.read(words)
+            repeat = Every.read(words)
+        elif kind == "cron":
+            repeat = Cron.read(words)
     except (ValueError, OverflowError):
         pass
-    return UnknownRepeat(definition)
+    # Definitions are compared as text, so what is written another way is another one.
+    return repeat if repeat.definition == definition else UnknownRepeat(definition)
 
 
 def check_repeat(argument: str, repeat: object) -> Repeat:
@@ -447,92 +497,115 @@ def _times_after(repeat: Repeat, time: datetime | None) -> Iterator[datetime]:
         yield time
 
 
-def _read_period(period: timedelta | None, keywords: dict[str, float]) -> timedelta:
-    if period is not None:
-        if not isinstance(period, timedelta):
-            msg = f"period must be a timedelta, got {period!r}: write Every(seconds=...)"
-            raise TypeError(msg)
-        if keywords:
-            msg = f"give period or its parts, not both: got period={period!r} and {keywords}"
-            raise ValueError(msg)
-    elif not keywords:
-        msg = "Every needs a period: write Every(minutes=5) or Every(timedelta(minutes=5))"
-        raise TypeError(msg)
-    else:
-        for name, value in keywords.items():
-            if not isinstance(value, (int, float)) or isinstance(value, bool):
-                msg = f"{name} must be a number, got {value!r}"
-                raise TypeError(msg)
+def _read_period(period: timedelta | None, parts: dict[str, float]) -> timedelta:
+    given = ", ".join(f"{name}={value!r}" for name, value in parts.items())
+    if period is None:
         try:
-            period = timedelta(**keywords)
+            period = timedelta(**parts)
         except (OverflowError, ValueError):
             # It is refused below, as whatever is out of range.
             period = timedelta(0)
+    elif not isinstance(period, timedelta):
+        msg = f"period must be a timedelta, got {period!r}: write Every(seconds=...)"
+        raise TypeError(msg)
+    elif parts:
+        msg = f"give period or its parts, not both: got period={period!r} and {given}"
+        raise ValueError(msg)
+    else:
+        given = repr(period)
     if not SHORTEST_PERIOD <= period <= LONGEST_DELAY:
-        given = ", ".join(f"{name}={value!r}" for name, value in keywords.items()) or repr(period)
         msg = (
-            f"the period of Every must be from 1 second to {LONGEST_DELAY.days:,} days, got {given}"
+            f"the period of Every must be from 1 second to {LONGEST_DELAY.days:,} days, got "
+            f"{given or 'none'}: write Every(minutes=5) or Every(timedelta(minutes=5))"
         )
         raise ValueError(msg)
-    return period
+    # A subclass may calculate otherwise.
+    return timedelta(period.days, period.seconds, period.microseconds)
 
 
-def _check_aware(time: datetime) -> None:
-    if time.utcoffset() is None:
-        msg = f"time must be timezone-aware, got the naive {time!r}"
+def _read_start(start: datetime) -> datetime:
+    check_aware("start", start)
+    try:
+        start = start.astimezone(UTC)
+    except OverflowError:
+        start = END
+    if start >= END:
+        msg = f"start must be before {END.isoformat()}, got {start!r}"
         raise ValueError(msg)
+    return datetime.combine(start.date(), start.time(), UTC)
 
 
 def _plain_expression(expression: str) -> str:
-    words = plain_text("expression", expression).upper().split()
-    text = " ".join(words)
-    text = _ALIASES.get(text, text)
-    if len(text.split(" ")) != _FIELDS or not text.isascii():
+    if len(expression) > _LONGEST_EXPRESSION:
         msg = (
-            "the expression of Cron must have five fields, as in '0 9 * * MON-FRI', or be one of "
-            f"{', '.join(_ALIASES).lower()}, got {expression!r}"
+            f"the expression of Cron must be at most {_LONGEST_EXPRESSION:,} characters, "
+            f"got {len(expression):,}: {expression[:80]!r}..."
         )
         raise ValueError(msg)
-    return text
+    if not expression.isascii():
+        # Not later: capitals of other letters may be ASCII.
+        raise _unreadable(expression, "it is not ASCII")
+    words = " ".join(expression.upper().split())
+    return _ALIASES.get(words, words)
 
 
+def _occurs(expression: str) -> bool:
+    # cronsim gives up after 50 years, and no date is that rare: the rarest are 29 February on a
+    # given day of the week, in 40 years where 2100 lies between.
+    return next(_make_cronsim(expression, _EPOCH.replace(tzinfo=None)), None) is not None
+
+
+def _occurs_in_another_month(expression: str) -> bool:
+    fields = expression.split(" ")
+    try:
+        return _occurs(" ".join((*fields[:3], "*", *fields[4:])))
+    except ValueError:
+        return False
+
+
+def _unreadable(expression: str, reason: object) -> ValueError:
+    return ValueError(f"the expression of Cron can't be read, got {expression!r}: {reason}")
+
+
+@cache
 def _zone_of(tz: str) -> tzinfo:
     if tz == "UTC":
         return UTC
+    cause: Exception | None = None
     try:
-        return ZoneInfo(tz)
+        if _ZONE.fullmatch(tz) and tz not in _NO_ZONES:
+            return ZoneInfo(tz)
     except (KeyError, ValueError, OSError) as error:
-        msg = (
-            f"tz must be a time zone that this machine knows, like 'Europe/Berlin', got {tz!r}: "
-            "where it is the right name, pip install tzdata"
-        )
-        raise ValueError(msg) from error
+        cause = error
+    msg = (
+        f"tz must be an IANA time zone that this machine knows, like 'Europe/Berlin', got {tz!r}: "
+        "if the name is right, pip install tzdata"
+    )
+    raise ValueError(msg) from cause
 
 
-def _make_cronsim(expression: str, time: datetime, *, backwards: bool) -> "CronSim":
+def _make_cronsim(
+    expression: str, reading: datetime, *, backwards: bool = False
+) -> Iterator[datetime]:
+    """Let cronsim walk over a clock's readings: those later than one, or earlier.
+
+    It is told no time zone, so its own ideas of clock changes have no part in it.
+    """
     try:
         from cronsim import CronSim, CronSimError  # noqa: PLC0415  only who uses Cron needs it
     except ModuleNotFoundError as error:
+        raise missing_extra("Cron", error, "cron") from error
+    if len(expression.split(" ")) != _FIELDS:
+        # cronsim takes six too, the first for seconds.
         msg = (
-            "Cron needs cronsim, which is not installed: "
-            "pip install 'faststream-redis-timers[cron]'"
+            "it must have five fields, as in '0 9 * * MON-FRI', or be one of "
+            f"{', '.join(_ALIASES).lower()}"
         )
-        raise ModuleNotFoundError(msg, name=error.name) from error
+        raise ValueError(msg)
     try:
-        return CronSim(expression, time, reverse=backwards)
+        return CronSim(expression, reading, reverse=backwards)
     except CronSimError as error:
         raise ValueError(str(error)) from error
-
-
-def _is_steady(start: datetime, end: datetime, zone: tzinfo) -> bool:
-    """Return whether no clock is changed around a stretch of time, as far as a few days show."""
-    if zone is UTC:
-        return True
-    try:
-        moments = (start - _NEIGHBOURHOOD, start, end, end + _NEIGHBOURHOOD)
-        return len({moment.astimezone(zone).utcoffset() for moment in moments}) == 1
-    except OverflowError:
-        return False
 
 
 def _write_number(time: timedelta) -> str:

@@ -76,20 +76,32 @@ def ask_in(argument: str, delay: timedelta) -> bytes:
 
 
 def _ask_at(activate_at: datetime) -> bytes:
-    if not isinstance(activate_at, datetime):
-        raise _no_time(
-            "activate_at", activate_at, "a datetime", "datetime.fromtimestamp({}, tz=UTC)"
-        )
-    if activate_at.utcoffset() is None:
-        msg = (
-            f"activate_at must be timezone-aware, got the naive {activate_at!r}: "
-            "write datetime(..., tzinfo=UTC)"
-        )
-        raise ValueError(msg)
+    check_aware("activate_at", activate_at)
     since_epoch = activate_at - _EPOCH
     if since_epoch < timedelta(0):
         return NOW
     return b"@%d.%06d" % _whole_and_micro(since_epoch)
+
+
+def check_aware(argument: str, time: datetime) -> None:
+    """Refuse what is no datetime with a time zone.
+
+    Args:
+        argument: Name of the argument, for the error.
+        time: What was given.
+
+    Raises:
+        TypeError: It is not a datetime.
+        ValueError: It is naive, or a number that is not finite.
+    """
+    if not isinstance(time, datetime):
+        raise _no_time(argument, time, "a datetime", "datetime.fromtimestamp({}, tz=UTC)")
+    if time.utcoffset() is None:
+        msg = (
+            f"{argument} must be timezone-aware, got the naive {time!r}: "
+            "write datetime(..., tzinfo=UTC)"
+        )
+        raise ValueError(msg)
 
 
 def _no_time(argument: str, value: object, expected: str, example: str) -> Exception:
@@ -170,12 +182,7 @@ def score_bound(argument: str, time: datetime | None, unbounded: bytes) -> bytes
     """
     if time is None:
         return unbounded
-    if not isinstance(time, datetime):
-        msg = f"{argument} must be a datetime, got {time!r}"
-        raise TypeError(msg)
-    if time.utcoffset() is None:
-        msg = f"{argument} must be timezone-aware, got the naive {time!r}"
-        raise ValueError(msg)
+    check_aware(argument, time)
     microseconds = (time - _EPOCH) // timedelta(microseconds=1)
     sign = b"-" if microseconds < 0 else b""
     return sign + b"%d.%06d" % divmod(abs(microseconds), _MICROSECONDS)
