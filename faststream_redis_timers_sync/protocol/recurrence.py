@@ -292,7 +292,7 @@ class Cron(Repeat):
         try:
             occurs = _occurs(self.expression)
         except ValueError as error:
-            occurs = not _occurs_in_another_month(self.expression)
+            occurs = not _would_occur_in_another_month(self.expression)
             if occurs:
                 raise _unreadable(given, error) from error
         if not occurs:
@@ -555,10 +555,10 @@ def _occurs(expression: str) -> bool:
     return next(_make_cronsim(expression, _EPOCH.replace(tzinfo=None)), None) is not None
 
 
-def _occurs_in_another_month(expression: str) -> bool:
-    fields = expression.split(" ")
+def _would_occur_in_another_month(expression: str) -> bool:
     try:
-        return _occurs(" ".join((*fields[:3], "*", *fields[4:])))
+        minute, hour, day, month, weekday = expression.split(" ")
+        return _occurs(f"* * * {month} *") and _occurs(f"{minute} {hour} {day} * {weekday}")
     except ValueError:
         return False
 
