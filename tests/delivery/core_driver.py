@@ -1,0 +1,87 @@
+"""Drives a core in tests, with a clock that they set and replies that they give."""
+
+from faststream_redis_timers.delivery.core import Call, DeliveryCore, Draws, Wait
+from faststream_redis_timers.delivery.endings import Endings
+from faststream_redis_timers.delivery.leased import LeasedTimer
+from faststream_redis_timers.delivery.slots import Suspects
+from faststream_redis_timers.schemas import TimerSub
+from faststream_redis_timers_sync.protocol.keys import KeySpace
+from faststream_redis_timers_sync.protocol.model import Claimed, Outcome, Step
+from faststream_redis_timers_sync.protocol.operations import Operations
+
+SERVER = 1_900_000_000.0
+"""The server's Unix time when the driver's clock shows 0."""
+
+
+class Driver:
+    """Has a clock that tests set, and a core."""
+
+    def __init__(self, policy=None, suspects=None, slots=None, **options):
+        self.time = 0.0
+        self.draws = Draws(spread=lambda: 0.5, lease=lambda: 7)
+        self.stirred = 0
+        self.lines = []
+        self.core = DeliveryCore(
+            TimerSub(topic="orders", **options),
+            topic="orders",
+            operations=Operations(KeySpace()),
+            endings=Endings("orders", policy, None, self.log),
+            suspects=suspects or Suspects(),
+            driver=self,
+            make_timer=LeasedTimer,
+            log=self.log,
+            slots=slots,
+        )
+
+    def log(self, level, message, error=None):
+        self.lines.append((level, message))
+
+    def now(self):
+        return self.time
+
+    def stir(self):
+        self.stirred += 1
+
+    def settle(self, timer, action, detail):
+        self.core.settle(timer, action, detail, self.time)
+
+    def propose_lease(self, lease_ttl):
+        return self.core.propose_lease(lease_ttl, self.time)
+
+    def free_slot(self, timer):
+        self.core.free_slot(timer)
+
+    def next(self, at=None):
+        if at is not None:
+            self.time = at
+        return self.core.next(self.time)
+
+    def call(self, at=None):
+        turn = self.next(at)
+        assert isinstance(turn, Call)
+        return turn
+
+    def wait(self, at=None):
+        turn = self.next(at)
+        assert isinstance(turn, Wait)
+        return turn
+
+    def answer(self, call, *ids, head=None, outcomes=None, orphans=(), score=None, is_torn=False):
+        now = SERVER + self.time
+        claimed = [Claimed(i.encode(), b"x", score or b"%.6f" % (now - 1)) for i in ids]
+        step = Step(
+            now,
+            b"%.6f5" % (now + 30),
+            head,
+            bytes([Outcome.DONE]) * len(call.settlements) if outcomes is None else outcomes,
+            claimed,
+            list(orphans),
+            is_torn=is_torn,
+        )
+        return self.core.answered(call, step, self.time, self.time)
+
+    def claim(self, *ids, at=None, **reply):
+        return self.answer(self.call(at), *ids, **reply)
+
+    def actions(self, call):
+        return [item.action for item in call.settlements]
