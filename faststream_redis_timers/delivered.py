@@ -6,6 +6,7 @@ from datetime import timedelta
 from faststream.exceptions import NackMessage, RejectMessage
 
 from faststream_redis_timers.delivery.leased import Claim, LeasedTimer
+from faststream_redis_timers.delivery.occurrences import Occurrence
 from faststream_redis_timers.schemas import check_seconds
 from faststream_redis_timers_sync.protocol.envelope import Envelope
 from faststream_redis_timers_sync.protocol.model import Claimed
@@ -18,20 +19,27 @@ class TimerDelivery(LeasedTimer):
         claim: The claim that it came with.
         claimed: The timer as it was claimed.
         envelope: Its payload, read.
+        occurrence: Which occurrence it is, where it is a recurring timer.
     """
 
     __slots__ = ("_waiters",)
 
-    def __init__(self, claim: Claim, claimed: Claimed, envelope: Envelope) -> None:
+    def __init__(
+        self,
+        claim: Claim,
+        claimed: Claimed,
+        envelope: Envelope,
+        occurrence: Occurrence | None = None,
+    ) -> None:
         """Begin with nobody who waits."""
-        super().__init__(claim, claimed, envelope)
+        super().__init__(claim, claimed, envelope, occurrence)
         self._waiters: list[asyncio.Future[None]] = []
 
     async def commit(self) -> bool:
-        """Remove the timer: its handler has finished.
+        """Remove the timer, or let a recurring one be due next: its handler has finished.
 
         Returns:
-            Whether it was removed under this lease. False: it was replaced,
+            Whether that was done under this lease. False: it was replaced,
             rescheduled, cancelled, or another worker has claimed it.
         """
         self.commit_soon()
@@ -55,6 +63,8 @@ class TimerDelivery(LeasedTimer):
 
     async def reject(self) -> bool:
         """Dead-letter the timer, or remove it where there is no dead-letter topic.
+
+        A recurring timer is due at its next time beside that.
 
         Returns:
             Whether that was done under this lease.

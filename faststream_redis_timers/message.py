@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from faststream.message import StreamMessage
 
 from faststream_redis_timers.delivered import TimerDelivery
+from faststream_redis_timers_sync.protocol.recurrence import Repeat
 
 
 class TimerMessage(StreamMessage[TimerDelivery]):
@@ -26,6 +27,9 @@ class TimerMessage(StreamMessage[TimerDelivery]):
 
         Where attempts are counted it is the first due time. Else for a redelivery it is
         when its last lease ended, or the delay that a ``NackMessage`` asked for.
+
+        For a recurring timer it is `occurrence`, or the due time above if that is later and not
+        the end of a lease.
         """
         return self.raw_message.due_at
 
@@ -33,6 +37,20 @@ class TimerMessage(StreamMessage[TimerDelivery]):
     def lateness(self) -> float:
         """Seconds from `due_at` to its claim, both by the server's clock."""
         return self.raw_message.lateness
+
+    @property
+    def repeat(self) -> Repeat | None:
+        """When it is due again and again, for a recurring timer; else None."""
+        return self.raw_message.repeat
+
+    @property
+    def occurrence(self) -> datetime | None:
+        """The last time of its series at its claim, in UTC, however many have passed.
+
+        None where it is no recurring timer, or its first time has not come yet. For an occurrence
+        that was redriven it is the one which was dead-lettered.
+        """
+        return self.raw_message.occurrence
 
     @property
     def redelivered(self) -> bool:
@@ -76,7 +94,10 @@ class TimerMessage(StreamMessage[TimerDelivery]):
         return await self.raw_message.renew(lease_ttl)
 
     async def ack(self) -> None:
-        """Commit the timer: it leaves Redis, if it still has this lease."""
+        """Commit the timer, if it still has this lease: it leaves Redis.
+
+        A recurring one stays, and is due at its next time.
+        """
         if self.committed is None:
             await self.raw_message.commit()
         await super().ack()
@@ -96,7 +117,10 @@ class TimerMessage(StreamMessage[TimerDelivery]):
         await super().nack()
 
     async def reject(self) -> None:
-        """Never try it again: it becomes a dead letter, or is removed without a topic for them."""
+        """Never try it again: it becomes a dead letter, or is removed without a topic for them.
+
+        A recurring one stays beside that, and is due at its next time.
+        """
         if self.committed is None:
             await self.raw_message.reject()
         await super().reject()

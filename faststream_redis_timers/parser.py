@@ -26,7 +26,7 @@ class TimersParser:
             reply_to=headers.get("reply_to", ""),
             content_type=headers.get("content-type"),
             message_id=message.timer_id,
-            correlation_id=headers.get("correlation_id", message.timer_id),
+            correlation_id=message.correlation_id,
         )
 
     async def decode_message(self, message: "StreamMessage[Any]") -> Any:

@@ -17,6 +17,7 @@ from faststream_redis_timers.delivery.intake import Intake
 from faststream_redis_timers.delivery.leased import Claim, Holder, LeasedTimer
 from faststream_redis_timers.delivery.leases import Leases
 from faststream_redis_timers.delivery.log import Log
+from faststream_redis_timers.delivery.occurrences import Occurrence
 from faststream_redis_timers.delivery.outage import Failure, FailureKind, Outage
 from faststream_redis_timers.delivery.outbox import Outbox, Settling
 from faststream_redis_timers.delivery.renewals import Renewals
@@ -129,7 +130,7 @@ class DeliveryCore(Generic[_T]):
         endings: Endings,
         suspects: Suspects,
         driver: Driver,
-        make_timer: Callable[[Claim, Claimed, Envelope], _T],
+        make_timer: Callable[[Claim, Claimed, Envelope, Occurrence | None], _T],
         log: Log,
         slots: int | None = None,
     ) -> None:

@@ -1,4 +1,4 @@
-"""What follows a handler: another attempt, a dead letter, or removal.
+"""What follows a handler: another attempt, the next occurrence, a dead letter, or removal.
 
 Counting attempts is the server's matter, see `settle_and_claim.lua`.
 """
@@ -7,14 +7,17 @@ import logging
 import math
 from collections.abc import Callable
 from datetime import timedelta
+from typing import NamedTuple
 
 from faststream_redis_timers.delivery.log import Log
+from faststream_redis_timers.delivery.occurrences import Occurrence, occurrence_at
 from faststream_redis_timers_sync.protocol.dead_letters import Ending, Reason, write_dead_letter
 from faststream_redis_timers_sync.protocol.envelope import Envelope, read_envelope
 from faststream_redis_timers_sync.protocol.errors import EnvelopeError
 from faststream_redis_timers_sync.protocol.keys import show_id
 from faststream_redis_timers_sync.protocol.model import Claimed
-from faststream_redis_timers_sync.protocol.times import ask_in, is_lease
+from faststream_redis_timers_sync.protocol.recurrence import REPEAT, read_repeat
+from faststream_redis_timers_sync.protocol.times import ask_in, is_lease, lease_end, time_of
 
 LOSSES_OF_A_SUSPECT = 2
 """Lost leases, from which on a timer is suspected of killing its workers."""
@@ -23,8 +26,24 @@ _UNREADABLE = Envelope(b"", {})
 # What stands for an envelope that can't be read.
 
 
+class Reading(NamedTuple):
+    """A claimed timer, read.
+
+    Args:
+        envelope: Its payload.
+        occurrence: Which occurrence it is, where it is a recurring timer.
+        begins: Whether its handler is to begin.
+        ending: Action and detail of a settlement where it is not; None leaves it leased.
+    """
+
+    envelope: Envelope
+    occurrence: Occurrence | None = None
+    begins: bool = True
+    ending: tuple[bytes, bytes] | None = None
+
+
 class Endings:
-    """Decides what follows failures and rejections in one topic.
+    """Decides what follows handlers, failures and rejections in one topic.
 
     Args:
         topic: The full topic.
@@ -36,7 +55,7 @@ class Endings:
         max_attempts: After how many attempts the policy gives none, if that is known.
     """
 
-    __slots__ = ("_log", "_policy", "_topic", "dead_topic", "suspect_from")
+    __slots__ = ("_log", "_policy", "_topic", "_unknown", "dead_topic", "suspect_from")
 
     def __init__(
         self,
@@ -50,6 +69,8 @@ class Endings:
         self._topic = topic
         self._policy = policy
         self._log = log
+        self._unknown: set[str] = set()
+        # Definitions about which the log has been told.
         self.dead_topic = dead_topic
         self.suspect_from: int | None = None
         if policy is not None or dead_topic is not None:
@@ -57,24 +78,55 @@ class Endings:
             is_short = max_attempts <= LOSSES_OF_A_SUSPECT
             self.suspect_from = 2 if is_short else LOSSES_OF_A_SUSPECT + 1
 
-    def read(self, claimed: Claimed) -> tuple[Envelope, tuple[bytes, bytes] | None]:
+    def read(self, claimed: Claimed, claimed_at: float) -> Reading:
         """Read the payload of a claimed timer, and decide where no handler is to get it.
 
         Args:
             claimed: The timer.
-
-        Returns:
-            Its envelope; and action and detail of a settlement, None where its handler is
-            to begin.
+            claimed_at: The server's Unix time of the claim, in seconds.
         """
         try:
             claimed.timer_id.decode()
-            return read_envelope(claimed.payload), self._ending_of(claimed)
+            envelope = read_envelope(claimed.payload)
         except UnicodeDecodeError:
             problem = "its id is no UTF-8"
         except EnvelopeError as error:
             problem = str(error)
-        return _UNREADABLE, self.dead_letter(claimed, "unreadable", None, problem)
+        else:
+            definition = envelope.headers.get(REPEAT)
+            if definition is not None:
+                return self._read_recurring(claimed, envelope, definition, claimed_at)
+            if (tried := self._exhausted(claimed)) is None:
+                return Reading(envelope)
+            return Reading(envelope, None, False, self.dead_letter(tried, None, "attempts", None))
+        ending = self.dead_letter(claimed, None, "unreadable", None, problem)
+        return Reading(_UNREADABLE, None, False, ending)
+
+    def _read_recurring(
+        self, claimed: Claimed, envelope: Envelope, definition: str, claimed_at: float
+    ) -> Reading:
+        repeat = read_repeat(definition)
+        try:
+            occurrence = occurrence_at(repeat, time_of(claimed_at))
+            if (tried := self._exhausted(claimed)) is None:
+                return Reading(envelope, occurrence)
+            # What has become due since then is not skipped.
+            lost = occurrence_at(repeat, lease_end(float(claimed.previous_score)))
+        except (ValueError, ModuleNotFoundError) as error:
+            if definition not in self._unknown:
+                self._unknown.add(definition)
+                self._log(
+                    logging.ERROR,
+                    f"recurring timer {show_id(claimed.timer_id)} of topic {self._topic!r} can't "
+                    "be run by this worker, which leaves it leased each time it claims it: "
+                    f"{error}",
+                    None,
+                )
+            # Another worker may be able to. Its handler has not run, so this was no attempt.
+            attempt = claimed.attempt
+            recount = None if attempt is None else (b"recount", b"%d" % (attempt - 1))
+            return Reading(envelope, None, False, recount)
+        return Reading(envelope, lost, False, self.dead_letter(tried, lost, "attempts", None))
 
     def is_suspect(self, claimed: Claimed) -> bool:
         """Return whether a timer may be what killed its worker, as the server decides.
@@ -86,8 +138,8 @@ class Endings:
             return False
         return claimed.attempt is None or claimed.attempt >= (self.suspect_from or 0)
 
-    def _ending_of(self, claimed: Claimed) -> tuple[bytes, bytes] | None:
-        """Decide about a timer that was claimed although its last attempt is over.
+    def _exhausted(self, claimed: Claimed) -> Claimed | None:
+        """Return a timer that was claimed although its last attempt is over, else None.
 
         That one has lost its lease, so nobody has decided then.
         """
@@ -97,15 +149,42 @@ class Endings:
         # This claim is no attempt.
         tried = claimed._replace(attempt=attempt - 1)
         goes_on, _ = self._ask_policy(tried, None)
-        return None if goes_on else self.dead_letter(tried, "attempts", None)
+        return None if goes_on else tried
+
+    def after_success(self, claimed: Claimed, occurrence: Occurrence | None) -> tuple[bytes, bytes]:
+        """Decide about a timer whose handler has finished.
+
+        Args:
+            claimed: The timer.
+            occurrence: Which occurrence it is, where it is a recurring timer.
+
+        Returns:
+            Action and detail of a settlement.
+        """
+        if occurrence is None:
+            return b"commit", b""
+        if occurrence.next_due is None:
+            self._log(
+                logging.WARNING,
+                f"recurring timer {show_id(claimed.timer_id)} of topic {self._topic!r} has run for "
+                f"the last time and was removed: nothing follows in {occurrence.repeat}",
+                None,
+            )
+            return b"commit", b""
+        return b"repeat", occurrence.next_due
 
     def after_failure(
-        self, claimed: Claimed, error: BaseException | None, delay: timedelta | None
+        self,
+        claimed: Claimed,
+        occurrence: Occurrence | None,
+        error: BaseException | None,
+        delay: timedelta | None,
     ) -> tuple[bytes, bytes]:
         """Decide about a timer whose attempt has failed.
 
         Args:
             claimed: The timer.
+            occurrence: Which occurrence it is, where it is a recurring timer.
             error: What its handler raised.
             delay: The delay that its handler asks for, instead of the policy's.
 
@@ -114,7 +193,7 @@ class Endings:
         """
         goes_on, asked = self._ask_policy(claimed, error)
         if not goes_on:
-            return self.dead_letter(claimed, "attempts", error)
+            return self.dead_letter(claimed, occurrence, "attempts", error)
         delay = asked if delay is None else delay
         return b"nack", b"" if delay is None else ask_in("delay", delay)
 
@@ -139,12 +218,20 @@ class Endings:
         return delay is not None, delay
 
     def dead_letter(
-        self, claimed: Claimed, reason: Reason, error: BaseException | None, why: str = ""
+        self,
+        claimed: Claimed,
+        occurrence: Occurrence | None,
+        reason: Reason,
+        error: BaseException | None,
+        why: str = "",
     ) -> tuple[bytes, bytes]:
         """Make a dead letter of a timer, or remove it where there is no topic for them.
 
+        A recurring timer stays, due at its next time, if there is one.
+
         Args:
             claimed: The timer.
+            occurrence: Which occurrence it is, where it is a recurring timer.
             reason: Why.
             error: What its handler raised, None where it did not tell.
             why: More about it, for the log.
@@ -157,13 +244,41 @@ class Endings:
         if claimed.attempt is not None:
             told += f", attempt {claimed.attempt}"
         timer = f"timer {show_id(claimed.timer_id)} of topic {self._topic!r}"
-        if self.dead_topic is None:
+        letter = self._write_letter(claimed, occurrence, reason, error)
+        if occurrence is not None and occurrence.next_due is not None:
+            if letter is None:
+                self._log(
+                    logging.ERROR,
+                    f"an occurrence of recurring {timer} was given up: {told}; with "
+                    "dead_letter_topic= it would be kept",
+                    None,
+                )
+                return b"repeat", occurrence.next_due
+            self._log(
+                logging.WARNING,
+                f"an occurrence of recurring {timer} was dead-lettered to topic "
+                f"{self.dead_topic!r}: {told}",
+                None,
+            )
+            return b"repeat", b"%b %b" % (occurrence.next_due, letter)
+        if letter is None:
             remedy = "" if reason == "unreadable" else "; with dead_letter_topic= it would be kept"
             size = f" with its {len(claimed.payload)} bytes" if reason == "unreadable" else ""
             self._log(logging.ERROR, f"{timer} was removed{size}: {told}{remedy}", None)
             return b"commit", b""
         level = logging.ERROR if reason == "unreadable" else logging.WARNING
         self._log(level, f"{timer} was set aside in topic {self.dead_topic!r}: {told}", None)
+        return b"dead", letter
+
+    def _write_letter(
+        self,
+        claimed: Claimed,
+        occurrence: Occurrence | None,
+        reason: Reason,
+        error: BaseException | None,
+    ) -> bytes | None:
+        if self.dead_topic is None:
+            return None
         ending = Ending(
             reason=reason,
             topic=self._topic,
@@ -171,8 +286,10 @@ class Endings:
             first_due=claimed.first_due or claimed.previous_score,
             attempts=claimed.attempt,
             error=_name_of(error),
+            definition=None if occurrence is None else occurrence.repeat.definition,
+            occurrence=None if occurrence is None else occurrence.time,
         )
-        return b"dead", write_dead_letter(claimed.payload, ending)
+        return write_dead_letter(claimed.payload, ending)
 
 
 _REASONS: dict[Reason, str] = {

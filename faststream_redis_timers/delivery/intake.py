@@ -10,6 +10,7 @@ from faststream_redis_timers.delivery.endings import Endings
 from faststream_redis_timers.delivery.leased import Claim, LeasedTimer
 from faststream_redis_timers.delivery.leases import Leases
 from faststream_redis_timers.delivery.log import Log
+from faststream_redis_timers.delivery.occurrences import Occurrence
 from faststream_redis_timers.delivery.slots import Slots
 from faststream_redis_timers_sync.protocol.envelope import Envelope
 from faststream_redis_timers_sync.protocol.model import Claimed, Step
@@ -43,7 +44,7 @@ class Intake(Generic[_T]):
 
     def __init__(  # noqa: PLR0913, PLR0917  its collaborators
         self,
-        make_timer: Callable[[Claim, Claimed, Envelope], _T],
+        make_timer: Callable[[Claim, Claimed, Envelope, Occurrence | None], _T],
         endings: Endings,
         leases: Leases,
         slots: Slots,
@@ -95,11 +96,12 @@ class Intake(Generic[_T]):
         return begun
 
     def _begin(self, claim: Claim, claimed: Claimed) -> _T | None:
-        envelope, ending = self._endings.read(claimed)
-        timer = self._make_timer(claim, claimed, envelope)
-        if ending is not None:
+        envelope, occurrence, begins, ending = self._endings.read(claimed, claim.claimed_at)
+        timer = self._make_timer(claim, claimed, envelope, occurrence)
+        if not begins:
             timer.holds_slot = False
-            timer.decide(*ending)
+            if ending is not None:
+                timer.decide(*ending)
             # The server may have passed over others for it.
             self._agenda.poll_again()
             return None

@@ -5,9 +5,13 @@ from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from faststream_redis_timers.delivery.endings import Endings
+from faststream_redis_timers.delivery.occurrences import Occurrence
+from faststream_redis_timers_sync.protocol.dead_letters import read_occurrence
 from faststream_redis_timers_sync.protocol.envelope import Envelope
 from faststream_redis_timers_sync.protocol.keys import decode_id
 from faststream_redis_timers_sync.protocol.model import Claimed, Settlement
+from faststream_redis_timers_sync.protocol.recurrence import Repeat
+from faststream_redis_timers_sync.protocol.timers import occurrence_id
 from faststream_redis_timers_sync.protocol.times import is_lease, time_of
 
 
@@ -62,11 +66,13 @@ class LeasedTimer:
         claim: The claim that it came with.
         claimed: The timer as it was claimed.
         envelope: Its payload, read.
+        occurrence: Which occurrence it is, where it is a recurring timer.
     """
 
     __slots__ = (
         "_is_decided",
         "_is_lost",
+        "_occurrence",
         "_outcome",
         "_renewals",
         "claim",
@@ -79,13 +85,20 @@ class LeasedTimer:
         "timer_id",
     )
 
-    def __init__(self, claim: Claim, claimed: Claimed, envelope: Envelope) -> None:
+    def __init__(
+        self,
+        claim: Claim,
+        claimed: Claimed,
+        envelope: Envelope,
+        occurrence: Occurrence | None = None,
+    ) -> None:
         """Begin with the lease of the claim."""
         self.claim = claim
         self.claimed = claimed
         self.key = claimed.timer_id
         self.timer_id = decode_id(claimed.timer_id)
         self.envelope = envelope
+        self._occurrence = occurrence
         # After renewals that were not answered it may be any of several.
         self.leases = [claim.lease]
         self.lease_ends_at = claim.lease_ends_at
@@ -117,6 +130,9 @@ class LeasedTimer:
 
         Where attempts are counted it is the first due time. Else for a redelivery it is
         when its last lease ended, or the delay that a ``NackMessage`` asked for.
+
+        For a recurring timer it is `occurrence`, or the due time above if that is later and not
+        the end of a lease.
         """
         return time_of(self._due_score)
 
@@ -127,7 +143,37 @@ class LeasedTimer:
 
     @property
     def _due_score(self) -> float:
-        return float(self.claimed.first_due or self.claimed.previous_score)
+        score = float(self.claimed.first_due or self.claimed.previous_score)
+        if self._occurrence is None or self._occurrence.time is None:
+            return score
+        time = self._occurrence.time.timestamp()
+        return time if is_lease(score) else max(time, score)
+
+    @property
+    def repeat(self) -> Repeat | None:
+        """When it is due again and again; None where it is due once."""
+        return None if self._occurrence is None else self._occurrence.repeat
+
+    @property
+    def occurrence(self) -> datetime | None:
+        """The last time of its series at its claim, in UTC, however many have passed.
+
+        None where it is no recurring timer, or its first time has not come yet. For an occurrence
+        that was redriven it is the one which was dead-lettered.
+        """
+        if self._occurrence is not None:
+            return self._occurrence.time
+        return read_occurrence(self.envelope.headers)
+
+    @property
+    def correlation_id(self) -> str:
+        """Its correlation id: by default its id, for a recurring timer with the occurrence."""
+        given = self.envelope.headers.get("correlation_id")
+        if given is not None:
+            return given
+        if self._occurrence is None or self._occurrence.time is None:
+            return self.timer_id
+        return occurrence_id(self.timer_id, self._occurrence.time)
 
     @property
     def attempt(self) -> int | None:
@@ -184,8 +230,9 @@ class LeasedTimer:
     # --- decisions: they are sent later, and `settled` tells the outcome
 
     def commit_soon(self) -> None:
-        """Commit the timer."""
-        self.decide(b"commit", b"")
+        """Commit the timer; a recurring one is due at its next time."""
+        if not self._is_decided:
+            self.decide(*self.claim.endings.after_success(self.claimed, self._occurrence))
 
     def nack_soon(self, error: BaseException, delay: timedelta | None = None) -> None:
         """Keep the timer for another attempt, if it has any left.
@@ -199,7 +246,8 @@ class LeasedTimer:
             TypeError: `delay` is not a timedelta.
         """
         if not self._is_decided:
-            self.decide(*self.claim.endings.after_failure(self.claimed, error, delay))
+            ending = self.claim.endings.after_failure(self.claimed, self._occurrence, error, delay)
+            self.decide(*ending)
 
     def reject_soon(self, error: BaseException) -> None:
         """Reject the timer.
@@ -208,7 +256,10 @@ class LeasedTimer:
             error: What its handler raised.
         """
         if not self._is_decided:
-            self.decide(*self.claim.endings.dead_letter(self.claimed, "rejected", error))
+            ending = self.claim.endings.dead_letter(
+                self.claimed, self._occurrence, "rejected", error
+            )
+            self.decide(*ending)
 
     def release(self) -> None:
         """Release the timer: it is due as before the claim."""

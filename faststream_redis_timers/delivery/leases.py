@@ -89,8 +89,9 @@ class Leases:
         if item.action == b"release":
             # Its handler was not run to its end, or at all.
             return False
-        # One that is gone may have been removed by this very settlement before.
-        if outcome != Outcome.LEASED_ANEW and (outcome != Outcome.GONE or item.is_repeated):
+        # One that is gone, or is due next already, may owe that to this very settlement.
+        is_over = outcome in {Outcome.GONE, Outcome.REPEATED}
+        if outcome != Outcome.LEASED_ANEW and (not is_over or item.is_repeated):
             return False
         # While its lease lasts no one takes it: either it was scheduled again and
         # claimed, or this settlement is repeated and has been carried out before.

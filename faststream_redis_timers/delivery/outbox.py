@@ -62,7 +62,9 @@ class Settling(NamedTuple):
         done = outcome == Outcome.DONE or (
             # The first try was carried out, and only its reply lost: while the lease
             # lasts nobody else commits.
-            outcome == Outcome.GONE and self.is_repeated and not self.timer.lease_ended
+            outcome == (Outcome.REPEATED if self.action == b"repeat" else Outcome.GONE)
+            and self.is_repeated
+            and not self.timer.lease_ended
         )
         self.timer.settled(outcome=done)
         return True

@@ -7,7 +7,8 @@ for byte.
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Literal, NamedTuple
 
 from faststream_redis_timers_sync.protocol.envelope import (
@@ -20,6 +21,8 @@ from faststream_redis_timers_sync.protocol.envelope import (
     write_envelope,
 )
 from faststream_redis_timers_sync.protocol.keys import encode_known_id
+from faststream_redis_timers_sync.protocol.recurrence import REPEAT, REPEAT_OWNER
+from faststream_redis_timers_sync.protocol.timers import occurrence_id
 from faststream_redis_timers_sync.protocol.times import time_of
 
 Reason = Literal["attempts", "rejected", "unreadable"]
@@ -33,6 +36,8 @@ DUE_AT = "dead-letter-due-at"
 ATTEMPTS = "dead-letter-attempts"
 ERROR = "dead-letter-error"
 BODY = "dead-letter-body"
+DEFINITION = "dead-letter-repeat"
+OCCURRENCE = "dead-letter-occurrence"
 
 _WHOLE_PAYLOAD = "payload"
 _REWRITTEN = "rewritten"
@@ -41,7 +46,8 @@ _REWRITTEN = "rewritten"
 
 _CORRELATION_ID = "correlation_id"
 _ADDED = (REASON, TOPIC, TIMER_ID, DUE_AT, ATTEMPTS, ERROR, BODY, _CORRELATION_ID)
-# The reason is always the first: what stands before it was the timer's own.
+# The reason is always the first: what stands before it was the timer's own. An occurrence of a
+# recurring timer has other headers of its own, which stay when it is redriven, see `_as_one_shot`.
 
 _SUFFIX = 9
 # Characters by which a dead letter's id is longer than that of its timer.
@@ -59,6 +65,8 @@ class Ending:
         attempts: How often it was claimed; None where that is not counted.
         error: The name of the type of its handler's last error. None where it never
             told of one: it may have killed its workers, or never have reached one.
+        definition: The definition, where it is a recurring timer: this is one occurrence.
+        occurrence: Which one, in UTC; None before the first one.
     """
 
     reason: Reason
@@ -67,6 +75,8 @@ class Ending:
     first_due: bytes
     attempts: int | None = None
     error: str | None = None
+    definition: str | None = None
+    occurrence: datetime | None = None
 
 
 class Origin(NamedTuple):
@@ -99,6 +109,22 @@ def is_dead_letter(headers: Mapping[str, str]) -> bool:
     return REASON in headers and bool(headers.get(TOPIC))
 
 
+def read_occurrence(headers: Mapping[str, str]) -> datetime | None:
+    """Return which occurrence of a recurring timer was dead-lettered.
+
+    Args:
+        headers: The headers of a dead letter, or of the timer that was redriven from it.
+
+    Returns:
+        Its time in UTC; None where they do not tell.
+    """
+    try:
+        time = datetime.fromisoformat(headers.get(OCCURRENCE, ""))
+    except ValueError:
+        return None
+    return None if time.utcoffset() is None else time
+
+
 def write_dead_letter(payload: bytes, ending: Ending) -> bytes:
     """Make a dead letter of a timer, as `settle_and_claim` takes it.
 
@@ -113,8 +139,35 @@ def write_dead_letter(payload: bytes, ending: Ending) -> bytes:
     """
     shown_id = ending.timer_id.decode("utf-8", "backslashreplace")
     dead_id = f"{shown_id}:{secrets.token_urlsafe(6)}".encode()
+    if ending.definition is not None:
+        # It is redriven under an id of its own, beside the recurring timer.
+        payload = _as_one_shot(payload, ending.definition, shown_id, ending.occurrence)
+        ending = replace(ending, timer_id=dead_id)
     letter = _write_payload(payload, ending)
     return b"%d:%b%b" % (len(dead_id), dead_id, letter)
+
+
+def _as_one_shot(
+    payload: bytes, definition: str, shown_id: str, occurrence: datetime | None
+) -> bytes:
+    """Make the payload of one occurrence: nothing recurs under its id."""
+    body, headers = read_envelope(payload)
+    kept = {
+        _writable(name): _writable(value)
+        for name, value in headers.items()
+        if name not in {REPEAT, REPEAT_OWNER}
+    }
+    first = {DEFINITION: definition}
+    told = dict(first)
+    if occurrence is not None:
+        told[OCCURRENCE] = occurrence.isoformat()
+        if _CORRELATION_ID not in kept:
+            told[_CORRELATION_ID] = occurrence_id(shown_id, occurrence)
+    try:
+        return write_envelope(body, headers=kept, first=told)
+    except ValueError:
+        # The id is too long for a header, or there is no room for more of them.
+        return write_envelope(body, headers=kept, first=first)
 
 
 def _write_payload(payload: bytes, ending: Ending) -> bytes:

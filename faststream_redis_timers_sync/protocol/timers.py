@@ -91,6 +91,19 @@ def encode_timer(  # noqa: PLR0913  a timer has that many properties
     return EncodedTimer(timer_id, payload, due)
 
 
+def occurrence_id(timer_id: str, occurrence: datetime) -> str:
+    """Return the correlation id that an occurrence of a recurring timer has by default.
+
+    Args:
+        timer_id: The timer's id.
+        occurrence: Its time, in UTC.
+
+    Returns:
+        Both, as in ``daily@2027-03-29T07:00:00+00:00``.
+    """
+    return f"{timer_id}@{occurrence.isoformat()}"
+
+
 def without_series(
     headers: Mapping[str, HeaderValue] | None,
 ) -> Mapping[str, HeaderValue] | None:

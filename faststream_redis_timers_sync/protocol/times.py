@@ -168,6 +168,26 @@ def time_of(score: float) -> datetime:
         return _LAST if score > 0 else _FIRST
 
 
+def lease_end(score: float) -> datetime:
+    """Return the last microsecond of a lease, in UTC.
+
+    Args:
+        score: The score of the lease, in seconds of Unix time.
+    """
+    return _EPOCH + timedelta(microseconds=math.floor(score * _MICROSECONDS))
+
+
+def score_text(time: datetime) -> bytes:
+    """Write the score of a due time, to the microsecond.
+
+    Args:
+        time: The time, with a time zone.
+    """
+    microseconds = (time - _EPOCH) // timedelta(microseconds=1)
+    sign = b"-" if microseconds < 0 else b""
+    return sign + b"%d.%06d" % divmod(abs(microseconds), _MICROSECONDS)
+
+
 def score_bound(argument: str, time: datetime | None, unbounded: bytes) -> bytes:
     """Write a bound for a range of scores.
 
@@ -183,6 +203,4 @@ def score_bound(argument: str, time: datetime | None, unbounded: bytes) -> bytes
     if time is None:
         return unbounded
     check_aware(argument, time)
-    microseconds = (time - _EPOCH) // timedelta(microseconds=1)
-    sign = b"-" if microseconds < 0 else b""
-    return sign + b"%d.%06d" % divmod(abs(microseconds), _MICROSECONDS)
+    return score_text(time)

@@ -173,8 +173,8 @@ class _Timer(LeasedTimer):
 
     __slots__ = ("_news",)
 
-    def __init__(self, claim, claimed, envelope):
-        super().__init__(claim, claimed, envelope)
+    def __init__(self, claim, claimed, envelope, occurrence):
+        super().__init__(claim, claimed, envelope, occurrence)
         self._news = None
 
     def wait_for(self, wanted):

@@ -1,0 +1,42 @@
+"""An occurrence of a recurring timer: which one a claim has brought, and what comes after it."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from faststream_redis_timers_sync.protocol.recurrence import Repeat
+from faststream_redis_timers_sync.protocol.times import score_text
+
+
+class Occurrence(NamedTuple):
+    """What is due again and again, at one of its times.
+
+    Args:
+        repeat: The definition.
+        time: The last time up to the moment from which is counted, in UTC; None before the
+            first one.
+        next_due: The score of the first time after that moment, as text; None where there is
+            none.
+    """
+
+    repeat: Repeat
+    time: datetime | None
+    next_due: bytes | None
+
+
+def occurrence_at(repeat: Repeat, moment: datetime) -> Occurrence:
+    """Return the occurrence that a run covers.
+
+    Args:
+        repeat: The definition.
+        moment: When the run was claimed, by the server's clock.
+
+    Raises:
+        ValueError: This worker can't compute the definition's times, see `Repeat`.
+        ModuleNotFoundError: Likewise.
+    """
+    following = repeat.after(moment)
+    return Occurrence(
+        repeat,
+        repeat.at_or_before(moment),
+        None if following is None else score_text(following),
+    )
