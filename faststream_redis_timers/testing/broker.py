@@ -149,7 +149,7 @@ class TestTimersBroker(TestBroker[TimersBroker, EnterType], broker=TimersBroker)
                 by a handler.
             TypeError: `by` is no timedelta.
             ValueError: `by` is negative.
-            RuntimeError: 10,000 timers have fired, so this would not end.
+            RuntimeError: 10,000 timers have fired within a second, so this would not end.
             Exception: What a handler raised.
         """
         if self._held is None:

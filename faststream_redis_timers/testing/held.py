@@ -20,12 +20,14 @@ from faststream_redis_timers_sync.protocol.timers import as_publish_message
 from faststream_redis_timers_sync.protocol.times import is_lease, time_of
 
 MOST_DELIVERIES = 10_000
-"""Deliveries of one move of time. More mean that something fires without end."""
+"""Deliveries within a second of the time that is moved. More mean that something fires without
+end: a recurring timer is due once a second at most, and may be due for years."""
 
 _TURNS_OF_TASKS = 10
 # Of the event loop, after each delivery: enough for a task that a handler has made, to publish.
 
 _MICROSECOND = timedelta(microseconds=1)
+_SECOND = timedelta(seconds=1)
 
 
 class _Turn(NamedTuple):
@@ -80,13 +82,15 @@ class HeldDelivery:
 
     async def _deliver_until(self, end: datetime, *, raise_errors: bool) -> None:
         deliveries = 0
+        counted_from = None
         while (turn := self._next_turn()) is not None and turn.time <= end:
+            if counted_from is None or turn.time >= counted_from + _SECOND:
+                deliveries, counted_from = 0, turn.time
             if deliveries == MOST_DELIVERIES:
                 msg = (
-                    f"{deliveries} timers have fired, and one of topic "
+                    f"{deliveries} timers have fired within a second, and one of topic "
                     f"{turn.subscriber.topic!r} is due next, at {turn.time}: does a timer "
-                    "schedule itself again, or is it kept (nack) again and again? "
-                    "Move time in shorter steps, or let it end"
+                    "schedule itself again, or is it kept (nack) again and again? Let it end"
                 )
                 raise RuntimeError(msg)
             deliveries += 1
