@@ -34,7 +34,8 @@ class TimersPrometheusMiddleware(PrometheusMiddleware[TimerDelivery, TimerPublis
     FastStream's documentation) there is ``faststream_timers_lateness_seconds``: how long after
     its due time a timer was claimed, by the server's clock. For a further attempt it counts from
     when that was due, or from the end of the last lease: pauses of a retry policy are not in it,
-    as they are in a message's `lateness`.
+    as they are in a message's `lateness`. Of a recurring timer whose times have passed while no
+    worker ran it counts from the last one, its `occurrence`.
 
     Several brokers may share a registry.
 
@@ -110,9 +111,12 @@ class TimersPrometheusMiddleware(PrometheusMiddleware[TimerDelivery, TimerPublis
         )
 
     def _observe_lateness(self, delivery: TimerDelivery, labels: Mapping[str, str]) -> None:
+        due = float(delivery.claimed.previous_score)
+        if delivery.repeat is not None and delivery.occurrence is not None:
+            due = max(due, delivery.occurrence.timestamp())
         self._lateness.labels(
             app_name=self._app_name, broker=self._system, topic=delivery.topic, **labels
-        ).observe(max(delivery.claimed_at - float(delivery.claimed.previous_score), 0.0))
+        ).observe(max(delivery.claimed_at - due, 0.0))
 
 
 class _TimersPrometheus(BasePrometheusMiddleware[TimerPublishCommand, TimerDelivery]):

@@ -20,7 +20,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from waiting import wait_until_async
 
-from faststream_redis_timers import TestTimersBroker
+from faststream_redis_timers import Every, TestTimersBroker, TimersBroker
 from faststream_redis_timers.annotations import TimerMessage
 from faststream_redis_timers.opentelemetry import TimersTelemetryMiddleware
 from faststream_redis_timers_sync import TimersClient
@@ -229,6 +229,35 @@ async def test_a_blocking_clients_span_is_linked_too(
 
     assert linked(process) == [request.context.span_id]
     assert process.context.trace_id != request.context.trace_id
+
+
+@pytest.mark.parametrize("continue_trace", [False, True])
+async def test_each_occurrence_of_a_recurring_timer_is_a_trace_of_its_own(
+    exporter, tracer_provider, continue_trace
+):
+    middleware = TimersTelemetryMiddleware(
+        tracer_provider=tracer_provider, continue_trace=continue_trace
+    )
+    broker = TimersBroker(middlewares=[middleware])
+
+    @broker.subscriber(TOPIC)
+    async def handle(body: str) -> None:
+        await broker.publish("made", "others")
+
+    test = TestTimersBroker(broker, hold=True)
+    async with test:
+        with tracer_provider.get_tracer("test").start_as_current_span("request"):
+            await broker.publish("x", TOPIC, timer_id="hourly", repeat=Every(hours=1))
+        await test.advance(3 * HOUR)
+
+    spans = exporter.get_finished_spans()
+    runs = [span for span in spans if span.name == f"{TOPIC} process"]
+    assert len(runs) == 3
+    assert {(span.parent, *span.links) for span in runs} == {(None,)}
+    traces = [span.context.trace_id for span in runs]
+    assert len(set(traces)) == 3
+    # What a handler schedules belongs to the trace of its occurrence.
+    assert traces == [span.context.trace_id for span in spans if span.name == "others create"]
 
 
 async def test_a_timer_that_waited_and_was_moved_is_linked_all_the_same(

@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from faststream import AckPolicy
@@ -17,7 +17,7 @@ from faststream.exceptions import (
 from prometheus_client import CollectorRegistry
 from waiting import wait_until_async
 
-from faststream_redis_timers import TestTimersBroker, TimersBroker, TimersRouter
+from faststream_redis_timers import Every, TestTimersBroker, TimersBroker, TimersRouter
 from faststream_redis_timers.annotations import TimerMessage
 from faststream_redis_timers.prometheus import TimersPrometheusMiddleware
 from faststream_redis_timers.prometheus.provider import TimersMetricsSettingsProvider
@@ -232,6 +232,32 @@ async def test_lateness_is_that_of_the_servers_clock(
     buckets = samples(registry, f"{name}_bucket")
     assert ("redis_timers", TOPIC, "5.0") not in buckets
     assert buckets["redis_timers", TOPIC, "60.0"] == 1
+
+
+async def test_lateness_of_a_recurring_timer_counts_from_its_occurrence(
+    registry, middleware, make_broker, redis_client, key_names, inbox
+):
+    broker = make_broker(middlewares=[middleware])
+
+    @broker.subscriber(TOPIC)
+    async def handle(body: str, message: TimerMessage) -> None:
+        inbox.put((message.lateness, message.due_at, message.occurrence))
+
+    await broker.connect()
+    hourly = Every(hours=1, start=datetime.now(UTC) - HOUR / 2)
+    await broker.publish("x", TOPIC, timer_id="hourly", repeat=hourly)
+    seconds, _ = redis_client.time()
+    days_ago = seconds - 3 * 86_400
+    redis_client.zadd(f"{key_names['timeline_key']}:{TOPIC}", {"hourly": days_ago})
+    await broker.start()
+    lateness, due_at, occurrence = await inbox.get()
+    await handled(registry)
+
+    assert 1800 <= lateness < 1860
+    assert due_at == occurrence == hourly.start
+    name = "faststream_timers_lateness_seconds"
+    assert samples(registry, f"{name}_sum") == {("redis_timers", TOPIC): lateness}
+    redis_client.delete(*(f"{key_names[key]}:{TOPIC}" for key in ("timeline_key", "payloads_key")))
 
 
 async def test_the_pauses_of_a_retry_policy_are_not_in_it(
