@@ -70,6 +70,7 @@ async def handle(body: str, message: TimerMessage) -> None:
         topic=message.topic,
         claimed_at=delivery.claimed_at,
         redelivered=message.redelivered,
+        occurrence=message.occurrence and message.occurrence.timestamp(),
     )
     doing, _, seconds = body.partition(" ")
     try:
