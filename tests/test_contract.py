@@ -12,9 +12,16 @@ from uuid import UUID
 import pytest
 from faces import FACES_AND_HOMES
 
-from faststream_redis_timers_sync import TimerExistsError, TimerPublishMessage
+from faststream_redis_timers_sync import (
+    Cron,
+    Every,
+    TimerExistsError,
+    TimerPublishMessage,
+    next_times,
+)
 from faststream_redis_timers_sync.protocol.envelope import MAGIC, write_envelope
 from faststream_redis_timers_sync.protocol.model import Outcome, Settlement
+from faststream_redis_timers_sync.protocol.recurrence import UnknownRepeat
 
 TOPIC = "invoices"
 HOUR = timedelta(hours=1)
@@ -168,6 +175,13 @@ async def test_a_prefix_stands_before_every_topic(make_face, home):
         assert await prefixed.has_pending(TOPIC, "1")
         assert await prefixed.reschedule_timer(TOPIC, "1", activate_at=YEAR_2050)
         assert (await prefixed.get_pending_timers(TOPIC))[-1] == "1"
+        await prefixed.schedule("z", TOPIC, timer_id="2", repeat=Every(days=1, spread=True))
+        series = await prefixed.get_timer(TOPIC, "2")
+        assert series.repeat == series.repeat.bound_to(f"my-service:{TOPIC}", "2")
+        assert series.due_at == series.repeat.after(series.due_at - MICROSECOND)
+        assert await prefixed.pause_timer(TOPIC, "2")
+        assert await prefixed.resume_timer(TOPIC, "2")
+        assert await prefixed.cancel_timer(TOPIC, "2")
         assert await prefixed.cancel_timer(TOPIC, "1")
         assert await prefixed.cancel_timers(TOPIC, ["1"]) == 0
         assert await prefixed.cancel_all(TOPIC) == 1
@@ -416,6 +430,319 @@ async def test_the_old_handlers_commit_leaves_a_timer_moved_meanwhile(face, home
 
     assert home.step(TOPIC, *commit(claim)).outcomes == bytes([Outcome.DUE_ANEW])
     assert await face.has_pending(TOPIC, "42")
+
+
+# --- recurring timers --------------------------------------------------------------------
+
+HOURLY = Every(hours=1)
+DAILY = Cron("0 9 * * *", tz="Europe/Berlin")
+
+
+def first_times(repeat, before, after):
+    """Give the times at which a series is due first that was scheduled in between."""
+    return {repeat.after(before), repeat.after(after)}
+
+
+@pytest.mark.parametrize(
+    "repeat",
+    [
+        HOURLY,
+        Every(timedelta(days=1), start=YEAR_2050 + MICROSECOND),
+        DAILY,
+        Cron("@hourly"),
+    ],
+    ids=str,
+)
+async def test_a_recurring_timer_is_due_at_its_next_time(face, home, repeat):
+    before = home.now()
+    timer_id = await face.schedule({"n": 1}, TOPIC, timer_id="42", repeat=repeat)
+    after = home.now()
+
+    assert timer_id == "42"
+    timer = await face.get_timer(TOPIC, "42")
+    assert timer.due_at in first_times(repeat, before, after)
+    assert (timer.repeat, timer.paused, timer.running) == (repeat, False, False)
+    assert timer.headers["timer-repeat"] == repeat.definition
+    assert timer.decode() == {"n": 1}
+    assert [timer] == await listed(face)
+    assert home.take_due(TOPIC) == []
+
+
+async def test_a_series_can_be_spread_by_topic_and_id(face):
+    every_day = Every(days=1, spread=True)
+    await face.schedule_batch(of_ids(*"abc"), TOPIC, repeat=every_day)
+
+    times = [(timer.timer_id, timer.due_at) for timer in await listed(face)]
+    assert len({due_at for _, due_at in times}) == 3
+    for timer_id, due_at in times:
+        assert due_at in set(next_times(every_day.bound_to(TOPIC, timer_id), 2))
+
+
+async def test_times_and_repeat_are_one_setting_of_a_batch_and_a_messages_own_wins(face, home):
+    before = home.now()
+    recurring = [
+        TimerPublishMessage("b", timer_id="b"),
+        TimerPublishMessage("d", timer_id="d", repeat=DAILY),
+        TimerPublishMessage("o", timer_id="o", activate_at=YEAR_2050),
+        TimerPublishMessage("n", activate_in=HOUR),
+    ]
+    ids = await face.schedule_batch(recurring, TOPIC, repeat=HOURLY, headers={"of": "all"})
+    once = [
+        TimerPublishMessage("1", timer_id="1"),
+        TimerPublishMessage("2", timer_id="2", repeat=HOURLY),
+    ]
+    ids += await face.schedule_batch(once, TOPIC, activate_at=YEAR_2050)
+    after = home.now()
+
+    timers = {timer_id: await face.get_timer(TOPIC, timer_id) for timer_id in ids}
+    b, d, o, n, one, two = timers.values()
+    assert [timer and timer.repeat for timer in timers.values()] == [
+        *(HOURLY, DAILY, None, None),
+        *(None, HOURLY),
+    ]
+    assert b.due_at in first_times(HOURLY, before, after)
+    assert d.due_at in first_times(DAILY, before, after)
+    assert (o.due_at, one.due_at) == (YEAR_2050, YEAR_2050)
+    assert before + HOUR <= n.due_at <= after + HOUR
+    assert two.due_at in first_times(HOURLY, before, after)
+    assert (b.headers["of"], n.headers["of"]) == ("all", "all")
+
+
+async def test_hundreds_of_series_are_scheduled_in_several_calls(face):
+    messages = of_ids(*map(str, range(450)))
+
+    assert len(await face.schedule_batch(messages, TOPIC, repeat=Every(days=400))) == 450
+    assert await face.count_pending(TOPIC) == 450
+    assert {timer.repeat for timer in await listed(face)} == {Every(days=400)}
+
+
+async def test_a_series_has_headers_of_its_own_but_none_of_a_series_or_trace(face):
+    headers = {
+        "x-mine": "1",
+        "timer-repeat": "every 1.000000 0.000000",
+        "timer-repeat-owner": "me",
+        "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "tracestate": "a=b",
+    }
+
+    await face.schedule("x", TOPIC, timer_id="42", repeat=HOURLY, headers=headers)
+    await face.schedule("x", TOPIC, timer_id="43", activate_at=YEAR_2050, headers=headers)
+
+    series, once = [await face.get_timer(TOPIC, timer_id) for timer_id in ("42", "43")]
+    assert series.headers == {
+        "timer-repeat": HOURLY.definition,
+        "content-type": "text/plain",
+        "x-mine": "1",
+    }
+    # Whoever forwards the headers of a timer founds no series, but goes on with its trace.
+    assert once.repeat is None
+    assert set(once.headers) == {"content-type", "x-mine", "traceparent", "tracestate"}
+
+
+async def given_series(state, face, home):
+    """Put the recurring timer 42 into a state, which it is not in by chance."""
+    await face.schedule("old", TOPIC, timer_id="42", repeat=HOURLY)
+    match state:
+        case "waiting":
+            await face.reschedule_timer(TOPIC, "42", activate_at=YEAR_2050)
+        case "overdue":
+            await face.reschedule_timer(TOPIC, "42", activate_in=timedelta(0))
+        case "running":
+            await face.reschedule_timer(TOPIC, "42", activate_in=timedelta(0))
+            return home.claim(TOPIC)
+        case "paused":
+            await face.pause_timer(TOPIC, "42")
+    return None
+
+
+@pytest.mark.parametrize("if_exists", [None, "update"])
+@pytest.mark.parametrize("state", ["waiting", "overdue", "running", "paused"])
+async def test_scheduled_again_a_series_gets_the_message_and_keeps_its_time(
+    face, home, state, if_exists
+):
+    step = await given_series(state, face, home)
+    old = await face.get_timer(TOPIC, "42")
+
+    await face.schedule("new", TOPIC, timer_id="42", repeat=HOURLY, if_exists=if_exists)
+
+    new = await face.get_timer(TOPIC, "42")
+    assert new.decode() == "new"
+    assert (new.due_at, new.running, new.paused) == (old.due_at, old.running, old.paused)
+    if step is not None:
+        # The lease is still that of the handler, whose end moves the series on.
+        settlement = Settlement(b"repeat", b"42", step.lease, b"2524608000.000000")
+        assert home.step(TOPIC, settlement).outcomes == bytes([Outcome.DONE])
+        assert (await face.get_timer(TOPIC, "42")).due_at == YEAR_2050
+
+
+@pytest.mark.parametrize("state", ["waiting", "overdue", "running", "paused"])
+async def test_scheduled_again_by_another_definition_a_series_follows_that(face, home, state):
+    step = await given_series(state, face, home)
+    before = home.now()
+
+    await face.schedule("new", TOPIC, timer_id="42", repeat=DAILY)
+
+    after = home.now()
+    timer = await face.get_timer(TOPIC, "42")
+    assert (timer.decode(), timer.repeat) == ("new", DAILY)
+    assert (timer.paused, timer.running) == (state == "paused", False)
+    if state == "overdue":
+        assert before <= timer.due_at <= after
+    elif state != "paused":
+        assert timer.due_at in first_times(DAILY, before, after)
+    if step is not None:
+        settlement = Settlement(b"repeat", b"42", step.lease, b"2524608000.000000")
+        assert home.step(TOPIC, settlement).outcomes == bytes([Outcome.DUE_ANEW])
+
+
+@pytest.mark.parametrize("state", ["absent", "waiting", "running"])
+async def test_a_timer_that_is_due_once_becomes_a_recurring_one(face, home, state):
+    await given(state, face, home)
+    before = home.now()
+
+    await face.schedule("new", TOPIC, timer_id="42", repeat=HOURLY)
+
+    timer = await face.get_timer(TOPIC, "42")
+    assert timer.due_at in first_times(HOURLY, before, home.now())
+    assert (timer.decode(), timer.repeat, timer.running) == ("new", HOURLY, False)
+
+
+@pytest.mark.parametrize("state", ["waiting", "overdue", "running", "paused"])
+async def test_replace_begins_a_series_anew(face, home, state):
+    await given_series(state, face, home)
+    before = home.now()
+
+    await face.schedule("new", TOPIC, timer_id="42", repeat=HOURLY, if_exists="replace")
+
+    timer = await face.get_timer(TOPIC, "42")
+    assert timer.due_at in first_times(HOURLY, before, home.now())
+    assert (timer.decode(), timer.running, timer.paused) == ("new", False, False)
+
+
+@pytest.mark.parametrize("state", ["waiting", "overdue", "paused"])
+async def test_keep_and_error_let_a_series_stand(face, home, state):
+    await given_series(state, face, home)
+    old = await face.get_timer(TOPIC, "42")
+
+    await face.schedule("new", TOPIC, timer_id="42", repeat=DAILY, if_exists="keep")
+    with pytest.raises(TimerExistsError, match="'42'"):
+        await face.schedule("new", TOPIC, timer_id="42", repeat=DAILY, if_exists="error")
+
+    assert await face.get_timer(TOPIC, "42") == old
+
+
+async def test_a_timer_that_is_due_once_ends_the_series_of_its_id(face, home):
+    await given_series("paused", face, home)
+
+    await face.schedule("once", TOPIC, timer_id="42", activate_at=YEAR_2050)
+
+    timer = await face.get_timer(TOPIC, "42")
+    assert (timer.repeat, timer.paused, timer.due_at) == (None, False, YEAR_2050)
+
+
+async def test_a_batch_updates_its_series_and_replaces_the_rest(face, home):
+    await given_series("waiting", face, home)
+    await face.schedule("old", TOPIC, timer_id="43", activate_at=YEAR_2050)
+
+    messages = [
+        TimerPublishMessage("new", timer_id="43", activate_at=YEAR_2050 + HOUR),
+        TimerPublishMessage("new", timer_id="42", repeat=HOURLY),
+    ]
+    await face.schedule_batch(messages, TOPIC)
+
+    assert [(timer.timer_id, timer.due_at, timer.decode()) for timer in await listed(face)] == [
+        ("42", YEAR_2050, "new"),
+        ("43", YEAR_2050 + HOUR, "new"),
+    ]
+
+
+@pytest.mark.parametrize("state", ["waiting", "overdue", "running", "paused"])
+async def test_a_paused_timer_is_claimed_by_nobody_until_it_is_resumed(face, home, state):
+    step = await given_series(state, face, home)
+
+    assert await face.pause_timer(TOPIC, "42") is True
+
+    timer = await face.get_timer(TOPIC, "42")
+    assert (timer.paused, timer.running, timer.repeat) == (True, False, HOURLY)
+    assert timer.decode() == "old"
+    assert home.take_due(TOPIC) == []
+    assert await face.has_pending(TOPIC, "42") is True
+    assert await face.count_pending(TOPIC) == 1
+    if step is not None:
+        settlement = Settlement(b"repeat", b"42", step.lease, b"2524608000.000000")
+        assert home.step(TOPIC, settlement).outcomes == bytes([Outcome.DUE_ANEW])
+
+    before = home.now()
+    assert await face.resume_timer(TOPIC, "42") is True
+
+    timer = await face.get_timer(TOPIC, "42")
+    assert (timer.paused, timer.repeat, timer.decode()) == (False, HOURLY, "old")
+    assert timer.due_at in first_times(HOURLY, before, home.now())
+
+
+@pytest.mark.parametrize("state", ["waiting", "overdue", "running"])
+async def test_only_what_is_paused_is_resumed(face, home, state):
+    await given_series(state, face, home)
+    old = await face.get_timer(TOPIC, "42")
+
+    assert await face.resume_timer(TOPIC, "42") is False
+
+    assert await face.get_timer(TOPIC, "42") == old
+
+
+@pytest.mark.parametrize("state", ["absent", "orphaned"])
+@pytest.mark.leaks_keys
+async def test_an_unknown_timer_is_neither_paused_nor_resumed(face, home, state):
+    await given(state, face, home)
+
+    assert await face.pause_timer(TOPIC, "42") is False
+    assert await face.resume_timer(TOPIC, "42") is False
+
+
+@pytest.mark.parametrize("state", ["waiting", "running"])
+async def test_a_timer_that_is_due_once_is_neither_paused_nor_resumed(face, home, state):
+    await given(state, face, home)
+    old = await face.get_timer(TOPIC, "42")
+
+    with pytest.raises(ValueError, match="timer_id must be that of a recurring timer, got '42'"):
+        await face.pause_timer(TOPIC, "42")
+    assert await face.resume_timer(TOPIC, "42") is False
+
+    assert await face.get_timer(TOPIC, "42") == old
+
+
+async def test_a_time_far_away_does_not_count_as_a_pause(face):
+    last_day = datetime(9999, 12, 31, tzinfo=UTC)
+    await face.schedule("x", TOPIC, timer_id="42", activate_at=last_day)
+
+    timer = await face.get_timer(TOPIC, "42")
+    assert (timer.due_at, timer.paused) == (last_day, False)
+    assert await face.resume_timer(TOPIC, "42") is False
+
+
+async def test_rescheduling_moves_the_next_occurrence_of_a_series_and_resumes_it(face, home):
+    await given_series("paused", face, home)
+
+    assert await face.reschedule_timer(TOPIC, "42", activate_at=YEAR_2050) is True
+
+    timer = await face.get_timer(TOPIC, "42")
+    assert (timer.due_at, timer.paused, timer.repeat) == (YEAR_2050, False, HOURLY)
+
+
+@pytest.mark.parametrize(
+    ("state", "answer"),
+    [("waiting", True), ("overdue", True), ("running", False), ("paused", True)],
+)
+async def test_cancelling_ends_a_series(face, home, state, answer):
+    step = await given_series(state, face, home)
+
+    assert await face.cancel_timer(TOPIC, "42") is answer
+
+    assert await face.get_timer(TOPIC, "42") is None
+    if step is not None:
+        settlement = Settlement(b"repeat", b"42", step.lease, b"2524608000.000000")
+        assert home.step(TOPIC, settlement).outcomes == bytes([Outcome.GONE])
+    assert await face.count_pending(TOPIC) == 0
 
 
 # --- cancelling --------------------------------------------------------------------------
@@ -1052,6 +1379,137 @@ BAD_INPUT = [
         ValueError,
         ["if_exists", "'update'", "repeat"],
     ),
+    # Recurring timers
+    (
+        lambda face: face.schedule("x", TOPIC, repeat=HOURLY),
+        ValueError,
+        ["repeat", repr(HOURLY), "timer_id"],
+    ),
+    (
+        lambda face: face.schedule("x", TOPIC, timer_id="", repeat=HOURLY),
+        ValueError,
+        ["timer_id", "empty"],
+    ),
+    (
+        lambda face: face.schedule_batch([*of_ids("1"), "y"], TOPIC, repeat=HOURLY),
+        ValueError,
+        ["repeat", repr(HOURLY), "timer_id", "TimerPublishMessage"],
+    ),
+    (
+        lambda face: face.schedule_batch(["x", TimerPublishMessage("y", repeat=DAILY)], TOPIC),
+        ValueError,
+        ["repeat", repr(DAILY), "timer_id"],
+    ),
+    (
+        lambda face: face.schedule_batch(of_ids("1", "1"), TOPIC, repeat=HOURLY),
+        ValueError,
+        ["timer_id", "'1'", "twice"],
+    ),
+    (
+        lambda face: face.schedule("x", TOPIC, timer_id="1", repeat=HOURLY, activate_in=HOUR),
+        ValueError,
+        ["repeat", repr(HOURLY), "activate_in", repr(HOUR)],
+    ),
+    (
+        lambda face: face.schedule("x", TOPIC, timer_id="1", repeat=DAILY, activate_at=YEAR_2050),
+        ValueError,
+        ["repeat", repr(DAILY), "activate_at", repr(YEAR_2050)],
+    ),
+    (
+        lambda face: face.schedule_batch(of_ids("1"), TOPIC, repeat=HOURLY, activate_in=HOUR),
+        ValueError,
+        ["repeat", repr(HOURLY), "activate_in", repr(HOUR)],
+    ),
+    (
+        lambda face: face.schedule_batch(
+            [
+                *of_ids("1"),
+                TimerPublishMessage("y", timer_id="2", repeat=DAILY, activate_at=YEAR_2050),
+            ],
+            TOPIC,
+        ),
+        ValueError,
+        ["repeat", repr(DAILY), "activate_at", repr(YEAR_2050)],
+    ),
+    *(
+        (
+            lambda face, repeat=repeat: face.schedule("x", TOPIC, timer_id="1", repeat=repeat),
+            TypeError,
+            ["repeat", "Every(...)", "Cron(...)", repr(repeat)],
+        )
+        for repeat in (HOUR, 300, "0 9 * * *", "", False, Every, UnknownRepeat("yearly 1"))
+    ),
+    (
+        lambda face: face.schedule_batch(
+            [*of_ids("1"), TimerPublishMessage("y", timer_id="2", repeat=HOUR)], TOPIC
+        ),
+        TypeError,
+        ["repeat", "Every(...)", repr(HOUR)],
+    ),
+    *(
+        (
+            lambda face, if_exists=if_exists: face.schedule(
+                "x", TOPIC, timer_id="1", repeat=HOURLY, if_exists=if_exists
+            ),
+            ValueError,
+            ["if_exists", repr(if_exists), '"update"'],
+        )
+        for if_exists in ("maybe", "")
+    ),
+    (
+        lambda face: face.schedule("x", TOPIC, if_exists="update"),
+        ValueError,
+        ["if_exists", "'update'", "repeat"],
+    ),
+    (
+        lambda face: face.schedule_batch(
+            [*of_ids("1"), TimerPublishMessage("y", timer_id="2", repeat=HOURLY)],
+            TOPIC,
+            if_exists="update",
+        ),
+        ValueError,
+        ["if_exists", "'update'", "repeat"],
+    ),
+    *(
+        (
+            lambda face, make=make: face.schedule("x", TOPIC, timer_id="1", repeat=make()),
+            error,
+            texts,
+        )
+        for make, error, texts in (
+            (lambda: Every(300), TypeError, ["period", "300", "Every(seconds=...)"]),
+            (lambda: Every("5m"), TypeError, ["period", "'5m'"]),
+            (lambda: Every(minutes="5"), TypeError, ["minutes", "'5'"]),
+            (lambda: Every(seconds=math.nan), ValueError, ["seconds=nan"]),
+            (lambda: Every(seconds=0.5), ValueError, ["seconds=0.5", "1 second"]),
+            (lambda: Every(timedelta(0)), ValueError, ["datetime.timedelta(0)", "1 second"]),
+            (lambda: Every(-HOUR), ValueError, [repr(-HOUR), "1 second"]),
+            (lambda: Every(days=365_251), ValueError, ["days=365251", "365,250 days"]),
+            (Every, TypeError, ["period", "Every(minutes=5)"]),
+            (lambda: Every(HOUR, minutes=5), ValueError, ["period", repr(HOUR), "minutes"]),
+            (lambda: Every(HOUR, start=NAIVE), ValueError, ["start", repr(NAIVE)]),
+            (lambda: Cron("tomorrow"), ValueError, ["'tomorrow'", "five fields"]),
+            (lambda: Cron("0 9 * * * *"), ValueError, ["'0 9 * * * *'", "five fields"]),
+            (lambda: Cron("60 9 * * *"), ValueError, ["'60 9 * * *'"]),
+            (lambda: Cron("0 0 30 2 *"), ValueError, ["'0 0 30 2 *'", "Cron"]),
+            (lambda: Cron("0 9 * * *", tz="Europe/Berln"), ValueError, ["tz", "'Europe/Berln'"]),
+            (lambda: Cron("0 9 * * *", tz=UTC), TypeError, ["tz", "timezone"]),
+            (lambda: Cron(5), TypeError, ["expression", "5"]),
+        )
+    ),
+    (
+        lambda face: face.schedule(
+            "x", TOPIC, timer_id="1", repeat=Cron("0 0 29 2 *"), headers={"x-a": None}
+        ),
+        TypeError,
+        ["'x-a'"],
+    ),
+    (lambda face: face.pause_timer("", "1"), ValueError, ["topic", "empty"]),
+    (lambda face: face.pause_timer(TOPIC, ""), ValueError, ["timer_id", "empty"]),
+    (lambda face: face.pause_timer(TOPIC, 5), TypeError, ["timer_id", "5"]),
+    (lambda face: face.resume_timer("", "1"), ValueError, ["topic", "empty"]),
+    (lambda face: face.resume_timer(TOPIC, ""), ValueError, ["timer_id", "empty"]),
+    (lambda face: face.resume_timer(TOPIC, 5), TypeError, ["timer_id", "5"]),
     # Bounds and patterns
     (
         lambda face: face.get_pending_timers(TOPIC, before=NAIVE),

@@ -133,7 +133,10 @@ def _encode_recurring(  # noqa: PLR0913  a timer has that many properties
 ) -> EncodedTimer:
     check_repeat("repeat", repeat)
     if timer_id is None:
-        msg = f"repeat={repeat!r} needs a timer_id, by which the recurring timer is known"
+        msg = (
+            f"repeat={repeat!r} needs a timer_id, by which the recurring timer is known; in a "
+            "batch each message needs its own: TimerPublishMessage(..., timer_id=...)"
+        )
         raise ValueError(msg)
     if activate_in is not None or activate_at is not None:
         msg = (

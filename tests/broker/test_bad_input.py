@@ -163,7 +163,8 @@ ROWS = [
     ),
     # The rest
     (lambda home: home.publish(if_exists="maybe"), ValueError, ["if_exists", "'maybe'"]),
-    (lambda home: home.batch(if_exists=None), ValueError, ["if_exists", "None"]),
+    (lambda home: home.batch(if_exists=""), ValueError, ["if_exists", "''"]),
+    (lambda home: home.batch(if_exists="update"), ValueError, ["if_exists", "'update'", "repeat"]),
     (
         lambda home: home.publisher.publish("x", if_exists="maybe"),
         ValueError,
