@@ -17,7 +17,6 @@ from faststream_redis_timers_sync.protocol.keys import (
     DEFAULT_PAYLOADS_KEY,
     DEFAULT_SERIES_KEY,
     DEFAULT_TIMELINE_KEY,
-    encode_known_id,
     prefixed,
 )
 from faststream_redis_timers_sync.protocol.memory.timers import (
@@ -118,6 +117,9 @@ class FakeTimersClient(TimersClient):
     def pop_due(self, topic: str) -> list[Timer]:
         """Take out the timers that are due, as workers do whose handlers return.
 
+        Recurring ones stay, due at the next time after now. Times that have passed meanwhile
+        share one delivery, so move the clock by less than the period to see each.
+
         Args:
             topic: The topic.
 
@@ -130,7 +132,7 @@ class FakeTimersClient(TimersClient):
         keys = self._operations.keys.of(prefixed(self._prefix, topic))
         with self.memory.lock:
             due = list(self.iter_timers(topic, before=self.now()))
-            self.memory.remove(keys, [encode_known_id(timer.timer_id) for timer in due])
+            self.memory.finish(keys, due)
         return due
 
     def clear(self) -> None:

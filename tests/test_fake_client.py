@@ -6,8 +6,9 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time as clock_time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import fakeredis
 import pytest
@@ -15,6 +16,8 @@ from freezegun import freeze_time
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from faststream_redis_timers_sync import (
+    Cron,
+    Every,
     TimerExistsError,
     TimerPublishMessage,
     TimersClient,
@@ -205,6 +208,78 @@ def test_pop_due_knows_the_prefix():
     assert fake.pop_due(TOPIC) == []
 
 
+def test_a_year_of_a_daily_series_follows_the_clock_on_the_wall(fake):
+    berlin = ZoneInfo("Europe/Berlin")
+    daily = Cron("30 2 * * *", tz="Europe/Berlin")
+    with freeze_time("2027-01-01 12:00"):
+        fake.schedule("report", TOPIC, timer_id="42", repeat=daily)
+        times = []
+        for _ in range(365):
+            fake.advance(timedelta(days=1))
+            times += [timer.due_at.astimezone(berlin) for timer in fake.pop_due(TOPIC)]
+
+        assert len({time.date() for time in times}) == len(times) == 365
+        odd = {time.date(): time.time() for time in times if time.time() != clock_time(2, 30)}
+        # Put forward from 2 to 3 that night; put back on October 31, when the first 2:30 counts.
+        assert odd == {date(2027, 3, 28): clock_time(3)}
+        assert {time.utcoffset() for time in times} == {HOUR, 2 * HOUR}
+        assert fake.get_timer(TOPIC, "42").due_at == datetime(2028, 1, 2, 1, 30, tzinfo=UTC)
+    assert len(fake.scheduled) == 1
+
+
+def test_missed_times_of_a_series_share_one_delivery(fake):
+    with freeze_time("2027-06-01 12:00"):
+        fake.schedule("tick", TOPIC, timer_id="42", repeat=Every(minutes=5))
+
+        fake.advance(timedelta(days=3, minutes=2))
+
+        (timer,) = fake.pop_due(TOPIC)
+        assert timer.due_at == datetime(2027, 6, 1, 12, 5, tzinfo=UTC)
+        assert fake.pop_due(TOPIC) == []
+        assert fake.get_timer(TOPIC, "42").due_at == datetime(2027, 6, 4, 12, 5, tzinfo=UTC)
+
+
+def test_a_series_that_is_over_is_gone(fake):
+    last_century = Every(days=36_525, start=datetime(9850, 1, 1, tzinfo=UTC))
+    with freeze_time("9900-01-01"):
+        fake.schedule("x", TOPIC, timer_id="42", repeat=last_century)
+        fake.advance(timedelta(days=18_300))
+
+        assert len(fake.pop_due(TOPIC)) == 1
+        assert fake.count_pending(TOPIC) == 0
+        with pytest.raises(ValueError, match="repeat has no time after 9950"):
+            fake.schedule("x", TOPIC, timer_id="42", repeat=last_century)
+
+
+def test_a_paused_series_is_not_due(fake):
+    fake.schedule("x", TOPIC, timer_id="42", repeat=Every(hours=1))
+    fake.pause_timer(TOPIC, "42")
+
+    fake.advance(timedelta(days=400))
+
+    assert fake.pop_due(TOPIC) == []
+    assert fake.get_timer(TOPIC, "42").paused
+    assert fake.resume_timer(TOPIC, "42")
+    fake.advance(HOUR)
+    assert len(fake.pop_due(TOPIC)) == 1
+    assert fake.cancelled == []
+
+
+def test_what_was_scheduled_of_a_series_is_recorded_with_its_time(fake):
+    with freeze_time("2027-06-01 12:00"):
+        fake.schedule("old", TOPIC, timer_id="42", repeat=Every(hours=1))
+        fake.schedule("new", TOPIC, timer_id="42", repeat=Every(hours=1))
+        fake.schedule("new", TOPIC, timer_id="42", repeat=Every(hours=2))
+        fake.cancel_timer(TOPIC, "42")
+
+    assert [(timer.message, timer.repeat, timer.due_at.hour) for timer in fake.scheduled] == [
+        ("old", Every(hours=1), 13),
+        ("new", Every(hours=1), 13),
+        ("new", Every(hours=2), 14),
+    ]
+    assert [(timer.timer_id, timer.repeat) for timer in fake.cancelled] == [("42", Every(hours=2))]
+
+
 @pytest.mark.parametrize(
     ("by", "error", "text"),
     [
@@ -232,6 +307,9 @@ def work(client: TimersClient, pipeline: Any) -> list[Any]:
         client.reschedule_timer(TOPIC, "1", activate_at=YEAR_2050, pipeline=pipeline),
         client.reschedule_timer(TOPIC, "2", activate_at=YEAR_2050, pipeline=pipeline),
         client.schedule_batch(messages, TOPIC, pipeline=pipeline),
+        client.schedule("z", TOPIC, timer_id="s", repeat=Every(days=400), pipeline=pipeline),
+        client.schedule("z", TOPIC, timer_id="s", repeat=Every(days=400), pipeline=pipeline),
+        client.schedule("z", TOPIC, timer_id="s", repeat=Every(days=401), pipeline=pipeline),
         client.cancel_timer(TOPIC, "b1", pipeline=pipeline),
         client.cancel_timer(TOPIC, "b1", pipeline=pipeline),
     ]
@@ -250,7 +328,7 @@ def test_its_pipeline_answers_as_a_servers_does(fake, key_names, redis_client):
         assert pipeline.execute() == []
 
     assert set(fake.get_pending_timers(TOPIC)) == set(real.get_pending_timers(TOPIC))
-    assert [timer.message for timer in fake.scheduled] == ["x", *range(501)]
+    assert [timer.message for timer in fake.scheduled] == ["x", *range(501), *"zzz"]
     assert [timer.timer_id for timer in fake.cancelled] == ["b1"]
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 from faststream_redis_timers_sync.protocol.glob import glob
+from faststream_redis_timers_sync.protocol.keys import encode_known_id
 from faststream_redis_timers_sync.protocol.listing import make_timer
 from faststream_redis_timers_sync.protocol.memory.clock import MemoryClock
 from faststream_redis_timers_sync.protocol.memory.topic import (
@@ -22,6 +23,7 @@ from faststream_redis_timers_sync.protocol.memory.topic import (
 )
 from faststream_redis_timers_sync.protocol.model import PAUSED, EncodedTimer, Outcome, Timer
 from faststream_redis_timers_sync.protocol.operation import Operation
+from faststream_redis_timers_sync.protocol.times import ask_due
 
 _T = TypeVar("_T")
 
@@ -39,6 +41,8 @@ class ScheduledTimer(Timer):
         content_type: MIME type of the body, None where there is none.
         headers: All headers that the handler will get, as text.
         correlation_id: Its correlation id, by default the timer id.
+        repeat: When it is due again and again; None where it is due once.
+        paused: Whether it is a recurring timer that was paused.
         message: The message, as it was given.
     """
 
@@ -78,16 +82,22 @@ class TimersMemory:
                 (timer.payload, message) for timer, message in zip(timers, messages, strict=True)
             )
 
-    def remove(self, keys: Sequence[bytes], timer_ids: Iterable[bytes]) -> None:
-        """Remove timers that are done.
+    def finish(self, keys: Sequence[bytes], timers: Iterable[Timer]) -> None:
+        """Do with timers what becomes of them when their handlers return now.
 
         Args:
             keys: The keys of their topic.
-            timer_ids: Their ids.
+            timers: The timers. Recurring ones are due at their next time, others are gone.
         """
         with self.lock:
-            for timer_id in timer_ids:
-                self._held(keys).pop(timer_id, None)
+            now, held = self.clock.now(), self._held(keys)
+            for timer in timers:
+                timer_id = encode_known_id(timer.timer_id)
+                following = None if timer.repeat is None else timer.repeat.after(now)
+                if following is None:
+                    held.pop(timer_id, None)
+                else:
+                    held.move(timer_id, ask_due(None, following)[1:])
 
     def clear(self) -> None:
         """Forget everything, and set the clock right again."""
