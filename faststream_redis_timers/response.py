@@ -25,7 +25,8 @@ class TimerResponse(Response):
         timer_id: The timer's id; None makes one. `repeat` needs it.
         if_exists: What to do where a timer of this id waits already, see `TimersBroker.publish`.
         headers: Headers of the timer.
-        correlation_id: By default that of the handled message.
+        correlation_id: By default that of the handled message; with `repeat` each occurrence has
+            one of its own.
     """
 
     def __init__(  # noqa: PLR0913  a timer has that many properties
@@ -47,6 +48,8 @@ class TimerResponse(Response):
         self.repeat = repeat
         self.timer_id = timer_id
         self.if_exists = if_exists
+        # FastStream gives a result that of the handled message, which all occurrences would have.
+        self._given_correlation_id = correlation_id
 
     def as_publish_command(self) -> "TimerPublishCommand":
         """Make the command that a publisher sends."""
@@ -59,7 +62,9 @@ class TimerResponse(Response):
             repeat=self.repeat,
             if_exists=self.if_exists,
             headers=self.headers,
-            correlation_id=self.correlation_id,
+            correlation_id=(
+                self.correlation_id if self.repeat is None else self._given_correlation_id
+            ),
             _publish_type=PublishType.PUBLISH,
         )
 

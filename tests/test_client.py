@@ -21,6 +21,7 @@ from waiting import wait_until
 
 from examples.embedded_server import embedded_server
 from faststream_redis_timers_sync import (
+    Every,
     TimerOutcomeUnknownError,
     TimerPublishMessage,
     TimersClient,
@@ -31,6 +32,7 @@ from faststream_redis_timers_sync.protocol.model import Settlement
 TOPIC = "invoices"
 HOUR = timedelta(hours=1)
 YEAR_2050 = datetime(2050, 1, 1, tzinfo=UTC)
+YEARLY = Every(timedelta(days=365), start=YEAR_2050)
 
 
 @pytest.fixture
@@ -396,6 +398,28 @@ def test_a_large_batch_fits_a_pipeline(client, pipeline):
     assert client.get_pending_timers(TOPIC) == ids
 
 
+def test_a_pipeline_takes_series(client, pipeline):
+    client.schedule("old", TOPIC, timer_id="b", repeat=YEARLY)
+    client.schedule("old", TOPIC, timer_id="c", repeat=Every(days=1))
+
+    given = client.schedule("new", TOPIC, timer_id="a", repeat=YEARLY, pipeline=pipeline)
+    messages = [
+        TimerPublishMessage("new", timer_id="b"),
+        TimerPublishMessage("new", timer_id="c"),
+        TimerPublishMessage("new", timer_id="d", activate_at=YEAR_2050),
+    ]
+    given += "".join(client.schedule_batch(messages, TOPIC, repeat=YEARLY, pipeline=pipeline))
+
+    assert given == "abcd"
+    assert client.count_pending(TOPIC) == 2
+    # Nothing is in it but the calls themselves.
+    assert pipeline.execute() == [b"1", b"sc1"]
+    timers = list(client.iter_timers(TOPIC))
+    assert [timer.timer_id for timer in timers] == list("abcd")
+    assert [timer.repeat for timer in timers] == [YEARLY, YEARLY, YEARLY, None]
+    assert {(timer.decode(), timer.due_at) for timer in timers} == {("new", YEAR_2050)}
+
+
 def test_the_callers_own_commands_keep_their_results(client, pipeline, key_names):
     own = key_names["attempts_key"] + ":own"
     pipeline.set(own, "1")
@@ -463,6 +487,9 @@ def test_a_pipeline_that_watches_is_refused_until_it_calls_multi(client, redis_c
     calls = [
         lambda pipeline: client.schedule("x", TOPIC, pipeline=pipeline),
         lambda pipeline: client.schedule_batch(["x"], TOPIC, pipeline=pipeline),
+        lambda pipeline: client.schedule(
+            "x", TOPIC, timer_id="42", repeat=YEARLY, pipeline=pipeline
+        ),
         lambda pipeline: client.reschedule_timer(TOPIC, "42", activate_in=HOUR, pipeline=pipeline),
         lambda pipeline: client.cancel_timer(TOPIC, "42", pipeline=pipeline),
     ]
@@ -487,6 +514,10 @@ def test_a_pipeline_can_not_answer_that_a_timer_exists(client, pipeline):
         client.schedule("x", TOPIC, if_exists="error", pipeline=pipeline)
     with pytest.raises(ValueError, match='if_exists="error" can\'t be used with pipeline='):
         client.schedule_batch(["x"], TOPIC, if_exists="error", pipeline=pipeline)
+    with pytest.raises(ValueError, match='if_exists="error" can\'t be used with pipeline='):
+        client.schedule(
+            "x", TOPIC, timer_id="42", repeat=YEARLY, if_exists="error", pipeline=pipeline
+        )
 
     assert len(pipeline) == 0
 
@@ -504,6 +535,10 @@ def test_bad_input_leaves_a_pipeline_empty(client, pipeline):
         client.schedule_batch(
             [TimerPublishMessage("x", timer_id="42")] * 2, TOPIC, pipeline=pipeline
         )
+    with pytest.raises(ValueError, match="needs a timer_id"):
+        client.schedule("x", TOPIC, repeat=YEARLY, pipeline=pipeline)
+    with pytest.raises(ValueError, match="'update' is for recurring timers"):
+        client.schedule_batch(["x"], TOPIC, if_exists="update", pipeline=pipeline)
 
     assert len(pipeline) == 0
 

@@ -174,6 +174,7 @@ class DeliveringProducer(TimersProducer):
                 body=message.body,
                 correlation_id=correlation_id,
                 headers={**cmd.headers, **(message.headers or {})},
+                repeat=timer.repeat,
             )
         )
         in_hand = (cmd.destination, timer.timer_id)

@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from faststream_redis_timers_sync.protocol.memory import timers as memory
+from faststream_redis_timers_sync.protocol.recurrence import REPEAT, REPEAT_OWNER, Repeat
 
-_OF_THE_ENVELOPE = {"correlation_id", "content-type", "reply_to"}
+_OF_THE_ENVELOPE = {"correlation_id", "content-type", "reply_to", REPEAT, REPEAT_OWNER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class ScheduledTimer:
         body: The message, not encoded.
         correlation_id: Its correlation id.
         headers: Its headers, as they were given; with `hold` as text.
+        repeat: When it is due again and again; None where it is due once.
     """
 
     topic: str
@@ -30,6 +32,7 @@ class ScheduledTimer:
     body: Any = field(repr=False)
     correlation_id: str = ""
     headers: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    repeat: Repeat | None = None
 
 
 def as_scheduled(timer: memory.ScheduledTimer) -> ScheduledTimer:
@@ -47,4 +50,5 @@ def as_scheduled(timer: memory.ScheduledTimer) -> ScheduledTimer:
         headers={
             name: text for name, text in timer.headers.items() if name not in _OF_THE_ENVELOPE
         },
+        repeat=timer.repeat,
     )

@@ -13,7 +13,7 @@ from faststream import BaseMiddleware
 from leaks import keys_under
 from waiting import wait_until_async
 
-from faststream_redis_timers import TimerPublishMessage, TimerResponse
+from faststream_redis_timers import Every, TimerPublishMessage, TimerResponse
 
 TOPIC = "invoices"
 HOUR = timedelta(hours=1)
@@ -245,6 +245,9 @@ class Catching(BaseMiddleware):
         ({"timer_id": ""}, ValueError, "timer_id must not be empty"),
         ({"headers": {"x-a": None}}, TypeError, "'x-a'"),
         ({"if_exists": "maybe"}, ValueError, "if_exists"),
+        ({"repeat": Every(HOUR)}, ValueError, "needs a timer_id"),
+        ({"repeat": HOUR, "timer_id": "1"}, TypeError, "repeat must be Every(...) or Cron(...)"),
+        ({"repeat": Every(HOUR), "timer_id": "1", "activate_in": HOUR}, ValueError, "only one"),
     ],
     ids=repr,
 )

@@ -16,6 +16,8 @@ from pydantic import BaseModel
 from waiting import wait_until_async
 
 from faststream_redis_timers import (
+    Cron,
+    Every,
     TimerExistsError,
     TimerPublishMessage,
     TimersBroker,
@@ -26,6 +28,8 @@ from faststream_redis_timers_sync import TimersClient
 TOPIC = "invoices"
 HOUR = timedelta(hours=1)
 YEAR_2050 = datetime(2050, 1, 1, tzinfo=UTC)
+DAILY = Cron("0 9 * * *", tz="Europe/Berlin")
+YEARLY = Every(timedelta(days=365), start=YEAR_2050)
 
 
 class Invoice(BaseModel):
@@ -446,6 +450,51 @@ async def test_a_discarded_pipeline_schedules_nothing(broker, pipeline):
     assert await broker.count_pending(TOPIC) == 0
 
 
+async def test_a_pipeline_takes_series(broker, pipeline):
+    await broker.publish("old", TOPIC, timer_id="b", repeat=YEARLY)
+    await broker.publish("old", TOPIC, timer_id="c", repeat=DAILY)
+
+    await broker.publish("new", TOPIC, timer_id="a", repeat=YEARLY, pipeline=pipeline)
+    await broker.publish_batch(
+        TimerPublishMessage("new", timer_id="b"),
+        TimerPublishMessage("new", timer_id="c"),
+        TimerPublishMessage("new", timer_id="d", activate_at=YEAR_2050),
+        topic=TOPIC,
+        repeat=YEARLY,
+        pipeline=pipeline,
+    )
+
+    assert await broker.count_pending(TOPIC) == 2
+    replies = await pipeline.execute()
+    # Nothing is in it but the calls themselves.
+    assert [getattr(reply, "encode", lambda reply=reply: reply)() for reply in replies] == [
+        b"1",
+        b"sc1",
+    ]
+    timers = [timer async for timer in broker.iter_timers(TOPIC)]
+    assert [timer.timer_id for timer in timers] == list("abcd")
+    assert [timer.repeat for timer in timers] == [YEARLY, YEARLY, YEARLY, None]
+    assert {timer.decode() for timer in timers} == {"new"}
+    assert {timer.due_at for timer in timers} == {YEAR_2050}
+
+
+async def test_a_first_time_that_has_passed_when_the_pipeline_is_executed_is_now(broker, client):
+    every_second = Every(seconds=1)
+    async with client.pipeline() as pipeline:
+        await broker.publish("x", TOPIC, timer_id="42", repeat=every_second, pipeline=pipeline)
+        seconds, _ = await client.time()
+
+        async def has_passed():
+            return (await client.time())[0] >= seconds + 2
+
+        await wait_until_async(has_passed)
+        await pipeline.execute()
+
+    timer = await broker.get_timer(TOPIC, "42")
+    assert timer.due_at > datetime.fromtimestamp(seconds + 2, UTC) - timedelta(microseconds=1)
+    assert timer.due_at <= datetime.now(UTC)
+
+
 async def test_publisher_objects_take_pipelines(broker, pipeline):
     publisher = broker.publisher(TOPIC)
     first = await publisher.publish("x", pipeline=pipeline)
@@ -462,6 +511,9 @@ USES = {
     "publish": lambda broker, pipeline: broker.publish("x", TOPIC, pipeline=pipeline),
     "publish_batch": lambda broker, pipeline: broker.publish_batch(
         "x", topic=TOPIC, pipeline=pipeline
+    ),
+    "a series": lambda broker, pipeline: broker.publish(
+        "x", TOPIC, timer_id="1", repeat=DAILY, pipeline=pipeline
     ),
     "cancel_timer": lambda broker, pipeline: broker.cancel_timer(TOPIC, "1", pipeline=pipeline),
     "reschedule_timer": lambda broker, pipeline: broker.reschedule_timer(

@@ -14,7 +14,13 @@ from on_commit_calls import HOUR, RollBack, pending, schedule
 from relay import Relay
 
 from examples.embedded_server import embedded_server
-from faststream_redis_timers_sync import TimerNotReplicatedError, TimerOutcomeUnknownError
+from faststream_redis_timers_sync import (
+    Cron,
+    Every,
+    TimerNotReplicatedError,
+    TimerOutcomeUnknownError,
+    next_times,
+)
 from faststream_redis_timers_sync.django import (
     cancel_on_commit,
     get_client,
@@ -113,6 +119,10 @@ def test_the_message_is_encoded_at_the_call(timers):
         ({"headers": {"x": object()}}, TypeError),
         ({"if_exists": "drop"}, ValueError),
         ({"if_exists": "error"}, ValueError),
+        ({"if_exists": "update"}, ValueError),
+        ({"repeat": Every(hours=1)}, ValueError),
+        ({"repeat": HOUR, "timer_id": "a"}, TypeError),
+        ({"repeat": Every(hours=1), "timer_id": "a", "activate_at": NOON}, ValueError),
     ],
     ids=lambda value: str(next(iter(value))) if isinstance(value, dict) else "",
 )
@@ -149,6 +159,30 @@ def test_keep_is_judged_after_the_commit(timers):
         schedule("a", "new", if_exists="keep")
         timers.schedule("old", "invoices", timer_id="a", activate_in=HOUR)
     assert pending(timers) == {"a": "old"}
+
+
+# --- recurring timers
+
+
+def test_a_series_begins_with_the_commit(timers):
+    daily = Cron("0 9 * * *", tz="Europe/Berlin")
+    with transaction.atomic():
+        schedule("a", activate_in=None, repeat=daily)
+        assert pending(timers) == {}
+    timer = timers.get_timer("invoices", "a")
+    assert (timer.repeat, timer.paused) == (daily, False)
+    assert timer.due_at in next_times(daily, 2, after=timer.due_at - 24 * HOUR)
+
+
+def test_scheduled_again_a_series_keeps_its_time(timers):
+    hourly = Every(hours=1)
+    schedule("a", activate_in=None, repeat=hourly)
+    timers.reschedule_timer("invoices", "a", activate_at=NOON)
+    for if_exists in (None, "update"):
+        with transaction.atomic():
+            schedule("a", "new", activate_in=None, repeat=hourly, if_exists=if_exists)
+        timer = timers.get_timer("invoices", "a")
+        assert (timer.decode(), timer.due_at) == ("new", NOON)
 
 
 # --- errors at the commit
