@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
 from faststream.opentelemetry import TelemetryMiddleware
@@ -15,7 +16,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from faststream_redis_timers import TimersBroker
-from faststream_redis_timers_sync import TimerPublishMessage, TimersClient
+from faststream_redis_timers_sync import Every, TimerPublishMessage, TimersClient
 from faststream_redis_timers_sync.protocol import tracing
 from faststream_redis_timers_sync.testing import FakeTimersClient
 
@@ -134,6 +135,22 @@ def test_each_message_of_a_batch_has_the_trace_or_one_of_its_own(client, tracer)
     ]
     assert all("tracestate" not in headers_of(client, timer_id) for timer_id in others)
     assert client.get_timer(TOPIC, ids[2]).headers["shared"] == "yes"
+
+
+def test_a_series_has_no_trace(client, tracer):
+    daily = Every(days=1)
+    messages = [
+        TimerPublishMessage("x", timer_id="b", headers={"traceparent": ANOTHER, "x-tenant": "b"}),
+        TimerPublishMessage("x", timer_id="c", activate_in=timedelta(days=1)),
+    ]
+    with a_span(tracer, [("vendor", "a")]):
+        client.schedule("x", TOPIC, timer_id="a", repeat=daily, headers={"x-tenant": "a"})
+        client.schedule_batch(messages, TOPIC, repeat=daily)
+
+    # A year of occurrences would be one trace, begun by whoever deployed last.
+    assert [headers_of(client, timer_id) for timer_id in "ab"] == [{}, {}]
+    assert set(headers_of(client, "c")) == {"traceparent", "tracestate"}
+    assert [client.get_timer(TOPIC, name).headers["x-tenant"] for name in "ab"] == ["a", "b"]
 
 
 def test_headers_that_are_wrong_are_refused_as_ever(client, tracer):

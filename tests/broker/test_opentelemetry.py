@@ -20,7 +20,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from waiting import wait_until_async
 
-from faststream_redis_timers import Every, TestTimersBroker, TimersBroker
+from faststream_redis_timers import Every, TestTimersBroker, TimerPublishMessage, TimersBroker
 from faststream_redis_timers.annotations import TimerMessage
 from faststream_redis_timers.opentelemetry import TimersTelemetryMiddleware
 from faststream_redis_timers_sync import TimersClient
@@ -185,6 +185,32 @@ async def test_each_message_of_a_batch_links_to_the_one_span_of_it(run, exporter
     assert [linked(process) for process in processes] == [[create.context.span_id]] * 3
     assert len({process.context.trace_id for process in (create, *processes)}) == 4
     assert bags == [{}, {}, {}]
+
+
+async def test_a_series_has_spans_of_its_scheduling_and_no_trace_in_its_headers(
+    exporter, middleware, make_broker
+):
+    broker = make_broker(middlewares=[middleware])
+    await broker.connect()
+    daily = Every(days=1)
+
+    await broker.publish("x", TOPIC, timer_id="42", repeat=daily)
+    await broker.publish_batch(
+        TimerPublishMessage("x", timer_id="43"),
+        TimerPublishMessage("x", timer_id="44", activate_in=HOUR),
+        topic=TOPIC,
+        repeat=daily,
+    )
+
+    names = [span.name for span in exporter.get_finished_spans()]
+    assert names.count(f"{TOPIC} create") == 2
+    assert names.count(f"{TOPIC} publish") == 2
+    headers = {timer.timer_id: timer.headers async for timer in broker.iter_timers(TOPIC)}
+    assert ["traceparent" in headers[timer_id] for timer_id in ("42", "43", "44")] == [
+        False,
+        False,
+        True,
+    ]
 
 
 @pytest.mark.parametrize("continue_trace", [False, True])

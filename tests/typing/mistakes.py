@@ -3,12 +3,21 @@
 A mark that is not needed is an error too, so nothing here may be accepted.
 """
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import redis
 import redis.asyncio
 
-from faststream_redis_timers import TimersBroker, TimersRoute, TimersRouter
+from faststream_redis_timers import (
+    Cron,
+    Every,
+    Repeat,
+    TimerPublishMessage,
+    TimerResponse,
+    TimersBroker,
+    TimersRoute,
+    TimersRouter,
+)
 from faststream_redis_timers.annotations import TimerMessage
 from faststream_redis_timers_sync import TimersClient
 
@@ -42,6 +51,20 @@ async def with_broker(message: TimerMessage) -> None:
     await broker.publish("x", "invoices", delay=timedelta(1))  # type: ignore[call-arg]
     await message.nack(delay=5)  # type: ignore[arg-type]
 
+    # --- recurring timers
+    week = timedelta(weeks=1)
+    await broker.publish("x", "reports", timer_id="1", repeat=week)  # type: ignore[arg-type]
+    await broker.publish("x", "reports", timer_id="1", repeat="0 9 * * *")  # type: ignore[arg-type]
+    await broker.publish_batch("x", topic="reports", repeat=300)  # type: ignore[arg-type]
+    TimerPublishMessage("x", timer_id="1", repeat=week)  # type: ignore[arg-type]
+    TimerResponse("x", timer_id="1", repeat=week)  # type: ignore[arg-type]
+    Every(300)  # type: ignore[arg-type]
+    Every(minutes="5")  # type: ignore[arg-type]
+    Cron("0 9 * * *", "Europe/Berlin")  # type: ignore[call-arg]
+    Cron("0 9 * * *", tz=UTC)  # type: ignore[arg-type]
+    Repeat()  # type: ignore[abstract]
+    await broker.pause_timer("reports")  # type: ignore[call-arg]
+
     # --- what is named
     await broker.publish("x")  # type: ignore[call-arg]
     await broker.publish("x", "invoices", "id")  # type: ignore[call-arg]
@@ -66,6 +89,9 @@ def with_client(when: datetime) -> None:
     timers.schedule("x", "invoices", activate_in=when)  # type: ignore[arg-type]
     timers.schedule("x", "invoices", activate_at=5)  # type: ignore[arg-type]
     timers.schedule("x")  # type: ignore[call-arg]
+    timers.schedule("x", "invoices", timer_id="1", repeat=timedelta(1))  # type: ignore[arg-type]
+    timers.schedule("x", "invoices", timer_id="1", repeat=Every)  # type: ignore[arg-type]
+    timers.resume_timer("invoices")  # type: ignore[call-arg]
     timers.schedule("x", "invoices", pipeline=asynchronous.pipeline())  # type: ignore[arg-type]
     timers.cancel_timer("invoices")  # type: ignore[call-overload]
     timers.count_pending(["invoices"])  # type: ignore[arg-type]

@@ -9,12 +9,16 @@ import redis
 from flask import Flask
 
 from faststream_redis_timers_sync import (
+    Cron,
+    Every,
+    Repeat,
     Timer,
     TimerExistsError,
     TimerOutcomeUnknownError,
     TimerPublishMessage,
     TimersClient,
     TimersError,
+    next_times,
 )
 from faststream_redis_timers_sync.django import (
     cancel_on_commit,
@@ -67,6 +71,27 @@ def schedule_and_look() -> None:
     assert_type(timers.count_pending("invoices"), int)
     assert_type(timers.ping(), bool)
     timers.close()
+
+
+def schedule_recurring_timers(wait: timedelta, first: datetime) -> None:
+    every, cron = Every(minutes=5), Cron("0 9 * * MON-FRI", tz="Europe/Berlin")
+    timers.schedule("x", "reports", timer_id="daily", repeat=cron)
+    timers.schedule("x", "reports", timer_id="often", repeat=Every(wait, start=first))
+    timers.schedule("x", "reports", timer_id="often", repeat=every, if_exists="update")
+    messages = [
+        TimerPublishMessage("b", timer_id="b", repeat=Every(days=1, spread=True)),
+        TimerPublishMessage("c", timer_id="c", activate_in=wait),
+    ]
+    assert_type(timers.schedule_batch(messages, "reports", repeat=every), list[str])
+    schedule_on_commit("x", "reports", timer_id="daily", repeat=cron, if_exists=None)
+
+    assert_type(timers.pause_timer("reports", "daily"), bool)
+    assert_type(timers.resume_timer("reports", "daily"), bool)
+    if (timer := timers.get_timer("reports", "daily")) is not None:
+        assert_type(timer.repeat, Repeat | None)
+        assert_type(timer.paused, bool)
+    assert_type(cron.after(first), datetime | None)
+    assert_type(next_times(cron, 3, after=first), list[datetime])
 
 
 def in_a_transaction() -> None:

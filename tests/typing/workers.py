@@ -21,6 +21,8 @@ from faststream.specification import AsyncAPI
 from pydantic import BaseModel
 
 from faststream_redis_timers import (
+    Cron,
+    Every,
     RetryPolicy,
     ScheduledTimer,
     TestTimersBroker,
@@ -36,6 +38,7 @@ from faststream_redis_timers import (
     TimersRouter,
     TimerSub,
     annotations as kinds,
+    next_times,
 )
 from faststream_redis_timers_sync.testing import FakeTimersClient
 
@@ -231,6 +234,25 @@ async def schedule_and_look(headers: Mapping[str, str], number: Mapping[str, int
         assert_type(timer.due_at, datetime)
         assert_type(timer.body, bytes)
         assert_type(timer.headers, Mapping[str, str])
+
+
+async def schedule_recurring_timers(wait: timedelta) -> None:
+    every, cron = Every(hours=1), Cron("@daily", tz="Europe/Berlin")
+    await broker.publish("x", "reports", timer_id="daily", repeat=cron)
+    await broker.publish("x", "reports", timer_id="often", repeat=Every(wait), if_exists="update")
+    await broker.publish_batch(
+        TimerPublishMessage("a", timer_id="a"),
+        TimerPublishMessage("b", timer_id="b", repeat=cron),
+        topic="reports",
+        repeat=every,
+    )
+    TimerResponse("x", timer_id="daily", repeat=cron)
+    await paid.publish("x", timer_id="often", repeat=every, if_exists=None)
+    assert_type(await broker.pause_timer("reports", "daily"), bool)
+    assert_type(await broker.resume_timer("reports", "daily"), bool)
+    assert_type(await paid.pause_timer("often"), bool)
+    assert_type(await paid.resume_timer("often"), bool)
+    assert_type(next_times(every, 3), list[datetime])
 
 
 async def in_a_transaction() -> None:
