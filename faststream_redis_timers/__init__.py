@@ -21,7 +21,12 @@ from faststream_redis_timers_sync.protocol.errors import (
     TimersError,
     TopicTornError,
 )
-from faststream_redis_timers_sync.protocol.model import Timer, TimerPublishMessage
+from faststream_redis_timers_sync.protocol.model import (
+    EnsuredSeries,
+    Series,
+    Timer,
+    TimerPublishMessage,
+)
 from faststream_redis_timers_sync.protocol.recurrence import Cron, Every, Repeat, next_times
 
 if TYPE_CHECKING:
@@ -29,11 +34,13 @@ if TYPE_CHECKING:
 
 __all__ = (
     "Cron",
+    "EnsuredSeries",
     "EnvelopeError",
     "Every",
     "Repeat",
     "RetryPolicy",
     "ScheduledTimer",
+    "Series",
     "TestTimersBroker",
     "Timer",
     "TimerExistsError",

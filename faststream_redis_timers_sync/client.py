@@ -12,6 +12,11 @@ from redis.client import Pipeline
 
 from faststream_redis_timers_sync.calls.opening import open_runner
 from faststream_redis_timers_sync.protocol.clients import database_of, fitted_keys, is_cluster
+from faststream_redis_timers_sync.protocol.declared import (
+    check_series,
+    compare_series,
+    ensure_series,
+)
 from faststream_redis_timers_sync.protocol.encoding import check_json, encode_message
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue
 from faststream_redis_timers_sync.protocol.keys import (
@@ -20,10 +25,17 @@ from faststream_redis_timers_sync.protocol.keys import (
     DEFAULT_SERIES_KEY,
     DEFAULT_TIMELINE_KEY,
     KeySpace,
+    plain,
     plain_prefix,
     prefixed,
 )
-from faststream_redis_timers_sync.protocol.model import EncodedTimer, IfExists, Timer
+from faststream_redis_timers_sync.protocol.model import (
+    EncodedTimer,
+    EnsuredSeries,
+    IfExists,
+    Series,
+    Timer,
+)
 from faststream_redis_timers_sync.protocol.operation import Operation
 from faststream_redis_timers_sync.protocol.operations import Operations
 from faststream_redis_timers_sync.protocol.recurrence import Repeat
@@ -295,6 +307,83 @@ class TimersClient:
 
     def _note(self, messages: Sequence[Any], timers: Sequence[EncodedTimer]) -> None:
         """Let `FakeTimersClient` see what timers were made of."""
+
+    def ensure_series(
+        self, series: Iterable[Series], *, owner: str, prune: bool = False
+    ) -> EnsuredSeries:
+        """Create and update the recurring timers that an application declares.
+
+        Call it at each deploy, with all that the application has. A series whose `repeat` is the
+        same keeps its next due time and has the new message; one with another `repeat` is due as
+        that says. A paused one stays paused. One that somebody has cancelled is created again:
+        pause it instead. It may be called by several processes at once, and again where it failed.
+
+        Args:
+            series: The series, all of them.
+            owner: Who declares them, for example the name of the application. Each set of
+                declarations has one of its own.
+            prune: Whether to cancel series that the same owner has declared before and does not
+                declare now. One that another owner has declared since stays. Do so in a step of
+                the deploy alone, not in each process that starts: while old processes run, one of
+                them that starts again would cancel what the new version has added.
+
+        Returns:
+            What became of them. `removed` are series that are not declared now; they go on,
+            unless `prune` is True.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            ValueError: The owner is empty, a series is declared twice, or a message or header
+                can't be encoded. Nothing is written then.
+            TimerOutcomeUnknownError: The server's answer to a call was lost.
+            TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
+            redis.RedisError: What the server or the connection says.
+        """
+        messages, declared = self._declare(series, owner)
+        steps = ensure_series(self._operations, declared, owner=owner, prune=prune)
+        self._note(messages, [timer for _, timer in declared])
+        return self._runner.run_steps(steps)
+
+    def compare_series(self, series: Iterable[Series], *, owner: str) -> EnsuredSeries:
+        """Tell what `ensure_series` would do; nothing is written.
+
+        Args:
+            series: As in `ensure_series`.
+            owner: As in `ensure_series`.
+
+        Returns:
+            What would become of them.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            ValueError: As `ensure_series`.
+            redis.RedisError: What the server or the connection says.
+        """
+        _, declared = self._declare(series, owner)
+        return self._runner.run_steps(compare_series(self._operations, declared, owner=owner))
+
+    def _declare(
+        self, series: Iterable[Series], owner: str
+    ) -> tuple[list[Any], list[tuple[str, EncodedTimer]]]:
+        # First of all, since it stands in each of them.
+        self._operations.keys.series_of(owner)
+        messages, declared = [], []
+        for position, one in enumerate(check_series(series)):
+            topic = prefixed(self._prefix, one.topic)
+            refuse_publish_message(one.message)
+            body, content_type = _encode(one.message, topic, f"series[{position}]")
+            timer = encode_timer(
+                body,
+                content_type,
+                timer_id=one.timer_id,
+                headers=one.headers,
+                repeat=one.repeat,
+                repeat_owner=plain(owner),
+                topic=topic,
+            )
+            messages.append(one.message)
+            declared.append((topic, timer))
+        return messages, declared
 
     @overload
     def reschedule_timer(

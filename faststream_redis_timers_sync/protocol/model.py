@@ -7,7 +7,8 @@ from typing import Any, Literal, NamedTuple
 
 from faststream_redis_timers_sync.protocol.encoding import decode_body
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue
-from faststream_redis_timers_sync.protocol.recurrence import Repeat
+from faststream_redis_timers_sync.protocol.keys import plain_text
+from faststream_redis_timers_sync.protocol.recurrence import Repeat, check_repeat
 
 IfExists = Literal["replace", "keep", "error", "update"]
 """What to do where a timer of the same id waits already; "update" is for recurring ones."""
@@ -78,6 +79,60 @@ class TimerPublishMessage:
     headers: Mapping[str, HeaderValue] | None = field(default=None, kw_only=True, repr=False)
     correlation_id: str | None = field(default=None, kw_only=True)
     repeat: Repeat | None = field(default=None, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A recurring timer as an application declares it, see `TimersClient.ensure_series`.
+
+    Args:
+        message: The message.
+        topic: Where its subscriber listens, prefixes left out.
+        timer_id: Its id, unique in the topic.
+        repeat: When it is due again and again: `Every` or `Cron`.
+        headers: Its headers.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: Topic or id is empty, or can't be written as UTF-8.
+    """
+
+    message: Any = field(repr=False)
+    topic: str
+    timer_id: str = field(kw_only=True)
+    repeat: Repeat = field(kw_only=True)
+    headers: Mapping[str, HeaderValue] | None = field(default=None, kw_only=True, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check what can't work whatever the broker or client."""
+        for argument in ("topic", "timer_id"):
+            object.__setattr__(self, argument, plain_text(argument, getattr(self, argument)))
+        check_repeat("repeat", self.repeat)
+        if self.headers is not None and not isinstance(self.headers, Mapping):
+            msg = f"headers must be a mapping, got a value of type {type(self.headers).__name__}"
+            raise TypeError(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class EnsuredSeries:
+    """What became of declared series, each as (full topic, timer id).
+
+    Args:
+        created: Those that were not there.
+        changed: Those that had another definition, or none.
+        unchanged: Those whose next due time stays as it is. Their message is the new one.
+        removed: Series of the same owner that are not declared any longer. They go on, unless
+            they were pruned.
+        skipping: Those of the three above whose due time is one of their times, but not the next
+            one: somebody rescheduled them to it, or the server's clock was ahead. Pause and
+            resume such a series to have the next time back.
+    """
+
+    created: list[tuple[str, str]] = field(default_factory=list)
+    changed: list[tuple[str, str]] = field(default_factory=list)
+    unchanged: list[tuple[str, str]] = field(default_factory=list)
+    removed: list[tuple[str, str]] = field(default_factory=list)
+    skipping: list[tuple[str, str]] = field(default_factory=list)
 
 
 class EncodedTimer(NamedTuple):

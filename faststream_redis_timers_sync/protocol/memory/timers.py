@@ -68,6 +68,7 @@ class TimersMemory:
         self.cancelled: list[ScheduledTimer] = []
         self.on_scheduled: list[Callable[[ScheduledTimer], None]] = []
         self._topics: dict[bytes, MemoryTopic] = {}
+        self._hashes: dict[bytes, dict[bytes, bytes]] = {}
         self._messages: dict[bytes, Any] = {}
 
     def remember(self, messages: Iterable[Any], timers: Iterable[EncodedTimer]) -> None:
@@ -103,8 +104,10 @@ class TimersMemory:
         """Forget everything, and set the clock right again."""
         with self.lock:
             self.clock.reset()
-            for collection in (self.scheduled, self.cancelled, self._topics, self._messages):
+            for collection in (self.scheduled, self.cancelled):
                 collection.clear()
+            for known in (self._topics, self._hashes, self._messages):
+                known.clear()
 
     def put_into(self, pipeline: Any, operation: Operation[Any], name: str) -> None:
         """Keep an operation until a pipeline of this memory is executed.
@@ -389,6 +392,8 @@ class TimersMemory:
             case [b"ZMSCORE", key, *ids]:
                 held = self._held([key])
                 return [held[one].score if one in held else None for one in ids]
+            case [b"HSET" | b"HKEYS" | b"HDEL" as name, key, *rest]:
+                return self._answer_hash(name, self._hashes.setdefault(key, {}), rest)
             case [b"EXISTS", *wanted]:
                 return sum(key in keys for key in wanted)
             case [b"DBSIZE"]:
@@ -400,6 +405,17 @@ class TimersMemory:
             case [b"PUBSUB", b"NUMSUB" | b"SHARDNUMSUB", *channels]:
                 return [word for channel in channels for word in (channel, 0)]
         raise no_server_for(words[0].decode())
+
+    def _answer_hash(self, name: bytes, held: dict[bytes, bytes], rest: list[bytes]) -> Any:
+        before = len(held)
+        if name == b"HKEYS":
+            return list(held)
+        if name == b"HSET":
+            held.update(zip(rest[::2], rest[1::2], strict=True))
+        else:
+            for field in rest:
+                held.pop(field, None)
+        return abs(len(held) - before)
 
     def _held(self, keys: Sequence[bytes]) -> MemoryTopic:
         return self._topics.setdefault(keys[0], MemoryTopic()) if keys else MemoryTopic()

@@ -1,0 +1,300 @@
+"""Declared series: an application says which it has, and they are created, updated and removed.
+
+An index per owner lists them, so that one is found which is declared no longer. It is a key of its
+own, so each step is a call of its own. It is written before timers are and cleared after them: it
+may name a series that is not there, and names each that is there.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, TypeVar
+
+from faststream_redis_timers_sync.protocol.keys import encode_known_id, plain_text
+from faststream_redis_timers_sync.protocol.listing import get_entries, make_timer
+from faststream_redis_timers_sync.protocol.model import EncodedTimer, EnsuredSeries, Series, Timer
+from faststream_redis_timers_sync.protocol.operation import (
+    MOST_CHANGED,
+    MOST_READ,
+    Operation,
+    Steps,
+    in_chunks,
+)
+from faststream_redis_timers_sync.protocol.operations import Operations
+from faststream_redis_timers_sync.protocol.recurrence import REPEAT_OWNER, Repeat
+from faststream_redis_timers_sync.protocol.timers import first_due
+
+_T = TypeVar("_T")
+
+Name = tuple[str, str]
+"""Full topic and timer id of a series."""
+
+Declared = Sequence[tuple[str, EncodedTimer]]
+"""Series ready to be scheduled, each with its full topic."""
+
+
+def check_series(series: Iterable[Series]) -> list[Series]:
+    """Refuse what is no list of series.
+
+    Args:
+        series: What was given.
+
+    Returns:
+        The series.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if isinstance(series, (str, bytes, Series)) or not isinstance(series, Iterable):
+        msg = f"series must be a list of Series, got a value of type {type(series).__name__}"
+        raise TypeError(msg)
+    several = list(series)
+    for position, one in enumerate(several):
+        if not isinstance(one, Series):
+            # What was given may be a message, and secret.
+            msg = f"series[{position}] must be a Series, got a value of type {type(one).__name__}"
+            raise TypeError(msg)
+    return several
+
+
+def ensure_series(
+    operations: Operations, declared: Declared, *, owner: str, prune: bool
+) -> Steps[EnsuredSeries]:
+    """Create and update the series that an owner declares; find, or cancel, those of before.
+
+    Args:
+        operations: Makes the calls.
+        declared: The series, with the owner's name in their payloads.
+        owner: The name of the owner.
+        prune: Whether to cancel the owner's series that are not among them.
+
+    Returns:
+        Steps that tell what was done. They may be repeated as a whole, wherever they ended.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: The owner is empty, a series is declared twice, or a topic can't have keys.
+    """
+    index = operations.keys.series_of(owner)
+    if not isinstance(prune, bool):
+        msg = f"prune must be True or False, got {prune!r}"
+        raise TypeError(msg)
+    return _ensure(operations, index, _by_topic(operations, declared), owner=owner, prune=prune)
+
+
+def compare_series(
+    operations: Operations, declared: Declared, *, owner: str
+) -> Steps[EnsuredSeries]:
+    """Tell what `ensure_series` would do; nothing is changed.
+
+    Args:
+        operations: Makes the calls.
+        declared: The series.
+        owner: The name of the owner.
+
+    Returns:
+        Steps that tell it.
+
+    Raises:
+        TypeError: As `ensure_series`.
+        ValueError: As `ensure_series`.
+    """
+    index = operations.keys.series_of(owner)
+    return _compare(operations, index, _by_topic(operations, declared), owner=owner)
+
+
+def _by_topic(operations: Operations, declared: Declared) -> dict[str, dict[str, EncodedTimer]]:
+    by_topic: dict[str, dict[str, EncodedTimer]] = {}
+    for topic, timer in declared:
+        operations.keys.of(topic)
+        timers = by_topic.setdefault(topic, {})
+        if timer.timer_id in timers:
+            msg = f"series declare timer_id {timer.timer_id!r} of topic {topic!r} twice"
+            raise ValueError(msg)
+        timers[timer.timer_id] = timer
+    return by_topic
+
+
+def _ensure(
+    operations: Operations,
+    index: bytes,
+    by_topic: dict[str, dict[str, EncodedTimer]],
+    *,
+    owner: str,
+    prune: bool,
+) -> Steps[EnsuredSeries]:
+    names = [(topic, timer_id) for topic, timers in by_topic.items() for timer_id in timers]
+    yield from _add(index, names)
+    result = EnsuredSeries()
+    for topic, timers in by_topic.items():
+        now = yield operations.server_time(topic)
+        several = [first_due(timer, now) for timer in timers.values()]
+        reply = b""
+        for call in operations.schedule_calls(topic, several, "update"):
+            # A second time it finds what the first one has left, and changes nothing.
+            reply += yield call._replace(may_repeat=True)
+        for timer_id, outcome in zip(timers, reply, strict=True):
+            lists = {ord("1"): result.created, ord("c"): result.changed}
+            lists.get(outcome, result.unchanged).append((topic, timer_id))
+        found = yield from _read(operations, topic, timers)
+        result.skipping.extend(
+            (yield from _find_skipping(operations, topic, timers.values(), found, now))
+        )
+    indexed = yield _list(operations, index)
+    # Somebody who prunes may have cleared them before their timers were there.
+    yield from _add(index, [name for name in names if name not in indexed])
+    stale = {name: field for name, field in indexed.items() if name not in set(names)}
+    removed = yield from _still_owned(operations, stale, owner)
+    result.removed.extend(removed)
+    if prune:
+        yield from _cancel(operations, removed, owner)
+        yield from _drop(index, list(stale.values()))
+        # Another process may declare one again meanwhile. What it has scheduled by now is in no
+        # index; what it schedules later it puts there.
+        yield from _cancel(operations, stale, owner)
+    return result
+
+
+def _compare(
+    operations: Operations,
+    index: bytes,
+    by_topic: dict[str, dict[str, EncodedTimer]],
+    *,
+    owner: str,
+) -> Steps[EnsuredSeries]:
+    result = EnsuredSeries()
+    for topic, timers in by_topic.items():
+        found = yield from _read(operations, topic, timers)
+        for timer_id, timer in timers.items():
+            present = found[timer_id]
+            if present is None:
+                result.created.append((topic, timer_id))
+            elif present.repeat != timer.repeat:
+                result.changed.append((topic, timer_id))
+            else:
+                result.unchanged.append((topic, timer_id))
+        result.skipping.extend(
+            (yield from _find_skipping(operations, topic, timers.values(), found, None))
+        )
+    indexed = yield _list(operations, index)
+    names = {(topic, timer_id) for topic, timers in by_topic.items() for timer_id in timers}
+    result.removed.extend((yield from _still_owned(operations, indexed.keys() - names, owner)))
+    return result
+
+
+def _read(
+    operations: Operations, topic: str, timer_ids: Iterable[str]
+) -> Steps[dict[str, Timer | None]]:
+    ids = [encode_known_id(timer_id) for timer_id in timer_ids]
+    shown = list(timer_ids)
+    found: list[Timer | None] = []
+    while len(found) < len(ids):
+        some = ids[len(found) : len(found) + MOST_READ]
+        entries = yield get_entries(operations.keys, topic, some)
+        found += [
+            entry and make_timer(topic, timer_id, *entry)
+            for timer_id, entry in zip(some, entries, strict=False)
+        ]
+    return dict(zip(shown, found, strict=True))
+
+
+def _find_skipping(
+    operations: Operations,
+    topic: str,
+    timers: Iterable[EncodedTimer],
+    found: dict[str, Timer | None],
+    now: datetime | None,
+) -> Steps[list[Name]]:
+    """Find series that leave out times, as after the server's clock was ahead.
+
+    One that was rescheduled, or waits for another attempt, is due at a time of nobody's but its
+    own; so a due time that is one of the definition's, and not the next one, tells them apart.
+    """
+    suspects = [
+        (present, timer.repeat)
+        for timer in timers
+        if (present := found[timer.timer_id]) is not None
+        and timer.repeat is not None
+        and present.repeat == timer.repeat
+        and not present.running
+        and not present.paused
+        and (now is None or _skips(present, timer.repeat, now))
+    ]
+    if not suspects:
+        return []
+    # The time before they were read may be that before an occurrence.
+    now = yield operations.server_time(topic)
+    return [
+        (topic, present.timer_id) for present, repeat in suspects if _skips(present, repeat, now)
+    ]
+
+
+def _skips(timer: Timer, repeat: Repeat, now: datetime) -> bool:
+    following = repeat.after(now)
+    return (
+        following is not None
+        and timer.due_at > following
+        and repeat.at_or_before(timer.due_at) == timer.due_at
+    )
+
+
+def _still_owned(operations: Operations, names: Iterable[Name], owner: str) -> Steps[list[Name]]:
+    by_topic: dict[str, list[str]] = {}
+    for topic, timer_id in sorted(names):
+        by_topic.setdefault(topic, []).append(timer_id)
+    owned = []
+    for topic, timer_ids in by_topic.items():
+        found = yield from _read(operations, topic, timer_ids)
+        owned += [
+            (topic, timer_id)
+            for timer_id, timer in found.items()
+            if timer is not None
+            and timer.repeat is not None
+            and timer.headers.get(REPEAT_OWNER) == owner
+        ]
+    return owned
+
+
+def _cancel(operations: Operations, names: Iterable[Name], owner: str) -> Steps[None]:
+    for topic, timer_id in names:
+        yield operations.prune(topic, timer_id, owner)
+
+
+# --- the index: field = topic and id as a JSON list, value = nothing yet
+
+
+def _add(index: bytes, names: Sequence[Name]) -> Steps[None]:
+    for some in in_chunks(names, MOST_CHANGED):
+        words = [word for name in some for word in (_write_name(name), b"")]
+        yield _call(b"HSET", index, *words, parse=bool, has_written=bool)
+
+
+def _drop(index: bytes, fields: Sequence[bytes]) -> Steps[None]:
+    for some in in_chunks(fields, MOST_CHANGED):
+        yield _call(b"HDEL", index, *some, parse=bool, has_written=bool)
+
+
+def _list(operations: Operations, index: bytes) -> Operation[dict[Name, bytes]]:
+    def parse(fields: Iterable[bytes]) -> dict[Name, bytes]:
+        names = {}
+        for field in fields:
+            # What somebody's hand or a later version wrote is no series that this one can remove.
+            with suppress(TypeError, ValueError):
+                topic, timer_id = json.loads(field)
+                operations.keys.of(topic)
+                names[topic, plain_text("timer_id", timer_id)] = field
+        return names
+
+    return _call(b"HKEYS", index, parse=parse)
+
+
+def _call(
+    *words: bytes, parse: Callable[[Any], _T], has_written: Callable[[Any], bool] | None = None
+) -> Operation[_T]:
+    # Each of them may be repeated: it changes nothing a second time.
+    return Operation(None, words[1:2], words, parse, may_repeat=True, has_written=has_written)
+
+
+def _write_name(name: Name) -> bytes:
+    return json.dumps(name, ensure_ascii=False, separators=(",", ":")).encode()
