@@ -237,6 +237,8 @@ READERS: Mapping[str, Reader] = {
     "activate_in": _or_none(_delay),
     "headers": _or_none(_headers),
     "start_timeout": _number_of_seconds,
+    "series_owner": _or_none(plain_text),
+    "prune_series": _true_or_false,
     "graceful_timeout": _seconds_or_none,
     "id_generator": _id_generator,
     "no_reply": _true_or_false,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 
 from fast_depends import dependency_provider
 from faststream import AckPolicy
+from faststream.exceptions import SetupError
 from faststream.response import PublishType
 from faststream.specification.schema import BrokerSpec, Tag, TagDict
 
@@ -29,6 +30,7 @@ from faststream_redis_timers._faststream import (
 from faststream_redis_timers.arguments import read_arguments, read_level
 from faststream_redis_timers.configs import TimersBrokerConfig
 from faststream_redis_timers.delivered import TimerDelivery
+from faststream_redis_timers.delivery import words
 from faststream_redis_timers.log import TimersLoggerStorage
 from faststream_redis_timers.message import TimerMessage
 from faststream_redis_timers.publisher.producer import TimersProducer
@@ -37,6 +39,7 @@ from faststream_redis_timers.response import TimerPublishCommand
 from faststream_redis_timers.retry_policy import RetryDecision
 from faststream_redis_timers.subscriber.usecase import TimersSubscriber
 from faststream_redis_timers_sync.protocol.clients import fitted_keys
+from faststream_redis_timers_sync.protocol.declared import ensure_series
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue
 from faststream_redis_timers_sync.protocol.keys import (
     DEFAULT_ATTEMPTS_KEY,
@@ -46,7 +49,7 @@ from faststream_redis_timers_sync.protocol.keys import (
     KeySpace,
     prefixed,
 )
-from faststream_redis_timers_sync.protocol.model import IfExists, Timer
+from faststream_redis_timers_sync.protocol.model import EnsuredSeries, IfExists, Timer
 from faststream_redis_timers_sync.protocol.operations import Operations
 from faststream_redis_timers_sync.protocol.recurrence import Repeat
 from faststream_redis_timers_sync.protocol.replication import (
@@ -92,6 +95,13 @@ class TimersBroker(
             docs/how-to/hash-tags.md. All that share topics need the same. The URL of a cluster
             implies them.
         prefix: Put before all topics, those of routers included.
+        series_owner: Who declares the series of `add_series`, for example the application's name.
+            Each application has one of its own: by it those are found that are declared no
+            longer.
+        prune_series: Whether `start` cancels series that the same owner has declared before and
+            does not declare now; without it they go on, and each start warns of them. It belongs
+            into a step of the deploy, not to the workers: in a rolling deploy a worker of the old
+            version that starts again would cancel what the new version has added.
         start_timeout: Seconds within which the server must answer `start`; 0 asks it once.
         graceful_timeout: Seconds that running handlers have to finish on `stop`;
             None waits without limit.
@@ -135,7 +145,8 @@ class TimersBroker(
         TypeError: An argument has the wrong type: for example `client` is a blocking client,
             or one of a cluster without `hash_tags`, or `security` is nothing that Redis knows.
         ValueError: An argument can't be used: for example a key's name is empty or used
-            twice, `graceful_timeout` is negative, redis-py does not understand the URL, or
+            twice, `graceful_timeout` is negative, `prune_series` has no `series_owner`, redis-py
+            does not understand the URL, or
             `security` asks for TLS on a Unix socket.
     """
 
@@ -157,6 +168,8 @@ class TimersBroker(
         series_key: str = DEFAULT_SERIES_KEY,
         hash_tags: bool = False,
         prefix: str = "",
+        series_owner: str | None = None,
+        prune_series: bool = False,
         start_timeout: float = 3.0,
         graceful_timeout: float | None = 15.0,
         confirm_replicas: int | None = None,
@@ -190,6 +203,11 @@ class TimersBroker(
             msg = f"start_timeout must be 0 or more seconds, got {start_timeout!r}"
             raise ValueError(msg)
         self._start_timeout = start_timeout
+        if prune_series and series_owner is None:
+            msg = "prune_series=True needs series_owner=, whose series it is to cancel"
+            raise ValueError(msg)
+        self._series_owner = series_owner
+        self._prune_series = prune_series
         from faststream_redis_timers.connection import (  # noqa: PLC0415  it imports redis-py
             TimersConnection,
         )
@@ -291,22 +309,88 @@ class TimersBroker(
         self._setup_logger()
 
     async def start(self) -> None:
-        """Connect, and begin to deliver; nothing if it is running already.
+        """Connect, ensure the declared series, and begin to deliver; nothing if it is running.
 
         Raises:
+            SetupError: Series are declared, and there is no `series_owner`.
             IncorrectState: The broker has no client, or another event loop uses it.
             TimeoutError: The server did not answer within `start_timeout`.
+            Exception: The series could not be ensured: as `ensure_series`. Nothing is delivered.
         """
         if self.running:
             return
+        self._check_owner()
         await self.connect()
         try:
             await self.config.connection.wait_for_server(self._start_timeout)
             await self._look_elsewhere()
+            await self._ensure_declared()
             await super().start()
         except BaseException:
             await self.stop()
             raise
+
+    def _check_owner(self) -> None:
+        declared = self.declared_series
+        if declared and self._series_owner is None:
+            first = declared[0].series
+            msg = (
+                f"series {first.timer_id!r} of topic {first.topic!r} is declared, and the broker "
+                "has no series_owner: write TimersBroker(..., series_owner='NAME-OF-APPLICATION')"
+            )
+            raise SetupError(msg)
+
+    async def _ensure_declared(self) -> None:
+        if self._series_owner is not None:
+            await self.ensure_series(prune=self._prune_series)
+
+    async def ensure_series(self, *, prune: bool = False) -> EnsuredSeries:
+        """Create and update the series of `add_series`, as `start` does, without delivering.
+
+        For a step of a deploy, after `connect`. It may be called by several processes at once,
+        and again where it failed. What it did stands in the log.
+
+        Args:
+            prune: See `prune_series`.
+
+        Returns:
+            What became of them. `removed` are series that are not declared now; they go on,
+            unless `prune` is True.
+
+        Raises:
+            SetupError: The broker has no `series_owner`.
+            TypeError: A message, header or `prune` has the wrong type.
+            ValueError: A series is declared twice, or a message or header can't be encoded.
+                Nothing is written then.
+            TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
+            IncorrectState: The broker has no client, `stop` has closed it, or another event loop
+                uses it.
+            redis.RedisError: What the server or the connection says.
+        """
+        owner = self._series_owner
+        if owner is None:
+            msg = (
+                "ensure_series() needs an owner: write "
+                "TimersBroker(..., series_owner='NAME-OF-APPLICATION')"
+            )
+            raise SetupError(msg)
+        declared = [await one.encode(owner) for one in self.declared_series]
+        steps = ensure_series(self._operations, declared, owner=owner, prune=prune)
+        ensured = await self._runner.run_steps(steps)
+        repeats = {(topic, timer.timer_id): timer.repeat for topic, timer in declared}
+        log = self._write_log
+        for name in ensured.created:
+            log(logging.INFO, words.series_created(*name, repeats[name]), name[0])
+        for name in ensured.changed:
+            log(logging.INFO, words.series_changed(*name, repeats[name]), name[0])
+        for name in ensured.removed:
+            if prune:
+                log(logging.WARNING, words.series_pruned(*name, owner), name[0])
+            else:
+                log(logging.WARNING, words.series_removed(*name, owner), name[0])
+        for name in ensured.skipping:
+            log(logging.WARNING, words.series_skipping(*name), name[0])
+        return ensured
 
     async def _look_elsewhere(self) -> None:
         """Warn of subscribers whose topics have timers in the other layout of keys."""
@@ -845,5 +929,5 @@ class TimersBroker(
         full = prefixed(self.config.prefix, topic, argument)
         return self._operations.keys.checked(full, argument)
 
-    def _write_log(self, level: int, message: str) -> None:
-        self.config.logger.log(message, level, extra={"topic": ""})
+    def _write_log(self, level: int, message: str, topic: str = "") -> None:
+        self.config.logger.log(message, level, extra={"topic": topic})

@@ -17,6 +17,7 @@ from faststream_redis_timers._faststream import (
 from faststream_redis_timers._renamed import renamed_arguments
 from faststream_redis_timers.arguments import read_arguments
 from faststream_redis_timers.configs import TimersBrokerConfig
+from faststream_redis_timers.declared import DeclaredSeries
 from faststream_redis_timers.delivered import TimerDelivery
 from faststream_redis_timers.publisher.specification import (
     TimersPublisherSpecification,
@@ -42,6 +43,8 @@ from faststream_redis_timers.subscriber.specification import TimersSubscriberSpe
 from faststream_redis_timers.subscriber.usecase import TimersSubscriber
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue
 from faststream_redis_timers_sync.protocol.keys import plain_text
+from faststream_redis_timers_sync.protocol.model import Series
+from faststream_redis_timers_sync.protocol.recurrence import Repeat
 
 if TYPE_CHECKING:
     from fast_depends.dependencies import Dependant
@@ -49,6 +52,49 @@ if TYPE_CHECKING:
 
 class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
     """What brokers and routers have in common."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Declare no series yet."""
+        self._series: list[DeclaredSeries] = []
+        super().__init__(*args, **kwargs)
+
+    @property
+    def declared_series(self) -> list[DeclaredSeries]:
+        """All series that are declared here and by included routers."""
+        routers = (each for each in self.routers if isinstance(each, TimersRegistrator))
+        return [*self._series, *(one for router in routers for one in router.declared_series)]
+
+    def add_series(
+        self,
+        message: Any,
+        topic: str,
+        *,
+        timer_id: str,
+        repeat: Repeat,
+        headers: Mapping[str, HeaderValue] | None = None,
+    ) -> None:
+        """Declare a recurring timer: it is there once the broker has started.
+
+        Each start of a worker updates it. With the same `repeat` it keeps its next due time and
+        has the new message; with another one it is due as that says. A paused one stays paused.
+        One that somebody has cancelled is created again: pause it instead.
+
+        The broker needs a `series_owner`. One that only publishes, after `connect`, creates
+        nothing.
+
+        Args:
+            message: As in `publish`; the broker encodes it when it starts.
+            topic: Where its subscriber listens, prefixes left out.
+            timer_id: Its id, unique in the topic.
+            repeat: When it is due again and again: `Every` or `Cron`.
+            headers: Its headers.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            ValueError: Topic or id is empty, or can't be written as UTF-8.
+        """
+        series = Series(message, topic, timer_id=timer_id, repeat=repeat, headers=headers)
+        self._series.append(DeclaredSeries(series, self._shared_config))
 
     @property
     def _shared_config(self) -> TimersBrokerConfig:

@@ -80,6 +80,7 @@ class TimerPublishCommand(BatchPublishCommand):
         activate_in: Delay until they are due, by the server's clock.
         activate_at: Time at which they are due, with a time zone.
         repeat: When they are due again and again, in place of a time.
+        repeat_owner: Who declares a series, see `TimersBroker.add_series`.
         default_delay: The publisher's delay, where none of these is given.
         if_exists: What to do where a timer of an id waits already; None replaces it, or
             updates it where it recurs.
@@ -99,6 +100,7 @@ class TimerPublishCommand(BatchPublishCommand):
         activate_in: timedelta | None = None,
         activate_at: datetime | None = None,
         repeat: Repeat | None = None,
+        repeat_owner: str | None = None,
         default_delay: timedelta | None = None,
         if_exists: IfExists | None = None,
         pipeline: "Pipeline | None" = None,
@@ -121,6 +123,7 @@ class TimerPublishCommand(BatchPublishCommand):
         self.activate_in = activate_in
         self.activate_at = activate_at
         self.repeat = repeat
+        self.repeat_owner = repeat_owner
         self.default_delay = default_delay
         self.if_exists = if_exists
         self.pipeline = pipeline

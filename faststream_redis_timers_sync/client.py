@@ -335,7 +335,6 @@ class TimersClient:
             TypeError: An argument has the wrong type.
             ValueError: The owner is empty, a series is declared twice, or a message or header
                 can't be encoded. Nothing is written then.
-            TimerOutcomeUnknownError: The server's answer to a call was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
             redis.RedisError: What the server or the connection says.
         """

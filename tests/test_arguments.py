@@ -81,6 +81,8 @@ VALUES = {
     "prefix": NO_TEXT,
     "start_timeout": [None, *NO_SECONDS],
     "graceful_timeout": NO_SECONDS,
+    "series_owner": [value for value in NO_NAME if value is not None],
+    "prune_series": NO_FLAG,
     "confirm_replicas": NO_NUMBER,
     "confirm_timeout": [None, 0, math.inf, *NO_SECONDS],
     "ack_policy": [None, 5, "ack", True],

@@ -9,6 +9,7 @@ from itertools import combinations
 from unittest.mock import patch
 
 import pytest
+import redis
 from faces import Home, MemoryHome
 
 from faststream_redis_timers_sync import (
@@ -412,6 +413,21 @@ def test_two_versions_at_once_leave_no_series_out_of_the_index(timers, home):
         assert not any(one.gi_frame for one in steps.values())
         there = {("ticks", timer_id) for timer_id in timers.get_pending_timers("ticks")}
         assert there <= index_of(timers, home), turns
+
+
+@pytest.mark.parametrize("lost", ["HSET", "TIME", "EVALSHA", "HKEYS", "HDEL"])
+def test_a_call_whose_reply_is_lost_is_made_again(relay, redis_client, key_names, lost):
+    with redis.Redis.from_url(relay.url) as client:
+        timers = TimersClient(client, **key_names)
+        timers.ensure_series([TICK, REPORT], owner=OWNER)
+
+        relay.lose_reply(lost)
+        ensured = timers.ensure_series([REPORT], owner=OWNER, prune=True)
+
+    assert relay.all_lost
+    assert (ensured.unchanged, ensured.removed) == ([name(REPORT)], [name(TICK)])
+    index = timers._operations.keys.series_of(OWNER)
+    assert redis_client.hkeys(index) == [b'["reports","daily"]']
 
 
 # --- mistakes ---------------------------------------------------------------------------------

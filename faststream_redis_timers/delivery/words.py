@@ -4,6 +4,7 @@ from faststream_redis_timers.delivery.leased import LeasedTimer
 from faststream_redis_timers.schemas import TimerSub
 from faststream_redis_timers_sync.protocol.errors import TORN_REMEDY
 from faststream_redis_timers_sync.protocol.keys import show_id
+from faststream_redis_timers_sync.protocol.recurrence import Repeat
 
 
 def orphan(topic: str, timer_id: bytes) -> str:
@@ -146,6 +147,67 @@ def slot_moving(topic: str) -> str:
     return (
         f"topic {topic!r} waits for its slot to move: the cluster moves it key by key to another "
         "primary, and its timers are late until it is there"
+    )
+
+
+def series_created(topic: str, timer_id: str, repeat: Repeat | None) -> str:
+    """Say that a declared series was not there.
+
+    Args:
+        topic: The full topic.
+        timer_id: Its id.
+        repeat: Its definition.
+    """
+    return f"series {timer_id!r} of topic {topic!r} was created: {repeat}"
+
+
+def series_changed(topic: str, timer_id: str, repeat: Repeat | None) -> str:
+    """Say that a declared series had another definition, or none.
+
+    Args:
+        topic: The full topic.
+        timer_id: Its id.
+        repeat: Its definition.
+    """
+    return f"series {timer_id!r} of topic {topic!r} was changed: {repeat}"
+
+
+def series_removed(topic: str, timer_id: str, owner: str) -> str:
+    """Say that a series is declared no longer.
+
+    Args:
+        topic: The full topic.
+        timer_id: Its id.
+        owner: Who has declared it.
+    """
+    return (
+        f"series {timer_id!r} of topic {topic!r} is no longer declared by {owner!r}, and goes on: "
+        "cancel it, or prune series in the next deploy"
+    )
+
+
+def series_pruned(topic: str, timer_id: str, owner: str) -> str:
+    """Say that a series that is declared no longer was cancelled.
+
+    Args:
+        topic: The full topic.
+        timer_id: Its id.
+        owner: Who has declared it.
+    """
+    return f"series {timer_id!r} of topic {topic!r} was pruned: {owner!r} no longer declares it"
+
+
+def series_skipping(topic: str, timer_id: str) -> str:
+    """Say that a series leaves out times.
+
+    Args:
+        topic: The full topic.
+        timer_id: Its id.
+    """
+    return (
+        f"series {timer_id!r} of topic {topic!r} skips occurrences: it is due at one of its times, "
+        "but not at the next. Unless it was rescheduled to that the server's clock was ahead: "
+        "pause it and resume it"
     )
 
 

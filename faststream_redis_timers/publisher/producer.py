@@ -154,6 +154,7 @@ class TimersProducer(ProducerProto[TimerPublishCommand]):
             headers=cmd.headers,
             reply_to=cmd.reply_to,
             repeat=cmd.repeat,
+            repeat_owner=cmd.repeat_owner,
             topic=cmd.destination,
         )
 

@@ -19,6 +19,7 @@ from faststream_redis_timers.testing.driver import OneByOne
 from faststream_redis_timers.testing.memory import MemoryRunner
 from faststream_redis_timers.testing.scheduled import ScheduledTimer
 from faststream_redis_timers_sync.protocol.clients import check_pipeline
+from faststream_redis_timers_sync.protocol.memory.timers import TimersMemory
 from faststream_redis_timers_sync.protocol.model import (
     Claimed,
     EncodedTimer,
@@ -51,7 +52,7 @@ def subscribers_of(brokers: tuple[TimersBroker, ...], topic: str) -> Iterator[Ti
 
 
 class EmptyRunner(MemoryRunner):
-    """Answers every operation as a server without timers does, in anybody's pipeline too."""
+    """Answers as a server without timers does, but for declared series, in anybody's pipeline."""
 
     def queue(
         self, pipeline: Pipeline, operation: Operation[Any], if_exists: str | None = None
@@ -79,6 +80,7 @@ class DeliveringProducer(TimersProducer):
         real: The broker's producer.
         brokers: Those whose subscribers get what is scheduled.
         scheduled: Where all of it is recorded.
+        memory: Where declared series are, which wait.
     """
 
     def __init__(
@@ -86,12 +88,26 @@ class DeliveringProducer(TimersProducer):
         real: TimersProducer,
         brokers: tuple[TimersBroker, ...],
         scheduled: list[ScheduledTimer],
+        memory: TimersMemory,
     ) -> None:
         """Take over the parts of the broker's producer."""
         self.__dict__.update(real.__dict__)
         self._brokers = brokers
         self._scheduled = scheduled
+        self._memory = memory
         self._in_hand: Counter[tuple[str, str]] = Counter()
+
+    async def encode(self, cmd: TimerPublishCommand) -> EncodedTimer:
+        """Make a timer of a command.
+
+        Args:
+            cmd: The message and its settings.
+        """
+        timer = await super().encode(cmd)
+        if cmd.repeat_owner is not None:
+            # A declared series is recorded where it is put, as a timer that waits.
+            self._memory.remember([cmd.body], [timer])
+        return timer
 
     async def publish(self, cmd: TimerPublishCommand) -> str:
         """Deliver one message.

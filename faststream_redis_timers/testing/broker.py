@@ -55,7 +55,8 @@ class _Beside:
 class TestTimersBroker(TestBroker[TimersBroker, EnterType], broker=TimersBroker):
     """Runs brokers without a server; commands of their Redis client are refused.
 
-    What is scheduled is delivered at once, and nothing is ever pending. A handler that
+    What is scheduled is delivered at once, and nothing is ever pending but declared series
+    (`TimersBroker.add_series`), which are recorded and not run. A handler that
     schedules its own timer again is called again, ten times at most: what comes then is
     recorded only, or it would never end. An exception of a handler comes out of `publish`.
 
@@ -194,6 +195,23 @@ class TestTimersBroker(TestBroker[TimersBroker, EnterType], broker=TimersBroker)
         await super().__aexit__(exc_type, exc_val, exc_tb)
         _is_beside_a_worker.set(False)
 
+    @contextmanager
+    def _patch_broker(self, broker: TimersBroker) -> Generator[None, None, None]:
+        is_started = False
+
+        async def start() -> None:
+            nonlocal is_started
+            broker._check_owner()  # noqa: SLF001  as the real start
+            self._fake_start(broker)
+            # FastStream starts it twice.
+            if not is_started:
+                is_started = True
+                await broker._ensure_declared()  # noqa: SLF001  as the real start
+
+        # Its own start in a test can't await.
+        with super()._patch_broker(broker), patch.object(broker, "start", wraps=start):
+            yield
+
     def _fake_start(self, broker: TimersBroker, *args: Any, **kwargs: Any) -> None:
         for subscriber in broker.subscribers:
             # What keeps it from starting would else be found out in production.
@@ -257,7 +275,9 @@ class TestTimersBroker(TestBroker[TimersBroker, EnterType], broker=TimersBroker)
             producer = HoldingProducer(config.producer, self._memory)
             runner = MemoryRunner(self._memory, config.connection.confirmation)
         else:
-            producer = DeliveringProducer(config.producer, self.brokers, self.scheduled_timers)
+            producer = DeliveringProducer(
+                config.producer, self.brokers, self.scheduled_timers, self._memory
+            )
             runner = EmptyRunner(self._memory, config.connection.confirmation)
         if self._were_running:
             producer = _Beside(producer, config.producer)

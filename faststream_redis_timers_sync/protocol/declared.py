@@ -132,8 +132,7 @@ def _ensure(
         several = [first_due(timer, now) for timer in timers.values()]
         reply = b""
         for call in operations.schedule_calls(topic, several, "update"):
-            # A second time it finds what the first one has left, and changes nothing.
-            reply += yield call._replace(may_repeat=True)
+            reply += yield _repeatable(call)
         for timer_id, outcome in zip(timers, reply, strict=True):
             lists = {ord("1"): result.created, ord("c"): result.changed}
             lists.get(outcome, result.unchanged).append((topic, timer_id))
@@ -258,7 +257,12 @@ def _still_owned(operations: Operations, names: Iterable[Name], owner: str) -> S
 
 def _cancel(operations: Operations, names: Iterable[Name], owner: str) -> Steps[None]:
     for topic, timer_id in names:
-        yield operations.prune(topic, timer_id, owner)
+        yield _repeatable(operations.prune(topic, timer_id, owner))
+
+
+def _repeatable(operation: Operation[_T]) -> Operation[_T]:
+    # A second time it finds what the first one has left, and changes nothing.
+    return operation._replace(may_repeat=True, action=None)
 
 
 # --- the index: field = topic and id as a JSON list, value = nothing yet
