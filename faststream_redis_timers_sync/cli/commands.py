@@ -11,6 +11,7 @@ from faststream_redis_timers_sync.cli.parameters import (
     headers_option,
     json_option,
     read_message,
+    repeat_options,
     scan_option,
     time_options,
     topic_argument,
@@ -20,6 +21,7 @@ from faststream_redis_timers_sync.cli.source import known_topics, run
 from faststream_redis_timers_sync.console import actions, arguments, changes, watch as watching
 from faststream_redis_timers_sync.console.errors import CommandError
 from faststream_redis_timers_sync.manage.roles import ROLES
+from faststream_redis_timers_sync.protocol.recurrence import Cron, Every
 
 
 @click.command()
@@ -38,12 +40,13 @@ def topics(**options: Any) -> None:
 @topic_argument
 @click.option("--match", metavar="PATTERN", help=arguments.LIST_MATCH_HELP)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help=arguments.LIMIT_HELP)
+@click.option("--series", "recurring", is_flag=True, help=arguments.SERIES_HELP)
 @json_option
 def list_(**options: Any) -> None:
     """List the timers of a topic, in order of due time.
 
     With --match alone the order is none. While a timer runs, its time is the end of its
-    lease. Bodies are not read: see "show".
+    lease. A paused one has none. Bodies are not shown: see "show".
     """
     run(actions.list_timers, **options)
 
@@ -54,7 +57,10 @@ def list_(**options: Any) -> None:
 @click.option("--raw", is_flag=True, help=arguments.RAW_HELP)
 @json_option
 def show(**options: Any) -> None:
-    """Show a timer: its body, headers and times."""
+    """Show a timer: its body, headers and times.
+
+    Of a recurring one the definition too, and the next three times, in its time zone and in UTC.
+    """
     run(actions.show_timer, **options)
 
 
@@ -62,6 +68,7 @@ def show(**options: Any) -> None:
 @topic_argument
 @click.argument("message")
 @time_options
+@repeat_options
 @click.option("--id", "timer_id", metavar="ID", help="Its id; by default a new one.")
 @click.option(
     "--as",
@@ -76,33 +83,46 @@ def show(**options: Any) -> None:
 @click.option("--reply-to", default="", metavar="TOPIC", help="Topic for the handler's result.")
 @click.option(
     "--if-exists",
-    type=click.Choice(["replace", "keep", "error"]),
-    default="replace",
-    show_default=True,
-    help="Where a timer of this id waits already.",
+    type=click.Choice(["update", "replace", "keep", "error"]),
+    help="Where a timer of this id waits already. By default a recurring timer is updated, and "
+    "keeps its next time if its definition is the same; another is replaced.",
 )
 @json_option
-def schedule(
+def schedule(  # noqa: PLR0913  a timer has that many options
     *,
     message: str,
     kind: str,
     headers: list[tuple[str, str]],
     activate_in: timedelta | None,
     activate_at: datetime | None,
+    every: timedelta | None,
+    cron: str | None,
+    tz: str | None,
+    timer_id: str | None,
     **options: Any,
 ) -> None:
     """Schedule a timer and print its id.
 
     MESSAGE is its body; - reads it from standard input. Without --in and --at it is due
-    at once.
+    at once. With --every or --cron it is recurring and needs an --id; standard error then says
+    when it is due next.
     """
     check_times(activate_in, activate_at, needed=False)
+    repeat = _repeat(every, cron, tz)
+    if repeat is not None and (activate_in is not None or activate_at is not None):
+        msg = "give --in or --at, or --every or --cron: a recurring timer has its own times"
+        raise click.UsageError(msg)
+    if repeat is not None and timer_id is None:
+        msg = "a recurring timer needs an --id, by which it is known"
+        raise click.UsageError(msg)
     run(
         actions.schedule,
         message=read_message(message, kind),
         headers=dict(headers) or None,
         activate_in=activate_in,
         activate_at=activate_at,
+        repeat=repeat,
+        timer_id=timer_id,
         **options,
     )
 
@@ -111,10 +131,10 @@ def schedule(
 @chosen_options
 @json_option
 def cancel(*, as_json: bool, **chosen: Any) -> None:
-    """Cancel timers.
+    """Cancel timers, and end the series of recurring ones.
 
     By id, by pattern, or all of a topic. Exit code 3 if an ID is unknown. Afterwards none of
-    them is there, also one that runs: its handler finishes.
+    them is there, also one that runs: its handler finishes. "pause" stops a series for a while.
     """
     run(changes.cancel, as_json=as_json, **_chosen(**chosen))
 
@@ -133,7 +153,8 @@ def reschedule(
     """Move timers to another time.
 
     By id, by pattern, or all of a topic. Exit code 3 if an ID is unknown. One that runs at this
-    moment runs again then.
+    moment runs again then. Of a recurring timer the next time alone is moved. One that is paused
+    is resumed by it: that is asked first for an ID, others are left out.
     """
     check_times(activate_in, activate_at, needed=True)
     run(
@@ -151,10 +172,36 @@ def reschedule(
 def run_now(*, as_json: bool, **chosen: Any) -> None:
     """Make timers due at once.
 
-    By id, by pattern, or all of a topic. Exit code 3 if an ID is unknown. One that runs at this
-    moment runs again.
+    By id, by pattern, or all of a topic. Exit code 3 if an ID is unknown. Of one that runs at this
+    moment a second run starts beside it. A recurring timer goes on at its next time. One that is
+    paused is resumed by it: that is asked first for an ID, others are left out.
     """
     run(changes.move, as_json=as_json, **_chosen(**chosen))
+
+
+@click.command()
+@chosen_options
+@json_option
+def pause(*, as_json: bool, **chosen: Any) -> None:
+    """Pause recurring timers.
+
+    By id, by pattern, or all of a topic. A handler that runs finishes. Nothing is due until
+    "resume"; what falls due meanwhile is not made up for. Exit code 3 if an ID is unknown, 1 if
+    one is not recurring.
+    """
+    run(changes.pause, as_json=as_json, **_chosen(**chosen))
+
+
+@click.command()
+@chosen_options
+@json_option
+def resume(*, as_json: bool, **chosen: Any) -> None:
+    """Resume recurring timers that are paused.
+
+    By id, by pattern, or all of a topic. Each is due at its next time. Exit code 3 if an ID is
+    unknown, 1 if one is not recurring, or its next time can't be computed here.
+    """
+    run(changes.resume, as_json=as_json, **_chosen(**chosen))
 
 
 @click.command()
@@ -176,7 +223,7 @@ def redrive(*, as_json: bool, **chosen: Any) -> None:
 @scan_option
 @json_option
 def stats(**options: Any) -> None:
-    """Count what is pending, overdue and due soon, by topic.
+    """Count what is pending, overdue, paused and due soon, by topic.
 
     Without a TOPIC all that can be found.
     """
@@ -222,6 +269,13 @@ def check(**options: Any) -> None:
     run(actions.check, **options)
 
 
+def _repeat(every: timedelta | None, cron: str | None, tz: str | None) -> Every | Cron | None:
+    try:
+        return arguments.read_repeat(every, cron, tz)
+    except CommandError as error:
+        raise click.UsageError(str(error)) from None
+
+
 def _chosen(*, is_sure: bool, **options: Any) -> dict[str, Any]:
     try:
         return {"chosen": arguments.choose(**options), "is_sure": is_sure}
@@ -237,6 +291,8 @@ COMMANDS = (
     cancel,
     reschedule,
     run_now,
+    pause,
+    resume,
     redrive,
     stats,
     watch,

@@ -86,6 +86,16 @@ time_options = together(
         help=arguments.AT_HELP,
     ),
 )
+repeat_options = together(
+    click.option(
+        "--every",
+        callback=_reader(parse_duration),
+        metavar="DURATION",
+        help=arguments.EVERY_HELP,
+    ),
+    click.option("--cron", metavar="EXPRESSION", help=arguments.CRON_HELP),
+    click.option("--tz", metavar="ZONE", help=arguments.TZ_HELP),
+)
 chosen_options = together(
     topic_argument,
     click.argument("timer_ids", nargs=-1, metavar="[ID]..."),

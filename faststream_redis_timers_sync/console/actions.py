@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from itertools import chain, islice
 from typing import Any
 
 from redis.exceptions import NoPermissionError
@@ -13,9 +14,11 @@ from faststream_redis_timers_sync.console.errors import DONE, FAILED, UNKNOWN_ID
 from faststream_redis_timers_sync.console.output import Output
 from faststream_redis_timers_sync.manage.check import check_server
 from faststream_redis_timers_sync.manage.contents import MOST_BODY, body_text
+from faststream_redis_timers_sync.manage.errors import if_allowed
 from faststream_redis_timers_sync.manage.permissions import joined_rules
 from faststream_redis_timers_sync.manage.roles import ROLES, role_rule
 from faststream_redis_timers_sync.manage.selection import OnExamined, list_timers as select_timers
+from faststream_redis_timers_sync.manage.series import with_series
 from faststream_redis_timers_sync.manage.server import count_keys, inside, server_time
 from faststream_redis_timers_sync.manage.stats import count_topics
 from faststream_redis_timers_sync.manage.text import quoted
@@ -29,8 +32,14 @@ from faststream_redis_timers_sync.manage.topics import (
 from faststream_redis_timers_sync.protocol.keys import REMEDY_ELSEWHERE
 from faststream_redis_timers_sync.protocol.model import Timer
 
+NONE_PENDING = "no timer{} is pending in topic {}"
+"""Says of a topic, with a pattern where there is one, that there was nothing to do."""
+
 _SLICE = 0.2
 """Seconds of scanning between two signs of progress."""
+
+_FIRST = 100
+"""Timers of a list that decide whether it has a column of definitions."""
 
 
 def perform(
@@ -174,8 +183,11 @@ def list_timers(
     topic: str,
     match: str | None = None,
     limit: int | None = None,
+    recurring: bool = False,
 ) -> int:
     """List the timers of a topic, without their bodies.
+
+    There is a column of definitions where one of the first timers is recurring.
 
     Args:
         timers: The client.
@@ -183,6 +195,7 @@ def list_timers(
         topic: The topic.
         match: Only ids that match this glob pattern; the order is none without a limit.
         limit: Only the earliest so many.
+        recurring: Only recurring ones.
     """
     now = server_time(timers, topic)
     count = 0
@@ -195,16 +208,22 @@ def list_timers(
 
     # A limit and a pattern together look through all of them now, else it is done in passing.
     with examining(timers, output, topic, if_=match is not None and limit is not None) as advance:
-        found = counted(select_timers(timers, topic, match=match, limit=limit, on_examined=advance))
+        selected = select_timers(
+            timers, topic, match=match, limit=limit, recurring=recurring, on_examined=advance
+        )
+    found = counted(selected if recurring else with_series(timers, topic, selected))
     if output.as_json:
         for timer in found:
             output.record(shown.timer_record(topic, timer, now))
     else:
-        output.table(
-            shown.TIMER_COLUMNS, (shown.timer_row(timer, now, output.zone) for timer in found)
-        )
+        first = list(islice(found, _FIRST))
+        columns, row = shown.TIMER_COLUMNS, shown.timer_row
+        if any(timer.repeat is not None for timer in first):
+            columns, row = shown.SERIES_COLUMNS, shown.series_row
+        output.table(columns, (row(timer, now, output.zone) for timer in chain(first, found)))
     if not count:
-        note_none(output, topic, match)
+        kind = "recurring timer" if recurring else "timer"
+        note_none(output, topic, match, NONE_PENDING.replace("timer", kind))
     return DONE
 
 
@@ -241,7 +260,7 @@ def show_timer(
 def schedule(
     timers: TimersClient, output: Output, *, topic: str, message: Any, **options: Any
 ) -> int:
-    """Schedule a timer, and print its id.
+    """Schedule a timer, and print its id; of a recurring one remark when it is due next.
 
     Args:
         timers: The client.
@@ -251,10 +270,19 @@ def schedule(
         options: Further arguments of `TimersClient.schedule`.
     """
     timer_id = timers.schedule(message, topic, **options)
+    timer = None
+    if options.get("repeat") is not None:
+        # Where it was there already, with this definition, it has kept its time. Who may not
+        # look can schedule all the same.
+        with if_allowed():
+            timer = timers.get_timer(topic, timer_id)
     if output.as_json:
-        output.record({"topic": topic, "timer_id": timer_id})
+        record = {"topic": topic, "timer_id": timer_id}
+        output.record(record | ({} if timer is None else {"due_at": shown.due_at(timer)}))
     else:
         output.line(timer_id)
+        if timer is not None:
+            output.note(shown.next_text(timer, server_time(timers, topic), output.zone))
     note_past(timers, output, topic, options.get("activate_at"))
     return DONE
 
@@ -312,16 +340,17 @@ def examining(
         yield advance
 
 
-def note_none(output: Output, topic: str, match: str | None) -> None:
+def note_none(output: Output, topic: str, match: str | None, sentence: str = NONE_PENDING) -> None:
     """Remark that there was nothing to do.
 
     Args:
         output: Where to.
         topic: The topic.
         match: The pattern, where one was asked for.
+        sentence: Says so, with places for the pattern and the topic.
     """
     which = "" if match is None else f" that matches {quoted(match)}"
-    output.note(f"no timer{which} is pending in topic {quoted(topic)}")
+    output.note(sentence.format(which, quoted(topic)))
 
 
 def note_past(

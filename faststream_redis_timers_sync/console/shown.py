@@ -10,11 +10,19 @@ from faststream_redis_timers_sync.console.tables import Cell, Column
 from faststream_redis_timers_sync.manage.contents import header_texts
 from faststream_redis_timers_sync.manage.endings import REASONS, told_of
 from faststream_redis_timers_sync.manage.findings import Finding
+from faststream_redis_timers_sync.manage.series import (
+    coming_times,
+    definition_text,
+    owner_of,
+    short_text,
+    zoned,
+)
 from faststream_redis_timers_sync.manage.states import state_of
 from faststream_redis_timers_sync.manage.stats import TopicStats
 from faststream_redis_timers_sync.manage.text import escape, exact_time, in_zone, local_time
 from faststream_redis_timers_sync.manage.times import in_words
 from faststream_redis_timers_sync.protocol.model import Timer
+from faststream_redis_timers_sync.protocol.recurrence import REPEAT_OWNER
 
 TIMER_COLUMNS = [
     Column("DUE", 19),
@@ -22,15 +30,18 @@ TIMER_COLUMNS = [
     Column("STATE", 7),
     Column("ID"),
 ]
+SERIES_COLUMNS = [*TIMER_COLUMNS[:3], Column("REPEATS", 15, wraps=True), TIMER_COLUMNS[3]]
 TOPIC_COLUMNS = [
     Column("TOPIC"),
     Column("PENDING", 11, is_number=True),
+    Column("PAUSED", 6, is_number=True),
     Column("WORKERS", 7, is_number=True),
 ]
 STATS_COLUMNS = [
     Column("TOPIC"),
     Column("PENDING", 9, is_number=True),
     Column("OVERDUE", 7, is_number=True),
+    Column("PAUSED", 6, is_number=True),
     Column("< 1 H", 7, is_number=True),
     Column("< 1 DAY", 7, is_number=True),
     Column("NEXT", 14),
@@ -39,6 +50,7 @@ WATCH_COLUMNS = [
     Column("TOPIC"),
     Column("PENDING", 9, is_number=True),
     Column("OVERDUE", 7, is_number=True),
+    Column("PAUSED", 6, is_number=True),
     Column("NEXT", 14),
     Column("WORKERS", 7, is_number=True),
 ]
@@ -47,6 +59,7 @@ WATCH_LINES = [
     Column("TIME", 19),
     Column("PENDING", 9, is_number=True),
     Column("OVERDUE", 7, is_number=True),
+    Column("PAUSED", 6, is_number=True),
     Column("NEXT", 14),
     Column("WORKERS", 7, is_number=True),
     Column("TOPIC"),
@@ -54,7 +67,7 @@ WATCH_LINES = [
 FINDING_COLUMNS = [Column("LEVEL", 7), Column("CHECK", 11), Column("FINDING")]
 
 _LEVEL_STYLES = {"ok": "green", "warning": "yellow", "error": "bold red", "unknown": "magenta"}
-_STYLES = {"waiting": "", "running": "green", "overdue": "red"}
+_STYLES = {"waiting": "", "running": "green", "overdue": "red", "paused": "yellow"}
 _NOTHING = "-"
 
 
@@ -67,12 +80,25 @@ def timer_row(timer: Timer, now: datetime, zone: tzinfo | None) -> list[Cell]:
         zone: The time zone to show times in.
     """
     state = state_of(timer, now)
+    is_due = state != "paused"
     return [
-        Cell(local_time(timer.due_at, zone)),
-        Cell(in_words(timer.due_at - now), "dim"),
+        Cell(local_time(timer.due_at, zone) if is_due else _NOTHING),
+        Cell(in_words(timer.due_at - now) if is_due else "", "dim"),
         Cell(state, _STYLES[state]),
         Cell(escape(timer.timer_id), "bold"),
     ]
+
+
+def series_row(timer: Timer, now: datetime, zone: tzinfo | None) -> list[Cell]:
+    """Make a row of `SERIES_COLUMNS`.
+
+    Args:
+        timer: The timer, with its definition where it is recurring.
+        now: The server's time.
+        zone: The time zone to show times in.
+    """
+    *rest, name = timer_row(timer, now, zone)
+    return [*rest, Cell("" if timer.repeat is None else short_text(timer.repeat)), name]
 
 
 def timer_record(topic: str, timer: Timer, now: datetime) -> dict[str, Any]:
@@ -83,14 +109,23 @@ def timer_record(topic: str, timer: Timer, now: datetime) -> dict[str, Any]:
         timer: The timer.
         now: The server's time.
     """
-    at = exact_time(timer.due_at)
     return {
         "topic": topic,
         "timer_id": timer.timer_id,
         "state": state_of(timer, now),
-        "due_at": None if timer.running else at,
-        "lease_ends_at": at if timer.running else None,
+        "due_at": due_at(timer),
+        "lease_ends_at": exact_time(timer.due_at) if timer.running else None,
+        "repeat": None if timer.repeat is None else timer.repeat.definition,
     }
+
+
+def due_at(timer: Timer) -> str | None:
+    """Write a timer's due time for programs; None where it has none, running or paused.
+
+    Args:
+        timer: The timer.
+    """
+    return None if timer.running or timer.paused else exact_time(timer.due_at)
 
 
 def timer_details(topic: str, timer: Timer, now: datetime) -> dict[str, Any]:
@@ -107,6 +142,12 @@ def timer_details(topic: str, timer: Timer, now: datetime) -> dict[str, Any]:
         "content_type": timer.content_type,
         "headers": dict(timer.headers),
     }
+    if timer.repeat is not None:
+        coming = coming_times(timer, now)
+        record |= {
+            "repeat_owner": timer.headers.get(REPEAT_OWNER),
+            "next_times": None if coming.problem else list(map(exact_time, coming.times)),
+        }
     try:
         body = timer.decode()
         # What JSON has no place for (bytes, NaN) goes the other way.
@@ -132,6 +173,7 @@ def timer_facts(
         in_zone(timer.due_at, zone).isoformat(" ", "milliseconds"),
         in_zone(timer.due_at, UTC).isoformat(" ", "milliseconds").replace("+00:00", " UTC"),
     )
+    when = ("Lease ends" if timer.running else "Due", "\n".join(due))
     headers = [f"{name}: {value}" for name, value in header_texts(timer)]
     kind = escape(timer.content_type) if timer.content_type else "no content type"
     ending = ending_lines(timer)
@@ -140,11 +182,50 @@ def timer_facts(
         ("Topic", escape(topic)),
         *([("Dead letter", "\n".join(ending))] if ending else []),
         ("State", state_of(timer, now)),
-        ("Lease ends" if timer.running else "Due", "\n".join(due)),
+        *([] if timer.paused else [when]),
+        *_series_facts(timer, now, zone),
         ("Correlation", escape(timer.correlation_id)),
         ("Headers", "\n".join(headers) or _NOTHING),
         ("Body", f"{len(timer.body):,} bytes, {kind}"),
     ]
+
+
+def next_text(timer: Timer, now: datetime, zone: tzinfo | None) -> str:
+    """Say when a recurring timer is due next, in a sentence.
+
+    Args:
+        timer: The timer.
+        now: The server's time.
+        zone: The time zone to show times in; a definition's own comes first.
+    """
+    if timer.paused:
+        return "it is paused"
+    if timer.running:
+        return "it runs at this moment"
+    zone = coming_times(timer, now).zone or zone
+    return f"due {in_words(timer.due_at - now)}: {zoned(timer.due_at, zone)}"
+
+
+def _series_facts(timer: Timer, now: datetime, zone: tzinfo | None) -> list[tuple[str, str]]:
+    if timer.repeat is None:
+        return []
+    coming = coming_times(timer, now)
+    lines = [_coming_line(time, coming.zone or zone) for time in coming.times]
+    if coming.problem:
+        lines = [f"unknown here: {coming.problem}"]
+    title = "If resumed" if timer.paused else "Next times"
+    owner = owner_of(timer)
+    return [
+        ("Repeats", definition_text(timer.repeat)),
+        *([("Declared by", owner)] if owner else []),
+        (title, "\n".join(lines) or "none: the series ends"),
+    ]
+
+
+def _coming_line(time: datetime, zone: tzinfo | None) -> str:
+    utc = zoned(time, UTC)
+    local = zoned(time, zone)
+    return utc if local == utc else f"{local} = {utc}"
 
 
 def ending_lines(timer: Timer) -> list[str]:
@@ -176,7 +257,7 @@ def topic_row(stats: TopicStats) -> list[Cell]:
     Args:
         stats: The topic's counts.
     """
-    return [_name(stats), Cell(f"{stats.pending:,}"), _workers(stats)]
+    return [_name(stats), Cell(f"{stats.pending:,}"), _paused(stats), _workers(stats)]
 
 
 def topic_record(stats: TopicStats) -> dict[str, Any]:
@@ -185,7 +266,12 @@ def topic_record(stats: TopicStats) -> dict[str, Any]:
     Args:
         stats: Its counts.
     """
-    return {"topic": stats.topic, "pending": stats.pending, "workers": stats.workers}
+    return {
+        "topic": stats.topic,
+        "pending": stats.pending,
+        "paused": stats.paused,
+        "workers": stats.workers,
+    }
 
 
 def stats_row(stats: TopicStats) -> list[Cell]:
@@ -198,6 +284,7 @@ def stats_row(stats: TopicStats) -> list[Cell]:
         _name(stats),
         Cell(f"{stats.pending:,}"),
         _overdue(stats),
+        _paused(stats),
         Cell(f"{stats.within_hour:,}"),
         Cell(f"{stats.within_day:,}"),
         _when(stats.next_at, stats.at),
@@ -214,6 +301,7 @@ def watch_row(stats: TopicStats) -> list[Cell]:
         _name(stats),
         Cell(f"{stats.pending:,}"),
         _overdue(stats),
+        _paused(stats),
         _when(stats.next_at, stats.at),
         _workers(stats),
     ]
@@ -241,6 +329,7 @@ def stats_record(stats: TopicStats) -> dict[str, Any]:
         "topic": stats.topic,
         "pending": stats.pending,
         "overdue": stats.overdue,
+        "paused": stats.paused,
         "within_hour": stats.within_hour,
         "within_day": stats.within_day,
         "next_at": exact_time(stats.next_at),
@@ -278,6 +367,10 @@ def _name(stats: TopicStats) -> Cell:
 
 def _overdue(stats: TopicStats) -> Cell:
     return Cell(f"{stats.overdue:,}", "red" if stats.overdue else "dim")
+
+
+def _paused(stats: TopicStats) -> Cell:
+    return Cell(f"{stats.paused:,}", "yellow" if stats.paused else "dim")
 
 
 def _workers(stats: TopicStats) -> Cell:

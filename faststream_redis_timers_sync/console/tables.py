@@ -22,13 +22,15 @@ class Column:
     Args:
         title: Its title.
         width: How wide it is at least, in characters. One column, that of names, has
-            none: it is as wide as its texts, and only these go on in a next line.
+            none: it is as wide as its texts, which go on in a next line.
         is_number: Whether it is aligned to the right.
+        wraps: Whether longer texts go on in a next line where a terminal has no room for them.
     """
 
     title: str
     width: int | None = None
     is_number: bool = False
+    wraps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ def rich_table(
             justify="right" if column.is_number else "left",
             min_width=column.width,
             overflow="fold",
-            no_wrap=column.width is not None,
+            no_wrap=column.width is not None and not column.wraps,
         )
     for row in rows:
         table.add_row(

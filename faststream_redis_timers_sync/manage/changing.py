@@ -1,11 +1,13 @@
-"""Cancelling, rescheduling and redriving the timers that were chosen, in calls of up to 200.
+"""Cancelling, rescheduling, pausing, resuming and redriving the timers that were chosen.
+
+Many are changed in calls of up to 200; each that is paused or resumed is a call of its own.
 
 A front end that has to answer in time gives a deadline and asks again for the rest.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Literal, NamedTuple
@@ -13,6 +15,7 @@ from typing import Literal, NamedTuple
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.chosen import Chosen
 from faststream_redis_timers_sync.manage.deadline import Deadline, TimeUpError
+from faststream_redis_timers_sync.manage.errors import if_allowed
 from faststream_redis_timers_sync.manage.selection import (
     OnExamined,
     cancel_each,
@@ -21,25 +24,43 @@ from faststream_redis_timers_sync.manage.selection import (
     move_each,
     redrive_each,
 )
-from faststream_redis_timers_sync.manage.server import server_time
-from faststream_redis_timers_sync.protocol.management import State
+from faststream_redis_timers_sync.manage.series import definitions_of
+from faststream_redis_timers_sync.manage.server import inside, server_time
+from faststream_redis_timers_sync.protocol.management import State, pause_one
 from faststream_redis_timers_sync.protocol.model import Timer
-from faststream_redis_timers_sync.protocol.operation import MOST_CHANGED
+from faststream_redis_timers_sync.protocol.operation import MOST_CHANGED, in_chunks
 
 _SAME_TIME = timedelta(milliseconds=1)
 """Far in the future scores are coarser than microseconds."""
 
-Reason = Literal["waiting", "running", "other slot", "no dead letter", "paused"]
-"""Why a timer was not rescheduled (the last one), or not redriven."""
+Reason = Literal[
+    "waiting",
+    "running",
+    "other slot",
+    "no dead letter",
+    "paused",
+    "not recurring",
+    "already paused",
+    "not paused",
+    "no next time",
+]
+"""Why a timer stays as it is."""
 
 REASONS: dict[Reason, str] = {
-    "waiting": "a timer of the old id waits",
+    "waiting": "a timer of the old id waits, or is recurring",
     "running": "a handler runs with it",
     "other slot": "the topic that it comes from is in another slot",
     "no dead letter": "no dead letter",
-    "paused": "it is paused",
+    "paused": "paused; resume it first, or reschedule it by its id",
+    "not recurring": "not recurring",
+    "already paused": "paused already",
+    "not paused": "not paused",
+    "no next time": "its next time can't be computed here",
 }
 """What they mean, in English."""
+
+AS_WANTED: frozenset[Reason] = frozenset({"already paused", "not paused"})
+"""Those that are no failure: the timer is as it was to become."""
 
 
 class Outcome(NamedTuple):
@@ -49,16 +70,20 @@ class Outcome(NamedTuple):
         timer_id: Its id.
         result: It was changed, it is unknown, or the reason why it stays.
         was_running: Whether it was changed while a handler ran with it.
+        was_recurring: Whether it was cancelled, and a series has ended so.
+        detail: What more there is to say of the reason.
     """
 
     timer_id: str
     result: Literal["done", "unknown"] | Reason
     was_running: bool = False
+    was_recurring: bool = False
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """The timers shall not fire; handlers that run finish."""
+    """The timers shall not fire, and series end; handlers that run finish."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +94,24 @@ class Reschedule:
         activate_in: Delay from each call, by the server's clock.
         activate_at: Time with a time zone. Neither means now.
         moved_to: Where an earlier call that was cut has moved a part of them: that is left alone.
+        resumes: Whether paused ones that were named are moved too, which resumes them. They
+            stay paused otherwise, and those that were not named always do.
     """
 
     activate_in: timedelta | None = None
     activate_at: datetime | None = None
     moved_to: datetime | None = None
+    resumes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """The recurring timers shall not fire until they are resumed; handlers that run finish."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """The recurring timers that are paused shall be due again, at their next time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +119,21 @@ class Redrive:
     """The dead letters shall be timers again, where they come from, due at once."""
 
 
-Change = Cancel | Reschedule | Redrive
+Change = Cancel | Reschedule | Pause | Resume | Redrive
+
+
+def concerns(change: Change) -> Callable[[Timer], bool] | None:
+    """Tell what a change can be made to, of timers that nobody named.
+
+    Args:
+        change: The change.
+
+    Returns:
+        Says it of a timer with its definition; None where it can be made to any.
+    """
+    if isinstance(change, Pause):
+        return lambda timer: timer.repeat is not None and not timer.paused
+    return (lambda timer: timer.paused) if isinstance(change, Resume) else None
 
 
 @dataclass(slots=True)
@@ -93,7 +145,8 @@ class Tally:
         running: How many of these were running; None where that can't be told.
         gone: How many were there when they were counted or found, but not any more: they
             have fired, or somebody else has cancelled them.
-        stayed: How many were not rescheduled or redriven, by the reason.
+        recurring: How many that were cancelled were recurring; None where that can't be told.
+        stayed: How many stay as they are, by the reason.
         named: What became of each that was named, in the order given.
         is_cut: Whether time was up before all were looked at.
     """
@@ -101,6 +154,7 @@ class Tally:
     done: int = 0
     running: int | None = 0
     gone: int = 0
+    recurring: int | None = 0
     stayed: Counter[Reason] = field(default_factory=Counter)
     named: list[Outcome] = field(default_factory=list)
     is_cut: bool = False
@@ -127,6 +181,8 @@ class Tally:
             self.gone += 1
         if outcome.was_running:
             self.running = (self.running or 0) + 1
+        if outcome.was_recurring:
+            self.recurring = (self.recurring or 0) + 1
 
 
 def walks(change: Change, chosen: Chosen) -> bool:
@@ -172,12 +228,15 @@ def carry_out(  # noqa: PLR0913  what to do to which timers, and how long it may
         # What is scheduled from now on was not asked for.
         return
     if _is_of_a_whole_topic(change, chosen):
-        tally.done, tally.running = timers.cancel_all(chosen.topic), None
+        tally.done = timers.cancel_all(chosen.topic)
+        tally.running = tally.recurring = None
     else:
         is_named = bool(chosen.timer_ids)
         timer_ids = dict.fromkeys(chosen.timer_ids) or _in_time(
             _find(timers, change, chosen, expected, on_examined), deadline, tally
         )
+        if isinstance(change, Reschedule) and not is_named:
+            change = replace(change, resumes=False)
         for outcome in _change_each(timers, change, chosen.topic, timer_ids):
             tally.add(outcome, is_named=is_named)
     if expected is not None and not tally.is_cut:
@@ -206,6 +265,12 @@ def _find(
         count = timers.count_pending(chosen.topic) if expected is None else expected
         every = list_timers(timers, chosen.topic, on_examined=on_examined)
         return (timer.timer_id for timer in islice(every, count))
+    if (is_concerned := concerns(change)) is not None:
+        pattern = "*" if chosen.match is None else chosen.match
+        series = list_timers(
+            timers, chosen.topic, match=pattern, recurring=True, on_examined=on_examined
+        )
+        return (timer.timer_id for timer in series if is_concerned(timer))
     return matching_ids(timers, chosen.topic, chosen.match, on_examined)
 
 
@@ -226,17 +291,63 @@ def _change_each(
 ) -> Iterator[Outcome]:
     match change:
         case Cancel():
-            return map(_outcome, cancel_each(timers, topic, timer_ids))
-        case Reschedule(activate_in, activate_at):
-            moved = move_each(
-                timers, topic, timer_ids, activate_in=activate_in, activate_at=activate_at
-            )
-            return map(_outcome, moved)
+            return _cancel(timers, topic, timer_ids)
+        case Reschedule():
+            return _move(timers, change, topic, timer_ids)
+        case Pause():
+            return (_pause(timers, topic, timer_id) for timer_id in timer_ids)
+        case Resume():
+            return (_resume(timers, topic, timer_id) for timer_id in timer_ids)
         case Redrive():
             return (
                 Outcome(timer_id, "done" if fate == "moved" else fate)
                 for timer_id, fate in redrive_each(timers, topic, timer_ids)
             )
+
+
+def _cancel(timers: TimersClient, topic: str, timer_ids: Iterable[str]) -> Iterator[Outcome]:
+    for some in in_chunks(timer_ids, MOST_CHANGED):
+        recurring: Container[str] = ()
+        # Who may only write can cancel all the same.
+        with if_allowed():
+            recurring = definitions_of(timers, topic, some)
+        for timer_id, state in cancel_each(timers, topic, some):
+            outcome = _outcome(timer_id, state)
+            is_end = outcome.result == "done" and timer_id in recurring
+            yield outcome._replace(was_recurring=is_end)
+
+
+def _move(
+    timers: TimersClient, change: Reschedule, topic: str, timer_ids: Iterable[str]
+) -> Iterator[Outcome]:
+    at, delay = change.activate_at, change.activate_in
+    for timer_id, state in move_each(timers, topic, timer_ids, activate_in=delay, activate_at=at):
+        if state != "paused" or not change.resumes:
+            yield _outcome(timer_id, state)
+            continue
+        if at is None and delay is None:
+            delay = timedelta()
+        is_there = timers.reschedule_timer(topic, timer_id, activate_in=delay, activate_at=at)
+        yield Outcome(timer_id, "done" if is_there else "unknown")
+
+
+def _pause(timers: TimersClient, topic: str, timer_id: str) -> Outcome:
+    runner, keys, _ = reach = inside(timers)
+    result = runner.run(pause_one(keys, reach.full(topic), timer_id))
+    return Outcome(timer_id, "done" if result == "paused" else result)
+
+
+def _resume(timers: TimersClient, topic: str, timer_id: str) -> Outcome:
+    timer = timers.get_timer(topic, timer_id)
+    if timer is None:
+        return Outcome(timer_id, "unknown")
+    if timer.repeat is None:
+        return Outcome(timer_id, "not recurring")
+    try:
+        was_paused = timers.resume_timer(topic, timer_id)
+    except (ValueError, ModuleNotFoundError) as error:
+        return Outcome(timer_id, "no next time", detail=str(error))
+    return Outcome(timer_id, "done" if was_paused else "not paused")
 
 
 def _in_time(found: Iterator[str], deadline: Deadline | None, tally: Tally) -> Iterator[str]:
@@ -251,8 +362,7 @@ def _in_time(found: Iterator[str], deadline: Deadline | None, tally: Tally) -> I
         tally.is_cut = True
 
 
-def _outcome(changed: tuple[str, State]) -> Outcome:
-    timer_id, state = changed
+def _outcome(timer_id: str, state: State) -> Outcome:
     if state in {"unknown", "paused"}:
         return Outcome(timer_id, state)
     return Outcome(timer_id, "done", was_running=state == "running")

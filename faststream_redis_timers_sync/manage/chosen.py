@@ -1,17 +1,18 @@
 """Which timers a change is about, and how many they are before it is made."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.deadline import TimeUpError
 from faststream_redis_timers_sync.manage.pages import look_at
 from faststream_redis_timers_sync.manage.selection import OnExamined, list_timers
-from faststream_redis_timers_sync.manage.server import server_time
+from faststream_redis_timers_sync.manage.series import with_series
+from faststream_redis_timers_sync.manage.server import inside, server_time
 from faststream_redis_timers_sync.manage.states import state_of
-from faststream_redis_timers_sync.manage.stats import count_topics
-from faststream_redis_timers_sync.protocol.errors import TopicTornError
+from faststream_redis_timers_sync.protocol.management import overview
 from faststream_redis_timers_sync.protocol.model import Timer
 
 
@@ -51,6 +52,8 @@ class Preview:
     Args:
         count: How many timers.
         running: How many of these are running; None where nobody counted.
+        recurring: How many are recurring; None where nobody counted.
+        paused: How many are paused.
         gone: How many of the named ones are not pending any more.
         timers: The named ones that are, without their bodies.
         at: The server's time when they were looked at; None where none was named.
@@ -59,6 +62,8 @@ class Preview:
 
     count: int
     running: int | None = None
+    recurring: int | None = None
+    paused: int = 0
     gone: int = 0
     timers: list[Timer] = field(default_factory=list)
     at: datetime | None = None
@@ -66,41 +71,71 @@ class Preview:
 
 
 def preview(
-    timers: TimersClient, chosen: Chosen, *, on_examined: OnExamined | None = None
+    timers: TimersClient,
+    chosen: Chosen,
+    *,
+    concerns: Callable[[Timer], bool] | None = None,
+    on_examined: OnExamined | None = None,
 ) -> Preview:
     """Count what was chosen; nothing is changed.
 
     Args:
         timers: The client.
         chosen: What was chosen.
-        on_examined: With a pattern, told how many timers were looked at. Where it raises
+        concerns: Says of a timer that was not named whether it counts; None means that each does.
+        on_examined: Where all timers are looked at, told how many were. Where it raises
             `TimeUpError`, what was counted until then is given.
 
     Raises:
         ValueError: The topic, an id or the pattern is empty.
         redis.RedisError: What the server or the connection says.
     """
-    if chosen.everything:
-        return Preview(_count(timers, chosen.topic))
+    if chosen.everything and concerns is None:
+        return _count(timers, chosen.topic)
     now = server_time(timers, chosen.topic)
     if named := dict.fromkeys(chosen.timer_ids):
-        found = look_at(timers, chosen.topic, named)
-        running = sum(state_of(timer, now) == "running" for timer in found)
-        return Preview(len(found), running, len(named) - len(found), found, now)
-    count = running = 0
-    try:
-        for timer in list_timers(timers, chosen.topic, match=chosen.match, on_examined=on_examined):
-            count += 1
-            running += state_of(timer, now) == "running"
-    except TimeUpError:
-        return Preview(count, is_cut=True)
-    return Preview(count, running)
+        found = list(with_series(timers, chosen.topic, look_at(timers, chosen.topic, named)))
+        counts = _Counts()
+        for timer in found:
+            counts.add(timer, now)
+        return counts.preview(gone=len(named) - len(found), timers=found, at=now)
+    counts, is_cut = _Counts(), False
+
+    def matching() -> Iterator[Timer]:
+        nonlocal is_cut
+        pattern = "*" if chosen.match is None else chosen.match
+        try:
+            yield from list_timers(timers, chosen.topic, match=pattern, on_examined=on_examined)
+        except TimeUpError:
+            is_cut = True
+
+    for timer in with_series(timers, chosen.topic, matching()):
+        if concerns is None or concerns(timer):
+            counts.add(timer, now)
+    return Preview(counts.count, is_cut=True) if is_cut else counts.preview()
 
 
-def _count(timers: TimersClient, topic: str) -> int:
-    try:
-        return timers.count_pending(topic)
-    except TopicTornError:
-        # They can be given up, and nothing else: so many they are.
-        (stats,) = count_topics(timers, [topic]).topics
-        return stats.pending
+@dataclass(slots=True)
+class _Counts:
+    """Counts timers one by one."""
+
+    count: int = 0
+    running: int = 0
+    recurring: int = 0
+    paused: int = 0
+
+    def add(self, timer: Timer, now: datetime) -> None:
+        self.count += 1
+        self.running += state_of(timer, now) == "running"
+        self.recurring += timer.repeat is not None
+        self.paused += timer.paused
+
+    def preview(self, **more: Any) -> Preview:
+        return Preview(self.count, self.running, self.recurring, self.paused, **more)
+
+
+def _count(timers: TimersClient, topic: str) -> Preview:
+    # Also of a torn topic, whose timers can be given up, and nothing else.
+    runner, keys, _ = reach = inside(timers)
+    _, (counts,) = runner.run(overview(keys, [reach.full(topic)]))
+    return Preview(counts.pending, paused=counts.paused)

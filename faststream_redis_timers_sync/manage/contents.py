@@ -2,6 +2,7 @@
 
 import json
 
+from faststream_redis_timers_sync.manage.series import SERIES_HEADERS
 from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.protocol.encoding import TEXT
 from faststream_redis_timers_sync.protocol.model import Timer
@@ -49,4 +50,4 @@ def header_texts(timer: Timer) -> list[tuple[str, str]]:
     ]
 
 
-_APART = frozenset({"correlation_id", "content-type"})
+_APART = frozenset({"correlation_id", "content-type"}) | SERIES_HEADERS

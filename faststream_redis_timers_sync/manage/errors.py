@@ -1,5 +1,8 @@
 """What went wrong between a front end and the server, as a sentence for a person."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from redis.exceptions import (
     AuthenticationError,
     ConnectionError as RedisConnectionError,
@@ -41,7 +44,7 @@ def sentence_of(error: BaseException, runner: Runner) -> str | None:
         # Which node of a cluster it is stands in redis-py's own words.
         reason = text_of(error) if runner.is_cluster else _reason(error)
         return f"{who} at {_place_of(runner)} can't be reached: {reason}"
-    if isinstance(error, NoPermissionError) or "ACL failure" in str(error):
+    if is_forbidden(error):
         return f"{who} does not allow it: {text_of(error)} {_SEE}"
     return f"{who} refused: {text_of(error)}"
 
@@ -51,6 +54,28 @@ def _place_of(runner: Runner) -> str:
         return runner.address
     first, *others = runner.address.split(",")
     return f"{first}, ..." if others else first
+
+
+def is_forbidden(error: BaseException) -> bool:
+    """Tell whether an error says that the server does not allow something.
+
+    Args:
+        error: The error.
+    """
+    # What a script may not do comes as another kind of error.
+    return isinstance(error, NoPermissionError) or (
+        isinstance(error, RedisError) and "ACL failure" in str(error)
+    )
+
+
+@contextmanager
+def if_allowed() -> Iterator[None]:
+    """Go on behind the block where the server does not allow what is in it."""
+    try:
+        yield
+    except RedisError as error:
+        if not is_forbidden(error):
+            raise
 
 
 def is_unreachable(error: BaseException) -> bool:

@@ -51,7 +51,10 @@ PRODUCER = Role(
 
 INSPECTOR = Role(
     "inspector",
-    ("exists", "count", "get", "page", "scan", "overview", "running", "permissions"),
+    (
+        *("exists", "count", "get", "page", "scan", "definitions", "overview", "running"),
+        "permissions",
+    ),
     (
         *("PING", "TIME", "INFO", "EXISTS", "SCAN", "DBSIZE", "PUBSUB|CHANNELS", "PUBSUB|NUMSUB"),
         *("PUBSUB|SHARDCHANNELS", "PUBSUB|SHARDNUMSUB", "CLUSTER|INFO", "CLUSTER|NODES"),

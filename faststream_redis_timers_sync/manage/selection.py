@@ -10,6 +10,7 @@ from heapq import nsmallest
 from itertools import islice
 
 from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.manage.series import with_series
 from faststream_redis_timers_sync.manage.server import escape_glob, inside
 from faststream_redis_timers_sync.protocol.keys import decode_id, encode_known_id, encode_text
 from faststream_redis_timers_sync.protocol.management import State, cancel_some, move_some
@@ -51,6 +52,7 @@ def list_timers(
     *,
     match: str | None = None,
     limit: int | None = None,
+    recurring: bool = False,
     on_examined: OnExamined | None = None,
 ) -> Iterator[Timer]:
     """List timers of a topic without their bodies: all, the earliest, or those that match.
@@ -63,6 +65,7 @@ def list_timers(
         topic: The topic.
         match: Only ids that match this glob pattern (``user:42:*``).
         limit: Only the earliest so many.
+        recurring: Only recurring ones, with their definitions.
         on_examined: Told how many timers were looked at.
 
     Raises:
@@ -71,7 +74,9 @@ def list_timers(
     """
     runner, keys, _ = reach = inside(timers)
     pages = Operations(keys).iterate(reach.full(topic), match=match, bodies=False)
-    found = runner.iterate(_watched(pages, on_examined))
+    found: Iterator[Timer] = runner.iterate(_watched(pages, on_examined))
+    if recurring:
+        found = (one for one in with_series(timers, topic, found) if one.repeat is not None)
     if limit is None:
         return found
     if match is None:

@@ -32,6 +32,7 @@ class TopicStats:
             due, or their lease has ended.
         overdue_for: For how long the first of these has been so; nothing where
             there is none.
+        paused: How many of the pending ones are paused; they have no due time.
         within_hour: How many more are due within an hour; a running timer counts
             by the end of its lease.
         within_day: How many more are due within a day.
@@ -47,6 +48,7 @@ class TopicStats:
     pending: int
     overdue: int
     overdue_for: timedelta
+    paused: int
     within_hour: int
     within_day: int
     next_at: datetime | None
@@ -105,6 +107,7 @@ def _stats_of(topic: str, at: datetime, count: Counts, workers: int | None) -> T
         overdue=count.overdue,
         # What is overdue is nobody's, so the first of it is the next to be delivered.
         overdue_for=at - count.next_at if count.overdue and count.next_at else timedelta(0),
+        paused=count.paused,
         within_hour=count.within[0],
         within_day=count.within[1],
         next_at=count.next_at,

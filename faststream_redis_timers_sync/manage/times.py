@@ -57,6 +57,25 @@ def parse_duration(text: str) -> timedelta:
         raise ValueError(msg) from None
 
 
+def duration_text(length: timedelta) -> str:
+    """Write a length of time as `parse_duration` reads it: ``1h30m``, ``2w``, ``1.5s``.
+
+    Args:
+        length: The length, not negative.
+    """
+    text, left = "", length
+    for unit, size in _UNITS.items():
+        if unit == "s" or (unit == "w" and left % size):
+            # 10 days are not 1w3d.
+            continue
+        count, left = divmod(left, size)
+        text += f"{count}{unit}" if count else ""
+    if left or not text:
+        seconds = f"{left / _UNITS['s']:.6f}".rstrip("0").rstrip(".")
+        text += f"{seconds}s"
+    return text
+
+
 def parse_time(text: str) -> datetime:
     """Read a time as ISO 8601 has it, with an offset from UTC.
 

@@ -10,8 +10,15 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from faststream_redis_timers_sync.protocol.keys import KeySpace, encode_known_id, encode_text
-from faststream_redis_timers_sync.protocol.operation import Operation, load_script
+from faststream_redis_timers_sync.protocol.operation import (
+    BUDGET_WORD,
+    Operation,
+    load_script,
+    reading,
+    split_reply,
+)
 from faststream_redis_timers_sync.protocol.operations import was_there
+from faststream_redis_timers_sync.protocol.recurrence import Repeat, read_repeat
 from faststream_redis_timers_sync.protocol.times import ask_due, time_of
 
 MOST_TOPICS = 20
@@ -27,6 +34,16 @@ State = Literal["waiting", "running", "paused", "unknown"]
 unknown means that there was no such timer."""
 
 _STATES: dict[str, State] = {"w": "waiting", "r": "running", "p": "paused", "0": "unknown"}
+
+Paused = Literal["paused", "already paused", "not recurring", "unknown"]
+"""What became of a timer that was to be paused."""
+
+_PAUSED: dict[str, Paused] = {
+    "1": "paused",
+    "p": "already paused",
+    "n": "not recurring",
+    "0": "unknown",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +173,48 @@ def count_running(keys: KeySpace, topic: str, longest_lease: timedelta) -> Opera
     )
 
 
+def pause_one(keys: KeySpace, topic: str, timer_id: str) -> Operation[Paused]:
+    """Pause a timer, and tell what it was.
+
+    Args:
+        keys: The names of the keys.
+        topic: The full topic.
+        timer_id: Its id.
+
+    Raises:
+        ValueError: The topic or the id is empty.
+    """
+    names = keys.of(topic)
+    return Operation(
+        load_script("pause", keys.dialect),
+        names[:2],
+        [names.attempts, *_encode_ids([timer_id])],
+        lambda reply: _PAUSED[reply.decode()],
+        action="pause",
+        has_written=lambda reply: reply == b"1",
+        topic=topic,
+        timer_ids=(timer_id,),
+    )
+
+
+def read_definitions(
+    keys: KeySpace, topic: str, timer_ids: Sequence[str]
+) -> Operation[list[Repeat | None]]:
+    """Read the definitions of up to `MOST_READ` timers, and nothing else of them.
+
+    Args:
+        keys: The names of the keys.
+        topic: The full topic.
+        timer_ids: Their ids.
+
+    Returns:
+        An operation that gives the definition of each, None for a timer that is due once or
+        absent; of the first ids only where payloads are large.
+    """
+    words = [BUDGET_WORD, *map(encode_known_id, timer_ids)]
+    return reading("definitions", keys, topic, words, _parse_definitions)
+
+
 def check_permissions(commands: Sequence[Sequence[bytes]]) -> Operation[list[bool]]:
     """Ask which commands the connection's user may run; none of them is run.
 
@@ -185,6 +244,20 @@ def _encode_ids(timer_ids: Sequence[str]) -> list[bytes]:
 
 def _parse_states(reply: bytes) -> list[State]:
     return [_STATES[character] for character in reply.decode()]
+
+
+def _parse_definitions(reply: bytes) -> list[Repeat | None]:
+    words, texts = split_reply(reply)
+    found: list[Repeat | None] = []
+    position = 0
+    for length in map(int, words):
+        if length < 0:
+            found.append(None)
+            continue
+        text = texts[position : position + length]
+        found.append(read_repeat(text.decode(errors="surrogateescape")))
+        position += length
+    return found
 
 
 def _parse_overview(reply: bytes) -> tuple[datetime, list[Counts]]:

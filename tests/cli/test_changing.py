@@ -134,7 +134,7 @@ def test_a_preview_has_the_states_of_those_that_are_named(stock):
 
 def test_a_preview_counts_those_that_are_not(stock):
     assert preview(stock, EVERYTHING) == Preview(3)
-    assert preview(stock, MATCHING) == Preview(3, 1)
+    assert preview(stock, MATCHING) == Preview(3, 1, 0)
     stock.schedule_batch(["x"] * 3000, "t", activate_at=LATER)
     cut = preview(stock, MATCHING, on_examined=Deadline(0))
     assert cut.is_cut

@@ -69,6 +69,30 @@ def records(result):
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
+# --- recurring timers
+
+
+def test_series_are_listed_paused_and_resumed_wherever_they_are(timers, invoke):
+    for topic in TOPICS:
+        words = ("--id", "hourly", "--every", "1h")
+        result = invoke("schedule", topic, "x", *words)
+        assert (result.exit_code, result.stdout) == (0, "hourly\n")
+        assert result.stderr.startswith("due in ")
+        (listed,) = records(invoke("list", topic, "--series", "--json"))
+        assert (listed["timer_id"], listed["repeat"]) == ("hourly", "every 3600.000000 0.000000")
+
+        assert invoke("pause", topic, "--all", "--yes").stdout == "1 recurring timer paused\n"
+        (shown,) = records(invoke("show", topic, "hourly", "--json"))
+        assert (shown["state"], shown["due_at"]) == ("paused", None)
+        assert invoke("run-now", topic, "--all", "--yes").stdout == "3 timers made due, 1 stayed\n"
+    counted = records(invoke("stats", *TOPICS, "--json"))
+    assert [(stats["pending"], stats["paused"]) for stats in counted] == [(4, 1)] * 3
+    for topic in TOPICS:
+        assert invoke("resume", topic, "hourly").stdout == "1 paused timer resumed\n"
+        result = invoke("cancel", topic, "hourly")
+        assert result.stderr == "timer 'hourly' was recurring: its series has ended\n"
+
+
 # --- looking
 
 

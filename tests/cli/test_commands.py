@@ -40,12 +40,12 @@ def test_topics_are_listed_with_their_counts(stock, invoke, records):
     stock.schedule("x", NASTY, activate_in=HOUR)
 
     assert records("topics") == [
-        {"topic": "invoices", "pending": 5, "workers": 0},
-        {"topic": NASTY, "pending": 1, "workers": 0},
+        {"topic": "invoices", "pending": 5, "paused": 0, "workers": 0},
+        {"topic": NASTY, "pending": 1, "paused": 0, "workers": 0},
     ]
     lines = invoke("topics").stdout.splitlines()
-    assert lines[0].split() == ["TOPIC", "PENDING", "WORKERS"]
-    assert lines[1].split() == ["invoices", "5", "0"]
+    assert lines[0].split() == ["TOPIC", "PENDING", "PAUSED", "WORKERS"]
+    assert lines[1].split() == ["invoices", "5", "0", "0"]
     assert len(lines) == 3
 
 
@@ -57,7 +57,12 @@ def test_topics_without_a_scan_are_those_that_workers_listen_to(stock, invoke, h
         worker.get_message(timeout=10)
         result = invoke("topics", "--no-scan", "--json")
 
-    assert json.loads(result.stdout) == {"topic": "invoices", "pending": 5, "workers": 1}
+    assert json.loads(result.stdout) == {
+        "topic": "invoices",
+        "pending": 5,
+        "paused": 0,
+        "workers": 1,
+    }
 
 
 def test_topics_are_named_without_the_prefix(stock, invoke):
@@ -107,7 +112,7 @@ def test_a_list_tells_state_and_time(stock, records):
         ("user:2", "waiting"),
         ("user:3", "waiting"),
     ]
-    assert list(listed[0]) == ["topic", "timer_id", "state", "due_at", "lease_ends_at"]
+    assert list(listed[0]) == ["topic", "timer_id", "state", "due_at", "lease_ends_at", "repeat"]
     assert listed[1]["due_at"] is None
     assert datetime.fromisoformat(listed[1]["lease_ends_at"]) > datetime.now(UTC)
     assert listed[2]["lease_ends_at"] is None
@@ -404,7 +409,7 @@ def test_a_change_is_one_object(command, key, running, stock, invoke):
         "topic": "invoices",
         key: 2,
         "running": running,
-        **({} if key == "cancelled" else {"stayed": {"paused": 0}}),
+        **({"recurring": 0} if key == "cancelled" else {"stayed": {"paused": 0}}),
         "gone": 0,
         "unknown": ["nobody"],
     }
@@ -412,15 +417,15 @@ def test_a_change_is_one_object(command, key, running, stock, invoke):
 
 @pytest.mark.parametrize("change", [changes.cancel, changes.move])
 def test_what_is_scheduled_after_nothing_was_found_stays(change, timers, monkeypatch):
-    count = timers.count_pending
+    count = changes.preview
 
-    def count_and_be_late(topic):
-        number = count(topic)
+    def count_and_be_late(*args, **options):
+        seen = count(*args, **options)
         timers.schedule("x", "t", timer_id="one", activate_at=LATER)
-        return number
+        return seen
 
     # Between counting and cancelling there is no other place to come in.
-    monkeypatch.setattr(timers, "count_pending", count_and_be_late)
+    monkeypatch.setattr(changes, "preview", count_and_be_late)
 
     chosen = Chosen(topic="t", everything=True)
     assert change(timers, Output(err=io.StringIO()), chosen=chosen) == 0

@@ -83,16 +83,3 @@ def test_the_tally_says_why_they_stay(chosen, timers, here):
 
     assert (tally.done, tally.stayed, tally.gone) == (1, {"paused": 1}, 0)
     assert tally.named in ([], [Outcome("a", "paused"), Outcome("b", "done")])
-
-
-def test_the_command_line_names_those_that_stay(timers, here, invoke, records):
-    pause(here, "a")
-    timers.schedule("x", TOPIC, timer_id="b", activate_in=HOUR)
-
-    named = invoke("reschedule", TOPIC, "a", "b", "--in", "2h")
-
-    assert named.exit_code == 1
-    assert named.stderr == f"Error: 'a' stays in topic '{TOPIC}': it is paused\n"
-    assert named.stdout == "1 timer moved, 1 stayed\n"
-    (record,) = records("run-now", TOPIC, "--all", "--yes")
-    assert (record["moved"], record["stayed"], record["gone"]) == (1, {"paused": 1}, 0)

@@ -178,8 +178,10 @@ def test_an_answer_that_was_lost_is_exit_code_4_and_says_what_is_unknown(
     invoke, server_url, timers
 ):
     timers.schedule("x", "t", timer_id="one", activate_in=HOUR)
+    # From now on the server knows the script, so that each call is one command.
+    timers.cancel_timer("t", "nobody")
     with Relay(server_url) as relay:
-        relay.lose_reply()
+        relay.lose_reply_of_script("cancel")
         result = invoke("cancel", "t", "one", url=relay.url)
 
     assert result.exit_code == 4
@@ -387,10 +389,10 @@ def test_watching_through_a_pipe_writes_lines_until_a_signal(number, options, se
         process.send_signal(number)
         rest, errors = process.communicate(timeout=60)
 
-    assert lines[0] == ["TIME", "PENDING", "OVERDUE", "NEXT", "WORKERS", "TOPIC"]
-    for date, clock, pending, overdue, *next_, workers, topic in lines[1:]:
+    assert lines[0] == ["TIME", "PENDING", "OVERDUE", "PAUSED", "NEXT", "WORKERS", "TOPIC"]
+    for date, clock, pending, overdue, paused, *next_, workers, topic in lines[1:]:
         assert (len(date), len(clock)) == (10, 8)
-        assert (pending, overdue, workers, topic) == ("1", "0", "0", "t")
+        assert (pending, overdue, paused, workers, topic) == ("1", "0", "0", "0", "t")
         assert next_[0] == "in"
     assert "TIME" not in rest
     assert (process.returncode, errors) == (0, "")
@@ -496,7 +498,7 @@ def complete(options, server_url, *words):
 
 
 def test_a_shell_completes_commands_and_options(options, server_url):
-    assert complete(options, server_url, "re") == ["reschedule", "redrive"]
+    assert complete(options, server_url, "re") == ["reschedule", "resume", "redrive"]
     assert {"--in", "--at", "--match"} <= set(complete(options, server_url, "reschedule", "--"))
 
 

@@ -49,7 +49,7 @@ def test_all_come_back_and_those_that_stay_are_counted_by_the_reason(mixed, invo
     assert result.exit_code == 0
     assert result.stdout == "2 timers put back, 3 stayed\n"
     assert result.stderr.splitlines() == [
-        "1 timer stayed: a timer of the old id waits",
+        "1 timer stayed: a timer of the old id waits, or is recurring",
         "1 timer stayed: a handler runs with it",
         "1 timer stayed: no dead letter",
     ]
@@ -136,7 +136,7 @@ def test_those_that_are_named_come_back(bury, invoke, timers):
 @pytest.mark.parametrize(
     ("state", "why"),
     [
-        ("waiting", "a timer of the old id waits"),
+        ("waiting", "a timer of the old id waits, or is recurring"),
         ("running", "a handler runs with it"),
         ("no_dead_letter", "no dead letter"),
     ],

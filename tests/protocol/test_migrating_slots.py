@@ -174,6 +174,7 @@ def calls() -> Iterator[tuple[str, Operation[Any]]]:
     yield "get", OPERATIONS.get(TOPIC, "a")
     yield "page", first_of(OPERATIONS.iterate(TOPIC))
     yield "scan", first_of(OPERATIONS.iterate(TOPIC, match="*"))
+    yield "definitions", management.read_definitions(KEYS, TOPIC, ["a", "b", "n"])
     yield "overview", management.overview(KEYS, [TOPIC, DEAD])
     yield "running", management.count_running(KEYS, TOPIC, HOUR)
     yield "touch", Operation(load_script("touch"), (PAYLOADS,), (), bool)

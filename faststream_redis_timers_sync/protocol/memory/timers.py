@@ -355,6 +355,11 @@ class TimersMemory:
     def _answer_get(self, _: Operation[Any], held: MemoryTopic, __: bytes, *ids: bytes) -> bytes:
         return held.read(ids)
 
+    def _answer_definitions(
+        self, _: Operation[Any], held: MemoryTopic, __: bytes, *ids: bytes
+    ) -> bytes:
+        return held.define(ids)
+
     def _answer_page(
         self,
         _: Operation[Any],

@@ -311,6 +311,21 @@ class MemoryTopic(dict[bytes, Entry]):
             payloads.append(b"" if entry is None else entry.payload)
         return b" ".join(words) + b"\n" + b"".join(payloads)
 
+    def define(self, ids: Iterable[bytes]) -> bytes:
+        """Write the definitions of these timers, as `definitions` replies.
+
+        Args:
+            ids: The ids.
+        """
+        words, texts = [], []
+        for timer_id in ids:
+            entry = self.get(timer_id)
+            definition = None if entry is None else entry.definition
+            text = b"" if definition is None else definition.encode()
+            words.append(b"-1" if definition is None else b"%d" % len(text))
+            texts.append(text)
+        return b" ".join(words) + b"\n" + b"".join(texts)
+
     def page(self, lowest: float, highest: float) -> bytes:
         """Write the timers between two scores in order, as `page` replies; nothing follows.
 

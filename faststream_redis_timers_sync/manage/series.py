@@ -1,0 +1,177 @@
+"""Recurring timers: which of those found are, when they are due next, and how that is worded."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.manage.server import inside
+from faststream_redis_timers_sync.manage.states import state_of
+from faststream_redis_timers_sync.manage.text import escape, in_zone
+from faststream_redis_timers_sync.manage.times import duration_text
+from faststream_redis_timers_sync.protocol.management import read_definitions
+from faststream_redis_timers_sync.protocol.model import PAUSED, Timer
+from faststream_redis_timers_sync.protocol.operation import MOST_READ, in_chunks
+from faststream_redis_timers_sync.protocol.recurrence import (
+    REPEAT,
+    REPEAT_OWNER,
+    Cron,
+    Every,
+    Repeat,
+    next_times,
+)
+from faststream_redis_timers_sync.protocol.times import time_of
+
+SHOWN_TIMES = 3
+"""Times of a series that its page shows."""
+
+SERIES_HEADERS = frozenset({REPEAT, REPEAT_OWNER})
+"""Headers that are shown as what they say."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def definitions_of(timers: TimersClient, topic: str, timer_ids: Iterable[str]) -> dict[str, Repeat]:
+    """Find out which timers are recurring.
+
+    Args:
+        timers: The client.
+        topic: Their topic.
+        timer_ids: Their ids, as many as there are.
+
+    Returns:
+        The definitions of those that are, by id.
+
+    Raises:
+        redis.RedisError: What the server or the connection says.
+    """
+    runner, keys, _ = reach = inside(timers)
+    full = reach.full(topic)
+    found: dict[str, Repeat] = {}
+    for some in in_chunks(timer_ids, MOST_READ):
+        left = some
+        while left:
+            definitions = runner.run(read_definitions(keys, full, left))
+            found.update(
+                (timer_id, one)
+                for timer_id, one in zip(left, definitions, strict=False)
+                if one is not None
+            )
+            left = left[len(definitions) :]
+    return found
+
+
+def with_series(timers: TimersClient, topic: str, found: Iterable[Timer]) -> Iterator[Timer]:
+    """Tell of timers without bodies which are recurring, and which of these are paused.
+
+    Args:
+        timers: The client.
+        topic: Their topic.
+        found: The timers.
+
+    Raises:
+        redis.RedisError: What the server or the connection says.
+    """
+    for some in in_chunks(found, MOST_READ):
+        definitions = definitions_of(timers, topic, (timer.timer_id for timer in some))
+        for timer in some:
+            repeat = definitions.get(timer.timer_id)
+            if repeat is None:
+                yield timer
+            else:
+                yield replace(timer, repeat=repeat, paused=timer.due_at == _PAUSED_AT)
+
+
+_PAUSED_AT = time_of(PAUSED)
+
+
+class Coming(NamedTuple):
+    """The next times of a recurring timer.
+
+    Args:
+        times: The times in UTC; there are fewer than `SHOWN_TIMES` where the series ends.
+        zone: The time zone of its definition; None where it has none.
+        problem: Why they can't be told on this machine; empty where they can.
+    """
+
+    times: list[datetime]
+    zone: tzinfo | None = None
+    problem: str = ""
+
+
+def coming_times(timer: Timer, now: datetime) -> Coming:
+    """Tell when a recurring timer is due next; of a paused one, if it were resumed now.
+
+    Args:
+        timer: The timer.
+        now: The server's time.
+
+    Raises:
+        ValueError: It is due once.
+    """
+    if timer.repeat is None:
+        msg = f"timer must be recurring, got {timer!r}"
+        raise ValueError(msg)
+    # One that waits may have been rescheduled, and goes on from there.
+    first = [timer.due_at] if state_of(timer, now) == "waiting" else []
+    try:
+        more = next_times(timer.repeat, SHOWN_TIMES - len(first), after=first[0] if first else now)
+        zone = ZoneInfo(timer.repeat.tz) if isinstance(timer.repeat, Cron) else None
+    except (ValueError, ModuleNotFoundError) as error:
+        return Coming([], problem=escape(str(error)))
+    return Coming(first + more, zone)
+
+
+def definition_text(repeat: Repeat) -> str:
+    """Show a definition.
+
+    Args:
+        repeat: The definition.
+    """
+    if isinstance(repeat, Every):
+        return f"every {duration_text(repeat.period)}{_start_text(repeat)}"
+    if isinstance(repeat, Cron):
+        return escape(f"{repeat.expression} {repeat.tz}")
+    return escape(repeat.definition)
+
+
+def short_text(repeat: Repeat) -> str:
+    """Show a definition in a list: without its time zone and its start.
+
+    Args:
+        repeat: The definition.
+    """
+    if isinstance(repeat, Every):
+        return f"every {duration_text(repeat.period)}"
+    return escape(repeat.expression if isinstance(repeat, Cron) else repeat.definition)
+
+
+def owner_of(timer: Timer) -> str:
+    """Name who declares a timer's series; empty where nobody does.
+
+    Args:
+        timer: The timer, with its headers.
+    """
+    return escape(timer.headers.get(REPEAT_OWNER, ""))
+
+
+def zoned(time: datetime, zone: tzinfo | None) -> str:
+    """Show a time with its weekday and its time zone.
+
+    Args:
+        time: The time.
+        zone: The zone; None is the machine's.
+    """
+    local = in_zone(time, zone)
+    return f"{local:%a} {local:%Y-%m-%d %H:%M:%S} {local.tzname()}"
+
+
+def _start_text(repeat: Every) -> str:
+    if repeat.start is None:
+        return ""
+    shift = repeat.start - _EPOCH
+    if timedelta() <= shift < repeat.period:
+        return f", shifted by {duration_text(shift)}" if shift else ""
+    return f", from {zoned(repeat.start, UTC)}"
