@@ -15,7 +15,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The theme tells at each build that its fixes end in May 2027, and that Zensical comes after it.
 MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs
 # The newest kombu refuses redis-py 5, so Celery and kombu are older ones too.
-LOWEST = faststream==0.7.6 redis==5.0.1 celery==5.4.0 kombu==5.4.2
+LOWEST = faststream==0.7.6 redis==5.0.1 cronsim==2.8 tzdata==2024.1 celery==5.4.0 kombu==5.4.2
 
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
