@@ -12,7 +12,6 @@ from functools import cache
 from hashlib import sha256
 from itertools import islice
 from typing import Self
-from zoneinfo import ZoneInfo
 
 from faststream_redis_timers_sync.protocol.checks import check_count, check_number
 from faststream_redis_timers_sync.protocol.extras import missing_extra
@@ -571,6 +570,8 @@ def _unreadable(expression: str, reason: object) -> ValueError:
 def _zone_of(tz: str) -> tzinfo:
     if tz == "UTC":
         return UTC
+    from zoneinfo import ZoneInfo  # noqa: PLC0415  it loads much that only a Cron in a zone needs
+
     cause: Exception | None = None
     try:
         if _ZONE.fullmatch(tz) and tz not in _NO_ZONES:
