@@ -20,7 +20,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("faststream_redis_timers", "faststream_redis_timers_sync")
-EXTRAS = ("cli", "django", "flask", "prometheus", "otel", "demo")
+EXTRAS = ("cron", "cli", "django", "flask", "prometheus", "otel", "demo")
 BESIDE_THE_PACKAGES = {
     *("CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md"),
     *("PKG-INFO", "pyproject.toml", ".gitignore"),
@@ -42,6 +42,7 @@ WORKS = """
 import faststream_redis_timers
 import faststream_redis_timers_sync
 
+faststream_redis_timers.Cron("0 9 * * MON-FRI", tz="Europe/Berlin")
 faststream_redis_timers.TimersBroker("redis://localhost")
 faststream_redis_timers_sync.TimersClient("redis://localhost").close()
 print(faststream_redis_timers.__file__)
