@@ -19,6 +19,7 @@ from uuid import UUID
 
 from faststream_redis_timers_sync.protocol.errors import EnvelopeError
 from faststream_redis_timers_sync.protocol.keys import plain
+from faststream_redis_timers_sync.protocol.recurrence import REPEAT, REPEAT_OWNER
 
 MAGIC = b"\x89BIN\x0d\x0a\x1a\x0a"
 VERSION = 1
@@ -294,7 +295,28 @@ def _read_binary(payload: bytes) -> Envelope:
     if texts is None:
         msg = "the envelope's headers do not fit their lengths"
         raise EnvelopeError(msg)
-    return Envelope(payload[data_start:], dict(zip(texts[::2], texts[1::2], strict=True)))
+    headers = dict(zip(texts[::2], texts[1::2], strict=True))
+    if REPEAT in headers:
+        _keep_to_scripts(headers, texts)
+    return Envelope(payload[data_start:], headers)
+
+
+def _keep_to_scripts(headers: dict[str, str], texts: Sequence[str]) -> None:
+    """Take away what says that a timer recurs where scripts do not find it: it was forwarded.
+
+    Args:
+        headers: What was read; it is changed.
+        texts: The same, name by name and value by value, as it is written.
+    """
+    if texts[0] != REPEAT or not texts[1].isascii():
+        del headers[REPEAT]
+        headers.pop(REPEAT_OWNER, None)
+        return
+    headers[REPEAT] = texts[1]
+    if texts[2:3] == [REPEAT_OWNER]:
+        headers[REPEAT_OWNER] = texts[3]
+    else:
+        headers.pop(REPEAT_OWNER, None)
 
 
 def _read_texts(region: bytes) -> list[str] | None:
@@ -346,7 +368,10 @@ def _read_json(payload: bytes) -> Envelope | None:
                 body = data.encode()
             except UnicodeEncodeError:  # JSON can spell half a character, "\ud800"
                 return None
-            return Envelope(body, {name: str(value) for name, value in headers.items()})
+            # Scripts look for recurring timers elsewhere.
+            series = {REPEAT, REPEAT_OWNER}
+            named = {name: str(value) for name, value in headers.items() if name not in series}
+            return Envelope(body, named)
         case {"b": str(digits), **rest} if rest.keys() <= {"ct"}:
             try:
                 body = bytes.fromhex(digits)

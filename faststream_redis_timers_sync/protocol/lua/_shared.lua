@@ -56,28 +56,39 @@ local function is_lease(score)
   return fraction > 0.25 and fraction < 0.75
 end
 
--- What stands in a payload's first headers: the definition of a series, and who declares it. The
--- definition is nil where the timer is none of a series.
+-- What an envelope's first headers say: the definition of a series, and who declares it. The
+-- definition is nil where the timer is none of a series; whoever reads envelopes keeps to the same.
 local function read_series(payload)
-  if string.sub(payload, 1, 8) ~= '\137BIN\r\n\026\n' or #payload < 20 then
+  -- The magic, and the version.
+  if string.sub(payload, 1, 10) ~= '\137BIN\r\n\026\n\000\001' then
     return nil
   end
-  local a, b, c, d = string.byte(payload, 11, 14)
-  local position = ((a * 256 + b) * 256 + c) * 256 + d + 3
+  local a, b, c, d, e, f, g, h = string.byte(payload, 11, 18)
+  if not h then
+    return nil
+  end
+  local headers_start = ((a * 256 + b) * 256 + c) * 256 + d
+  local data_start = ((e * 256 + f) * 256 + g) * 256 + h
+  if headers_start < 18 or headers_start + 2 > data_start or data_start > #payload then
+    return nil
+  end
+  local high, low = string.byte(payload, headers_start + 1, headers_start + 2)
+  local count = high * 256 + low
+  local position = headers_start + 2
   local function next_text()
-    local high, low = string.byte(payload, position, position + 1)
-    if not low then
+    local start = position + 2
+    if start > data_start then
       return nil
     end
-    local start = position + 2
+    high, low = string.byte(payload, position + 1, start)
     position = start + high * 256 + low
-    return string.sub(payload, start, position - 1)
+    return position <= data_start and string.sub(payload, start + 1, position) or nil
   end
-  if next_text() ~= 'timer-repeat' then
+  local definition = count > 0 and next_text() == 'timer-repeat' and next_text()
+  if not definition or string.find(definition, '[\128-\255]') then
     return nil
   end
-  local definition = next_text()
-  return definition, next_text() == 'timer-repeat-owner' and next_text() or nil
+  return definition, count > 1 and next_text() == 'timer-repeat-owner' and next_text() or nil
 end
 
 -- The score of a series that is paused: the first second of 9999-12-31. Before the end of that day
