@@ -47,6 +47,7 @@ from faststream_redis_timers_sync.protocol.operation import (
     load_script,
     reading,
 )
+from faststream_redis_timers_sync.protocol.recurrence import REPEAT
 from faststream_redis_timers_sync.protocol.steps import MOST_CLAIMED, parse_counted_step, parse_step
 from faststream_redis_timers_sync.protocol.timers import ask_first, first_due
 from faststream_redis_timers_sync.protocol.times import (
@@ -305,7 +306,7 @@ class Operations:
             reply = yield Operation(
                 load_script("resume", self.keys.dialect),
                 keys[:2],
-                (keys.attempts, encoded, timer.repeat.definition.encode(), due),
+                (keys.attempts, encoded, timer.headers[REPEAT].encode(), due),
                 _as_it_is,
                 action="resume",
                 has_written=_has_one,

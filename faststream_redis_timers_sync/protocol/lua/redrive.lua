@@ -4,8 +4,8 @@
 --       that they come from
 -- ARGV  the key attempts of either; then per dead letter: id, score, the timer's id, its payload
 -- Reply a character per dead letter: '1' moved; else nothing is moved, since
---       'w' a timer of that id waits, or one of a series is there, 'r' a handler holds the dead letter, or
---       '0' it is gone or changed meanwhile
+--       'w' a timer of that id waits, or one of a series is there, 'r' a handler
+--       holds the dead letter, or '0' it is gone or changed meanwhile
 
 local dead_timeline, dead_payloads, timeline, payloads = unpack(KEYS)
 --@ if is_torn(dead_timeline, dead_payloads) then return torn(dead_timeline) end

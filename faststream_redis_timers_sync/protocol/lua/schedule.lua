@@ -42,7 +42,8 @@ end
 local now = due_score(now_seconds, now_microseconds)
 
 -- What a series finds under its id: the answer, and its score; no score leaves the one that is
--- there. A failed attempt that waits for the next one is told by its count.
+-- there. A failed attempt that waits for the next one is told by its count; no answer means that
+-- this can't be told now.
 local function update(n, id, first)
   local score = tonumber(scores[n] or nil)
   local present = score and redis.call('HGET', payloads, id)
@@ -59,11 +60,9 @@ local function update(n, id, first)
   elseif is_lease(score) then
     return 'c', first
   end
-  local value = redis.pcall('HGET', attempts, id)
-  if type(value) == 'table' and value.err then
-    error(value.err)
-  end
-  local counted = string.match(value or '', '^%d+ %S+ (%S+)$')
+  -- Where a slot migrates and attempts are not here, they may be on the other node.
+  --@ if type(redis.pcall('EXISTS', timeline, attempts)) == 'table' then return nil end
+  local counted = string.match(redis.call('HGET', attempts, id) or '', '^%d+ %S+ (%S+)$')
   if counted and tonumber(counted) == score then
     return 'c'
   end
@@ -85,6 +84,7 @@ for n, id in ipairs(ids) do
     local new_score
     if is_update then
       answer[n], new_score = update(n, id, score)
+      --@ if not answer[n] then return redis.error_reply('TRYAGAIN attempts may be elsewhere') end
     else
       answer[n], new_score = '1', score
     end

@@ -185,38 +185,34 @@ class MemoryTopic(dict[bytes, Entry]):
         """
         settlements = zip(words[::4], words[1::4], words[2::4], words[3::4], strict=True)
         scores = {timer_id: self[timer_id].score for timer_id in words[1::4] if timer_id in self}
-        return b"".join(
-            self._settle(*settlement, score=scores.get(settlement[1]), now=now, counts=counts)
-            for settlement in settlements
-        )
+        outcomes = []
+        repeated = set()
+        for action, timer_id, leases, detail in settlements:
+            score = scores.get(timer_id)
+            outcome = self._outcome(action, leases, detail, score)
+            outcomes.append(outcome)
+            if score is None or outcome != b"1" or timer_id not in self:
+                continue
+            if action in {b"commit", b"dead"}:
+                del self[timer_id]
+                self._attempts.pop(timer_id, None)
+            elif action == b"repeat":
+                repeated.add(timer_id)
+                self.move(timer_id, detail.partition(b" ")[0])
+            elif timer_id not in repeated:
+                self._keep(action, timer_id, detail, score=score, now=now, counts=counts)
+        return b"".join(outcomes)
 
-    def _settle(  # noqa: PLR0913  the parts of a settlement
-        self,
-        action: bytes,
-        timer_id: bytes,
-        leases: bytes,
-        detail: bytes,
-        *,
-        score: bytes | None,
-        now: int,
-        counts: bool,
-    ) -> bytes:
+    @staticmethod
+    def _outcome(action: bytes, leases: bytes, detail: bytes, score: bytes | None) -> bytes:
         if score is None:
             return b"0"
-        next_due, _, _ = detail.partition(b" ")
-        if float(score) not in map(float, leases.split()):
-            if is_lease(float(score)):
-                return b"l"
-            is_repeated = action == b"repeat" and float(next_due) == float(score)
-            return b"s" if is_repeated else b"d"
-        if action in {b"commit", b"dead"}:
-            self.pop(timer_id, None)
-            self._attempts.pop(timer_id, None)
-        elif action == b"repeat":
-            self.move(timer_id, next_due)
-        elif timer_id in self:
-            self._keep(action, timer_id, detail, score=score, now=now, counts=counts)
-        return b"1"
+        if float(score) in map(float, leases.split()):
+            return b"1"
+        if is_lease(float(score)):
+            return b"l"
+        is_repeated = action == b"repeat" and float(detail.partition(b" ")[0]) == float(score)
+        return b"s" if is_repeated else b"d"
 
     def _keep(
         self, action: bytes, timer_id: bytes, detail: bytes, *, score: bytes, now: int, counts: bool
