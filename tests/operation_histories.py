@@ -13,6 +13,7 @@ from faststream_redis_timers_sync.protocol.management import (
 from faststream_redis_timers_sync.protocol.model import Settlement
 from faststream_redis_timers_sync.protocol.operation import Operation
 from faststream_redis_timers_sync.protocol.operations import Operations
+from faststream_redis_timers_sync.protocol.recurrence import Cron, Every
 from faststream_redis_timers_sync.protocol.timers import encode_timer
 
 START = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -20,6 +21,8 @@ TOPICS = ["invoices", "invoices", "invoices", "other"]
 IDS = ["a", "b", "é"]
 SECONDS = [-1.0, 0.0, 0.000001, 1.0, 30.0, 30.25, 31.5, 3600.0]
 LENGTHS = [timedelta(minutes=1), timedelta(hours=1)]
+REPEATS = [Every(seconds=30), Every(seconds=45, start=START), Cron("*/2 * * * *")]
+OWNERS = [None, "shop", "büro"]
 
 
 class History:
@@ -96,6 +99,52 @@ def schedule_at(history, topic, timer_id, delay, body, if_exists):
     history.ask(operation)
 
 
+def schedule_series(history, topic, timer_id, delay, body, if_exists):
+    timer = encode_timer(
+        body,
+        None,
+        timer_id=timer_id,
+        repeat=REPEATS[sum(body) % len(REPEATS)],
+        repeat_owner=OWNERS[len(body)],
+    )
+    timers = with_first_times(history, topic, [timer])
+    # What is asked for by name is rare.
+    words = None if delay < SECONDS[-2] else if_exists
+    history.ask(history.operations.schedule_calls(topic, timers, words)[0])
+
+
+def with_first_times(history, topic, timers):
+    steps = history.operations.find_first_times(topic, timers)
+    try:
+        steps.send(history.ask(next(steps)))
+    except StopIteration as ended:
+        return ended.value
+
+
+def schedule_all_kinds(history, topic, timer_id, delay, body, _):
+    length = timedelta(seconds=delay)
+    series = [
+        encode_timer(body, None, timer_id=one, repeat=repeat)
+        for one, repeat in zip(dict.fromkeys((timer_id, "b", "d")), REPEATS, strict=False)
+    ]
+    once = encode_timer(body, None, timer_id="once", activate_in=length)
+    timers = with_first_times(history, topic, [series[0], once, *series[1:]])
+    history.ask(history.operations.schedule_calls(topic, timers)[0])
+
+
+def pause(history, topic, timer_id, *_):
+    history.ask(history.operations.pause(topic, timer_id))
+
+
+def resume(history, topic, timer_id, *_):
+    history.ask_steps(history.operations.resume(topic, timer_id))
+
+
+def prune(history, topic, timer_id, delay, body, _):
+    owner = OWNERS[1 + len(body) % 2]
+    history.ask(history.operations.prune(topic, timer_id, owner))
+
+
 def reschedule(history, topic, timer_id, delay, *_):
     length = timedelta(seconds=delay)
     history.ask(
@@ -160,6 +209,31 @@ def settle(action):
     return settle
 
 
+def repeat(history, topic, timer_id, delay, body, _):
+    limit = int(timer_id == "a")
+    some = {claimed.timer_id: (claimed, lease) for _, claimed, lease in latest(history, topic)}
+    settlements = []
+    for claimed, lease in some.values():
+        due = b"%.6f" % (START.timestamp() + delay)
+        letter = b" " + letter_of(topic, claimed) if len(body) == 2 else b""
+        moved_on = Settlement(b"repeat", claimed.timer_id, lease, due + letter)
+        # A renewal and a count that is put right may travel with what ends it, in any order.
+        proposed = b"%.6f5" % (START.timestamp() + 4000)
+        beside = [
+            Settlement(b"recount", claimed.timer_id, lease, b"1"),
+            Settlement(b"renew", claimed.timer_id, lease, proposed),
+            Settlement(b"release", claimed.timer_id, lease, claimed.previous_score),
+            Settlement(b"nack", claimed.timer_id, lease, b"+5.000000"),
+            Settlement(b"commit", claimed.timer_id, lease),
+        ][sum(body) % 7 :][:1]
+        settlements += [moved_on, *beside] if sum(body) % 2 else [*beside, moved_on]
+    step(history, topic, settlements, delay, limit)
+
+
+def latest(history, topic):
+    return [one for one in history.claims if one[0] == topic][-3:]
+
+
 def letter_of(topic, claimed):
     ending = Ending(
         reason="attempts",
@@ -198,6 +272,11 @@ def tick(history, _, __, delay, *___):
 EVENTS = {
     schedule: 3,
     schedule_at: 1,
+    schedule_series: 3,
+    schedule_all_kinds: 0.5,
+    pause: 0.7,
+    resume: 0.7,
+    prune: 0.3,
     reschedule: 1,
     move: 1,
     cancel: 1,
@@ -209,6 +288,7 @@ EVENTS = {
     settle(b"release"): 2,
     settle(b"renew"): 1,
     settle(b"dead"): 1,
+    repeat: 3,
     redrive: 0.3,
     tick: 3,
 }

@@ -27,14 +27,14 @@ class ScriptsAndMemory(History):
     def ask(self, operation):
         """Ask both, and give the answer of the memory."""
         answers = [answer_of(runner, operation) for runner in (self.scripts, self.memory)]
-        assert comparable(answers[0]) == comparable(answers[1]), operation.script.name
+        assert comparable(answers[0]) == comparable(answers[1]), operation.name
         return answers[1]
 
 
 def answer_of(runner, operation):
     try:
         return runner.run(operation)
-    except TimersError as error:
+    except (TimersError, ValueError) as error:
         return str(error)
 
 

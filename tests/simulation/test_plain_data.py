@@ -49,6 +49,9 @@ class RealAndPlain(History):
         self.counts = dict.fromkeys(("operations", "published", "timers at most"), 0)
 
     def ask(self, operation):
+        if operation.script is None:
+            assert operation.args == (b"TIME",)
+            return operation.parse(list(divmod(self.clock.now, 1_000_000)))
         text = text_at(operation.script, self.clock.now)
         reply = self._client.execute_command(
             "EVAL", text, len(operation.keys), *operation.keys, *operation.args, NEVER_DECODE=True
@@ -64,7 +67,7 @@ class RealAndPlain(History):
         self.counts["published"] += len(published) // 2
         try:
             return operation.parse(plain)
-        except TimersError:
+        except (TimersError, ValueError):
             return None
 
     def compare_data(self, name):
@@ -130,7 +133,7 @@ def test_the_same_history_has_the_same_replies_and_data(
     choice = random.Random(seed)
     history = RealAndPlain(redis_client, key_names, ids, hash_tags=hash_tags)
     for _ in range(5):
-        history.go_on(choice, 60)
+        history.go_on(choice, 80)
         for topic in dict.fromkeys(TOPICS):
             history.list_all(topic, match=f"*[a-c{choice.randrange(10)}]")
             history.ask(touch(history.keys.of(topic)))
