@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 from faststream_redis_timers_sync.protocol.times import is_lease
 
+PAUSED = 253_402_214_400.0
+"""The score of a series that is paused."""
+
 
 class Count(NamedTuple):
     """How often a timer was claimed, since which due time, and at which score that holds."""
@@ -20,15 +23,26 @@ class Count(NamedTuple):
 
 @dataclass
 class Entry:
-    """A timer: its score, its payload, and the count that lies beside it, valid or not."""
+    """A timer: its score, its payload, and the count that lies beside it, valid or not.
+
+    One of a series has a definition, and an owner perhaps; a dead letter has the id that it is
+    redriven under.
+    """
 
     score: float
     payload: bytes
     count: Count | None = None
+    definition: str | None = None
+    owner: str | None = None
+    home_id: str = ""
 
     @property
     def waits(self) -> bool:
         return not is_lease(self.score)
+
+    @property
+    def is_paused(self) -> bool:
+        return self.definition is not None and self.score == PAUSED
 
     @property
     def valid_count(self) -> Count:
@@ -50,13 +64,56 @@ class Topic:
         self.timers[timer_id] = Entry(due, payload)
         return True
 
-    def stands_in_the_way(self, timer_id: str) -> bool:
-        return timer_id in self.timers and self.timers[timer_id].waits
+    def update(self, timer_id: str, new: Entry, now: float) -> str:
+        """Schedule a timer of a series, which is due first at its score; tell what it did."""
+        old = self.timers.get(timer_id)
+        self.timers[timer_id] = new
+        if old is None:
+            return "1"
+        if old.definition == new.definition:
+            new.score, new.count = old.score, old.count
+            return "s"
+        is_retry = old.waits and old.valid_count.times > 0
+        if old.is_paused:
+            new.score, new.count = old.score, old.count
+        elif old.score <= now:
+            new.score = now
+        elif is_retry:
+            new.score, new.count = old.score, old.count
+        return "c"
+
+    def pause(self, timer_id: str) -> bool:
+        entry = self.timers.get(timer_id)
+        if entry is None or entry.definition is None:
+            return False
+        if not entry.is_paused:
+            entry.score, entry.count = PAUSED, None
+        return True
+
+    def resume(self, timer_id: str, first: float) -> bool:
+        entry = self.timers.get(timer_id)
+        if entry is None or not entry.is_paused:
+            return False
+        entry.score, entry.count = first, None
+        return True
+
+    def prune(self, timer_id: str, owner: str) -> bool:
+        entry = self.timers.get(timer_id)
+        if entry is None or entry.definition is None or entry.owner != owner:
+            return False
+        del self.timers[timer_id]
+        return True
+
+    def stands_in_the_way(self, timer_id: str, *, recurring: bool = False) -> bool:
+        """Tell whether a timer waits, or is one of a series where that counts."""
+        entry = self.timers.get(timer_id)
+        return entry is not None and (entry.waits or (recurring and entry.definition is not None))
 
     def reschedule(self, timer_id: str, due: float) -> bool:
         if timer_id not in self.timers:
             return False
-        self.timers[timer_id] = Entry(due, self.timers[timer_id].payload)
+        entry = self.timers[timer_id]
+        entry.score, entry.count = due, None
         return True
 
     def cancel(self, timer_id: str) -> bool:
@@ -92,13 +149,15 @@ class Topic:
                 entry.count = Count(attempt, first_due, lease)
         return claimed
 
-    def settle(self, timer_id: str, leases: list[float]) -> str:
+    def settle(self, timer_id: str, leases: list[float], next_due: float | None = None) -> str:
         """Tell what a settlement under these leases meets."""
         entry = self.timers.get(timer_id)
         if entry is None:
             return "0"
+        if entry.score not in leases and not entry.waits:
+            return "l"
         if entry.score not in leases:
-            return "d" if entry.waits else "l"
+            return "s" if entry.score == next_due else "d"
         return "1"
 
     def move(self, timer_id: str, score: float, *, counts: bool, change: int = 0) -> None:

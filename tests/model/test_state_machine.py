@@ -24,12 +24,13 @@ from hypothesis.stateful import (
 )
 from model import Count, Entry, Topic
 
-from faststream_redis_timers_sync import TimerExistsError
+from faststream_redis_timers_sync import Every, TimerExistsError
 from faststream_redis_timers_sync.protocol.dead_letters import Ending, write_dead_letter
+from faststream_redis_timers_sync.protocol.envelope import read_envelope
 from faststream_redis_timers_sync.protocol.management import move_some
 from faststream_redis_timers_sync.protocol.model import Claimed, Settlement
 from faststream_redis_timers_sync.protocol.timers import encode_timer
-from faststream_redis_timers_sync.protocol.times import lease_text
+from faststream_redis_timers_sync.protocol.times import lease_text, score_text, time_of
 
 TOPICS = st.sampled_from(["invoices", "invoices", "invoices", "orders"])
 IDS = st.sampled_from(["a", "b", "ß"])
@@ -37,6 +38,10 @@ BODIES = st.binary(max_size=3)
 NOW = timedelta(0)
 DELAYS = st.sampled_from([NOW, NOW, timedelta(milliseconds=3), timedelta(hours=1)])
 LEASES = st.sampled_from([0.004, 30.0])
+SERIES = st.sampled_from([Every(hours=1), Every(hours=2), Every(seconds=1)])
+OWNERS = st.sampled_from([None, "shop", "site"])
+NEXT = st.sampled_from([timedelta(seconds=-1), NOW, timedelta(milliseconds=3), timedelta(hours=1)])
+"""When a series is due next, counted from a claim."""
 NTH = st.sampled_from([0, 0, 0, 1, 1, 2, 3, 5])
 """Which claim is settled, counted from the last."""
 WORKERS = {"one that counts": 3, "one that does not": None}
@@ -88,7 +93,71 @@ class TimersMachine(RuleBasedStateMachine):
         assert times[0] - SLACK <= due - delay.total_seconds() <= times[1] + SLACK
         return due
 
+    @staticmethod
+    def entry_of(score: float, payload: bytes) -> Entry:
+        """Make an entry of a payload, which tells whether it is one of a series."""
+        headers = read_envelope(payload).headers
+        return Entry(
+            score,
+            payload,
+            definition=headers.get("timer-repeat"),
+            owner=headers.get("timer-repeat-owner"),
+        )
+
     # --- who schedules
+
+    @rule(topic=TOPICS, timer_id=IDS, body=BODIES, repeat=SERIES, owner=OWNERS)
+    def schedule_series(self, topic, timer_id, body, repeat, owner):
+        timer = encode_timer(
+            body, None, timer_id=timer_id, repeat=repeat, repeat_owner=owner, topic=topic
+        )
+        with self.server_time(topic) as times:
+            reply = self.runner.run_steps(self.operations.schedule_batch(topic, [timer]))
+        score = self.score(topic, timer_id)
+        held = self.topic(topic)
+        before = held.timers.get(timer_id)
+        # Whether what is there was overdue, and which time came first, the server knows.
+        for now in {*times, *([before.score] if before else [])}:
+            for first in {repeat.after(time_of(moment)).timestamp() for moment in times}:
+                held.timers = {**held.timers, **({timer_id: before} if before else {})}
+                if before is None:
+                    held.timers.pop(timer_id, None)
+                told = held.update(timer_id, self.entry_of(first, timer.payload), now)
+                found = held.timers[timer_id]
+                if found.score == score and told.encode() == reply:
+                    return
+                if found.score == now and told == "c" and now in times:
+                    found.score = self.given_due(topic, timer_id, NOW, times)
+                    return
+        raise AssertionError((reply, score, before, times))
+
+    @rule(topic=TOPICS, timer_id=IDS)
+    def pause(self, topic, timer_id):
+        entry = self.topic(topic).timers.get(timer_id)
+        is_one_shot = entry is not None and entry.definition is None
+        try:
+            told = self.runner.run(self.operations.pause(topic, timer_id))
+        except ValueError:
+            assert is_one_shot
+            return
+        assert not is_one_shot
+        assert self.topic(topic).pause(timer_id) is told
+
+    @rule(topic=TOPICS, timer_id=IDS)
+    def resume(self, topic, timer_id):
+        with self.server_time(topic) as times:
+            told = self.runner.run_steps(self.operations.resume(topic, timer_id))
+        first = 0.0
+        if told:
+            repeat = self.runner.run(self.operations.get(topic, timer_id)).repeat
+            first = self.score(topic, timer_id)
+            assert first in {repeat.after(time_of(moment)).timestamp() for moment in times}
+        assert self.topic(topic).resume(timer_id, first) is told
+
+    @rule(topic=TOPICS, timer_id=IDS, owner=st.sampled_from(["shop", "site"]))
+    def prune(self, topic, timer_id, owner):
+        told = self.runner.run(self.operations.prune(topic, timer_id, owner))
+        assert self.topic(topic).prune(timer_id, owner) is told
 
     @rule(
         topic=TOPICS,
@@ -129,6 +198,11 @@ class TimersMachine(RuleBasedStateMachine):
                         self.operations.keys, topic, [timer_id], activate_in=delay, activate_at=None
                     )
                 )
+                entry = self.topic(topic).timers.get(timer_id)
+                is_paused = entry is not None and entry.is_paused
+                assert (state == "paused") is is_paused
+                if is_paused:
+                    return
                 moved = state != "unknown"
             else:
                 moved = self.runner.run(
@@ -177,6 +251,8 @@ class TimersMachine(RuleBasedStateMachine):
         assert (timer is None) is (entry is None)
         if timer is not None:
             assert timer.running is not entry.waits
+            assert (timer.repeat and timer.repeat.definition) == entry.definition
+            assert timer.paused is entry.is_paused
         listed = [one.timer_id for one in self.runner.iterate(self.operations.iterate(topic))]
         assert listed == held.in_order()
 
@@ -240,13 +316,23 @@ class TimersMachine(RuleBasedStateMachine):
     def set_aside(self, nth):
         self.settle(nth, "dead")
 
-    def settle(self, nth, action, delay=NOW, length=0.0):
+    @rule(nth=NTH, following=NEXT, gives_up=st.booleans())
+    def repeat(self, nth, following, gives_up):
+        self.settle(nth, "repeat", following, gives_up=gives_up)
+
+    @rule(nth=NTH)
+    def repeat_again(self, nth):
+        """As after a lost reply: the same settlement twice."""
+        self.settle(nth, "repeat", timedelta(hours=1))
+        self.settle(nth, "repeat", timedelta(hours=1))
+
+    def settle(self, nth, action, delay=NOW, length=0.0, *, gives_up=False):
         if not self.claims:
             return
         # Of the last ones: most may still have their lease.
         topic, worker, claimed, leases = self.claims[-1 - nth % len(self.claims)]
         timer_id = claimed.timer_id.decode()
-        detail, due = self.detail_of(action, claimed, topic, delay, length)
+        detail, due = self.detail_of(action, claimed, topic, delay, length, gives_up=gives_up)
         settlement = Settlement(action.encode(), claimed.timer_id, b" ".join(leases), detail)
         with self.server_time(topic) as times:
             step = self.runner.run(
@@ -261,37 +347,50 @@ class TimersMachine(RuleBasedStateMachine):
                 )
             )
         held = self.topic(topic)
-        outcome = held.settle(timer_id, [float(one) for one in leases])
+        next_due = due if action == "repeat" else None
+        outcome = held.settle(timer_id, [float(one) for one in leases], next_due)
         assert step.outcomes.decode() == outcome
         if outcome != "1":
             return
-        counts = WORKERS[worker] is not None
         entry = held.timers[timer_id]
+        move = partial(held.move, timer_id, counts=WORKERS[worker] is not None)
         match action:
             case "commit":
                 del held.timers[timer_id]
             case "dead":
                 del held.timers[timer_id]
-                length_of_id, _, rest = detail.partition(b":")
-                dead_id = rest[: int(length_of_id)].decode()
-                payload = rest[int(length_of_id) :]
-                due = self.given_due(f"{topic}:dead", dead_id, timedelta(0), times)
-                self.topic(f"{topic}:dead").schedule(dead_id, payload, due, "replace")
-            case "renew":
-                if due > entry.score:
-                    held.move(timer_id, due, counts=counts)
-                    leases.append(detail)
+                self.bury(topic, timer_id, detail, times)
+            case "repeat":
+                entry.score, entry.count = due, None
+                if gives_up:
+                    self.bury(topic, timer_id, detail.partition(b" ")[2], times)
+            case "renew" if due > entry.score:
+                move(due)
+                leases.append(detail)
             case "release":
-                held.move(timer_id, due, counts=counts, change=-1)
-            case "nack" if detail:
-                due = self.given_due(topic, timer_id, delay, times)
-                held.move(timer_id, due, counts=counts)
+                move(due, change=-1)
             case "nack":
-                due = self.score(topic, timer_id)
-                assert 0 < entry.score - due < 1e-6
-                held.move(timer_id, due, counts=counts)
+                move(self.put_off(topic, timer_id, entry, delay, times))
 
-    def detail_of(self, action, claimed, topic, delay, length):
+    def put_off(self, topic, timer_id, entry, delay, times):
+        """Give the due time of a timer that is kept, if that can be."""
+        if delay:
+            return self.given_due(topic, timer_id, delay, times)
+        due = self.score(topic, timer_id)
+        assert 0 < entry.score - due < 1e-6
+        return due
+
+    def bury(self, topic, timer_id, detail, times):
+        """Put a dead letter into the model, with the id that it is redriven under."""
+        length_of_id, _, rest = detail.partition(b":")
+        dead_id = rest[: int(length_of_id)].decode()
+        letter = Entry(0.0, rest[int(length_of_id) :])
+        letter.score = self.given_due(f"{topic}:dead", dead_id, NOW, times)
+        is_occurrence = "dead-letter-repeat" in read_envelope(letter.payload).headers
+        letter.home_id = dead_id if is_occurrence else timer_id
+        self.topic(f"{topic}:dead").timers[dead_id] = letter
+
+    def detail_of(self, action, claimed, topic, delay, length, *, gives_up):
         """Give what a settlement says, and the score that it asks for, if it names one."""
         match action:
             case "nack" if delay:
@@ -302,15 +401,26 @@ class TimersMachine(RuleBasedStateMachine):
                 lease = lease_text(self.home.now(topic).timestamp() + length, 7)
                 return lease, float(lease)
             case "dead":
-                ending = Ending(
-                    reason="rejected",
-                    topic=topic,
-                    timer_id=claimed.timer_id,
-                    first_due=claimed.previous_score,
-                )
-                return write_dead_letter(claimed.payload, ending), 0.0
+                return self.letter_of(claimed, topic), 0.0
+            case "repeat":
+                due = score_text(time_of(float(claimed.previous_score)) + delay)
+                letter = b" " + self.letter_of(claimed, topic) if gives_up else b""
+                return due + letter, float(due)
             case _:
                 return b"", 0.0
+
+    @staticmethod
+    def letter_of(claimed: Claimed, topic: str) -> bytes:
+        definition = read_envelope(claimed.payload).headers.get("timer-repeat")
+        ending = Ending(
+            reason="rejected",
+            topic=topic,
+            timer_id=claimed.timer_id,
+            first_due=claimed.previous_score,
+            definition=definition,
+            occurrence=None if definition is None else time_of(float(claimed.previous_score)),
+        )
+        return write_dead_letter(claimed.payload, ending)
 
     @rule(topic=TOPICS)
     def redrive(self, topic):
@@ -319,11 +429,11 @@ class TimersMachine(RuleBasedStateMachine):
             count = self.runner.run_steps(self.operations.redrive(f"{topic}:dead"))
         moved = 0
         for dead_id in dead.in_order():
-            timer_id = dead_id[:-9]
-            if not home.stands_in_the_way(timer_id):
+            timer_id = dead.timers[dead_id].home_id
+            if not home.stands_in_the_way(timer_id, recurring=True):
                 payload = self.home.redis.hget(self.operations.keys.of(topic).payloads, timer_id)
                 due = self.given_due(topic, timer_id, timedelta(0), times)
-                home.schedule(timer_id, payload, due, "replace")
+                home.timers[timer_id] = self.entry_of(due, payload)
                 del dead.timers[dead_id]
                 moved += 1
         assert moved == count
