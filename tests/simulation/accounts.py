@@ -21,16 +21,20 @@ class Call:
 class Timer:
     """A timer as it was accepted: scheduled or moved, it is another one.
 
+    So is each occurrence of a recurring one.
+
     Args:
         timer_id: Its id.
         version: Tells its payload from all others.
         due: When it is due, by the server's clock.
+        repeat: When it is due again and again; None where it is due once.
     """
 
-    def __init__(self, timer_id, version, due):
+    def __init__(self, timer_id, version, due, repeat=None):
         self.timer_id = timer_id
         self.version = version
         self.due = due
+        self.repeat = repeat
         self.score = due
         self.earlier = []
         self.holder = None
@@ -68,15 +72,19 @@ class Claim:
         actor: The worker.
         timer: Of which timer.
         sent_at: When the worker asked for it.
+        at: When it was given, by the server's clock.
         lease: The lease.
         clock_sets: How often the server's clock had been set by then.
         renews: Whether a handler of this worker was running for the timer.
     """
 
-    def __init__(self, actor, timer, sent_at, lease, clock_sets, *, renews):
+    def __init__(self, actor, timer, sent_at, at, lease, clock_sets, *, renews):  # noqa: PLR0913  all of it
         self.actor = actor
         self.timer = timer
+        # The payload of a recurring timer may be another one by the time its handler begins.
+        self.version = timer.version
         self.sent_at = sent_at
+        self.at = at
         self.lease = lease
         self.clock_sets = clock_sets
         self.renews = renews

@@ -7,6 +7,7 @@ from simulation.ledger import Ledger
 
 from faststream_redis_timers_sync.protocol import operations
 from faststream_redis_timers_sync.protocol.envelope import read_envelope
+from faststream_redis_timers_sync.protocol.times import time_of
 
 CHANGING = ("schedule", "reschedule", "cancel", "cancel_all", "redrive", "settle_and_claim")
 
@@ -66,9 +67,42 @@ class Auditor(Ledger):
             waits = old is not None and not is_lease(old.score)
             if reply[:1] == b"E" or (keeps and waits):
                 continue
+            if args[number + 2][:1] == b"u":
+                self._update(timer_id, version, args[number + 2][1:], scores)
+                continue
             timer = Timer(timer_id, version, self.asked[version](self.server.now))
             self._accept(timer, scores, "replaced")
         self._compare(scores)
+
+    def _update(self, timer_id, version, first, scores):
+        """Look at a recurring timer that was scheduled."""
+        repeat = self.repeats[version]
+        due = max(float(first[1:]), self.server.now)
+        if repeat.after(time_of(float(first[1:]) - GRID)) != time_of(float(first[1:])):
+            self.violated("recurs", f"{timer_id}/{version} is first due at {first}, not {repeat}")
+        old, score = self.pending.get(timer_id), scores.get(timer_id)
+        if old is None:
+            self._accept(Timer(timer_id, version, due, repeat), scores, "replaced")
+            return
+        self.counts["updated"] += 1
+        counted, _ = old.attempts(self.is_sound)
+        is_retry = not is_lease(old.score) and old.score > self.server.now and score == old.score
+        if old.repeat == repeat:
+            stays = True
+        elif old.score <= self.server.now:
+            stays, due = False, self.server.now
+        else:
+            # A failed attempt that waits for the next one; claims may be attempts or not.
+            stays = is_retry and bool(old.claims)
+            if counted and self._policy and not is_lease(old.score) and not stays:
+                self.violated("recurs", f"{old} waited for its next attempt, and does not any more")
+        if not stays:
+            self._accept(Timer(timer_id, version, due, repeat), scores, "replaced")
+            return
+        if score != old.score:
+            self.violated("recurs", f"{old} is due at {score}, and was at {old.score}: no change")
+        old.version, old.repeat = version, repeat
+        self.note("updated", "server", old, repeat)
 
     def _reschedule(self, actor, args, reply):
         timer_id = args[0].decode()
@@ -79,7 +113,7 @@ class Auditor(Ledger):
         if old is not None:
             kind, seconds = args[1][:1], float(args[1][1:])
             due = self.server.now + seconds if kind == b"+" else max(self.server.now, seconds)
-            self._accept(Timer(timer_id, old.version, due), scores, "moved")
+            self._accept(Timer(timer_id, old.version, due, old.repeat), scores, "moved")
         self._compare(scores)
 
     def _cancel(self, actor, args, reply):
@@ -113,7 +147,8 @@ class Auditor(Ledger):
         if not settled and b" - 0\n" in reply:
             return
         scores = self._read()
-        letters = self._read_letters() if any(item[0] == b"dead" for item in settled) else {}
+        buries = any(item[0] in {b"dead", b"repeat"} for item in settled)
+        letters = self._read_letters() if buries else {}
         asked_of = {}
         for item in settled:
             asked_of.setdefault(item[1], []).append(item)
@@ -129,16 +164,22 @@ class Auditor(Ledger):
             elif score is None:
                 self._remove(actor, timer, letters)
             else:
-                self._change(actor, sent_at, timer, score, asked, mine)
+                self._change(actor, sent_at, timer, score, asked, mine, letters)
         for timer_id in sorted(scores.keys() - self.pending.keys()):
             last = self._last.get(timer_id)
             name = "cancelled" if last is not None and last.fate == "cancelled" else "once"
             self.violated(name, f"{actor} claims or revives {last}, which was {last and last.fate}")
         self._compare(scores)
 
-    def _change(self, actor, sent_at, timer, score, asked, mine):
+    def _change(self, actor, sent_at, timer, score, asked, mine, letters):  # noqa: PLR0913, PLR0917  all of it
         """Look at a timer that has got another score."""
-        if self._asks_for(b"renew", score, asked):
+        repeated = [detail for action, detail in mine if action == b"repeat"]
+        if repeated:
+            timer = self._repeat(actor, timer, repeated[0], mine, letters)
+            if score != timer.score:
+                # It was due at once.
+                self._claim(actor, sent_at, timer, score, ())
+        elif self._asks_for(b"renew", score, asked):
             self._renew(actor, timer, score, mine)
         elif self._asks_for(b"release", score, asked):
             # That may be a lease that had ended, and has not where the clock was set back.
@@ -168,11 +209,55 @@ class Auditor(Ledger):
         if timer.holder is not actor and not (timer.holder is None and is_own):
             self.violated("foreign", f"{actor} {does} {timer}, which {timer.holder} holds")
 
-    def _remove(self, actor, timer, letters):
-        self._check_holder(actor, timer, "commits")
-        new = [key for key in letters.keys() - self.dead.keys() if letters[key] == timer.version]
+    def _new_letters(self, timer, letters):
+        versions = {timer.version, *(claim.version for claim in timer.claims)}
+        new = [key for key in letters.keys() - self.dead.keys() if letters[key] in versions
+               and key.startswith(f"{timer.timer_id}:")]  # fmt: skip
         if len(new) > 1:
             self.violated("set aside", f"{timer} was set aside as {new}")
+        return new
+
+    def _repeat(self, actor, timer, detail, mine, letters):
+        """Look at a recurring timer that is due next; give it."""
+        self._check_holder(actor, timer, "repeats")
+        self._note_given_back(actor, timer, mine)
+        self.counts["repeated"] += 1
+        new = self._new_letters(timer, letters)
+        if bool(new) is not (b" " in detail):
+            self.violated("set aside", f"{actor} gives {timer} up, which is set aside as {new}")
+        is_given_up = actor not in timer.done_by or bool(new)
+        due = float(detail.partition(b" ")[0])
+        moments = [claim.at for claim in timer.claims if claim.actor is actor and not claim.renews]
+        if is_given_up and is_lease(timer.earlier[-1]):
+            # The attempt that was the last one had this lease.
+            moments.append(timer.earlier[-1])
+        expected = {
+            timer.repeat.after(time_of(moment + error)).timestamp()
+            for moment in moments
+            for error in (-GRID, 0, GRID)
+        } if timer.repeat else set()  # fmt: skip
+        if due not in expected:
+            told = f"{actor} lets {timer} be due at {due}, not {sorted(expected)}"
+            self.violated("recurs", told)
+        self._bury(timer, f"repeated by {actor}")
+        if new:
+            # It is redriven under its own id, once.
+            self.counts["set aside"] += 1
+            self.dead[new[0]] = Timer(new[0], letters[new[0]], due)
+        if is_given_up:
+            self._check_end(actor, timer, "repeated")
+        else:
+            self.handled_at[timer.timer_id] = self._clock.time()
+        following = Timer(timer.timer_id, timer.version, due, timer.repeat)
+        self.pending[timer.timer_id] = following
+        self.note("repeated", actor, following, due)
+        return following
+
+    def _remove(self, actor, timer, letters):
+        self._check_holder(actor, timer, "commits")
+        new = self._new_letters(timer, letters)
+        if timer.repeat is not None:
+            self.violated("recurs", f"{actor} ends {timer}, which has further times")
         fate = "set aside" if new else "committed"
         self.counts[fate] += 1
         is_given_up = actor not in timer.done_by or bool(new)
@@ -182,8 +267,6 @@ class Auditor(Ledger):
         self._bury(timer, f"{fate} by {actor}")
         if new:
             self.dead[new[0]] = timer
-            if not new[0].startswith(f"{timer.timer_id}:"):
-                self.violated("set aside", f"{timer} was set aside as {new}")
         if is_given_up:
             self._check_end(actor, timer, fate)
 
@@ -223,7 +306,8 @@ class Auditor(Ledger):
         timer.earlier.append(due)
         timer.score, timer.holder = score, actor
         timer.leases.add((actor, score))
-        claim = Claim(actor, timer, sent_at, score, self.clock_sets, renews=actor in timer.run_by)
+        renews = actor in timer.run_by
+        claim = Claim(actor, timer, sent_at, now, score, self.clock_sets, renews=renews)
         timer.claims.append(claim)
         self._claims[actor, timer.timer_id, score] = claim
 
@@ -268,7 +352,7 @@ class Auditor(Ledger):
         for key in moved:
             timer = self.dead.pop(key)
             old = self.pending.get(timer.timer_id)
-            if old is not None and not is_lease(old.score):
+            if old is not None and (not is_lease(old.score) or old.repeat):
                 self.violated("lost", f"{timer} takes the place of {old}, which waits")
             again = Timer(timer.timer_id, timer.version, self.server.now)
             self._accept(again, scores, "replaced")

@@ -1,4 +1,4 @@
-"""Five classic bugs, each put into the product for as long as a context lasts.
+"""Six classic bugs, each put into the product for as long as a context lasts.
 
 Every one of them has been in some library of timers or delayed jobs. The simulation has to
 find them: `FOUND_IN` of `test_simulation.py` says in which histories it does.
@@ -16,6 +16,7 @@ from simulation.cores.driver import Driver
 
 from faststream_redis_timers import TimerOutcomeUnknownError
 from faststream_redis_timers.calls.runner import Runner
+from faststream_redis_timers.delivery.endings import Endings
 from faststream_redis_timers.delivery.leases import Leases
 from faststream_redis_timers.subscriber.loop import DeliveryLoop
 from faststream_redis_timers_sync.protocol import operations
@@ -117,6 +118,18 @@ def repeated_publish() -> Iterator[None]:
 
 
 @contextmanager
+def repeated_from_due_time() -> Iterator[None]:
+    """The next time counts from when a timer was due, or its lease has ended, not its claim."""
+    read = Endings.read
+
+    def count_from_score(self, claimed, claimed_at):
+        return read(self, claimed, float(claimed.previous_score))
+
+    with mock.patch.object(Endings, "read", count_from_score):
+        yield
+
+
+@contextmanager
 def _other_script(*changes):
     """Change the text of the worker's script: what stands there, what shall stand there."""
     load = operations.load_script
@@ -142,5 +155,6 @@ BUGS = {
     "any claim of a running id taken as its renewal": any_claim_as_renewal,
     "a cancelled claim at stop": cancelled_claim,
     "a repeated publish": repeated_publish,
+    "the next time counted from the due time": repeated_from_due_time,
 }
 """Each by what it is called."""

@@ -33,6 +33,11 @@ INVARIANTS = {
         "for those that were given back and those that renewed a lease of the same worker. There "
         "are no more of them than the retry policy allows."
     ),
+    "recurs": (
+        "A recurring timer is due next at the first time after the claim that ran, or after the "
+        "end of the lease of a last attempt that was lost. Only who cancels or replaces it ends "
+        "it. Scheduled again, it stays due as it is where its definition is the same."
+    ),
     "twice": (
         "A sound worker does not run a timer beside itself: what it claims while its handler runs "
         "there is a renewal, unless another worker had it in between."

@@ -40,16 +40,23 @@ class Ledger:
         self.clock_sets = 0
         self.calls = []
         self.asked = {}
+        self.repeats = {}
         self.pending = {}
         self.dead = {}
         # Set where nothing but timers that kill their workers does harm.
         self.spares_good_ones = False
         self.good = set()
+        # When recurring timers were last handled, by their ids.
+        self.handled_at = {}
         self._last = {}
         self._claims = {}
         self._killers = {}
         self.counts = dict.fromkeys(
-            ("accepted", "claimed", "started", "committed", "cancelled", "set aside", "renewed"), 0
+            (
+                *("accepted", "claimed", "started", "committed", "cancelled", "set aside"),
+                *("renewed", "repeated", "updated"),
+            ),
+            0,
         )
 
     # --- what is noted
@@ -113,8 +120,9 @@ class Ledger:
             self.violated("ended lease", f"{actor} starts {timer_id} under {lease}: never given")
             return None
         timer = claim.timer
-        if timer.version != version:
-            self.violated("as asked", f"{timer} was claimed, {version} is handled")
+        if claim.version != version:
+            told = f"{timer_id}/{claim.version}"
+            self.violated("as asked", f"{told} was claimed, {version} is handled")
         now = self._clock.time()
         if now >= claim.sent_at + self._lease_ttl:
             self.violated("ended lease", f"{actor} starts {timer} {now - claim.sent_at} s on")

@@ -12,7 +12,7 @@ from faststream.exceptions import NackMessage, RejectMessage
 from redis.exceptions import RedisError
 
 from faststream_redis_timers import TimerOutcomeUnknownError, TimerPublishMessage
-from faststream_redis_timers_sync import TimerExistsError
+from faststream_redis_timers_sync import Every, TimerExistsError
 
 TOPIC = "invoices"
 NAMES = {
@@ -156,10 +156,15 @@ class Producer:
             yield draws.expovariate(1 / 0.6)
             act = draws.choices(
                 [self._schedule, self._batch, self._move, self._cancel, self._cancel_some,
-                 self._cancel_all, self._redrive, self._look],
-                [60, 5, 12, 12, 3, 0.3, 3 if self._world.sets_aside else 0, 5],
+                 self._cancel_all, self._redrive, self._look, self._schedule_series],
+                [60, 5, 12, 12, 3, 0.3, 3 if self._world.sets_aside else 0, 5,
+                 25 if self._world.has_series else 0],
             )[0]  # fmt: skip
             yield from act(draws)
+
+    def start_cancel(self, timer_ids):
+        """Begin to cancel timers; give what to wait for."""
+        return self._spawn(self._cancel_these(timer_ids))
 
     def _make_front(self):
         raise NotImplementedError
@@ -192,6 +197,16 @@ class Producer:
             {version: due},
         )
 
+    def _schedule_series(self, draws):
+        timer_id = f"t{draws.randrange(6)}"
+        version, body = self._world.draw_plan()
+        repeat = Every(seconds=draws.choice([2, 3, 7]))
+        self._world.ledger.repeats[version] = repeat
+        yield from self._ask(
+            f"schedule {timer_id}/{version} {repeat}",
+            self._front.schedule(body, TOPIC, timer_id=timer_id, repeat=repeat),
+        )
+
     def _batch(self, draws):
         count = draws.randint(2, 4)
         ids = list(dict.fromkeys(self._world.draw_id() for _ in range(count)))
@@ -217,6 +232,10 @@ class Producer:
     def _cancel(self, draws):
         timer_id = self._world.draw_id()
         yield from self._ask(f"cancel {timer_id}", self._front.cancel_timer(TOPIC, timer_id))
+
+    def _cancel_these(self, timer_ids):
+        for timer_id in timer_ids:
+            yield from self._ask(f"cancel {timer_id}", self._front.cancel_timer(TOPIC, timer_id))
 
     def _cancel_some(self, draws):
         ids = [self._world.draw_id() for _ in range(3)]

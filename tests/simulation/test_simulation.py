@@ -28,6 +28,7 @@ FOUND_IN = {
     "any claim of a running id taken as its renewal": {"cores": 25, "brokers": 6},
     "a cancelled claim at stop": {"cores": 35, "brokers": 5},
     "a repeated publish": {"cores": 2, "brokers": 26},
+    "the next time counted from the due time": {"cores": 20, "brokers": 10},
 }
 """A history that finds each bug. Whatever changes in the product or below it may shuffle the
 histories, so others are tried after it."""
@@ -38,6 +39,7 @@ WITHIN = {
     "any claim of a running id taken as its renewal": {"cores": 400, "brokers": 80},
     "a cancelled claim at stop": {"cores": 400, "brokers": 80},
     "a repeated publish": {"cores": 200, "brokers": 120},
+    "the next time counted from the due time": {"cores": 100, "brokers": 60},
 }
 """Histories within which each bug is found at the latest."""
 
@@ -47,6 +49,7 @@ VIOLATES = {
     "any claim of a running id taken as its renewal": {"as asked", "lost"},
     "a cancelled claim at stop": {"held after stop"},
     "a repeated publish": {"once"},
+    "the next time counted from the due time": {"recurs"},
 }
 """What each bug breaks by itself. Other violations may follow from it, or from one that was put
 into the product wrongly: they are no finds."""

@@ -79,6 +79,9 @@ class World:
             policy = self.knobs["retry_policy"]
             # With a single attempt there is none left for who was beside it.
             self.ledger.spares_good_ones = policy is not None and policy.max_attempts > 1
+        # Of its own draws: other histories stay as they are.
+        self.has_series = not self.is_poisonous and random.Random(f"{seed} series").random() < 0.4
+        self._calm_at = 0.0
         self.workers = [
             self._make_worker(f"worker {number}") for number in range(draws.randint(1, 3))
         ]
@@ -248,6 +251,7 @@ class World:
         self.note("all faults are over", "")
         self.weather.clear_up()
         self.is_calm = True
+        self._calm_at = self.clock.time()
         self._at_next_claim.clear()
         for worker in self.workers:
             if not worker.is_up:
@@ -257,18 +261,32 @@ class World:
         latest = max([timer.score for timer in self.ledger.pending.values()], default=0.0)
         # A clock that is set back makes leases long.
         patience = max(0.0, latest - self.server.now) + self.patience
+        yield from self._wait_for_the_rest(patience)
+        series = [timer.timer_id for timer in self.ledger.pending.values() if timer.repeat]
+        if series and not self._is_something_left():
+            yield [self.producers[0].start_cancel(series)]
+            yield from self._wait_for_the_rest(self.patience)
+        self._stops += [worker.stop() for worker in self.workers]
+        yield self._stops
+        self.ledger.close()
+
+    def _wait_for_the_rest(self, patience):
         until = self.clock.time() + patience
         while self._is_something_left() and self.clock.time() < until:
             yield 0.1
             if self.ledger.dead:
                 # Not by a producer that a late request of its own may concern.
                 yield [self.producers[0].start_redrive()]
-        self._stops += [worker.stop() for worker in self.workers]
-        yield self._stops
-        self.ledger.close()
 
     def _is_something_left(self):
-        return self.ledger.pending or self.ledger.dead
+        pending, handled_at = self.ledger.pending, self.ledger.handled_at
+        # A recurring timer is never done: it has to run once more. It keeps a dead letter of its
+        # id away.
+        series = {timer.timer_id for timer in pending.values() if timer.repeat}
+        return any(timer.timer_id not in series for timer in self.ledger.dead.values()) or any(
+            timer_id not in series or handled_at.get(timer_id, 0.0) <= self._calm_at
+            for timer_id in pending
+        )
 
     @property
     def patience(self):

@@ -90,8 +90,9 @@ class _Front:
             topic, timer_id, activate_in=activate_in, activate_at=activate_at
         )
 
-    def schedule(self, body, topic, *, if_exists, **timer):
-        return self._operations.schedule(topic, _encode(body, **timer), if_exists)
+    def schedule(self, body, topic, *, if_exists=None, **timer):
+        encoded = _encode(body, topic=topic, **timer)
+        return self._operations.schedule_batch(topic, [encoded], if_exists)
 
     def schedule_batch(self, messages, topic, **time):
         timers = [_encode(one.body, timer_id=one.timer_id, **time) for one in messages]

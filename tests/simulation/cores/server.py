@@ -30,6 +30,8 @@ class PlainServer(Server):
         if request.name == "SUBSCRIBE":
             self.subscribe(link, request.what)
             return [b"subscribe", request.what, 1], ()
+        if request.name == "TIME":
+            return [b"%d" % part for part in divmod(int(self.now * 1_000_000), 1_000_000)], ()
         if request.name == "EVAL":
             self._known.add(request.sha)
         elif request.sha not in self._known:
@@ -50,5 +52,7 @@ def request_of(operation, *, by_text=False):
         by_text: Whether it brings its script.
     """
     script = operation.script
+    if script is None:
+        return Request("TIME", None, (), (), None)
     name = "EVAL" if by_text else "EVALSHA"
     return Request(name, script.sha, operation.keys, operation.args, script)
