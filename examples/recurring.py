@@ -1,4 +1,4 @@
-"""A timer that recurs: its handler schedules the same id again.
+"""A timer that recurs: it is scheduled once, and its workers let it be due again and again.
 
 python -m examples.recurring
 """
@@ -7,25 +7,21 @@ import asyncio
 from datetime import timedelta
 
 from examples.embedded_server import embedded_server
-from faststream_redis_timers import TimersBroker, TimersRouter
-from faststream_redis_timers.annotations import TimerMessage, TimersBroker as Broker
+from faststream_redis_timers import Cron, Every, TimersBroker, TimersRouter
+from faststream_redis_timers.annotations import TimerMessage
 
 TOPIC = "example-reports"
-INTERVAL = timedelta(seconds=0.5)
+EVERY_SECOND = Every(seconds=1)
+DAILY = Cron("0 9 * * MON-FRI", tz="Europe/Berlin")
 
 router = TimersRouter()
 written: asyncio.Queue[str] = asyncio.Queue()
 
 
 @router.subscriber(TOPIC)
-async def write_report(name: str, message: TimerMessage, broker: Broker) -> None:
-    # First of all, so that a report that fails does not end the series. The new due time
-    # stands: that the running delivery ends well removes only what it was claimed as.
-    # Counted from the due time and not from now, the reports keep their rhythm.
-    await broker.publish(
-        name, topic=TOPIC, timer_id=message.timer_id, activate_at=message.due_at + INTERVAL
-    )
-    print(f"{name}, due at {message.due_at:%S.%f}"[:-3])
+async def write_report(name: str, message: TimerMessage) -> None:
+    # Whenever it really runs, and however often: this is the time that it is for.
+    print(f"{name} of {message.occurrence:%d %b %Y %H:%M:%S} ({message.repeat})")
     await written.put(name)
 
 
@@ -33,22 +29,26 @@ async def main(url: str) -> None:
     broker = TimersBroker(url)
     broker.include_router(router)
     async with broker:
-        # Each worker may say this when it starts: a series that is there is kept.
+        # Each worker may say this when it starts. Where the series is there already, with the
+        # same definition, only its message is replaced: the next report stays due when it was.
         for _ in range(3):
-            await broker.publish(
-                "daily report",
-                topic=TOPIC,
-                timer_id="daily",
-                activate_in=INTERVAL,
-                if_exists="keep",
-            )
+            await broker.publish("report", topic=TOPIC, timer_id="report", repeat=EVERY_SECOND)
         for _ in range(3):
             await asyncio.wait_for(written.get(), timeout=10)
 
-        # Cancelling ends the series. False would mean that the handler runs at this moment,
-        # and may schedule the next one after this: then it takes another try.
-        while not await broker.cancel_timer(TOPIC, "daily"):  # noqa: ASYNC110  no event tells
-            await asyncio.sleep(0.05)
+        # Another definition: from here on the series follows that.
+        await broker.publish("daily report", topic=TOPIC, timer_id="report", repeat=DAILY)
+
+        # Run it now, beside its times.
+        await broker.reschedule_timer(TOPIC, "report", activate_in=timedelta(0))
+        while await asyncio.wait_for(written.get(), timeout=10) != "daily report":
+            pass
+
+        await broker.pause_timer(TOPIC, "report")
+        print("paused:", await broker.resume_timer(TOPIC, "report"))
+
+        # This ends the series, also while its handler runs.
+        await broker.cancel_timer(TOPIC, "report")
         print("pending:", await broker.count_pending(TOPIC))
 
 

@@ -1,9 +1,11 @@
 """Every example runs as a user would run it: as a process of its own."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -260,13 +262,14 @@ def test_several_primaries(url):
 def test_recurring_fires_in_rhythm_until_cancelled(url):
     output = run(url, "examples.recurring")
 
-    fired = [line for line in output.splitlines() if line.startswith("daily report")]
-    assert len(fired) == 3
-    milliseconds = [float(line.rpartition(" ")[2]) for line in fired]
-    first, second, third = milliseconds
-    assert (second - first) % 60 == pytest.approx(0.5, abs=0.002)
-    assert (third - second) % 60 == pytest.approx(0.5, abs=0.002)
-    assert_in_order(output, "pending: 0")
+    fired = [line for line in output.splitlines() if line.startswith("report of")]
+    times = [datetime.strptime(line[10:30], "%d %b %Y %H:%M:%S") for line in fired]  # noqa: DTZ007
+    # Where this machine is so slow that a second is missed, that shares the next one's report.
+    assert len(times) == len(set(times)) >= 3
+    assert times == sorted(times)
+    assert {line.partition(" (")[2] for line in fired} == {"every 0:00:01)"}
+    assert_in_order(output, "report of", "daily report of", "paused: True", "pending: 0")
+    assert re.search(r"daily report of .* 0[78]:00:00 \(0 9 \* \* MON-FRI Europe/Berlin\)", output)
     assert_nothing_is_left(url)
 
 
