@@ -36,6 +36,13 @@ FIRST_OPERATION = 2
 """Commands of the first call of a script on a new server: it is unknown by its name, and is
 sent as text. Loading scripts at the start would cost each process that never calls them."""
 
+RECURRING = 2
+"""Round trips of scheduling recurring timers, up to 200 in a batch: TIME, and the script call. Only
+the server knows its clock, and only Python the next time."""
+
+RESUMED = 3
+"""Round trips of resuming a recurring timer: its definition, TIME, and the script call."""
+
 PAGE = 500
 """Timers per call of what reads many: Lua's `unpack` fails at 8,000, and 1,000 take
 the server some milliseconds in which nobody else is served."""

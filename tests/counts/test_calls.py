@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import tracemalloc
+from datetime import UTC, datetime
 
 import budgets
 import pytest
@@ -10,7 +11,7 @@ import redis.asyncio
 from bench import HOUR
 from faces import async_face, blocking_face
 
-from faststream_redis_timers_sync import TimerPublishMessage, TimersClient
+from faststream_redis_timers_sync import Every, TimerPublishMessage, TimersClient
 
 TOPIC = "invoices"
 
@@ -39,6 +40,15 @@ OPERATIONS = {
     "has": lambda face: face.has_pending(TOPIC, "0"),
     "get": lambda face: face.get_timer(TOPIC, "0"),
     "count": lambda face: face.count_pending(TOPIC),
+    "pause": lambda face: face.pause_timer(TOPIC, "unknown"),
+}
+
+DAILY = Every(days=1, start=datetime(2050, 1, 1, tzinfo=UTC))
+
+RECURRING = {
+    "schedule": lambda face: face.schedule("x", TOPIC, timer_id="0", repeat=DAILY),
+    "schedule 50": lambda face: face.schedule_batch(named(50), TOPIC, repeat=DAILY),
+    "schedule 200": lambda face: face.schedule_batch(named(200), TOPIC, repeat=DAILY),
 }
 
 LARGE = {"schedule 100", "schedule 200"}
@@ -58,6 +68,36 @@ async def test_an_operation_is_one_command_and_one_round_trip(bench, meter, face
     assert traffic.sent() == traffic.sent("evalsha") == budgets.OPERATION
     # No command of another name, nor one that is sent in two pieces.
     assert traffic.reads == budgets.OPERATION or name in LARGE
+    assert traffic.connections == 0
+
+
+@pytest.mark.parametrize("name", RECURRING)
+async def test_scheduling_recurring_timers_takes_the_server_s_time_once(bench, meter, face, name):
+    operation = RECURRING[name]
+    await operation(face)
+    meter.reset()
+    await operation(face)
+    traffic = meter.read()
+    await face.cancel_all(TOPIC)
+
+    # The script asks for the time too, and so it is the round trips that tell of TIME.
+    assert traffic.sent() == traffic.sent("evalsha") == 1
+    assert traffic.reads == budgets.RECURRING or name in LARGE
+    assert traffic.connections == 0
+
+
+async def test_resuming_reads_asks_for_the_time_and_writes(bench, meter, face):
+    bench.client.schedule("x", TOPIC, timer_id="0", repeat=DAILY)
+    await face.pause_timer(TOPIC, "0")
+    await face.resume_timer(TOPIC, "0")
+    await face.pause_timer(TOPIC, "0")
+    meter.reset()
+    assert await face.resume_timer(TOPIC, "0")
+    traffic = meter.read()
+    await face.cancel_all(TOPIC)
+
+    assert traffic.sent() == traffic.sent("evalsha") == 2
+    assert traffic.reads == budgets.RESUMED
     assert traffic.connections == 0
 
 
