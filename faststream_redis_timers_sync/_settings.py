@@ -14,7 +14,9 @@ from redis.exceptions import RedisClusterException
 
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.server import open_client
+from faststream_redis_timers_sync.protocol.declared import check_series
 from faststream_redis_timers_sync.protocol.keys import KeySpace, plain
+from faststream_redis_timers_sync.protocol.model import Series
 
 _NAMES = {
     "PREFIX": "prefix",
@@ -28,12 +30,15 @@ _NAMES = {
 _CONFIRMATION = {"CONFIRM_REPLICAS": "confirm_replicas", "CONFIRM_TIMEOUT": "confirm_timeout"}
 """Keys whose value is a number, and the argument of `TimersClient` that it becomes."""
 
+_SERIES = "SERIES"
+_SERIES_OWNER = "SERIES_OWNER"
+
 _FLAGS = {"HASH_TAGS": "hash_tags"}
 """Keys whose value is True or False, and the argument of `TimersClient` that it becomes."""
 
 _ARGUMENTS = {**_NAMES, **_FLAGS, **_CONFIRMATION}
 
-_KEYS = ("URL", "CLIENT", "TOPICS", "OPTIONS", *_ARGUMENTS)
+_KEYS = ("URL", "CLIENT", "TOPICS", "OPTIONS", _SERIES, _SERIES_OWNER, *_ARGUMENTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,8 @@ class ClientSettings:
         options: Options of the redis-py client that is made from the URL.
         arguments: The prefix, the keys' names and layout, and the replicas that must confirm,
             as arguments of `TimersClient`.
+        series: The series that the project declares, or where they are; see `load_series`.
+        series_owner: Who declares them; None where nobody declares any.
     """
 
     place: Place
@@ -80,6 +87,9 @@ class ClientSettings:
     client: str | Callable[[], Any] | None
     topics: tuple[str, ...]
     arguments: dict[str, Any]
+    # It may hold messages.
+    series: Any = field(default=None, repr=False)
+    series_owner: str | None = None
 
     @property
     def where(self) -> str:
@@ -125,6 +135,16 @@ def read_settings(place: Place, found: Mapping[str, Any]) -> ClientSettings:
         )
         raise place.error(msg)
     _check_topics(place, found)
+    series, owner = map(place.key, (_SERIES, _SERIES_OWNER))
+    if series in found and owner not in found:
+        msg = (
+            f"{place.where} has {series} and no {owner}, by which those are found that are "
+            f'declared no longer: add "{owner}": "NAME-OF-PROJECT"'
+        )
+        raise place.error(msg)
+    if owner in found and series not in found:
+        msg = f'{place.where} has {owner} and no {series}: add "{series}": [], or leave it out'
+        raise place.error(msg)
     return ClientSettings(
         place=place,
         url=found.get(url),
@@ -136,6 +156,8 @@ def read_settings(place: Place, found: Mapping[str, Any]) -> ClientSettings:
             for key, argument in _ARGUMENTS.items()
             if place.key(key) in found
         },
+        series=found.get(series),
+        series_owner=plain(found[owner]) if owner in found else None,
     )
 
 
@@ -209,18 +231,59 @@ def load_factory(settings: ClientSettings) -> Any:
     if not isinstance(settings.client, str):
         return settings.client
     place = settings.place
-    stated = f"{place.where}: {place.key('CLIENT')} {settings.client!r}"
-    module, _, name = settings.client.rpartition(".")
-    try:
-        factory = getattr(import_module(module), name)
-    # ValueError: there is no dot in it.
-    except (ImportError, AttributeError, ValueError) as error:
-        msg = f"{stated} can't be imported: {error}"
-        raise place.error(msg) from error
+    factory = _import(place, "CLIENT", settings.client)
     if not callable(factory):
-        msg = f"{stated} is a {type(factory).__name__}: name a function that returns a client"
+        msg = (
+            f"{place.where}: {place.key('CLIENT')} {settings.client!r} is a "
+            f"{type(factory).__name__}: name a function that returns a client"
+        )
         raise place.error(msg)
     return factory
+
+
+def load_series(settings: ClientSettings, *, calls: bool = True) -> list[Series]:
+    """Give the series that a project declares.
+
+    Args:
+        settings: Settings with SERIES.
+        calls: Whether a function is called to have them, which may ask a database; without it
+            there are none then.
+
+    Raises:
+        Exception: The place's error: they can't be imported, or are no series.
+    """
+    place = settings.place
+    found = settings.series
+    stated = f"{place.where}: {place.key(_SERIES)}"
+    if isinstance(found, str):
+        stated += f" {found!r}"
+        found = _import(place, _SERIES, found)
+    if callable(found):
+        if not calls:
+            return []
+        found = found()
+    try:
+        several = check_series(found)
+    except TypeError as error:
+        msg = f"{stated}: {error}"
+        raise place.error(msg) from None
+    names = set()
+    for one in several:
+        if (one.topic, one.timer_id) in names:
+            msg = f"{stated} declares timer_id {one.timer_id!r} of topic {one.topic!r} twice"
+            raise place.error(msg)
+        names.add((one.topic, one.timer_id))
+    return several
+
+
+def _import(place: Place, key: str, path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(import_module(module), name)
+    # ValueError: there is no dot in it.
+    except (ImportError, AttributeError, ValueError) as error:
+        msg = f"{place.where}: {place.key(key)} {path!r} can't be imported: {error}"
+        raise place.error(msg) from error
 
 
 def _mistake(key: str, value: Any) -> str | None:
@@ -236,6 +299,9 @@ def _mistake(key: str, value: Any) -> str | None:
     if key == "OPTIONS":
         is_right = isinstance(value, dict) and all(isinstance(name, str) for name in value)
         return None if is_right else "a dict of options of redis.Redis"
+    if key == _SERIES:
+        is_right = (isinstance(value, (str, list, tuple)) and value != "") or callable(value)
+        return None if is_right else "a list of Series, a function that returns one, or its path"
     if key in _FLAGS:
         return None if isinstance(value, bool) else "True or False"
     if key in _CONFIRMATION:

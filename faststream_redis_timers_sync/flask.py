@@ -34,13 +34,16 @@ except ModuleNotFoundError as error:
 from faststream_redis_timers_sync._settings import (
     ClientSettings,
     Place,
+    load_series,
     make_client,
     read_settings,
 )
 from faststream_redis_timers_sync.cli.commands import COMMANDS
+from faststream_redis_timers_sync.cli.series import run_series, series_options
 from faststream_redis_timers_sync.cli.source import BadServerError, Source
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.console.errors import EXIT_CODES
+from faststream_redis_timers_sync.protocol.model import Series
 
 __all__ = ("FlaskTimers",)
 
@@ -59,7 +62,9 @@ class FlaskTimers:
     ``TIMERS_PREFIX``, ``TIMERS_TIMELINE_KEY``, ``TIMERS_PAYLOADS_KEY``, ``TIMERS_ATTEMPTS_KEY``,
     ``TIMERS_SERIES_KEY``, ``TIMERS_CONFIRM_REPLICAS`` and ``TIMERS_CONFIRM_TIMEOUT`` are arguments
     of `TimersClient`; ``TIMERS_TOPICS`` are the topics that ``flask timers topics``, ``stats`` and
-    ``watch`` know without looking for them. None is as good as no entry.
+    ``watch`` know without looking for them. ``TIMERS_SERIES`` are the series that
+    ``flask timers series`` ensures: a list of `Series`, a function that returns one, or the dotted
+    path of either; ``TIMERS_SERIES_OWNER`` is who declares them. None is as good as no entry.
 
     Args:
         app: An app for `init_app`.
@@ -195,11 +200,34 @@ def _make_group(timers: _AppTimers) -> click.Group:
     source = Source(open_client, topics=lambda: timers.read().topics)
     return click.Group(
         _NAME,
-        commands=[_in_context(command) for command in COMMANDS],
+        commands=[_in_context(command) for command in (*COMMANDS, _series_command(timers))],
         help="Look after timers.",
         epilog=EXIT_CODES,
         context_settings={"obj": source},
     )
+
+
+def _series_command(timers: _AppTimers) -> click.Command:
+    def load() -> tuple[list[Series], str]:
+        try:
+            settings = timers.read()
+            if settings.series_owner is None:
+                msg = f"{settings.where} has no {_PLACE.key('SERIES')}: add a list of Series"
+                raise BadServerError(msg)
+            return load_series(settings), settings.series_owner
+        except ValueError as error:
+            raise BadServerError(str(error)) from None
+
+    @click.command()
+    @series_options
+    def series(**options: Any) -> None:
+        """Ensure the series that TIMERS_SERIES declares.
+
+        They are created and updated; those whose definition is the same keep their next due time.
+        """
+        run_series(load, **options)
+
+    return series
 
 
 def _in_context(command: click.Command) -> click.Command:

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning as CheckWarning
 from django.core.exceptions import ImproperlyConfigured
 
-from faststream_redis_timers_sync._settings import ClientSettings, load_factory
+from faststream_redis_timers_sync._settings import ClientSettings, load_factory, load_series
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.django.clients import make_client
 from faststream_redis_timers_sync.django.conf import read_alias, read_aliases
@@ -110,8 +110,10 @@ def _read_all() -> Iterator[ClientSettings | ImproperlyConfigured]:
     for alias in aliases:
         try:
             config = read_alias(alias)
-            # What CLIENT does when it is called is not known: it may ask a server.
+            # What functions do when they are called is not known: they may ask a server.
             make_client(config) if config.client is None else load_factory(config)
+            if config.series_owner is not None:
+                load_series(config, calls=False)
         except ImproperlyConfigured as error:
             yield error
         else:

@@ -62,7 +62,7 @@ def test_the_app_brings_the_commands():
         name for name, app in get_commands().items() if app == "faststream_redis_timers_sync.django"
     }
 
-    assert brought == {f"timers_{name}" for name in (*NAMES, "worker")}
+    assert brought == {f"timers_{name}" for name in (*NAMES, "series", "worker")}
 
 
 @pytest.mark.parametrize("name", NAMES)

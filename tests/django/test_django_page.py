@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from django import VERSION
 from django.conf import settings
+from django.core.management import call_command
 from django.test import TestCase, override_settings
 from django.utils.module_loading import import_string
 from django_project.models import Invoice
@@ -69,6 +70,15 @@ class PageTest(TestCase):
         names["test_an_invoice_is_due_after_30_days"](
             FakeTimersClient(), Invoice(number=1), self.captureOnCommitCallbacks
         )
+
+
+def test_the_series_are_ensured(page):
+    fake = FakeTimersClient()
+    alias = {"CLIENT": lambda: fake, "SERIES": lambda: page["SERIES"], "SERIES_OWNER": "shop"}
+    with override_settings(TIMERS={"default": alias}):
+        for command in ([], ["--check"], ["--prune"]):
+            call_command("timers_series", *command)
+    assert fake.get_timer("reports", "daily").repeat == page["WEEKDAYS"]
 
 
 def test_the_worker_and_the_admin_site_are_as_told(page):

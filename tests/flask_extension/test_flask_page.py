@@ -5,8 +5,10 @@ import re
 import pytest
 from command_line import ROOT
 
+from faststream_redis_timers_sync.testing import FakeTimersClient
+
 PAGE = (ROOT / "docs" / "flask.md").read_text()
-APP, TEST = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+APP, SERIES, TEST = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture
@@ -29,6 +31,20 @@ def test_the_app_works_on_a_server(page, server_url, key_config):
 
 def test_the_test_passes(page, timers):
     page["test_an_invoice_is_due_after_30_days"](timers)
+
+
+def test_the_series_are_ensured(make_app):
+    names = {}
+    exec(SERIES, names)  # noqa: S102  it is our page
+    fake = FakeTimersClient()
+    app = make_app(
+        TIMERS_CLIENT=lambda: fake, TIMERS_SERIES=names["SERIES"], TIMERS_SERIES_OWNER="shop"
+    )
+
+    for command in ([], ["--check"], ["--prune"]):
+        result = app.test_cli_runner().invoke(args=["timers", "series", *command])
+        assert result.exit_code == 0
+    assert fake.get_timer("reports", "daily").repeat == names["WEEKDAYS"]
 
 
 def test_the_table_has_all_keys_of_the_config(make_app):

@@ -6,7 +6,17 @@ from argparse import REMAINDER
 from importlib.util import find_spec
 from typing import Any
 
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
+
+from faststream_redis_timers_sync._settings import load_series
+from faststream_redis_timers_sync.console import declared
+from faststream_redis_timers_sync.console.actions import perform
+from faststream_redis_timers_sync.console.errors import MISUSED
+from faststream_redis_timers_sync.console.output import Output
+from faststream_redis_timers_sync.django.clients import get_client
+from faststream_redis_timers_sync.django.conf import read_alias, read_aliases
 
 _RUNNER = "faststream_redis_timers.django.worker"
 """What runs; by name, since the blocking package never imports FastStream."""
@@ -18,7 +28,8 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
     help = (
         "Runs a FastStream app as 'faststream run' does, with Django set up, in child processes "
         "too. Its options stand behind the app: --reload, --workers 4, --log-level debug; "
-        "'timers_worker module:app --help' lists them."
+        "'timers_worker module:app --help' lists them. The series of the setting SERIES are "
+        "created and updated first."
     )
 
     def add_arguments(self, parser: Any) -> None:
@@ -43,7 +54,9 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
             words: What follows.
 
         Raises:
-            CommandError: FastStream's command line is not installed.
+            CommandError: FastStream's command line is not installed, or the settings are not in
+                order.
+            SystemExit: The project's series could not be ensured; it is said why.
         """
         if find_spec("typer") is None:
             msg = (
@@ -51,6 +64,30 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
                 "pip install 'faststream[cli]'"
             )
             raise CommandError(msg)
+        if "--help" not in words:
+            self._ensure_series()
         sys.argv[1:] = [app, *words]
         # As the main module: child processes begin by importing that of their parent.
         runpy.run_module(_RUNNER, run_name="__main__", alter_sys=True)
+
+    def _ensure_series(self) -> None:
+        # A worker whose broker alone knows where the timers are needs no TIMERS.
+        aliases = read_aliases() if hasattr(settings, "TIMERS") else {}
+        for alias, found in aliases.items():
+            if not isinstance(found, dict) or "SERIES" not in found:
+                continue
+            try:
+                config = read_alias(alias)
+                series = load_series(config)
+                timers = get_client(alias)
+            except ImproperlyConfigured as error:
+                raise CommandError(str(error), returncode=MISUSED) from error
+            code = perform(
+                Output(),
+                timers,
+                declared.ensure_before_worker,
+                series=series,
+                owner=config.series_owner,
+            )
+            if code:
+                sys.exit(code)

@@ -1,0 +1,128 @@
+"""Series that a project declares: ensured, compared, and told of."""
+
+from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.console.errors import DONE, FAILED, MISUSED, CommandError
+from faststream_redis_timers_sync.console.output import Output
+from faststream_redis_timers_sync.console.tables import Cell, Column
+from faststream_redis_timers_sync.manage.text import escape, quoted
+from faststream_redis_timers_sync.protocol.model import EnsuredSeries, Series
+
+CHECK_HELP = "Change nothing, and tell what would be done. Exit code 1 if there is something to do."
+OWNER_HELP = "Who declares them, for example the application's name."
+PRUNE_HELP = "Cancel series that this owner has declared before and declares no longer."
+
+_STYLES = {"created": "green", "changed": "yellow", "unchanged": "dim", "removed": "red"}
+_WIDEST_TOPIC = 30
+
+
+def ensure_declared(
+    timers: TimersClient,
+    output: Output,
+    *,
+    series: list[Series],
+    owner: str,
+    check: bool = False,
+    prune: bool = False,
+) -> int:
+    """Create and update the series that a project declares, and show what became of each.
+
+    Args:
+        timers: The client.
+        output: Where to.
+        series: The series.
+        owner: Who declares them.
+        check: Whether to change nothing. The exit code then says whether there is something to
+            change.
+        prune: Whether to cancel those that are declared no longer.
+
+    Raises:
+        CommandError: A series can't be.
+    """
+    ensured = _ensure(timers, series, owner, check=check, prune=prune)
+    rows = _rows_of(ensured)
+    if output.as_json:
+        for state, (topic, timer_id) in rows:
+            skips = (topic, timer_id) in ensured.skipping
+            record = {"series": state, "topic": topic, "timer_id": timer_id}
+            output.record({**record, "skips_occurrences": skips})
+    elif rows:
+        widest = max(len(escape(topic)) for _, (topic, _) in rows)
+        columns = [
+            Column("SERIES", len("unchanged")),
+            Column("TOPIC", min(widest, _WIDEST_TOPIC)),
+            Column("ID"),
+        ]
+        output.table(columns, ([_state(s), _name(t), _name(i)] for s, (t, i) in rows))
+    else:
+        output.note(f"{quoted(owner)} declares no series")
+    for name in ensured.skipping:
+        output.note(_skipping(*name))
+    if ensured.removed and not prune:
+        output.note(
+            f"series that are no longer declared go on ({len(ensured.removed)}): "
+            "--prune cancels them"
+        )
+    is_done = not (ensured.created or ensured.changed or ensured.removed)
+    return DONE if is_done or not check else FAILED
+
+
+def ensure_before_worker(
+    timers: TimersClient, output: Output, *, series: list[Series], owner: str
+) -> int:
+    """Create and update series before a worker starts, and say what was to be done.
+
+    Args:
+        timers: The client.
+        output: Where to; what stays as it is has no line.
+        series: The series.
+        owner: Who declares them.
+
+    Raises:
+        CommandError: A series can't be.
+    """
+    ensured = _ensure(timers, series, owner, check=False, prune=False)
+    for state, (topic, timer_id) in _rows_of(ensured):
+        told = f"series {quoted(timer_id)} of topic {quoted(topic)}"
+        if state == "removed":
+            output.note(
+                f"{told} is no longer declared by {quoted(owner)}, and goes on: "
+                "manage.py timers_series --prune cancels it"
+            )
+        elif state != "unchanged":
+            output.note(f"{told} was {state}")
+    for name in ensured.skipping:
+        output.note(_skipping(*name))
+    return DONE
+
+
+def _ensure(
+    timers: TimersClient, series: list[Series], owner: str, *, check: bool, prune: bool
+) -> EnsuredSeries:
+    try:
+        if check:
+            return timers.compare_series(series, owner=owner)
+        return timers.ensure_series(series, owner=owner, prune=prune)
+    except TypeError as error:
+        # A message or header that can't be encoded.
+        msg = f"series can't be declared: {error}"
+        raise CommandError(msg, MISUSED) from error
+
+
+def _rows_of(ensured: EnsuredSeries) -> list[tuple[str, tuple[str, str]]]:
+    return [(state, name) for state in _STYLES for name in getattr(ensured, state)]
+
+
+def _state(state: str) -> Cell:
+    return Cell(state, _STYLES[state])
+
+
+def _name(name: str) -> Cell:
+    return Cell(escape(name), "bold")
+
+
+def _skipping(topic: str, timer_id: str) -> str:
+    return (
+        f"WARNING: series {quoted(timer_id)} of topic {quoted(topic)} skips occurrences: it is due "
+        "at one of its times, but not at the next. Unless it was rescheduled to that the server's "
+        "clock was ahead: pause it and resume it"
+    )
