@@ -229,7 +229,76 @@ def draw_crashes() -> None:
     drawing.save()
 
 
+def draw_clock_changes() -> None:
+    """Draw two nights in which clocks are changed, and what is due in them."""
+    drawing = Drawing(
+        "clock-changes",
+        "What is due in Berlin in the nights of 28 March and 31 October 2027. In March the clock "
+        "goes from 01:30 to 03:00: 30 2 is due at 03:00, each hour at 01:00, 03:00 and 04:00. In "
+        "October it shows 02:00 and 02:30 twice: 30 2 is due at the first 02:30, each hour at "
+        "02:00 and again at 02:00.",
+        376,
+    )
+    _draw_night(
+        drawing,
+        4,
+        "28 March: 02:00 to 03:00 is left out",
+        before=[("00:00", "01:00"), ("00:30", "01:30")],
+        after=[("01:00", "03:00"), ("01:30", "03:30"), ("02:00", "04:00"), ("02:30", "04:30")],
+        due={"30 2 * * *": {2}, "0 * * * *": {0, 2, 4}, "*/30 * * * *": set(range(6))},
+        kinds=("redis", "run"),
+    )
+    _draw_night(
+        drawing,
+        196,
+        "31 October: 02:00 to 03:00 comes twice",
+        before=[("00:00", "02:00"), ("00:30", "02:30")],
+        after=[("01:00", "02:00"), ("01:30", "02:30"), ("02:00", "03:00"), ("02:30", "03:30")],
+        due={"30 2 * * *": {1}, "0 * * * *": {0, 2, 4}, "*/30 * * * *": set(range(6))},
+        kinds=("run", "redis"),
+    )
+    drawing.save()
+
+
+def _draw_night(  # noqa: PLR0913  what two nights differ by
+    drawing: Drawing,
+    y: int,
+    title: str,
+    *,
+    before: list[tuple[str, str]],
+    after: list[tuple[str, str]],
+    due: dict[str, set[int]],
+    kinds: tuple[str, str],
+) -> None:
+    """Draw a night from the left to the right: times in UTC, in Berlin, and what is due.
+
+    Args:
+        drawing: Where to.
+        y: The upper edge.
+        title: What happens to the clock.
+        before: Times in UTC and what the clock shows, before it is changed.
+        after: Those after it.
+        due: Expression -> numbers of the times at which it is due.
+        kinds: Kinds of boxes for readings before and after.
+    """
+    first, pitch, row = 121, 50, 30
+    drawing.box(200, y, 392, "end", title, bold=1)
+    moments = [(*times, kinds[0]) for times in before] + [(*times, kinds[1]) for times in after]
+    for number, name in enumerate(("UTC", "Berlin", *due)):
+        middle = y + (number + 1) * row + 12
+        drawing.line(f"M92 {middle}H396", head=False)
+        drawing.box(48, middle - 12, 88, "note", name)
+    for number, (utc, reading, kind) in enumerate(moments):
+        x = first + number * pitch
+        drawing.box(x, y + row, 46, "note", utc)
+        drawing.box(x, y + 2 * row, 46, kind, reading)
+        for line, numbers in enumerate(due.values()):
+            if number in numbers:
+                drawing.box(x, y + (line + 3) * row, 38, "good", "due")
+
+
 if __name__ == "__main__":
     draw_life()
     draw_lease()
     draw_crashes()
+    draw_clock_changes()
