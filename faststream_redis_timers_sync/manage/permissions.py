@@ -20,7 +20,8 @@ class Purpose:
         name: What it is, after "may not".
         commands: The commands, with ``{timeline}``, ``{payloads}`` and ``{attempts}`` for
             keys of a topic, ``{elsewhere}`` for its timeline in the other layout, ``{channel}``
-            for its channel, and ``x`` where any other word does.
+            for its channel, ``{series}`` for the list of an owner's series, and ``x`` where any
+            other word does.
         consequence: What follows where they are refused.
         is_vital: Whether nothing works without them.
     """
@@ -49,7 +50,7 @@ def purposes_of(keys: KeySpace) -> tuple[Purpose, ...]:
                 *("HGET {payloads} x", "HEXISTS {payloads} x", "HLEN {payloads}"),
                 "HSTRLEN {payloads} x",
                 *("HDEL {payloads} x", "HDEL {attempts} x"),
-                *("HGET {attempts} x", "HMGET {attempts} x", "HSET {attempts} x x"),
+                *("HMGET {attempts} x", "HSET {attempts} x x"),
                 # Whether a topic is torn.
                 *(("EXISTS {payloads}",) if keys.hash_tags else ()),
             ),
@@ -65,6 +66,11 @@ def purposes_of(keys: KeySpace) -> tuple[Purpose, ...]:
             "listen for such wake-ups, as workers do",
             (f"{sharded}SUBSCRIBE {{channel}}", f"{sharded}UNSUBSCRIBE", "PING"),
             "no matter, if no worker runs under this user",
+        ),
+        Purpose(
+            "list declared series",
+            ("HSET {series} x x", "HKEYS {series}", "HDEL {series} x"),
+            "no matter, if no client or broker that declares series has this user",
         ),
         Purpose(
             "wait until replicas have what was written, as confirm_replicas asks for",
@@ -132,6 +138,7 @@ def refused_purposes(timers: TimersClient, topic: str, node: Runner) -> list[Ref
         b"{elsewhere}": keys.timeline_elsewhere(full) or timeline,
         b"{payloads}": payloads,
         b"{attempts}": attempts,
+        b"{series}": keys.series_of("any"),
     }
     purposes = purposes_of(keys)
     commands = [command for purpose in purposes for command in purpose.commands]
@@ -169,6 +176,8 @@ def acl_rule(timers: TimersClient, commands: Sequence[str], user: str | None = N
         ("{timeline}", "~", keys.timeline_key, own),
         ("{payloads}", "~", keys.payloads_key, own),
         ("{attempts}", "~", keys.attempts_key, own),
+        # Prefixes are for topics; owners have none.
+        ("{series}", "~", keys.series_key, [""]),
         ("{elsewhere}", "%R~", keys.timeline_key, others),
     ):
         if any(place in command for command in commands):

@@ -1,4 +1,4 @@
-"""The least that a worker, a producer and an inspector need, as rules for the server's ACL.
+"""The least that workers, producers, declarers and inspectors need, as rules for the server's ACL.
 
 What a script runs is read from its text, so that a rule can't fall behind it.
 """
@@ -23,11 +23,13 @@ class Role:
         name: The user's name in the documentation.
         scripts: The scripts that it runs.
         commands: What it runs beside them, by name, in either layout of keys.
+        declares: Whether it may touch the lists of declared series.
     """
 
     name: str
     scripts: tuple[str, ...]
     commands: tuple[str, ...]
+    declares: bool = False
 
 
 _IN_A_CLUSTER = ("CLUSTER|SLOTS", "ASKING")
@@ -44,10 +46,18 @@ WORKER = Role(
 
 PRODUCER = Role(
     "producer",
-    ("schedule", "reschedule", "cancel", "cancel_all", "pause", "resume", "prune", "get"),
+    ("schedule", "reschedule", "cancel", "cancel_all", "pause", "resume", "get"),
     ("PING", "TIME", *_IN_A_CLUSTER),
 )
-"""Schedules, moves, cancels, pauses and resumes. To resume it reads the timer."""
+"""Schedules, moves, cancels, pauses and resumes. To resume a timer it reads it."""
+
+DECLARER = Role(
+    "declarer",
+    (*PRODUCER.scripts, "prune"),
+    (*PRODUCER.commands, "HSET", "HKEYS", "HDEL"),
+    declares=True,
+)
+"""Declares series, and is a producer. A worker whose broker declares some is both."""
 
 INSPECTOR = Role(
     "inspector",
@@ -63,7 +73,7 @@ INSPECTOR = Role(
 )
 """Looks at everything and changes nothing: the command line, the collector, the admin."""
 
-ROLES = {role.name: role for role in (WORKER, PRODUCER, INSPECTOR)}
+ROLES = {role.name: role for role in (WORKER, PRODUCER, DECLARER, INSPECTOR)}
 """All of them, by name."""
 
 
@@ -82,7 +92,11 @@ def role_rule(timers: TimersClient, role: Role) -> str:
         names.add("SELECT")
     known = [command for purpose in purposes_of(keys) for command in purpose.commands]
     known += ["INFO", *(NODES_AND_STATE if keys.fits_cluster else ()), "SELECT"]
-    commands = [command for command in known if name_of(command) in names]
+    commands = [
+        command
+        for command in known
+        if name_of(command) in names and (role.declares or "{series}" not in command)
+    ]
     return acl_rule(timers, commands, role.name)
 
 

@@ -206,12 +206,21 @@ def test_resuming_counts_from_the_definition_that_it_has_by_then(home):
     assert score_of(home) % 86_400 == 0
 
 
-@pytest.mark.parametrize("written", ["every 03600.000000 0.000000", "every 3600.000000 -0.000000"])
-def test_a_definition_that_somebody_wrote_otherwise_is_resumed_too(written, home):
-    plant(home, PAUSED, write_envelope(b"x", headers={REPEAT: written}))
+def test_a_definition_in_other_letters_is_resumed(home):
+    plant(home, PAUSED, write_envelope(b"x", headers={REPEAT: "cron UTC 0 * * jan-dec *"}))
 
     assert home.runner.run_steps(home.operations.resume(TOPIC, "a"))
     assert 0 < score_of(home) - home.now().timestamp() <= 3600
+
+
+@pytest.mark.parametrize("written", ["every 03600.000000 0.000000", "each hour", ""])
+def test_a_definition_that_nobody_can_compute_stays_paused(written, home):
+    plant(home, LATER, write_envelope(b"x", headers={REPEAT: written}))
+    home.runner.run(home.operations.pause(TOPIC, "a"))
+
+    with pytest.raises(ValueError, match="this version knows no definition like"):
+        home.runner.run_steps(home.operations.resume(TOPIC, "a"))
+    assert score_of(home) == PAUSED
 
 
 @pytest.mark.parametrize("score", [LATER, LEASE, PAUSED])

@@ -17,6 +17,8 @@ from waiting import wait_until_async
 from examples.embedded_server import embedded_server
 from faststream_redis_timers import TimersBroker
 from faststream_redis_timers_sync import (
+    Every,
+    Series,
     TimerNotReplicatedError,
     TimerPublishMessage,
     TimersClient,
@@ -28,6 +30,7 @@ from faststream_redis_timers_sync.cli.group import group
 from faststream_redis_timers_sync.manage.check import check_server
 from faststream_redis_timers_sync.manage.permissions import purposes_of
 from faststream_redis_timers_sync.manage.roles import (
+    DECLARER,
     INSPECTOR,
     PRODUCER,
     ROLES,
@@ -116,12 +119,12 @@ class Ears:
         return bool(kinds & {"message", "smessage"})
 
 
-def produce(admin, url, keys):
+def produce(admin, url, keys, user="producer"):
     """Schedule, move and cancel, on a server that does not know the scripts."""
     admin.flushall()
     admin.script_flush()
     names = {"hash_tags": keys.hash_tags}
-    with TimersClient(url_of("producer", url), **names) as timers, Ears(admin, keys) as ears:
+    with TimersClient(url_of(user, url), **names) as timers, Ears(admin, keys) as ears:
         timers._runner.run(_ping())
         attempts = keys.of("t").attempts
         admin.hset(attempts, "1", "1 1.000000 1.000000")
@@ -137,11 +140,29 @@ def produce(admin, url, keys):
         assert timers.cancel_timer("t", "1")
         assert timers.cancel_timers("t", ["2", "3"]) == 2
         admin.hset(attempts, "1", "1 1.000000 1.000000")
-        assert timers.cancel_all("t") == 3
+        timers.schedule("x", "t", timer_id="7", repeat=Every(hours=1))
+        # Whether it waits for its next attempt must be known.
+        timers.schedule("x", "t", timer_id="7", repeat=Every(hours=2))
+        assert timers.pause_timer("t", "7")
+        assert timers.resume_timer("t", "7")
+        assert timers.get_timer("t", "7").repeat == Every(hours=2)
+        assert timers.cancel_all("t") == 4
         assert not admin.exists(attempts)
         with timers._runner.client.pipeline(transaction=False) as pipeline:
             timers.schedule("x", "t", pipeline=pipeline)
             pipeline.execute()
+
+
+def declare(admin, url, keys):
+    """Do what a producer does, and declare series and remove them."""
+    produce(admin, url, keys, "declarer")
+    with TimersClient(url_of("declarer", url), hash_tags=keys.hash_tags) as timers:
+        series = Series("x", "t", timer_id="1", repeat=Every(hours=1))
+        assert timers.ensure_series([series], owner="shop").created == [("t", "1")]
+        assert timers.ensure_series([], owner="shop").removed == [("t", "1")]
+        assert timers.ensure_series([], owner="shop", prune=True).removed == [("t", "1")]
+        assert not admin.exists(keys.series_of("shop"))
+        assert timers.get_timer("t", "1") is None
 
 
 def _ping():
@@ -230,7 +251,7 @@ def inspect(admin, url, keys):
         assert found["clock"] == found["layout"] == "ok"
 
 
-EXERCISES = {WORKER: work, PRODUCER: produce, INSPECTOR: inspect}
+EXERCISES = {WORKER: work, PRODUCER: produce, DECLARER: declare, INSPECTOR: inspect}
 
 
 IN_A_CLUSTER_ALONE = {"+cluster|slots", "+cluster|info", "+cluster|nodes", "+asking"}

@@ -11,6 +11,8 @@ from waiting import wait_until_async
 
 from faststream_redis_timers import TimersBroker
 from faststream_redis_timers_sync import (
+    Every,
+    Series,
     TimerNotReplicatedError,
     TimerPublishMessage,
     TimersClient,
@@ -18,7 +20,13 @@ from faststream_redis_timers_sync import (
 )
 from faststream_redis_timers_sync.cli.group import group
 from faststream_redis_timers_sync.manage.check import check_server
-from faststream_redis_timers_sync.manage.roles import INSPECTOR, PRODUCER, WORKER, role_rule
+from faststream_redis_timers_sync.manage.roles import (
+    DECLARER,
+    INSPECTOR,
+    PRODUCER,
+    WORKER,
+    role_rule,
+)
 from faststream_redis_timers_sync.manage.selection import list_timers, move_each, redrive_each
 from faststream_redis_timers_sync.manage.server import count_keys, inside
 from faststream_redis_timers_sync.manage.stats import count_running, count_topics
@@ -136,11 +144,29 @@ def produce(cluster, url):
             # What may not be forgotten stays, and nothing fails.
             assert not has_attempts(cluster, timers, topic)
             assert timers.cancel_timers(topic, ["2", "3"]) == 2
+            timers.schedule("x", topic, timer_id="8", repeat=Every(hours=1))
+            # Whether it waits for its next attempt must be known.
+            timers.schedule("x", topic, timer_id="8", repeat=Every(hours=2))
+            assert timers.pause_timer(topic, "8")
+            assert timers.resume_timer(topic, "8")
         with half_moved(cluster, timers, "b"):
             timers.schedule("x", "b", timer_id="7", activate_in=HOUR)
+            timers.schedule("x", "b", timer_id="9", repeat=Every(hours=1))
             assert timers.reschedule_timer("b", "7", activate_in=2 * HOUR)
             assert timers.cancel_timer("b", "7")
         assert timers.cancel_all("a") == 0
+
+
+def declare(cluster, url):
+    """Do what a producer does, and declare series and remove them."""
+    produce(cluster, url)
+    with TimersClient(url) as timers:
+        series = [Series("x", topic, timer_id="1", repeat=Every(hours=1)) for topic in TOPICS]
+        names = [(topic, "1") for topic in TOPICS]
+        assert timers.ensure_series(series, owner="shop").created == names
+        assert timers.ensure_series([], owner="shop").removed == names
+        assert timers.ensure_series([], owner="shop", prune=True).removed == names
+        assert [timers.get_timer(*name) for name in names] == [None] * len(names)
 
 
 def work(cluster, url):
@@ -254,7 +280,7 @@ def manage(cluster, url):
         assert timers.cancel_all("b:dead") == 0
 
 
-EXERCISES = {WORKER: work, PRODUCER: produce, INSPECTOR: inspect}
+EXERCISES = {WORKER: work, PRODUCER: produce, DECLARER: declare, INSPECTOR: inspect}
 
 ON_ONE_PRIMARY_ALONE = {"+ping"}
 """The sign of life of a cluster is the map of its slots; a worker's listening connections ping."""

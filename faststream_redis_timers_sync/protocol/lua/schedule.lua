@@ -62,7 +62,8 @@ local function update(n, id, first)
   end
   -- Where a slot migrates and attempts are not here, they may be on the other node.
   --@ if type(redis.pcall('EXISTS', timeline, attempts)) == 'table' then return nil end
-  local counted = string.match(redis.call('HGET', attempts, id) or '', '^%d+ %S+ (%S+)$')
+  local value = redis.call('HMGET', attempts, id)[1]
+  local counted = string.match(value or '', '^%d+ %S+ (%S+)$')
   if counted and tonumber(counted) == score then
     return 'c'
   end
