@@ -3,7 +3,7 @@
 import logging
 import os
 import shutil
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from bench import bench_at, delivering
@@ -11,6 +11,7 @@ from clusters import Cluster
 from command_line import click_runner
 from faces import async_face, blocking_face
 from redis.exceptions import ResponseError
+from series import HOURLY, series
 from waiting import wait_until, wait_until_async
 
 from examples.embedded_cluster import HOST
@@ -22,7 +23,8 @@ from faststream_redis_timers_sync.cli.group import group
 from faststream_redis_timers_sync.manage.stats import count_running, count_topics
 from faststream_redis_timers_sync.protocol.envelope import write_envelope
 from faststream_redis_timers_sync.protocol.keys import KeySpace
-from faststream_redis_timers_sync.protocol.model import Settlement
+from faststream_redis_timers_sync.protocol.listing import make_timer
+from faststream_redis_timers_sync.protocol.model import PAUSED, Settlement
 from faststream_redis_timers_sync.protocol.operation import Operation
 from faststream_redis_timers_sync.protocol.operations import Operations
 
@@ -68,6 +70,10 @@ CALLS = {
     "schedule over one": lambda face: face.schedule("x", TOPIC, timer_id="1"),
     "schedule if none": lambda face: face.schedule("x", TOPIC, timer_id="1", if_exists="keep"),
     "schedule a batch": lambda face: face.schedule_batch(["x", "y"], TOPIC),
+    "schedule a series": lambda face: face.schedule("x", TOPIC, timer_id="n", repeat=HOURLY),
+    "update a series": lambda face: face.schedule("x", TOPIC, timer_id="1", repeat=HOURLY),
+    "pause": lambda face: face.pause_timer(TOPIC, "1"),
+    "resume": lambda face: face.resume_timer(TOPIC, "1"),
     "reschedule": lambda face: face.reschedule_timer(TOPIC, "1", activate_in=HOUR),
     "cancel": lambda face: face.cancel_timer(TOPIC, "1"),
     "cancel several": lambda face: face.cancel_timers(TOPIC, ["1", "2"]),
@@ -196,6 +202,41 @@ async def test_what_has_ended_is_settled_as_usual(tagged, payload_of_another):
     assert [timer.timer_id for timer in found.claimed] == ([b"other"] if payload_of_another else [])
     left = home.redis.zrange(home.keys_of(TOPIC).timeline, 0, -1)
     assert left == ([b"other"] if payload_of_another else [b"0", b"1", b"2"])
+
+
+async def test_a_series_moves_on_as_usual_and_its_dead_letter_is_made(tagged):
+    home = tagged.home
+    tagged.client.schedule("x", TOPIC, timer_id="held", repeat=HOURLY)
+    tagged.client.reschedule_timer(TOPIC, "held", activate_in=timedelta(0))
+    lease = step(home).lease
+    tear(home)
+    home.redis.delete(home.keys_of(TOPIC).payloads)
+
+    detail = b"4000000000.000000 6:letter" + BODY
+    found = step(home, Settlement(b"repeat", b"held", lease, detail), dead_topic=DEAD)
+
+    assert (found.outcomes, found.is_torn) == (b"1", True)
+    assert home.redis.zscore(home.keys_of(TOPIC).timeline, "held") == 4e9
+    assert home.redis.hkeys(home.keys_of(DEAD).payloads) == [b"letter"]
+    tagged.client.cancel_all(DEAD)
+
+
+@pytest.mark.parametrize("name", ["prune", "resume"])
+async def test_what_looks_after_series_is_refused(name, tagged):
+    tear(tagged.home)
+    before = data_of(tagged.home)
+    operations = tagged.home.operations
+    resume = operations.resume(TOPIC, "1")
+    next(resume)
+    resume.send(make_timer(TOPIC, b"1", b"%d" % PAUSED, series("1").payload))
+    operation = {
+        "prune": operations.prune(TOPIC, "1", "shop"),
+        "resume": resume.send(datetime(2030, 1, 1, tzinfo=UTC)),
+    }[name]
+
+    with pytest.raises(TopicTornError):
+        tagged.home.runner.run(operation)
+    assert data_of(tagged.home) == before
 
 
 async def test_the_last_payload_is_committed_and_the_rest_is_torn(tagged):
