@@ -151,18 +151,16 @@ class Endings:
         goes_on, _ = self._ask_policy(tried, None)
         return None if goes_on else tried
 
-    def after_success(self, claimed: Claimed, occurrence: Occurrence | None) -> tuple[bytes, bytes]:
-        """Decide about a timer whose handler has finished.
+    def after_success(self, claimed: Claimed, occurrence: Occurrence) -> tuple[bytes, bytes]:
+        """Decide about a recurring timer whose handler has finished.
 
         Args:
             claimed: The timer.
-            occurrence: Which occurrence it is, where it is a recurring timer.
+            occurrence: Which occurrence it is.
 
         Returns:
             Action and detail of a settlement.
         """
-        if occurrence is None:
-            return b"commit", b""
         if occurrence.next_due is None:
             self._log(
                 logging.WARNING,

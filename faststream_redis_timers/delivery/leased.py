@@ -231,7 +231,9 @@ class LeasedTimer:
 
     def commit_soon(self) -> None:
         """Commit the timer; a recurring one is due at its next time."""
-        if not self._is_decided:
+        if self._occurrence is None:
+            self.decide(b"commit", b"")
+        elif not self._is_decided:
             self.decide(*self.claim.endings.after_success(self.claimed, self._occurrence))
 
     def nack_soon(self, error: BaseException, delay: timedelta | None = None) -> None:
