@@ -25,7 +25,7 @@ from faststream_redis_timers import (
     TimerSub,
 )
 from faststream_redis_timers.annotations import TimerMessage
-from faststream_redis_timers_sync import TimerExistsError
+from faststream_redis_timers_sync import Every, TimerExistsError
 from faststream_redis_timers_sync.protocol.keys import KeySpace
 from faststream_redis_timers_sync.protocol.operations import Operations
 from faststream_redis_timers_sync.testing import FakeTimersClient
@@ -111,6 +111,12 @@ async def test_in_every_call_the_value_is_meant(make_face, home, text):
         assert await noted.cancel_timer(topic, timer_id)
         assert await noted.cancel_timers(topic, [text("43"), "43"]) == 1
         assert await noted.redrive(topic, [text("44")]) == 0
+        await noted.schedule("x", topic, timer_id=timer_id, repeat=Every(days=1, spread=True))
+        series = await plain.get_timer("shop:invoices", "42")
+        assert series.repeat == Every(days=1, spread=True).bound_to("shop:invoices", "42")
+        assert await noted.pause_timer(topic, timer_id)
+        assert await noted.resume_timer(topic, timer_id)
+        assert await noted.cancel_timer(topic, timer_id)
         await plain.schedule("x", "shop:invoices")
         assert await noted.cancel_all(topic) == 1
 
