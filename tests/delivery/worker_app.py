@@ -12,15 +12,21 @@ import signal
 from faststream import FastStream
 from redis.asyncio import Redis
 
-from faststream_redis_timers import RetryPolicy, TimersBroker
+from faststream_redis_timers import Every, RetryPolicy, TimersBroker
 from faststream_redis_timers.annotations import TimerMessage
 
 settings = json.loads(os.environ["WORKER_SETTINGS"])
 notes: str = settings["notes"]
 client = Redis.from_url(settings["url"])
+series = settings.get("series")
 broker = TimersBroker(
-    client, graceful_timeout=settings["graceful_timeout"], **settings["key_names"]
+    client,
+    graceful_timeout=settings["graceful_timeout"],
+    series_owner=None if series is None else "shop",
+    **settings["key_names"],
 )
+for timer_id, (period, body) in (series or {}).items():
+    broker.add_series(body, "invoices", timer_id=timer_id, repeat=Every(seconds=period))
 app = FastStream(broker)
 knobs = settings.get("knobs", {})
 if "max_attempts" in knobs:

@@ -28,21 +28,34 @@ class Workers:
         self._stack = ExitStack()
         self._logs = {}
 
-    def start(self, count=1, *, workers=1, url=None, graceful_timeout=20.0, **knobs):
+    def start(self, count=1, *, workers=1, **settings):
         """Start processes, each with as many workers, and wait until all deliver."""
+        before = self.redis.llen(f"{self.notes}:started")
+        processes = self.launch(count, workers=workers, **settings)
+
+        def have_started():
+            for process in processes:
+                assert process.poll() is None, self.output_of(process)
+            return self.redis.llen(f"{self.notes}:started") == before + count * workers
+
+        wait_until(have_started, START)
+        return processes
+
+    def launch(self, count=1, *, workers=1, url=None, graceful_timeout=20.0, series=None, **knobs):
+        """Start processes that declare series: id -> (period in seconds, body)."""
         settings = {
             "url": url or self.bench.home.server_url,
             "key_names": self.bench.home.key_names,
             "notes": self.notes,
             "graceful_timeout": graceful_timeout,
             "knobs": knobs,
+            "series": series,
         }
         env = {
             **os.environ,
             "WORKER_SETTINGS": json.dumps(settings),
             "PYTHONPATH": f"{ROOT}{os.pathsep}{FOLDER}",
         }
-        before = self.redis.llen(f"{self.notes}:started")
         processes = []
         for _ in range(count):
             # A file, since nobody reads a pipe meanwhile.
@@ -62,13 +75,6 @@ class Workers:
             self._stack.callback(kill_group, process.pid)
             self._logs[process] = log
             processes.append(process)
-
-        def have_started():
-            for process in processes:
-                assert process.poll() is None, self.output_of(process)
-            return self.redis.llen(f"{self.notes}:started") == before + count * workers
-
-        wait_until(have_started, START)
         return processes
 
     def output_of(self, process):
@@ -78,6 +84,11 @@ class Workers:
 
     def until_said(self, process, text):
         wait_until(lambda: text in self.output_of(process), START)
+
+    def lines_about(self, processes, text):
+        """Give the lines with a text that processes have written."""
+        outputs = "".join(map(self.output_of, processes))
+        return [line for line in outputs.splitlines() if text in line]
 
     def noted(self, what):
         return [json.loads(note) for note in self.redis.lrange(f"{self.notes}:{what}", 0, -1)]
