@@ -70,6 +70,7 @@ def test_no_example_is_left_out():
     tested = {
         "blocking_producer",
         "cancel_and_move",
+        "declared_series",
         "demo",
         "demo_cluster",
         "demo_cluster_worker",
@@ -270,6 +271,23 @@ def test_recurring_fires_in_rhythm_until_cancelled(url):
     assert {line.partition(" (")[2] for line in fired} == {"every 0:00:01)"}
     assert_in_order(output, "report of", "daily report of", "paused: True", "pending: 0")
     assert re.search(r"daily report of .* 0[78]:00:00 \(0 9 \* \* MON-FRI Europe/Berlin\)", output)
+    assert_nothing_is_left(url)
+
+
+def test_declared_series_come_stay_and_go_as_declared(url):
+    output = run(url, "examples.declared_series")
+
+    first, second = re.findall(r"'daily report.*' is due at (\S+)", output)
+    assert first == second
+    assert_in_order(
+        output,
+        "'daily report' is due",
+        "'daily report, with totals' is due",
+        "unchanged: [('example-shop:reports', 'daily'), ('example-shop:stock', 'stock')]",
+        "pruned: [('example-shop:rates', 'rates')]",
+        "unchanged: []",
+        "pruned: [('example-shop:reports', 'daily'), ('example-shop:stock', 'stock')]",
+    )
     assert_nothing_is_left(url)
 
 
