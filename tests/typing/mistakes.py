@@ -62,6 +62,9 @@ async def with_broker(message: TimerMessage) -> None:
     Every(minutes="5")  # type: ignore[arg-type]
     Cron("0 9 * * *", "Europe/Berlin")  # type: ignore[call-arg]
     Cron("0 9 * * *", tz=UTC)  # type: ignore[arg-type]
+    broker.add_series("x", "reports", repeat=Every(hours=1))  # type: ignore[call-arg]
+    broker.add_series("x", "reports", timer_id="1", repeat=week)  # type: ignore[arg-type]
+    TimersBroker(series_owner=5)  # type: ignore[arg-type]
     Repeat()  # type: ignore[abstract]
     await broker.pause_timer("reports")  # type: ignore[call-arg]
 
@@ -92,6 +95,8 @@ def with_client(when: datetime) -> None:
     timers.schedule("x", "invoices", timer_id="1", repeat=timedelta(1))  # type: ignore[arg-type]
     timers.schedule("x", "invoices", timer_id="1", repeat=Every)  # type: ignore[arg-type]
     timers.resume_timer("invoices")  # type: ignore[call-arg]
+    timers.ensure_series([])  # type: ignore[call-arg]
+    timers.ensure_series(["reports"], owner="shop")  # type: ignore[list-item]
     timers.schedule("x", "invoices", pipeline=asynchronous.pipeline())  # type: ignore[arg-type]
     timers.cancel_timer("invoices")  # type: ignore[call-overload]
     timers.count_pending(["invoices"])  # type: ignore[arg-type]

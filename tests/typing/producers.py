@@ -10,8 +10,10 @@ from flask import Flask
 
 from faststream_redis_timers_sync import (
     Cron,
+    EnsuredSeries,
     Every,
     Repeat,
+    Series,
     Timer,
     TimerExistsError,
     TimerOutcomeUnknownError,
@@ -92,6 +94,13 @@ def schedule_recurring_timers(wait: timedelta, first: datetime) -> None:
         assert_type(timer.paused, bool)
     assert_type(cron.after(first), datetime | None)
     assert_type(next_times(cron, 3, after=first), list[datetime])
+
+    series = [Series({"n": 1}, "reports", timer_id="daily", repeat=cron, headers={"x": 1})]
+    ensured = timers.ensure_series(series, owner="shop")
+    assert_type(ensured, EnsuredSeries)
+    assert_type(ensured.removed, list[tuple[str, str]])
+    assert_type(timers.ensure_series(iter(series), owner="shop", prune=True), EnsuredSeries)
+    assert_type(timers.compare_series(tuple(series), owner="shop"), EnsuredSeries)
 
 
 def in_a_transaction() -> None:

@@ -22,6 +22,7 @@ from pydantic import BaseModel
 
 from faststream_redis_timers import (
     Cron,
+    EnsuredSeries,
     Every,
     RetryPolicy,
     ScheduledTimer,
@@ -253,6 +254,10 @@ async def schedule_recurring_timers(wait: timedelta) -> None:
     assert_type(await paid.pause_timer("often"), bool)
     assert_type(await paid.resume_timer("often"), bool)
     assert_type(next_times(every, 3), list[datetime])
+    shop = TimersBroker("redis://localhost", series_owner="shop", prune_series=True)
+    shop.add_series({"n": 1}, "reports", timer_id="daily", repeat=cron, headers={"x": 1})
+    TimersRouter().add_series("x", "reports", timer_id="often", repeat=every)
+    assert_type(await shop.ensure_series(prune=True), EnsuredSeries)
 
 
 async def in_a_transaction() -> None:
