@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from heapq import nsmallest
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.deadline import TimeUpError
@@ -23,9 +23,12 @@ from faststream_redis_timers_sync.protocol.operation import (
     reading,
 )
 
+Only = Literal["recurring", "paused"]
+"""Kinds of timers that a page can be limited to."""
+
 
 class Cursor(NamedTuple):
-    """Where a page ended; it is good for the same topic and pattern alone.
+    """Where a page ended; it is good for the same topic, pattern and kind alone.
 
     Args:
         score: The score of the last timer, as text; with a pattern its due time, ISO 8601.
@@ -43,7 +46,8 @@ class Page:
     Args:
         timers: The timers, in order of due time.
         end: Where the next page begins; None where there is none.
-        matching: How many match the pattern, on this page and all others; None without one.
+        matching: How many match pattern and kind, on this page and all others; None without
+            either.
         is_cut: Whether there was no time to look for more than a whole id.
     """
 
@@ -53,40 +57,50 @@ class Page:
     is_cut: bool = False
 
 
-def read_page(
+def read_page(  # noqa: PLR0913  which timers, and which part of them
     timers: TimersClient,
     topic: str,
     *,
     match: str | None = None,
+    only: Only | None = None,
     after: Cursor | None = None,
     limit: int = 100,
     on_examined: OnExamined | None = None,
 ) -> Page:
-    """Read a page of a topic's timers. With a pattern it looks at all of them each time.
+    """Read a page of a topic's timers.
+
+    With a pattern or a kind it looks at all of them each time.
 
     Args:
         timers: The client.
         topic: The topic.
         match: Only ids that match this glob pattern (``user:42:*``).
+        only: Only timers of this kind.
         after: Where the page before ended; None begins.
         limit: How many timers a page has, at most 500.
-        on_examined: With a pattern, told how many timers were looked at; may raise to give up.
+        on_examined: Where it looks at all, told how many timers it has; may raise to give up.
 
     Raises:
         ValueError: Topic or pattern is empty, or the cursor is none of `read_page`.
         redis.RedisError: What the server or the connection says.
     """
-    if match is None:
+    if match is None and only is None:
         return _read_in_order(timers, topic, after, limit)
-    every = list_timers(timers, topic, match=match, on_examined=on_examined)
+    pattern = "*" if match is None else match
+    every = list_timers(
+        timers, topic, match=pattern, recurring=only is not None, on_examined=on_examined
+    )
+    if only == "paused":
+        every = (timer for timer in every if timer.paused)
     return _read_matching(every, after, limit)
 
 
-def search_page(
+def search_page(  # noqa: PLR0913  which timers, and which part of them
     timers: TimersClient,
     topic: str,
     search: str,
     *,
+    only: Only | None = None,
     after: Cursor | None = None,
     limit: int = 100,
     on_examined: OnExamined | None = None,
@@ -97,6 +111,7 @@ def search_page(
         timers: The client.
         topic: The topic.
         search: A part of an id, or a pattern, as `pattern_of` reads it.
+        only: As in `read_page`.
         after: Where the page before ended; None begins.
         limit: How many timers a page has, at most 500.
         on_examined: Told how many timers were looked at. Where it raises `TimeUpError`, the
@@ -109,10 +124,16 @@ def search_page(
     pattern = pattern_of(search)
     try:
         return read_page(
-            timers, topic, match=pattern, after=after, limit=limit, on_examined=on_examined
+            timers,
+            topic,
+            match=pattern,
+            only=only,
+            after=after,
+            limit=limit,
+            on_examined=on_examined,
         )
     except TimeUpError:
-        found = look_at(timers, topic, [search])
+        found = look_at(timers, topic, [search] if search else [])
         return Page(found, None, len(found), is_cut=True)
 
 

@@ -147,3 +147,9 @@ def calls_of(url, *names):
     with redis.Redis.from_url(url) as client:
         stats = client.info("commandstats")
     return sum(stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in names)
+
+
+def bytes_from(url):
+    """Count the bytes that a server has sent."""
+    with redis.Redis.from_url(url) as client:
+        return client.info("stats")["total_net_output_bytes"]

@@ -14,6 +14,7 @@ from faststream_redis_timers_sync.testing import FakeTimersClient
 
 HOUR = timedelta(hours=1)
 LATER = datetime(2099, 6, 1, 9, tzinfo=UTC)
+ENDINGS = ("change/", "delete/", "reschedule/", "run_now/", "pause/", "resume/", "redrive/")
 
 
 # --- who may
@@ -23,7 +24,7 @@ def test_nobody_sees_anything_without_permission(timers, users):
     timers.schedule("x", "invoices", timer_id="INV-001", activate_at=LATER)
     topic = f"{START}topic/{Visitor.quoted(Place('default', 'invoices'))}/"
     timer = f"{START}{Visitor.quoted(Place('default', 'invoices', 'INV-001'))}/"
-    addresses = [START, topic, *(timer + end for end in ("change/", "delete/", "reschedule/"))]
+    addresses = [START, topic, *(timer + end for end in ENDINGS)]
     client = Client()
     client.force_login(users())
     for address in addresses:

@@ -9,6 +9,8 @@ from django.contrib.admin.models import LogEntry
 from django.test import override_settings
 from playwright.sync_api import expect
 
+from faststream_redis_timers_sync import Cron, Every
+
 LATER = datetime(2099, 6, 1, 9, tzinfo=UTC)
 TEXT = [odd for odd in ODD if "\udcff" not in odd]
 
@@ -116,3 +118,50 @@ def _look_at_themes(browser, page):
             narrow.evaluate("getComputedStyle(document.querySelector('pre')).backgroundColor")
         )
     assert len(set(shades)) == 4
+
+
+def test_a_walk_through_the_pages_of_recurring_timers(timers, counting, key_settings, users):
+    daily = Cron("*/15 8-18 * * MON-FRI", tz="America/New_York")
+    timers.schedule("x", "reports", timer_id="daily", repeat=daily)
+    timers.schedule("x", "reports", timer_id="hourly", repeat=Every(hours=1))
+    timers.schedule("x", "reports", timer_id="once", activate_at=LATER)
+    user = users(is_superuser=True)
+    alias = {"CLIENT": lambda: counting, "TOPICS": ["reports"], **key_settings}
+
+    setting = override_settings(TIMERS={"default": alias})
+    with setting, live_server() as address, open_browser() as browser:
+        page = browser.new_page(color_scheme="light", viewport={"width": 400, "height": 900})
+        log_in(page, address, user)
+        page.goto(f"{address}{START}?topic=reports")
+        page.check("tr:has(a:text-is('daily')) input")
+        page.check("tr:has(a:text-is('once')) input")
+        _act(page, "pause")
+        _fits(page)
+        page.click("text=Yes, pause")
+        _sees(page, ".messagelist", "Paused: 1 timer. These stay: 1 timer: not recurring.")
+        page.select_option("select[name=only]", "paused")
+        page.click("#changelist-search input[type=submit]")
+        expect(page.locator("#result_list tbody tr")).to_have_count(1)
+        _fits(page)
+        page.click("#content >> text=daily")
+        _sees(page, "#content", "Next times, if it were resumed now")
+        _fits(page)
+        page.click("text=/^Run now$/")
+        _sees(page, "#content", "Running a paused timer now resumes it.")
+        page.click("text=No, take me back")
+        page.click("#content >> text=daily")
+        page.click("text=/^Resume$/")
+        page.click("text=Yes, resume")
+        _sees(page, ".messagelist", "Resumed: 1 timer.")
+        page.click("#content >> text=daily")
+        page.click("text=Cancel this timer")
+        _sees(page, "#content", "Series end for good")
+        _fits(page)
+        page.click("text=Yes, cancel")
+        _sees(page, ".messagelist", "Series that have ended: 1.")
+
+    assert set(timers.get_pending_timers("reports")) == {"hourly", "once"}
+
+
+def _fits(page):
+    assert page.evaluate("document.documentElement.scrollWidth") == 400

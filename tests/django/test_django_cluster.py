@@ -10,6 +10,7 @@ from django.core import checks
 from django.core.management import call_command
 from django.test import override_settings
 
+from faststream_redis_timers_sync import Every
 from faststream_redis_timers_sync.django import get_client
 from faststream_redis_timers_sync.django.admin import topics as admin_topics
 from faststream_redis_timers_sync.manage.server import inside
@@ -170,6 +171,11 @@ def test_the_commands_work_on_a_cluster(clustered):
         assert call("timers_show", topic, "a")[0]["timer_id"] == "a"
         (moved,) = call("timers_reschedule", topic, "a", activate_in=HOUR, interactive=False)
         assert moved["moved"] == 1
+        clustered.schedule("x", topic, timer_id="hourly", repeat=Every(hours=1))
+        assert call("timers_pause", topic, "hourly")[0]["paused"] == 1
+        assert call("timers_show", topic, "hourly")[0]["state"] == "paused"
+        assert call("timers_resume", topic, everything=True, interactive=False)[0]["resumed"] == 1
+        assert call("timers_cancel", topic, "hourly")[0]["recurring"] == 1
         assert call("timers_cancel", topic, "a", interactive=False)[0]["cancelled"] == 1
     checks_made = {record["check"] for record in call("timers_check")}
     assert {"cluster", "replicas", "failover"} <= checks_made

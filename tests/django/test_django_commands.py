@@ -9,13 +9,16 @@ from django.core.management import CommandError, call_command, get_commands, loa
 from django.test import override_settings
 from faces import Home
 
-from faststream_redis_timers_sync import TimersClient
+from faststream_redis_timers_sync import Cron, Every, TimersClient
 from faststream_redis_timers_sync.cli.commands import COMMANDS
 from faststream_redis_timers_sync.testing import FakeTimersClient
 
 HOUR = timedelta(hours=1)
 SECRET = "hunter2"  # noqa: S105  it is looked for in all that is said
-NAMES = ("topics", "list", "show", "cancel", "reschedule", "redrive", "stats", "check")
+NAMES = (
+    *("topics", "list", "show", "cancel", "reschedule", "pause", "resume", "redrive", "stats"),
+    "check",
+)
 
 
 @pytest.fixture
@@ -76,6 +79,59 @@ def test_a_command_has_the_options_of_the_command_lines(name):
 
     assert {o for o in options if o.startswith("-")} <= set(parser._option_string_actions)
     assert [action.dest for action in parser._get_positional_actions()] == positional
+
+
+# --- recurring timers
+
+
+def test_recurring_timers_are_listed_shown_paused_and_resumed(call, records, timers):
+    daily = Cron("0 9 * * MON-FRI", tz="Europe/Berlin")
+    timers.schedule("x", "reports", timer_id="daily", repeat=daily)
+    timers.schedule("x", "reports", timer_id="once", activate_in=HOUR)
+
+    (listed,) = records("timers_list", "reports", recurring=True)
+    assert (listed["timer_id"], listed["repeat"]) == ("daily", daily.definition)
+    out, err = call("timers_pause", "reports", "daily")
+    assert (out, err) == ("1 recurring timer paused\n", "")
+    shown, _ = call("timers_show", "reports", "daily")
+    assert "State        paused" in shown
+    assert "Repeats      0 9 * * MON-FRI Europe/Berlin" in shown
+    assert shown.count(" = ") == 3
+    out, err = call(
+        "timers_reschedule", "reports", everything=True, activate_in=HOUR, interactive=False
+    )
+    assert out == "1 timer moved, 1 stayed\n"
+    code, sentence = refusal(call, "timers_reschedule", "reports", "daily", activate_in=HOUR)
+    assert code == 2
+    assert "timer 'daily' is paused, and moving resumes: go on?" in sentence
+    assert records("timers_resume", "reports", "daily")[0]["resumed"] == 1
+    (stats,) = records("timers_stats", "reports")
+    assert (stats["pending"], stats["paused"]) == (2, 0)
+    out, err = call("timers_cancel", "reports", "daily")
+    assert err == "timer 'daily' was recurring: its series has ended\n"
+
+
+def test_what_cannot_be_paused_or_resumed_is_said(call, timers):
+    timers.schedule("x", "reports", timer_id="once", activate_in=HOUR)
+
+    for name in ("timers_pause", "timers_resume"):
+        code, sentence = refusal(call, name, "reports", "once")
+        assert (code, sentence) == (1, "'once' stays in topic 'reports': not recurring")
+        code, sentence = refusal(call, name, "reports", "nobody")
+        assert code == 3
+        code, sentence = refusal(call, name, "reports")
+        assert code == 2
+
+
+def test_recurring_timers_need_no_server(call):
+    with (
+        FakeTimersClient() as fake,
+        override_settings(TIMERS={"default": {"CLIENT": lambda: fake}}),
+    ):
+        fake.schedule("x", "reports", timer_id="hourly", repeat=Every(hours=1))
+        assert call("timers_pause", "reports", "hourly")[0] == "1 recurring timer paused\n"
+        assert "paused   every 1h" in call("timers_list", "reports", recurring=True)[0]
+        assert call("timers_resume", "reports", "hourly")[0] == "1 paused timer resumed\n"
 
 
 # --- looking
@@ -215,7 +271,7 @@ def test_those_that_match_or_all_are_cancelled(call, records, timers):
         "2 timers cancelled\n"
     )
     assert records("timers_cancel", "t", everything=True, interactive=False) == [
-        {"topic": "t", "cancelled": 2, "running": None, "gone": 0, "unknown": []}
+        {"topic": "t", "cancelled": 2, "running": None, "recurring": None, "gone": 0, "unknown": []}
     ]
     assert timers.count_pending("t") == 0
 
@@ -352,6 +408,8 @@ ARGUMENTS = {
     "show": ["t", "a"],
     "cancel": ["t", "a"],
     "reschedule": ["t", "a", "--in=1h"],
+    "pause": ["t", "a"],
+    "resume": ["t", "a"],
     "redrive": ["t", "a"],
 }
 """What a command can't do without."""

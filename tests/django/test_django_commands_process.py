@@ -92,7 +92,9 @@ def test_a_question_without_a_terminal_is_exit_code_2(command, timers):
     sure = command("timers_cancel", "t", "--all", "--no-input")
 
     assert (asked.returncode, asked.stdout) == (2, "")
-    assert asked.stderr.startswith("CommandError: Cancel 1 timer in topic 't'? There is no term")
+    remark, sentence = asked.stderr.splitlines()
+    assert remark == "recurring ones among them end for good"
+    assert sentence.startswith("CommandError: Cancel 1 timer in topic 't'? There is no term")
     assert (sure.returncode, sure.stdout) == (0, "1 timer cancelled\n")
 
 

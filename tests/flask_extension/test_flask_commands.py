@@ -100,6 +100,23 @@ def test_the_topics_of_the_config_are_known_without_a_look_for_them(invoke, clie
     assert counts == {"invoices": 0, "orders": 1}
 
 
+def test_a_recurring_timers_life(invoke, client):
+    words = ("--cron", "0 9 * * MON-FRI", "--tz", "Europe/Berlin")
+    scheduled = invoke("schedule", "reports", "run", "--id", "daily", *words)
+    paused = invoke("pause", "reports", "daily")
+    listed = invoke("list", "reports", "--series", "--json")
+    resumed = invoke("resume", "reports", "--all", "--yes")
+    cancelled = invoke("cancel", "reports", "daily")
+
+    results = (scheduled, paused, listed, resumed, cancelled)
+    assert [result.exit_code for result in results] == [0] * 5
+    assert scheduled.output.startswith("daily\ndue in ")
+    assert json.loads(listed.stdout)["state"] == "paused"
+    assert resumed.output == "1 paused timer resumed\n"
+    assert "its series has ended" in cancelled.output
+    assert client.count_pending("reports") == 0
+
+
 def test_each_app_has_its_own_commands(make_app, server_url, key_config, invoke):
     shop, bank = (
         make_app(TIMERS_URL=server_url, TIMERS_PREFIX=prefix, **key_config)

@@ -12,7 +12,10 @@ from redis.exceptions import RedisError
 from faststream_redis_timers_sync.django.admin.actions import (
     ACTIONS,
     CANCEL,
+    MOVES,
+    PAUSE,
     RESCHEDULE,
+    RESUME,
     THE_REST,
     Action,
     confirmation,
@@ -28,10 +31,13 @@ from faststream_redis_timers_sync.django.tokens import Place
 from faststream_redis_timers_sync.manage.changing import (
     Cancel,
     Change,
+    Pause,
     Redrive,
     Reschedule,
+    Resume,
     Tally,
     carry_out,
+    concerns,
 )
 from faststream_redis_timers_sync.manage.chosen import Chosen, preview
 from faststream_redis_timers_sync.manage.deadline import (
@@ -89,38 +95,43 @@ class ChangingPages(TimerPages):
         if not self.may(request, action):
             raise PermissionDenied
         timers = get_client(place.alias)
-        moved_to = _read_target(request) if action is RESCHEDULE else None
+        moved_to = _read_target(request) if action in MOVES else None
         is_sure = request.method == "POST" and "post" in request.POST
         form, goes_on = None, False
         if action is RESCHEDULE and moved_to is None:
             form = RescheduleForm(request.POST if is_sure else None)
         if is_sure and (form is None or form.is_valid()):
             now = server_time(timers, place.topic)
-            at = form.due_at(now) if form else moved_to
-            change = _change_of(action, at, moved_to)
+            at = form.due_at(now) if form else moved_to or now
+            change = _change_of(action, at, moved_to, resumes="resumes" in request.POST)
             goes_on = self._act(request, place, action, chosen, change)
             if form and at and at < now:
                 words = gettext("That time is past: due at once.")
                 self.message_user(request, words, messages.WARNING)
             if not goes_on:
                 return HttpResponseRedirect(self.list_url(request, place))
-            form, moved_to = None, at
+            form, moved_to = None, at if action in MOVES else None
         seen = THE_REST
         if not goes_on:
-            seen = preview(timers, chosen, on_examined=Deadline(COUNT_SECONDS))
+            is_concerned = concerns(_change_of(action))
+            deadline = Deadline(COUNT_SECONDS)
+            seen = preview(timers, chosen, concerns=is_concerned, on_examined=deadline)
         if not seen.count and not goes_on:
             words = gettext("Nothing to do: none of them is pending any more.")
             return self._nothing(request, place, too_large() if seen.is_cut else words)
+        rows = rows_of(seen.timers, place, seen.at) if seen.at else []
         context = {
             "action": action,
             "seen": seen,
-            "rows": rows_of(seen.timers, place, seen.at) if seen.at else [],
+            "rows": rows,
+            "has_series": any(row.repeats for row in rows),
             "zone": zone_name(seen.at) if seen.at else "",
             **confirmation(action, chosen, seen),
             "form": form,
             "media": self.media + form.media if form else self.media,
             "search_token": request.POST.get("search", ""),
             "target": moved_to and moved_to.isoformat(),
+            "resumes": action in MOVES and chosen.timer_ids and seen.paused,
             "topic_url": self.url_of("topic", place),
             "back": self.list_url(request, place),
         }
@@ -168,12 +179,20 @@ class ChangingPages(TimerPages):
         return HttpResponseRedirect(self.list_url(request, place))
 
 
-def _change_of(action: Action, at: datetime | None, moved_to: datetime | None) -> Change:
+def _change_of(
+    action: Action,
+    at: datetime | None = None,
+    moved_to: datetime | None = None,
+    *,
+    resumes: bool = False,
+) -> Change:
+    if action in MOVES:
+        return Reschedule(activate_at=at, moved_to=moved_to, resumes=resumes)
     if action is CANCEL:
         return Cancel()
-    if action is RESCHEDULE:
-        return Reschedule(activate_at=at, moved_to=moved_to)
-    return Redrive()
+    if action is PAUSE:
+        return Pause()
+    return Resume() if action is RESUME else Redrive()
 
 
 def _read_target(request: Any) -> datetime | None:

@@ -4,11 +4,15 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_lazy as _
 
 from faststream_redis_timers_sync.django.admin.actions import (
     CANCEL,
+    PAUSE,
     REDRIVE,
+    RESCHEDULE,
+    RESUME,
+    RUN_NOW,
     Action,
     outcome_text,
 )
@@ -18,6 +22,14 @@ from faststream_redis_timers_sync.django.tokens import Place
 from faststream_redis_timers_sync.manage.changing import Tally
 from faststream_redis_timers_sync.manage.chosen import Chosen
 from faststream_redis_timers_sync.manage.text import escape
+
+_WORDS = {
+    CANCEL.name: _("Cancelled."),
+    RUN_NOW.name: _("Made due."),
+    PAUSE.name: _("Paused."),
+    RESUME.name: _("Resumed."),
+    REDRIVE.name: _("Put back."),
+}
 
 
 def log_done(
@@ -35,8 +47,8 @@ def log_done(
     """
     if not tally.done:
         return
-    words = gettext("Put back.") if action is REDRIVE else gettext("Cancelled.")
-    if at is not None:
+    words = str(_WORDS.get(action.name, ""))
+    if action is RESCHEDULE and at is not None:
         words = gettext("Rescheduled: %s.") % local_text(at)
     if chosen.timer_ids:
         changed = [outcome.timer_id for outcome in tally.named if outcome.result == "done"]

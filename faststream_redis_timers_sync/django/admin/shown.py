@@ -1,7 +1,7 @@
 """How times, states and numbers look in the admin, in the language and time zone of its user."""
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, NamedTuple
 
 from django.utils import timezone
@@ -11,11 +11,23 @@ from django.utils.translation import gettext, gettext_lazy as _, ngettext
 
 from faststream_redis_timers_sync.django.tokens import Place, to_token
 from faststream_redis_timers_sync.manage.endings import Told, told_of
+from faststream_redis_timers_sync.manage.series import (
+    coming_times,
+    definition_text,
+    owner_of,
+    short_text,
+    zoned,
+)
 from faststream_redis_timers_sync.manage.states import state_of
 from faststream_redis_timers_sync.manage.text import escape, in_zone, local_time
 from faststream_redis_timers_sync.protocol.model import Timer
 
-_STATES = {"waiting": _("waiting"), "running": _("running"), "overdue": _("overdue")}
+_STATES = {
+    "waiting": _("waiting"),
+    "running": _("running"),
+    "overdue": _("overdue"),
+    "paused": _("paused"),
+}
 
 
 _REASONS = {
@@ -46,10 +58,11 @@ class Row(NamedTuple):
         token: Its id, for a form.
         key: Its key, for a URL.
         name: Its id, as it can be shown.
-        state: ``waiting``, ``running`` or ``overdue``.
+        state: ``waiting``, ``running``, ``overdue`` or ``paused``.
         state_name: The same in the user's language.
         is_leased: Whether its time is the end of a lease.
-        at: When it is due, or when its lease ends.
+        at: When it is due, or when its lease ends; None where it is paused.
+        repeats: Its definition, short; empty where it is due once.
     """
 
     token: str
@@ -58,7 +71,8 @@ class Row(NamedTuple):
     state: str
     state_name: Any
     is_leased: bool
-    at: Moment
+    at: Moment | None
+    repeats: str
 
 
 def rows_of(timers: Iterable[Timer], place: Place, now: datetime) -> list[Row]:
@@ -88,8 +102,70 @@ def row_of(timer: Timer, key: str, now: datetime) -> Row:
         state=state,
         state_name=_STATES[state],
         is_leased=timer.running,
-        at=moment(timer.due_at, now),
+        at=None if timer.paused else moment(timer.due_at, now),
+        repeats="" if timer.repeat is None else short_text(timer.repeat),
     )
+
+
+def series_facts(timer: Timer) -> list[tuple[str, str]]:
+    """Tell what a recurring timer is defined by: names and values.
+
+    Args:
+        timer: The timer, with its headers.
+    """
+    if timer.repeat is None:
+        return []
+    owner = owner_of(timer)
+    facts = [(gettext("Repeats"), definition_text(timer.repeat))]
+    return [*facts, (gettext("Declared by"), owner)] if owner else facts
+
+
+class Times(NamedTuple):
+    """The next times of a recurring timer for a template.
+
+    Args:
+        title: What they are.
+        zone: The name of the time zone of its definition, else of the user's.
+        rows: Of each the day and the clock in that zone and in UTC, and how far away it is.
+        problem: Why there are none.
+    """
+
+    title: str
+    zone: str
+    rows: list[tuple[tuple[str, str], tuple[str, str], str]]
+    problem: str
+
+
+def times_of(timer: Timer, now: datetime) -> Times | None:
+    """Tell when a recurring timer is due next; None where it is due once.
+
+    Args:
+        timer: The timer.
+        now: The server's time.
+    """
+    if timer.repeat is None:
+        return None
+    coming = coming_times(timer, now)
+    zone = coming.zone or timezone.get_current_timezone()
+    problem = ""
+    if coming.problem:
+        problem = gettext("They are unknown here: %s") % coming.problem
+    elif not coming.times:
+        problem = gettext("There are none: the series ends.")
+    return Times(
+        gettext("Next times, if it were resumed now") if timer.paused else gettext("Next times"),
+        getattr(zone, "key", None) or zone_name(now),
+        [
+            (_day_and_clock(at, zone), _day_and_clock(at, UTC), distance(at, now))
+            for at in coming.times
+        ],
+        problem,
+    )
+
+
+def _day_and_clock(time: datetime, zone: tzinfo) -> tuple[str, str]:
+    day, date, clock = zoned(time, zone).split(" ", 2)
+    return f"{day} {date}", clock
 
 
 def ending_facts(timer: Timer, now: datetime) -> list[tuple[str, str]]:

@@ -10,7 +10,15 @@ from django.http import Http404, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import path
 from django.utils.translation import gettext
 
-from faststream_redis_timers_sync.django.admin.actions import CANCEL, REDRIVE, RESCHEDULE, Action
+from faststream_redis_timers_sync.django.admin.actions import (
+    CANCEL,
+    PAUSE,
+    REDRIVE,
+    RESCHEDULE,
+    RESUME,
+    RUN_NOW,
+    Action,
+)
 from faststream_redis_timers_sync.django.admin.changing import ChangingPages
 from faststream_redis_timers_sync.django.admin.pages import known_aliases, place_of
 from faststream_redis_timers_sync.django.admin.timers import timer_page, timers_page
@@ -24,10 +32,10 @@ from faststream_redis_timers_sync.manage.text import escape
 
 
 class TimerAdmin(ChangingPages):
-    """Shows topics and timers, cancels and reschedules them, and puts dead letters back.
+    """Shows topics and timers, changes and cancels them, and puts dead letters back.
 
     The permission to view timers shows them, that to delete them cancels, that to change
-    them reschedules and puts back. Nothing is scheduled here.
+    them reschedules, runs now, pauses, resumes and puts back. Nothing is scheduled here.
 
     It is registered with the default site. For another::
 
@@ -45,15 +53,15 @@ class TimerAdmin(ChangingPages):
 
         return [
             path("topic/<str:key>/", wrap(self.topic_view), name=self.url_name("topic")),
-            path(
-                "<str:object_id>/reschedule/",
-                wrap(self.reschedule_view),
-                name=self.url_name("reschedule"),
-            ),
-            path(
-                "<str:object_id>/redrive/",
-                wrap(self.redrive_view),
-                name=self.url_name("redrive"),
+            *(
+                path(f"<str:object_id>/{name}/", wrap(view), name=self.url_name(name))
+                for name, view in (
+                    ("reschedule", self.reschedule_view),
+                    ("run_now", self.run_now_view),
+                    ("pause", self.pause_view),
+                    ("resume", self.resume_view),
+                    ("redrive", self.redrive_view),
+                )
             ),
             *super().get_urls(),
         ]
@@ -103,6 +111,7 @@ class TimerAdmin(ChangingPages):
                 get_client(place.alias),
                 place,
                 request.GET.get("q", ""),
+                request.GET.get("only", ""),
                 request.GET.get("after", ""),
             )
             if page is None:
@@ -147,6 +156,18 @@ class TimerAdmin(ChangingPages):
     def reschedule_view(self, request: Any, object_id: str) -> Any:
         """Ask when a timer is to be due; a POST moves it."""
         return self._one_view(request, object_id, RESCHEDULE)
+
+    def run_now_view(self, request: Any, object_id: str) -> Any:
+        """Ask whether to make a timer due now; a POST does it."""
+        return self._one_view(request, object_id, RUN_NOW)
+
+    def pause_view(self, request: Any, object_id: str) -> Any:
+        """Ask whether to pause a recurring timer; a POST does it."""
+        return self._one_view(request, object_id, PAUSE)
+
+    def resume_view(self, request: Any, object_id: str) -> Any:
+        """Ask whether to resume a recurring timer; a POST does it."""
+        return self._one_view(request, object_id, RESUME)
 
     def redrive_view(self, request: Any, object_id: str) -> Any:
         """Ask whether to put a dead letter back; a POST does it."""

@@ -1,6 +1,7 @@
 """The pages of a topic's timers and of one timer."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -9,17 +10,21 @@ from django.utils.translation import gettext, ngettext
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.django.admin.actions import too_large
 from faststream_redis_timers_sync.django.admin.shown import (
+    Row,
     ending_facts,
     number,
     row_of,
     rows_of,
+    series_facts,
     timers_text,
+    times_of,
     zone_name,
 )
 from faststream_redis_timers_sync.django.tokens import Place, from_token, to_token
 from faststream_redis_timers_sync.manage.contents import MOST_BODY, body_text, header_texts
 from faststream_redis_timers_sync.manage.deadline import SEARCH_SECONDS, Deadline
-from faststream_redis_timers_sync.manage.pages import Cursor, search_page
+from faststream_redis_timers_sync.manage.pages import Cursor, Only, search_page
+from faststream_redis_timers_sync.manage.series import with_series
 from faststream_redis_timers_sync.manage.server import server_time
 from faststream_redis_timers_sync.manage.stats import TopicStats, count_topics
 from faststream_redis_timers_sync.manage.text import escape
@@ -28,9 +33,11 @@ from faststream_redis_timers_sync.protocol.dead_letters import is_dead_letter
 ON_A_PAGE = 100
 """Timers on a page."""
 
+_KINDS: dict[str, Only] = {"recurring": "recurring", "paused": "paused"}
+
 
 def timers_page(
-    timers: TimersClient, place: Place, search: str, after: str
+    timers: TimersClient, place: Place, search: str, only: str, after: str
 ) -> Mapping[str, Any] | None:
     """Gather what the page of a topic's timers shows.
 
@@ -38,6 +45,7 @@ def timers_page(
         timers: The client.
         place: The topic.
         search: What somebody typed to search for.
+        only: The kind of timers to show; empty, or what is none, means all.
         after: The cursor of the page, as the links give it; empty begins.
 
     Returns:
@@ -45,10 +53,12 @@ def timers_page(
     """
     try:
         cursor = _read_cursor(after)
+        kind = _KINDS.get(only)
         page = search_page(
             timers,
             place.topic,
             search,
+            only=kind,
             after=cursor,
             limit=ON_A_PAGE,
             on_examined=Deadline(SEARCH_SECONDS),
@@ -60,14 +70,17 @@ def timers_page(
         return None
     (stats,) = count_topics(timers, [place.topic]).topics
     now = stats.at
+    rows = rows_of(with_series(timers, place.topic, page.timers), place, now)
     count = stats.pending if page.matching is None else page.matching
-    query = {"q": search} if search else {}
+    query = {name: text for name, text in (("q", search), ("only", kind)) if text}
     end = page.end and {**query, "after": _write_cursor(page.end)}
     return {
-        "rows": rows_of(page.timers, place, now),
+        "rows": rows,
+        "has_series": any(row.repeats for row in rows),
         "facts": _facts(stats),
         "zone": zone_name(now),
         "search": search,
+        "only": kind or "",
         "search_token": to_token(search) if search else "",
         "is_cut": page.is_cut,
         "too_large": too_large(),
@@ -102,14 +115,13 @@ def timer_page(timers: TimersClient, place: Place) -> Mapping[str, Any] | None:
             (gettext("Timer"), row.name),
             (gettext("Topic"), escape(place.topic)),
             *ending_facts(timer, now),
+            *series_facts(timer),
             (gettext("State"), row.state_name),
-            (
-                _time_label(row),
-                f"{row.at.date} {row.at.clock} {zone_name(now)} ({row.at.distance})",
-            ),
+            *_time_facts(row, now),
             (gettext("Correlation"), escape(timer.correlation_id)),
             (gettext("Content type"), escape(timer.content_type or "-")),
         ],
+        "times": times_of(timer, now),
         "headers": header_texts(timer),
         "body": body[:MOST_BODY],
         "body_size": _bytes(len(timer.body)),
@@ -122,6 +134,8 @@ def _facts(stats: TopicStats) -> list[str]:
         gettext("Pending: %s") % number(stats.pending),
         gettext("Overdue: %s") % number(stats.overdue),
     ]
+    if stats.paused:
+        facts.append(gettext("Paused: %s") % number(stats.paused))
     if stats.workers is not None:
         facts.append(gettext("Workers listening: %s") % number(stats.workers))
     return facts
@@ -131,8 +145,11 @@ def _bytes(count: int) -> str:
     return ngettext("%(count)s byte", "%(count)s bytes", count) % {"count": number(count)}  # type: ignore[no-any-return]
 
 
-def _time_label(row: Any) -> str:
-    return gettext("Lease ends") if row.is_leased else gettext("Next delivery")  # type: ignore[no-any-return]
+def _time_facts(row: Row, now: datetime) -> list[tuple[str, str]]:
+    if row.at is None:
+        return []
+    title = gettext("Lease ends") if row.is_leased else gettext("Next delivery")
+    return [(title, f"{row.at.date} {row.at.clock} {zone_name(now)} ({row.at.distance})")]
 
 
 def _read_cursor(after: str) -> Cursor | None:

@@ -160,6 +160,7 @@ def topics_page(
     snapshot = count_topics(timers, shown)
     return {
         "rows": [_row(alias, stats) for stats in snapshot.topics],
+        "has_paused": any(stats.paused for stats in snapshot.topics),
         "notes": notes,
         "scan": scan,
     }
@@ -186,6 +187,7 @@ def _row(alias: str, stats: TopicStats) -> Mapping[str, Any]:
         "name": escape(stats.topic),
         "pending": number(stats.pending),
         "overdue": number(stats.overdue) if stats.overdue else "",
+        "paused": number(stats.paused) if stats.paused else "",
         "next": None if stats.next_at is None else moment(stats.next_at, stats.at),
         "workers": "?" if stats.workers is None else number(stats.workers),
     }

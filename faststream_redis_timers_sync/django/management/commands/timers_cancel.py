@@ -8,8 +8,9 @@ class Command(ChangeCommand):
     """Cancels timers."""
 
     help = (
-        "Cancels timers: by id, by pattern, or all of a topic. Afterwards none of them is there, "
-        "also one that runs: its handler finishes."
+        "Cancels timers, and ends the series of recurring ones: by id, by pattern, or all of a "
+        "topic. Afterwards none of them is there, also one that runs: its handler finishes. "
+        "timers_pause stops a series for a while."
     )
 
     change = staticmethod(changes.cancel)

@@ -11,7 +11,8 @@ class Command(TimersCommand):
 
     help = (
         "Lists the timers of a topic, in order of due time; with --match alone in none. While a "
-        "timer runs, its time is the end of its lease. Bodies are not read: see timers_show."
+        "timer runs, its time is the end of its lease. A paused one has none. Bodies are not "
+        "shown: see timers_show."
     )
 
     def add_arguments(self, parser: Any) -> None:
@@ -24,6 +25,9 @@ class Command(TimersCommand):
         parser.add_argument("--match", metavar="PATTERN", help=arguments.LIST_MATCH_HELP)
         parser.add_argument(
             "--limit", type=reader(_above_zero), metavar="N", help=arguments.LIMIT_HELP
+        )
+        parser.add_argument(
+            "--series", action="store_true", dest="recurring", help=arguments.SERIES_HELP
         )
 
     def handle(self, **options: Any) -> None:
@@ -38,6 +42,7 @@ class Command(TimersCommand):
             topic=options["topic"],
             match=options["match"],
             limit=options["limit"],
+            recurring=options["recurring"],
         )
 
 

@@ -20,7 +20,9 @@ class Command(TimersCommand):
 
     help = (
         "Moves timers to another time: by id, by pattern, or all of a topic. One that runs at "
-        "this moment runs again then."
+        "this moment runs again then, with --in 0s beside the run that goes on. Of a recurring "
+        "timer the next time alone is moved. One that is paused is resumed by it: that is asked "
+        "first for an id, others are left out."
     )
 
     def add_arguments(self, parser: Any) -> None:

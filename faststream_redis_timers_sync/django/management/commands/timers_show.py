@@ -9,7 +9,10 @@ from faststream_redis_timers_sync.django.management.base import TimersCommand
 class Command(TimersCommand):
     """Shows a timer."""
 
-    help = "Shows a timer: its body, headers and times."
+    help = (
+        "Shows a timer: its body, headers and times. Of a recurring one the definition too, and "
+        "the next three times, in its time zone and in UTC."
+    )
 
     def add_arguments(self, parser: Any) -> None:
         """Add its arguments.

@@ -11,7 +11,7 @@ class Command(TimersCommand):
     """Counts timers."""
 
     help = (
-        "Counts what is pending, overdue and due soon, by topic. "
+        "Counts what is pending, overdue, paused and due soon, by topic. "
         "Without a topic all that can be found."
     )
 
