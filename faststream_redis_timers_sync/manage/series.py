@@ -169,8 +169,6 @@ def zoned(time: datetime, zone: tzinfo | None) -> str:
 
 
 def _start_text(repeat: Every) -> str:
-    if repeat.start is None:
-        return ""
     shift = repeat.start - _EPOCH
     if timedelta() <= shift < repeat.period:
         return f", shifted by {duration_text(shift)}" if shift else ""

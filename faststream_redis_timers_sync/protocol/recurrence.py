@@ -579,7 +579,7 @@ def _zone_of(tz: str) -> tzinfo:
     except (KeyError, ValueError, OSError) as error:
         cause = error
     msg = (
-        f"tz must be an IANA time zone that this machine knows, like 'Europe/Berlin', got {tz!r}: "
+        f"tz must be a time zone that this machine knows, like 'Europe/Berlin', got {tz!r}: "
         "if the name is right, pip install tzdata"
     )
     raise ValueError(msg) from cause
