@@ -1,4 +1,4 @@
-"""What topics hold, as metrics for Prometheus: pending, running and overdue timers.
+"""What topics hold, as metrics for Prometheus: pending, running, overdue and paused timers.
 
     registry.register(TimersCollector(TimersClient(url), ["invoices", "trials"]))
 
@@ -162,6 +162,7 @@ class _Families(NamedTuple):
     running: GaugeMetricFamily
     overdue: GaugeMetricFamily
     oldest_overdue_seconds: GaugeMetricFamily
+    paused: GaugeMetricFamily
     workers: GaugeMetricFamily
 
 
@@ -171,6 +172,7 @@ _DOCUMENTATION = {
     "running": "Timers that workers hold, by topic",
     "overdue": "Timers that are due, or whose lease has ended, and that no worker holds, by topic",
     "oldest_overdue_seconds": "For how long the first overdue timer has been so, by topic",
+    "paused": "Recurring timers that are paused; they are pending, and never overdue, by topic",
     "workers": "Subscribers that listen, by topic",
 }
 
@@ -181,6 +183,7 @@ def _add(families: _Families, topic: str, stats: TopicStats, running: int | None
     families.pending.add_metric([topic], stats.pending)
     families.overdue.add_metric([topic], stats.overdue)
     families.oldest_overdue_seconds.add_metric([topic], stats.overdue_for.total_seconds())
+    families.paused.add_metric([topic], stats.paused)
     if running is not None:
         families.running.add_metric([topic], running)
     if stats.workers is not None:

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from relay import Relay
 
 from examples.embedded_server import embedded_server
-from faststream_redis_timers_sync import TimersClient
+from faststream_redis_timers_sync import Every, TimersClient
 from faststream_redis_timers_sync.manage.stats import count_running
 from faststream_redis_timers_sync.prometheus import TimersCollector
 from faststream_redis_timers_sync.protocol.management import MOST_WITHIN_LEASE
@@ -22,7 +22,7 @@ from faststream_redis_timers_sync.testing import FakeTimersClient
 
 HOUR = timedelta(hours=1)
 LEASE = timedelta(seconds=30)
-OF_A_TOPIC = {"pending", "running", "overdue", "oldest_overdue_seconds", "workers"}
+OF_A_TOPIC = {"pending", "running", "overdue", "oldest_overdue_seconds", "paused", "workers"}
 
 
 @pytest.fixture
@@ -75,8 +75,25 @@ def test_each_topic_is_counted(client, here):
         "running": {"invoices": 1, "trials": 0, "empty": 0},
         "overdue": {"invoices": 2, "trials": 0, "empty": 0},
         "oldest_overdue_seconds": {"trials": 0, "empty": 0},
+        "paused": {"invoices": 0, "trials": 0, "empty": 0},
         "workers": {"invoices": 0, "trials": 0, "empty": 0},
     }
+
+
+def test_paused_timers_are_pending_and_never_overdue(client):
+    client.schedule("x", "reports", timer_id="hourly", repeat=Every(hours=1))
+    client.schedule("x", "reports", timer_id="daily", repeat=Every(days=1))
+    collector = TimersCollector(client, ["reports"])
+    client.reschedule_timer("reports", "daily", activate_in=timedelta(0))
+    assert scrape(collector)["overdue"] == {"reports": 1}
+
+    client.pause_timer("reports", "daily")
+
+    found = scrape(collector)
+    assert (found["pending"], found["paused"]) == ({"reports": 2}, {"reports": 1})
+    assert (found["overdue"], found["oldest_overdue_seconds"]) == ({"reports": 0}, {"reports": 0})
+    client.resume_timer("reports", "daily")
+    assert scrape(collector)["paused"] == {"reports": 0}
 
 
 def test_a_topic_is_named_as_workers_name_it_and_each_once(server_url, key_names):
