@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.server import inside
@@ -21,6 +20,7 @@ from faststream_redis_timers_sync.protocol.recurrence import (
     Every,
     Repeat,
     next_times,
+    zone_of,
 )
 from faststream_redis_timers_sync.protocol.times import time_of
 
@@ -118,7 +118,7 @@ def coming_times(timer: Timer, now: datetime) -> Coming:
     first = [timer.due_at] if state_of(timer, now) == "waiting" else []
     try:
         more = next_times(timer.repeat, SHOWN_TIMES - len(first), after=first[0] if first else now)
-        zone = ZoneInfo(timer.repeat.tz) if isinstance(timer.repeat, Cron) else None
+        zone = zone_of(timer.repeat.tz) if isinstance(timer.repeat, Cron) else None
     except (ValueError, ModuleNotFoundError) as error:
         return Coming([], problem=escape(str(error)))
     return Coming(first + more, zone)

@@ -287,7 +287,7 @@ class Cron(Repeat):
         given = plain_text("expression", expression)
         self.expression = _plain_expression(given)
         self.tz = plain_text("tz", tz)
-        _zone_of(self.tz)
+        zone_of(self.tz)
         try:
             occurs = _occurs(self.expression)
         except ValueError as error:
@@ -309,7 +309,7 @@ class Cron(Repeat):
         if time >= END:
             return None
         time = max(time, BEGIN).astimezone(UTC)
-        clock = WallClock(_zone_of(self.tz))
+        clock = WallClock(zone_of(self.tz))
         reading = clock.read(time)
         starts = [reading]
         if (repeated := clock.repeated(reading)) and not reading.fold:
@@ -335,7 +335,7 @@ class Cron(Repeat):
         if time <= BEGIN:
             return None
         time = min(time, END - _MICROSECOND).astimezone(UTC)
-        clock = WallClock(_zone_of(self.tz))
+        clock = WallClock(zone_of(self.tz))
         reading = clock.read(time)
         ends = [reading.replace(second=0, microsecond=0) + _MINUTE]
         if (repeated := clock.repeated(reading)) and reading.fold:
@@ -567,7 +567,15 @@ def _unreadable(expression: str, reason: object) -> ValueError:
 
 
 @cache
-def _zone_of(tz: str) -> tzinfo:
+def zone_of(tz: str) -> tzinfo:
+    """Return a time zone; UTC needs no zone data.
+
+    Args:
+        tz: Its IANA name.
+
+    Raises:
+        ValueError: This machine does not know it.
+    """
     if tz == "UTC":
         return UTC
     from zoneinfo import ZoneInfo  # noqa: PLC0415  it loads much that only a Cron in a zone needs

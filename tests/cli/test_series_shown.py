@@ -1,5 +1,7 @@
 """How recurring timers are spoken of: definitions, next times, states."""
 
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -99,6 +101,28 @@ def test_what_this_machine_cannot_compute_is_said(definition, problem):
     coming = coming_times(timer(read_repeat(definition)), FRIDAY - DAY)
     assert coming.times == []
     assert problem in coming.problem
+
+
+def test_times_in_utc_are_shown_on_a_machine_without_zones():
+    code = (
+        "import sys; sys.modules['tzdata'] = None\n"
+        "from datetime import UTC, datetime\n"
+        "from faststream_redis_timers_sync import Cron, Timer\n"
+        "from faststream_redis_timers_sync.manage.series import coming_times, zoned\n"
+        "due_at = datetime(2027, 1, 1, tzinfo=UTC)\n"
+        "timer = Timer(topic='reports', timer_id='daily', due_at=due_at, running=False,"
+        " correlation_id='daily', repeat=Cron('@daily'))\n"
+        "coming = coming_times(timer, due_at)\n"
+        "print(zoned(coming.times[0], coming.zone))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONTZPATH": ""},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "Sat 2027-01-02 00:00:00 UTC\n", done.stderr
 
 
 def test_a_timer_that_is_due_once_has_no_next_times():
