@@ -7,6 +7,7 @@ readings; where it is put back it repeats some, and each of these has two moment
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import NamedTuple
 
+_NOTHING = timedelta(0)
 _SECOND = timedelta(seconds=1)
 
 
@@ -53,7 +54,9 @@ class WallClock:
         if offsets.before < offsets.after:
             return []
         first = _moment(reading, offsets.before)
-        return [first] if len(set(offsets)) == 1 else [first, _moment(reading, offsets.after)]
+        if offsets.before == offsets.after:
+            return [first]
+        return [first, _moment(reading, offsets.after)]
 
     def first_moment(self, reading: datetime) -> datetime:
         """Return when the clock shows a reading first; where it skips it, when it has done so.
@@ -82,11 +85,9 @@ class WallClock:
         return change + offsets.after, change + offsets.before
 
     def _offsets(self, reading: datetime) -> Offsets:
-        offset = timedelta(0)
-        before, after = (
-            reading.replace(tzinfo=self._zone, fold=fold).utcoffset() or offset for fold in (0, 1)
-        )
-        return Offsets(before, after)
+        before = self._zone.utcoffset(reading.replace(fold=0))
+        after = self._zone.utcoffset(reading.replace(fold=1))
+        return Offsets(before or _NOTHING, after or _NOTHING)
 
     def _change(self, reading: datetime, offsets: Offsets) -> datetime:
         """Find the change of the clock at a reading, on a whole second as all that are known."""
