@@ -88,9 +88,6 @@ local function carry_attempts(ids, old_scores, new_scores, changes, known)
   for n, id in ipairs(ids) do
     local count, first_due = read_attempts(values[n], old_scores[n])
     count = (known[n] or count) + changes[n]
-    if forgotten[id] then
-      count = 0
-    end
     if count > 0 then
       kept[#kept + 1] = id
       kept[#kept + 1] = count .. ' ' .. first_due .. ' ' .. new_scores[n]
@@ -122,21 +119,36 @@ local function settle()
   end
   local scores = redis.call('ZMSCORE', timeline, unpack(ids))
   local removed, dead, outcomes, earliest = {}, {}, {}, nil
+  -- New scores, each before its id.
+  local members = {}
   -- A timer may be renewed, counted anew and put off in one step, and is moved once.
   local places, moved, old_scores, new_scores, changes, known = {}, {}, {}, {}, {}, {}
   for n, id in ipairs(ids) do
     local action, leases, detail = ARGV[4 * n + 3], ARGV[4 * n + 5], ARGV[4 * n + 6]
     local score = scores[n] and tonumber(scores[n])
     local lease = score and find_lease(score, leases)
-    local next_due = action == 'repeat' and string.match(detail, '^%S+')
     if not score then
       outcomes[n] = '0'
     elseif not lease then
-      outcomes[n] = is_lease(score) and 'l' or tonumber(next_due or nil) == score and 's' or 'd'
+      local is_repeated = action == 'repeat' and tonumber(string.match(detail, '^%S+')) == score
+      outcomes[n] = is_lease(score) and 'l' or is_repeated and 's' or 'd'
     else
       outcomes[n] = '1'
       if action == 'commit' then
         removed[#removed + 1] = id
+      elseif action == 'repeat' then
+        local next_due, place = detail, string.find(detail, ' ', 1, true)
+        if place then
+          next_due = string.sub(detail, 1, place - 1)
+          dead[#dead + 1] = string.sub(detail, place + 1)
+        end
+        -- Whatever else this step says of its score and its attempts is void.
+        forgotten[id] = true
+        members[#members + 1] = next_due
+        members[#members + 1] = id
+        if not earliest or tonumber(next_due) < tonumber(earliest) then
+          earliest = next_due
+        end
       elseif action == 'dead' then
         removed[#removed + 1] = id
         dead[#dead + 1] = detail
@@ -149,17 +161,6 @@ local function settle()
         end
         if action == 'recount' then
           known[place] = tonumber(detail)
-        elseif next_due then
-          new_scores[place] = next_due
-          forgotten[id] = true
-          if #detail > #next_due then
-            dead[#dead + 1] = string.sub(detail, #next_due + 2)
-          end
-          if not earliest or tonumber(next_due) < tonumber(earliest) then
-            earliest = next_due
-          end
-        elseif forgotten[id] then
-          -- It is settled: a renewal beside that is too late.
         elseif action ~= 'renew' or tonumber(detail) > tonumber(new_scores[place]) then
           local due = detail
           if action == 'nack' and detail == '' then
@@ -180,17 +181,18 @@ local function settle()
   end
   local old_head = earliest and head_of(timeline)
   -- A timer may be renewed and removed in one step, so removing comes last.
-  if #moved > 0 then
+  if #moved > 0 or #members > 0 then
     -- ZADD asks for memory. A server that is full refuses a script's first
     -- write if it does, but none after: so this one, which changes nothing.
     redis.call('HDEL', payloads, '')
-    local members = {}
     for place, id in ipairs(moved) do
-      members[#members + 1] = new_scores[place]
-      members[#members + 1] = id
+      if not forgotten[id] then
+        members[#members + 1] = new_scores[place]
+        members[#members + 1] = id
+      end
     end
     redis.call('ZADD', timeline, 'XX', unpack(members))
-    if counts then
+    if counts and #moved > 0 then
       carry_attempts(moved, old_scores, new_scores, changes, known)
     end
   end
