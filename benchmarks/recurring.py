@@ -1,0 +1,276 @@
+"""Measures what recurring timers cost a server: ``python -m benchmarks.recurring --only cost``.
+
+Both sides of a comparison take turns, since other programs load the machine too, and the CPU time
+of the server alone is counted. With ``TIMERS_TEST_SERVER=redis-server`` it is that server.
+"""
+
+import hashlib
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count as count_from
+from typing import Any
+
+import click
+
+from benchmarks.environments import ROOT
+from benchmarks.measured import Server, measured_server
+from benchmarks.page import server_name
+from benchmarks.systems.harness import make_body
+from faststream_redis_timers_sync.protocol.encoding import encode_message
+from faststream_redis_timers_sync.protocol.keys import KeySpace
+from faststream_redis_timers_sync.protocol.model import EncodedTimer, Settlement
+from faststream_redis_timers_sync.protocol.operation import Operation, Script, in_chunks
+from faststream_redis_timers_sync.protocol.operations import Operations
+from faststream_redis_timers_sync.protocol.recurrence import Every
+from faststream_redis_timers_sync.protocol.steps import LEASE_JITTER, MOST_CLAIMED
+from faststream_redis_timers_sync.protocol.timers import encode_timer
+
+WITHOUT_SERIES = "e2dd1dc"
+"""The last commit whose scripts know no recurring timers."""
+
+MOVING_ON, OTHERS = 1.3, 1.01
+"""How many times what it is compared with something may cost."""
+
+_OPERATIONS = Operations(KeySpace())
+_TOPIC = "recurring"
+_PIPELINED = 50
+_NEVER = b"4000000000.000000"
+_MINUTELY = Every(minutes=1)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison.
+
+    Args:
+        name: What it is.
+        prepare: Fills the server, and gives the calls that are measured.
+        scripts: Scripts to use in place of this tree's, by name.
+    """
+
+    name: str
+    prepare: Callable[[Server, int, int], list[Operation[Any]]]
+    scripts: dict[str, Script]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two sides, the second of which may cost so many times the first.
+
+    Args:
+        sides: They.
+        limit: How many times.
+    """
+
+    sides: tuple[Side, Side]
+    limit: float
+
+
+def _timers(count: int, *, repeat: Every | None = None) -> list[EncodedTimer]:
+    body, content_type = encode_message(make_body(time.time(), 0))
+    timers = [
+        encode_timer(body, content_type, timer_id=f"timer-{n:06}", repeat=repeat)
+        for n in range(count)
+    ]
+    return [timer._replace(due=b"+0.000000") for timer in timers]
+
+
+def _fill(server: Server, timers: Sequence[EncodedTimer]) -> None:
+    for some in in_chunks(timers, 200):
+        (operation,) = _OPERATIONS.schedule_calls(_TOPIC, some, "replace")
+        _send(server, [operation], {})
+    # Others wait, so that no key is emptied.
+    server.fill(_TOPIC, 1000, delay=3600)
+
+
+def schedule(server: Server, count: int, size: int) -> list[Operation[Any]]:
+    """Give the calls that schedule timers which are due once."""
+    server.fill(_TOPIC, 1000, delay=3600)
+    some = in_chunks(_timers(count), size)
+    return [_OPERATIONS.schedule_calls(_TOPIC, timers)[0] for timers in some]
+
+
+def claim(*, counts: bool) -> Callable[[Server, int, int], list[Operation[Any]]]:
+    """Give the calls that claim timers which are due once."""
+
+    def prepare(server: Server, count: int, size: int) -> list[Operation[Any]]:
+        _fill(server, _timers(count))
+        return [_step([], number, size, counts=counts) for number in range(count // size)]
+
+    return prepare
+
+
+def settle(
+    action: bytes, *, counts: bool, repeat: Every | None = None
+) -> Callable[[Server, int, int], list[Operation[Any]]]:
+    """Give the calls that settle timers in some way, once they have been claimed."""
+
+    def prepare(server: Server, count: int, size: int) -> list[Operation[Any]]:
+        _fill(server, _timers(count, repeat=repeat))
+        settlements: list[Settlement] = []
+        numbers = count_from()
+        while len(settlements) < count:
+            operation = _step([], next(numbers), MOST_CLAIMED, counts=counts)
+            (reply,) = _send(server, [operation], {})
+            step = operation.parse(reply)
+            settlements += [
+                Settlement(action, one.timer_id, step.lease, _NEVER if action == b"repeat" else b"")
+                for one in step.claimed
+            ]
+        return [_step(some, 0, 0, counts=counts) for some in in_chunks(settlements, size)]
+
+    return prepare
+
+
+def _step(
+    settlements: Sequence[Settlement], number: int, limit: int, *, counts: bool
+) -> Operation[Any]:
+    return _OPERATIONS.settle_and_claim(
+        _TOPIC,
+        settlements,
+        limit=limit,
+        lease_ttl=3600.0,
+        jitter=number % LEASE_JITTER,
+        suspect_from=3 if counts else None,
+    )
+
+
+def _send(
+    server: Server, operations: Sequence[Operation[Any]], scripts: dict[str, Script]
+) -> list[Any]:
+    calls = [one._replace(script=scripts.get(one.name, one.script)) for one in operations]
+    for script in {call.script for call in calls}:
+        if script is not None:
+            server.client.script_load(script.text)
+    words = [call.words(by_text=False) for call in calls]
+    replies: list[Any] = []
+    for some in in_chunks(words, _PIPELINED):
+        pipeline = server.client.pipeline(transaction=False)
+        for one in some:
+            pipeline.execute_command(*one)  # type: ignore[no-untyped-call]
+        replies += pipeline.execute()
+    return replies
+
+
+def _scripts_of(commit: str, *names: str) -> dict[str, Script]:
+    def text_of(name: str) -> bytes:
+        path = f"faststream_redis_timers_sync/protocol/lua/{name}.lua"
+        command = ["git", "-C", str(ROOT), "show", f"{commit}:{path}"]
+        return subprocess.run(command, check=True, capture_output=True).stdout
+
+    shared = text_of("_shared")
+    scripts = {}
+    for name in names:
+        text = b"\n".join((shared, text_of(name)))
+        sha = hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
+        scripts[name] = Script(name, text, sha)
+    return scripts
+
+
+def comparisons(before: str) -> list[Comparison]:
+    """Give all that is compared.
+
+    Args:
+        before: The commit whose scripts know no recurring timers.
+    """
+    old = _scripts_of(before, "schedule", "settle_and_claim")
+    found = []
+    for counts in (False, True):
+        end = ", attempts counted" if counts else ""
+        commit = Side(f"commit{end}", settle(b"commit", counts=counts), {})
+        moving = settle(b"repeat", counts=counts, repeat=_MINUTELY)
+        found.append(Comparison((commit, Side(f"move on{end}", moving, {})), MOVING_ON))
+    for name, prepare in (
+        ("schedule", schedule),
+        ("claim", claim(counts=False)),
+        ("claim, attempts counted", claim(counts=True)),
+        ("commit", settle(b"commit", counts=False)),
+        ("commit, attempts counted", settle(b"commit", counts=True)),
+    ):
+        sides = Side(f"{name}, {before}", prepare, old), Side(name, prepare, {})
+        found.append(Comparison(sides, OTHERS))
+    return found
+
+
+def measure(server: Server, side: Side, count: int, size: int) -> float:
+    """Give the CPU time of the server for a timer, in microseconds.
+
+    Args:
+        server: The server.
+        side: What is done.
+        count: With how many timers.
+        size: How many of them share a call.
+    """
+    server.empty()
+    operations = side.prepare(server, count, size)
+    before = server.cpu()
+    _send(server, operations, side.scripts)
+    return 1e6 * (server.cpu() - before) / count
+
+
+def compare(server: Server, comparison: Comparison, *, count: int, size: int, turns: int) -> None:
+    """Measure both sides in turns, and print all runs.
+
+    Args:
+        server: The server.
+        comparison: The sides.
+        count: How many timers each run has.
+        size: How many of them share a call.
+        turns: How many runs each side has.
+    """
+    runs: dict[str, list[float]] = {side.name: [] for side in comparison.sides}
+    for turn in range(turns):
+        # Who comes first changes, as does what else the machine does.
+        for side in comparison.sides[:: 1 if turn % 2 else -1]:
+            runs[side.name].append(measure(server, side, count, size))
+    first, second = runs.values()
+    for name, values in runs.items():
+        shown = " ".join(f"{value:.2f}" for value in values)
+        click.echo(f"  {name}: median {statistics.median(values):.2f} us, all {shown}")
+    ratios = sorted(b / a for a, b in zip(first, second, strict=True))
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    of_medians = statistics.median(second) / statistics.median(first)
+    verdict = "met" if middle <= comparison.limit else "NOT MET"
+    click.echo(
+        f"  ratio of turns: median {middle:.3f} (quartiles {low:.3f} to {high:.3f}), least runs "
+        f"{min(second) / min(first):.3f}, medians {of_medians:.3f}; at most {comparison.limit}: "
+        f"{verdict}"
+    )
+
+
+def cost(*, before: str, count: int, turns: int) -> None:
+    """Compare moving on with a commit, and what is due once with how it was.
+
+    Args:
+        before: The commit whose scripts know no recurring timers.
+        count: How many timers each run has.
+        turns: How many runs each side has.
+    """
+    with measured_server() as server:
+        click.echo(f"{server_name(server)}, {count:,} timers a run, {turns} turns")
+        for comparison in comparisons(before):
+            for size in (1, 5, 100):
+                names = " beside ".join(side.name for side in reversed(comparison.sides))
+                click.echo(f"{names}: {size} a call")
+                compare(server, comparison, count=count, size=size, turns=turns)
+
+
+PARTS = {"cost": cost}
+
+
+@click.command()
+@click.option("--only", type=click.Choice(list(PARTS)), multiple=True, help="Parts; default all.")
+@click.option("--before", default=WITHOUT_SERIES, show_default=True, help="Commit to compare with.")
+@click.option("--count", default=20_000, show_default=True, help="Timers of a run.")
+@click.option("--turns", default=11, show_default=True, help="Runs of each side.")
+def main(only: tuple[str, ...], before: str, count: int, turns: int) -> None:
+    """Measure recurring timers."""
+    for name in only or PARTS:
+        PARTS[name](before=before, count=count, turns=turns)
+
+
+if __name__ == "__main__":
+    main()
