@@ -1,6 +1,7 @@
 """Draining: what it costs to deliver timers that are due."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Annotated
 
 import budgets
@@ -9,7 +10,10 @@ from bench import NO_POLLS
 from faststream import Depends
 
 from faststream_redis_timers.annotations import TimerMessage
-from faststream_redis_timers_sync import TimerPublishMessage
+from faststream_redis_timers_sync import Every, TimerPublishMessage
+from faststream_redis_timers_sync.manage.selection import move_each
+
+YEARLY = Every(days=365, start=datetime(2050, 1, 1, tzinfo=UTC))
 
 
 async def drain(bench, meter, calls, handle, count, *, workers, **knobs):
@@ -71,6 +75,39 @@ async def test_what_ends_together_travels_together(  # noqa: PLR0913, PLR0917
     traffic = await drain(bench, meter, open_calls, handle, 1000, workers=workers, **knobs)
 
     assert traffic.sent() / 1000 <= budget
+
+
+@pytest.mark.parametrize(
+    ("knobs", "budget"),
+    [({"max_concurrent": 100}, budgets.DRAIN_BY_HUNDREDS), ({}, budgets.DRAIN_BY_DEFAULT)],
+    ids=["100 at once", "default"],
+)
+async def test_recurring_timers_move_on_in_as_many_calls_as_others_are_committed(
+    bench, meter, open_calls, knobs, budget
+):
+    ids = [f"{n}" for n in range(1000)]
+    messages = [TimerPublishMessage({"id": id_}, timer_id=id_) for id_ in ids]
+    bench.client.schedule_batch(messages, bench.topic, repeat=YEARLY)
+    for _ in move_each(bench.client, bench.topic, ids):
+        pass
+    broker = bench.broker()
+
+    @broker.subscriber(bench.topic, **knobs)
+    async def handle(body: dict):
+        open_calls.bodies.append((body["id"], None))
+
+    meter.reset()
+    await broker.start()
+    await open_calls.until(1000, timeout=60)
+    await broker.stop()
+    traffic = meter.read()
+    timers = list(bench.client.iter_timers(bench.topic))
+    bench.client.cancel_all(bench.topic)
+
+    assert traffic.sent() / 1000 <= budget
+    assert open_calls.counts == dict.fromkeys(ids, 1)
+    assert {timer.due_at for timer in timers} == {YEARLY.start}
+    assert len(timers) == 1000
 
 
 @pytest.mark.parametrize("workers", [1, 2])
