@@ -1,7 +1,8 @@
 """Everything at once, for minutes: ``make soak MINUTES=10``, or on a cluster with ``CLUSTER=1``.
 
 Workers are killed, stopped and terminated, the server is killed, loses its scripts and its
-connections, while producers on both front ends schedule, move and cancel. In a cluster primaries
+connections, while producers on both front ends schedule, move and cancel, and recurring timers run
+beside that, on the one server, which forgets nothing. In a cluster primaries
 are killed, paused and replaced, slots move, nodes come and go. At the end a table tells for each
 fault what became of the timers that were scheduled from it to the next one.
 """
@@ -24,7 +25,9 @@ from clusters import KEEPING, Cluster
 from fleet import Fleet, Process
 from journal import Journal
 from ledger import Ledger, Row, table
-from servers import Server, short_folder
+from series_ledger import SeriesLedger
+from servers import START, Server, short_folder
+from waiting import wait_until
 
 from examples.embedded_cluster import Node
 from faststream_redis_timers_sync import TimersClient
@@ -33,6 +36,7 @@ from faststream_redis_timers_sync.protocol.cluster import slot_of
 FRONTS = ("blocking", "async")
 LEASE = 1.0
 WORKERS = 3
+SERIES = 10
 PAUSE = (0.2, 0.8)
 """Seconds between two faults: some meet what the one before has left."""
 STOPPED = 1.5
@@ -57,6 +61,7 @@ class OneServer:
 
     topics = ("invoices",)
     options: ClassVar[dict[str, Any]] = {}
+    series = SERIES
 
     def __init__(self, server: Server) -> None:
         self.url = server.url
@@ -94,6 +99,8 @@ class WholeCluster:
 
     topics = ("orders", "trials", "invoices")
     options: ClassVar[dict[str, Any]] = {"confirm_replicas": 1, "confirm_timeout": 0.5}
+    # A failover may take a run back, which then comes twice.
+    series = 0
 
     def __init__(self, cluster: Cluster) -> None:
         self.url = cluster.url
@@ -280,6 +287,7 @@ class Soak:
             self._fleet.producer(front, front=front, options=self._place.options, **PRODUCTION)
             for front in FRONTS
         ]
+        series = SeriesLedger(self._client, self._place.topics[0], self._place.series)
         started_at = told_at = time.monotonic()
         while (now := time.monotonic()) < started_at + seconds:
             self._do_a_fault()
@@ -291,7 +299,12 @@ class Soak:
         for producer in producers:
             self._fleet.terminate(producer)
         self._continue_stopped(float("inf"))
+        over_at = time.time()
+        read = self._fleet.journal.read
+        wait_until(lambda: series.have_run_since(read(), over_at), START)
+        series.cancel()
         self._fleet.until_empty(self._client)
+        series.check(read())
         for worker in self._workers:
             self._fleet.terminate(worker)
         for moment in self._place.failovers():
