@@ -15,6 +15,7 @@ from faststream_redis_timers_sync.protocol.recurrence import UnknownRepeat
 
 BERLIN = "Europe/Berlin"
 NIGHTLY = Cron("30 2 * * *", tz=BERLIN)
+QUARTERLY = Cron("*/15 * * * *", tz="America/New_York")
 WEEKDAYS = Cron("0 9 * * MON-FRI", tz=BERLIN)
 DAILY = Cron("0 9 * * *")
 LEASE = timedelta(seconds=30)
@@ -77,6 +78,7 @@ def test_it_is_due_first_after_the_servers_now(open_town):
             ),
             "after the spring gap": (NIGHTLY, "2027-03-28T01:00Z", "2027-03-29T00:30Z"),
             "first pass in autumn": (NIGHTLY, "2027-10-31T00:30:00.1Z", "2027-11-01T01:30Z"),
+            "into the spring gap": (QUARTERLY, "2027-03-14T06:45Z", "2027-03-14T07:00Z"),
             "second pass in autumn": (NIGHTLY, "2027-10-31T01:10Z", "2027-11-01T01:30Z"),
             "over the weekend": (WEEKDAYS, "2027-03-26T08:00:00.1Z", "2027-03-29T07:00Z"),
             "leap day": (
@@ -102,9 +104,15 @@ def test_a_run_is_followed_by_the_first_time_after_its_claim(
     assert worker.lines == []
 
 
+def test_what_is_scheduled_in_the_second_pass_of_an_hour_is_due_the_next_day(open_town):
+    here = open_town("2027-10-31T01:10Z")
+    here.schedule("daily", NIGHTLY)
+    assert here.due("daily") == at("2027-11-01T01:30Z")
+
+
 def test_a_quarter_of_an_hour_runs_in_both_passes_of_an_hour(open_town):
     here = open_town("2027-11-07T04:50Z")
-    here.schedule("daily", Cron("*/15 * * * *", tz="America/New_York"))
+    here.schedule("daily", QUARTERLY)
     worker = Worker(here)
     due = []
     while here.due("daily") < at("2027-11-07T07:00Z"):
@@ -479,6 +487,35 @@ def test_another_definition_after_a_lost_lease_is_due_now(open_town):
     worker = Worker(here)
     worker.finish(worker.claim())
     assert here.due("daily") == at("2027-05-04T07:00Z")
+
+
+def test_what_a_stop_releases_is_due_as_before(open_town):
+    here = open_town("2027-05-03T08:59Z")
+    here.schedule("daily", DAILY)
+    here.set_time("2027-05-03T09:05Z")
+    worker = Worker(here, RetryPolicy(), DEAD)
+    worker.finish(worker.claim(), worker.release)
+
+    assert here.due("daily") == at("2027-05-03T09:00Z")
+    again = Worker(here, RetryPolicy(), DEAD).claim()
+    assert (again.attempt, again.occurrence) == (1, at("2027-05-03T09:00Z"))
+
+
+def test_one_that_is_paused_while_it_runs_stays_paused(open_town):
+    here = open_town("2027-05-03T08:59Z")
+    here.schedule("daily", DAILY)
+    here.set_time("2027-05-03T09:00Z")
+    worker = Worker(here)
+    timer = worker.claim()
+    here.run(here.operations.pause(TOPIC, "daily"))
+    here.set_time("2027-05-03T09:01Z")
+    worker.finish(timer)
+
+    assert timer.outcome is False
+    assert here.get("daily").paused
+    assert worker.lines == []
+    here.set_time("2027-05-05T09:00Z")
+    assert worker.turn() == []
 
 
 # --- lost leases, lost replies

@@ -181,6 +181,11 @@ class Worker:
         (timer,) = self.turn()
         return timer
 
+    def release(self, timer):
+        """Release a timer as a worker does that stops, and claims nothing more."""
+        self.core.drain()
+        timer.release()
+
     def finish(self, timer, decide=LeasedTimer.commit_soon):
         """End a handler; give the timers whose handlers begin in the same turn."""
         self.core.free_slot(timer)
