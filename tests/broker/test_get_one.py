@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from bench import HOUR, NO_POLLS, delivering, until_idle, until_listening
@@ -12,7 +12,7 @@ from inside import free_slots, kill_loop, loop_of, waiting_loops
 from prometheus_client import CollectorRegistry
 from waiting import wait_until_async
 
-from faststream_redis_timers import TestTimersBroker, TimersRouter
+from faststream_redis_timers import Every, TestTimersBroker, TimersRouter
 from faststream_redis_timers._faststream import DefaultCodec
 from faststream_redis_timers.annotations import TimerMessage
 from faststream_redis_timers.prometheus import TimersPrometheusMiddleware
@@ -55,6 +55,21 @@ async def test_a_due_timer_is_given_with_all_that_is_known_of_it_and_leased(benc
     assert message.lateness >= 0
     assert message.redelivered is False
     assert bench.is_leased("1")
+
+
+async def test_a_recurring_timer_that_is_acknowledged_is_due_next(bench, subscriber):
+    repeat = Every(hours=1, start=datetime.now(UTC) - HOUR / 2)
+    bench.schedule("1", repeat=repeat)
+    bench.client.reschedule_timer(bench.topic, "1", activate_in=timedelta(0))
+
+    message = await subscriber.get_one()
+    assert message.repeat == repeat
+    assert message.occurrence == repeat.at_or_before(message.due_at)
+    await message.ack()
+
+    assert not message.lease_lost
+    assert bench.client.get_timer(bench.topic, "1").due_at == repeat.after(message.due_at)
+    bench.client.cancel_timer(bench.topic, "1")
 
 
 async def test_before_its_caller_settles_it_a_timer_is_given_to_nobody_else(bench, subscriber):

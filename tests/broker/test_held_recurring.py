@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from faststream import AckPolicy
-from faststream.exceptions import AckMessage, RejectMessage, SkipMessage
+from faststream.exceptions import AckMessage, RejectMessage, SkipMessage, StopConsume
 from freezegun import freeze_time
 
 from faststream_redis_timers import (
@@ -193,6 +193,20 @@ async def test_what_is_given_up_is_redriven_beside_its_series(broker, test):
         assert seen == [("daily", first, DAILY), ("daily:", first, None), ("daily", second, DAILY)]
         assert await broker.count_pending("reports") == 1
         assert await broker.count_pending("reports:dead") == 0
+
+
+async def test_a_handler_that_ends_the_delivery_leaves_its_occurrence(broker, test):
+    @broker.subscriber("reports")
+    async def handle(body: str) -> None:
+        raise StopConsume
+
+    async with test:
+        await broker.publish("x", "reports", timer_id="daily", repeat=DAILY)
+        await test.advance(3 * DAY)
+
+        handle.mock.assert_called_once()
+        timer = await broker.get_timer("reports", "daily")
+        assert (timer.due_at, timer.running) == (DAILY.after(START), False)
 
 
 async def test_cancelling_from_its_own_handler_ends_a_series(broker, test):
