@@ -80,7 +80,7 @@ def write_envelope(
         ValueError: A name or value is longer than 65,535 bytes or is no UTF-8,
             or there are more than 65,535 headers.
     """
-    entries: dict[str, HeaderValue] = dict(first or {})
+    entries: dict[str, HeaderValue] = {**first} if first else {}
     if correlation_id is not None:
         entries["correlation_id"] = correlation_id
     if content_type:

@@ -8,6 +8,7 @@ timers yields lists of them in between; any other returns its result.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Literal, TypeVar
 
 from faststream_redis_timers_sync.protocol.cluster import slot_of
@@ -68,6 +69,10 @@ _FATES: dict[str, Fate] = {"1": "moved", "w": "waiting", "r": "running", "0": "u
 
 _T = TypeVar("_T")
 
+# A generator would take as long for each timer as all else that is asked about series.
+_due_of = attrgetter("due")
+_repeat_of = attrgetter("repeat")
+
 
 @dataclass(frozen=True, slots=True)
 class Operations:
@@ -126,7 +131,7 @@ class Operations:
         Raises:
             ValueError: From the reply: a series has no further time.
         """
-        if all(timer.due for timer in timers):
+        if all(map(_due_of, timers)):
             return list(timers)
         now = yield self.server_time(topic)
         return [timer if timer.due else first_due(timer, now) for timer in timers]
@@ -151,7 +156,7 @@ class Operations:
             TimerExistsError: From a reply, with ``if_exists="error"``; the timers
                 of that call are not scheduled, nor those after them.
         """
-        if all(timer.due for timer in timers):
+        if all(map(_due_of, timers)):
             return _join(self.schedule_calls(topic, timers, if_exists))
         _check_ids(timers)
         _check_if_exists(if_exists, timers)
@@ -185,7 +190,7 @@ class Operations:
     ) -> Operation[bytes]:
         _check_if_exists(if_exists, timers)
         keys = self.keys.of(topic)
-        updates = if_exists in {None, "update"} and any(timer.repeat for timer in timers)
+        updates = if_exists in {None, "update"} and any(map(_repeat_of, timers))
         args = [keys.attempts, b"update" if updates else (if_exists or "replace").encode()]
         for timer in timers:
             due = b"u" + timer.due if updates and timer.repeat else timer.due

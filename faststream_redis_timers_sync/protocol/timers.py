@@ -86,7 +86,7 @@ def encode_timer(  # noqa: PLR0913  a timer has that many properties
         content_type=content_type,
         correlation_id=None if correlation_id in (None, "", timer_id) else correlation_id,
         reply_to=reply_to,
-        headers=without_series(headers),
+        headers=without_series(headers) if headers else None,
     )
     return EncodedTimer(timer_id, payload, due)
 
@@ -222,9 +222,9 @@ def encode_batch_item(  # noqa: PLR0913  a timer has that many properties
         repeat: The batch's; times and `repeat` are one setting.
         topic: The full topic.
     """
-    times = (message.activate_in, message.activate_at, message.repeat)
-    if times != (None, None, None):
-        activate_in, activate_at, repeat = times
+    own_in, own_at, own_repeat = message.activate_in, message.activate_at, message.repeat
+    if own_in is not None or own_at is not None or own_repeat is not None:
+        activate_in, activate_at, repeat = own_in, own_at, own_repeat
     return encode_timer(
         body,
         content_type,
