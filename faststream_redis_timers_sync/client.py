@@ -70,7 +70,8 @@ class TimersClient:
     to become an error, about a minute with redis-py's own. And it executes a pipeline
     of yours again where the reply was lost. A cancel in it that worked then answers
     ``b"0"``, as for a timer that was not pending; one scheduled with
-    ``if_exists="keep"`` answers ``b"0"``, since its own timer waits already; and one
+    ``if_exists="keep"`` answers ``b"0"``, since its own timer waits already; a recurring
+    one answers ``b"s"``, since it is there with the same `repeat`; and one
     that was delivered in between is scheduled anew. Calls without `pipeline` are not
     repeated by it.
 
