@@ -1,12 +1,15 @@
 """Wrong clocks: the server's decides, no timer is early by it, and none is stuck."""
 
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from bench import LogLines
 from clocks import Dial, clock_off_by
 from servers import Server, embedded_binary, short_folder
 from waiting import wait_until
+
+from faststream_redis_timers import Every, TimersBroker
 
 HOUR = 3600
 
@@ -89,6 +92,34 @@ def test_the_server_s_date_may_be_set_back_and_forth(fleet, server, client, dial
     for timer_id, due in dues.items():
         assert ledger.deliveries[timer_id][0].begun["claimed_at"] >= due
     record(ledger.row("server's clock set back and forth by a minute", len(steps)))
+
+
+async def test_a_series_of_a_server_whose_date_was_ahead_is_warned_of(server, client, dial):
+    weekly, days = Every(weeks=1), 8 * 24 * HOUR
+
+    async def start():
+        log = LogLines()
+        broker = TimersBroker(server.url, series_owner="shop", logger=log.logger)
+        broker.add_series("x", "ticks", timer_id="tick", repeat=weekly)
+        await broker.start()
+        await broker.stop()
+        return log
+
+    dial.set(days)
+    wait_until(lambda: is_off_by(server, days))
+    assert (await start()).complaints == []
+    due_at = client.get_timer("ticks", "tick").due_at
+    dial.set(0)
+    wait_until(lambda: is_off_by(server, 0))
+
+    (line,) = (await start()).complaints
+    assert line.startswith("series 'tick' of topic 'ticks' skips occurrences: ")
+    assert client.get_timer("ticks", "tick").due_at == due_at
+    # What the line says to do.
+    client.pause_timer("ticks", "tick")
+    client.resume_timer("ticks", "tick")
+    assert client.get_timer("ticks", "tick").due_at == weekly.after(datetime.now(UTC)) < due_at
+    assert (await start()).complaints == []
 
 
 def waiting(client, fleet):
