@@ -41,6 +41,7 @@ from faststream_redis_timers.subscriber.usecase import TimersSubscriber
 from faststream_redis_timers_sync.protocol.clients import fitted_keys
 from faststream_redis_timers_sync.protocol.declared import ensure_series
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue
+from faststream_redis_timers_sync.protocol.errors import TimersError
 from faststream_redis_timers_sync.protocol.keys import (
     DEFAULT_ATTEMPTS_KEY,
     DEFAULT_PAYLOADS_KEY,
@@ -56,6 +57,7 @@ from faststream_redis_timers_sync.protocol.replication import (
     DEFAULT_CONFIRM_TIMEOUT,
     read_confirmation,
 )
+from faststream_redis_timers_sync.protocol.shown import text_of
 from faststream_redis_timers_sync.protocol.timers import new_timer_id
 
 if TYPE_CHECKING:
@@ -316,6 +318,8 @@ class TimersBroker(
             IncorrectState: The broker has no client, or another event loop uses it.
             TimeoutError: The server did not answer within `start_timeout`.
             Exception: The series could not be ensured: as `ensure_series`. Nothing is delivered.
+                But where the server is out of memory, a topic is torn or a replica is missing,
+                an ERROR in the log says so, and all is delivered.
         """
         if self.running:
             return
@@ -341,8 +345,18 @@ class TimersBroker(
             raise SetupError(msg)
 
     async def _ensure_declared(self) -> None:
-        if self._series_owner is not None:
+        if self._series_owner is None:
+            return
+        from redis.exceptions import (  # noqa: PLC0415  a broker is made without redis-py
+            OutOfMemoryError,
+        )
+
+        try:
             await self.ensure_series(prune=self._prune_series)
+        except (OutOfMemoryError, TimersError) as error:
+            # Delivering is what frees memory; and one topic that is torn, or a replica that is
+            # missing, is no reason to deliver nothing at all.
+            self._write_log(logging.ERROR, words.series_not_ensured(text_of(error)))
 
     async def ensure_series(self, *, prune: bool = False) -> EnsuredSeries:
         """Create and update the series of `add_series`, as `start` does, without delivering.

@@ -197,6 +197,15 @@ def series_pruned(topic: str, timer_id: str, owner: str) -> str:
     return f"series {timer_id!r} of topic {topic!r} was pruned: {owner!r} no longer declares it"
 
 
+def series_not_ensured(reason: str) -> str:
+    """Say that a broker has started, and its declared series are not all as declared.
+
+    Args:
+        reason: The error.
+    """
+    return f"declared series were not all ensured, the next start tries again: {reason}"
+
+
 def series_skipping(topic: str, timer_id: str) -> str:
     """Say that a series leaves out times.
 

@@ -1,10 +1,13 @@
 """Series that a project declares: ensured, compared, and told of."""
 
+from redis.exceptions import OutOfMemoryError
+
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.console.errors import DONE, FAILED, MISUSED, CommandError
 from faststream_redis_timers_sync.console.output import Output
 from faststream_redis_timers_sync.console.tables import Cell, Column
 from faststream_redis_timers_sync.manage.text import escape, quoted
+from faststream_redis_timers_sync.protocol.errors import TimersError
 from faststream_redis_timers_sync.protocol.model import EnsuredSeries, Series
 
 CHECK_HELP = "Change nothing, and tell what would be done. Exit code 1 if there is something to do."
@@ -80,7 +83,12 @@ def ensure_before_worker(
     Raises:
         CommandError: A series can't be.
     """
-    ensured = _ensure(timers, series, owner, check=False, prune=False)
+    try:
+        ensured = _ensure(timers, series, owner, check=False, prune=False)
+    except (OutOfMemoryError, TimersError) as error:
+        # As a broker's start: delivering is what frees memory.
+        output.note(f"declared series were not all ensured, the next start tries again: {error}")
+        return DONE
     for state, (topic, timer_id) in _rows_of(ensured):
         told = f"series {quoted(timer_id)} of topic {quoted(topic)}"
         if state == "removed":

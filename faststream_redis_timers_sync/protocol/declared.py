@@ -262,7 +262,7 @@ def _cancel(operations: Operations, names: Iterable[Name], owner: str) -> Steps[
 
 def _repeatable(operation: Operation[_T]) -> Operation[_T]:
     # A second time it finds what the first one has left, and changes nothing.
-    return operation._replace(may_repeat=True, action=None)
+    return operation._replace(may_repeat=True)
 
 
 # --- the index: field = topic and id as a JSON list, value = nothing yet
@@ -271,12 +271,12 @@ def _repeatable(operation: Operation[_T]) -> Operation[_T]:
 def _add(index: bytes, names: Sequence[Name]) -> Steps[None]:
     for some in in_chunks(names, MOST_CHANGED):
         words = [word for name in some for word in (_write_name(name), b"")]
-        yield _call(b"HSET", index, *words, parse=bool, has_written=bool)
+        yield _call(b"HSET", index, *words, parse=bool)
 
 
 def _drop(index: bytes, fields: Sequence[bytes]) -> Steps[None]:
     for some in in_chunks(fields, MOST_CHANGED):
-        yield _call(b"HDEL", index, *some, parse=bool, has_written=bool)
+        yield _call(b"HDEL", index, *some, parse=bool)
 
 
 def _list(operations: Operations, index: bytes) -> Operation[dict[Name, bytes]]:
@@ -293,11 +293,10 @@ def _list(operations: Operations, index: bytes) -> Operation[dict[Name, bytes]]:
     return _call(b"HKEYS", index, parse=parse)
 
 
-def _call(
-    *words: bytes, parse: Callable[[Any], _T], has_written: Callable[[Any], bool] | None = None
-) -> Operation[_T]:
-    # Each of them may be repeated: it changes nothing a second time.
-    return Operation(None, words[1:2], words, parse, may_repeat=True, has_written=has_written)
+def _call(*words: bytes, parse: Callable[[Any], _T]) -> Operation[_T]:
+    # Each of them may be repeated: it changes nothing a second time. No replica is waited for:
+    # one that has what is written later to the same primary has this too.
+    return Operation(None, words[1:2], words, parse, may_repeat=True)
 
 
 def _write_name(name: Name) -> bytes:

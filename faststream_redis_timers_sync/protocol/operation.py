@@ -172,7 +172,7 @@ class Operation(NamedTuple, Generic[_T]):
         refused = (
             type(error.__context__).__name__ == "ReadOnlyError" or type(error).__name__ in _REFUSALS
         )
-        if self.action is None or refused:
+        if self.action is None or self.may_repeat or refused:
             return None
         return TimerOutcomeUnknownError(self.action, self.topic, self.timer_ids)
 

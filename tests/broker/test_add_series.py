@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import redis
+from bench import LogLines
 from faststream import BaseMiddleware
 from faststream.exceptions import SetupError
 
@@ -345,6 +346,72 @@ async def test_what_the_server_says_ends_the_start(bench, server_url):
 
     assert not broker.running
     assert not bench.client.has_pending("ticks", "a")
+
+
+@pytest.fixture
+def full_bench(own_bench):
+    """A bench on a server that is out of memory, after what is scheduled before."""
+    yield own_bench
+    own_bench.redis.config_set("maxmemory", "0")
+
+
+async def test_a_server_that_is_out_of_memory_is_still_drained(full_bench):
+    bench = full_bench
+    bench.schedule("1")
+    bench.redis.config_set("maxmemory-policy", "noeviction")
+    bench.redis.config_set("maxmemory", "1")
+    broker = bench.broker(series_owner=OWNER)
+    broker.add_series("a", "ticks", timer_id="a", repeat=HOURLY)
+
+    @broker.subscriber(bench.topic)
+    async def handle(body: str) -> None: ...
+
+    await broker.start()
+    await bench.until_gone("1")
+
+    (line,) = bench.log.at(logging.ERROR)
+    assert line.startswith("declared series were not all ensured, the next start tries again: ")
+    assert "maxmemory" in line
+    # A step of a deploy is told.
+    with pytest.raises(redis.exceptions.OutOfMemoryError):
+        await broker.ensure_series()
+    bench.redis.config_set("maxmemory", "0")
+    assert (await broker.ensure_series()).created == [("ticks", "a")]
+
+
+async def test_a_replica_that_is_missing_keeps_nothing_from_being_delivered(bench):
+    broker = bench.broker(series_owner=OWNER, confirm_replicas=1, confirm_timeout=0.05)
+    broker.add_series("a", "ticks", timer_id="a", repeat=HOURLY)
+
+    await started(broker)
+
+    (line,) = bench.log.at(logging.ERROR)
+    assert line.startswith("declared series were not all ensured, the next start tries again: ")
+    assert "schedule (timer 'a' in topic 'ticks'), but 0 of the 1 replicas asked for" in line
+    assert bench.client.has_pending("ticks", "a")
+
+
+async def test_a_topic_that_is_torn_keeps_no_other_from_being_delivered(cluster_home):
+    names = cluster_home.key_names
+    log = LogLines()
+    broker = TimersBroker(cluster_home.broker_url, **names, series_owner=OWNER, logger=log.logger)
+    broker.add_series("a", "ticks", timer_id="a", repeat=HOURLY)
+    for n in range(2):
+        cluster_home.plant("ticks", f"{n}", YEAR_2050.timestamp(), None)
+    got = asyncio.Event()
+
+    @broker.subscriber("invoices")
+    async def handle(body: str) -> None:
+        got.set()
+
+    async with broker:
+        await broker.publish("x", "invoices")
+        await asyncio.wait_for(got.wait(), 10)
+    cluster_home.redis.delete(cluster_home.keys_of("ticks").timeline)
+
+    (line,) = log.at(logging.ERROR)
+    assert line.startswith("declared series were not all ensured")
+    assert "'ticks'" in line
 
 
 @pytest.mark.parametrize("lost", ["HSET", "TIME", "EVALSHA", "HKEYS"])

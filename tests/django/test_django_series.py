@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from io import StringIO
 
 import pytest
+import redis
 from command_line import ROOT
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
@@ -279,6 +280,19 @@ def test_a_worker_whose_series_can_not_be_ensured_does_not_start(worker):
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert "series must be a list of Series, got a value of type int" in wrong.stderr
     assert "Traceback" not in away.stderr + wrong.stderr
+
+
+def test_a_server_that_is_out_of_memory_keeps_no_worker_from_starting(worker, own_url):
+    with redis.Redis.from_url(own_url) as server:
+        server.config_set("maxmemory", "1")
+        try:
+            started = worker(url=own_url)
+        finally:
+            server.config_set("maxmemory", "0")
+
+    assert started.returncode == 0, started.stderr
+    assert started.stdout == "[]\n"
+    assert "declared series were not all ensured, the next start tries again" in started.stderr
 
 
 def test_its_help_asks_no_server(worker):
