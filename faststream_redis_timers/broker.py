@@ -99,7 +99,7 @@ class TimersBroker(
         prefix: Put before all topics, those of routers included.
         series_owner: Who declares the series of `add_series`, for example the application's name.
             Each application has one of its own: by it those are found that are declared no
-            longer.
+            longer. The prefix comes before it, as before topics.
         prune_series: Whether `start` cancels series that the same owner has declared before and
             does not declare now; without it they go on, and each start warns of them. It belongs
             into a step of the deploy, not to the workers: in a rolling deploy a worker of the old
@@ -381,13 +381,13 @@ class TimersBroker(
                 uses it.
             redis.RedisError: What the server or the connection says.
         """
-        owner = self._series_owner
-        if owner is None:
+        if self._series_owner is None:
             msg = (
                 "ensure_series() needs an owner: write "
                 "TimersBroker(..., series_owner='NAME-OF-APPLICATION')"
             )
             raise SetupError(msg)
+        owner = prefixed(self.config.prefix, self._series_owner, "series_owner")
         declared = [await one.encode(owner) for one in self.declared_series]
         steps = ensure_series(self._operations, declared, owner=owner, prune=prune)
         ensured = await self._runner.run_steps(steps)

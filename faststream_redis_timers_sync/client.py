@@ -25,7 +25,6 @@ from faststream_redis_timers_sync.protocol.keys import (
     DEFAULT_SERIES_KEY,
     DEFAULT_TIMELINE_KEY,
     KeySpace,
-    plain,
     plain_prefix,
     prefixed,
 )
@@ -322,7 +321,7 @@ class TimersClient:
         Args:
             series: The series, all of them.
             owner: Who declares them, for example the name of the application. Each set of
-                declarations has one of its own.
+                declarations has one of its own. The client's prefix comes before it.
             prune: Whether to cancel series that the same owner has declared before and does not
                 declare now. One that another owner has declared since stays. Do so in a step of
                 the deploy alone, not in each process that starts: while old processes run, one of
@@ -339,6 +338,7 @@ class TimersClient:
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
             redis.RedisError: What the server or the connection says.
         """
+        owner = prefixed(self._prefix, owner, "owner")
         messages, declared = self._declare(series, owner)
         steps = ensure_series(self._operations, declared, owner=owner, prune=prune)
         self._note(messages, [timer for _, timer in declared])
@@ -359,14 +359,13 @@ class TimersClient:
             ValueError: As `ensure_series`.
             redis.RedisError: What the server or the connection says.
         """
+        owner = prefixed(self._prefix, owner, "owner")
         _, declared = self._declare(series, owner)
         return self._runner.run_steps(compare_series(self._operations, declared, owner=owner))
 
     def _declare(
         self, series: Iterable[Series], owner: str
     ) -> tuple[list[Any], list[tuple[str, EncodedTimer]]]:
-        # First of all, since it stands in each of them.
-        self._operations.keys.series_of(owner)
         messages, declared = [], []
         for position, one in enumerate(check_series(series)):
             topic = prefixed(self._prefix, one.topic)
@@ -378,7 +377,7 @@ class TimersClient:
                 timer_id=one.timer_id,
                 headers=one.headers,
                 repeat=one.repeat,
-                repeat_owner=plain(owner),
+                repeat_owner=owner,
                 topic=topic,
             )
             messages.append(one.message)

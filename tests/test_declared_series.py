@@ -258,8 +258,11 @@ def test_a_prefix_stands_before_the_topics(home, timers):
             prefixed = TimersClient(client, **home.key_names, prefix="my:")
         assert prefixed.ensure_series([TICK], owner=OWNER).created == [("my:ticks", "tick")]
         assert timers.has_pending("my:ticks", "tick")
-        # The names in the index are full ones: whoever has the same owner can prune.
-        assert timers.ensure_series([], owner=OWNER, prune=True).removed == [("my:ticks", "tick")]
+        # And before the owner: the same application beside it, with another prefix, has its own.
+        assert timers.ensure_series([TICK], owner=OWNER, prune=True).removed == []
+        assert prefixed.ensure_series([], owner=OWNER, prune=True).removed == [("my:ticks", "tick")]
+        assert timers.has_pending("ticks", "tick")
+        assert timers.ensure_series([], owner="my:shop").removed == []
 
 
 # --- what would be done ----------------------------------------------------------------------

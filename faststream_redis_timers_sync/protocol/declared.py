@@ -143,7 +143,8 @@ def _ensure(
     indexed = yield _list(operations, index)
     # Somebody who prunes may have cleared them before their timers were there.
     yield from _add(index, [name for name in names if name not in indexed])
-    stale = {name: field for name, field in indexed.items() if name not in set(names)}
+    declared = set(names)
+    stale = {name: field for name, field in indexed.items() if name not in declared}
     removed = yield from _still_owned(operations, stale, owner)
     result.removed.extend(removed)
     if prune:
