@@ -9,6 +9,8 @@ from faststream_redis_timers_sync.protocol.management import (
     count_running,
     move_some,
     overview,
+    pause_one,
+    read_definitions,
 )
 from faststream_redis_timers_sync.protocol.model import Settlement
 from faststream_redis_timers_sync.protocol.operation import Operation
@@ -134,6 +136,7 @@ def schedule_all_kinds(history, topic, timer_id, delay, body, _):
 
 def pause(history, topic, timer_id, *_):
     history.ask(history.operations.pause(topic, timer_id))
+    history.ask(pause_one(history.keys, topic, timer_id))
 
 
 def resume(history, topic, timer_id, *_):
@@ -171,6 +174,7 @@ def look(history, topic, timer_id, delay, *_):
     history.ask(history.operations.get(topic, timer_id))
     history.ask(history.operations.count(topic))
     history.ask(overview(history.keys, TOPICS[2:], LENGTHS))
+    history.ask(read_definitions(history.keys, topic, [timer_id, "x"]))
     history.ask(count_running(history.keys, topic, timedelta(seconds=30)))
     history.list_all(topic)
     history.list_all(f"{topic}:dead")

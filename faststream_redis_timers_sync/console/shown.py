@@ -235,8 +235,8 @@ def ending_lines(timer: Timer) -> list[str]:
         timer: The timer, with its headers.
 
     Returns:
-        Why, where it comes from, and when it was first due; nothing where it is no dead
-        letter.
+        Why, where it comes from, when it was first due, and which occurrence of a recurring
+        timer it was; nothing where it is no dead letter.
     """
     told = told_of(timer)
     if told is None:
@@ -248,7 +248,10 @@ def ending_lines(timer: Timer) -> list[str]:
         why += f", with {told.error}"
     origin = f"topic '{told.topic}'" + (f", timer '{told.timer_id}'" if told.timer_id else "")
     due = [f"first due {told.due_at.isoformat(' ')}"] if told.due_at else []
-    return [why, origin, *due]
+    series = [f"of a recurring timer: {told.repeats}"] if told.repeats else []
+    if told.occurrence:
+        series.append(f"occurrence {told.occurrence.isoformat(' ')}")
+    return [why, origin, *due, *series]
 
 
 def topic_row(stats: TopicStats) -> list[Cell]:

@@ -3,9 +3,11 @@
 from datetime import datetime
 from typing import NamedTuple
 
+from faststream_redis_timers_sync.manage.series import definition_text
 from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.protocol import dead_letters
 from faststream_redis_timers_sync.protocol.model import Timer
+from faststream_redis_timers_sync.protocol.recurrence import read_repeat
 
 REASONS = {
     "attempts": "its attempts are used up",
@@ -25,6 +27,9 @@ class Told(NamedTuple):
         due_at: When it was first due; None where it is not told.
         attempts: How often it was tried; empty where it is not told.
         error: The name of its last error's type; empty where it is not told.
+        repeats: The definition of the recurring timer that it was an occurrence of; empty where
+            it was due once.
+        occurrence: Which occurrence; None where it is not told.
     """
 
     reason: str
@@ -33,6 +38,8 @@ class Told(NamedTuple):
     due_at: datetime | None
     attempts: str
     error: str
+    repeats: str
+    occurrence: datetime | None
 
 
 def told_of(timer: Timer) -> Told | None:
@@ -54,6 +61,8 @@ def told_of(timer: Timer) -> Told | None:
         _time_in(headers.get(dead_letters.DUE_AT, "")),
         headers.get(dead_letters.ATTEMPTS, ""),
         headers.get(dead_letters.ERROR, ""),
+        definition_text(read_repeat(timer.headers.get(dead_letters.DEFINITION, ""))),
+        dead_letters.read_occurrence(timer.headers),
     )
 
 

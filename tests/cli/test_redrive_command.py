@@ -7,6 +7,7 @@ import pytest
 from dead import set_aside
 from relay import Relay
 
+from faststream_redis_timers_sync import Cron
 from faststream_redis_timers_sync.manage.selection import redrive_each
 
 HOUR = timedelta(hours=1)
@@ -267,6 +268,24 @@ def test_what_is_not_known_of_an_end_is_left_out(bury, invoke):
 
     assert "Dead letter  it could not be read, after 1 attempt\n" in text
     assert r"topic 'invoices', timer 'line\nbreak \x1b[31m\x00 \u202e\\'" in text
+
+
+def test_of_an_occurrence_it_is_shown_which_one_it_was(timers, here, invoke):
+    daily = Cron("0 9 * * *", tz="Europe/Berlin")
+    timers.schedule("x", "reports", timer_id="daily", repeat=daily)
+    timers.reschedule_timer("reports", "daily", activate_in=timedelta(0))
+    occurrence = datetime(2027, 3, 26, 8, tzinfo=UTC)
+    set_aside(here, "reports", definition=daily.definition, occurrence=occurrence)
+    (dead_id,) = timers.get_pending_timers("reports:dead")
+
+    lines = invoke("show", "reports:dead", dead_id).stdout.splitlines()
+
+    place = next(n for n, line in enumerate(lines) if line.startswith("Dead letter"))
+    assert lines[place + 3 : place + 5] == [
+        "             of a recurring timer: 0 9 * * * Europe/Berlin",
+        "             occurrence 2027-03-26 08:00:00+00:00",
+    ]
+    assert "Repeats" not in "\n".join(lines)
 
 
 def test_of_another_timer_no_end_is_shown(timers, invoke):

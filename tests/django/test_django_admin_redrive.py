@@ -10,6 +10,7 @@ from django.test import Client, override_settings
 from django.utils import timezone
 from relay import Relay
 
+from faststream_redis_timers_sync import Cron
 from faststream_redis_timers_sync.django.admin import changing
 from faststream_redis_timers_sync.django.tokens import Place
 
@@ -53,6 +54,21 @@ def test_a_dead_letter_tells_how_it_ended_and_can_be_put_back(visitor, timers, b
     assert timers.get_timer("invoices", "42").decode() == "dead 42"
     assert timers.count_pending(DEAD) == 0
     assert log() == [(CHANGE, f"{dead_id} ({DEAD})", "Put back.")]
+
+
+def test_of_an_occurrence_it_is_shown_which_one_it_was(visitor, timers, here):
+    daily = Cron("0 9 * * *", tz="Europe/Berlin")
+    timers.schedule("x", "reports", timer_id="daily", repeat=daily)
+    timers.reschedule_timer("reports", "daily", activate_in=timedelta(0))
+    occurrence = datetime(2027, 3, 26, 8, tzinfo=UTC)
+    set_aside(here, "reports", definition=daily.definition, occurrence=occurrence)
+    (dead_id,) = timers.get_pending_timers("reports:dead")
+
+    page = visitor.follow(visitor.topic("reports:dead"), dead_id)
+
+    assert "Of a recurring timer 0 9 * * * Europe/Berlin" in page.text
+    assert "Occurrence 2027-03-26 08:00:00 UTC" in page.text
+    assert "Next times" not in page.text
 
 
 @pytest.mark.parametrize("headers", [None, {"dead-letter-reason": "rejected"}])

@@ -185,6 +185,10 @@ def ending_facts(timer: Timer, now: datetime) -> list[tuple[str, str]]:
     if told.due_at is not None:
         when = f"{local_text(told.due_at)} ({distance(told.due_at, now)})"
         facts.append((gettext("First due"), when))
+    if told.repeats:
+        facts.append((gettext("Of a recurring timer"), told.repeats))
+    if told.occurrence is not None:
+        facts.append((gettext("Occurrence"), local_text(told.occurrence)))
     return facts
 
 
