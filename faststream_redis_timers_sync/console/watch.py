@@ -133,11 +133,13 @@ def _picture(look: _Look, interval: float, zone: tzinfo | None, room: int) -> "R
 
     topics, now = look.snapshot.topics, look.snapshot.at
     overdue = sum(stats.overdue for stats in topics)
+    paused = sum(stats.paused for stats in topics)
     head = Text.assemble(
         (local_time(now, zone), "bold"),
         f"  {plural(len(topics), 'topic')}, ",
         f"{sum(stats.pending for stats in topics):,} pending, ",
         (f"{overdue:,} overdue", "red" if overdue else ""),
+        f", {paused:,} paused" if paused else "",
     )
     foot = Text(f"every {interval:g} s, Ctrl-C ends", "dim")
     if look.silent:

@@ -8,6 +8,7 @@ import pytest
 from command_line import ROOT, environment
 from relay import Relay
 
+from faststream_redis_timers_sync import Cron, Every
 from faststream_redis_timers_sync.protocol.model import Settlement
 
 HOUR = timedelta(hours=1)
@@ -66,6 +67,62 @@ def test_everything_fits_80_columns_and_nothing_drives_the_terminal(words, stock
     assert shell.width <= 80
     assert "title" not in shell.raw or r"\x1b]0;title\x07" in shell.text.replace("\n", "")
     assert "Traceback" not in shell.text
+
+
+@pytest.fixture
+def series(timers):
+    """Recurring timers with ids and definitions of any length; one of them is paused."""
+    workdays = Cron("*/15 8-18 * * MON-FRI", tz="America/Argentina/ComodRivadavia")
+    timers.schedule("x", "reports", timer_id="tenant-0042:" + "monthly-" * 5, repeat=workdays)
+    timers.schedule("x", "reports", timer_id="stopped", repeat=Every(hours=1))
+    timers.pause_timer("reports", "stopped")
+    return timers
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["list", "reports"], ["list", "reports", "--series"], ["show", "reports", "stopped"]),
+        *(["show", "reports", "tenant-0042:" + "monthly-" * 5], ["stats"], ["pause", "reports"]),
+    ],
+    ids=["list", "series", "paused", "long", "stats", "none"],
+)
+def test_recurring_timers_fit_80_columns(words, series, terminal):
+    shell = terminal(*words)
+    shell.end()
+
+    assert shell.width <= 80
+    assert "Traceback" not in shell.text
+    if words[0] == "list":
+        assert "REPEATS" in shell.text
+        assert "*/15 8-18 * *" in shell.text
+
+
+def test_watching_counts_paused_ones_apart(series, terminal):
+    shell = terminal("watch", "reports", "--interval", "0.1")
+    shell.wait_for("1 topic, 2 pending, 0 overdue, 1 paused")
+    shell.type("\x03")
+    assert shell.end() == 0
+
+
+@pytest.mark.parametrize(("keys", "code"), [("y\r", 0), ("\r", 1)])
+def test_moving_a_paused_one_is_asked(keys, code, series, terminal):
+    shell = terminal("run-now", "reports", "stopped")
+    shell.wait_for("timer 'stopped' is paused, and moving resumes: go on? [y/N]")
+    shell.type(keys)
+
+    assert shell.end() == code
+    assert series.get_timer("reports", "stopped").paused is bool(code)
+
+
+def test_cancelling_many_says_how_many_series_end(series, terminal):
+    shell = terminal("cancel", "reports", "--match", "*")
+    shell.wait_for("2 of them are recurring: their series end")
+    shell.wait_for("Cancel 2 timers in topic 'reports' matching '*'? [y/N]")
+    shell.type("y\r")
+
+    assert shell.end() == 0
+    assert "2 of them were recurring: their series have ended" in shell.text
 
 
 def test_a_body_of_long_lines_is_left_to_the_terminal_to_break(stock, terminal):
