@@ -136,6 +136,7 @@ def test_a_walk_through_the_pages_of_recurring_timers(timers, counting, key_sett
         page.check("tr:has(a:text-is('daily')) input")
         page.check("tr:has(a:text-is('once')) input")
         _act(page, "pause")
+        _sees(page, "#content", "Pause 2 timers of topic “reports”?")
         _fits(page)
         page.click("text=Yes, pause")
         _sees(page, ".messagelist", "Paused: 1 timer. These stay: 1 timer: not recurring.")
