@@ -1,9 +1,11 @@
-"""Measures what recurring timers cost a server: ``python -m benchmarks.recurring --only cost``.
+"""Measures recurring timers: ``python -m benchmarks.recurring``.
 
-Both sides of a comparison take turns, since other programs load the machine too, and the CPU time
-of the server alone is counted. With ``TIMERS_TEST_SERVER=redis-server`` it is that server.
+`cost` is what they cost a server. Both sides of a comparison take turns, since other programs load the machine too, and the CPU time
+of the server alone is counted. `lateness` is how late one worker delivers 10,000 series of one
+minute. With ``TIMERS_TEST_SERVER=redis-server`` the server is that one.
 """
 
+import asyncio
 import hashlib
 import statistics
 import subprocess
@@ -19,6 +21,8 @@ from benchmarks.environments import ROOT
 from benchmarks.measured import Server, measured_server
 from benchmarks.page import server_name
 from benchmarks.systems.harness import make_body
+from faststream_redis_timers import TimerPublishMessage, TimersBroker
+from faststream_redis_timers.annotations import TimerMessage
 from faststream_redis_timers_sync.protocol.encoding import encode_message
 from faststream_redis_timers_sync.protocol.keys import KeySpace
 from faststream_redis_timers_sync.protocol.model import EncodedTimer, Settlement
@@ -258,18 +262,69 @@ def cost(*, before: str, count: int, turns: int) -> None:
                 compare(server, comparison, count=count, size=size, turns=turns)
 
 
-PARTS = {"cost": cost}
+SERIES = 10_000
+"""Recurring timers that one worker delivers each minute."""
+
+_LONGEST_MINUTE = 90.0
+# Seconds until all of them must have been delivered once more.
+
+
+def lateness(*, minutes: int) -> None:
+    """Let one worker deliver series of one minute, all at the same moment and spread over it.
+
+    Args:
+        minutes: For how many minutes each.
+    """
+    with measured_server() as server:
+        for name, repeat in (("at once", _MINUTELY), ("spread", Every(minutes=1, spread=True))):
+            server.empty()
+            before = time.process_time()
+            seconds = asyncio.run(_deliver(server.url, repeat, minutes))
+            cpu = time.process_time() - before
+            cuts = statistics.quantiles(seconds, n=100)
+            click.echo(
+                f"{server_name(server)}, {SERIES:,} series of one minute, {name}, "
+                f"{minutes} minutes: lateness {1000 * statistics.median(seconds):.1f} ms in the median, "
+                f"{1000 * cuts[98]:.1f} ms at 99%, {1000 * max(seconds):.1f} ms at most; "
+                f"{len(seconds):,} occurrences, CPU of the worker "
+                f"{cpu / len(seconds) * 1e6:.0f} us each"
+            )
+
+
+async def _deliver(url: str, repeat: Every, minutes: int) -> list[float]:
+    broker = TimersBroker(url, logger=None)
+    seconds: list[float] = []
+    are_done = asyncio.Event()
+
+    @broker.subscriber(_TOPIC, max_concurrent=100)
+    async def handle(message: TimerMessage) -> None:
+        seconds.append(message.lateness)
+        if len(seconds) == minutes * SERIES:
+            are_done.set()
+
+    await broker.connect()
+    messages = [TimerPublishMessage("x", timer_id=f"{n}") for n in range(SERIES)]
+    await broker.publish_batch(*messages, topic=_TOPIC, repeat=repeat)
+    async with broker, asyncio.timeout(minutes * _LONGEST_MINUTE):
+        await are_done.wait()
+    return seconds
+
+
+PARTS = ("cost", "lateness")
 
 
 @click.command()
-@click.option("--only", type=click.Choice(list(PARTS)), multiple=True, help="Parts; default all.")
+@click.option("--only", type=click.Choice(PARTS), multiple=True, help="Parts; default all.")
 @click.option("--before", default=WITHOUT_SERIES, show_default=True, help="Commit to compare with.")
 @click.option("--count", default=20_000, show_default=True, help="Timers of a run.")
 @click.option("--turns", default=11, show_default=True, help="Runs of each side.")
-def main(only: tuple[str, ...], before: str, count: int, turns: int) -> None:
+@click.option("--minutes", default=3, show_default=True, help="Minutes of each run of lateness.")
+def main(only: tuple[str, ...], before: str, count: int, turns: int, minutes: int) -> None:
     """Measure recurring timers."""
-    for name in only or PARTS:
-        PARTS[name](before=before, count=count, turns=turns)
+    if not only or "cost" in only:
+        cost(before=before, count=count, turns=turns)
+    if not only or "lateness" in only:
+        lateness(minutes=minutes)
 
 
 if __name__ == "__main__":
