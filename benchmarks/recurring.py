@@ -1,8 +1,9 @@
 """Measures recurring timers: ``python -m benchmarks.recurring``.
 
-`cost` is what they cost a server. Both sides of a comparison take turns, since other programs load the machine too, and the CPU time
-of the server alone is counted. `lateness` is how late one worker delivers 10,000 series of one
-minute. With ``TIMERS_TEST_SERVER=redis-server`` the server is that one.
+`cost` is what they cost a server. Both sides of a comparison take turns, since other programs load
+the machine too, and the CPU time of the server alone is counted. `lateness` is how late one worker
+delivers 10,000 series of one minute. With ``TIMERS_TEST_SERVER=redis-server`` the server is that
+one.
 """
 
 import asyncio
@@ -282,13 +283,11 @@ def lateness(*, minutes: int) -> None:
             seconds = asyncio.run(_deliver(server.url, repeat, minutes))
             cpu = time.process_time() - before
             cuts = statistics.quantiles(seconds, n=100)
-            click.echo(
-                f"{server_name(server)}, {SERIES:,} series of one minute, {name}, "
-                f"{minutes} minutes: lateness {1000 * statistics.median(seconds):.1f} ms in the median, "
-                f"{1000 * cuts[98]:.1f} ms at 99%, {1000 * max(seconds):.1f} ms at most; "
-                f"{len(seconds):,} occurrences, CPU of the worker "
-                f"{cpu / len(seconds) * 1e6:.0f} us each"
-            )
+            late = {"median": statistics.median(seconds), "99%": cuts[98], "most": max(seconds)}
+            told = ", ".join(f"{what} {1000 * value:.1f} ms" for what, value in late.items())
+            click.echo(f"{server_name(server)}, {SERIES:,} series of one minute, {name}")
+            click.echo(f"  {len(seconds):,} occurrences, lateness: {told}")
+            click.echo(f"  CPU of the worker: {1e6 * cpu / len(seconds):.0f} us each")
 
 
 async def _deliver(url: str, repeat: Every, minutes: int) -> list[float]:

@@ -19,6 +19,7 @@ from faststream_redis_timers_sync.protocol.operation import (
     MOST_READ,
     Operation,
     Steps,
+    command,
     in_chunks,
 )
 from faststream_redis_timers_sync.protocol.operations import Operations
@@ -297,7 +298,7 @@ def _list(operations: Operations, index: bytes) -> Operation[dict[Name, bytes]]:
 def _call(*words: bytes, parse: Callable[[Any], _T]) -> Operation[_T]:
     # Each of them may be repeated: it changes nothing a second time. No replica is waited for:
     # one that has what is written later to the same primary has this too.
-    return Operation(None, words[1:2], words, parse, may_repeat=True)
+    return command(*words, parse=parse, keys=words[1:2], may_repeat=True)
 
 
 def _write_name(name: Name) -> bytes:

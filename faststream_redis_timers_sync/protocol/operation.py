@@ -209,16 +209,20 @@ def reading(
 
 
 def command(
-    *words: bytes, parse: Callable[[Any], _T], keys: tuple[bytes, ...] = ()
+    *words: bytes,
+    parse: Callable[[Any], _T],
+    keys: tuple[bytes, ...] = (),
+    may_repeat: bool = False,
 ) -> Operation[_T]:
-    """Make a plain command that reads; it is sent once, never repeated.
+    """Make a plain command.
 
     Args:
         words: Its words.
         parse: Makes the result of the reply, which is not decoded.
-        keys: Those of the words that are keys.
+        keys: The keys by which its server is found; those among the words, as a rule.
+        may_repeat: Whether it may be sent again where its reply was lost.
     """
-    return Operation(None, keys, words, parse)
+    return Operation(None, keys, words, parse, may_repeat=may_repeat)
 
 
 ASKING = b"*1\r\n$6\r\nASKING\r\n"

@@ -112,9 +112,8 @@ class Operations:
         Args:
             topic: The full topic.
         """
-        return Operation(
-            None, self.keys.of(topic)[:1], (b"TIME",), _parse_time, may_repeat=True, topic=topic
-        )
+        keys = self.keys.of(topic)[:1]
+        return command(b"TIME", parse=_parse_time, keys=keys, may_repeat=True)
 
     def find_first_times(
         self, topic: str, timers: Sequence[EncodedTimer]

@@ -70,6 +70,8 @@ def test_modules_are_imported_by_name_only_where_a_project_names_them():
 
     assert found == {
         "faststream_redis_timers_sync/_settings.py": {"import_module"},
+        # Whoever runs the command names a module of theirs.
+        "faststream_redis_timers_sync/cli/series.py": {"import_module"},
         # A timer names its task as django.tasks wants it; what is no task is not called.
         "faststream_redis_timers_sync/django/tasks.py": {"import_string"},
     }
@@ -117,7 +119,7 @@ def test_an_operation_s_script_comes_from_the_package_s_files():
                 "may_repeat=True, topic=topic)"
             ),
             # `command`, which has no script.
-            "Operation(None, keys, words, parse)",
+            "Operation(None, keys, words, parse, may_repeat=may_repeat)",
         },
     }
 
