@@ -44,7 +44,7 @@ local now = due_score(now_seconds, now_microseconds)
 -- What a series finds under its id: the answer, and its score; no score leaves the one that is
 -- there. A failed attempt that waits for the next one is told by its count; no answer means that
 -- this can't be told now.
-local function update(n, id, first)
+local update = updates and function(n, id, first)
   local score = tonumber(scores[n] or nil)
   local present = score and redis.call('HGET', payloads, id)
   if not present then
@@ -71,34 +71,36 @@ local function update(n, id, first)
 end
 
 local members, fields, moved, answer = {}, {}, {}, {}
-local earliest, asked, score
+local earliest, asked, score, is_update
 for n, id in ipairs(ids) do
   if waits[n] then
     answer[n] = '0'
   else
-    local due = ARGV[3 * n + 1]
-    local is_update = updates and string.sub(due, 1, 1) == 'u'
-    if due ~= asked then
-      asked = due
-      score = resolve_due(is_update and string.sub(due, 2) or due, now_seconds, now_microseconds)
+    if ARGV[3 * n + 1] ~= asked then
+      asked = ARGV[3 * n + 1]
+      is_update = updates and string.sub(asked, 1, 1) == 'u'
+      score = resolve_due(is_update and string.sub(asked, 2) or asked, now_seconds, now_microseconds)
+      if not is_update and (not earliest or tonumber(score) < tonumber(earliest)) then
+        earliest = score
+      end
     end
-    local new_score
+    local new_score = score
     if is_update then
       answer[n], new_score = update(n, id, score)
       --@ if not answer[n] then return redis.error_reply('TRYAGAIN attempts may be elsewhere') end
-    else
-      answer[n], new_score = '1', score
-    end
-    if new_score then
-      if not earliest or tonumber(new_score) < tonumber(earliest) then
+      if new_score and (not earliest or tonumber(new_score) < tonumber(earliest)) then
         earliest = new_score
       end
+    else
+      answer[n] = '1'
+    end
+    fields[#fields + 1] = id
+    fields[#fields + 1] = ARGV[3 * n]
+    if new_score then
       members[#members + 1] = new_score
       members[#members + 1] = id
       moved[#moved + 1] = id
     end
-    fields[#fields + 1] = id
-    fields[#fields + 1] = ARGV[3 * n]
   end
 end
 
