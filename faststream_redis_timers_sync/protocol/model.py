@@ -24,7 +24,8 @@ class Timer:
     Args:
         topic: The full topic, prefix included.
         timer_id: Its id.
-        due_at: When it is due, in UTC; the end of its lease while it runs.
+        due_at: When it is due, in UTC; the end of its lease while it runs, and
+            9999-12-31T00:00Z while it is paused.
         running: Whether a worker holds it. One whose worker died counts as
             running until it is claimed again.
         body: The encoded body; empty where bodies were not asked for.
