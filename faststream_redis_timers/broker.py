@@ -100,10 +100,11 @@ class TimersBroker(
         series_owner: Who declares the series of `add_series`, for example the application's name.
             Each application has one of its own: by it those are found that are declared no
             longer. The prefix comes before it, as before topics.
-        prune_series: Whether `start` cancels series that the same owner has declared before and
-            does not declare now; without it they go on, and each start warns of them. It belongs
-            into a step of the deploy, not to the workers: in a rolling deploy a worker of the old
-            version that starts again would cancel what the new version has added.
+        prune_series: Whether `start` prunes too: it cancels series that the same owner has declared
+            before and does not declare now. Only for an application with a single worker; otherwise
+            call `ensure_series(prune=True)` in a step of the deploy: in a rolling deploy a worker
+            of the old version that starts again would cancel what the new version has added.
+            Without it they go on, and each start warns of them.
         start_timeout: Seconds within which the server must answer `start`; 0 asks it once.
         graceful_timeout: Seconds that running handlers have to finish on `stop`;
             None waits without limit.
@@ -365,7 +366,8 @@ class TimersBroker(
         and again where it failed. What it did stands in the log.
 
         Args:
-            prune: See `prune_series`.
+            prune: Whether to cancel series that the same owner has declared before and does not
+                declare now. Only when the last worker of the old version is gone.
 
         Returns:
             What became of them. `removed` are series that are not declared now; they go on,
