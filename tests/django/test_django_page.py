@@ -11,6 +11,7 @@ from django.test import TestCase, override_settings
 from django.utils.module_loading import import_string
 from django_project.models import Invoice
 
+from faststream_redis_timers_sync import Every
 from faststream_redis_timers_sync.django import conf, get_client
 from faststream_redis_timers_sync.testing import FakeTimersClient
 
@@ -57,6 +58,13 @@ def test_an_invoice_is_scheduled_looked_at_and_settled(page, timers):
 
     page["settle_invoice"](invoice)
     assert not page["will_be_reminded"](invoice)
+
+
+def test_a_recurring_timer_of_a_row_is_scheduled(page, timers):
+    invoice = Invoice(number=1)
+
+    page["watch_invoice"](invoice)
+    assert get_client().get_timer("watched", str(invoice.pk)).repeat == Every(hours=1)
 
 
 class PageTest(TestCase):
