@@ -16,7 +16,7 @@ from waiting import wait_until_async
 
 from examples.embedded_server import embedded_server
 from faststream_redis_timers import TimersBroker
-from faststream_redis_timers_sync import TimersClient
+from faststream_redis_timers_sync import Cron, TimersClient
 
 PAGE = DOCS / "troubleshooting.md"
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -147,6 +147,12 @@ async def test_never(server):
         overdue = timedelta(seconds=1)
         await wait_until_async(lambda: server.overdue_for("INV-001") > overdue)
         await asyncio.to_thread(server.shows, "## It never fires")
+
+
+def test_a_recurring_timer(server):
+    server.timers.schedule("a", "reports", timer_id="daily", repeat=Cron("0 9 * * *"))
+    assert server.timers.pause_timer("reports", "daily")
+    server.shows("## A recurring timer stops, or runs at the wrong time")
 
 
 def test_memory(server):
