@@ -99,6 +99,7 @@ def show(address: str) -> None:
   export REDIS_URL={os.environ["REDIS_URL"]}
   export SHOP_DATABASE={os.environ["SHOP_DATABASE"]}
   python {os.path.relpath(MANAGE)} timers_list unpaid-orders
+  python {os.path.relpath(MANAGE)} timers_reschedule order-counts daily --in 0s
   python {os.path.relpath(MANAGE)} timers_cancel unpaid-orders --all
 
 Ctrl+C stops all.

@@ -1,4 +1,4 @@
-"""The worker, a FastStream app: lets orders expire that nobody has paid.
+"""The worker, a FastStream app: lets orders expire that nobody has paid, and counts them daily.
 
 By itself: `python manage.py timers_worker worker:app`, which sets Django up before.
 """
@@ -6,6 +6,7 @@ By itself: `python manage.py timers_worker worker:app`, which sets Django up bef
 from django.conf import settings
 from faststream import FastStream
 from shop.models import Order
+from shop.series import COUNTS_TOPIC
 
 from faststream_redis_timers import TimersBroker
 from faststream_redis_timers.django import django_handler
@@ -21,3 +22,9 @@ def expire(order_id: int) -> None:
     unpaid = Order.objects.filter(pk=order_id, status=Order.Status.UNPAID)
     if unpaid.update(status=Order.Status.EXPIRED):
         print(f"Order {order_id} has expired", flush=True)
+
+
+@broker.subscriber(COUNTS_TOPIC)
+@django_handler
+def count(status: str) -> None:
+    print(f"Orders that are {status}: {Order.objects.filter(status=status).count()}", flush=True)

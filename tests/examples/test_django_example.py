@@ -107,6 +107,16 @@ def test_the_command_cancels_what_a_request_has_scheduled(ask, manage, status_of
     assert status_of(order["id"]) == "unpaid"
 
 
+def test_the_declared_series_is_run_now_and_goes_on(output, manage):
+    # The worker declares it before it delivers, beside the web server.
+    wait_until(lambda: manage("timers_series", "--check").returncode == 0, timeout=LONGEST)
+    assert manage("timers_reschedule", "order-counts", "daily", "--in", "0s").returncode == 0
+
+    wait_until(lambda: "Orders that are unpaid: " in output.read_text(), timeout=LONGEST)
+    shown = manage("timers_show", "order-counts", "daily")
+    assert "0 6 * * * Europe/Berlin" in shown.stdout
+
+
 def test_what_cannot_be_is_refused(ask):
     assert ask("POST", "/orders/", seconds="soon")[0] == 400
     assert ask("POST", "/orders/999999/pay/")[0] == 404

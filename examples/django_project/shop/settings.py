@@ -20,6 +20,8 @@ TIMERS = {
     "default": {
         "URL": os.environ.get("REDIS_URL", "redis://localhost:6379"),
         "TOPICS": ["unpaid-orders"],
+        "SERIES": "shop.series.SERIES",
+        "SERIES_OWNER": "shop",
     }
 }
 
