@@ -59,6 +59,8 @@ def show(address: str, url: str) -> None:
 
   export FLASK_APP=examples.flask_app.app FLASK_TIMERS_URL={url}
   flask timers list trials
+  flask timers series
+  flask timers run-now trial-counts daily
   flask timers cancel trials --all
 
 Ctrl+C stops all.

@@ -8,10 +8,14 @@ from typing import Any
 
 from flask import Blueprint, Flask, request
 
+from faststream_redis_timers_sync import Cron, Series
 from faststream_redis_timers_sync.flask import FlaskTimers
 
 TOPIC = "trials"
 LONGEST = timedelta(days=14)
+SERIES = [
+    Series("", "trial-counts", timer_id="daily", repeat=Cron("0 6 * * *", tz="Europe/Berlin"))
+]
 
 Answer = tuple[dict[str, Any], int]
 
@@ -22,6 +26,9 @@ views = Blueprint("trials", __name__)
 def create_app(**config: Any) -> Flask:
     app = Flask(__name__)
     app.config["TIMERS_TOPICS"] = [TOPIC]
+    # Created by `flask timers series`, a step of each deploy.
+    app.config["TIMERS_SERIES"] = SERIES
+    app.config["TIMERS_SERIES_OWNER"] = "trials"
     # FLASK_TIMERS_URL becomes TIMERS_URL.
     app.config.from_prefixed_env()
     app.config.update(config)

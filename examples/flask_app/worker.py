@@ -1,4 +1,4 @@
-"""The worker, a FastStream app: ends the trials that are due.
+"""The worker, a FastStream app: ends the trials that are due, and counts the others daily.
 
 By itself: `REDIS_URL=redis://localhost:6379 faststream run examples.flask_app.worker:app`.
 """
@@ -17,3 +17,8 @@ app = FastStream(broker)
 async def end_trial(user: str) -> None:
     # Delivery is at least once: ask your database whether the trial has ended already.
     print(f"The trial of {user} has ended", flush=True)
+
+
+@broker.subscriber("trial-counts")
+async def count_trials(_: str) -> None:
+    print(f"Trials that go on: {await broker.count_pending('trials')}", flush=True)

@@ -95,6 +95,15 @@ def test_the_command_cancels_what_a_request_has_scheduled(ask, flask):
     assert flask("cancel", "trials", "cyd").returncode == 3
 
 
+def test_the_declared_series_is_created_run_now_and_goes_on(output, flask):
+    assert flask("series").returncode == 0
+    assert flask("series", "--check").returncode == 0
+    assert flask("run-now", "trial-counts", "daily").returncode == 0
+
+    wait_until(lambda: "Trials that go on: " in output.read_text(), timeout=LONGEST)
+    assert "0 6 * * * Europe/Berlin" in flask("show", "trial-counts", "daily").stdout
+
+
 def test_the_health_view(ask):
     assert ask("GET", "/health") == (200, {"timers": "up"})
 
