@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from itertools import combinations
@@ -288,6 +289,20 @@ def test_comparing_tells_what_would_be_done_and_does_nothing(timers, home):
     assert home.written() == written
     assert index_of(timers, home) == index
     assert timers.get_timer("ticks", "tick").repeat == HOURLY
+
+
+@everywhere
+def test_comparing_tells_another_message_other_headers_and_another_owner(timers, home):
+    timers.ensure_series([TICK, REPORT], owner=OWNER)
+    message = replace(TICK, message="tock")
+    headers = replace(REPORT, headers={"x-a": "c"})
+
+    assert timers.compare_series([message, headers], owner=OWNER) == EnsuredSeries(
+        updated=[name(TICK), name(REPORT)]
+    )
+    assert timers.compare_series([TICK], owner="billing").updated == [name(TICK)]
+    timers.ensure_series([message, headers], owner=OWNER)
+    assert timers.compare_series([message, headers], owner=OWNER).updated == []
 
 
 # --- a due time that leaves out times --------------------------------------------------------

@@ -14,7 +14,13 @@ CHECK_HELP = "Change nothing, and tell what would be done. Exit code 1 if there 
 OWNER_HELP = "Who declares them, for example the application's name."
 PRUNE_HELP = "Cancel series that this owner has declared before and declares no longer."
 
-_STYLES = {"created": "green", "changed": "yellow", "unchanged": "dim", "removed": "red"}
+_STYLES = {
+    "created": "green",
+    "changed": "yellow",
+    "updated": "yellow",
+    "unchanged": "dim",
+    "removed": "red",
+}
 _WIDEST_TOPIC = 30
 
 
@@ -65,7 +71,7 @@ def ensure_declared(
             f"series that are no longer declared go on ({len(ensured.removed)}): "
             "--prune cancels them"
         )
-    is_done = not (ensured.created or ensured.changed or ensured.removed)
+    is_done = not (ensured.created or ensured.changed or ensured.updated or ensured.removed)
     return DONE if is_done or not check else FAILED
 
 

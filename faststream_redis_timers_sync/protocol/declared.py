@@ -6,7 +6,7 @@ may name a series that is not there, and names each that is there.
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypeVar
@@ -173,6 +173,8 @@ def _compare(
                 result.created.append((topic, timer_id))
             elif present.repeat != timer.repeat:
                 result.changed.append((topic, timer_id))
+            elif _contents(present) != _contents(_as_read(topic, timer)):
+                result.updated.append((topic, timer_id))
             else:
                 result.unchanged.append((topic, timer_id))
         result.skipping.extend(
@@ -182,6 +184,14 @@ def _compare(
     names = {(topic, timer_id) for topic, timers in by_topic.items() for timer_id in timers}
     result.removed.extend((yield from _still_owned(operations, indexed.keys() - names, owner)))
     return result
+
+
+def _as_read(topic: str, timer: EncodedTimer) -> Timer:
+    return make_timer(topic, encode_known_id(timer.timer_id), b"0", timer.payload)
+
+
+def _contents(timer: Timer) -> tuple[bytes, Mapping[str, str]]:
+    return timer.body, timer.headers
 
 
 def _read(

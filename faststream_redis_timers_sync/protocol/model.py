@@ -121,16 +121,19 @@ class EnsuredSeries:
     Args:
         created: Those that were not there.
         changed: Those that had another definition, or none.
+        updated: From `compare_series` only: those whose definition is the same, while message,
+            headers or owner differ. `ensure_series` writes them too, and counts them as unchanged.
         unchanged: Those whose next due time stays as it is. Their message is the new one.
-        removed: Series of the same owner that are not declared any longer. They go on, unless
-            they were pruned.
-        skipping: Those of the three above whose due time is one of their times, but not the next
+        removed: Series of the same owner that are not declared any longer. With `prune` they were
+            cancelled, without it they go on.
+        skipping: Those of the four above whose due time is one of their times, but not the next
             one: somebody rescheduled them to it, or the server's clock was ahead. Pause and
             resume such a series to have the next time back.
     """
 
     created: list[tuple[str, str]] = field(default_factory=list)
     changed: list[tuple[str, str]] = field(default_factory=list)
+    updated: list[tuple[str, str]] = field(default_factory=list)
     unchanged: list[tuple[str, str]] = field(default_factory=list)
     removed: list[tuple[str, str]] = field(default_factory=list)
     skipping: list[tuple[str, str]] = field(default_factory=list)

@@ -11,6 +11,7 @@ from terminal import Terminal
 from faststream_redis_timers_sync import Every, Series
 
 HOURLY = Every(hours=1)
+DAILY = Every(days=1)
 FAR = datetime(2050, 1, 1, tzinfo=UTC)
 
 APP = """
@@ -65,6 +66,18 @@ def test_check_and_prune(shop, invoke, timers):
         ("removed", "old"),
     ]
     assert not timers.has_pending("ticks", "old")
+    assert invoke(*call, "--check").exit_code == 0
+
+
+def test_check_tells_a_message_that_would_be_written(shop, invoke, timers):
+    timers.ensure_series([Series("b", "reports", timer_id="daily", repeat=DAILY)], owner="shop")
+    call = ("series", "shop_series:make", "--owner", "shop")
+
+    check = invoke(*call, "--check")
+
+    assert (check.exit_code, words_of(check.stdout)) == (1, [["updated", "reports", "daily"]])
+    assert json.loads(invoke(*call, "--check", "--json").stdout)["series"] == "updated"
+    invoke(*call)
     assert invoke(*call, "--check").exit_code == 0
 
 
