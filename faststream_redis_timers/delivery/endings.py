@@ -11,7 +11,12 @@ from typing import NamedTuple
 
 from faststream_redis_timers.delivery.log import Log
 from faststream_redis_timers.delivery.occurrences import Occurrence, occurrence_at
-from faststream_redis_timers_sync.protocol.dead_letters import Ending, Reason, write_dead_letter
+from faststream_redis_timers_sync.protocol.dead_letters import (
+    Ending,
+    Reason,
+    id_of_letter,
+    write_dead_letter,
+)
 from faststream_redis_timers_sync.protocol.envelope import Envelope, read_envelope
 from faststream_redis_timers_sync.protocol.errors import EnvelopeError
 from faststream_redis_timers_sync.protocol.keys import show_id
@@ -244,6 +249,8 @@ class Endings:
         timer = f"timer {show_id(claimed.timer_id)} of topic {self._topic!r}"
         letter = self._write_letter(claimed, occurrence, reason, error)
         if occurrence is not None and occurrence.next_due is not None:
+            if occurrence.time is not None:
+                told += f", occurrence {occurrence.time.isoformat()}"
             if letter is None:
                 self._log(
                     logging.ERROR,
@@ -255,7 +262,7 @@ class Endings:
             self._log(
                 logging.WARNING,
                 f"an occurrence of recurring {timer} was dead-lettered to topic "
-                f"{self.dead_topic!r}: {told}",
+                f"{self.dead_topic!r} as {show_id(id_of_letter(letter))}: {told}",
                 None,
             )
             return b"repeat", b"%b %b" % (occurrence.next_due, letter)

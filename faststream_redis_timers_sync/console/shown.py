@@ -248,7 +248,8 @@ def ending_lines(timer: Timer) -> list[str]:
         why += f", with {told.error}"
     origin = f"topic '{told.topic}'" + (f", timer '{told.timer_id}'" if told.timer_id else "")
     due = [f"first due {told.due_at.isoformat(' ')}"] if told.due_at else []
-    series = [f"of a recurring timer: {told.repeats}"] if told.repeats else []
+    name = f"recurring timer '{told.series_id}'" if told.series_id else "a recurring timer"
+    series = [f"of {name} ({told.repeats})"] if told.repeats else []
     if told.occurrence:
         series.append(f"occurrence {told.occurrence.isoformat(' ')}")
     return [why, origin, *due, *series]

@@ -29,6 +29,7 @@ class Told(NamedTuple):
         error: The name of its last error's type; empty where it is not told.
         repeats: The definition of the recurring timer that it was an occurrence of; empty where
             it was due once.
+        series_id: The id of that one; empty where it is not told.
         occurrence: Which occurrence; None where it is not told.
     """
 
@@ -39,6 +40,7 @@ class Told(NamedTuple):
     attempts: str
     error: str
     repeats: str
+    series_id: str
     occurrence: datetime | None
 
 
@@ -62,6 +64,7 @@ def told_of(timer: Timer) -> Told | None:
         headers.get(dead_letters.ATTEMPTS, ""),
         headers.get(dead_letters.ERROR, ""),
         definition_text(read_repeat(timer.headers.get(dead_letters.DEFINITION, ""))),
+        headers.get(dead_letters.SERIES_ID, ""),
         dead_letters.read_occurrence(timer.headers),
     )
 

@@ -37,6 +37,7 @@ ATTEMPTS = "dead-letter-attempts"
 ERROR = "dead-letter-error"
 BODY = "dead-letter-body"
 DEFINITION = "dead-letter-repeat"
+SERIES_ID = "dead-letter-series-id"
 OCCURRENCE = "dead-letter-occurrence"
 
 _WHOLE_PAYLOAD = "payload"
@@ -147,6 +148,16 @@ def write_dead_letter(payload: bytes, ending: Ending) -> bytes:
     return b"%d:%b%b" % (len(dead_id), dead_id, letter)
 
 
+def id_of_letter(letter: bytes) -> bytes:
+    """Return the id of a dead letter.
+
+    Args:
+        letter: What `write_dead_letter` wrote.
+    """
+    length, _, rest = letter.partition(b":")
+    return rest[: int(length)]
+
+
 def _as_one_shot(
     payload: bytes, definition: str, shown_id: str, occurrence: datetime | None
 ) -> bytes:
@@ -158,7 +169,7 @@ def _as_one_shot(
         if name not in {REPEAT, REPEAT_OWNER}
     }
     first = {DEFINITION: definition}
-    told = dict(first)
+    told = {**first, SERIES_ID: shown_id}
     if occurrence is not None:
         told[OCCURRENCE] = occurrence.isoformat()
         if _CORRELATION_ID not in kept:

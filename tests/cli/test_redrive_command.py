@@ -282,7 +282,7 @@ def test_of_an_occurrence_it_is_shown_which_one_it_was(timers, here, invoke):
 
     place = next(n for n, line in enumerate(lines) if line.startswith("Dead letter"))
     assert lines[place + 3 : place + 5] == [
-        "             of a recurring timer: 0 9 * * * Europe/Berlin",
+        "             of recurring timer 'daily' (0 9 * * * Europe/Berlin)",
         "             occurrence 2027-03-26 08:00:00+00:00",
     ]
     assert "Repeats" not in "\n".join(lines)

@@ -274,6 +274,7 @@ def test_an_occurrence_that_is_given_up_is_one_dead_letter(
     error = told.partition("(")[2].rstrip(")")
     assert letter.headers == {
         "dead-letter-repeat": DAILY.definition,
+        "dead-letter-series-id": "daily",
         "dead-letter-occurrence": "2027-05-03T09:00:00+00:00",
         "correlation_id": "daily@2027-05-03T09:00:00+00:00",
         "x": "José",
@@ -288,7 +289,8 @@ def test_an_occurrence_that_is_given_up_is_one_dead_letter(
         line_of(
             logging.WARNING,
             "an occurrence of recurring timer 'daily' of topic 'reports' was dead-lettered to "
-            f"topic 'reports:dead': {told}, attempt 1",
+            f"topic 'reports:dead' as '{letter.timer_id}': {told}, attempt 1, "
+            "occurrence 2027-05-03T09:00:00+00:00",
         )
     ]
 
@@ -327,6 +329,7 @@ def test_a_redriven_occurrence_can_be_given_up_and_redriven_again(open_town):
 
     (letter,) = here.letters()
     assert letter.headers["dead-letter-timer-id"] == redriven.timer_id
+    assert letter.headers["dead-letter-series-id"] == "daily"
     assert letter.headers["dead-letter-occurrence"] == "2027-05-03T09:00:00+00:00"
     assert here.redrive() == 1
     assert worker.claim().timer_id == redriven.timer_id
@@ -362,7 +365,9 @@ def test_without_a_topic_for_dead_letters_an_occurrence_is_given_up(open_town, e
     assert line.startswith(
         "an occurrence of recurring timer 'daily' of topic 'reports' was given up: "
     )
-    assert line.endswith("attempt 1; with dead_letter_topic= it would be kept")
+    assert line.endswith(
+        "attempt 1, occurrence 2027-05-03T09:00:00+00:00; with dead_letter_topic= it would be kept"
+    )
 
 
 def test_the_last_attempt_that_was_lost_skips_no_time(open_town):

@@ -66,7 +66,7 @@ def test_of_an_occurrence_it_is_shown_which_one_it_was(visitor, timers, here):
 
     page = visitor.follow(visitor.topic("reports:dead"), dead_id)
 
-    assert "Of a recurring timer 0 9 * * * Europe/Berlin" in page.text
+    assert "Of recurring timer “daily” (0 9 * * * Europe/Berlin)" in page.text
     assert "Occurrence 2027-03-26 08:00:00 UTC" in page.text
     assert "Next times" not in page.text
 

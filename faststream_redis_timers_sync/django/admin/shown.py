@@ -186,7 +186,8 @@ def ending_facts(timer: Timer, now: datetime) -> list[tuple[str, str]]:
         when = f"{local_text(told.due_at)} ({distance(told.due_at, now)})"
         facts.append((gettext("First due"), when))
     if told.repeats:
-        facts.append((gettext("Of a recurring timer"), told.repeats))
+        name = f"“{told.series_id}” " if told.series_id else ""
+        facts.append((gettext("Of recurring timer"), f"{name}({told.repeats})"))
     if told.occurrence is not None:
         facts.append((gettext("Occurrence"), local_text(told.occurrence)))
     return facts
