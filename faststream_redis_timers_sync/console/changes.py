@@ -40,6 +40,10 @@ from faststream_redis_timers_sync.manage.errors import if_allowed
 from faststream_redis_timers_sync.manage.text import escape, plural, quoted
 from faststream_redis_timers_sync.protocol.errors import TimersError
 
+_DECLARED = (
+    "One that an application declares is created again by its next start: pause it to stop it"
+)
+
 _NAMED = 3
 """Ids that a question names."""
 
@@ -277,11 +281,11 @@ def _is_wanted(output: Output, chosen: Chosen, words: _Words, seen: Preview) -> 
     if not count:
         return True
     if words is _CANCEL and seen.recurring is None:
-        output.note("recurring ones among them end for good")
+        output.note(f"recurring ones among them end. {_DECLARED}")
     elif words is _CANCEL and seen.recurring:
         is_one = seen.recurring == 1
         more = "is recurring: its series ends" if is_one else "are recurring: their series end"
-        output.note(f"{seen.recurring:,} of them {more}")
+        output.note(f"{seen.recurring:,} of them {more}. {_DECLARED}")
     return output.ask(words.question.format(plural(count, words.kind), _described(chosen)))
 
 
@@ -303,7 +307,13 @@ def _report_named(output: Output, chosen: Chosen, words: _Words, tally: Tally) -
         if outcome.was_running:
             output.note(f"timer {name} was running: {words.of_running}")
         if outcome.was_recurring:
-            output.note(f"timer {name} was recurring: its series has ended")
+            output.note(f"timer {name} was recurring: its series has ended{_again(outcome.owner)}")
+
+
+def _again(owner: str) -> str:
+    if not owner:
+        return ""
+    return f", and the next start of '{owner}' creates it again: pause it to stop it"
 
 
 def _report_found(output: Output, words: _Words, tally: Tally) -> None:

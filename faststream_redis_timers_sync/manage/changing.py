@@ -6,7 +6,7 @@ A front end that has to answer in time gives a deadline and asks again for the r
 """
 
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -24,7 +24,7 @@ from faststream_redis_timers_sync.manage.selection import (
     move_each,
     redrive_each,
 )
-from faststream_redis_timers_sync.manage.series import definitions_of
+from faststream_redis_timers_sync.manage.series import definitions_of, owners_of
 from faststream_redis_timers_sync.manage.server import inside, server_time
 from faststream_redis_timers_sync.protocol.management import State, pause_one
 from faststream_redis_timers_sync.protocol.model import Timer
@@ -72,6 +72,7 @@ class Outcome(NamedTuple):
         was_running: Whether it was changed while a handler ran with it.
         was_recurring: Whether it was cancelled, and a series has ended so.
         detail: What more there is to say of the reason.
+        owner: Who declares that series, and creates it again; empty where nobody does.
     """
 
     timer_id: str
@@ -79,6 +80,7 @@ class Outcome(NamedTuple):
     was_running: bool = False
     was_recurring: bool = False
     detail: str = ""
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,13 +310,16 @@ def _change_each(
 def _cancel(timers: TimersClient, topic: str, timer_ids: Iterable[str]) -> Iterator[Outcome]:
     for some in in_chunks(timer_ids, MOST_CHANGED):
         recurring: Container[str] = ()
+        owners: Mapping[str, str] = {}
         # Who may only write can cancel all the same.
         with if_allowed():
-            recurring = definitions_of(timers, topic, some)
+            recurring = found = definitions_of(timers, topic, some)
+            owners = owners_of(timers, topic, found)
         for timer_id, state in cancel_each(timers, topic, some):
             outcome = _outcome(timer_id, state)
             is_end = outcome.result == "done" and timer_id in recurring
-            yield outcome._replace(was_recurring=is_end)
+            owner = owners.get(timer_id, "") if is_end else ""
+            yield outcome._replace(was_recurring=is_end, owner=owner)
 
 
 def _move(

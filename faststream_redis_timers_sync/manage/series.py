@@ -10,6 +10,8 @@ from faststream_redis_timers_sync.manage.server import inside
 from faststream_redis_timers_sync.manage.states import state_of
 from faststream_redis_timers_sync.manage.text import escape, in_zone
 from faststream_redis_timers_sync.manage.times import duration_text
+from faststream_redis_timers_sync.protocol.keys import encode_known_id
+from faststream_redis_timers_sync.protocol.listing import get_entries, make_timer
 from faststream_redis_timers_sync.protocol.management import read_definitions
 from faststream_redis_timers_sync.protocol.model import PAUSED, Timer
 from faststream_redis_timers_sync.protocol.operation import MOST_READ, in_chunks
@@ -61,6 +63,35 @@ def definitions_of(timers: TimersClient, topic: str, timer_ids: Iterable[str]) -
             )
             left = left[len(definitions) :]
     return found
+
+
+def owners_of(timers: TimersClient, topic: str, timer_ids: Iterable[str]) -> dict[str, str]:
+    """Find out who declares recurring timers.
+
+    Args:
+        timers: The client.
+        topic: Their topic.
+        timer_ids: Their ids.
+
+    Returns:
+        The owners of those that have one, by id.
+
+    Raises:
+        redis.RedisError: What the server or the connection says.
+    """
+    runner, keys, _ = reach = inside(timers)
+    full = reach.full(topic)
+    owners: dict[str, str] = {}
+    for some in in_chunks(timer_ids, MOST_READ):
+        left = [encode_known_id(timer_id) for timer_id in some]
+        while left:
+            entries = runner.run(get_entries(keys, full, left))
+            for timer_id, entry in zip(left, entries, strict=False):
+                timer = entry and make_timer(full, timer_id, *entry)
+                if timer and timer.repeat is not None and (owner := owner_of(timer)):
+                    owners[timer.timer_id] = owner
+            left = left[len(entries) :]
+    return owners
 
 
 def with_series(timers: TimersClient, topic: str, found: Iterable[Timer]) -> Iterator[Timer]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from command_line import click_runner
 
-from faststream_redis_timers_sync import Cron, Every, TimersClient
+from faststream_redis_timers_sync import Cron, Every, Series, TimersClient
 from faststream_redis_timers_sync.cli.group import group
 from faststream_redis_timers_sync.manage.changing import (
     Outcome,
@@ -339,6 +339,18 @@ def test_one_that_is_paused_after_the_question_stays(stock):
         carry_out(stock, change, named, tally)
         assert tally.named == [Outcome("stopped", "done"), Outcome("once", "done")]
         assert states(stock)["stopped"] == "waiting"
+
+
+def test_of_a_declared_series_it_is_said_that_it_comes_back(invoke, timers):
+    hourly = Series("x", "reports", timer_id="declared", repeat=Every(hours=1))
+    timers.ensure_series([hourly], owner="shop")
+
+    result = invoke("cancel", "reports", "declared")
+
+    assert result.stderr == (
+        "timer 'declared' was recurring: its series has ended, and the next start of 'shop' "
+        "creates it again: pause it to stop it\n"
+    )
 
 
 def test_the_end_of_a_series_is_said(stock, invoke, records):

@@ -117,7 +117,7 @@ def test_moving_a_paused_one_is_asked(keys, code, series, terminal):
 
 def test_cancelling_many_says_how_many_series_end(series, terminal):
     shell = terminal("cancel", "reports", "--match", "*")
-    shell.wait_for("2 of them are recurring: their series end")
+    shell.wait_for("2 of them are recurring: their series end. One that an application declares")
     shell.wait_for("Cancel 2 timers in topic 'reports' matching '*'? [y/N]")
     shell.type("y\r")
 

@@ -156,7 +156,7 @@ def test_a_walk_through_the_pages_of_recurring_timers(timers, counting, key_sett
         _sees(page, ".messagelist", "Resumed: 1 timer.")
         page.click("#content >> text=daily")
         page.click("text=Cancel this timer")
-        _sees(page, "#content", "Series end for good")
+        _sees(page, "#content", "Series end. One that")
         _fits(page)
         page.click("text=Yes, cancel")
         _sees(page, ".messagelist", "Series that have ended: 1.")

@@ -269,13 +269,16 @@ def test_of_all_paused_ones_are_left_out(action, fields, done, visitor, reports)
 
 def test_cancelling_says_that_series_end(visitor, reports):
     asked = visitor.follow(visitor.follow(visitor.topic("reports"), "daily"), "Cancel this timer")
-    assert "Recurring: 1 timer. Series end for good; pausing stops them for a while." in asked.text
+    assert (
+        "Recurring: 1 timer. Series end. One that an application declares is created again"
+        in asked.text
+    )
     done = visitor.send(asked)
     assert "Cancelled: 1 timer. Series that have ended: 1." in done.text
     asked = visitor.choose(visitor.topic("reports"), "cancel", tokens("once"))
     assert "Series" not in asked.text
     asked = visitor.choose(visitor.topic("reports"), "cancel", select_across="1")
-    assert "Recurring timers may be among them. Series end for good" in asked.text
+    assert "Recurring timers may be among them. Series end. One that an application" in asked.text
     assert log() == [(DELETION, "daily (reports)", "Cancelled.")]
 
 

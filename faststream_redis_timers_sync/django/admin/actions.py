@@ -55,7 +55,10 @@ CANCEL = Action(
     confirm=_("Yes, cancel"),
     done=_("Cancelled: %s"),
     of_running=_("They are removed, but their handlers finish."),
-    of_recurring=_("Series end for good; pausing stops them for a while."),
+    of_recurring=_(
+        "Series end. One that an application declares is created again by its next start: "
+        "pause it to stop it."
+    ),
 )
 RESCHEDULE = Action(
     name="reschedule",
