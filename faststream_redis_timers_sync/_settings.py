@@ -261,7 +261,11 @@ def load_series(settings: ClientSettings, *, calls: bool = True) -> list[Series]
     if callable(found):
         if not calls:
             return []
-        found = found()
+        try:
+            found = found()
+        except Exception as error:
+            msg = f"{stated} raised {type(error).__name__}: {error}"
+            raise place.error(msg) from error
     try:
         several = check_series(found)
     except TypeError as error:
@@ -278,11 +282,16 @@ def load_series(settings: ClientSettings, *, calls: bool = True) -> list[Series]
 
 def _import(place: Place, key: str, path: str) -> Any:
     module, _, name = path.rpartition(".")
+    if not module:
+        msg = f"{place.where}: {place.key(key)} {path!r} can't be imported: there is no dot in it"
+        raise place.error(msg)
     try:
         return getattr(import_module(module), name)
-    # ValueError: there is no dot in it.
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError) as error:
         msg = f"{place.where}: {place.key(key)} {path!r} can't be imported: {error}"
+        raise place.error(msg) from error
+    except Exception as error:
+        msg = f"{place.where}: {place.key(key)} {path!r} raised {type(error).__name__}: {error}"
         raise place.error(msg) from error
 
 

@@ -214,9 +214,8 @@ def series_skipping(topic: str, timer_id: str) -> str:
         timer_id: Its id.
     """
     return (
-        f"series {timer_id!r} of topic {topic!r} skips occurrences: it is due at one of its times, "
-        "but not at the next. Unless it was rescheduled to that the server's clock was ahead: "
-        "pause it and resume it"
+        f"series {timer_id!r} of topic {topic!r} skips occurrences: it is due later than its next "
+        "time. If nobody rescheduled it, the server's clock was ahead: pause and resume it."
     )
 
 

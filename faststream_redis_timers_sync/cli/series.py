@@ -66,14 +66,26 @@ def _load(declaration: str) -> list[Series]:
     # As `python -m` does, and FastStream's own command.
     sys.path.insert(0, "")
     module, _, name = declaration.partition(":")
+    if not (module and name):
+        msg = f"{declaration!r} can't be imported: write MODULE:NAME"
+        raise click.BadParameter(msg)
     try:
         found = getattr(import_module(module), name)
-    # ValueError: there is no module's name.
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError) as error:
         msg = f"{declaration!r} can't be imported: {error}. Write MODULE:NAME"
         raise click.BadParameter(msg) from error
+    except Exception as error:  # it is the application's
+        raise click.BadParameter(_raised(declaration, error)) from error
     try:
-        return check_series(found() if callable(found) else found)
+        found = found() if callable(found) else found
+    except Exception as error:  # it is the application's
+        raise click.BadParameter(_raised(declaration, error)) from error
+    try:
+        return check_series(found)
     except TypeError as error:
         msg = f"{declaration!r}: {error}"
         raise click.BadParameter(msg) from error
+
+
+def _raised(declaration: str, error: Exception) -> str:
+    return f"{declaration} raised {type(error).__name__}: {error}"

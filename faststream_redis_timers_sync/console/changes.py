@@ -155,7 +155,8 @@ def move(
     words = _RUN_NOW if activate_in is None and activate_at is None else _MOVE
     resumes = bool(chosen.timer_ids) and is_sure
     if chosen.timer_ids and not is_sure and (paused := _paused_ones(timers, chosen)):
-        if not output.ask(f"{_named(paused)} paused, and moving resumes: go on?"):
+        them = "it" if len(paused) == 1 else "them"
+        if not output.ask(f"{_named(paused)} paused; this resumes {them}. Go on?"):
             output.note("nothing was done")
             return FAILED
         resumes = True
@@ -301,6 +302,8 @@ def _report_named(output: Output, chosen: Chosen, words: _Words, tally: Tally) -
             output.error(unknown(chosen.topic, outcome.timer_id))
         elif result in AS_WANTED:
             output.note(f"timer {name} is {REASONS[result]}")
+        elif result == "not recurring":
+            output.error(f"timer {name} is not recurring: it was not {words.key}")
         elif result != "done":
             detail = f": {escape(outcome.detail)}" if outcome.detail else ""
             output.error(f"{name} stays in topic {quoted(chosen.topic)}: {REASONS[result]}{detail}")

@@ -6,6 +6,8 @@ from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.console.errors import DONE, FAILED, MISUSED, CommandError
 from faststream_redis_timers_sync.console.output import Output
 from faststream_redis_timers_sync.console.tables import Cell, Column
+from faststream_redis_timers_sync.manage.series import definition_text
+from faststream_redis_timers_sync.manage.server import inside
 from faststream_redis_timers_sync.manage.text import escape, quoted
 from faststream_redis_timers_sync.protocol.errors import TimersError
 from faststream_redis_timers_sync.protocol.model import EnsuredSeries, Series
@@ -14,12 +16,14 @@ CHECK_HELP = "Change nothing, and tell what would be done. Exit code 1 if there 
 OWNER_HELP = "Who declares them, for example the application's name."
 PRUNE_HELP = "Cancel series that this owner has declared before and declares no longer."
 
+_STATES = ("created", "changed", "updated", "unchanged", "removed")
 _STYLES = {
     "created": "green",
     "changed": "yellow",
     "updated": "yellow",
     "unchanged": "dim",
-    "removed": "red",
+    "undeclared": "red",
+    "pruned": "red",
 }
 _WIDEST_TOPIC = 30
 
@@ -48,7 +52,8 @@ def ensure_declared(
         CommandError: A series can't be.
     """
     ensured = _ensure(timers, series, owner, check=check, prune=prune)
-    rows = _rows_of(ensured)
+    gone = "pruned" if prune else "undeclared"
+    rows = [(gone if state == "removed" else state, name) for state, name in _rows_of(ensured)]
     if output.as_json:
         for state, (topic, timer_id) in rows:
             skips = (topic, timer_id) in ensured.skipping
@@ -57,7 +62,7 @@ def ensure_declared(
     elif rows:
         widest = max(len(escape(topic)) for _, (topic, _) in rows)
         columns = [
-            Column("SERIES", len("unchanged")),
+            Column("SERIES", len("undeclared")),
             Column("TOPIC", min(widest, _WIDEST_TOPIC)),
             Column("ID"),
         ]
@@ -95,6 +100,12 @@ def ensure_before_worker(
         # As a broker's start: delivering is what frees memory.
         output.note(f"declared series were not all ensured, the next start tries again: {error}")
         return DONE
+    full = inside(timers).full
+    repeats = {
+        (topic, one.timer_id): definition_text(one.repeat.bound_to(topic, one.timer_id))
+        for one in series
+        for topic in [full(one.topic)]
+    }
     for state, (topic, timer_id) in _rows_of(ensured):
         told = f"series {quoted(timer_id)} of topic {quoted(topic)}"
         if state == "removed":
@@ -103,7 +114,7 @@ def ensure_before_worker(
                 "manage.py timers_series --prune cancels it"
             )
         elif state != "unchanged":
-            output.note(f"{told} was {state}")
+            output.note(f"{told} was {state}: {repeats[topic, timer_id]}")
     for name in ensured.skipping:
         output.note(_skipping(*name))
     return DONE
@@ -123,7 +134,7 @@ def _ensure(
 
 
 def _rows_of(ensured: EnsuredSeries) -> list[tuple[str, tuple[str, str]]]:
-    return [(state, name) for state in _STYLES for name in getattr(ensured, state)]
+    return [(state, name) for state in _STATES for name in getattr(ensured, state)]
 
 
 def _state(state: str) -> Cell:
@@ -137,6 +148,6 @@ def _name(name: str) -> Cell:
 def _skipping(topic: str, timer_id: str) -> str:
     return (
         f"WARNING: series {quoted(timer_id)} of topic {quoted(topic)} skips occurrences: it is due "
-        "at one of its times, but not at the next. Unless it was rescheduled to that the server's "
-        "clock was ahead: pause it and resume it"
+        "later than its next time. If nobody rescheduled it, the server's clock was ahead: pause "
+        "and resume it."
     )

@@ -51,7 +51,7 @@ REASONS: dict[Reason, str] = {
     "running": "a handler runs with it",
     "other slot": "the topic that it comes from is in another slot",
     "no dead letter": "no dead letter",
-    "paused": "paused; resume it first, or reschedule it by its id",
+    "paused": "paused; resume it, or name it by its id",
     "not recurring": "not recurring",
     "already paused": "paused already",
     "not paused": "not paused",

@@ -27,12 +27,17 @@ NUMBER = 5
 
 def make():
     return SERIES[:1]
+
+
+def broken():
+    raise ValueError("no price")
 """
 
 
 @pytest.fixture
 def shop(tmp_path, monkeypatch):
     (tmp_path / "shop_series.py").write_text(APP)
+    (tmp_path / "broken_series.py").write_text("raise ValueError('no period')")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield tmp_path
@@ -63,7 +68,7 @@ def test_check_and_prune(shop, invoke, timers):
     records = [json.loads(line) for line in result.stdout.splitlines()]
     assert [(one["series"], one["timer_id"]) for one in records] == [
         ("created", "daily"),
-        ("removed", "old"),
+        ("pruned", "old"),
     ]
     assert not timers.has_pending("ticks", "old")
     assert invoke(*call, "--check").exit_code == 0
@@ -88,6 +93,8 @@ def test_check_tells_a_message_that_would_be_written(shop, invoke, timers):
         ("shop_series:NONE", "can't be imported: module 'shop_series' has no attribute 'NONE'"),
         ("no_such:SERIES", "can't be imported: No module named 'no_such'. Write MODULE:NAME"),
         (":SERIES", "can't be imported: "),
+        ("shop_series:broken", "shop_series:broken raised ValueError: no price"),
+        ("broken_series:SERIES", "broken_series:SERIES raised ValueError: no period"),
         ("shop_series:NUMBER", "series must be a list of Series, got a value of type int"),
     ],
 )

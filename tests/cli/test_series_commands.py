@@ -279,7 +279,7 @@ def test_the_commands_pause_and_resume(stock, invoke, records):
     assert (result.exit_code, result.stderr) == (0, "timer 'daily' is paused already\n")
     result = invoke("pause", "reports", "once")
     assert (result.exit_code, result.stdout) == (1, "0 recurring timers paused, 1 stayed\n")
-    assert result.stderr == "Error: 'once' stays in topic 'reports': not recurring\n"
+    assert result.stderr == "Error: timer 'once' is not recurring: it was not paused\n"
     result = invoke("resume", "reports", "nobody")
     assert result.exit_code == 3
     assert records("resume", "reports", "--all", "--yes") == [
@@ -311,7 +311,7 @@ def test_a_paused_one_that_was_named_is_moved_only_by_who_says_so(stock, invoke)
     result = invoke("reschedule", "reports", "once", "stopped", "--in", "2h")
 
     assert result.exit_code == 2
-    assert "timer 'stopped' is paused, and moving resumes: go on?" in result.stderr
+    assert "timer 'stopped' is paused; this resumes it. Go on?" in result.stderr
     assert stock.get_timer("reports", "once").due_at == LATER
     result = invoke("reschedule", "reports", "once", "stopped", "--in", "2h", "--yes")
     assert (result.exit_code, result.stdout) == (0, "2 timers moved\n")

@@ -108,7 +108,7 @@ def test_watching_counts_paused_ones_apart(series, terminal):
 @pytest.mark.parametrize(("keys", "code"), [("y\r", 0), ("\r", 1)])
 def test_moving_a_paused_one_is_asked(keys, code, series, terminal):
     shell = terminal("run-now", "reports", "stopped")
-    shell.wait_for("timer 'stopped' is paused, and moving resumes: go on? [y/N]")
+    shell.wait_for("timer 'stopped' is paused; this resumes it. Go on? [y/N]")
     shell.type(keys)
 
     assert shell.end() == code

@@ -103,7 +103,7 @@ def test_recurring_timers_are_listed_shown_paused_and_resumed(call, records, tim
     assert out == "1 timer moved, 1 stayed\n"
     code, sentence = refusal(call, "timers_reschedule", "reports", "daily", activate_in=HOUR)
     assert code == 2
-    assert "timer 'daily' is paused, and moving resumes: go on?" in sentence
+    assert "timer 'daily' is paused; this resumes it. Go on?" in sentence
     assert records("timers_resume", "reports", "daily")[0]["resumed"] == 1
     (stats,) = records("timers_stats", "reports")
     assert (stats["pending"], stats["paused"]) == (2, 0)
@@ -114,9 +114,9 @@ def test_recurring_timers_are_listed_shown_paused_and_resumed(call, records, tim
 def test_what_cannot_be_paused_or_resumed_is_said(call, timers):
     timers.schedule("x", "reports", timer_id="once", activate_in=HOUR)
 
-    for name in ("timers_pause", "timers_resume"):
+    for name, what in (("timers_pause", "paused"), ("timers_resume", "resumed")):
         code, sentence = refusal(call, name, "reports", "once")
-        assert (code, sentence) == (1, "'once' stays in topic 'reports': not recurring")
+        assert (code, sentence) == (1, f"timer 'once' is not recurring: it was not {what}")
         code, sentence = refusal(call, name, "reports", "nobody")
         assert code == 3
         code, sentence = refusal(call, name, "reports")

@@ -80,12 +80,12 @@ def test_what_is_declared_no_longer_is_told_and_pruned_where_that_is_asked(decla
         run()
     with declaring([Series("tick", "ticks", timer_id="tick", repeat=Every(hours=2))]):
         out, err = run()
-        assert states(out) == [["changed", "ticks", "tick"], ["removed", "reports", "daily"]]
+        assert states(out) == [["changed", "ticks", "tick"], ["undeclared", "reports", "daily"]]
         assert err == "series that are no longer declared go on (1): --prune cancels them\n"
         assert get_client().has_pending("reports", "daily")
 
         out, err = run("--prune")
-        assert states(out) == [["unchanged", "ticks", "tick"], ["removed", "reports", "daily"]]
+        assert states(out) == [["unchanged", "ticks", "tick"], ["pruned", "reports", "daily"]]
         assert err == ""
         assert not get_client().has_pending("reports", "daily")
 
@@ -186,6 +186,10 @@ def test_a_path_a_function_or_a_list(declaring, series):
             "SERIES 'test_django_series.NONE' can't be imported: ",
         ),
         (
+            {"SERIES": "django_series_broken.SERIES", "SERIES_OWNER": "shop"},
+            "SERIES 'django_series_broken.SERIES' raised ValueError: no period",
+        ),
+        (
             {"SERIES": "test_django_series.NO_SERIES", "SERIES_OWNER": "shop"},
             "series[1] must be a Series, got a value of type str",
         ),
@@ -196,7 +200,11 @@ def test_a_path_a_function_or_a_list(declaring, series):
         ({"SERIE": [TICK]}, "unknown key 'SERIE': did you mean 'SERIES'?"),
     ],
 )
-def test_a_mistake_is_found_by_the_check_and_refused(server_url, more, sentence):
+def test_a_mistake_is_found_by_the_check_and_refused(
+    server_url, more, sentence, tmp_path, monkeypatch
+):
+    (tmp_path / "django_series_broken.py").write_text("raise ValueError('no period')")
+    monkeypatch.syspath_prepend(tmp_path)
     with override_settings(TIMERS={"default": {"URL": server_url, **more}}):
         (error,) = checks.run_checks(tags=["timers"])
         assert error.id == "timers.E001"
@@ -266,7 +274,7 @@ def test_a_worker_ensures_them_before_it_starts(worker):
 
     assert first.returncode == 0, first.stderr
     assert first.stdout == "['tick']\n"
-    assert "series 'tick' of topic 'ticks' was created\n" in first.stderr
+    assert "series 'tick' of topic 'ticks' was created: every 1h\n" in first.stderr
     second = worker()
     assert second.stdout == "['tick']\n"
     assert "series" not in second.stderr

@@ -15,6 +15,10 @@ def declare():
     return [TICK]
 
 
+def broken():
+    raise KeyError("price")
+
+
 @pytest.fixture
 def invoke(app):
     """Run ``flask timers`` within this process, with other series."""
@@ -55,7 +59,7 @@ def test_check_and_prune(invoke, timers):
     assert invoke("series", "--check", series=[TICK]).exit_code == 0
 
     shown = invoke("series", "--json", series=[])
-    assert json.loads(shown.stdout)["series"] == "removed"
+    assert json.loads(shown.stdout)["series"] == "undeclared"
     assert "--prune cancels them" in shown.stderr
     assert invoke("series", "--prune", series=[]).exit_code == 0
     assert not timers.has_pending("ticks", "tick")
@@ -67,6 +71,7 @@ def test_check_and_prune(invoke, timers):
         ((), {"owner": None}, "app.config has no TIMERS_SERIES: add a list of Series"),
         ((), {"series": [TICK], "owner": None}, "has TIMERS_SERIES and no TIMERS_SERIES_OWNER"),
         ((), {"series": "no_such.SERIES"}, "TIMERS_SERIES 'no_such.SERIES' can't be imported"),
+        ((), {"series": broken}, "TIMERS_SERIES raised KeyError: 'price'"),
         ((), {"series": [5]}, "series[0] must be a Series, got a value of type int"),
         (("--check", "--prune"), {"series": [TICK]}, "give --check or --prune, not both"),
     ],
