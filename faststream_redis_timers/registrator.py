@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from faststream import AckPolicy
+from faststream.exceptions import SetupError
 
 from faststream_redis_timers._faststream import (
     EMPTY,
@@ -92,7 +93,15 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
         Raises:
             TypeError: An argument has the wrong type.
             ValueError: Topic or id is empty, or can't be written as UTF-8.
+            SetupError: The broker is running.
         """
+        # A router has no such attribute: its broker may start later.
+        if getattr(self, "running", False):
+            msg = (
+                f"series {timer_id!r} of topic {topic!r} is declared too late, the broker is "
+                "running: call add_series() before start(), or publish(..., repeat=...)"
+            )
+            raise SetupError(msg)
         series = Series(message, topic, timer_id=timer_id, repeat=repeat, headers=headers)
         self._series.append(DeclaredSeries(series, self._shared_config))
 

@@ -481,13 +481,15 @@ def next_times(repeat: Repeat, count: int, *, after: datetime | None = None) -> 
 
     Raises:
         TypeError: `repeat` is no definition, or `count` no whole number.
-        ValueError: `count` is below 1, or as `Repeat.after`.
+        ValueError: `count` is below 1, `after` has no time zone, or as `Repeat.after`.
         ModuleNotFoundError: As `Repeat.after`.
     """
     if not isinstance(repeat, Repeat):
         msg = f"repeat must be Every(...) or Cron(...), got {repeat!r}"
         raise TypeError(msg)
     check_count("count", count)
+    if after is not None:
+        check_aware("after", after)
     return list(islice(_times_after(repeat, datetime.now(UTC) if after is None else after), count))
 
 
@@ -588,7 +590,7 @@ def zone_of(tz: str) -> tzinfo:
         cause = error
     msg = (
         f"tz must be a time zone that this machine knows, like 'Europe/Berlin', got {tz!r}: "
-        "if the name is right, pip install tzdata"
+        "names are like Europe/Berlin, capitals count; if the name is right, pip install tzdata"
     )
     raise ValueError(msg) from cause
 
@@ -608,7 +610,7 @@ def _make_cronsim(
         # cronsim takes six too, the first for seconds.
         msg = (
             "it must have five fields, as in '0 9 * * MON-FRI', or be one of "
-            f"{', '.join(_ALIASES).lower()}"
+            f"{', '.join(_ALIASES).lower()}; seconds are Every(seconds=10)"
         )
         raise ValueError(msg)
     try:

@@ -116,7 +116,7 @@ async def test_a_due_time_that_leaves_out_occurrences_is_warned_of(bench):
 
     (line,) = bench.log.complaints
     assert line.startswith("series 'a' of topic 'ticks' skips occurrences: ")
-    assert line.endswith("the server's clock was ahead: pause it and resume it")
+    assert line.endswith("the server's clock was ahead: pause and resume it.")
 
 
 async def test_a_deploy_step_ensures_without_delivering(bench):
@@ -149,6 +149,19 @@ async def test_a_second_start_of_a_broker_that_runs_ensures_nothing(bench):
     await started(bench.broker(series_owner=OWNER, routers=[]))
     await broker.stop()
     await broker.start()
+    assert bench.client.has_pending("ticks", "a")
+
+
+async def test_one_that_is_declared_while_the_broker_runs_is_refused(bench):
+    broker = bench.broker(series_owner=OWNER)
+    await broker.start()
+    try:
+        with pytest.raises(SetupError, match="'a' of topic 'ticks' is declared too late"):
+            broker.add_series("a", "ticks", timer_id="a", repeat=HOURLY)
+    finally:
+        await broker.stop()
+    broker.add_series("a", "ticks", timer_id="a", repeat=HOURLY)
+    await started(broker)
     assert bench.client.has_pending("ticks", "a")
 
 

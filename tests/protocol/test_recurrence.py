@@ -839,7 +839,10 @@ def test_a_machine_without_zones_and_tzdata_says_what_to_install():
     done = run(CRON, hidden=["tzdata"], PYTHONTZPATH="")
     last = done.stderr.splitlines()[-1]
     assert last.startswith("ValueError: tz must be a time zone that this machine knows")
-    assert last.endswith("got 'Europe/Berlin': if the name is right, pip install tzdata")
+    assert last.endswith(
+        "got 'Europe/Berlin': names are like Europe/Berlin, capitals count; if the name is right, "
+        "pip install tzdata"
+    )
 
 
 def test_utc_needs_no_zones():
@@ -865,3 +868,13 @@ def test_cronsim_is_imported_when_it_is_asked(package):
     )
     done = run(code)
     assert done.stdout == "False\nTrue\n", done.stderr
+
+
+def test_a_time_without_a_zone_is_refused_by_its_name():
+    with pytest.raises(ValueError, match=r"^after must "):
+        next_times(Every(hours=1), 2, after=datetime(2027, 1, 1))  # noqa: DTZ001  the mistake
+
+
+def test_six_fields_are_told_how_seconds_are_written():
+    with pytest.raises(ValueError, match=r"seconds are Every\(seconds=10\)"):
+        Cron("*/10 * * * * *")
