@@ -5,9 +5,8 @@ from typing import Any
 
 from faststream_redis_timers_sync.console.errors import MISUSED, CommandError
 from faststream_redis_timers_sync.manage.chosen import Chosen
-from faststream_redis_timers_sync.manage.times import duration_text
 from faststream_redis_timers_sync.protocol.recurrence import SHORTEST_PERIOD, Cron, Every
-from faststream_redis_timers_sync.protocol.times import LONGEST_DELAY
+from faststream_redis_timers_sync.protocol.times import LONGEST_DELAY, duration_text
 
 JSON_HELP = "One JSON object per line."
 SCAN_HELP = "Whether to look for topics among all keys, or for listening workers alone."

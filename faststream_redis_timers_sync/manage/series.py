@@ -9,7 +9,6 @@ from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.server import inside
 from faststream_redis_timers_sync.manage.states import state_of
 from faststream_redis_timers_sync.manage.text import escape, in_zone
-from faststream_redis_timers_sync.manage.times import duration_text
 from faststream_redis_timers_sync.protocol.keys import encode_known_id
 from faststream_redis_timers_sync.protocol.listing import get_entries, make_timer
 from faststream_redis_timers_sync.protocol.management import read_definitions
@@ -24,7 +23,7 @@ from faststream_redis_timers_sync.protocol.recurrence import (
     next_times,
     zone_of,
 )
-from faststream_redis_timers_sync.protocol.times import time_of
+from faststream_redis_timers_sync.protocol.times import duration_text, time_of
 
 SHOWN_TIMES = 3
 """Times of a series that its page shows."""

@@ -3,15 +3,10 @@
 import re
 from datetime import UTC, datetime, timedelta
 
-_UNITS = {
-    "w": timedelta(weeks=1),
-    "d": timedelta(days=1),
-    "h": timedelta(hours=1),
-    "m": timedelta(minutes=1),
-    "s": timedelta(seconds=1),
-}
+from faststream_redis_timers_sync.protocol.times import UNITS
+
 _DURATION = re.compile(
-    "".join(rf"(?:(?P<{unit}>\d+(?:\.\d+)?){unit})?" for unit in _UNITS), re.ASCII
+    "".join(rf"(?:(?P<{unit}>\d+(?:\.\d+)?){unit})?" for unit in UNITS), re.ASCII
 )
 
 _SPOKEN = (
@@ -49,31 +44,12 @@ def parse_duration(text: str) -> timedelta:
         raise ValueError(msg)
     try:
         return sum(
-            (float(count) * _UNITS[unit] for unit, count in found.groupdict(default="0").items()),
+            (float(count) * UNITS[unit] for unit, count in found.groupdict(default="0").items()),
             timedelta(),
         )
     except OverflowError:
         msg = f"{text!r} is too long"
         raise ValueError(msg) from None
-
-
-def duration_text(length: timedelta) -> str:
-    """Write a length of time as `parse_duration` reads it: ``1h30m``, ``2w``, ``1.5s``.
-
-    Args:
-        length: The length, not negative.
-    """
-    text, left = "", length
-    for unit, size in _UNITS.items():
-        if unit == "s" or (unit == "w" and left % size):
-            # 10 days are not 1w3d.
-            continue
-        count, left = divmod(left, size)
-        text += f"{count}{unit}" if count else ""
-    if left or not text:
-        seconds = f"{left / _UNITS['s']:.6f}".rstrip("0").rstrip(".")
-        text += f"{seconds}s"
-    return text
 
 
 def parse_time(text: str) -> datetime:

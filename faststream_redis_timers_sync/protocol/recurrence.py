@@ -16,7 +16,7 @@ from typing import Self
 from faststream_redis_timers_sync.protocol.checks import check_count, check_number
 from faststream_redis_timers_sync.protocol.extras import missing_extra
 from faststream_redis_timers_sync.protocol.keys import plain_text
-from faststream_redis_timers_sync.protocol.times import LONGEST_DELAY, check_aware
+from faststream_redis_timers_sync.protocol.times import LONGEST_DELAY, check_aware, duration_text
 from faststream_redis_timers_sync.protocol.wall_clock import WallClock
 
 REPEAT = "timer-repeat"
@@ -234,7 +234,7 @@ class Every(Repeat):
     def __str__(self) -> str:
         """Show it to people."""
         start = f" from {self.start.isoformat()}" if self.start != _EPOCH else ""
-        return f"every {self.period}{start}{', spread' if self.spread else ''}"
+        return f"every {duration_text(self.period)}{start}{', spread' if self.spread else ''}"
 
     @classmethod
     def read(cls, words: str) -> Self:

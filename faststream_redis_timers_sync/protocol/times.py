@@ -204,3 +204,32 @@ def score_bound(argument: str, time: datetime | None, unbounded: bytes) -> bytes
         return unbounded
     check_aware(argument, time)
     return score_text(time)
+
+
+UNITS = {
+    "w": timedelta(weeks=1),
+    "d": timedelta(days=1),
+    "h": timedelta(hours=1),
+    "m": timedelta(minutes=1),
+    "s": timedelta(seconds=1),
+}
+"""Units of time as people write them."""
+
+
+def duration_text(length: timedelta) -> str:
+    """Write a length of time as people do: ``1h30m``, ``2w``, ``1.5s``.
+
+    Args:
+        length: The length, not negative.
+    """
+    text, left = "", length
+    for unit, size in UNITS.items():
+        if unit == "s" or (unit == "w" and left % size):
+            # 10 days are not 1w3d.
+            continue
+        count, left = divmod(left, size)
+        text += f"{count}{unit}" if count else ""
+    if left or not text:
+        seconds = f"{left / UNITS['s']:.6f}".rstrip("0").rstrip(".")
+        text += f"{seconds}s"
+    return text

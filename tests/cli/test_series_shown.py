@@ -16,10 +16,10 @@ from faststream_redis_timers_sync.manage.series import (
     short_text,
 )
 from faststream_redis_timers_sync.manage.states import state_of
-from faststream_redis_timers_sync.manage.times import duration_text, parse_duration
+from faststream_redis_timers_sync.manage.times import parse_duration
 from faststream_redis_timers_sync.protocol.model import PAUSED
 from faststream_redis_timers_sync.protocol.recurrence import read_repeat
-from faststream_redis_timers_sync.protocol.times import time_of
+from faststream_redis_timers_sync.protocol.times import duration_text, time_of
 
 BERLIN = "Europe/Berlin"
 WORKDAYS = Cron("0 9 * * MON-FRI", tz=BERLIN)

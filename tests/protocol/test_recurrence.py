@@ -755,11 +755,11 @@ def test_definitions_are_equal_as_their_texts_are():
 
 def test_people_read_them():
     assert str(Cron("@daily", tz="Asia/Kolkata")) == "0 0 * * * Asia/Kolkata"
-    assert str(Every(minutes=5)) == "every 0:05:00"
+    assert str(Every(minutes=5)) == "every 5m"
     assert str(Every(days=1, start=utc("2027-01-01T09:00"))) == (
-        "every 1 day, 0:00:00 from 2027-01-01T09:00:00+00:00"
+        "every 1d from 2027-01-01T09:00:00+00:00"
     )
-    assert str(Every(minutes=5, spread=True)) == "every 0:05:00, spread"
+    assert str(Every(minutes=5, spread=True)) == "every 5m, spread"
 
 
 UNKNOWN = [
