@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from faststream_redis_timers.delivery.log import Log
-from faststream_redis_timers.delivery.occurrences import Occurrence, occurrence_at
+from faststream_redis_timers.delivery.occurrences import Occurrence, lost_occurrence, occurrence_at
 from faststream_redis_timers_sync.protocol.dead_letters import (
     Ending,
     Reason,
@@ -115,8 +115,10 @@ class Endings:
             occurrence = occurrence_at(repeat, time_of(claimed_at))
             if (tried := self._exhausted(claimed)) is None:
                 return Reading(envelope, occurrence)
-            # What has become due since then is not skipped.
-            lost = occurrence_at(repeat, lease_end(float(claimed.previous_score)))
+            first_due = float(claimed.first_due or claimed.previous_score)
+            lost = lost_occurrence(
+                occurrence, lease_end(first_due) if is_lease(first_due) else time_of(first_due)
+            )
         except (ValueError, ModuleNotFoundError) as error:
             if definition not in self._unknown:
                 self._unknown.add(definition)

@@ -40,3 +40,23 @@ def occurrence_at(repeat: Repeat, moment: datetime) -> Occurrence:
         repeat.at_or_before(moment),
         None if following is None else score_text(following),
     )
+
+
+def lost_occurrence(present: Occurrence, first_due: datetime) -> Occurrence:
+    """Return the occurrence whose attempts are used up, where nobody has told of their ends.
+
+    When the last one was claimed is not known by then. So a time that has come since the first
+    was due is not skipped: it is due next, as it was, and all such times share that run.
+
+    Args:
+        present: The occurrence that a run would cover now.
+        first_due: When the first attempt was due.
+
+    Raises:
+        ValueError: As `occurrence_at`.
+        ModuleNotFoundError: Likewise.
+    """
+    next_due = present.next_due
+    if present.time is not None and present.time > first_due:
+        next_due = score_text(present.time)
+    return Occurrence(present.repeat, present.repeat.at_or_before(first_due), next_due)

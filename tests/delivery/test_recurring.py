@@ -389,6 +389,65 @@ def test_the_last_attempt_that_was_lost_skips_no_time(open_town):
     assert len(here.letters()) == 1
 
 
+@pytest.mark.parametrize(
+    ("repeat", "claims", "noticed", "runs_for"),
+    [
+        pytest.param(*case, id=name)
+        for name, case in {
+            "within the lost lease": (
+                DAILY,
+                ["2027-05-04T08:59:50Z"],
+                "2027-05-04T09:00:21Z",
+                "2027-05-04T09:00Z",
+            ),
+            "within an earlier lost lease": (
+                DAILY,
+                ["2027-05-04T08:59:50Z", "2027-05-04T09:00:21Z"],
+                "2027-05-04T09:01Z",
+                "2027-05-04T09:00Z",
+            ),
+            "several, which share a run": (
+                Every(minutes=1),
+                ["2027-05-03T09:00Z"],
+                "2027-05-03T09:05:40Z",
+                "2027-05-03T09:05Z",
+            ),
+        }.items()
+    ],
+)
+def test_no_time_since_the_first_attempt_was_due_is_skipped(
+    open_town, repeat, claims, noticed, runs_for
+):
+    due = "2027-05-03T09:00Z"
+    here = open_town(due)
+    here.schedule("daily", repeat)
+    here.reschedule("daily", due)
+    policy = RetryPolicy(max_attempts=len(claims))
+    for claimed_at in claims:
+        here.set_time(claimed_at)
+        Worker(here, policy, DEAD).claim()
+    here.set_time(noticed)
+
+    timer = Worker(here, policy, DEAD).claim()
+
+    (letter,) = here.letters()
+    assert letter.headers["dead-letter-occurrence"] == at(due).isoformat()
+    assert (timer.occurrence, timer.due_at, timer.attempt) == (at(runs_for), at(runs_for), 1)
+
+
+def test_after_a_lost_lease_in_which_no_time_has_come_it_is_due_at_the_next(open_town):
+    here = open_town("2027-05-03T08:59Z")
+    here.schedule("daily", DAILY)
+    here.set_time("2027-05-03T09:00Z")
+    Worker(here, ONCE, DEAD).claim()
+    here.set_time("2027-05-03T09:00:31Z")
+
+    assert Worker(here, ONCE, DEAD).turn() == []
+
+    assert here.due("daily") == at("2027-05-04T09:00Z")
+    assert len(here.letters()) == 1
+
+
 def test_without_a_further_time_an_occurrence_that_is_given_up_ends_it(open_town):
     here = open_town("2027-01-01T08:30Z")
     last = Every(days=365_250, start=datetime(9900, 1, 1, tzinfo=UTC))
