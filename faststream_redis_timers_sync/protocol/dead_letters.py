@@ -17,6 +17,7 @@ from faststream_redis_timers_sync.protocol.envelope import (
     counts_bytes,
     is_envelope,
     read_envelope,
+    replace_headers,
     take_headers,
     write_envelope,
 )
@@ -161,24 +162,22 @@ def id_of_letter(letter: bytes) -> bytes:
 def _as_one_shot(
     payload: bytes, definition: str, shown_id: str, occurrence: datetime | None
 ) -> bytes:
-    """Make the payload of one occurrence: nothing recurs under its id."""
-    body, headers = read_envelope(payload)
-    kept = {
-        _writable(name): _writable(value)
-        for name, value in headers.items()
-        if name not in {REPEAT, REPEAT_OWNER}
-    }
+    """Make the payload of one occurrence: nothing recurs under its id.
+
+    Headers for which there is no room are left out: a letter must always be possible.
+    """
     first = {DEFINITION: definition}
     told = {**first, SERIES_ID: shown_id}
     if occurrence is not None:
         told[OCCURRENCE] = occurrence.isoformat()
-        if _CORRELATION_ID not in kept:
+        if _CORRELATION_ID not in read_envelope(payload).headers:
             told[_CORRELATION_ID] = occurrence_id(shown_id, occurrence)
+    series = {REPEAT, REPEAT_OWNER}
     try:
-        return write_envelope(body, headers=kept, first=told)
+        return replace_headers(payload, series, told)
     except ValueError:
-        # The id is too long for a header, or there is no room for more of them.
-        return write_envelope(body, headers=kept, first=first)
+        # There is room for one header in place of another.
+        return replace_headers(payload, series, first)
 
 
 def _write_payload(payload: bytes, ending: Ending) -> bytes:

@@ -11,7 +11,7 @@ for `José` is one byte off; such envelopes are read as well.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from struct import Struct
 from typing import NamedTuple
@@ -92,8 +92,7 @@ def write_envelope(
     if first:
         entries.update(first)
     if len(entries) > _MOST_HEADERS:
-        msg = f"headers must be at most {_MOST_HEADERS:,}, got {len(entries):,}"
-        raise ValueError(msg)
+        raise _too_many(len(entries))
 
     parts = [_U16.pack(len(entries))]
     size = _U16.size
@@ -108,6 +107,10 @@ def write_envelope(
             parts += (_U16.pack(len(text)), text)
             size += _U16.size + len(text)
     return b"".join((_FRONT.pack(MAGIC, VERSION, _FRONT.size, _FRONT.size + size), *parts, body))
+
+
+def _too_many(count: int) -> ValueError:
+    return ValueError(f"headers must be at most {_MOST_HEADERS:,}, got {count:,}")
 
 
 def _encode_name(name: str) -> bytes:
@@ -182,10 +185,31 @@ def append_headers(
     _, _, headers_start, data_start = _FRONT.unpack_from(payload)
     count = _U16.unpack_from(payload, headers_start)[0] + len(pairs)
     if count > _MOST_HEADERS:
-        msg = f"headers must be at most {_MOST_HEADERS:,}, got {count:,}"
-        raise ValueError(msg)
+        raise _too_many(count)
     region = b"".join((payload[headers_start + _U16.size : data_start], *pairs))
     return _with_headers(payload, count, region, before)
+
+
+def replace_headers(payload: bytes, names: Collection[str], first: Mapping[str, str]) -> bytes:
+    """Put headers before those of an envelope, in place of some, and leave others as they are.
+
+    One whose name or value is longer than 65,535 bytes is left out.
+
+    Args:
+        payload: An envelope of the binary format that can be read.
+        names: The headers that go.
+        first: What stands first.
+
+    Raises:
+        ValueError: There would be more than 65,535 headers.
+    """
+    headers = read_envelope(payload).headers
+    left = {name: headers[name] for name in headers if name not in names and name not in first}
+    texts = [(_as_bytes(name), _as_bytes(value)) for name, value in {**first, **left}.items()]
+    pairs = [_write_pair(*pair) for pair in texts if max(map(len, pair)) <= _LONGEST_TEXT]
+    if len(pairs) > _MOST_HEADERS:
+        raise _too_many(len(pairs))
+    return _with_headers(payload, len(pairs), b"".join(pairs), b"")
 
 
 def take_headers(payload: bytes, names: Sequence[str]) -> tuple[bytes, dict[str, str]] | None:

@@ -1,12 +1,14 @@
 """Dead letters: what they tell, and that a payload comes out of one byte for byte."""
 
 import json
+from datetime import UTC, datetime
 from struct import pack
 
 import pytest
 from faststream.redis.parser import BinaryMessageFormatV1
 from hypothesis import example, given, strategies as st
 
+from faststream_redis_timers import Every
 from faststream_redis_timers_sync.protocol.dead_letters import (
     Ending,
     Origin,
@@ -26,6 +28,7 @@ from faststream_redis_timers_sync.protocol.errors import EnvelopeError
 
 DUE = b"1767258000.250000"
 LONGEST = 65_535
+EVERY = Every(minutes=5)
 
 texts = st.text(st.characters(codec="utf-8"), max_size=12)
 names = texts | st.sampled_from(["correlation_id", "content-type", "dead-letter-reason"])
@@ -210,6 +213,54 @@ def test_where_there_is_no_room_for_headers_the_whole_payload_is_the_body():
 
     assert read_envelope(letter).body == full
     assert read_dead_letter(dead_id, letter).payload == full
+
+
+# --- an occurrence of a recurring timer
+
+
+def series_of(*pairs):
+    """Write an envelope of a series, each header as it is given: bytes, or length and bytes."""
+    pairs = [(b"timer-repeat", EVERY.definition.encode()), *pairs]
+    region = pack(">H", len(pairs))
+    for given_text in (text for pair in pairs for text in pair):
+        is_pair = isinstance(given_text, tuple)
+        length, text = given_text if is_pair else (len(given_text), given_text)
+        region += pack(">H", length) + text
+    return pack(">8sHII", MAGIC, 1, 18, 18 + len(region)) + region + b"body"
+
+
+@pytest.mark.parametrize(
+    ("pairs", "kept"),
+    [
+        pytest.param([(b"x", b"\xff" * LONGEST)], {"x": "\udcff" * LONGEST}, id="no UTF-8"),
+        pytest.param([(b"\xff" * LONGEST, b"")], {"\udcff" * LONGEST: ""}, id="name no UTF-8"),
+        pytest.param(
+            [(b"x", (LONGEST, "é".encode() * LONGEST)), (b"y", b"1")],
+            {"y": "1"},
+            id="counted in characters, longer than any header in bytes",
+        ),
+        pytest.param(
+            [(b"%d" % n, b"") for n in range(LONGEST - 1)],
+            {str(n): "" for n in range(LONGEST - 1)},
+            id="as many as there can be",
+        ),
+    ],
+)
+@pytest.mark.parametrize("timer_id", [b"daily", b"d" * 65_520], ids=["short id", "long id"])
+def test_of_each_occurrence_a_letter_can_be_written(pairs, kept, timer_id):
+    of_series = ending(
+        timer_id=timer_id, definition=EVERY.definition, occurrence=datetime(2027, 5, 3, tzinfo=UTC)
+    )
+
+    dead_id, letter = letter_of(series_of(*pairs), of_series)
+
+    origin = read_dead_letter(dead_id, letter)
+    assert (origin.topic, origin.timer_id) == ("invoices", dead_id)
+    body, headers = read_envelope(origin.payload)
+    assert body == b"body"
+    assert headers.pop("dead-letter-repeat") == EVERY.definition
+    told = {"dead-letter-occurrence", "correlation_id"}
+    assert {name: headers[name] for name in headers if name not in told} == kept
 
 
 # --- what is none
