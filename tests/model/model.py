@@ -73,7 +73,7 @@ class Topic:
         if old.definition == new.definition:
             new.score, new.count = old.score, old.count
             return "s"
-        is_retry = old.waits and old.valid_count.times > 0
+        is_retry = old.definition is not None and old.waits and old.valid_count.times > 0
         if old.is_paused:
             new.score, new.count = old.score, old.count
         elif old.score <= now:

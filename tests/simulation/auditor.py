@@ -93,8 +93,10 @@ class Auditor(Ledger):
             stays, due = False, self.server.now
         else:
             # A failed attempt that waits for the next one; claims may be attempts or not.
-            stays = is_retry and bool(old.claims)
-            if counted and self._policy and not is_lease(old.score) and not stays:
+            recurs = old.repeat is not None
+            stays = recurs and is_retry and bool(old.claims)
+            may_move = not recurs or is_lease(old.score)
+            if counted and self._policy and not may_move and not stays:
                 self.violated("recurs", f"{old} waited for its next attempt, and does not any more")
         if not stays:
             self._accept(Timer(timer_id, version, due, repeat), scores, "replaced")

@@ -42,8 +42,8 @@ end
 local now = due_score(now_seconds, now_microseconds)
 
 -- What a series finds under its id: the answer, and its score; no score leaves the one that is
--- there. A failed attempt that waits for the next one is told by its count; no answer means that
--- this can't be told now.
+-- there. A failed attempt of a series that waits for the next one is told by its count; no answer
+-- means that this can't be told now.
 local update = updates and function(n, id, first)
   local score = tonumber(scores[n] or nil)
   local present = score and redis.call('HGET', payloads, id)
@@ -57,7 +57,7 @@ local update = updates and function(n, id, first)
     return 'c'
   elseif score <= tonumber(now) then
     return 'c', now
-  elseif is_lease(score) then
+  elseif is_lease(score) or not definition then
     return 'c', first
   end
   -- Where a slot migrates and attempts are not here, they may be on the other node.

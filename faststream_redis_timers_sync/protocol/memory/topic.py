@@ -136,8 +136,10 @@ class MemoryTopic(dict[bytes, Entry]):
             self[timer_id] = new
             return b"1"
         score = float(present.score)
-        is_same = present.definition == new.definition
-        is_retry = self._attempts_of(timer_id, present.score).times > 0
+        definition = present.definition
+        is_same = definition == new.definition
+        # A timer that does not recur has nothing that a series could go on with.
+        is_retry = definition is not None and self._attempts_of(timer_id, present.score).times > 0
         if is_same or present.is_paused:
             # What was counted stays.
             super().__setitem__(timer_id, present._replace(payload=payload))
