@@ -269,6 +269,12 @@ def schedule(
         message: The message, as `TimersClient.schedule` takes it.
         options: Further arguments of `TimersClient.schedule`.
     """
+    was_recurring = False
+    if options.get("timer_id") is not None and options.get("repeat") is None:
+        # Who may not look can schedule all the same.
+        with if_allowed():
+            before = timers.get_timer(topic, options["timer_id"])
+            was_recurring = before is not None and before.repeat is not None
     timer_id = timers.schedule(message, topic, **options)
     timer = None
     if options.get("repeat") is not None:
@@ -283,6 +289,8 @@ def schedule(
         output.line(timer_id)
         if timer is not None:
             output.note(shown.next_text(timer, server_time(timers, topic), output.zone))
+    if was_recurring and options.get("if_exists") != "keep":
+        output.note(f"timer {quoted(timer_id)} was recurring: its series has ended")
     note_past(timers, output, topic, options.get("activate_at"))
     return DONE
 

@@ -341,6 +341,17 @@ def test_one_that_is_paused_after_the_question_stays(stock):
         assert states(stock)["stopped"] == "waiting"
 
 
+@pytest.mark.parametrize(("policy", "is_said"), [("replace", True), ("keep", False)])
+def test_scheduling_its_id_once_is_said_to_end_a_series(policy, is_said, invoke, timers):
+    timers.schedule("x", "reports", timer_id="a", repeat=Every(hours=1))
+
+    result = invoke("schedule", "reports", "once", "--id", "a", "--if-exists", policy, "--in", "1h")
+
+    assert result.exit_code == 0, result.stderr
+    assert ("timer 'a' was recurring: its series has ended\n" in result.stderr) is is_said
+    assert (timers.get_timer("reports", "a").repeat is None) is is_said
+
+
 def test_of_a_declared_series_it_is_said_that_it_comes_back(invoke, timers):
     hourly = Series("x", "reports", timer_id="declared", repeat=Every(hours=1))
     timers.ensure_series([hourly], owner="shop")
