@@ -391,7 +391,9 @@ class TimersBroker(
             raise SetupError(msg)
         owner = prefixed(self.config.prefix, self._series_owner, "series_owner")
         declared = [await one.encode(owner) for one in self.declared_series]
-        steps = ensure_series(self._operations, declared, owner=owner, prune=prune)
+        steps = ensure_series(
+            self._operations, declared, owner=owner, prefix=self.config.prefix, prune=prune
+        )
         ensured = await self._runner.run_steps(steps)
         repeats = {(topic, timer.timer_id): timer.repeat for topic, timer in declared}
         log = self._write_log

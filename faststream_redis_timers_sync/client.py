@@ -340,7 +340,9 @@ class TimersClient:
         """
         owner = prefixed(self._prefix, owner, "owner")
         messages, declared = self._declare(series, owner)
-        steps = ensure_series(self._operations, declared, owner=owner, prune=prune)
+        steps = ensure_series(
+            self._operations, declared, owner=owner, prefix=self._prefix, prune=prune
+        )
         self._note(messages, [timer for _, timer in declared])
         return self._runner.run_steps(steps)
 
@@ -361,7 +363,8 @@ class TimersClient:
         """
         owner = prefixed(self._prefix, owner, "owner")
         _, declared = self._declare(series, owner)
-        return self._runner.run_steps(compare_series(self._operations, declared, owner=owner))
+        steps = compare_series(self._operations, declared, owner=owner, prefix=self._prefix)
+        return self._runner.run_steps(steps)
 
     def _declare(
         self, series: Iterable[Series], owner: str

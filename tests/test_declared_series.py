@@ -20,9 +20,11 @@ from faststream_redis_timers_sync import (
     Series,
     TimerPublishMessage,
     TimersClient,
+    TopicTornError,
 )
 from faststream_redis_timers_sync._memory import MemoryRunner
 from faststream_redis_timers_sync.protocol.declared import ensure_series
+from faststream_redis_timers_sync.protocol.recurrence import read_repeat
 from faststream_redis_timers_sync.testing import FakeTimersClient
 
 OWNER = "shop"
@@ -269,6 +271,42 @@ def test_a_prefix_stands_before_the_topics(home, timers):
 # --- what would be done ----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("home", ["real", "cluster"], indirect=True)
+def test_what_has_the_same_index_with_another_prefix_is_not_pruned(home, timers):
+    with home.blocking() as client:
+        # Both have the index of "dev-shop-api".
+        one = TimersClient(client, **home.key_names, prefix="dev-")
+        other = TimersClient(client, **home.key_names, prefix="dev-shop-")
+        one.ensure_series([TICK], owner="shop-api")
+        other.ensure_series([REPORT], owner="api", prune=True)
+
+        assert timers.has_pending("dev-ticks", "tick")
+        assert other.compare_series([], owner="api").removed == [("dev-shop-reports", "daily")]
+
+
+@pytest.mark.parametrize("home", ["cluster"], indirect=True)
+def test_a_torn_topic_keeps_no_other_series_from_being_created(home, timers):
+    timers.schedule_batch(["x", "y"], REPORT.topic)
+    home.redis.delete(home.keys_of(REPORT.topic).payloads)
+
+    with pytest.raises(TopicTornError, match=REPORT.topic):
+        timers.ensure_series([REPORT, TICK], owner=OWNER)
+
+    assert timers.has_pending("ticks", "tick")
+    home.redis.delete(home.keys_of(REPORT.topic).timeline)
+
+
+@everywhere
+def test_what_this_machine_can_not_compute_is_refused_before_anything_is_written(home, timers):
+    unknown = Series("x", "z", timer_id="x", repeat=read_repeat("cron Mars/Phobos 0 9 * * *"))
+
+    with pytest.raises(ValueError, match="Mars/Phobos"):
+        timers.ensure_series([TICK, unknown], owner=OWNER)
+
+    assert index_of(timers, home) == set()
+    assert not timers.has_pending("ticks", "tick")
+
+
 @everywhere
 def test_comparing_tells_what_would_be_done_and_does_nothing(timers, home):
     timers.ensure_series([TICK, REPORT], owner=OWNER)
@@ -346,7 +384,7 @@ def test_an_occurrence_while_it_looks_is_no_time_left_out():
     fake = FakeTimersClient()
     every = Series("x", "ticks", timer_id="tick", repeat=Every(seconds=1))
     _, declared = fake._declare([every], OWNER)
-    steps = ensure_series(fake._operations, declared, owner=OWNER, prune=False)
+    steps = ensure_series(fake._operations, declared, owner=OWNER, prefix="", prune=False)
     asked = []
 
     def run(runner, operation):
@@ -393,7 +431,7 @@ def test_after_a_crash_at_any_step_the_next_start_leaves_all_in_order(timers, ho
     while crashed:
         timers.ensure_series(before, owner=OWNER, prune=True)
         _, declared = timers._declare(after, OWNER)
-        steps = ensure_series(timers._operations, declared, owner=OWNER, prune=True)
+        steps = ensure_series(timers._operations, declared, owner=OWNER, prefix="", prune=True)
         crashed = run_until(steps, timers._runner, step) is not None
         # A series that is there is in the index, whenever it ended.
         there = {
@@ -418,8 +456,8 @@ def test_two_versions_at_once_leave_no_series_out_of_the_index(timers, home):
     for turns in combinations(range(2 * calls), calls):
         timers.ensure_series([TICK], owner=OWNER)
         steps = {
-            "prunes": ensure_series(timers._operations, [], owner=OWNER, prune=True),
-            "declares": ensure_series(timers._operations, old, owner=OWNER, prune=False),
+            "prunes": ensure_series(timers._operations, [], owner=OWNER, prefix="", prune=True),
+            "declares": ensure_series(timers._operations, old, owner=OWNER, prefix="", prune=False),
         }
         results = dict.fromkeys(steps)
         order = ["prunes" if turn in turns else "declares" for turn in range(2 * calls)]

@@ -6,6 +6,7 @@ the pool, sends, and reads one reply.
 """
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any, TypeVar, overload
 
 from redis.asyncio import Redis, RedisCluster
@@ -16,6 +17,7 @@ from faststream_redis_timers.calls.line import TIMED_OUT, PoolFullError, acquire
 from faststream_redis_timers.calls.pools import close_pools, hang_up
 from faststream_redis_timers.calls.primaries import OnePrimary, Primaries
 from faststream_redis_timers_sync.protocol.clients import check_pipeline
+from faststream_redis_timers_sync.protocol.errors import TimersError
 from faststream_redis_timers_sync.protocol.model import Timer
 from faststream_redis_timers_sync.protocol.operation import PING, Operation, Steps, TimerPages
 from faststream_redis_timers_sync.protocol.replication import Confirmation
@@ -125,13 +127,17 @@ class Runner:
             steps: The operations.
             timeout: As in `run`, of each.
         """
-        result = None
+        go_on = partial(steps.send, None)
         while True:
             try:
-                operation = steps.send(result)
+                operation = go_on()
             except StopIteration as stop:
                 return stop.value  # type: ignore[no-any-return]
-            result = await self.run(operation, timeout)
+            try:
+                go_on = partial(steps.send, await self.run(operation, timeout))
+            except TimersError as error:
+                # One of several topics may fail, and the others' steps follow.
+                go_on = partial(steps.throw, error)
 
     @overload
     async def run_or_queue(self, operation: Operation[_T], pipeline: None) -> _T: ...

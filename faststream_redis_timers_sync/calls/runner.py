@@ -6,6 +6,7 @@ this takes a connection from the pool, sends, and reads one reply.
 """
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import redis
@@ -151,13 +152,17 @@ class Runner:
         Args:
             steps: The operations.
         """
-        result = None
+        go_on = partial(steps.send, None)
         while True:
             try:
-                operation = steps.send(result)
+                operation = go_on()
             except StopIteration as stop:
                 return stop.value  # type: ignore[no-any-return]
-            result = self.run(operation)
+            try:
+                go_on = partial(steps.send, self.run(operation))
+            except TimersError as error:
+                # One of several topics may fail, and the others' steps follow.
+                go_on = partial(steps.throw, error)
 
     def iterate(self, pages: TimerPages) -> Iterator[Timer]:
         """Give timers one by one, asking for pages as they are needed.

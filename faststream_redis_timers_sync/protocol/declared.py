@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypeVar
 
+from faststream_redis_timers_sync.protocol.errors import TimersError
 from faststream_redis_timers_sync.protocol.keys import encode_known_id, plain_text
 from faststream_redis_timers_sync.protocol.listing import get_entries, make_timer
 from faststream_redis_timers_sync.protocol.model import EncodedTimer, EnsuredSeries, Series, Timer
@@ -23,7 +24,7 @@ from faststream_redis_timers_sync.protocol.operation import (
     in_chunks,
 )
 from faststream_redis_timers_sync.protocol.operations import Operations
-from faststream_redis_timers_sync.protocol.recurrence import REPEAT_OWNER, Repeat
+from faststream_redis_timers_sync.protocol.recurrence import BEGIN, REPEAT_OWNER, Repeat
 from faststream_redis_timers_sync.protocol.timers import first_due
 
 _T = TypeVar("_T")
@@ -60,14 +61,15 @@ def check_series(series: Iterable[Series]) -> list[Series]:
 
 
 def ensure_series(
-    operations: Operations, declared: Declared, *, owner: str, prune: bool
+    operations: Operations, declared: Declared, *, owner: str, prefix: str, prune: bool
 ) -> Steps[EnsuredSeries]:
     """Create and update the series that an owner declares; find, or cancel, those of before.
 
     Args:
         operations: Makes the calls.
         declared: The series, with the owner's name in their payloads.
-        owner: The name of the owner.
+        owner: The name of the owner, its prefix included.
+        prefix: What its topics begin with, and its name.
         prune: Whether to cancel the owner's series that are not among them.
 
     Returns:
@@ -81,18 +83,21 @@ def ensure_series(
     if not isinstance(prune, bool):
         msg = f"prune must be True or False, got {prune!r}"
         raise TypeError(msg)
-    return _ensure(operations, index, _by_topic(operations, declared), owner=owner, prune=prune)
+    return _ensure(
+        operations, index, _by_topic(operations, declared), owner=owner, prefix=prefix, prune=prune
+    )
 
 
 def compare_series(
-    operations: Operations, declared: Declared, *, owner: str
+    operations: Operations, declared: Declared, *, owner: str, prefix: str
 ) -> Steps[EnsuredSeries]:
     """Tell what `ensure_series` would do; nothing is changed.
 
     Args:
         operations: Makes the calls.
         declared: The series.
-        owner: The name of the owner.
+        owner: As in `ensure_series`.
+        prefix: As in `ensure_series`.
 
     Returns:
         Steps that tell it.
@@ -102,7 +107,7 @@ def compare_series(
         ValueError: As `ensure_series`.
     """
     index = operations.keys.series_of(owner)
-    return _compare(operations, index, _by_topic(operations, declared), owner=owner)
+    return _compare(operations, index, _by_topic(operations, declared), owner=owner, prefix=prefix)
 
 
 def _by_topic(operations: Operations, declared: Declared) -> dict[str, dict[str, EncodedTimer]]:
@@ -113,6 +118,9 @@ def _by_topic(operations: Operations, declared: Declared) -> dict[str, dict[str,
         if timer.timer_id in timers:
             msg = f"series declare timer_id {timer.timer_id!r} of topic {topic!r} twice"
             raise ValueError(msg)
+        if timer.repeat is not None:
+            # What this machine can't compute is refused before anything is written.
+            timer.repeat.after(BEGIN)
         timers[timer.timer_id] = timer
     return by_topic
 
@@ -123,29 +131,25 @@ def _ensure(
     by_topic: dict[str, dict[str, EncodedTimer]],
     *,
     owner: str,
+    prefix: str,
     prune: bool,
 ) -> Steps[EnsuredSeries]:
     names = [(topic, timer_id) for topic, timers in by_topic.items() for timer_id in timers]
     yield from _add(index, names)
     result = EnsuredSeries()
+    errors = []
     for topic, timers in by_topic.items():
-        now = yield operations.server_time(topic)
-        several = [first_due(timer, now) for timer in timers.values()]
-        reply = b""
-        for call in operations.schedule_calls(topic, several, "update"):
-            reply += yield _repeatable(call)
-        for timer_id, outcome in zip(timers, reply, strict=True):
-            lists = {ord("1"): result.created, ord("c"): result.changed}
-            lists.get(outcome, result.unchanged).append((topic, timer_id))
-        found = yield from _read(operations, topic, timers)
-        result.skipping.extend(
-            (yield from _find_skipping(operations, topic, timers.values(), found, now))
-        )
+        try:
+            yield from _ensure_topic(operations, topic, timers, result)
+        except TimersError as error:
+            # A topic may be torn, and those behind it are to have their series nevertheless.
+            errors.append(error)
     indexed = yield _list(operations, index)
     # Somebody who prunes may have cleared them before their timers were there.
     yield from _add(index, [name for name in names if name not in indexed])
-    declared = set(names)
-    stale = {name: field for name, field in indexed.items() if name not in declared}
+    if errors:
+        raise errors[0]
+    stale = _not_declared(indexed, names, prefix)
     removed = yield from _still_owned(operations, stale, owner)
     result.removed.extend(removed)
     if prune:
@@ -157,12 +161,42 @@ def _ensure(
     return result
 
 
+def _ensure_topic(
+    operations: Operations, topic: str, timers: dict[str, EncodedTimer], result: EnsuredSeries
+) -> Steps[None]:
+    now = yield operations.server_time(topic)
+    several = [first_due(timer, now) for timer in timers.values()]
+    reply = b""
+    for call in operations.schedule_calls(topic, several, "update"):
+        reply += yield _repeatable(call)
+    for timer_id, outcome in zip(timers, reply, strict=True):
+        lists = {ord("1"): result.created, ord("c"): result.changed}
+        lists.get(outcome, result.unchanged).append((topic, timer_id))
+    found = yield from _read(operations, topic, timers)
+    result.skipping.extend(
+        (yield from _find_skipping(operations, topic, timers.values(), found, now))
+    )
+
+
+def _not_declared(
+    indexed: dict[Name, bytes], names: Iterable[Name], prefix: str
+) -> dict[Name, bytes]:
+    # Prefix "a-" with owner "b-c" has the index of prefix "a-b-" with owner "c".
+    declared = set(names)
+    return {
+        name: field
+        for name, field in indexed.items()
+        if name not in declared and name[0].startswith(prefix)
+    }
+
+
 def _compare(
     operations: Operations,
     index: bytes,
     by_topic: dict[str, dict[str, EncodedTimer]],
     *,
     owner: str,
+    prefix: str,
 ) -> Steps[EnsuredSeries]:
     result = EnsuredSeries()
     for topic, timers in by_topic.items():
@@ -181,8 +215,9 @@ def _compare(
             (yield from _find_skipping(operations, topic, timers.values(), found, None))
         )
     indexed = yield _list(operations, index)
-    names = {(topic, timer_id) for topic, timers in by_topic.items() for timer_id in timers}
-    result.removed.extend((yield from _still_owned(operations, indexed.keys() - names, owner)))
+    names = [(topic, timer_id) for topic, timers in by_topic.items() for timer_id in timers]
+    stale = _not_declared(indexed, names, prefix)
+    result.removed.extend((yield from _still_owned(operations, stale, owner)))
     return result
 
 
@@ -306,8 +341,8 @@ def _list(operations: Operations, index: bytes) -> Operation[dict[Name, bytes]]:
 
 
 def _call(*words: bytes, parse: Callable[[Any], _T]) -> Operation[_T]:
-    # Each of them may be repeated: it changes nothing a second time. No replica is waited for:
-    # one that has what is written later to the same primary has this too.
+    # Each of them may be repeated: it changes nothing a second time. No replica is waited for: a
+    # field that a failover loses comes back with the next start that declares it.
     return command(*words, parse=parse, keys=words[1:2], may_repeat=True)
 
 
