@@ -34,9 +34,10 @@ INVARIANTS = {
         "are no more of them than the retry policy allows."
     ),
     "recurs": (
-        "A recurring timer is due next at the first time after the claim that ran, or after the "
-        "end of the lease of a last attempt that was lost. Only who cancels or replaces it ends "
-        "it. Scheduled again, it stays due as it is where its definition is the same."
+        "A recurring timer is due next at the first time after the claim that ran. Where its last "
+        "attempt was lost it may be due for the last time that has come since its first one was. "
+        "Only who cancels or replaces it ends it. Scheduled again, it stays due as it is where its "
+        "definition is the same."
     ),
     "twice": (
         "A sound worker does not run a timer beside itself: what it claims while its handler runs "
