@@ -8,6 +8,7 @@ from typing import NamedTuple
 from faststream.exceptions import IncorrectState, StopConsume
 
 from faststream_redis_timers.broker import TimersBroker
+from faststream_redis_timers.delivered import TimerDelivery
 from faststream_redis_timers.publisher.producer import TimersProducer
 from faststream_redis_timers.response import TimerPublishCommand
 from faststream_redis_timers.subscriber.acknowledgement import is_cancelled
@@ -20,8 +21,9 @@ from faststream_redis_timers_sync.protocol.timers import as_publish_message
 from faststream_redis_timers_sync.protocol.times import is_lease, time_of
 
 MOST_DELIVERIES = 10_000
-"""Deliveries within a second of the time that is moved. More mean that something fires without
-end: a recurring timer is due once a second at most, and may be due for years."""
+"""Deliveries in a move. More mean that something fires without end. First attempts of recurring
+timers are counted within a second of the time that is moved: they are due for years, and each of
+them once a second at most."""
 
 _TURNS_OF_TASKS = 10
 # Of the event loop, after each delivery: enough for a task that a handler has made, to publish.
@@ -51,6 +53,8 @@ class HeldDelivery:
         self._brokers = brokers
         self._drivers: dict[TimersSubscriber, OneByOne] = {}
         self._is_moving = False
+        self._occurrences: dict[tuple[str, str], datetime | None] = {}
+        # The last one of each recurring timer: attempts need not be counted.
 
     async def advance(self, by: timedelta, *, raise_errors: bool) -> None:
         """Move time on, and deliver what is due on the way.
@@ -81,21 +85,28 @@ class HeldDelivery:
             self._is_moving = False
 
     async def _deliver_until(self, end: datetime, *, raise_errors: bool) -> None:
-        deliveries = 0
+        deliveries = of_series = 0
         counted_from = None
         while (turn := self._next_turn()) is not None and turn.time <= end:
             if counted_from is None or turn.time >= counted_from + _SECOND:
-                deliveries, counted_from = 0, turn.time
-            if deliveries == MOST_DELIVERIES:
+                of_series, counted_from = 0, turn.time
+            if MOST_DELIVERIES in {deliveries, of_series}:
+                span = "in this move" if deliveries == MOST_DELIVERIES else "within a second"
                 msg = (
-                    f"{deliveries} timers have fired within a second, and one of topic "
+                    f"{MOST_DELIVERIES} timers have fired {span}, and one of topic "
                     f"{turn.subscriber.topic!r} is due next, at {turn.time}: does a timer "
                     "schedule itself again, or is it kept (nack) again and again? Let it end"
                 )
                 raise RuntimeError(msg)
-            deliveries += 1
             self._memory.clock.stand_at(turn.time)
-            await self._deliver(turn, raise_errors=raise_errors)
+            delivery = self._driver_of(turn.subscriber).claim()
+            if delivery is not None and self._is_new_occurrence(turn.subscriber.topic, delivery):
+                of_series += 1
+            else:
+                deliveries += 1
+            # Without one its attempts are used up, or another thread has cancelled it meanwhile.
+            if delivery is not None:
+                await self._handle(turn.subscriber, delivery, raise_errors=raise_errors)
             # What tasks of handlers schedule may be due before the end.
             for _ in range(_TURNS_OF_TASKS):
                 await asyncio.sleep(0)
@@ -130,12 +141,17 @@ class HeldDelivery:
             )
         return self._drivers[subscriber]
 
-    async def _deliver(self, turn: _Turn, *, raise_errors: bool) -> None:
-        subscriber = turn.subscriber
-        delivery = self._driver_of(subscriber).claim()
-        if delivery is None:
-            # Its attempts are used up, or another thread has cancelled it meanwhile.
-            return
+    def _is_new_occurrence(self, topic: str, delivery: TimerDelivery) -> bool:
+        if delivery.repeat is None:
+            return False
+        name = (topic, delivery.timer_id)
+        is_new = self._occurrences.get(name) != delivery.occurrence
+        self._occurrences[name] = delivery.occurrence
+        return is_new
+
+    async def _handle(
+        self, subscriber: TimersSubscriber, delivery: TimerDelivery, *, raise_errors: bool
+    ) -> None:
         try:
             await subscriber.process_message(delivery)
         except StopConsume:

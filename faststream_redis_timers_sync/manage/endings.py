@@ -8,6 +8,7 @@ from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.protocol import dead_letters
 from faststream_redis_timers_sync.protocol.model import Timer
 from faststream_redis_timers_sync.protocol.recurrence import read_repeat
+from faststream_redis_timers_sync.protocol.timers import DEFINITION, SERIES_ID
 
 REASONS = {
     "attempts": "its attempts are used up",
@@ -63,8 +64,8 @@ def told_of(timer: Timer) -> Told | None:
         _time_in(headers.get(dead_letters.DUE_AT, "")),
         headers.get(dead_letters.ATTEMPTS, ""),
         headers.get(dead_letters.ERROR, ""),
-        definition_text(read_repeat(timer.headers.get(dead_letters.DEFINITION, ""))),
-        headers.get(dead_letters.SERIES_ID, ""),
+        definition_text(read_repeat(timer.headers.get(DEFINITION, ""))),
+        headers.get(SERIES_ID, ""),
         dead_letters.read_occurrence(timer.headers),
     )
 

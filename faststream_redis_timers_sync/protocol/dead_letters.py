@@ -23,7 +23,12 @@ from faststream_redis_timers_sync.protocol.envelope import (
 )
 from faststream_redis_timers_sync.protocol.keys import encode_known_id
 from faststream_redis_timers_sync.protocol.recurrence import REPEAT, REPEAT_OWNER
-from faststream_redis_timers_sync.protocol.timers import occurrence_id
+from faststream_redis_timers_sync.protocol.timers import (
+    DEFINITION,
+    OCCURRENCE,
+    SERIES_ID,
+    occurrence_id,
+)
 from faststream_redis_timers_sync.protocol.times import time_of
 
 Reason = Literal["attempts", "rejected", "unreadable"]
@@ -37,9 +42,6 @@ DUE_AT = "dead-letter-due-at"
 ATTEMPTS = "dead-letter-attempts"
 ERROR = "dead-letter-error"
 BODY = "dead-letter-body"
-DEFINITION = "dead-letter-repeat"
-SERIES_ID = "dead-letter-series-id"
-OCCURRENCE = "dead-letter-occurrence"
 
 _WHOLE_PAYLOAD = "payload"
 _REWRITTEN = "rewritten"

@@ -17,6 +17,17 @@ from faststream_redis_timers_sync.protocol.recurrence import (
 from faststream_redis_timers_sync.protocol.times import ask_due
 from faststream_redis_timers_sync.protocol.tracing import without_trace
 
+DEFINITION = "dead-letter-repeat"
+"""Header of a dead-lettered occurrence, and of what is redriven of it: the definition."""
+
+SERIES_ID = "dead-letter-series-id"
+"""Likewise: the id of the recurring timer."""
+
+OCCURRENCE = "dead-letter-occurrence"
+"""Likewise: which occurrence it is."""
+
+_OF_SERIES = frozenset({REPEAT, REPEAT_OWNER, DEFINITION, SERIES_ID, OCCURRENCE})
+
 
 def new_timer_id() -> str:
     """Make an id: 22 characters, 128 random bits.
@@ -109,12 +120,14 @@ def without_series(
 ) -> Mapping[str, HeaderValue] | None:
     """Take the headers of a series away: who forwards a timer's headers founds none.
 
+    Nor is what it schedules an occurrence of one, where the timer was.
+
     Args:
         headers: The headers.
     """
-    if not headers or not (REPEAT in headers or REPEAT_OWNER in headers):
+    if not headers or _OF_SERIES.isdisjoint(headers):
         return headers
-    return {name: headers[name] for name in headers if name not in {REPEAT, REPEAT_OWNER}}
+    return {name: headers[name] for name in headers if name not in _OF_SERIES}
 
 
 def _encode_recurring(  # noqa: PLR0913  a timer has that many properties

@@ -90,8 +90,24 @@ async def test_what_fires_without_end_beside_a_series_is_an_error(broker, test, 
     async with test:
         await broker.publish("x", "reports", timer_id="tick", repeat=Every(seconds=1))
         await broker.publish("x", "endless")
-        with pytest.raises(RuntimeError, match=r"50 timers have fired within a second.*'endless'"):
+        with pytest.raises(RuntimeError, match=r"50 timers have fired in this move.*'endless'"):
             await test.advance(DAY)
+
+
+async def test_retries_without_end_are_an_error_however_long_they_take(broker, test, monkeypatch):
+    monkeypatch.setattr(held, "MOST_DELIVERIES", 50)
+
+    @broker.subscriber("endless")
+    async def handle(body: str) -> None:
+        raise LookupError
+
+    async with test:
+        await broker.publish("x", "endless", timer_id="daily", repeat=DAILY)
+        with pytest.raises(RuntimeError, match=r"50 timers have fired in this move.*'endless'"):
+            await test.advance(YEAR, raise_errors=False)
+
+        # And the first attempt.
+        assert handle.mock.call_count == 51
 
 
 async def test_a_longer_move_than_workers_are_away_runs_each_time(broker, test):
@@ -262,6 +278,29 @@ async def test_who_forwards_all_headers_founds_no_series(broker, test):
 
         assert seen == [None]
         assert await broker.count_pending("copies") == 0
+
+
+async def test_who_forwards_headers_of_a_redriven_occurrence_makes_none(broker, test):
+    seen = []
+
+    @broker.subscriber("copies")
+    async def read(message: TimerMessage) -> None:
+        seen.append((message.repeat, message.occurrence))
+
+    @broker.subscriber("reports", dead_letter_topic="reports:dead")
+    async def handle(message: TimerMessage) -> None:
+        if message.repeat is not None:
+            raise RejectMessage
+        assert message.occurrence is not None
+        await broker.publish("copy", "copies", headers=message.headers)
+
+    async with test:
+        await broker.publish("x", "reports", timer_id="daily", repeat=DAILY)
+        await test.advance(DAY)
+        await broker.redrive("reports:dead")
+        await test.advance(timedelta(seconds=1))
+
+    assert seen == [(None, None)]
 
 
 async def test_at_once_a_series_runs_once(broker):
