@@ -259,7 +259,7 @@ def test_of_each_occurrence_a_letter_can_be_written(pairs, kept, timer_id):
     body, headers = read_envelope(origin.payload)
     assert body == b"body"
     assert headers.pop("dead-letter-repeat") == EVERY.definition
-    told = {"dead-letter-occurrence", "correlation_id"}
+    told = {"dead-letter-series-id", "dead-letter-occurrence", "correlation_id"}
     assert {name: headers[name] for name in headers if name not in told} == kept
 
 
