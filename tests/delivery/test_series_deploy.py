@@ -42,7 +42,7 @@ def test_three_workers_start_with_the_same_then_with_changed_definitions(process
     assert timer.repeat == Every(days=30)
     assert timer.due_at.timestamp() % MONTH == 0
     (changed,) = workers.lines_about(new, "was changed")
-    assert "series 'changes' of topic 'invoices' was changed: every 30 days" in changed
+    assert "series 'changes' of topic 'invoices' was changed: every 30d" in changed
     (created,) = workers.lines_about(new, "was created")
     assert "series 'comes' of topic 'invoices' was created" in created
     # Each start says what nobody declares any more, and lets it be.
