@@ -420,6 +420,8 @@ class TimersClient:
     ) -> bool | None:
         """Move a timer to another due time; one that runs fires again then.
 
+        Of a recurring timer only the next occurrence is moved. A paused one is resumed.
+
         Args:
             topic: Its topic.
             timer_id: Its id.
@@ -455,6 +457,8 @@ class TimersClient:
         self, topic: str, timer_id: str, *, pipeline: Pipeline | None = None
     ) -> bool | None:
         """Cancel a timer. Afterwards it is gone, whatever the answer.
+
+        A recurring timer ends, also where it runs at this moment and False is returned.
 
         Args:
             topic: Its topic.
@@ -562,6 +566,10 @@ class TimersClient:
         headers that told of its end. A dead letter stays where a timer of that id waits,
         where a handler holds it, or with hash tags where it comes from a topic of another
         slot; so do timers of the topic that are no dead letters.
+
+        A dead letter of a recurring timer is one occurrence: it runs once under its own id, and
+        keeps the headers that name its series. A recurring timer stands in the way while it runs,
+        too.
 
         Args:
             dead_topic: The topic for dead letters, for example ``"invoices:dead"``.
