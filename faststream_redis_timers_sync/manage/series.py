@@ -10,7 +10,7 @@ from faststream_redis_timers_sync.manage.server import inside
 from faststream_redis_timers_sync.manage.states import state_of
 from faststream_redis_timers_sync.manage.text import escape, in_zone
 from faststream_redis_timers_sync.protocol.keys import encode_known_id
-from faststream_redis_timers_sync.protocol.listing import get_entries, make_timer
+from faststream_redis_timers_sync.protocol.listing import read_timers
 from faststream_redis_timers_sync.protocol.management import read_definitions
 from faststream_redis_timers_sync.protocol.model import PAUSED, Timer
 from faststream_redis_timers_sync.protocol.operation import MOST_READ, in_chunks
@@ -79,18 +79,13 @@ def owners_of(timers: TimersClient, topic: str, timer_ids: Iterable[str]) -> dic
         redis.RedisError: What the server or the connection says.
     """
     runner, keys, _ = reach = inside(timers)
-    full = reach.full(topic)
-    owners: dict[str, str] = {}
-    for some in in_chunks(timer_ids, MOST_READ):
-        left = [encode_known_id(timer_id) for timer_id in some]
-        while left:
-            entries = runner.run(get_entries(keys, full, left))
-            for timer_id, entry in zip(left, entries, strict=False):
-                timer = entry and make_timer(full, timer_id, *entry)
-                if timer and timer.repeat is not None and (owner := owner_of(timer)):
-                    owners[timer.timer_id] = owner
-            left = left[len(entries) :]
-    return owners
+    ids = [encode_known_id(timer_id) for timer_id in timer_ids]
+    found = runner.run_steps(read_timers(keys, reach.full(topic), ids))
+    return {
+        timer.timer_id: owner
+        for timer in found
+        if timer is not None and timer.repeat is not None and (owner := owner_of(timer))
+    }
 
 
 def with_series(timers: TimersClient, topic: str, found: Iterable[Timer]) -> Iterator[Timer]:

@@ -13,11 +13,10 @@ from typing import Any, TypeVar
 
 from faststream_redis_timers_sync.protocol.errors import TimersError
 from faststream_redis_timers_sync.protocol.keys import encode_known_id, plain_text
-from faststream_redis_timers_sync.protocol.listing import get_entries, make_timer
+from faststream_redis_timers_sync.protocol.listing import make_timer, read_timers
 from faststream_redis_timers_sync.protocol.model import EncodedTimer, EnsuredSeries, Series, Timer
 from faststream_redis_timers_sync.protocol.operation import (
     MOST_CHANGED,
-    MOST_READ,
     Operation,
     Steps,
     command,
@@ -232,17 +231,9 @@ def _contents(timer: Timer) -> tuple[bytes, Mapping[str, str]]:
 def _read(
     operations: Operations, topic: str, timer_ids: Iterable[str]
 ) -> Steps[dict[str, Timer | None]]:
-    ids = [encode_known_id(timer_id) for timer_id in timer_ids]
-    shown = list(timer_ids)
-    found: list[Timer | None] = []
-    while len(found) < len(ids):
-        some = ids[len(found) : len(found) + MOST_READ]
-        entries = yield get_entries(operations.keys, topic, some)
-        found += [
-            entry and make_timer(topic, timer_id, *entry)
-            for timer_id, entry in zip(some, entries, strict=False)
-        ]
-    return dict(zip(shown, found, strict=True))
+    ids = {timer_id: encode_known_id(timer_id) for timer_id in timer_ids}
+    found = yield from read_timers(operations.keys, topic, list(ids.values()))
+    return dict(zip(ids, found, strict=True))
 
 
 def _find_skipping(

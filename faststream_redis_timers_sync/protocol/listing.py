@@ -140,6 +140,23 @@ def pages_of_timers(keys: KeySpace, topic: str, pages: Entries, *, bodies: bool)
             ids = ids[len(timers) :]
 
 
+def read_timers(keys: KeySpace, topic: str, ids: list[bytes]) -> Steps[list[Timer | None]]:
+    """Read timers by id.
+
+    Args:
+        keys: The names of the keys.
+        topic: The full topic.
+        ids: Ids as they stand in the keys, as many as there are.
+
+    Returns:
+        Steps that give them in this order, None where there is none.
+    """
+    found: list[Timer | None] = []
+    while len(found) < len(ids):
+        found += yield _get_some(keys, topic, ids[len(found) :])
+    return found
+
+
 def _get_some(keys: KeySpace, topic: str, ids: list[bytes]) -> Operation[list[Timer | None]]:
     ids = ids[:MOST_READ]
 
