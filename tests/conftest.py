@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 import redis
 from bench import Bench, Calls, bench_at, bench_of
-from clusters import KEEPING, Cluster
+from clusters import KEEPING, LONGEST, Cluster
 from faces import ClusterHome, Face, FaceFactory, Home, MemoryHome
 from hypothesis import settings
 from leaks import keys_under, leftovers
@@ -133,8 +133,9 @@ def cluster() -> Iterator[Cluster]:
 def empty_cluster(cluster: Cluster) -> Iterator[Cluster]:
     """The same cluster, without any key before and after."""
     cluster.flush()
-    # A replica that has received nothing yet is on no map.
-    wait_until(lambda: all(_names_all(node, cluster) for node in cluster.nodes))
+    # A replica that has received nothing yet is on no map, and each node learns from its next ping
+    # that it has: in a new cluster within half the timeout of 10 s, later on a busy machine.
+    wait_until(lambda: all(_names_all(node, cluster) for node in cluster.nodes), LONGEST)
     yield cluster
     cluster.flush()
 

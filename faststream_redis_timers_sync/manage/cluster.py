@@ -35,7 +35,8 @@ class Known(NamedTuple):
 
     Args:
         id: Its name in the cluster.
-        address: Its host and port.
+        address: Its IP address and port.
+        hostname_address: Its host name and port; the same as ``address`` where it announces none.
         flags: What it is: ``myself``, ``master``, ``slave``, ``fail``, ...
         primary_id: The name of the primary that it follows; ``-`` for a primary.
         has_slots: Whether it serves slots.
@@ -45,6 +46,7 @@ class Known(NamedTuple):
 
     id: str
     address: str
+    hostname_address: str
     flags: frozenset[str]
     primary_id: str
     has_slots: bool
@@ -74,14 +76,18 @@ def read_nodes(text: str) -> list[Known]:
     return [_read_line(*line.split()) for line in text.splitlines()]
 
 
-def _read_line(name: str, address: str, flags: str, primary_id: str, *more: str) -> Known:
+def _read_line(name: str, places: str, flags: str, primary_id: str, *more: str) -> Known:
+    # The port of the cluster's bus follows, and then often a host name and other facts.
+    address, _, rest = places.partition("@")
+    hostname = rest.split(",")[1] if "," in rest else ""
+    port = address.rpartition(":")[2]
     # Pings, epoch and link come before the slots.
     slots = more[4:]
     moving = [found.groups() for slot in slots if (found := _MOVING.fullmatch(slot))]
     return Known(
         name,
-        # The port of the cluster's bus follows, and often a host name.
-        address.partition("@")[0],
+        address,
+        f"{hostname}:{port}" if hostname and "=" not in hostname else address,
         frozenset(flags.split(",")),
         primary_id,
         len(slots) > len(moving),
@@ -158,8 +164,13 @@ def _check_nodes(views: Sequence[View], silent: Sequence[tuple[Runner, str]]) ->
         level: Level = "error" if node.is_primary else "warning"
         yield Finding("nodes", level, sentence, remedy, nodes=(node.address,))
     told = {node.address for node, _ in silent}
-    failed = {one.address: one for view in views for one in view.known if "fail" in one.flags}
-    for address in sorted(failed.keys() - told):
+    failed = {
+        one.address: one
+        for view in views
+        for one in view.known
+        if "fail" in one.flags and told.isdisjoint({one.address, one.hostname_address})
+    }
+    for address in sorted(failed):
         level = "error" if failed[address].is_primary else "warning"
         message = f"the node {address} has failed, as others say"
         yield Finding("nodes", level, message, remedy, nodes=(address,))

@@ -11,7 +11,12 @@ from waiting import wait_until
 from faststream_redis_timers_sync import TimersClient
 from faststream_redis_timers_sync.cli.group import group
 from faststream_redis_timers_sync.manage.check import Reading, check_server, compare_clocks
-from faststream_redis_timers_sync.manage.cluster import read_nodes
+from faststream_redis_timers_sync.manage.cluster import (
+    CLUSTER_NODES,
+    View,
+    check_cluster,
+    read_nodes,
+)
 from faststream_redis_timers_sync.manage.findings import Finding, agreed
 from faststream_redis_timers_sync.manage.server import inside
 from faststream_redis_timers_sync.protocol.cluster import SLOTS
@@ -249,6 +254,25 @@ def test_nodes_are_named_as_clients_reach_them(kind, own_cluster):
     assert replicas.message.startswith(f"{host}:{source.port}: 0 replicas")
 
 
+@pytest.mark.parametrize("kind", ["hostname", "unknown-endpoint"])
+def test_a_node_that_is_silent_and_has_failed_is_told_once(kind, own_cluster):
+    source, target, _ = own_cluster.primaries()
+    replica = own_cluster.replica_of(source)
+    own_cluster.announce(kind)
+    with TimersClient(own_cluster.url) as timers:
+        # As where a client asks for the map before it shows that the node is gone.
+        nodes = inside(timers).runner.nodes()
+        own_cluster.kill(replica)
+        wait_until(lambda: "fail" in line_of(target, replica), LONGEST)
+        (gone,) = [node for node in nodes if node.address.endswith(f":{replica.port}")]
+        views = [
+            View(node, None, known=node.run(CLUSTER_NODES)) for node in nodes if node is not gone
+        ]
+        told = list(check_cluster(timers, views, [(gone, "it does not answer")]))
+
+    assert [f.message for f in told if f.check == "nodes"] == ["it does not answer"]
+
+
 def test_a_slot_without_a_primary_is_an_error(own_cluster):
     with TimersClient(own_cluster.url) as timers:
         for node in own_cluster.nodes:
@@ -417,4 +441,5 @@ def test_lines_of_nodes_are_read():
     assert (mine.address, mine.is_primary, mine.is_down) == ("10.0.0.1:30001", True, False)
     assert (mine.leaving, mine.coming) == ({93: "292f"}, {77: "e7d1"})
     assert (replica.address, replica.primary_id) == ("127.0.0.1:30004", "e7d1")
+    assert (replica.hostname_address, mine.hostname_address) == ("host-4:30004", mine.address)
     assert (replica.is_primary, gone.is_primary, gone.is_down) == (False, False, True)
