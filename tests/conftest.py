@@ -20,8 +20,10 @@ from waiting import wait_until
 from examples.embedded_cluster import Node
 from examples.embedded_server import embedded_server
 
-# How long an example takes says nothing on a machine that others use too.
-settings.register_profile("timers", deadline=None)
+# How long an example takes says nothing on a machine that others use too. Examples are the same in
+# each run, so that one which fails tells of a change; "search" looks for new ones.
+settings.register_profile("timers", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None, max_examples=1000, print_blob=True)
 settings.load_profile("timers")
 
 
