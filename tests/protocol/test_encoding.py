@@ -79,7 +79,7 @@ times = (
     | st.times()
     | st.times(timezones=st.just(UTC))
 )
-# Of None and "None", which are the same key in JSON, pydantic writes both and readers take the last.
+# Of None and "None", the same key in JSON, pydantic writes both, and readers take the last.
 keys = text.filter(lambda key: key != "None")
 json_like = st.recursive(
     plain | times | st.uuids() | st.decimals(allow_nan=False),
