@@ -31,6 +31,10 @@ from faststream_redis_timers_sync.protocol.operations import Operations
 from faststream_redis_timers_sync.protocol.steps import LEASE_JITTER
 from faststream_redis_timers_sync.testing import FakeTimersClient
 
+PATIENT = {"socket_timeout": 30.0, "socket_connect_timeout": 30.0}
+"""Options of clients that outlast a machine which stands still for seconds: from redis-py 8 on they
+give up after 5."""
+
 
 @dataclass
 class Home:
@@ -54,13 +58,13 @@ class Home:
         """Make a blocking client."""
         if self.server_url is None:
             return fakeredis.FakeRedis(server=self.fake_server, **options)
-        return redis.Redis.from_url(self.server_url, **options)
+        return redis.Redis.from_url(self.server_url, **{**PATIENT, **options})
 
     def asynchronous(self, **options: Any) -> redis.asyncio.Redis:
         """Make an asyncio client of the same server."""
         if self.server_url is None:
             return fakeredis.FakeAsyncRedis(server=self.fake_server, **options)
-        return redis.asyncio.Redis.from_url(self.server_url, **options)
+        return redis.asyncio.Redis.from_url(self.server_url, **{**PATIENT, **options})
 
     @cached_property
     def redis(self) -> redis.Redis:
