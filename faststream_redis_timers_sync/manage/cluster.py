@@ -77,17 +77,17 @@ def read_nodes(text: str) -> list[Known]:
 
 
 def _read_line(name: str, places: str, flags: str, primary_id: str, *more: str) -> Known:
-    # The port of the cluster's bus follows, and then often a host name and other facts.
-    address, _, rest = places.partition("@")
-    hostname = rest.split(",")[1] if "," in rest else ""
-    port = address.rpartition(":")[2]
+    # The port of the cluster's bus follows, and often a host name.
+    ip_and_bus, _, hostname = places.partition(",")
+    address, _, _ = ip_and_bus.partition("@")
+    _, _, port = address.rpartition(":")
     # Pings, epoch and link come before the slots.
     slots = more[4:]
     moving = [found.groups() for slot in slots if (found := _MOVING.fullmatch(slot))]
     return Known(
         name,
         address,
-        f"{hostname}:{port}" if hostname and "=" not in hostname else address,
+        f"{hostname}:{port}" if hostname else address,
         frozenset(flags.split(",")),
         primary_id,
         len(slots) > len(moving),
