@@ -23,6 +23,7 @@ class Agenda:
         "_last_wake_up",
         "_nothing_due_since",
         "_poll_asked",
+        "_rang_at",
         "_schedule",
         "clock",
     )
@@ -37,6 +38,17 @@ class Agenda:
         self._nothing_due_since = -math.inf
         self._last_wake_up = _NO_WAKE_UP
         self._poll_asked = False
+        # The alarm that the last claim was for; infinite where it was for none.
+        self._rang_at = math.inf
+
+    @property
+    def heeds_alarms(self) -> bool:
+        """Whether to claim when a timer is due; see `PollSchedule`."""
+        return self._schedule.heeds_alarms
+
+    @heeds_alarms.setter
+    def heeds_alarms(self, heeds_alarms: bool) -> None:
+        self._schedule.heeds_alarms = heeds_alarms
 
     @property
     def next_at(self) -> float:
@@ -81,6 +93,19 @@ class Agenda:
         self._last_wake_up = _NO_WAKE_UP
         if is_claim:
             self._poll_asked = False
+            self._rang_at = self._schedule.alarm_at if self._schedule.is_for_alarm else math.inf
+
+    def is_outrun(self, step: Step) -> bool:
+        """Return whether the last claim came for a timer that another worker has.
+
+        One that came before the timer was due, by this server's clock, was only early.
+
+        Args:
+            step: Its reply.
+        """
+        if step.claimed or step.orphans:
+            return False
+        return self._rang_at < math.inf and self.clock.there(self._rang_at) <= step.now
 
     def answered(self, sent_at: float, now: float, server_now: float) -> None:
         """Note that a call was answered.

@@ -14,9 +14,22 @@ class PollSchedule:
         ceiling: The delay to which it doubles while none is found.
         jitter: Gives a number from 0 to 1; it spreads each delay by +-50%, so
             that workers which started together do not poll together.
+
+    Attributes:
+        heeds_alarms: Whether to claim when a timer is due. If not, others do, and it polls as
+            seldom as it may.
     """
 
-    __slots__ = ("_base", "_ceiling", "_delay", "_jitter", "_not_before", "alarm_at", "poll_at")
+    __slots__ = (
+        "_base",
+        "_ceiling",
+        "_delay",
+        "_jitter",
+        "_not_before",
+        "alarm_at",
+        "heeds_alarms",
+        "poll_at",
+    )
 
     def __init__(self, base: float, ceiling: float, jitter: Callable[[], float]) -> None:
         """Begin with a claim at once."""
@@ -27,16 +40,18 @@ class PollSchedule:
         self._not_before = -math.inf
         self.poll_at = -math.inf
         self.alarm_at = math.inf
+        self.heeds_alarms = True
 
     @property
     def next_at(self) -> float:
         """When to claim next."""
-        return max(self._not_before, min(self.poll_at, self.alarm_at))
+        look_at = min(self.poll_at, self.alarm_at) if self.heeds_alarms else self.poll_at
+        return max(self._not_before, look_at)
 
     @property
     def is_for_alarm(self) -> bool:
         """Whether the next claim is for a timer's due time, and not a look by chance."""
-        return self._not_before <= self.alarm_at <= self.poll_at
+        return self.heeds_alarms and self._not_before <= self.alarm_at <= self.poll_at
 
     def found_more(self) -> None:
         """Note a claim that took all it asked for: there may be more at once."""
@@ -79,7 +94,8 @@ class PollSchedule:
 
     def _look_again(self, now: float, head_at: float) -> None:
         self.alarm_at = head_at
-        self.poll_at = now + self._delay * (0.5 + self._jitter())
+        delay = self._delay if self.heeds_alarms else self._ceiling
+        self.poll_at = now + delay * (0.5 + self._jitter())
 
 
 class FloodGap:

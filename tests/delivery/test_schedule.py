@@ -138,6 +138,17 @@ def test_the_delays_of_workers_are_jittered():
     assert all(0.5 <= schedule.poll_at <= 1.5 for schedule in schedules)
 
 
+@pytest.mark.parametrize("find", ["found", "found_nothing"])
+@pytest.mark.parametrize("head_at", [math.inf, 100.2, 99.0])
+def test_without_heed_for_alarms_it_polls_once_in_the_longest_delay(find, head_at):
+    schedule = schedule_with()
+    schedule.heeds_alarms = False
+    for _ in range(2):
+        getattr(schedule, find)(100.0, head_at)
+        assert schedule.next_at == pytest.approx(105.0)
+        assert not schedule.is_for_alarm
+
+
 # --- gaps between claims -----------------------------------------------------------------
 
 
