@@ -1,4 +1,8 @@
-"""What a fleet of workers costs while there is little to do: by simulation, and of real ones."""
+"""What a fleet of workers costs while there is little to do: by simulation, and of real ones.
+
+``python -m benchmarks.fleet`` simulates fleets of which a few workers are on duty, beside those of
+which all are, and with each part of that rule left out. No server is asked there.
+"""
 
 import heapq
 import math
@@ -7,7 +11,10 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+import click
+
 from benchmarks.curves import Curve, Panel, show_number
+from benchmarks.duties import GOALS, PART_COLUMNS, PARTS, goals_table, parts_table
 from benchmarks.measured import PROBES, Run
 from benchmarks.page import Table
 from benchmarks.primary import cost_of_an_empty_claim
@@ -174,3 +181,26 @@ def fleet(run: Run) -> Curve:
     rows = [(what, show_number(calls), show_number(100 * calls * cost)) for what, calls in asked]
     curve.more.append(Table(headers, rows))
     return curve
+
+
+@click.command()
+@click.option("--only", default="", help="Only goals and parts with this text in their names.")
+def main(*, only: str) -> None:
+    """Show what fleets are to reach, what they do, and what each part of the rule is worth."""
+
+    def tell(what: str) -> None:
+        click.echo(f"  {what}", err=True)
+
+    goals = [goal for goal in GOALS if only in goal.name]
+    parts = [name for name in PARTS if only in name]
+    if not goals and not parts:
+        msg = f"--only {only!r}: no goal and no part has this in its name"
+        raise click.ClickException(msg)
+    if goals:
+        click.echo(goals_table(goals, tell).on_terminal([48, 40, 40, 12, None]))
+    if parts:
+        click.echo(parts_table(parts, tell).on_terminal([16, *[9] * len(PART_COLUMNS)]))
+
+
+if __name__ == "__main__":
+    main()
