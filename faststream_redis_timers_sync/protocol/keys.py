@@ -16,6 +16,9 @@ DEFAULT_PAYLOADS_KEY = "timers_payloads"
 DEFAULT_ATTEMPTS_KEY = "timers_attempts"
 DEFAULT_SERIES_KEY = "timers_series"
 
+RESERVE_GROUPS = 64
+"""Groups in which workers in reserve listen for calls for help."""
+
 REMEDY_ELSEWHERE = (
     "give all that share the topic the same hash_tags, and let workers of the other layout "
     "deliver what is left there"
@@ -309,8 +312,42 @@ class KeySpace:
         """
         return self.channel_prefix.encode() + self.of(topic).timeline
 
+    def reserve_channel_of(self, topic: str, group: int) -> bytes:
+        """Give the name of the channel on which a group of the reserve is called for help.
+
+        Scripts write this name too, see ``lua/_shared.lua``.
+
+        Args:
+            topic: The full topic.
+            group: The group, from 0 to below `RESERVE_GROUPS`.
+
+        Raises:
+            TypeError: As `channel_of`.
+            ValueError: As `channel_of`.
+        """
+        return b"%b%b%c" % (self.channel_of(topic), _NO_TOPIC, _FIRST_GROUP + group)
+
+    def workers_channel_of(self, topic: str) -> bytes:
+        """Give the name of the channel to which all workers of a topic subscribe.
+
+        Nothing is published there: its subscribers are counted. Scripts write this name too.
+
+        Args:
+            topic: The full topic.
+
+        Raises:
+            TypeError: As `channel_of`.
+            ValueError: As `channel_of`.
+        """
+        return b"%b%bw" % (self.channel_of(topic), _NO_TOPIC)
+
 
 _REMEMBERED_TOPICS = 1000
+
+_NO_TOPIC = b"\xff"
+# Never part of UTF-8: no topic's channel goes on like this. The hash tag stands before it, and ACL
+# rules that allow the topic's channel by its beginning allow these.
+_FIRST_GROUP = ord("0")
 
 _DEAD = ":dead"
 _TAGGED = re.compile(r"(.+?)((?::dead)*)", re.DOTALL)

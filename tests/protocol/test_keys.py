@@ -7,6 +7,7 @@ from hypothesis import example, given, strategies as st
 
 from faststream_redis_timers_sync.protocol.cluster import share_slot
 from faststream_redis_timers_sync.protocol.keys import (
+    RESERVE_GROUPS,
     KeySpace,
     decode_id,
     encode_known_id,
@@ -182,6 +183,39 @@ def test_no_two_topics_share_keys_with_hash_tags(topic):
 
     # What the key is made of is a topic's name at most once: as it stands, or without braces.
     assert found is None or keys.of(found).timeline == b"timers_timeline:" + topic.encode()
+
+
+def channels_beside(keys, topic):
+    """Name the channels of a topic that are not for wake-ups."""
+    groups = [keys.reserve_channel_of(topic, group) for group in range(RESERVE_GROUPS)]
+    return [keys.workers_channel_of(topic), *groups]
+
+
+@pytest.mark.parametrize(
+    ("keys", "beginning"),
+    [
+        (KeySpace(), b"timers_timeline:a"),
+        (KeySpace(database=3), b"db3:timers_timeline:a"),
+        (KeySpace(hash_tags=True), b"timers_timeline:{a}"),
+        (KeySpace(hash_tags=True, database=3), b"db3:timers_timeline:{a}"),
+    ],
+)
+def test_a_topics_channels(keys, beginning):
+    assert keys.channel_of("a") == beginning
+    assert keys.workers_channel_of("a") == beginning + b"\xffw"
+    assert keys.reserve_channel_of("a", 0) == beginning + b"\xff0"
+    assert keys.reserve_channel_of("a", RESERVE_GROUPS - 1) == beginning + b"\xffo"
+
+
+@given(TOPICS, st.booleans())
+def test_channels_beside_that_for_wake_ups_differ_and_are_no_topics(topic, hash_tags):
+    keys = KeySpace(hash_tags=hash_tags)
+    with suppress(ValueError):
+        channels = channels_beside(keys, topic)
+
+        assert len(set(channels)) == 1 + RESERVE_GROUPS
+        assert [keys.topic_of(channel) for channel in channels] == [None] * len(channels)
+        assert not hash_tags or share_slot(keys.of(topic).timeline, *channels)
 
 
 @given(TOPICS)
