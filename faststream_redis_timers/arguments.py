@@ -223,7 +223,7 @@ READERS: Mapping[str, Reader] = {
             *("client", "security", "timeline_key", "payloads_key", "attempts_key", "series_key"),
             *("hash_tags", "confirm_replicas", "confirm_timeout"),
             *("lease_ttl", "max_lease", "renew_lease", "handler_timeout", "max_concurrent"),
-            *("polling_interval", "max_polling_interval"),
+            *("polling_interval", "max_polling_interval", "batch", "max_records", "max_wait"),
             "schema",
         ),
         _anything,

@@ -28,9 +28,10 @@ from faststream_redis_timers.publisher.usecase import TimersPublisher, TimersPub
 from faststream_redis_timers.retry_policy import RetryDecision
 from faststream_redis_timers.schemas import (
     LEASE_TTL,
-    MAX_CONCURRENT,
     MAX_LEASE,
     MAX_POLLING_INTERVAL,
+    MAX_RECORDS,
+    MAX_WAIT,
     POLLING_INTERVAL,
     TimerSub,
     as_timer_sub,
@@ -150,7 +151,10 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
         lease_ttl: float = LEASE_TTL,
         polling_interval: float = POLLING_INTERVAL,
         max_polling_interval: float = MAX_POLLING_INTERVAL,
-        max_concurrent: int = MAX_CONCURRENT,
+        batch: bool = False,
+        max_records: int = MAX_RECORDS,
+        max_wait: float = MAX_WAIT,
+        max_concurrent: int | None = None,
         renew_lease: bool = False,
         max_lease: float = MAX_LEASE,
         handler_timeout: float | None = None,
@@ -175,7 +179,11 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
                 handler should end well within.
             polling_interval: Seconds between polls right after a timer was due.
             max_polling_interval: Seconds to which that grows while nothing is due.
-            max_concurrent: How many handlers may run at once.
+            batch: Whether a handler gets a list: all timers that were claimed together.
+            max_records: With `batch`: how many timers a list holds at most, from 1 to 100.
+            max_wait: With `batch`: seconds between two claims, so that more timers are due
+                at the second; none after a claim that was full.
+            max_concurrent: How many handlers may run at once; None means 5, with `batch` 1.
             renew_lease: Whether the worker extends the leases of handlers that run,
                 every third of `lease_ttl`.
             max_lease: Seconds after which it no longer does.
@@ -213,12 +221,18 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
             lease_ttl=lease_ttl,
             polling_interval=polling_interval,
             max_polling_interval=max_polling_interval,
+            batch=batch,
+            max_records=max_records,
+            max_wait=max_wait,
             max_concurrent=max_concurrent,
             renew_lease=renew_lease,
             max_lease=max_lease,
             handler_timeout=handler_timeout,
         )
         check_dead_letter_topic(dead_letter_topic, sub.topic)
+        if sub.batch:
+            msg = f"batch of topic {sub.topic!r} must be False: batches are not delivered yet"
+            raise NotImplementedError(msg)
         outer_config = self._shared_config
         calls = CallsCollection[TimerDelivery]()
         specification = TimersSubscriberSpecification(

@@ -1,7 +1,8 @@
 """What a subscriber can be told: its topic and its knobs."""
 
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from faststream_redis_timers_sync.protocol.checks import check_count, check_number
 from faststream_redis_timers_sync.protocol.keys import plain_text
@@ -10,7 +11,10 @@ LEASE_TTL = 30.0
 POLLING_INTERVAL = 0.05
 MAX_POLLING_INTERVAL = 5.0
 MAX_CONCURRENT = 5
+MAX_CONCURRENT_BATCHES = 1
 MAX_LEASE = 3600.0
+MAX_RECORDS = 100
+MAX_WAIT = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +29,12 @@ class TimerSub:
         max_polling_interval: Seconds to which the interval grows, doubling,
             while nothing is due. Each pause varies by half, so a timer whose
             wake-up was lost is late by one and a half of it at most.
-        max_concurrent: How many handlers of this subscriber may run at once.
+        batch: Whether a handler gets a list: all timers that were claimed together.
+        max_records: With `batch`: how many timers a list holds at most, from 1 to 100.
+        max_wait: With `batch`: seconds between two claims, so that more timers are due at the
+            second; none after a claim that was full. No timer is leased meanwhile.
+        max_concurrent: How many handlers of this subscriber may run at once; None means
+            5, with `batch` 1.
         renew_lease: Whether the worker extends the leases of handlers that run.
         max_lease: Seconds after which it no longer does: a handler that hangs
             must not hold a timer for ever. After them it also no longer keeps
@@ -42,7 +51,10 @@ class TimerSub:
     lease_ttl: float = LEASE_TTL
     polling_interval: float = POLLING_INTERVAL
     max_polling_interval: float = MAX_POLLING_INTERVAL
-    max_concurrent: int = MAX_CONCURRENT
+    batch: bool = False
+    max_records: int = MAX_RECORDS
+    max_wait: float = MAX_WAIT
+    max_concurrent: int | None = None
     renew_lease: bool = False
     max_lease: float = MAX_LEASE
     handler_timeout: float | None = None
@@ -59,7 +71,11 @@ class TimerSub:
                 f"({self.max_polling_interval!r}), got {self.polling_interval!r}"
             )
             raise ValueError(msg)
-        check_count("max_concurrent", self.max_concurrent)
+        self._check_batch()
+        if self.max_concurrent is None:
+            most = MAX_CONCURRENT_BATCHES if self.batch else MAX_CONCURRENT
+            object.__setattr__(self, "max_concurrent", most)
+        check_count("max_concurrent", self.slots)
         if not isinstance(self.renew_lease, bool):
             msg = f"renew_lease must be True or False, got {self.renew_lease!r}"
             raise TypeError(msg)
@@ -72,6 +88,34 @@ class TimerSub:
             raise ValueError(msg)
         if self.handler_timeout is not None:
             check_seconds("handler_timeout", self.handler_timeout)
+
+    def _check_batch(self) -> None:
+        if not isinstance(self.batch, bool):
+            msg = f"batch must be True or False, got {self.batch!r}"
+            raise TypeError(msg)
+        check_count("max_records", self.max_records)
+        if self.max_records > MAX_RECORDS:
+            msg = f"max_records must be from 1 to {MAX_RECORDS}, got {self.max_records!r}"
+            raise ValueError(msg)
+        check_number("max_wait", self.max_wait)
+        # Not `max_wait < 0`: that would let NaN pass.
+        if not 0 <= self.max_wait < math.inf:
+            msg = f"max_wait must be a finite number of seconds from 0, got {self.max_wait!r}"
+            raise ValueError(msg)
+        if self.batch:
+            return
+        for name, value, default in (
+            ("max_records", self.max_records, MAX_RECORDS),
+            ("max_wait", self.max_wait, MAX_WAIT),
+        ):
+            if value != default:
+                msg = f"{name} must be given with batch=True only, got {value!r} without it"
+                raise ValueError(msg)
+
+    @property
+    def slots(self) -> int:
+        """`max_concurrent`, which is never None once it was checked."""
+        return cast("int", self.max_concurrent)
 
 
 _SHORTEST_SECONDS = 0.001

@@ -143,7 +143,7 @@ class DeliveryCore(Generic[_T]):
         self._leases = Leases()
         # Callers, and tests, ask for one timer at a time anyhow.
         is_alone = slots is not None or endings.suspect_from is None
-        most = sub.max_concurrent if slots is None else slots
+        most = sub.slots if slots is None else slots
         self._slots = Slots(most, None if is_alone else suspects, self.poll_now)
         self._intake = Intake(
             make_timer, endings, self._leases, self._slots, self._agenda, sub.max_lease, log

@@ -109,7 +109,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         self._post_start()
         self._is_started = delivers
         if loop is not None:
-            threads = None if is_async else self.sub.max_concurrent
+            threads = None if is_async else self.sub.slots
             handling = Handling(loop.core, self.topic, self.consume, self._write_log, threads)
             self._loop = loop
             await loop.start(handling)

@@ -530,10 +530,54 @@ def test_a_number_of_handlers_that_cannot_work_is_refused(decorate, value):
         decorate(max_concurrent=value)
 
 
-@pytest.mark.parametrize("value", [True, 1.5, "5", None, math.nan, math.inf])
+@pytest.mark.parametrize("value", [True, 1.5, "5", math.nan, math.inf])
 def test_a_number_of_handlers_of_another_type_is_refused(decorate, value):
     with pytest.raises(TypeError, match=f"max_concurrent must be an int, got {value!r}"):
         decorate(max_concurrent=value)
+
+
+# --- batches -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [0, -1, 101, 1_000])
+def test_a_length_of_batches_that_cannot_work_is_refused(value):
+    with pytest.raises(ValueError, match=f"max_records must be .*, got {value}"):
+        TimerSub(topic="invoices", batch=True, max_records=value)
+
+
+@pytest.mark.parametrize("value", [True, 1.5, "5", None])
+def test_a_length_of_batches_of_another_type_is_refused(value):
+    with pytest.raises(TypeError, match=f"max_records must be an int, got {value!r}"):
+        TimerSub(topic="invoices", batch=True, max_records=value)
+
+
+@pytest.mark.parametrize("value", [-0.001, -1, math.nan, math.inf, -math.inf])
+def test_a_pause_between_claims_that_cannot_work_is_refused(value):
+    with pytest.raises(ValueError, match="max_wait must be a finite number of seconds from 0, got"):
+        TimerSub(topic="invoices", batch=True, max_wait=value)
+
+
+@pytest.mark.parametrize(("option", "value"), [("max_records", 10), ("max_wait", 0.5)])
+def test_an_option_of_batches_is_refused_without_them(decorate, option, value):
+    with pytest.raises(ValueError, match=f"{option} must be given with batch=True only"):
+        decorate(**{option: value})
+
+
+@pytest.mark.parametrize(
+    ("options", "slots"),
+    [
+        ({}, 5),
+        ({"batch": True}, 1),
+        ({"max_concurrent": 3}, 3),
+        ({"batch": True, "max_concurrent": 3}, 3),
+        ({"batch": True, "max_records": 1, "max_wait": 0}, 1),
+        ({"batch": True, "max_records": 100, "max_wait": 3_600}, 1),
+    ],
+)
+def test_batches_run_one_at_a_time_unless_more_are_asked_for(options, slots):
+    sub = TimerSub(topic="invoices", **options)
+
+    assert (sub.max_concurrent, sub.slots) == (slots, slots)
 
 
 @pytest.mark.parametrize(("topic", "error"), [("", ValueError), (None, TypeError), (5, TypeError)])
@@ -591,6 +635,7 @@ def test_the_knobs_default_to_the_documented_ones():
         {"polling_interval": 0.1},
         {"max_polling_interval": 1},
         {"max_concurrent": 1},
+        {"batch": True},
     ],
     ids=repr,
 )

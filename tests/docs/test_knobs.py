@@ -10,7 +10,7 @@ from faststream import AckPolicy
 from pages import DOCS, rows_of
 from prometheus_client import CollectorRegistry
 
-from faststream_redis_timers import RetryPolicy, TimersBroker, TimersRouter
+from faststream_redis_timers import RetryPolicy, TimersBroker, TimersRouter, TimerSub
 from faststream_redis_timers._faststream import EMPTY
 from faststream_redis_timers.calls import listener
 from faststream_redis_timers.opentelemetry import TimersTelemetryMiddleware
@@ -50,6 +50,7 @@ if VERSION >= (6, 0):
 
 SPOKEN = {
     # What stands in the table where the default is no literal.
+    ("broker.subscriber", "max_concurrent"): "`5`; with `batch` `1`",
     ("broker.subscriber", "ack_policy"): "the broker's",
     ("broker.subscriber", "retry_policy"): "the broker's",
     ("broker.subscriber", "dead_letter_topic"): "the broker's",
@@ -89,6 +90,7 @@ def test_defaults_that_are_no_literals():
     subscriber = TimersBroker().subscriber("a")
     assert subscriber._config.ack_policy is AckPolicy.NACK_ON_ERROR
     assert (subscriber._config.retry_policy, subscriber._config.dead_topic) == (None, None)
+    assert [TimerSub(topic="a", batch=batch).slots for batch in (False, True)] == [5, 1]
     policy = RetryPolicy()
     assert (policy.delay, policy.max_delay) == (timedelta(seconds=10), timedelta(hours=1))
     assert inspect.signature(TimersBroker).parameters["log_level"].default == logging.INFO
