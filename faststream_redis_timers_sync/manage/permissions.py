@@ -68,6 +68,11 @@ def purposes_of(keys: KeySpace) -> tuple[Purpose, ...]:
             "no matter, if no worker runs under this user",
         ),
         Purpose(
+            "count the workers on duty, and call others",
+            (f"PUBSUB {shard}NUMSUB x",),
+            "all workers of a topic claim whenever a timer is due, as with duty=None",
+        ),
+        Purpose(
             "list declared series",
             ("HSET {series} x x", "HKEYS {series}", "HDEL {series} x"),
             "no matter, if no client or broker that declares series has this user",

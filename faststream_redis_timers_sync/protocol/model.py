@@ -235,6 +235,10 @@ class Step(NamedTuple):
         orphans: Ids of entries that had no payload; they are removed.
         is_torn: Whether the topic has timers and all payloads are gone, see `TopicTornError`.
             Then nothing was claimed, and `head` is None.
+        on_duty: How many workers listen to the topic's wake-ups. Some of them may be gone: one
+            that hangs, or whose connection is half open, is counted for minutes. None where it
+            was not asked for, or refused.
+        workers: How many workers the topic has, likewise.
     """
 
     now: float
@@ -244,6 +248,8 @@ class Step(NamedTuple):
     claimed: list[Claimed]
     orphans: list[bytes]
     is_torn: bool = False
+    on_duty: int | None = None
+    workers: int | None = None
 
 
 class Outcome:

@@ -63,7 +63,7 @@ def load_script(name: str, dialect: Dialect = _PLAIN) -> Script:
         prefix = b"db%d:" % dialect.database
         text = text.replace(_CHANNEL_PREFIX % b"", _CHANNEL_PREFIX % prefix, 1)
     if dialect.hash_tags:
-        text = text.replace(_PUBLISH, _SHARDED_PUBLISH, 1)
+        text = text.replace(_PUBLISH, _SHARDED_PUBLISH).replace(_COUNT, _SHARDED_COUNT)
     if dialect.fits_cluster:
         text = text.replace(_ONLY_WITH_HASH_TAGS, b"")
     sha = hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
@@ -73,6 +73,7 @@ def load_script(name: str, dialect: Dialect = _PLAIN) -> Script:
 _CHANNEL_PREFIX = b"local channel_prefix = '%b'"
 _ONLY_WITH_HASH_TAGS = b"--@ "
 _PUBLISH, _SHARDED_PUBLISH = b"redis.pcall('PUBLISH', ", b"redis.pcall('SPUBLISH', "
+_COUNT, _SHARDED_COUNT = b"'NUMSUB'", b"'SHARDNUMSUB'"
 # As they stand in _shared.lua, and what `KeySpace.channel_prefix` says.
 
 

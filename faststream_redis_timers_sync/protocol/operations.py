@@ -49,7 +49,7 @@ from faststream_redis_timers_sync.protocol.operation import (
     reading,
 )
 from faststream_redis_timers_sync.protocol.recurrence import REPEAT
-from faststream_redis_timers_sync.protocol.steps import MOST_CLAIMED, parse_counted_step, parse_step
+from faststream_redis_timers_sync.protocol.steps import MOST_CLAIMED, step_parser
 from faststream_redis_timers_sync.protocol.timers import ask_first, first_due
 from faststream_redis_timers_sync.protocol.times import (
     ask_due,
@@ -613,6 +613,7 @@ class Operations:
         suspect_from: int | None = None,
         most_suspects: int = MOST_CLAIMED,
         dead_topic: str | None = None,
+        call: bytes = b"",
     ) -> Operation[Step]:
         """Make a worker's step: settle what has ended, claim what is due.
 
@@ -628,10 +629,12 @@ class Operations:
                 suspects each timer whose lease was lost.
             most_suspects: How many suspects to claim at most.
             dead_topic: The full topic for dead letters, where a settlement makes one.
+            call: When to call workers of the reserve, as the script has it: then the step tells
+                how many workers there are. Empty: neither.
         """
         keys = self.keys.of(topic)
         args = [keys.attempts, b"%d" % limit, seconds_text(lease_ttl), b"%d" % jitter, BUDGET_WORD]
-        args += (b"" if suspect_from is None else b"%d" % suspect_from, b"%d" % most_suspects)
+        args += (b"" if suspect_from is None else b"%d" % suspect_from, b"%d" % most_suspects, call)
         for settlement in settlements:
             args += settlement
         touched: tuple[bytes, ...] = keys[:2]
@@ -642,7 +645,7 @@ class Operations:
             # What is not counted need not be there: a slot may be migrating, key by key.
             touched if suspect_from is None else (*touched, keys.attempts),
             args,
-            parse_step if suspect_from is None else parse_counted_step,
+            step_parser(is_counted=suspect_from is not None, has_roster=call != b""),
             # A claim that is repeated leases a second batch. Settlements may be
             # repeated, but their outcome then means something else.
             may_repeat=not limit and not settlements,

@@ -1,5 +1,8 @@
 """The steps of workers: what their replies mean, and their bounds."""
 
+from collections.abc import Callable
+from functools import partial
+
 from faststream_redis_timers_sync.protocol.model import Claimed, Step
 from faststream_redis_timers_sync.protocol.operation import split_reply
 
@@ -10,32 +13,25 @@ LEASE_JITTER = 10_000
 """Microseconds, exclusive: what is added to a lease lies below it."""
 
 
-def parse_step(reply: bytes) -> Step:
-    """Read the reply of `settle_and_claim` where attempts are not counted.
+def step_parser(*, is_counted: bool, has_roster: bool) -> Callable[[bytes], Step]:
+    """Return what reads a reply of `settle_and_claim`.
 
     Args:
-        reply: The reply.
+        is_counted: Whether attempts are counted.
+        has_roster: Whether it tells how many workers there are.
     """
+    return partial(_read_step, words_each=5 if is_counted else 3, has_roster=has_roster)
+
+
+def _read_step(reply: bytes, *, words_each: int, has_roster: bool) -> Step:
     words, data = split_reply(reply)
-    return _read_step(words, data, words_each=3)
-
-
-def parse_counted_step(reply: bytes) -> Step:
-    """Read the reply of `settle_and_claim` where attempts are counted.
-
-    Args:
-        reply: The reply.
-    """
-    words, data = split_reply(reply)
-    return _read_step(words, data, words_each=5)
-
-
-def _read_step(words: list[bytes], data: bytes, words_each: int) -> Step:
-    now, lease, head, outcomes, count = words[:5]
+    now, lease, head, outcomes = words[:4]
+    on_duty, workers = map(_read_count, words[4:6]) if has_roster else (None, None)
+    start = 7 if has_roster else 5
     claimed = []
     position = 0
-    stop = 5 + words_each * int(count)
-    for i in range(5, stop, words_each):
+    stop = start + words_each * int(words[start - 1])
+    for i in range(start, stop, words_each):
         middle = position + int(words[i])
         end = middle + int(words[i + 1])
         timer = Claimed(data[position:middle], data[middle:end], words[i + 2])
@@ -56,4 +52,10 @@ def _read_step(words: list[bytes], data: bytes, words_each: int) -> Step:
         claimed,
         orphans,
         is_torn=lease == b"torn",
+        on_duty=on_duty,
+        workers=workers,
     )
+
+
+def _read_count(word: bytes) -> int | None:
+    return None if word == b"-" else int(word)

@@ -28,7 +28,7 @@ from faststream_redis_timers_sync import (
 from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.cli.group import group
 from faststream_redis_timers_sync.manage.check import check_server
-from faststream_redis_timers_sync.manage.permissions import purposes_of
+from faststream_redis_timers_sync.manage.permissions import name_of, purposes_of
 from faststream_redis_timers_sync.manage.roles import (
     DECLARER,
     INSPECTOR,
@@ -45,7 +45,7 @@ from faststream_redis_timers_sync.manage.topics import listening_topics, scan_to
 from faststream_redis_timers_sync.protocol.clients import get_connection_args
 from faststream_redis_timers_sync.protocol.dead_letters import Ending, write_dead_letter
 from faststream_redis_timers_sync.protocol.envelope import write_envelope
-from faststream_redis_timers_sync.protocol.keys import KeySpace
+from faststream_redis_timers_sync.protocol.keys import RESERVE_GROUPS, KeySpace
 from faststream_redis_timers_sync.protocol.model import Settlement
 from faststream_redis_timers_sync.protocol.operations import Operations
 
@@ -93,14 +93,24 @@ def make_user(admin, rule):
     admin.execute_command("ACL", setuser, name, "reset", "on", f">{PASSWORD}", *words)
 
 
-class Ears:
-    """Hears what is published for waiting workers."""
+def of_wake_ups(keys):
+    return [keys.channel_of("t")]
 
-    def __init__(self, admin, keys):
+
+def of_reserve(keys):
+    """Name the channels of another topic that a worker in each group of its reserve would hear."""
+    groups = [keys.reserve_channel_of("u", group) for group in range(RESERVE_GROUPS)]
+    return [keys.workers_channel_of("u"), *groups]
+
+
+class Ears:
+    """Hears what is published for workers."""
+
+    def __init__(self, admin, keys, channels_of=of_wake_ups):
         self._pubsub = admin.pubsub(ignore_subscribe_messages=True)
         subscribe = self._pubsub.ssubscribe if keys.hash_tags else self._pubsub.subscribe
-        subscribe(keys.channel_of("t"))
-        self.have_heard()
+        subscribe(*channels_of(keys))
+        self.count_heard()
 
     def __enter__(self):
         return self
@@ -108,15 +118,15 @@ class Ears:
     def __exit__(self, *_):
         self._pubsub.close()
 
-    def have_heard(self):
-        """Tell whether something was published before this call."""
+    def count_heard(self):
+        """Count what was published before this call, and was not counted."""
         # The answer to this comes after all that was published before.
         self._pubsub.ping()
-        kinds = set()
+        kinds = []
         while "pong" not in kinds:
             if message := self._pubsub.get_message(timeout=10):
-                kinds.add(message["type"])
-        return bool(kinds & {"message", "smessage"})
+                kinds.append(message["type"])
+        return len(kinds) - 1
 
 
 def produce(admin, url, keys, user="producer"):
@@ -131,7 +141,7 @@ def produce(admin, url, keys, user="producer"):
         timers.schedule("x", "t", timer_id="1", headers={"x": "y"}, activate_in=HOUR)
         # What may be forgotten alone is not refused aloud.
         assert not admin.exists(attempts)
-        assert ears.have_heard()
+        assert ears.count_heard()
         timers.schedule("x", "t", timer_id="1", activate_in=2 * HOUR, if_exists="keep")
         with pytest.raises(TimersError):
             timers.schedule("x", "t", timer_id="1", if_exists="error")
@@ -199,7 +209,7 @@ def work(admin, url, keys):
             )
         )
         assert settled.outcomes == b"11111"
-        assert ears.have_heard()
+        assert ears.count_heard()
         assert admin.zcard(keys.of("t:dead").timeline) == 1
         admin.hset(keys.of("empty").attempts, "1", "1 1.000000 1.000000")
         assert runner.run(step_of(limit=1, topic="empty")).claimed == []
@@ -211,9 +221,21 @@ def work(admin, url, keys):
             connection.send_command(word, keys.channel_of("t"))
             connection.read_response()
         client.connection_pool.release(connection)
+        call_for_help(admin, runner, keys)
 
 
-def _step(operations, *settlements, limit=0, topic="t"):
+def call_for_help(admin, runner, keys):
+    """Leave as many due timers as others are to be called for."""
+    here = TimersClient(admin, hash_tags=keys.hash_tags)
+    for timer_id in "1234":
+        here.schedule("x", "u", timer_id=timer_id)
+    with Ears(admin, keys, of_reserve) as reserve:
+        step = runner.run(_step(Operations(keys), limit=1, topic="u", call=b"0 0 1 0 0.0"))
+        assert (step.on_duty, step.workers) == (0, 1)
+        assert reserve.count_heard() == 3
+
+
+def _step(operations, *settlements, limit=0, topic="t", call=b""):
     return operations.settle_and_claim(
         topic,
         settlements,
@@ -222,6 +244,7 @@ def _step(operations, *settlements, limit=0, topic="t"):
         jitter=1,
         suspect_from=3,
         dead_topic="t:dead",
+        call=call,
     )
 
 
@@ -456,7 +479,7 @@ def test_who_moves_or_redrives_needs_an_inspector_s_and_a_producer_s_rule(admin,
 
 @pytest.mark.parametrize("keys", LAYOUTS.values(), ids=LAYOUTS)
 def test_the_commands_of_scripts_are_known_to_the_purposes(keys):
-    known = {command.split()[0] for purpose in purposes_of(keys) for command in purpose.commands}
+    known = {name_of(command) for purpose in purposes_of(keys) for command in purpose.commands}
 
     for role in ROLES.values():
         for script in role.scripts:

@@ -37,6 +37,7 @@ from faststream_redis_timers_sync.manage.topics import (
 )
 from faststream_redis_timers_sync.protocol.clients import get_connection_args
 from faststream_redis_timers_sync.protocol.cluster import slot_of
+from faststream_redis_timers_sync.protocol.keys import RESERVE_GROUPS
 from faststream_redis_timers_sync.protocol.model import Settlement
 from faststream_redis_timers_sync.protocol.operations import Operations
 
@@ -110,11 +111,37 @@ def admin_of(cluster):
 
 
 @contextmanager
+def subscribed(cluster, timers, topic, *channels):
+    with owner_of(cluster, timers, topic).client() as client, client.pubsub() as pubsub:
+        pubsub.ssubscribe(*channels)
+        for _ in channels:
+            assert pubsub.get_message(timeout=10)["type"] == "ssubscribe"
+        yield pubsub
+
+
+@contextmanager
+def hearing_calls(cluster, timers, topic):
+    """Be 64 workers in reserve, one in each group, with a function that counts who is called."""
+    keys = inside(timers).keys
+    groups = [keys.reserve_channel_of(topic, group) for group in range(RESERVE_GROUPS)]
+    channels = keys.workers_channel_of(topic), *groups
+    with subscribed(cluster, timers, topic, *channels) as pubsub:
+
+        def count_heard():
+            pubsub.ping()
+            kinds = []
+            while "pong" not in kinds:
+                if message := pubsub.get_message(timeout=10):
+                    kinds.append(message["type"])
+            return len(kinds) - 1
+
+        yield count_heard
+
+
+@contextmanager
 def hearing(cluster, timers, topic):
     """Hear what is published for waiting workers, with a function that tells whether there was."""
-    with owner_of(cluster, timers, topic).client() as client, client.pubsub() as pubsub:
-        pubsub.ssubscribe(inside(timers).keys.channel_of(topic))
-        assert pubsub.get_message(timeout=10)["type"] == "ssubscribe"
+    with subscribed(cluster, timers, topic, inside(timers).keys.channel_of(topic)) as pubsub:
 
         def has_heard():
             found = pubsub.get_message(timeout=10)
@@ -179,7 +206,7 @@ def work(cluster, url):
         timeline = operations.keys.of("a").timeline
         owner_of(cluster, here, "a").ask("ZADD", timeline, 1, "orphan")
 
-        def step(*settlements, limit=0, topic="a", dead_topic="a:dead"):
+        def step(*settlements, limit=0, topic="a", dead_topic="a:dead", call=b""):
             return runner.run(
                 operations.settle_and_claim(
                     topic,
@@ -189,6 +216,7 @@ def work(cluster, url):
                     jitter=1,
                     suspect_from=3,
                     dead_topic=dead_topic,
+                    call=call,
                 )
             )
 
@@ -217,6 +245,12 @@ def work(cluster, url):
         assert len(step(limit=1, topic="b", dead_topic=None).claimed) == 1
         with half_moved(cluster, here, "b"):
             assert len(step(limit=1, topic="b", dead_topic=None).claimed) == 1
+        for timer_id in "1234":
+            here.schedule("x", "c", timer_id=timer_id)
+        with hearing_calls(cluster, here, "c") as count_heard:
+            left = step(limit=1, topic="c", dead_topic=None, call=b"0 0 1 0 0.0")
+            assert (left.on_duty, left.workers) == (0, 1)
+            assert count_heard() == 3
         listen(cluster, url, here)
 
 

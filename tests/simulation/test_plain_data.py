@@ -42,7 +42,10 @@ class RealAndPlain(History):
         self._held = [self.keys.of(topic) for topic in topics]
         sharded = "s" if hash_tags else ""
         subscribe = getattr(self._channels, f"{sharded}subscribe")
-        subscribe(*{keys.timeline for keys in self._held})
+        channels = {keys.timeline for keys in self._held}
+        subscribe(*channels)
+        for channel in channels:
+            self._plain.count_listener(channel, 1)
         self._publish = getattr(client, f"{sharded}publish")
         self._kind = f"{sharded}message"
         self._read_published()
@@ -197,6 +200,8 @@ COMMANDS = {
     "HEXISTS": ["hash id"],
     "HLEN": ["hash"],
     "HSTRLEN": ["hash id"],
+    # Where nobody listens; histories have those who do.
+    "PUBSUB": ["NUMSUB id id", "NUMSUB", "SHARDNUMSUB id", "x"],
 }
 """Each with its forms, those among them that are refused."""
 

@@ -110,6 +110,36 @@ end
 -- Another database than 0 has one of its own.
 local channel_prefix = ''
 
+-- Calls workers of the reserve for a topic, group by group from any on, until as many hear it as are
+-- wanted. `word` is what they are to know: '<missing> <seconds>'. The names of their channels are those
+-- of `KeySpace.reserve_channel_of`. A call is a hint, as a wake-up is.
+local function call_for_help(timeline, wanted, word, microseconds)
+  local beginning = channel_prefix .. timeline .. '\255'
+  local channels, reached = {}, 0
+  -- To ask for all groups takes longer than a claim, and most calls are for one or two workers.
+  for first = microseconds, microseconds + 63, 8 do
+    local names = {}
+    for n = 0, 7 do
+      names[n + 1] = beginning .. string.char(48 + (first + n) % 64)
+    end
+    local counts = redis.pcall('PUBSUB', 'NUMSUB', unpack(names))
+    for n = 2, #counts, 2 do
+      if counts[n] > 0 and reached < wanted then
+        channels[#channels + 1] = counts[n - 1]
+        reached = reached + counts[n]
+      end
+    end
+    if counts.err or reached >= wanted then
+      break
+    end
+  end
+  -- Each draws for itself: were one expected, none would come in a third of all calls.
+  local share = reached > wanted and math.min(1, (wanted + 1) / reached) or 1
+  for _, channel in ipairs(channels) do
+    redis.pcall('PUBLISH', channel, string.format('%.6f ', share) .. word)
+  end
+end
+
 -- Tells waiting workers of a due time that comes before the old head, or behind
 -- a lease that was lost: they may be passing that over. It is a hint: a worker
 -- that misses it (no permission to publish, connection lost) finds the timer at

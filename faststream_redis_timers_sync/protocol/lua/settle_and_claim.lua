@@ -13,6 +13,12 @@
 --         timer whose lease was lost is suspected of killing its workers.
 --         Where they are not counted, every such timer is
 --       6 how many suspects to claim at most; others are passed over
+--       7 when a claim that finds timers calls workers of the reserve:
+--         'least least_if_full slots missing seconds'. As many are called as are missing
+--         on duty, where there are to be at least so many, and more of them if it
+--         leaves timers or finds as many as it asks for; or as take what it leaves, if
+--         each takes so many as slots (0: what it leaves calls nobody), whichever is
+--         more. The last two are what those who come are to know. '' asks for nothing
 --       then per settlement: action, id, leases, detail. It does nothing unless
 --         the timer's score is one of those leases (separated by spaces).
 --           'commit'  removes the timer
@@ -31,8 +37,9 @@
 --       have hash tags, timers are there and all payloads are gone: then nothing is
 --       claimed or removed, and no head told), the head of
 --       the timeline without what was passed over ('-' if there is none), the
---       outcomes ('-' if none), the number of timers claimed; per claimed timer
---       the length of its id, of its payload and its score before, and where
+--       outcomes ('-' if none), where 7 is not '' how many workers are on duty and how
+--       many there are ('-' and '-' if that is refused), the number of timers claimed;
+--       per claimed timer the length of its id, of its payload and its score before, and where
 --       attempts are counted which attempt this is and the due time of the
 --       first; per entry that had no payload, and is removed by this, the
 --       length of its id.
@@ -114,7 +121,7 @@ end
 
 local function settle()
   local ids = {}
-  for i = 8, #ARGV, 4 do
+  for i = 9, #ARGV, 4 do
     ids[#ids + 1] = ARGV[i]
   end
   local scores = redis.call('ZMSCORE', timeline, unpack(ids))
@@ -124,7 +131,7 @@ local function settle()
   -- A timer may be renewed, counted anew and put off in one step, and is moved once.
   local places, moved, old_scores, new_scores, changes, known = {}, {}, {}, {}, {}, {}
   for n, id in ipairs(ids) do
-    local action, leases, detail = ARGV[4 * n + 3], ARGV[4 * n + 5], ARGV[4 * n + 6]
+    local action, leases, detail = ARGV[4 * n + 4], ARGV[4 * n + 6], ARGV[4 * n + 7]
     local score = scores[n] and tonumber(scores[n])
     local lease = score and find_lease(score, leases)
     if not score then
@@ -213,7 +220,7 @@ local function settle()
   return table.concat(outcomes)
 end
 
-local outcomes = #ARGV > 6 and settle() or '-'
+local outcomes = #ARGV > 7 and settle() or '-'
 
 local lease = '-'
 --@ local found_torn = false
@@ -356,5 +363,27 @@ elseif #ids > 0 then
   forget_attempts(attempts, ids)
 end
 --@ if found_torn then lease, head = 'torn', '-' end
+
+if ARGV[7] ~= '' then
+  local channel = channel_prefix .. timeline
+  local roster = redis.pcall('PUBSUB', 'NUMSUB', channel, channel .. '\255w')
+  local on_duty, workers = roster[2] or '-', roster[4] or '-'
+  if #claimed > 0 and not roster.err then
+    local least, least_if_full, slots, word = string.match(ARGV[7], '^(%d+) (%d+) (%d+) (.*)')
+    local leaves_some = head ~= '-' and tonumber(head) <= tonumber(now)
+    local is_full = leaves_some or #claimed + #orphans == limit
+    local wanted = (is_full and least_if_full or least) - on_duty
+    if leaves_some and tonumber(slots) > 0 then
+      -- Rules for workers of former versions do not allow it.
+      local due = redis.pcall('ZCOUNT', timeline, '-inf', now)
+      local left = type(due) == 'number' and due - passed_over or 1
+      wanted = math.max(wanted, math.ceil(left / slots))
+    end
+    if wanted > 0 then
+      call_for_help(timeline, wanted, word, now_microseconds)
+    end
+  end
+  outcomes = outcomes .. ' ' .. on_duty .. ' ' .. workers
+end
 local line = {now, lease, head, outcomes, #claimed, unpack(lengths)}
 return table.concat(line, ' ') .. '\n' .. table.concat(bytes)

@@ -295,6 +295,7 @@ class TimersMemory:
         budget: bytes,
         suspect_from: bytes,
         most_suspects: bytes,
+        call: bytes,
         *settlements: bytes,
     ) -> bytes:
         now = self.clock.microseconds()
@@ -315,6 +316,9 @@ class TimersMemory:
         )
         claimed, head = held.claim(rules, now, lease)
         line = [score_of(now), lease if claimed else b"-", head, outcomes or b"-"]
+        if call:
+            # Nobody listens to a memory.
+            line.append(b"0 0")
         line.append(b"%d" % len(claimed))
         for timer_id, entry, attempts in claimed:
             line.append(b"%d %d %b" % (len(timer_id), len(entry.payload), entry.score))

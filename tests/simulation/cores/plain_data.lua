@@ -5,9 +5,9 @@ local floor, huge, min, max = math.floor, math.huge, math.min, math.max
 local format, sub = string.format, string.sub
 local insert, remove = table.insert, table.remove
 
--- Of the server on which a script runs: sorted sets and hashes by key, whether it writes doubles
--- with 17 digits, its time, and channels and messages published by this script, if any.
-local sets, hashes, writes_17_digits, time, published
+-- Of the server on which a script runs: sorted sets and hashes by key, the number of listeners by
+-- channel, whether it writes doubles with 17 digits, its time, and channels and messages published by this script, if any.
+local sets, hashes, listeners, writes_17_digits, time, published
 
 -- Called by ZSCAN: tells whether an id matches a pattern.
 local matches = ...
@@ -143,10 +143,22 @@ function commands.PUBLISH(channel, message)
   published = published or {}
   insert(published, channel)
   insert(published, message)
-  return 0
+  return listeners[channel] or 0
 end
 
 commands.SPUBLISH = commands.PUBLISH
+
+function commands.PUBSUB(subcommand, ...)
+  if subcommand ~= 'NUMSUB' and subcommand ~= 'SHARDNUMSUB' then
+    fail('ERR unknown subcommand')
+  end
+  local counts = {}
+  for _, channel in ipairs({...}) do
+    insert(counts, channel)
+    insert(counts, listeners[channel] or 0)
+  end
+  return counts
+end
 
 function commands.EXISTS(...)
   local count = 0
@@ -460,7 +472,11 @@ local sandbox = setmetatable({
 local calls = {}
 
 function calls.make_server(with_17_digits)
-  return {sets = {}, hashes = {}, writes_17_digits = with_17_digits}
+  return {sets = {}, hashes = {}, listeners = {}, writes_17_digits = with_17_digits}
+end
+
+function calls.count_listener(server, channel, change)
+  server.listeners[channel] = (server.listeners[channel] or 0) + change
 end
 
 function calls.compile(text, name)
@@ -469,7 +485,8 @@ end
 
 -- Gives the reply, then channels and messages.
 function calls.run(server, script, seconds, microseconds, keys, argv)
-  sets, hashes, writes_17_digits = server.sets, server.hashes, server.writes_17_digits
+  sets, hashes, listeners = server.sets, server.hashes, server.listeners
+  writes_17_digits = server.writes_17_digits
   time, published = {seconds, microseconds}, nil
   sandbox.KEYS, sandbox.ARGV = keys, argv
   local reply = script()

@@ -54,6 +54,10 @@ class PlainData:
             raise ResponseError(str(error)) from error
         return reply, published if published[0] is not None else ()
 
+    def count_listener(self, channel, change):
+        """Count one that listens to a channel from now on (1), or does no longer (-1)."""
+        self._engine.count_listener(self._data, channel, change)
+
     def read_set(self, key):
         """Give the scores of a sorted set by id, in order."""
         return _pairs(self._engine.read_set(self._data, key))
@@ -81,6 +85,7 @@ class _Engine:
         self.table_from = lua.table_from
         self.make_server = calls[b"make_server"]
         self.run = calls[b"run"]
+        self.count_listener = calls[b"count_listener"]
         self.read_set = calls[b"read_set"]
         self.read_hash = calls[b"read_hash"]
         self.read_fields = calls[b"read_fields"]
