@@ -17,7 +17,7 @@ from faststream_redis_timers_sync.protocol.dead_letters import (
     id_of_letter,
     write_dead_letter,
 )
-from faststream_redis_timers_sync.protocol.envelope import Envelope, read_envelope
+from faststream_redis_timers_sync.protocol.envelope import Envelope, EnvelopeReader
 from faststream_redis_timers_sync.protocol.errors import EnvelopeError
 from faststream_redis_timers_sync.protocol.keys import show_id
 from faststream_redis_timers_sync.protocol.model import Claimed
@@ -60,7 +60,7 @@ class Endings:
         max_attempts: After how many attempts the policy gives none, if that is known.
     """
 
-    __slots__ = ("_log", "_policy", "_topic", "_unknown", "dead_topic", "suspect_from")
+    __slots__ = ("_log", "_policy", "_reader", "_topic", "_unknown", "dead_topic", "suspect_from")
 
     def __init__(
         self,
@@ -74,6 +74,7 @@ class Endings:
         self._topic = topic
         self._policy = policy
         self._log = log
+        self._reader = EnvelopeReader()
         self._unknown: set[str] = set()
         # Definitions about which the log has been told.
         self.dead_topic = dead_topic
@@ -92,7 +93,7 @@ class Endings:
         """
         try:
             claimed.timer_id.decode()
-            envelope = read_envelope(claimed.payload)
+            envelope = self._reader.read(claimed.payload)
         except UnicodeDecodeError:
             problem = "its id is no UTF-8"
         except EnvelopeError as error:

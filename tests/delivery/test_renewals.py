@@ -14,8 +14,8 @@ from waiting import wait_until_async
 
 from faststream_redis_timers import RetryPolicy, TimersRouter
 from faststream_redis_timers.annotations import TimerMessage
-from faststream_redis_timers.delivery import endings
 from faststream_redis_timers.subscriber import timeouts
+from faststream_redis_timers_sync.protocol.envelope import EnvelopeReader
 from faststream_redis_timers_sync.protocol.model import Settlement
 from faststream_redis_timers_sync.protocol.times import is_lease, lease_text
 
@@ -215,12 +215,12 @@ async def test_a_lease_that_was_lost_to_a_worker_that_has_finished_is_told_too(b
 
 
 async def test_an_error_that_should_not_be_ends_no_delivery(bench, open_calls, monkeypatch):
-    def fail_once(payload):
+    def fail_once(self, payload):
         monkeypatch.undo()
         raise ZeroDivisionError
 
     broker = holding(bench, open_calls)
-    monkeypatch.setattr(endings, "read_envelope", fail_once)
+    monkeypatch.setattr(EnvelopeReader, "read", fail_once)
     bench.schedule("1")
     async with delivering(broker):
         await bench.until_gone("1")

@@ -14,6 +14,7 @@ from faststream_redis_timers_sync import EnvelopeError
 from faststream_redis_timers_sync.protocol.envelope import (
     MAGIC,
     Envelope,
+    EnvelopeReader,
     read_envelope,
     write_envelope,
 )
@@ -352,3 +353,56 @@ def test_a_refusal_never_shows_the_payload(front):
         read_envelope(MAGIC + front + SECRET.encode())
 
     assert SECRET not in str(caught.value)
+
+
+# --- many, one after the other ------------------------------------------------------------
+
+
+def read_or_tell(read, payload):
+    """Give what a payload is, or why it can't be read."""
+    try:
+        return read(payload)
+    except EnvelopeError as error:
+        return str(error)
+
+
+few_headers = st.dictionaries(
+    st.sampled_from(["timer-repeat", "timer-repeat-owner", "content-type", "città"]),
+    st.sampled_from(["", "@60", "José", "x" * 200]),
+    max_size=4,
+)
+whole = st.builds(write_envelope, st.binary(max_size=3), headers=few_headers)
+cut = st.builds(lambda payload, length: payload[:length], whole, st.integers(0, 60))
+changed = st.builds(
+    lambda payload, place, byte: payload[:place] + byte + payload[place + 1 :],
+    whole,
+    st.integers(0, 60),
+    st.binary(min_size=1, max_size=1),
+)
+others = st.binary(max_size=5) | json_bytes
+more = st.builds(lambda payload, rest: payload + rest, whole, st.binary(max_size=3))
+
+
+@given(st.lists(st.one_of(whole, cut, changed, more, others), max_size=12))
+@example([MAGIC, MAGIC + b"\xff", VALID, VALID[:DATA_START], VALID[: DATA_START - 1], VALID])
+def test_payloads_in_a_row_are_read_as_each_alone(payloads):
+    read = EnvelopeReader().read
+
+    assert [read_or_tell(read, one) for one in payloads] == [
+        read_or_tell(read_envelope, one) for one in payloads
+    ]
+
+
+def test_what_follows_an_envelope_without_a_body_is_read_anew():
+    read = EnvelopeReader().read
+    assert read(write_envelope(b"", headers={"a": "1"})) == (b"", {"a": "1"})
+
+    assert read(write_envelope(b"", headers={"a": "1", "b": "2"})).headers == {"a": "1", "b": "2"}
+    assert read(write_envelope(b"body", headers={"a": "1"})) == (b"body", {"a": "1"})
+
+
+def test_payloads_with_the_same_headers_share_them():
+    read = EnvelopeReader().read
+    first, second = (read(write_envelope(body, headers={"a": "1"})) for body in (b"x", b"y"))
+
+    assert first.headers is second.headers
