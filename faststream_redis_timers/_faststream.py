@@ -4,6 +4,7 @@ FastStream has no public surface for brokers of third parties. What moves in a
 new FastStream breaks in this file.
 """
 
+from faststream._internal._compat import json_loads
 from faststream._internal.basic_types import LoggerProto, SendableMessage
 from faststream._internal.broker import BrokerUsecase
 from faststream._internal.broker.registrator import Registrator
@@ -88,6 +89,7 @@ __all__ = (
     "TestBroker",
     "UnderlyingDriverAnnotation",
     "get_broker_logger",
+    "json_loads",
     "make_logger_state",
     "process_msg",
 )

@@ -1,12 +1,13 @@
 """Makes messages of deliveries."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from faststream.message import StreamMessage, decode_message
-
+from faststream_redis_timers.decoding import decode
 from faststream_redis_timers.delivered import TimerDelivery
 from faststream_redis_timers.message import TimerMessage
-from faststream_redis_timers_sync.protocol.encoding import decode_body
+
+if TYPE_CHECKING:
+    from faststream.message import StreamMessage
 
 
 class TimersParser:
@@ -35,9 +36,4 @@ class TimersParser:
         Args:
             message: The message.
         """
-        try:
-            return decode_message(message)
-        except (ValueError, RecursionError):
-            # Where orjson is installed FastStream reads with that, which takes no NaN. And of
-            # the ways in which bytes without a content type are no JSON it minds only some.
-            return decode_body(message.body, message.content_type)
+        return decode(message.body, message.content_type)

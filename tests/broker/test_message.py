@@ -14,7 +14,7 @@ from faststream.annotations import ContextRepo as FastStreamContextRepo
 from faststream.message import StreamMessage
 from waiting import wait_until_async
 
-from faststream_redis_timers import TimersBroker
+from faststream_redis_timers import TimersBroker, decoding
 from faststream_redis_timers.annotations import (
     ContextRepo,
     Logger,
@@ -95,7 +95,7 @@ async def test_numbers_that_json_does_not_know_are_still_delivered(
         # FastStream reads and writes with it wherever it is installed: all other tests would,
         # too. What counts here is that it takes JSON alone.
         strict = partial(json.loads, parse_constant=refuse_constant)
-        monkeypatch.setattr("faststream.message.utils.json_loads", strict)
+        monkeypatch.setattr(decoding, "_read_json", strict)
     broker = make_broker()
 
     @broker.subscriber("invoices")
