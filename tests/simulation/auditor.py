@@ -142,11 +142,11 @@ class Auditor(Ledger):
         self._compare(scores)
 
     def _worker_step(self, actor, sent_at, args, reply):
-        settled = [args[n : n + 4] for n in range(6, len(args), 4)]
+        settled = [args[n : n + 4] for n in range(7, len(args), 4)]
         settled = [
             (item[0], item[1].decode(), [*map(float, item[2].split())], item[3]) for item in settled
         ]
-        if not settled and b" - 0\n" in reply:
+        if not settled and reply.endswith(b" 0\n"):
             return
         scores = self._read()
         buries = any(item[0] in {b"dead", b"repeat"} for item in settled)
