@@ -128,6 +128,19 @@ def test_a_roster_does_not_hide_orphans(home):
     assert (found.orphans, found.on_duty) == ([b"orphan"], 0)
 
 
+@pytest.mark.parametrize("workers", [7, 8, 9, 15, 16, 17, 30, 33])
+def test_numbers_that_a_server_gets_wrong_are_taken_for_some(home, workers):
+    """Valkey 9.1 does, at some sizes of a channel's table of subscribers."""
+    with fleet(home, groups=[5] * workers) as reserve:
+        plant_due(home, "a")
+        found = step(home, call=b"1 9 5 0 0.0")
+        assert found.on_duty == 0
+        assert found.workers in {workers, 9}
+        shares = {float(message.split()[0]) for message in heard(reserve)}
+        assert shares <= {round(2 / workers, 6), round(2 / 9, 6)}
+        assert len(shares) == 1
+
+
 # --- who is called by claims ---------------------------------------------------------------
 
 

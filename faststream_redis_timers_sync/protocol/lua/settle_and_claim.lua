@@ -367,7 +367,10 @@ end
 if ARGV[7] ~= '' then
   local channel = channel_prefix .. timeline
   local roster = redis.pcall('PUBSUB', 'NUMSUB', channel, channel .. '\255w')
-  local on_duty, workers = roster[2] or '-', roster[4] or '-'
+  local on_duty, workers = '-', '-'
+  if not roster.err then
+    on_duty, workers = subscribers(roster[2]), subscribers(roster[4])
+  end
   if #claimed > 0 and not roster.err then
     local least, least_if_full, slots, word = string.match(ARGV[7], '^(%d+) (%d+) (%d+) (.*)')
     local leaves_some = head ~= '-' and tonumber(head) <= tonumber(now)
