@@ -102,25 +102,26 @@ class Listener:
         self._confirmed: set[bytes] = set()
         # Commands without a reply so far: errors do not name theirs.
         self._asked: deque[tuple[str | bytes, ...]] = deque()
+        self._sending: asyncio.Task[None] | None = None
         self._task = asyncio.create_task(self._run(), name="wake-ups of timers")
 
-    async def add(self, channel: bytes) -> None:
+    def add(self, channel: bytes) -> None:
         """Listen to one more channel.
 
         Args:
             channel: The channel.
         """
         self.channels[channel] = None
-        await self._ask_if_connected(self._pub_sub.subscribe, channel)
+        self._ask_if_connected(self._pub_sub.subscribe, channel)
 
-    async def remove(self, channel: bytes) -> None:
-        """Stop listening to a channel, where it is not the last one.
+    def remove(self, channel: bytes) -> None:
+        """Stop listening to a channel: the server is told at once.
 
         Args:
             channel: The channel.
         """
         self._forget(channel)
-        await self._ask_if_connected(self._pub_sub.unsubscribe, channel)
+        self._ask_if_connected(self._pub_sub.unsubscribe, channel)
 
     def hang_up(self) -> None:
         """Cut the connection, which ends the listener as if the server had."""
@@ -136,16 +137,30 @@ class Listener:
         self.channels.pop(channel, None)
         self._confirmed.discard(channel)
 
-    async def _ask_if_connected(self, command: str, channel: bytes) -> None:
+    def _ask_if_connected(self, command: str, channel: bytes) -> None:
         if self._is_connected:
             # Where the connection fails the channels are listened to on another.
             with suppress(Exception):
-                await self._ask(command, channel)
+                self._ask(command, channel)
 
-    async def _ask(self, *words: str | bytes) -> None:
+    def _ask(self, *words: str | bytes) -> None:
+        packed = self._connection.pack_command(*words)
         self._asked.append(words)
-        # A health check would read, as the listener does at this moment.
-        await self._connection.send_command(*words, check_health=False)
+        # redis-py may make a task to write. Until that runs a handler can keep the event loop,
+        # and two commands could change places.
+        writer = writer_of(self._connection)
+        if writer is None:
+            self._sending = asyncio.create_task(self._send(packed, self._sending))
+        elif not writer.is_closing():
+            writer.writelines(packed)
+
+    async def _send(self, packed: Any, before: "asyncio.Task[None] | None") -> None:
+        if before is not None:
+            await asyncio.wait({before})
+        # Who reads learns that the connection has failed.
+        with suppress(Exception):
+            # A health check would read, as the listener does at this moment.
+            await self._connection.send_packed_command(packed, check_health=False)
 
     async def _run(self) -> None:
         try:
@@ -168,10 +183,8 @@ class Listener:
             if may_be_replica:
                 await self._connection.send_command("HELLO", check_health=False)
             self._is_connected = True
-            for channel in list(self.channels):
-                # Not looked for beforehand: while one is sent others come and go.
-                if channel in self.channels:
-                    await self._ask(self._pub_sub.subscribe, channel)
+            for channel in self.channels:
+                self._ask(self._pub_sub.subscribe, channel)
             # A replica takes channels, and few messages come to it. It is asked in one go with
             # the first of them: a primary that becomes a replica later tells so.
             if may_be_replica and _role_in(await self._read()) == b"replica":
@@ -196,8 +209,8 @@ class Listener:
             elif now - heard_at >= PING_INTERVAL:
                 # What was refused may be allowed by now.
                 for channel in self.channels.keys() - self._confirmed:
-                    await self._ask(self._pub_sub.subscribe, channel)
-                await self._ask("PING")
+                    self._ask(self._pub_sub.subscribe, channel)
+                self._ask("PING")
                 pinged = True
 
     async def _read(self, timeout: float | None = None) -> Any:
@@ -214,8 +227,10 @@ class Listener:
             case [self._pub_sub.message, channel, text]:
                 self._keeper.hear(channel, text)
             case [self._pub_sub.subscribed, channel, _]:
-                self._is_reply_to(self._pub_sub.subscribe, channel)
-                if channel in self.channels:
+                words = (self._pub_sub.subscribe, channel)
+                self._is_reply_to(*words)
+                # It may have been left meanwhile, and asked for again.
+                if channel in self.channels and words not in self._asked:
                     self._confirmed.add(channel)
                     self._keeper.note_heard(channel)
             case [self._pub_sub.unsubscribed, channel, _]:
@@ -240,6 +255,9 @@ class Listener:
                     self._keeper.note_refused(channel, error)
                 else:
                     self._lose(channel)
+            case [self._pub_sub.unsubscribe, bytes(channel)]:
+                if isinstance(error, NoPermissionError):
+                    self._keeper.note_refused(channel, error)
 
     def _lose(self, channel: bytes) -> None:
         if channel in self.channels:

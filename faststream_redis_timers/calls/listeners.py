@@ -31,6 +31,9 @@ class Hearer(Protocol):
     def note_gap(self, channel: bytes) -> None:
         """Note that messages of a channel may have been missed: it is listened to from now on."""
 
+    def note_refused(self, channel: bytes) -> None:
+        """Note that this user may not listen to a channel, or not leave it."""
+
 
 class Listeners:
     """One listener for each primary that serves wanted channels.
@@ -75,6 +78,14 @@ class Listeners:
         """Whether all channels are listened to, but those that are refused."""
         return bool(self._wanted) and not self._unheard
 
+    def hears(self, channel: bytes) -> bool:
+        """Return whether a channel is listened to.
+
+        Args:
+            channel: The channel.
+        """
+        return channel in self._wanted and channel not in self._unheard | self._refused
+
     def add(self, channel: bytes) -> None:
         """Listen to one more channel.
 
@@ -85,8 +96,8 @@ class Listeners:
         self._unheard.add(channel)
         self._seek(channel)
 
-    async def remove(self, channel: bytes) -> None:
-        """Stop listening to a channel; after the last one of a primary its connection is closed.
+    def remove(self, channel: bytes) -> None:
+        """Stop listening to a channel: the server is told at once.
 
         Args:
             channel: The channel.
@@ -96,11 +107,13 @@ class Listeners:
         self._refused.discard(channel)
         self._note_settled(channel)
         if listener is not None:
-            if len(listener.channels) > 1:
-                await listener.remove(channel)
-            else:
-                self._listeners.pop(listener.primary, None)
-                await listener.close()
+            listener.remove(channel)
+
+    async def close_idle(self) -> None:
+        """Close the connections of primaries that serve no wanted channel."""
+        while idle := [one for one in self._listeners.values() if not one.channels]:
+            del self._listeners[idle[0].primary]
+            await idle[0].close()
         if not self._wanted:
             await self._end_search()
 
@@ -152,7 +165,7 @@ class Listeners:
             if channel in self._sought:
                 del self._sought[channel]
                 self._wanted[channel] = listener = self._listener_at(primary)
-                await listener.add(channel)
+                listener.add(channel)
 
     def _listener_at(self, primary: "Address | None") -> Listener:
         listener = self._listeners.get(primary)
@@ -208,13 +221,15 @@ class Listeners:
         """
         self._note_settled(channel)
         if not self._refused:
-            channels = ", ".join(repr(c.decode("utf-8", "backslashreplace")) for c in self._wanted)
+            begin = dict.fromkeys(_stem_of(wanted) for wanted in (*self._wanted, channel))
             self._log(
                 logging.WARNING,
-                "wake-ups are refused, timers scheduled at short notice will be up to a poll "
-                f"delay late; the ACL must allow the channels {channels}: {text_of(error)}",
+                "wake-ups are refused, timers scheduled at short notice may be up to a poll delay "
+                "late, and all workers of a topic claim when one is due; the ACL must allow the "
+                f"channels that begin with {', '.join(map(repr, begin))}: {text_of(error)}",
             )
         self._refused.add(channel)
+        self._hearer.note_refused(channel)
 
     def note_lost(self, channel: bytes) -> None:
         """Look for the primary that serves a channel by now.
@@ -239,3 +254,12 @@ class Listeners:
         self._unheard.discard(channel)
         if not self._unheard:
             self._backoff.reset()
+
+
+def _stem_of(channel: bytes) -> str:
+    """Give what all channels of a channel's topic begin with.
+
+    Args:
+        channel: The channel.
+    """
+    return channel.partition(b"\xff")[0].decode("utf-8", "backslashreplace")

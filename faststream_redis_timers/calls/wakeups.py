@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from faststream_redis_timers.calls.listener import PLAIN, SHARDED
 from faststream_redis_timers.calls.listeners import Listeners
+from faststream_redis_timers.delivery.attendance import Channels
+from faststream_redis_timers.delivery.duty import Missing, Post
 from faststream_redis_timers_sync.protocol.cluster import slot_of
 
 if TYPE_CHECKING:
@@ -22,6 +24,11 @@ class Wakeable(Protocol):
     """A delivery loop, as wake-ups see it."""
 
     @property
+    def channels(self) -> Channels:
+        """Its channels."""
+        ...
+
+    @property
     def polling_interval(self) -> float:
         """Seconds between polls right after a timer was due."""
         ...
@@ -29,12 +36,18 @@ class Wakeable(Protocol):
     def wake(self, sent_at: float, due_at: float) -> None:
         """Take a hint: server's time when sent, and the due time, in Unix seconds."""
 
+    def call_for_help(self, share: float, missing: Missing) -> None:
+        """Take a call for help: how many of those who hear it are to come, and who is missing."""
+
     def poll_now(self) -> None:
         """Claim at the next chance: wake-ups may have been missed."""
 
+    def be_always_on_duty(self) -> None:
+        """Count on nobody else: a channel is refused."""
+
 
 class WakeUps:
-    """Passes wake-ups on to the delivery loops that wait.
+    """Passes wake-ups, and calls for help, on to the delivery loops that wait.
 
     Args:
         primaries: Tells which primary serves a channel, and how to connect to it.
@@ -45,9 +58,10 @@ class WakeUps:
     def __init__(
         self, primaries: "Primaries", log: Callable[[int, str], None], *, are_sharded: bool
     ) -> None:
-        """Prepare; the first `add` begins."""
+        """Prepare; the first `follow_post` begins."""
         self._listeners = Listeners(primaries, SHARDED if are_sharded else PLAIN, self, log)
         self._loops: dict[bytes, set[Wakeable]] = {}
+        self._followed: dict[Wakeable, tuple[bytes, ...]] = {}
         self._waiting: set[Wakeable] = set()
         self._polls: dict[Wakeable, asyncio.TimerHandle] = {}
 
@@ -65,33 +79,56 @@ class WakeUps:
         """Whether all channels are listened to; asked by tests alone."""
         return self._listeners.hear_all
 
-    def add(self, channel: bytes, loop: Wakeable) -> None:
-        """Listen to a channel for a delivery loop.
+    def follow_post(self, loop: Wakeable, post: Post) -> None:
+        """Listen for a delivery loop to the channels of its post, and to no others.
+
+        What it leaves, the server is told at once.
 
         Args:
-            channel: The topic's channel.
             loop: The loop.
+            post: Its post.
         """
-        loops = self._loops.setdefault(channel, set())
-        loops.add(loop)
-        if len(loops) == 1:
-            self._listeners.add(channel)
+        self._listen(loop, loop.channels.at(post))
 
-    async def remove(self, channel: bytes, loop: Wakeable) -> None:
+    async def remove(self, loop: Wakeable) -> None:
         """Stop listening for a delivery loop; after the last ones connections are closed.
 
         Args:
-            channel: The topic's channel.
+            loop: The loop.
+        """
+        self.leave(loop)
+        await self._listeners.close_idle()
+
+    def leave(self, loop: Wakeable) -> None:
+        """Stop listening for a delivery loop; connections stay until it is removed.
+
+        Args:
             loop: The loop.
         """
         self.set_waiting(loop, waits=False)
         if (poll := self._polls.pop(loop, None)) is not None:
             poll.cancel()
-        loops = self._loops.get(channel, set())
-        loops.discard(loop)
-        if not loops:
-            self._loops.pop(channel, None)
-            await self._listeners.remove(channel)
+        self._listen(loop, ())
+
+    def _listen(self, loop: Wakeable, channels: tuple[bytes, ...]) -> None:
+        followed = self._followed.pop(loop, ())
+        if channels:
+            self._followed[loop] = channels
+        for channel in followed:
+            if channel not in channels:
+                loops = self._loops[channel]
+                loops.discard(loop)
+                if not loops:
+                    del self._loops[channel]
+                    self._listeners.remove(channel)
+        for channel in channels:
+            if channel not in followed:
+                loops = self._loops.setdefault(channel, set())
+                loops.add(loop)
+                if len(loops) == 1:
+                    self._listeners.add(channel)
+                elif channel == loop.channels.wake_ups and self._listeners.hears(channel):
+                    loop.poll_now()
 
     def set_waiting(self, loop: Wakeable, *, waits: bool) -> None:
         """Note whether a loop waits: while none does, nothing is read.
@@ -109,17 +146,22 @@ class WakeUps:
                 self._listeners.may_read.clear()
 
     def hear(self, channel: bytes, message: bytes) -> None:
-        """Wake the loops of a channel.
+        """Wake the loops of a channel, or call them for help.
 
         Args:
             channel: The channel.
             message: What came there.
         """
-        sent_at, _, due_at = message.partition(b" ")
-        with suppress(ValueError):
-            times = float(sent_at), float(due_at)
-            for loop in self._loops.get(channel, ()):
-                loop.wake(*times)
+        # One that comes to help leaves the channel.
+        for loop in tuple(self._loops.get(channel, ())):
+            with suppress(ValueError):
+                if channel == loop.channels.wake_ups:
+                    sent_at, _, due_at = message.partition(b" ")
+                    loop.wake(float(sent_at), float(due_at))
+                elif channel == loop.channels.help_calls:
+                    # What a later version has to add comes behind these.
+                    share, workers, seconds, *_ = message.split(b" ")
+                    loop.call_for_help(float(share), Missing(int(workers), float(seconds)))
 
     def note_gap(self, channel: bytes) -> None:
         """Let the loops of a channel look: wake-ups may have been missed.
@@ -128,7 +170,18 @@ class WakeUps:
             channel: The channel.
         """
         for loop in self._loops.get(channel, ()):
-            loop.poll_now()
+            if channel == loop.channels.wake_ups:
+                loop.poll_now()
+
+    def note_refused(self, channel: bytes) -> None:
+        """Let the loops of a channel count on nobody else.
+
+        Args:
+            channel: The channel.
+        """
+        for loop in tuple(self._followed):
+            if channel in loop.channels:
+                loop.be_always_on_duty()
 
     def note_asked(self, key: bytes) -> None:
         """Note that a call was sent on with ASK: the slot of its key moves to another primary.

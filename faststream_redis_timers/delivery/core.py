@@ -12,6 +12,8 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from faststream_redis_timers.delivery import words
 from faststream_redis_timers.delivery.agenda import Agenda
+from faststream_redis_timers.delivery.attendance import Attendance, Posted
+from faststream_redis_timers.delivery.duty import Duty
 from faststream_redis_timers.delivery.endings import Endings
 from faststream_redis_timers.delivery.intake import Intake
 from faststream_redis_timers.delivery.leased import Claim, Holder, LeasedTimer
@@ -84,16 +86,12 @@ class Draws(NamedTuple):
     lease: Callable[[], int]
 
 
-class Driver(Holder, Protocol):
+class Driver(Holder, Posted, Protocol):
     """What asks the core, and does what it says."""
 
     @property
     def draws(self) -> Draws:
         """Where random numbers come from."""
-        ...
-
-    def stir(self) -> None:
-        """Ask `next` again before the time that it gave."""
         ...
 
 
@@ -119,6 +117,10 @@ class DeliveryCore(Generic[_T]):
         make_timer: Makes what handlers get.
         log: Writes to the broker's log.
         slots: How many handlers may run at once; None means as many as `sub` says.
+        duty: Decides whether it is on duty; None means always.
+
+    Attributes:
+        attendance: Carries that out.
     """
 
     def __init__(  # noqa: PLR0913  its collaborators
@@ -133,6 +135,7 @@ class DeliveryCore(Generic[_T]):
         make_timer: Callable[[Claim, Claimed, Envelope, Occurrence | None], _T],
         log: Log,
         slots: int | None = None,
+        duty: Duty | None = None,
     ) -> None:
         """Begin with a claim."""
         self._sub, self._topic, self._operations, self._endings = sub, topic, operations, endings
@@ -145,6 +148,7 @@ class DeliveryCore(Generic[_T]):
         is_alone = slots is not None or endings.suspect_from is None
         most = sub.slots if slots is None else slots
         self._slots = Slots(most, None if is_alone else suspects, self.poll_now)
+        self.attendance = Attendance(topic, duty, self._agenda, self._slots, driver, log)
         self._intake = Intake(
             make_timer, endings, self._leases, self._slots, self._agenda, sub.max_lease, log
         )
@@ -175,17 +179,18 @@ class DeliveryCore(Generic[_T]):
 
     def next(self, now: float) -> Call | Wait | Done:
         """Say what to do now."""
+        self.attendance.turned(now)
         if now >= self._renewals.next_at:
             self._renewals.renew(now)
         if now >= self._slots.watches_until:
             self._slots.expire(now)
         limit = self._claim_limit(now)
         if limit or (self._outbox and not self._may_ride(now)):
-            return self._call(limit)
+            return self._call(limit, now)
         if self._phase is _Phase.CLOSING and not self._slots.running:
             return Done()
         if self._outage.is_unanswered and self.claims:
-            return self._call(0)
+            return self._call(0, now)
         listens = self.claims and self._slots.free > 0
         next_at = self._agenda.next_at if listens else math.inf
         until = min(next_at, self._renewals.next_at, self._slots.watches_until)
@@ -202,7 +207,7 @@ class DeliveryCore(Generic[_T]):
             return False
         return not self._outage.is_away and self._agenda.next_at - now <= RIDE
 
-    def _call(self, limit: int) -> Call:
+    def _call(self, limit: int, now: float) -> Call:
         if limit:
             self._renewals.renew_overdue()
         batch = self._outbox.next_batch()
@@ -216,6 +221,7 @@ class DeliveryCore(Generic[_T]):
             suspect_from=self._endings.suspect_from,
             most_suspects=self._slots.suspects_of(limit),
             dead_topic=self._endings.dead_topic,
+            call=self.attendance.call(now) if limit else b"",
         )
         return Call(operation, batch, limit)
 
@@ -236,6 +242,8 @@ class DeliveryCore(Generic[_T]):
             self._take_outcome(item, outcome, sent_at - step.now)
         if not is_claim:
             return []
+        # The server counts nobody, and the handlers that begin now may keep the event loop.
+        self.attendance.claimed(step, now)
         self._agenda.claimed(step, call.limit, now)
         ttl = self._sub.lease_ttl
         claim = Claim(
@@ -307,8 +315,10 @@ class DeliveryCore(Generic[_T]):
 
     def free_slot(self, timer: LeasedTimer) -> None:
         """Count a slot as free: the handler of its timer has ended."""
-        if self._slots.free_slot(timer) and self._slots.free == 1:
-            self._driver.stir()
+        if self._slots.free_slot(timer):
+            self.attendance.ended()
+            if self._slots.free == 1:
+                self._driver.stir()
 
     def ended(self, timer: LeasedTimer) -> None:
         """Note that nothing of a timer's handler runs, or that nobody waits for its end."""

@@ -89,6 +89,12 @@ class Call(NamedTuple):
     slots: int
     missing: Missing
 
+    def packed(self) -> bytes:
+        """Return it as scripts take it."""
+        workers, seconds = self.missing
+        numbers = (self.least, self.least_if_full, self.slots, workers, seconds)
+        return b"%d %d %d %d %.1f" % numbers
+
 
 NEVER = Call(0, 0, 0, Missing(0, 0.0))
 """Not to call."""

@@ -20,6 +20,26 @@ def orphan(topic: str, timer_id: bytes) -> str:
     )
 
 
+NOT_ALLOWED = "the ACL must allow PUBSUB NUMSUB (with hash tags PUBSUB SHARDNUMSUB)"
+"""Why workers can't be counted: this user may not."""
+
+NO_HASH_TAGS = "each node of a cluster counts its own subscribers, unless keys have hash tags"
+"""Why workers can't be counted: they listen at several nodes."""
+
+
+def not_counted(topic: str, why: str) -> str:
+    """Say that nobody can tell how many workers there are.
+
+    Args:
+        topic: The full topic.
+        why: Why not.
+    """
+    return (
+        f"workers of topic {topic!r} can't be counted, so all of them claim when a timer is due: "
+        f"{why}"
+    )
+
+
 def not_begun(topic: str, timer_id: bytes) -> str:
     """Say that a claimed timer could not be given to a handler.
 

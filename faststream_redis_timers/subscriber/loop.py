@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Protocol
 from faststream_redis_timers.clock import monotonic
 from faststream_redis_timers.delivered import TimerDelivery
 from faststream_redis_timers.delivery import words
+from faststream_redis_timers.delivery.attendance import Channels
 from faststream_redis_timers.delivery.core import Call, DeliveryCore, Draws, Driver, Wait
+from faststream_redis_timers.delivery.duty import Missing, Post
 from faststream_redis_timers.delivery.log import Log
 from faststream_redis_timers.delivery.outage import failure_of
 from faststream_redis_timers.delivery.schedule import AlarmClock, SpinBudget
@@ -56,7 +58,7 @@ class DeliveryLoop:
 
     Args:
         topic: The full topic.
-        channel: The topic's channel for wake-ups.
+        channels: The channels to listen to.
         runner: Makes the calls.
         wake_ups: Hears wake-ups for all loops of the broker.
         always_listens: Whether wake-ups are read also while nothing is waited for.
@@ -71,7 +73,7 @@ class DeliveryLoop:
         self,
         topic: str,
         *,
-        channel: bytes,
+        channels: Channels,
         runner: "Runner",
         wake_ups: "WakeUps",
         always_listens: bool,
@@ -83,14 +85,18 @@ class DeliveryLoop:
     ) -> None:
         """Prepare; `start` begins."""
         self.topic = topic
-        self._channel = channel
+        self.channels = channels
         self._runner = runner
         self._wake_ups = wake_ups
         self._always_listens = always_listens
         self._log = log
         self.draws = RANDOM_DRAWS
         self.sleeper = Sleeper(
-            partial(runner.warm, channel), self._note_waiting, spin_budget, alarm_clock
+            partial(runner.warm, channels.wake_ups),
+            self._note_waiting,
+            self._note_stall,
+            spin_budget,
+            alarm_clock,
         )
         self.core = make_core(self)
         self._receiver: Receiver | None = None
@@ -110,7 +116,7 @@ class DeliveryLoop:
         receiver.start()
         self._task = asyncio.create_task(self._run(receiver), name=f"timers of {self.topic!r}")
         self._task.add_done_callback(self._end)
-        self._wake_ups.add(self._channel, self)
+        self._wake_ups.follow_post(self, self.core.attendance.post)
 
     @property
     def alive(self) -> bool:
@@ -140,9 +146,23 @@ class DeliveryLoop:
         """Claim at the next chance: wake-ups may have been missed."""
         self.core.poll_now()
 
+    def call_for_help(self, share: float, missing: Missing) -> None:
+        """Take a call for help: who is in reserve may go on duty.
+
+        Args:
+            share: Of those who hear it, how many are to come, 0 to 1.
+            missing: Who is counted as on duty and is not there.
+        """
+        self.core.attendance.called(share, missing, monotonic())
+
+    def be_always_on_duty(self) -> None:
+        """Count on nobody else: a channel is refused."""
+        self.core.attendance.be_always_on_duty()
+
     def begin_stop(self) -> None:
-        """Claim nothing more."""
+        """Claim nothing more, and listen to nothing."""
         self.core.drain()
+        self._wake_ups.leave(self)
 
     async def stop(self, graceful_timeout: float | None) -> None:
         """Stop: handlers may finish within the timeout, then are cancelled.
@@ -158,7 +178,7 @@ class DeliveryLoop:
             return
         self.begin_stop()
         try:
-            await self._wake_ups.remove(self._channel, self)
+            await self._wake_ups.remove(self)
         finally:
             await self._finish(self._task, self._receiver, graceful_timeout)
 
@@ -224,7 +244,20 @@ class DeliveryLoop:
         always = self._always_listens and self.core.claims
         self._wake_ups.set_waiting(self, waits=waits or always)
 
+    def _note_stall(self, seconds: float) -> None:
+        self.core.attendance.stalled(seconds)
+
     # --- what the core and its timers ask for
+
+    def follow_post(self, post: Post) -> None:
+        """Listen to the channels of a post, and leave all others at once.
+
+        Args:
+            post: The post.
+        """
+        # Once it stops it listens to nothing.
+        if self.core.claims:
+            self._wake_ups.follow_post(self, post)
 
     def stir(self) -> None:
         """Ask the core again."""

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from faststream_redis_timers.clock import monotonic
 from faststream_redis_timers.delivery.core import Wait
+from faststream_redis_timers.delivery.duty import Duty
 from faststream_redis_timers.delivery.schedule import AlarmClock, SpinBudget
 
 WARMING = 0.1
@@ -22,6 +23,8 @@ class Sleeper:
     Args:
         ping: Warms a connection of the pool.
         on_wait: Called with whether wake-ups are of use, when a sleep begins and ends.
+        on_stall: Called with the seconds by which a sleep was too long, if handlers have kept the
+            event loop.
         spin_budget: Bounds active waiting, for all subscribers of the broker.
         alarm_clock: Knows how late sleeps end, from those of all subscribers of the broker.
     """
@@ -30,12 +33,14 @@ class Sleeper:
         self,
         ping: Callable[[], Awaitable[None]],
         on_wait: Callable[[bool], None],
+        on_stall: Callable[[float], None],
         spin_budget: SpinBudget,
         alarm_clock: AlarmClock,
     ) -> None:
         """Begin awake."""
         self._ping = ping
         self._on_wait = on_wait
+        self._on_stall = on_stall
         self._spin_budget = spin_budget
         self._alarm_clock = alarm_clock
         self._waiter: asyncio.Future[bool] | None = None
@@ -82,6 +87,7 @@ class Sleeper:
 
     async def _sleep(self, until: float) -> bool:
         """Sleep until a moment of the monotonic clock; tell whether stirred before."""
+        until = max(until, monotonic())
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[bool] = loop.create_future()
         self._waiter = waiter
@@ -94,6 +100,8 @@ class Sleeper:
             self._waiter = None
             if alarm is not None:
                 alarm.cancel()
+            if (late := monotonic() - until) > Duty.LATE:
+                self._on_stall(late)
 
 
 def _finish(waiter: "asyncio.Future[bool]", is_stirred: bool) -> None:  # noqa: FBT001

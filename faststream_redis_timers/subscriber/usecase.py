@@ -22,6 +22,7 @@ from faststream_redis_timers._faststream import (
 from faststream_redis_timers.configs import TimersBrokerConfig
 from faststream_redis_timers.delivered import TimerDelivery
 from faststream_redis_timers.delivery import words
+from faststream_redis_timers.delivery.attendance import Channels
 from faststream_redis_timers.delivery.core import DeliveryCore, Driver
 from faststream_redis_timers.delivery.endings import Endings
 from faststream_redis_timers.message import TimerMessage
@@ -251,7 +252,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         connection = self._outer_config.connection
         return DeliveryLoop(
             self.topic,
-            channel=self._channel,
+            channels=Channels(self._channel),
             runner=connection.runner,
             wake_ups=connection.wake_ups,
             always_listens=always_listens,

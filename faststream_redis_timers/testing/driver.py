@@ -8,6 +8,7 @@ from faststream_redis_timers_sync.protocol.model import Step
 
 if TYPE_CHECKING:
     from faststream_redis_timers.delivered import TimerDelivery
+    from faststream_redis_timers.delivery.duty import Post
     from faststream_redis_timers.delivery.leased import LeasedTimer
     from faststream_redis_timers.subscriber.usecase import TimersSubscriber
 
@@ -76,6 +77,9 @@ class OneByOne:
 
     def stir(self) -> None:
         """Do nothing: nobody sleeps."""
+
+    def follow_post(self, post: "Post") -> None:
+        """Do nothing: nobody listens."""
 
     def now(self) -> float:
         """Return the time by which leases end, in seconds."""

@@ -18,6 +18,8 @@ from faststream_redis_timers.annotations import TimerMessage
 from faststream_redis_timers.calls import listener
 from faststream_redis_timers.calls.cluster import ClusterPrimaries
 from faststream_redis_timers.calls.wakeups import WakeUps
+from faststream_redis_timers.delivery.attendance import Channels
+from faststream_redis_timers.delivery.duty import Post
 from faststream_redis_timers_sync import TimersClient
 from faststream_redis_timers_sync.protocol.cluster import Address, SlotMap, slot_of
 from faststream_redis_timers_sync.protocol.keys import KeySpace
@@ -78,8 +80,7 @@ async def test_a_topic_that_is_left_is_listened_to_no_more(tagged, relay, open_c
         await until_listening(tagged, 0, "another")
         plant_and_wake(tagged, "1")
         await tagged.until_gone("1")
-
-    assert relay.count("SUNSUBSCRIBE") == 1
+        assert relay.count("SUNSUBSCRIBE") == 1
 
 
 async def test_where_the_acl_refuses_a_channel_one_line_names_it(tagged, open_calls):
@@ -98,7 +99,7 @@ async def test_where_the_acl_refuses_a_channel_one_line_names_it(tagged, open_ca
         tagged.redis.acl_deluser(user)
 
     (line,) = tagged.log.complaints
-    assert f"the ACL must allow the channels {user!r}: " in line
+    assert f"the ACL must allow the channels that begin with {user!r}: " in line
 
 
 # --- a cluster ---------------------------------------------------------------------------
@@ -109,15 +110,19 @@ class Ear:
 
     polling_interval = 0.05
 
-    def __init__(self):
+    def __init__(self, channel):
+        self.channels = Channels(channel)
         self.woken = []
-        self.polls = 0
+        self.polls = self.refusals = 0
 
     def wake(self, sent_at, due_at):
         self.woken.append(due_at)
 
     def poll_now(self):
         self.polls += 1
+
+    def be_always_on_duty(self):
+        self.refusals += 1
 
 
 class Listening:
@@ -142,13 +147,13 @@ class Listening:
 
     def add(self, *channels):
         for channel in channels:
-            self.ears[channel] = ear = Ear()
-            self.wake_ups.add(channel, ear)
+            self.ears[channel] = ear = Ear(channel)
+            self.wake_ups.follow_post(ear, Post.ON_DUTY)
             self.wake_ups.set_waiting(ear, waits=True)
 
     async def remove(self, *channels):
         for channel in channels:
-            await self.wake_ups.remove(channel, self.ears.pop(channel))
+            await self.wake_ups.remove(self.ears.pop(channel))
 
     async def until_heard(self):
         await wait_until_async(lambda: self.wake_ups.are_heard, LONGEST)
@@ -440,6 +445,8 @@ async def test_a_channel_that_one_node_s_acl_refuses_is_heard_once_it_is_allowed
     try:
         async with listening_at(cluster, one, refused, other, **login) as listening:
             await listening.check(one, other)
+            assert [listening.ears[channel].refusals for channel in (one, other)] == [0, 0]
+            assert listening.ears[refused].refusals > 0
             (line,) = listening.log
             assert line.startswith("wake-ups are refused, ")
             assert repr(refused.decode()) in line

@@ -20,6 +20,7 @@ from waiting import wait_until_async
 
 from faststream_redis_timers.annotations import TimerMessage
 from faststream_redis_timers.calls import listener
+from faststream_redis_timers.delivery.duty import Post
 from faststream_redis_timers_sync import TimersClient
 from faststream_redis_timers_sync.manage.topics import count_workers, listening_topics
 
@@ -334,10 +335,10 @@ async def test_whatever_the_wake_up_connection_raises_another_is_made(bench, rel
     odd = [AttributeError("no writer"), RuntimeError("no loop")]
 
     class OddConnection(redis.asyncio.Connection):
-        async def send_command(self, *args, **kwargs):
+        def pack_command(self, *args):
             if args[0] == "SUBSCRIBE" and odd:
                 raise odd.pop()
-            await super().send_command(*args, **kwargs)
+            return super().pack_command(*args)
 
     pool = redis.asyncio.ConnectionPool.from_url(relay.url, connection_class=OddConnection)
     client = redis.asyncio.Redis(connection_pool=pool)
@@ -355,10 +356,10 @@ async def test_a_subscriber_that_stops_while_it_subscribes_listens_no_more(
     bench, relay, open_calls
 ):
     class SlowConnection(redis.asyncio.Connection):
-        async def send_command(self, *args, **kwargs):
+        def pack_command(self, *args):
             if args[0] == "SUBSCRIBE":
                 relay.hold_replies()
-            await super().send_command(*args, **kwargs)
+            return super().pack_command(*args)
 
     pool = redis.asyncio.ConnectionPool(
         host="127.0.0.1", port=relay.port, connection_class=SlowConnection
@@ -382,24 +383,17 @@ async def test_a_subscriber_that_stops_while_it_subscribes_listens_no_more(
     await pool.disconnect()
 
 
-async def test_channels_that_leave_and_come_back_while_one_is_subscribed(bench, relay, open_calls):
-    left = []
-
-    class BusyConnection(redis.asyncio.Connection):
-        async def send_command(self, *args, **kwargs):
-            await super().send_command(*args, **kwargs)
-            if args[0] == "SUBSCRIBE" and not left:
-                # What the broker does when subscribers stop, and one of them starts again.
-                for topic in ("a", "b"):
-                    left.append(topic)
-                    await wake_ups.remove(channel_of(topic), loops[topic])
-                wake_ups.add(channel_of("b"), loops["b"])
-
-    def channel_of(topic):
-        return bench.home.keys_of(topic).timeline
+async def test_channels_that_leave_and_come_back_before_they_are_confirmed(
+    bench, relay, open_calls
+):
+    class HeldConnection(redis.asyncio.Connection):
+        def pack_command(self, *args):
+            if args[0] == "SUBSCRIBE":
+                relay.hold_replies()
+            return super().pack_command(*args)
 
     pool = redis.asyncio.ConnectionPool(
-        host="127.0.0.1", port=relay.port, connection_class=BusyConnection
+        host="127.0.0.1", port=relay.port, connection_class=HeldConnection
     )
     broker = listening(bench, open_calls, redis.asyncio.Redis(connection_pool=pool))
     for topic in ("a", "b"):
@@ -408,11 +402,18 @@ async def test_channels_that_leave_and_come_back_while_one_is_subscribed(bench, 
         async def handle(message: TimerMessage): ...
 
     async with delivering(broker):
+        await wait_until_async(lambda: relay.count("SUBSCRIBE") == 3)
+        # What the broker does when subscribers stop, and one of them starts again.
         wake_ups = broker.config.connection.wake_ups
         loops = {one.topic: loop_of(one) for one in broker.subscribers}
-        await wait_until_async(lambda: left == ["a", "b"])
+        wake_ups.leave(loops["a"])
+        wake_ups.leave(loops["b"])
+        wake_ups.follow_post(loops["b"], Post.ON_DUTY)
+        await wait_until_async(lambda: relay.count("SUBSCRIBE") == 4)
+        relay.resume()
 
         await until_listening(bench)
         await until_listening(bench, 1, topic="b")
         await until_listening(bench, 0, topic="a")
+        await wait_until_async(lambda: is_listening(broker))
     await pool.disconnect()

@@ -1,0 +1,147 @@
+"""Keeps a delivery loop at the post that the rule of its fleet gives it."""
+
+import logging
+from typing import NamedTuple, Protocol
+
+from faststream_redis_timers.delivery import words
+from faststream_redis_timers.delivery.agenda import Agenda
+from faststream_redis_timers.delivery.duty import Duty, Look, Missing, Post, Roster
+from faststream_redis_timers.delivery.log import Log
+from faststream_redis_timers.delivery.slots import Slots
+from faststream_redis_timers_sync.protocol.model import Step
+
+
+class Channels(NamedTuple):
+    """The channels of a delivery loop.
+
+    Args:
+        wake_ups: Where wake-ups come.
+        help_calls: Where workers of the reserve are called for help; empty where the loop is
+            always on duty.
+        workers: By which workers are counted; likewise.
+    """
+
+    wake_ups: bytes
+    help_calls: bytes = b""
+    workers: bytes = b""
+
+    def at(self, post: Post) -> tuple[bytes, ...]:
+        """Give those that are listened to at a post.
+
+        Args:
+            post: The post.
+        """
+        if not self.workers:
+            return (self.wake_ups,)
+        if post is Post.ON_DUTY:
+            return self.workers, self.wake_ups
+        return (self.workers, self.help_calls) if post is Post.IN_RESERVE else (self.workers,)
+
+
+class Posted(Protocol):
+    """Who listens as its post says."""
+
+    def stir(self) -> None:
+        """Ask again when to claim next."""
+
+    def follow_post(self, post: Post) -> None:
+        """Listen to the channels of a post, and leave all others at once."""
+
+
+class Attendance:
+    """Tells the rule what happens, and carries out what it decides.
+
+    Args:
+        topic: The full topic.
+        duty: The rule; None where the loop is always on duty.
+        agenda: Gets to know whether alarms are heeded.
+        slots: Knows how many handlers may begin.
+        posted: Listens as the post says.
+        log: Writes to the broker's log.
+
+    Attributes:
+        post: What the loop listens to.
+    """
+
+    __slots__ = ("_agenda", "_began_at", "_duty", "_log", "_posted", "_slots", "_topic", "post")
+
+    def __init__(
+        self, topic: str, duty: Duty | None, agenda: Agenda, slots: Slots, posted: Posted, log: Log
+    ) -> None:
+        """Begin where the rule does."""
+        self._topic = topic
+        self._duty = duty
+        self._agenda = agenda
+        self._slots = slots
+        self._posted = posted
+        self._log = log
+        self._began_at: float | None = None
+        self.post = Post.ON_DUTY if duty is None else duty.post
+        agenda.heeds_alarms = self.post is Post.ON_DUTY
+
+    def call(self, now: float) -> bytes:
+        """Say what a claim that is sent now asks for, as the script takes it: see `Call`."""
+        return b"" if self._duty is None else self._duty.call(now).packed()
+
+    def claimed(self, step: Step, now: float) -> None:
+        """Take the reply to a claim, before anything else is made of it.
+
+        Args:
+            step: The reply.
+            now: When it came.
+        """
+        if self._duty is None:
+            return
+        if step.on_duty is None or step.workers is None:
+            self._log(logging.WARNING, words.not_counted(self._topic, words.NOT_ALLOWED))
+            self.be_always_on_duty()
+            return
+        found = len(step.claimed)
+        look = Look(
+            found=found,
+            free=self._slots.free - found,
+            overdue=step.now - float(step.claimed[0].previous_score) if found else 0.0,
+            is_outrun=self._agenda.is_outrun(step),
+            is_more_due=step.head is not None and step.head <= step.now,
+        )
+        self._duty.claimed(look, Roster(step.on_duty, step.workers), now)
+        if found:
+            self._began_at = now
+        self._follow(self._duty.post)
+
+    def turned(self, now: float) -> None:
+        """Note that the event loop turns: handlers that were to begin have begun."""
+        if self._began_at is not None:
+            seconds, self._began_at = now - self._began_at, None
+            self.stalled(seconds)
+
+    def stalled(self, seconds: float) -> None:
+        """Note that the event loop has not turned for some seconds."""
+        if self._duty is not None:
+            self._duty.turned(seconds, self._slots.free)
+            self._follow(self._duty.post)
+
+    def ended(self) -> None:
+        """Note that a handler has ended: its slot is free."""
+        if self._duty is not None:
+            self._duty.ended(self._slots.free)
+            self._follow(self._duty.post)
+
+    def called(self, share: float, missing: Missing, now: float) -> None:
+        """Take a call for help, see `Duty.called`."""
+        if self._duty is not None:
+            self._duty.called(share, missing, now)
+            self._follow(self._duty.post)
+
+    def be_always_on_duty(self) -> None:
+        """Count on no other worker: nobody can be counted, or called."""
+        self._duty = None
+        self._follow(Post.ON_DUTY)
+
+    def _follow(self, post: Post) -> None:
+        if post is self.post:
+            return
+        self.post = post
+        self._agenda.heeds_alarms = post is Post.ON_DUTY
+        self._posted.follow_post(post)
+        self._posted.stir()
