@@ -23,7 +23,7 @@ from faststream_redis_timers._faststream import (
 )
 from faststream_redis_timers.retry_policy import check_retry_policy
 from faststream_redis_timers.schemas import TimerSub
-from faststream_redis_timers_sync.protocol.checks import check_number
+from faststream_redis_timers_sync.protocol.checks import check_count, check_number
 from faststream_redis_timers_sync.protocol.envelope import write_envelope
 from faststream_redis_timers_sync.protocol.keys import plain_prefix, plain_text
 from faststream_redis_timers_sync.protocol.times import ask_in
@@ -166,6 +166,11 @@ def read_level(argument: str, value: int | str) -> int:
     return value
 
 
+def _workers(argument: str, value: Any) -> Any:
+    check_count(argument, value, "a whole number of workers or None", remedy=", or None for all")
+    return value
+
+
 def _id_generator(argument: str, value: Any) -> Any:
     expected = "a function (no `async def`) without arguments that returns a str"
     if not callable(value) or inspect.iscoroutinefunction(value):
@@ -233,6 +238,7 @@ READERS: Mapping[str, Reader] = {
     "reply_to": _text,
     "dead_letter_topic": _or_none(plain_text),
     "retry_policy": _retry_policy,
+    "duty": _or_none(_workers),
     "ack_policy": _one_of("an AckPolicy", AckPolicy),
     "activate_in": _or_none(_delay),
     "headers": _or_none(_headers),

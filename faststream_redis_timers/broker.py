@@ -37,6 +37,7 @@ from faststream_redis_timers.publisher.producer import TimersProducer
 from faststream_redis_timers.registrator import TimersRegistrator
 from faststream_redis_timers.response import TimerPublishCommand
 from faststream_redis_timers.retry_policy import RetryDecision
+from faststream_redis_timers.schemas import DUTY
 from faststream_redis_timers.subscriber.usecase import TimersSubscriber
 from faststream_redis_timers_sync.protocol.clients import fitted_keys
 from faststream_redis_timers_sync.protocol.declared import ensure_series
@@ -117,6 +118,7 @@ class TimersBroker(
             another one, without end.
         dead_letter_topic: Where timers are set aside, for example ``"{topic}:dead"``, see
             `subscriber`; by default they are removed.
+        duty: How many workers of a topic claim when a timer is due, see `subscriber`.
         codec: Encodes and decodes bodies.
         parser: Makes messages of deliveries.
         decoder: Decodes bodies, in FastStream's older way.
@@ -180,6 +182,7 @@ class TimersBroker(
         ack_policy: AckPolicy = EMPTY,
         retry_policy: RetryDecision | None = EMPTY,
         dead_letter_topic: str | None = EMPTY,
+        duty: int | None = DUTY,
         codec: CodecProto | None = None,
         parser: CustomCallable | None = None,
         decoder: CustomCallable | None = None,
@@ -267,6 +270,7 @@ class TimersBroker(
                 ack_policy=ack_policy,
                 retry_policy=retry_policy,
                 dead_letter_topic=dead_letter_topic,
+                duty=duty,
                 id_generator=id_generator,
                 underlying_driver_annotations=underlying_driver_annotations or {},
                 default_driver_annotations=type(self)._load_companions(),  # noqa: SLF001  its own

@@ -8,6 +8,7 @@ from faststream.exceptions import IncorrectState
 
 from faststream_redis_timers._faststream import EMPTY, BrokerConfig
 from faststream_redis_timers.retry_policy import RetryDecision
+from faststream_redis_timers.schemas import DUTY
 from faststream_redis_timers_sync.protocol.operations import Operations
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class TimersBrokerConfig(BrokerConfig):
         default_driver_annotations: The same for the types of this package.
         retry_policy: What follows a failed attempt, where no router or subscriber says.
         dead_letter_topic: Where timers are set aside, likewise.
+        duty: How many workers of a topic are on duty, likewise; None means all.
     """
 
     connection: "TimersConnection"
@@ -34,6 +36,7 @@ class TimersBrokerConfig(BrokerConfig):
     default_driver_annotations: Mapping[Any, Any] = field(default_factory=dict)
     retry_policy: RetryDecision | None = EMPTY
     dead_letter_topic: str | None = EMPTY
+    duty: int | None = DUTY
 
 
 @dataclass(kw_only=True)
@@ -44,11 +47,13 @@ class TimersRouterConfig(BrokerConfig):
         underlying_driver_annotations: See `TimersBrokerConfig`.
         retry_policy: See `TimersBrokerConfig`.
         dead_letter_topic: See `TimersBrokerConfig`.
+        duty: See `TimersBrokerConfig`.
     """
 
     underlying_driver_annotations: Mapping[Any, Any] = field(default_factory=dict)
     retry_policy: RetryDecision | None = EMPTY
     dead_letter_topic: str | None = EMPTY
+    duty: int | None = EMPTY
 
     @property
     def connection(self) -> "TimersConnection":

@@ -160,6 +160,7 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
         handler_timeout: float | None = None,
         retry_policy: RetryDecision | None = EMPTY,
         dead_letter_topic: str | None = EMPTY,
+        duty: int | None = EMPTY,
         dependencies: "Sequence[Dependant]" = (),
         parser: CustomCallable | None = None,
         decoder: CustomCallable | None = None,
@@ -197,6 +198,10 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
                 attempts, were rejected, or can't be read; prefixes left out, and
                 ``{topic}`` stands for the subscriber's. None removes such timers; by
                 default the router's or broker's.
+            duty: How many workers of the topic claim when a timer is due, and are woken when
+                one is scheduled. The others poll, and are called when they are needed. In
+                fleets of up to 8 workers, and with None, all do. All workers of a topic
+                should have the same; by default the router's or broker's.
             dependencies: FastStream dependencies of its handlers.
             parser: Makes messages of deliveries.
             decoder: Decodes bodies.
@@ -252,6 +257,7 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
             _ack_policy=ack_policy,
             _retry_policy=retry_policy,
             _dead_letter_topic=dead_letter_topic,
+            _duty=duty,
         )
         subscriber = TimersSubscriber(config, specification, calls)
         super().subscriber(subscriber, persistent=persistent)

@@ -95,6 +95,7 @@ class TimersRoute(SubscriberRoute):
         handler_timeout: float | None = None,
         retry_policy: RetryDecision | None = EMPTY,
         dead_letter_topic: str | None = EMPTY,
+        duty: int | None = EMPTY,
         dependencies: "Sequence[Dependant]" = (),
         parser: CustomCallable | None = None,
         decoder: CustomCallable | None = None,
@@ -127,6 +128,7 @@ class TimersRoute(SubscriberRoute):
             publishers=publishers,
             retry_policy=retry_policy,
             dead_letter_topic=dead_letter_topic,
+            duty=duty,
             dependencies=dependencies,
             parser=parser,
             decoder=decoder,
@@ -157,6 +159,7 @@ class TimersRouter(TimersRegistrator, BrokerRouter[TimerDelivery, TimersRouterCo
             broker's.
         dead_letter_topic: Where its timers are set aside, see `subscriber`; by default the
             broker's.
+        duty: How many workers are on duty, see `subscriber`; by default the broker's.
         underlying_driver_annotations: See `TimersBroker`; added to the broker's.
 
     Raises:
@@ -179,6 +182,7 @@ class TimersRouter(TimersRegistrator, BrokerRouter[TimerDelivery, TimersRouterCo
         ack_policy: AckPolicy = EMPTY,
         retry_policy: RetryDecision | None = EMPTY,
         dead_letter_topic: str | None = EMPTY,
+        duty: int | None = EMPTY,
         underlying_driver_annotations: Mapping[Any, Any] | None = None,
     ) -> None:
         """Register the handlers."""
@@ -189,6 +193,7 @@ class TimersRouter(TimersRegistrator, BrokerRouter[TimerDelivery, TimersRouterCo
                 ack_policy=ack_policy,
                 retry_policy=retry_policy,
                 dead_letter_topic=dead_letter_topic,
+                duty=duty,
                 broker_dependencies=dependencies,
                 broker_middlewares=middlewares,
                 broker_parser=parser,

@@ -88,6 +88,7 @@ VALUES = {
     "ack_policy": [None, 5, "ack", True],
     "retry_policy": [5, "x", RetryPolicy, lambda attempt: None, make_id],
     "dead_letter_topic": [value for value in NO_NAME if value is not None],
+    "duty": NO_NUMBER,
     "codec": [5, "json", handle],
     "parser": NO_FUNCTION,
     "decoder": NO_FUNCTION,

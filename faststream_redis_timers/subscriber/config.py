@@ -34,12 +34,14 @@ class TimersSubscriberConfig(SubscriberUsecaseConfig):
         sub: The topic and knobs.
         _retry_policy: What follows a failed attempt.
         _dead_letter_topic: Where timers are set aside; ``{topic}`` stands for the topic.
+        _duty: How many workers of the topic are on duty.
     """
 
     _outer_config: TimersBrokerConfig
     sub: TimerSub
     _retry_policy: RetryDecision | None = EMPTY
     _dead_letter_topic: str | None = EMPTY
+    _duty: int | None = EMPTY
 
     @property
     def auto_ack_disabled(self) -> bool:
@@ -71,6 +73,11 @@ class TimersSubscriberConfig(SubscriberUsecaseConfig):
             return None
         topic = topic_for_dead_letters(dead_letter_topic, self.sub.topic)
         return None if topic == self.sub.topic else f"{self._outer_config.prefix}{topic}"
+
+    @property
+    def duty(self) -> int | None:
+        """How many workers of the topic are on duty, as `retry_policy` is found; None means all."""
+        return cast("int | None", self._nearest(self._duty, "duty"))
 
     def _nearest(self, own: Any, name: str) -> Any:
         return nearest(self._outer_config, name) if own is EMPTY else own

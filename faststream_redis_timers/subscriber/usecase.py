@@ -3,6 +3,7 @@
 import inspect
 import logging
 import math
+import random
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -24,6 +25,7 @@ from faststream_redis_timers.delivered import TimerDelivery
 from faststream_redis_timers.delivery import words
 from faststream_redis_timers.delivery.attendance import Channels
 from faststream_redis_timers.delivery.core import DeliveryCore, Driver
+from faststream_redis_timers.delivery.duty import Duty
 from faststream_redis_timers.delivery.endings import Endings
 from faststream_redis_timers.message import TimerMessage
 from faststream_redis_timers.parser import TimersParser
@@ -37,7 +39,7 @@ from faststream_redis_timers.subscriber.on_demand import Callers
 from faststream_redis_timers.subscriber.specification import TimersSubscriberSpecification
 from faststream_redis_timers.subscriber.starting import within_lease
 from faststream_redis_timers.subscriber.timeouts import HandlerTimeout
-from faststream_redis_timers_sync.protocol.keys import REMEDY_ELSEWHERE
+from faststream_redis_timers_sync.protocol.keys import REMEDY_ELSEWHERE, RESERVE_GROUPS
 from faststream_redis_timers_sync.protocol.shown import printable
 
 if TYPE_CHECKING:
@@ -206,14 +208,18 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         told = self._outer_config.operations.keys.tell_elsewhere(self.topic)
         self._write_log(logging.WARNING, f"two layouts of keys: {told}: {REMEDY_ELSEWHERE}")
 
-    def make_core(self, driver: Driver, slots: int | None = None) -> DeliveryCore[TimerDelivery]:
+    def make_core(
+        self, driver: Driver, slots: int | None = None, holders: int | None = None
+    ) -> DeliveryCore[TimerDelivery]:
         """Make what decides about timers, of the options that the subscriber has by now.
 
         Args:
             driver: See `DeliveryCore`.
             slots: See `DeliveryCore`.
+            holders: How many workers of the topic are on duty; None means all.
         """
-        outer = self._outer_config
+        outer, draw = self._outer_config, driver.draws.spread
+        duty = None if holders is None else Duty(holders, self.sub.slots, draw)
         return DeliveryCore(
             self.sub,
             topic=self.topic,
@@ -224,6 +230,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             make_timer=TimerDelivery,
             log=self._write_log,
             slots=slots,
+            duty=duty,
         )
 
     @property
@@ -250,19 +257,38 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
 
     def _make_loop(self, slots: int | None = None, *, always_listens: bool = False) -> DeliveryLoop:
         connection = self._outer_config.connection
+        # Callers who wait take what there is at once.
+        holders = self._count_holders() if slots is None else None
         return DeliveryLoop(
             self.topic,
-            channels=Channels(self._channel),
+            channels=self._make_channels(has_duty=holders is not None),
             runner=connection.runner,
             wake_ups=connection.wake_ups,
             always_listens=always_listens,
-            make_core=partial(self.make_core, slots=slots),
+            make_core=partial(self.make_core, slots=slots, holders=holders),
             log=self._write_log,
             spin_budget=connection.spin_budget,
             alarm_clock=connection.alarm_clock,
             # A handler may stop the broker and go on: its connection is closed then.
             on_end=partial(connection.close_again, connection.runner),
         )
+
+    def _count_holders(self) -> int | None:
+        holders, outer = self._config.duty, self._outer_config
+        is_cluster = outer.connection.runner.primaries.is_cluster
+        if holders is None or not is_cluster or outer.operations.keys.hash_tags:
+            return holders
+        self._write_log(logging.INFO, words.not_counted(self.topic, words.NO_HASH_TAGS))
+        return None
+
+    def _make_channels(self, *, has_duty: bool) -> Channels:
+        keys = self._outer_config.operations.keys
+        wake_ups = keys.channel_of(self.topic)
+        if not has_duty:
+            return Channels(wake_ups)
+        group = random.randrange(RESERVE_GROUPS)  # noqa: S311  no secret
+        help_calls = keys.reserve_channel_of(self.topic, group)
+        return Channels(wake_ups, help_calls, keys.workers_channel_of(self.topic))
 
     async def _have_callers(self) -> Callers:
         if self.calls:
@@ -311,10 +337,6 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             return middlewares
         # The innermost: the others see a failure.
         return [*middlewares, partial(HandlerTimeout, self.sub.handler_timeout)]
-
-    @property
-    def _channel(self) -> bytes:
-        return self._outer_config.operations.keys.channel_of(self.topic)
 
     def _make_response_publisher(
         self, message: "StreamMessage[TimerDelivery]"

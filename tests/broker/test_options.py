@@ -196,7 +196,7 @@ def test_a_router_has_the_options_of_faststreams_redis_router():
     ours = parameters_of(TimersRouter.__init__)
 
     assert {name: ours[name] for name in theirs} == theirs
-    our_own = {"underlying_driver_annotations", "retry_policy", "dead_letter_topic"}
+    our_own = {"underlying_driver_annotations", "retry_policy", "dead_letter_topic", "duty"}
     assert ours.keys() - theirs.keys() <= our_own
 
 
