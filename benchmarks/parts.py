@@ -30,7 +30,7 @@ from faststream_redis_timers_sync.protocol.envelope import (
 )
 from faststream_redis_timers_sync.protocol.keys import KeySpace
 from faststream_redis_timers_sync.protocol.operations import Operations
-from faststream_redis_timers_sync.protocol.steps import parse_step
+from faststream_redis_timers_sync.protocol.steps import step_parser
 
 if TYPE_CHECKING:
     from faststream_redis_timers_sync.protocol.model import Step
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 COUNT = 100
 """Timers of a claim."""
 
+_read_step = step_parser(is_counted=False, has_roster=False)
 NOW, LEASE = b"1800000000.000000", b"1800000030.0000005"
 _MICROSECONDS = 1e6
 
@@ -114,16 +115,16 @@ class Parts:
         """Write the replies."""
         self._count = count
         self._reply = write_claim(count)
-        self._step = parse_step(self._reply)
+        self._step = _read_step(self._reply)
         self._envelopes = [read_envelope(each.payload) for each in self._step.claimed]
-        self._traced = parse_step(write_claim(count, is_traced=True))
+        self._traced = _read_step(write_claim(count, is_traced=True))
         self._driver = driver = Driver(count)
         endings = Endings("bench", None, None, lambda *_: None)
         self._claim = Claim("bench", LEASE, 30.0, 1.8e9, 0.0, 30.0, endings, driver)
 
     def read_reply(self) -> None:
         """Read the reply."""
-        parse_step(self._reply)
+        _read_step(self._reply)
 
     def read_envelopes(self) -> None:
         """Read envelopes whose headers are the same."""

@@ -142,7 +142,7 @@ class Endings:
         Args:
             claimed: The timer.
         """
-        if not is_lease(float(claimed.previous_score)):
+        if not claimed.was_leased:
             return False
         return claimed.attempt is None or claimed.attempt >= (self.suspect_from or 0)
 
@@ -152,7 +152,7 @@ class Endings:
         That one has lost its lease, so nobody has decided then.
         """
         attempt = claimed.attempt
-        if attempt is None or attempt == 1 or not is_lease(float(claimed.previous_score)):
+        if attempt is None or attempt == 1 or not claimed.was_leased:
             return None
         # This claim is no attempt.
         tried = claimed._replace(attempt=attempt - 1)

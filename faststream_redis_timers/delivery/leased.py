@@ -184,7 +184,7 @@ class LeasedTimer:
     def redelivered(self) -> bool:
         """Whether a worker held it before and did not finish."""
         attempt = self.claimed.attempt
-        return is_lease(float(self.claimed.previous_score)) or (attempt is not None and attempt > 1)
+        return self.claimed.was_leased or (attempt is not None and attempt > 1)
 
     @property
     def lease_ended(self) -> bool:

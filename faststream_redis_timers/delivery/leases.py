@@ -35,8 +35,8 @@ class Leases:
         Args:
             timer: The timer. It is no longer renewed, and not known when it is claimed again.
         """
-        held = self._held.get(timer.key, [])
-        if timer in held:
+        held = self._held.get(timer.key)
+        if held is not None and timer in held:
             held.remove(timer)
             if not held:
                 del self._held[timer.key]

@@ -9,6 +9,7 @@ from faststream_redis_timers_sync.protocol.encoding import decode_body
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue
 from faststream_redis_timers_sync.protocol.keys import plain_text
 from faststream_redis_timers_sync.protocol.recurrence import Repeat, check_repeat
+from faststream_redis_timers_sync.protocol.times import is_lease
 
 IfExists = Literal["replace", "keep", "error", "update"]
 """What to do where a timer of the same id waits already; "update" is for recurring ones."""
@@ -214,12 +215,24 @@ class Claimed(NamedTuple):
     attempt: int | None = None
     first_due: bytes | None = None
 
+    @property
+    def was_leased(self) -> bool:
+        """Whether a worker held it before, and its lease has ended."""
+        score = self.previous_score
+        # Up to six decimals make a whole microsecond; it takes a third of the time to see that.
+        if len(score) - score.find(b".") <= _SIX_DECIMALS:
+            return False
+        return is_lease(float(score))
+
     def __repr__(self) -> str:
         """Name the id; the payload may be secret."""
         return (
             f"{type(self).__name__}(timer_id={self.timer_id!r}, {len(self.payload)} bytes, "
             f"previous_score={self.previous_score!r})"
         )
+
+
+_SIX_DECIMALS = len(".000000")
 
 
 class Step(NamedTuple):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from faststream_redis_timers_sync import TimersClient
+from faststream_redis_timers_sync.protocol.model import Claimed
 from faststream_redis_timers_sync.protocol.operation import load_script
 from faststream_redis_timers_sync.protocol.times import (
     LONGEST_DELAY,
@@ -57,6 +58,7 @@ def judge(redis_client):
         for answer in redis_client.eval(SHARED + JUDGE, 1, key, *scores):
             lua_says, score = answer.decode().split()
             assert (lua_says == "lease") == is_lease(float(score)), answer
+            assert Claimed(b"", b"", score.encode()).was_leased == is_lease(float(score)), answer
             verdicts.append(is_lease(float(score)))
         return verdicts
 
