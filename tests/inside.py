@@ -80,3 +80,8 @@ def polls_planned(broker: TimersBroker) -> int:
 def is_listening(broker: TimersBroker) -> bool:
     """Tell whether the connection for wake-ups stands."""
     return broker.config.connection.wake_ups.are_heard
+
+
+def post_of(loop):
+    """Give the post of a loop: whether it is on duty, in reserve or away."""
+    return loop.core.attendance.post
