@@ -4,7 +4,7 @@ A face is made by a factory of `FACES`. To add one: write a class with the metho
 of `Face`, and a factory, an async context manager that takes a `Home`.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.protocol.clients import database_of
 from faststream_redis_timers_sync.protocol.keys import KeySpace, TopicKeys
 from faststream_redis_timers_sync.protocol.memory.topic import Entry
-from faststream_redis_timers_sync.protocol.model import Settlement, Step
+from faststream_redis_timers_sync.protocol.model import CommitGroup, Settlement, Step
 from faststream_redis_timers_sync.protocol.operation import Operation, command
 from faststream_redis_timers_sync.protocol.operations import Operations
 from faststream_redis_timers_sync.protocol.steps import LEASE_JITTER
@@ -101,11 +101,21 @@ class Home:
             self.redis.hset(keys.payloads, timer_id, payload)
 
     def step(
-        self, topic: str, *settlements: Settlement, limit: int = 0, lease_ttl: float = 30.0
+        self,
+        topic: str,
+        *settlements: Settlement,
+        groups: Sequence[CommitGroup] = (),
+        limit: int = 0,
+        lease_ttl: float = 30.0,
     ) -> Step:
         """Settle and claim as a worker does."""
         operation = self.operations.settle_and_claim(
-            topic, settlements, limit=limit, lease_ttl=lease_ttl, jitter=randrange(LEASE_JITTER)
+            topic,
+            settlements,
+            groups,
+            limit=limit,
+            lease_ttl=lease_ttl,
+            jitter=randrange(LEASE_JITTER),
         )
         return self.run(operation)
 

@@ -12,7 +12,7 @@ from faststream_redis_timers_sync.protocol.management import (
     pause_one,
     read_definitions,
 )
-from faststream_redis_timers_sync.protocol.model import Settlement
+from faststream_redis_timers_sync.protocol.model import CommitGroup, Settlement
 from faststream_redis_timers_sync.protocol.operation import Operation
 from faststream_redis_timers_sync.protocol.operations import Operations
 from faststream_redis_timers_sync.protocol.recurrence import Cron, Every
@@ -213,6 +213,17 @@ def settle(action):
     return settle
 
 
+def commit_in_groups(history, topic, timer_id, delay, body, _):
+    limit = int(timer_id == "a")
+    by_lease = {}
+    for _, claimed, lease in latest(history, topic):
+        by_lease.setdefault(lease, {})[claimed.timer_id] = claimed
+    groups = [CommitGroup(b"1.0000005 " + lease, [*some]) for lease, some in by_lease.items()]
+    last = [Settlement(b"renew", one, lease, b"%.6f5" % (START.timestamp() + 4000))
+            for lease, some in by_lease.items() for one in some][: len(body)]  # fmt: skip
+    step(history, topic, last, delay, limit, groups)
+
+
 def repeat(history, topic, timer_id, delay, body, _):
     limit = int(timer_id == "a")
     some = {claimed.timer_id: (claimed, lease) for _, claimed, lease in latest(history, topic)}
@@ -253,11 +264,12 @@ def redrive(history, topic, *_):
     history.ask_steps(history.operations.redrive(f"{topic}:dead"))
 
 
-def step(history, topic, settlements, delay, limit):
+def step(history, topic, settlements, delay, limit, groups=()):
     # On one topic attempts are counted, on the other not.
     operation = history.operations.settle_and_claim(
         topic,
         settlements,
+        groups,
         limit=limit,
         lease_ttl=30.25,
         jitter=int(abs(delay)),
@@ -288,6 +300,7 @@ EVENTS = {
     look: 3,
     claim: 4,
     settle(b"commit"): 1,
+    commit_in_groups: 1,
     settle(b"nack"): 2,
     settle(b"release"): 2,
     settle(b"renew"): 1,

@@ -210,11 +210,12 @@ class DeliveryCore(Generic[_T]):
     def _call(self, limit: int, now: float) -> Call:
         if limit:
             self._renewals.renew_overdue()
-        batch = self._outbox.next_batch()
+        parcel = self._outbox.next_parcel()
         self._agenda.calling(is_claim=limit > 0)
         operation = self._operations.settle_and_claim(
             self._topic,
-            [item.settlement() for item in batch],
+            parcel.settlements,
+            parcel.groups,
             limit=limit,
             lease_ttl=self._sub.lease_ttl,
             jitter=self._driver.draws.lease(),
@@ -223,7 +224,7 @@ class DeliveryCore(Generic[_T]):
             dead_topic=self._endings.dead_topic,
             call=self.attendance.call(now) if limit else b"",
         )
-        return Call(operation, batch, limit)
+        return Call(operation, parcel.items, limit)
 
     # --- what came of it
 

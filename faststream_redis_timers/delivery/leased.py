@@ -9,7 +9,7 @@ from faststream_redis_timers.delivery.occurrences import Occurrence
 from faststream_redis_timers_sync.protocol.dead_letters import read_occurrence
 from faststream_redis_timers_sync.protocol.envelope import Envelope
 from faststream_redis_timers_sync.protocol.keys import decode_id
-from faststream_redis_timers_sync.protocol.model import Claimed, Settlement
+from faststream_redis_timers_sync.protocol.model import Claimed
 from faststream_redis_timers_sync.protocol.recurrence import Repeat
 from faststream_redis_timers_sync.protocol.timers import occurrence_id
 from faststream_redis_timers_sync.protocol.times import is_lease, time_of
@@ -277,10 +277,10 @@ class LeasedTimer:
         """Let another timer have its slot: its handler has ended."""
         self.claim.holder.free_slot(self)
 
-    def settlement(self, action: bytes, detail: bytes) -> Settlement:
-        """Make the settlement under the lease that it has by now."""
-        leases = self.leases[0] if len(self.leases) == 1 else b" ".join(self.leases)
-        return Settlement(action, self.key, leases, detail)
+    @property
+    def leases_word(self) -> bytes:
+        """The leases that it may have by now, as `Settlement` has them."""
+        return self.leases[0] if len(self.leases) == 1 else b" ".join(self.leases)
 
     # --- renewals
 

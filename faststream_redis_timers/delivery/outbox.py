@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from faststream_redis_timers.delivery.leased import LeasedTimer
-from faststream_redis_timers_sync.protocol.model import Outcome, Settlement
+from faststream_redis_timers_sync.protocol.model import CommitGroup, Outcome, Settlement
 from faststream_redis_timers_sync.protocol.operation import MOST_CHANGED, PAYLOAD_BUDGET
 
 
@@ -40,7 +40,8 @@ class Settling(NamedTuple):
 
     def settlement(self) -> Settlement:
         """Make what is sent, under the leases that the timer may have by now."""
-        return self.timer.settlement(self.action, self.detail)
+        timer = self.timer
+        return Settlement(self.action, timer.key, timer.leases_word, self.detail)
 
     def answered(self, outcome: int, clock_offset: float) -> bool:
         """Let the timer know the outcome.
@@ -77,6 +78,51 @@ class Settling(NamedTuple):
             self.timer.settled(outcome=False)
 
 
+class Parcel(NamedTuple):
+    """What one call carries.
+
+    Args:
+        items: All settlements, in the order of their outcomes.
+        settlements: What is sent of those that travel alone, which come first.
+        groups: What is sent of the others.
+    """
+
+    items: list[Settling]
+    settlements: list[Settlement]
+    groups: list[CommitGroup]
+
+
+_LEAST_OF_A_GROUP = 3
+"""Commits under the same leases, from which on they travel as a group."""
+
+
+def pack(items: list[Settling]) -> Parcel:
+    """Put settlements together for a call.
+
+    Args:
+        items: The settlements. Commits may go behind all others: of what a call does to a timer
+            its removal is the last.
+    """
+    groups: list[CommitGroup] = []
+    if len(items) < _LEAST_OF_A_GROUP:
+        return Parcel(items, [item.settlement() for item in items], groups)
+    alone: list[Settling] = []
+    grouped: list[Settling] = []
+    commits: dict[bytes, list[Settling]] = {}
+    for item in items:
+        if item.action == b"commit":
+            commits.setdefault(item.timer.leases_word, []).append(item)
+        else:
+            alone.append(item)
+    for leases, some in commits.items():
+        if len(some) < _LEAST_OF_A_GROUP:
+            alone += some
+        else:
+            grouped += some
+            groups.append(CommitGroup(leases, [item.timer.key for item in some]))
+    return Parcel(alone + grouped, [item.settlement() for item in alone], groups)
+
+
 class Outbox:
     """What is to be sent, in order."""
 
@@ -101,30 +147,30 @@ class Outbox:
         self._waiting.append(item)
         self.is_urgent |= is_urgent
 
-    def next_batch(self) -> list[Settling]:
+    def next_parcel(self) -> Parcel:
         """Take what one call carries."""
-        batch: list[Settling] = []
+        items: list[Settling] = []
         size = 0
-        while self._waiting and len(batch) < MOST_CHANGED:
+        while self._waiting and len(items) < MOST_CHANGED:
             # Dead letters bring their payloads.
             size += len(self._waiting[0].detail)
-            if batch and size > PAYLOAD_BUDGET:
+            if items and size > PAYLOAD_BUDGET:
                 break
-            batch.append(self._waiting.popleft())
+            items.append(self._waiting.popleft())
         self.is_urgent = bool(self._waiting)
-        return batch
+        return pack(items)
 
-    def put_back(self, batch: Sequence[Settling], *, is_repeated: bool) -> None:
+    def put_back(self, items: Sequence[Settling], *, is_repeated: bool) -> None:
         """Add what a call carried that has failed, before all others.
 
         Args:
-            batch: What it carried.
+            items: What it carried.
             is_repeated: Whether it may have been carried out. What was not sent, or was
                 refused, is not repeated: "gone" is not this worker's doing then.
         """
         self.is_urgent = True
         self._waiting.extendleft(
-            item._replace(is_repeated=item.is_repeated or is_repeated) for item in reversed(batch)
+            item._replace(is_repeated=item.is_repeated or is_repeated) for item in reversed(items)
         )
 
     def renewals(self) -> dict[int, int]:

@@ -30,6 +30,7 @@ from faststream_redis_timers_sync.protocol.listing import (
     parse_timers,
 )
 from faststream_redis_timers_sync.protocol.model import (
+    CommitGroup,
     EncodedTimer,
     IfExists,
     Settlement,
@@ -606,6 +607,7 @@ class Operations:
         self,
         topic: str,
         settlements: Sequence[Settlement],
+        groups: Sequence[CommitGroup] = (),
         *,
         limit: int,
         lease_ttl: float,
@@ -619,8 +621,9 @@ class Operations:
 
         Args:
             topic: The full topic.
-            settlements: What becomes of timers claimed before, up to
-                `MOST_CHANGED`.
+            settlements: What becomes of timers claimed before.
+            groups: Commits of such timers; their outcomes come behind those of the settlements.
+                Both together up to `MOST_CHANGED`.
             limit: How many timers to claim at most, from 0 to 100.
             lease_ttl: How long the lease lasts, in seconds.
             jitter: Microseconds to add to it, random and below `LEASE_JITTER`.
@@ -637,6 +640,8 @@ class Operations:
         args += (b"" if suspect_from is None else b"%d" % suspect_from, b"%d" % most_suspects, call)
         for settlement in settlements:
             args += settlement
+        for leases, timer_ids in groups:
+            args += (b"commits", b"%d" % len(timer_ids), leases, *timer_ids)
         touched: tuple[bytes, ...] = keys[:2]
         if dead_topic is not None and any(each.has_dead_letter for each in settlements):
             touched += self.keys.of(dead_topic)[:2]
@@ -648,8 +653,8 @@ class Operations:
             step_parser(is_counted=suspect_from is not None, has_roster=call != b""),
             # A claim that is repeated leases a second batch. Settlements may be
             # repeated, but their outcome then means something else.
-            may_repeat=not limit and not settlements,
-            action="claim" if limit else "settle" if settlements else None,
+            may_repeat=not limit and not settlements and not groups,
+            action="claim" if limit else "settle" if settlements or groups else None,
             topic=topic,
         )
 

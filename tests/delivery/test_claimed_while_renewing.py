@@ -28,4 +28,4 @@ def test_the_lease_that_the_server_keeps_is_known_whichever_is_later(proposed, c
     delivery.renewed(proposed, 200.0)
 
     assert delivery.leases == known
-    assert delivery.settlement(b"commit", b"").leases == LATER
+    assert delivery.leases_word == LATER

@@ -7,7 +7,7 @@ import pytest
 from waiting import wait_until
 
 from faststream_redis_timers_sync import TimersClient
-from faststream_redis_timers_sync.protocol.model import Outcome, Settlement
+from faststream_redis_timers_sync.protocol.model import CommitGroup, Outcome, Settlement
 from faststream_redis_timers_sync.protocol.times import is_lease
 
 TOPIC = "invoices"
@@ -294,6 +294,55 @@ def test_two_hundred_settlements_fit_a_step(home):
     ]
 
     assert home.step(TOPIC, *settlements).outcomes == b"1" * 200
+    assert not home.redis.exists(*home.keys_of(TOPIC))
+
+
+def test_groups_of_commits_come_out_as_single_ones_do(home, client):
+    outcomes = []
+    for as_groups in (False, True):
+        plant_due(home, *"abcdefgh")
+        first, second = home.step(TOPIC, limit=5), home.step(TOPIC, limit=3)
+        client.cancel_timer(TOPIC, "b")
+        client.reschedule_timer(TOPIC, "c", activate_in=HOUR)
+        client.schedule("anew", TOPIC, timer_id="d", activate_in=HOUR)
+        home.step(TOPIC, Settlement(b"release", b"f", second.lease, b"1000"))
+        again = home.step(TOPIC, limit=1)
+        pairs = [(b"1.0000005 " + first.lease, b"abcde"), (second.lease, b"fgh")]
+        singles = [
+            Settlement(b"commit", bytes([one]), leases) for leases, ids in pairs for one in ids
+        ]
+        groups = [CommitGroup(leases, [bytes([one]) for one in ids]) for leases, ids in pairs]
+        letter = Settlement(b"nack", b"f", again.lease, b"+5.000000")
+        done = (
+            home.step(TOPIC, letter, groups=groups)
+            if as_groups
+            else home.step(TOPIC, letter, *singles)
+        )
+        left = dict(home.redis.zrange(home.keys_of(TOPIC).timeline, 0, -1, withscores=True))
+        outcomes.append((done.outcomes, sorted(left), ids(home.step(TOPIC, limit=10))))
+        client.cancel_all(TOPIC)
+
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0][:2] == (b"110dd1l11", [b"c", b"d", b"f"])
+
+
+def test_two_hundred_commits_fit_a_step_in_groups(home):
+    plant_due(home, *map(str, range(200)))
+    steps = [home.claim(TOPIC) for _ in range(2)]
+    groups = [CommitGroup(one.lease, [timer.timer_id for timer in one.claimed]) for one in steps]
+
+    assert home.step(TOPIC, groups=groups).outcomes == b"1" * 200
+    assert not home.redis.exists(*home.keys_of(TOPIC))
+
+
+def test_a_timer_that_is_renewed_and_committed_in_one_step_is_gone(home):
+    plant_due(home, "a", "b")
+    step = home.claim(TOPIC)
+    renewal = Settlement(b"renew", b"a", step.lease, b"4000000000.0000005")
+
+    done = home.step(TOPIC, renewal, groups=[CommitGroup(step.lease, [b"a", b"b"])])
+
+    assert done.outcomes == b"111"
     assert not home.redis.exists(*home.keys_of(TOPIC))
 
 

@@ -12,6 +12,19 @@ from faststream_redis_timers_sync.protocol.times import time_of
 CHANGING = ("schedule", "reschedule", "cancel", "cancel_all", "redrive", "settle_and_claim")
 
 
+def settlements_in(words):
+    """Give action, id, leases and detail of each settlement, of those in groups too."""
+    while words:
+        if words[0] == b"commits":
+            _, count, leases, *words = words
+            for timer_id in words[: int(count)]:
+                yield b"commit", timer_id, leases, b""
+            words = words[int(count) :]
+        else:
+            action, timer_id, leases, detail, *words = words
+            yield action, timer_id, leases, detail
+
+
 class Auditor(Ledger):
     """A ledger that sees the server.
 
@@ -142,11 +155,11 @@ class Auditor(Ledger):
         self._compare(scores)
 
     def _worker_step(self, actor, sent_at, args, reply):
-        settled = [args[n : n + 4] for n in range(7, len(args), 4)]
         settled = [
-            (item[0], item[1].decode(), [*map(float, item[2].split())], item[3]) for item in settled
+            (action, timer_id.decode(), [*map(float, leases.split())], detail)
+            for action, timer_id, leases, detail in settlements_in(args[7:])
         ]
-        if not settled and reply.endswith(b" 0\n"):
+        if not settled and b" - 0\n" in reply:
             return
         scores = self._read()
         buries = any(item[0] in {b"dead", b"repeat"} for item in settled)

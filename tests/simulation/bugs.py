@@ -27,7 +27,12 @@ from faststream_redis_timers_sync.protocol.operations import Operations
 @contextmanager
 def commit_without_token() -> Iterator[None]:
     """A commit removes the timer whoever holds it by now."""
-    with _other_script("elseif not lease then", "elseif not lease and action ~= 'commit' then"):
+    with _other_script(
+        "if not lease then",
+        "if not score or not lease and action ~= 'commit' then",
+        "score and find_lease(score, leases) and '1'",
+        "score and '1'",
+    ):
         yield
 
 

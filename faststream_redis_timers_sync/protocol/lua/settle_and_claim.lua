@@ -19,7 +19,8 @@
 --         leaves timers or finds as many as it asks for; or as take what it leaves, if
 --         each takes so many as slots (0: what it leaves calls nobody), whichever is
 --         more. The last two are what those who come are to know. '' asks for nothing
---       then per settlement: action, id, leases, detail. It does nothing unless
+--       then per settlement: action, id, leases, detail; and behind all others groups of
+--         commits: 'commits', how many, their leases, and so many ids. It does nothing unless
 --         the timer's score is one of those leases (separated by spaces).
 --           'commit'  removes the timer
 --           'nack'    due when the lease would have ended, or after the delay
@@ -119,12 +120,45 @@ local function bury(dead)
   wake(dead_timeline, old_head, now, now)
 end
 
-local function settle()
-  local ids = {}
-  for i = 9, #ARGV, 4 do
-    ids[#ids + 1] = ARGV[i]
+-- What a settlement comes to that finds the timer without its lease.
+local function outcome_without(score, repeated)
+  if not score then
+    return '0'
   end
-  local scores = redis.call('ZMSCORE', timeline, unpack(ids))
+  return is_lease(score) and 'l' or score == repeated and 's' or 'd'
+end
+
+-- Finds those of the timers from ARGV[first] to ARGV[last] that have one of these leases, for their
+-- removal, and returns all outcomes.
+local function commit_group(first, last, leases, removed)
+  local scores = redis.call('ZMSCORE', timeline, unpack(ARGV, first, last))
+  -- By score as text: mostly all of them have the lease of their claim.
+  local outcomes, known = {}, {}
+  for n, text in ipairs(scores) do
+    local outcome = known[text]
+    if not outcome then
+      local score = text and tonumber(text)
+      outcome = score and find_lease(score, leases) and '1' or outcome_without(score)
+      known[text] = outcome
+    end
+    outcomes[n] = outcome
+    if outcome == '1' then
+      removed[#removed + 1] = ARGV[first + n - 1]
+    end
+  end
+  return table.concat(outcomes)
+end
+
+local function settle()
+  local ids, groups_start = {}, #ARGV + 1
+  for i = 8, #ARGV, 4 do
+    if ARGV[i] == 'commits' then
+      groups_start = i
+      break
+    end
+    ids[#ids + 1] = ARGV[i + 1]
+  end
+  local scores = #ids > 0 and redis.call('ZMSCORE', timeline, unpack(ids))
   local removed, dead, outcomes, earliest = {}, {}, {}, nil
   -- New scores, each before its id.
   local members = {}
@@ -134,11 +168,9 @@ local function settle()
     local action, leases, detail = ARGV[4 * n + 4], ARGV[4 * n + 6], ARGV[4 * n + 7]
     local score = scores[n] and tonumber(scores[n])
     local lease = score and find_lease(score, leases)
-    if not score then
-      outcomes[n] = '0'
-    elseif not lease then
-      local is_repeated = action == 'repeat' and tonumber(string.match(detail, '^%S+')) == score
-      outcomes[n] = is_lease(score) and 'l' or is_repeated and 's' or 'd'
+    if not lease then
+      outcomes[n] =
+        outcome_without(score, action == 'repeat' and tonumber(string.match(detail, '^%S+')))
     else
       outcomes[n] = '1'
       if action == 'commit' then
@@ -185,6 +217,12 @@ local function settle()
         end
       end
     end
+  end
+  local start = groups_start
+  while start < #ARGV do
+    local first = start + 3
+    start = first + ARGV[start + 1]
+    outcomes[#outcomes + 1] = commit_group(first, start - 1, ARGV[first - 1], removed)
   end
   local old_head = earliest and head_of(timeline)
   -- A timer may be renewed and removed in one step, so removing comes last.

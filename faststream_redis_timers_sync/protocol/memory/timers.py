@@ -296,9 +296,10 @@ class TimersMemory:
         suspect_from: bytes,
         most_suspects: bytes,
         call: bytes,
-        *settlements: bytes,
+        *words: bytes,
     ) -> bytes:
         now = self.clock.microseconds()
+        settlements = _one_by_one(words)
         counts = suspect_from != b""
         outcomes = held.settle(settlements, now, counts=counts)
         done = zip(settlements[::4], settlements[3::4], outcomes, strict=True)
@@ -433,6 +434,20 @@ class TimersMemory:
         timer = make_timer(topic, timer_id, entry.score, entry.payload)
         known = {one.name: getattr(timer, one.name) for one in fields(Timer)}
         return ScheduledTimer(**known, message=self._messages.get(entry.payload))
+
+
+def _one_by_one(words: Sequence[bytes]) -> Sequence[bytes]:
+    """Give the words of settlements, with those of groups as if each stood alone."""
+    if b"commits" not in words[::4]:
+        return words
+    start = words[::4].index(b"commits") * 4
+    alone = list(words[:start])
+    while start < len(words):
+        end = start + 3 + int(words[start + 1])
+        for timer_id in words[start + 3 : end]:
+            alone += (b"commit", timer_id, words[start + 2], b"")
+        start = end
+    return alone
 
 
 def no_server_for(what: str, name: str = "FakeTimersClient") -> NotImplementedError:
