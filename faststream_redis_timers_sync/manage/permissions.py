@@ -50,7 +50,7 @@ def purposes_of(keys: KeySpace) -> tuple[Purpose, ...]:
                 *("HGET {payloads} x", "HEXISTS {payloads} x", "HLEN {payloads}"),
                 "HSTRLEN {payloads} x",
                 *("HDEL {payloads} x", "HDEL {attempts} x"),
-                *("HMGET {attempts} x", "HSET {attempts} x x"),
+                *("HMGET {payloads} x", "HMGET {attempts} x", "HSET {attempts} x x"),
                 # Whether a topic is torn.
                 *(("EXISTS {payloads}",) if keys.hash_tags else ()),
             ),

@@ -1,5 +1,6 @@
 """A worker's step: what a claim leases and tells, and what a settlement does and does not."""
 
+import random
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 
@@ -8,6 +9,8 @@ from waiting import wait_until
 
 from faststream_redis_timers_sync import TimersClient
 from faststream_redis_timers_sync.protocol.model import CommitGroup, Outcome, Settlement
+from faststream_redis_timers_sync.protocol.operation import PAYLOAD_BUDGET
+from faststream_redis_timers_sync.protocol.steps import MOST_CLAIMED
 from faststream_redis_timers_sync.protocol.times import is_lease
 
 TOPIC = "invoices"
@@ -126,6 +129,34 @@ def test_a_payload_above_the_bound_is_claimed_alone(home):
 
     assert ids(home.claim(TOPIC)) == ["large"]
     assert ids(home.claim(TOPIC)) == ["small"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_claim_has_what_fits_whatever_sizes_stand_beside_each_other(home, seed):
+    choice = random.Random(seed)
+    sizes = choice.choices([None, 1, 1000, 40_000, 300_000, 600_000], [2, 40, 20, 3, 2, 1], k=260)
+    for n, size in enumerate(sizes):
+        home.plant(TOPIC, f"{n}", 1000.0 + n, None if size is None else b"x" * size)
+
+    claims = []
+    while (step := home.claim(TOPIC)).claimed or step.orphans:
+        claims.append([*map(int, ids(step)), *map(int, step.orphans)])
+
+    assert claims == list(claims_of(sizes))
+
+
+def claims_of(sizes):
+    """Give the numbers of the timers of each claim, orphans last."""
+    left = list(enumerate(sizes))
+    while left:
+        claimed, orphans, total = [], [], 0
+        for n, size in left[:MOST_CLAIMED]:
+            if claimed and total + (size or 0) > PAYLOAD_BUDGET:
+                break
+            (orphans if size is None else claimed).append(n)
+            total += size or 0
+        left = left[len(claimed) + len(orphans) :]
+        yield claimed + orphans
 
 
 def test_ids_and_payloads_may_be_any_bytes(home):

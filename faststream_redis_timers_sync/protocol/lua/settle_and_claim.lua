@@ -272,6 +272,8 @@ local function take(due)
     ids[#ids + 1] = due[i]
   end
   local values = counts and redis.call('HMGET', attempts, unpack(ids))
+  -- The payloads that are read ahead, and between which places.
+  local read, read_from, read_to = nil, 0, 0
   for n, id in ipairs(ids) do
     local score = due[2 * n]
     local count, first_due
@@ -285,12 +287,18 @@ local function take(due)
       passed_over = passed_over + 1
       passed[id] = true
     else
-      -- Large ones are not read in vain; to ask for the size of each small one costs more.
+      -- Large ones are not read in vain; to ask for the size of each small one costs more, and
+      -- so does it to read small ones one by one.
       if #claimed > 0 and size > budget / 16
           and size + redis.call('HSTRLEN', payloads, id) > budget then
         return false
       end
-      local payload = not is_bare and redis.call('HGET', payloads, id)
+      if not is_bare and n > read_to then
+        local are_small = #claimed > 0 and 25 * size / #claimed <= budget / 16
+        read_from, read_to = n, math.min(#ids, n + (are_small and 24 or 0))
+        read = redis.call('HMGET', payloads, unpack(ids, read_from, read_to))
+      end
+      local payload = not is_bare and read[n - read_from + 1]
       if not payload then
         orphans[#orphans + 1] = id
       elseif #claimed > 0 and size + #payload > budget then
