@@ -276,6 +276,7 @@ def step(history, topic, settlements, delay, limit, groups=()):
         suspect_from=2 if topic == TOPICS[0] else None,
         most_suspects=round(abs(delay)) % 3,
         dead_topic=f"{topic}:dead",
+        call=b"1 2 2 1 5.5" if limit % 2 else b"",
     )
     done = history.ask(operation)
     history.claims += [(topic, claimed, done.lease) for claimed in done.claimed]

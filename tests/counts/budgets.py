@@ -125,3 +125,15 @@ WAKE_UP = 0
 
 READ_WHILE_BUSY = 1
 """Wake-ups that are read while all handlers are busy: the one that was waited for before."""
+
+# --- fleets ------------------------------------------------------------------------------
+
+ROSTER = 1
+"""How often a claim by the rule for fleets counts listeners: those on duty and all, at once."""
+
+UNHEARD = 1
+"""The same of a wake-up that nobody hears: whether the topic has workers at all."""
+
+ALL_GROUPS = 8
+"""The same to find that nobody is in reserve, eight groups at a time. To find one takes as a rule
+one, in large fleets."""

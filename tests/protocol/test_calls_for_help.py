@@ -1,14 +1,17 @@
 """Who is called from the reserve, by claims and by wake-ups that nobody hears."""
 
 from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
 from faces import Home
 
+from faststream_redis_timers_sync import TimersClient
 from faststream_redis_timers_sync.protocol.keys import RESERVE_GROUPS
 from faststream_redis_timers_sync.protocol.model import Settlement
 
 TOPIC = "invoices"
+HOUR = timedelta(hours=1)
 
 
 @pytest.fixture(params=["plain", "database 3", "hash tags", "fakeredis"])
@@ -19,6 +22,11 @@ def home(request, key_names, server_url):
     home = Home(names, None if request.param == "fakeredis" else url)
     yield home
     assert home.leave() == []
+
+
+@pytest.fixture
+def client(home):
+    return TimersClient(home.redis, **home.key_names)
 
 
 class Listener:
@@ -252,3 +260,39 @@ def test_a_claim_calls_whoever_is_there_if_they_are_fewer(home):
         plant_due(home, "a")
         step(home, call=b"9 9 5 0 0.0")
         assert heard(reserve) == [b"1.000000 0 0.0"] * 3
+
+
+# --- wake-ups that nobody hears -----------------------------------------------------------
+
+
+def test_a_wake_up_that_nobody_hears_calls_one_by_the_names_that_python_gives(home, client):
+    for group in range(RESERVE_GROUPS):
+        with fleet(home, groups=[group]) as reserve:
+            client.schedule("x", TOPIC, timer_id="a", activate_in=HOUR)
+            assert heard(reserve) == [b"1.000000 0 0.0"]
+            client.cancel_timer(TOPIC, "a")
+
+
+def test_a_wake_up_that_is_heard_calls_nobody(home, client):
+    with fleet(home, on_duty=1, groups=[0]) as reserve:
+        client.schedule("x", TOPIC, activate_in=HOUR)
+        assert heard(reserve) == []
+    client.cancel_all(TOPIC)
+
+
+def test_where_no_wake_up_is_due_nobody_is_called(home, client):
+    client.schedule("x", TOPIC, activate_in=HOUR)
+
+    with fleet(home, groups=[0]) as reserve:
+        client.schedule("x", TOPIC, activate_in=2 * HOUR)
+        assert heard(reserve) == []
+    client.cancel_all(TOPIC)
+
+
+def test_a_timer_that_a_worker_gives_back_calls_one_if_nobody_is_on_duty(home):
+    plant_due(home, "a")
+    claimed = home.step(TOPIC, limit=1)
+
+    with fleet(home, groups=[7, 8]) as reserve:
+        home.step(TOPIC, Settlement(b"release", b"a", claimed.lease, b"1000"))
+        assert heard(reserve) == [b"1.000000 0 0.0"]

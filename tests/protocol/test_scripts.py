@@ -70,6 +70,14 @@ def test_with_hash_tags_it_has_a_part_more_and_all_of_its_lines(name, redis_clie
     assert redis_client.script_load(script.text).encode() == script.sha
 
 
+def test_wake_ups_that_nobody_hears_mean_nothing_in_a_cluster_unless_they_are_sharded():
+    line = b"local counts_all = %b\n"
+    counted = [Dialect(), Dialect(database=3), Dialect(hash_tags=True, fits_cluster=True)]
+
+    assert all(line % b"true" in load_script("schedule", one).text for one in counted)
+    assert line % b"false" in load_script("schedule", Dialect(fits_cluster=True)).text
+
+
 def test_scripts_refuse_a_torn_topic_unless_they_count_or_give_up():
     def calls(name):
         text = load_script(name, Dialect(hash_tags=True, fits_cluster=True)).text.decode()

@@ -161,6 +161,9 @@ def produce(admin, url, keys, user="producer"):
         with timers._runner.client.pipeline(transaction=False) as pipeline:
             timers.schedule("x", "t", pipeline=pipeline)
             pipeline.execute()
+        with Ears(admin, keys, of_reserve) as reserve:
+            timers.schedule("x", "u", activate_in=HOUR)
+            assert reserve.count_heard() == 1
 
 
 def declare(admin, url, keys):

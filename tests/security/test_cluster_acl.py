@@ -182,6 +182,9 @@ def produce(cluster, url):
             assert timers.reschedule_timer("b", "7", activate_in=2 * HOUR)
             assert timers.cancel_timer("b", "7")
         assert timers.cancel_all("a") == 0
+        with hearing_calls(cluster, timers, "a") as count_heard:
+            timers.schedule("x", "a", activate_in=HOUR)
+            assert count_heard() == 1
 
 
 def declare(cluster, url):

@@ -93,6 +93,9 @@ class Server:
             if link in links and channel in {None, name}:
                 links.remove(link)
 
+    def count_listeners(self, channel):
+        return len(self._listeners.get(channel, ()))
+
     def listens(self, link):
         return any(link in links for links in self._listeners.values())
 

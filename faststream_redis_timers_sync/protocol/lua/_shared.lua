@@ -146,13 +146,22 @@ local function call_for_help(timeline, wanted, word, microseconds)
   end
 end
 
+-- Whether PUBLISH tells of all who hear it; a node of a cluster tells of its own, unless it is sharded.
+local counts_all = true
+
 -- Tells waiting workers of a due time that comes before the old head, or behind
 -- a lease that was lost: they may be passing that over. It is a hint: a worker
 -- that misses it (no permission to publish, connection lost) finds the timer at
--- its next poll.
+-- its next poll. Where there are workers, and none of them hears it, one is called.
 local function wake(timeline, old_head, score, now)
   local head = tonumber(old_head or nil)
   if not head or tonumber(score) < head or (head <= tonumber(now) and is_lease(head)) then
-    redis.pcall('PUBLISH', channel_prefix .. timeline, now .. ' ' .. score)
+    local channel = channel_prefix .. timeline
+    if redis.pcall('PUBLISH', channel, now .. ' ' .. score) == 0 and counts_all then
+      local workers = redis.pcall('PUBSUB', 'NUMSUB', channel .. '\255w')[2]
+      if workers and workers > 0 then
+        call_for_help(timeline, 1, '0 0.0', tonumber(string.sub(now, -6)))
+      end
+    end
   end
 end

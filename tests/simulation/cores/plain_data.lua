@@ -5,9 +5,9 @@ local floor, huge, min, max = math.floor, math.huge, math.min, math.max
 local format, sub = string.format, string.sub
 local insert, remove = table.insert, table.remove
 
--- Of the server on which a script runs: sorted sets and hashes by key, the number of listeners by
--- channel, whether it writes doubles with 17 digits, its time, and channels and messages published by this script, if any.
-local sets, hashes, listeners, writes_17_digits, time, published
+-- Of the server on which a script runs: sorted sets and hashes by key, whether it writes doubles
+-- with 17 digits, who counts the listeners of a channel, its time, and channels and messages published by this script, if any.
+local sets, hashes, writes_17_digits, count_listeners, time, published
 
 -- Called by ZSCAN: tells whether an id matches a pattern.
 local matches = ...
@@ -143,7 +143,7 @@ function commands.PUBLISH(channel, message)
   published = published or {}
   insert(published, channel)
   insert(published, message)
-  return listeners[channel] or 0
+  return count_listeners(channel)
 end
 
 commands.SPUBLISH = commands.PUBLISH
@@ -155,7 +155,7 @@ function commands.PUBSUB(subcommand, ...)
   local counts = {}
   for _, channel in ipairs({...}) do
     insert(counts, channel)
-    insert(counts, listeners[channel] or 0)
+    insert(counts, count_listeners(channel))
   end
   return counts
 end
@@ -471,12 +471,8 @@ local sandbox = setmetatable({
 
 local calls = {}
 
-function calls.make_server(with_17_digits)
-  return {sets = {}, hashes = {}, listeners = {}, writes_17_digits = with_17_digits}
-end
-
-function calls.count_listener(server, channel, change)
-  server.listeners[channel] = (server.listeners[channel] or 0) + change
+function calls.make_server(with_17_digits, listeners)
+  return {sets = {}, hashes = {}, writes_17_digits = with_17_digits, count_listeners = listeners}
 end
 
 function calls.compile(text, name)
@@ -485,8 +481,8 @@ end
 
 -- Gives the reply, then channels and messages.
 function calls.run(server, script, seconds, microseconds, keys, argv)
-  sets, hashes, listeners = server.sets, server.hashes, server.listeners
-  writes_17_digits = server.writes_17_digits
+  sets, hashes = server.sets, server.hashes
+  writes_17_digits, count_listeners = server.writes_17_digits, server.count_listeners
   time, published = {seconds, microseconds}, nil
   sandbox.KEYS, sandbox.ARGV = keys, argv
   local reply = script()

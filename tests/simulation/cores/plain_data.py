@@ -18,11 +18,12 @@ class PlainData:
     Args:
         writes_17_digits: Whether scores are written with 17 digits, as Redis 7.0 does; later
             versions write as few as tell a score from all others.
+        count_listeners: Tells how many listen to a channel.
     """
 
-    def __init__(self, *, writes_17_digits=False):
+    def __init__(self, *, writes_17_digits=False, count_listeners=lambda _: 0):
         self._engine = _engine()
-        self._data = self._engine.make_server(writes_17_digits)
+        self._data = self._engine.make_server(writes_17_digits, count_listeners)
 
     def run(self, script, keys, args, now):
         """Run a script.
@@ -54,10 +55,6 @@ class PlainData:
             raise ResponseError(str(error)) from error
         return reply, published if published[0] is not None else ()
 
-    def count_listener(self, channel, change):
-        """Count one that listens to a channel from now on (1), or does no longer (-1)."""
-        self._engine.count_listener(self._data, channel, change)
-
     def read_set(self, key):
         """Give the scores of a sorted set by id, in order."""
         return _pairs(self._engine.read_set(self._data, key))
@@ -85,7 +82,6 @@ class _Engine:
         self.table_from = lua.table_from
         self.make_server = calls[b"make_server"]
         self.run = calls[b"run"]
-        self.count_listener = calls[b"count_listener"]
         self.read_set = calls[b"read_set"]
         self.read_hash = calls[b"read_hash"]
         self.read_fields = calls[b"read_fields"]

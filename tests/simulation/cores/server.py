@@ -16,7 +16,9 @@ class PlainServer(Server):
 
     def __init__(self, clock, watch, *, writes_17_digits):
         super().__init__(clock, watch)
-        self._data = PlainData(writes_17_digits=writes_17_digits)
+        self._data = PlainData(
+            writes_17_digits=writes_17_digits, count_listeners=self.count_listeners
+        )
         self._known = set()
         self.read_set = self._data.read_set
         self.read_hash = self._data.read_hash
