@@ -156,7 +156,7 @@ def listening_topics(timers: TimersClient) -> dict[str, int]:
     channels: list[list[bytes]] = ask_primaries(
         timers, b"PUBSUB", subcommand, before + _pattern(timers), parse=list
     )
-    timelines = {channel.removeprefix(before) for some in channels for channel in some}
+    timelines = {keys.timeline_of(channel) for some in channels for channel in some}
     return count_workers(timers, _topics(keys, prefix, timelines)[0])
 
 
@@ -193,6 +193,9 @@ def tell_elsewhere(timers: TimersClient, topics: Sequence[str]) -> str:
 def count_workers(timers: TimersClient, topics: Iterable[str]) -> dict[str, int]:
     """Count the workers that listen to topics: one per subscriber and process.
 
+    Where workers run by the rule for fleets beside others, the larger of both numbers is given:
+    who is on duty and who hears all wake-ups can't be told apart.
+
     Args:
         timers: The client.
         topics: The topics.
@@ -201,13 +204,21 @@ def count_workers(timers: TimersClient, topics: Iterable[str]) -> dict[str, int]
         redis.RedisError: What the server or the connection says.
     """
     runner, keys, _ = reach = inside(timers)
-    channels = {topic: keys.channel_of(reach.full(topic)) for topic in topics}
-    counts = Counter[str]()
+    channels = {
+        topic: (keys.channel_of(full), keys.workers_channel_of(full))
+        for topic, full in ((topic, reach.full(topic)) for topic in topics)
+    }
+    counts = _count_listeners(runner, keys, [one for both in channels.values() for one in both])
+    return {topic: max(counts[one] for one in both) for topic, both in channels.items()}
+
+
+def _count_listeners(runner: Runner, keys: KeySpace, channels: Sequence[bytes]) -> dict[bytes, int]:
+    counts = Counter[bytes]()
     if keys.hash_tags:
-        at: dict[str, tuple[Runner, list[str]]] = {}
-        for topic, channel in channels.items():
+        at: dict[str, tuple[Runner, list[bytes]]] = {}
+        for channel in channels:
             primary = runner.primary_of(channel)
-            at.setdefault(primary.address, (primary, []))[1].append(topic)
+            at.setdefault(primary.address, (primary, []))[1].append(channel)
         asked = list(at.values())
     else:
         # PUBLISH goes to every node, so a worker may listen at any of them.
@@ -215,9 +226,9 @@ def count_workers(timers: TimersClient, topics: Iterable[str]) -> dict[str, int]
     subcommand = b"SHARDNUMSUB" if keys.hash_tags else b"NUMSUB"
     for primary, theirs in asked:
         for some in in_chunks(theirs, _CHANNELS_AT_ONCE):
-            words = (b"PUBSUB", subcommand, *(channels[topic] for topic in some))
+            words = (b"PUBSUB", subcommand, *some)
             counts.update(dict(zip(some, primary.run(command(*words, parse=_counts)), strict=True)))
-    return dict(counts)
+    return counts
 
 
 def _counts(reply: list[bytes | int]) -> list[int]:

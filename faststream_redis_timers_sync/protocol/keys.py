@@ -339,7 +339,20 @@ class KeySpace:
             TypeError: As `channel_of`.
             ValueError: As `channel_of`.
         """
-        return b"%b%bw" % (self.channel_of(topic), _NO_TOPIC)
+        return self.channel_of(topic) + _WORKERS
+
+    def timeline_of(self, channel: bytes) -> bytes:
+        """Give the timeline of a topic to which workers listen by a channel.
+
+        This undoes `channel_of` and `workers_channel_of`.
+
+        Args:
+            channel: The channel.
+
+        Returns:
+            Of other channels something that is no topic's timeline.
+        """
+        return channel.removeprefix(self.channel_prefix.encode()).removesuffix(_WORKERS)
 
 
 _REMEMBERED_TOPICS = 1000
@@ -347,6 +360,7 @@ _REMEMBERED_TOPICS = 1000
 _NO_TOPIC = b"\xff"
 # Never part of UTF-8: no topic's channel goes on like this. The hash tag stands before it, and ACL
 # rules that allow the topic's channel by its beginning allow these.
+_WORKERS = _NO_TOPIC + b"w"
 _FIRST_GROUP = ord("0")
 
 _DEAD = ":dead"

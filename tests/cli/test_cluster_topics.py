@@ -181,6 +181,19 @@ def test_workers_are_counted_at_all_primaries(timers, empty_cluster):
             assert sorted(listening_topics(mine)) == [f"{n}" for n in range(10)]
 
 
+def test_workers_that_hear_no_wake_ups_are_counted_at_their_topics_primaries(timers, empty_cluster):
+    keys = inside(timers).keys
+    with ExitStack() as stack:
+        for topic in TOPICS:
+            _, owner = slot_at(empty_cluster, timers, topic)
+            pubsub = stack.enter_context(stack.enter_context(owner.client()).pubsub())
+            for channel in (keys.workers_channel_of(topic), keys.reserve_channel_of(topic, 5)):
+                pubsub.ssubscribe(channel)
+                assert pubsub.get_message(timeout=10)["type"] == "ssubscribe"
+
+        assert listening_topics(timers) == dict.fromkeys(TOPICS, 1)
+
+
 def test_workers_of_topics_in_one_slot_listen_wherever_they_are(one_tag, empty_cluster):
     # PUBLISH goes to every node, so a worker hears at any of them.
     keys = inside(one_tag).keys

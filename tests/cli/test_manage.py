@@ -1,6 +1,7 @@
 """The module without a framework: finds topics, lists, matches, cancels, moves and counts."""
 
 import traceback
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import fakeredis
@@ -122,6 +123,36 @@ def test_listening_topics_are_found_without_any_key(timers, here, key_names, ser
                 assert listening_topics(mine) == {"oices": 2}
             with TimersClient(server_url, prefix="[i]n*", **key_names) as mine:
                 assert listening_topics(mine) == {}
+
+
+def test_workers_of_a_fleet_are_found_and_counted_whatever_they_hear(
+    timers, here, key_names, server_url
+):
+    keys = here.operations.keys
+    with ExitStack() as stack:
+
+        def listen(*channels):
+            client = stack.enter_context(redis.Redis.from_url(server_url))
+            pubsub = stack.enter_context(client.pubsub())
+            pubsub.subscribe(*channels)
+            for _ in channels:
+                assert pubsub.get_message(timeout=10)["type"] == "subscribe"
+
+        # One on duty, two in reserve, one that is away; all of another topic are away.
+        listen(keys.channel_of("a"), keys.workers_channel_of("a"))
+        for group in (0, 63):
+            listen(keys.reserve_channel_of("a", group), keys.workers_channel_of("a"))
+        listen(keys.workers_channel_of("a"))
+        listen(keys.workers_channel_of("b"))
+        # Of the last release: more of them hear all wake-ups than there are others.
+        listen(keys.channel_of("c"), keys.workers_channel_of("c"))
+        listen(keys.channel_of("c"))
+
+        assert listening_topics(timers) == {"a": 4, "b": 1, "c": 2}
+        assert count_workers(timers, ["a", "b", "c", "d"]) == {"a": 4, "b": 1, "c": 2, "d": 0}
+        assert [one.workers for one in count_topics(timers, ["a", "b"]).topics] == [4, 1]
+        with TimersClient(server_url, prefix="b", **key_names) as mine:
+            assert listening_topics(mine) == {}
 
 
 # --- listing and matching
