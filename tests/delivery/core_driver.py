@@ -16,11 +16,12 @@ SERVER = 1_900_000_000.0
 class Driver:
     """Has a clock that tests set, and a core."""
 
-    def __init__(self, policy=None, suspects=None, slots=None, **options):
+    def __init__(self, policy=None, suspects=None, slots=None, duty=None, **options):
         self.time = 0.0
         self.draws = Draws(spread=lambda: 0.5, lease=lambda: 7)
         self.stirred = 0
         self.lines = []
+        self.posts = []
         self.core = DeliveryCore(
             TimerSub(topic="orders", **options),
             topic="orders",
@@ -31,6 +32,7 @@ class Driver:
             make_timer=LeasedTimer,
             log=self.log,
             slots=slots,
+            duty=duty,
         )
 
     def log(self, level, message, error=None):
@@ -41,6 +43,9 @@ class Driver:
 
     def stir(self):
         self.stirred += 1
+
+    def follow_post(self, post):
+        self.posts.append(post)
 
     def settle(self, timer, action, detail):
         self.core.settle(timer, action, detail, self.time)
@@ -66,7 +71,17 @@ class Driver:
         assert isinstance(turn, Wait)
         return turn
 
-    def answer(self, call, *ids, head=None, outcomes=None, orphans=(), score=None, is_torn=False):
+    def answer(
+        self,
+        call,
+        *ids,
+        head=None,
+        outcomes=None,
+        orphans=(),
+        score=None,
+        is_torn=False,
+        roster=(None, None),
+    ):
         now = SERVER + self.time
         claimed = [Claimed(i.encode(), b"x", score or b"%.6f" % (now - 1)) for i in ids]
         step = Step(
@@ -77,6 +92,8 @@ class Driver:
             claimed,
             list(orphans),
             is_torn=is_torn,
+            on_duty=roster[0],
+            workers=roster[1],
         )
         return self.core.answered(call, step, self.time, self.time)
 
