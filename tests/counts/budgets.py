@@ -71,6 +71,9 @@ HERD = 10 + 10 + 1
 """Script calls of ten idle workers for one timer: each claims when it is due and may have been
 a bit early, and one commits. They must not try again because another was faster."""
 
+FLEET = 3 + 3 + 1
+"""The same per timer of twelve workers, three of which are on duty."""
+
 IDLE_PER_SECOND = 0.25
 """Commands per second of a subscriber that has nothing to do, on average: a look each 5 s
 (0.2), and a ping of the broker's wake-up connection each 30 s (0.03)."""

@@ -71,7 +71,7 @@ class Driver:
         assert isinstance(turn, Wait)
         return turn
 
-    def answer(
+    def answer(  # noqa: PLR0913  what a reply tells
         self,
         call,
         *ids,

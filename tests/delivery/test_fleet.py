@@ -5,12 +5,12 @@ import logging
 import re
 import time
 from contextlib import asynccontextmanager
-from datetime import timedelta
 
 import pytest
 import redis
 import redis.asyncio
-from bench import NO_POLLS, until_nothing_is_sent
+from bench import until_nothing_is_sent
+from fleets import WORKERS, Fleet, fleet_of
 from inside import loop_of, loops_of, post_of
 from redis.connection import parse_url
 from waiting import wait_until_async
@@ -22,77 +22,13 @@ from faststream_redis_timers.delivery.attendance import Channels
 from faststream_redis_timers.delivery.duty import Duty, Post
 from faststream_redis_timers_sync.protocol.keys import RESERVE_GROUPS
 
-WORKERS = 12
 PASSWORD = "opens nothing"  # noqa: S105
-SOON = timedelta(seconds=0.02)
 
 
 @pytest.fixture(autouse=True)
 def event_loop_is_trusted(monkeypatch):
     """A busy machine stops the event loop, which all workers share, as a handler would."""
     monkeypatch.setattr(Duty, "LATE", 3600.0)
-
-
-class Fleet:
-    """Workers of one topic, each with a broker of its own, that do not poll.
-
-    Args:
-        bench: Where the topic is.
-        handle: Their handler.
-        clients: A client or URL for each.
-    """
-
-    def __init__(self, bench, handle, clients):
-        self.bench = bench
-        self.brokers = []
-        for client in clients:
-            broker = bench.broker(client, duty=3)
-            broker.subscriber(bench.topic, **NO_POLLS)(handle)
-            self.brokers.append(broker)
-        self._serial = 0
-
-    @property
-    def loops(self):
-        return [loop for broker in self.brokers for loop in loops_of(broker)]
-
-    def at(self, post):
-        """Give the loops at a post."""
-        return [loop for loop in self.loops if post_of(loop) is post]
-
-    def counted(self):
-        """Tell how many the server counts on duty, in reserve, and in all."""
-        keys, topic = self.bench.home.operations.keys, self.bench.topic
-        groups = [keys.reserve_channel_of(topic, group) for group in range(RESERVE_GROUPS)]
-        channels = (keys.channel_of(topic), keys.workers_channel_of(topic), *groups)
-        counts = dict(self.bench.redis.pubsub_numsub(*channels))
-        on_duty, workers = counts.pop(channels[0]), counts.pop(channels[1])
-        return on_duty, sum(counts.values()), workers
-
-    async def until_counted(self, *expected):
-        await wait_until_async(lambda: self.counted() == expected)
-
-    async def deliver_one(self):
-        """Schedule a timer that is due a moment later, and wait until it is gone."""
-        self._serial += 1
-        self.bench.schedule(f"one-{self._serial}", activate_in=SOON)
-        await self.bench.until_gone(f"one-{self._serial}")
-
-    async def thin_out(self):
-        """Have timers until three are on duty."""
-        while self.counted() != (3, len(self.brokers) - 3, len(self.brokers)):
-            await self.deliver_one()
-
-
-@asynccontextmanager
-async def fleet_of(bench, handle, clients=(None,) * WORKERS):
-    """Start workers at the same time, and stop them at the end of the block."""
-    fleet = Fleet(bench, handle, clients)
-    await asyncio.gather(*(broker.start() for broker in fleet.brokers))
-    try:
-        await wait_until_async(lambda: fleet.counted()[2] == len(clients))
-        yield fleet
-    finally:
-        await asyncio.gather(*(broker.stop() for broker in fleet.brokers))
 
 
 async def test_three_of_twelve_stay_on_duty(bench, open_calls):

@@ -1,0 +1,77 @@
+"""Fleets of workers in one process: each with a broker of its own, for the same topic."""
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from bench import NO_POLLS
+from inside import loops_of, post_of
+from waiting import wait_until_async
+
+from faststream_redis_timers_sync.protocol.keys import RESERVE_GROUPS
+
+WORKERS = 12
+SOON = timedelta(seconds=0.02)
+
+
+class Fleet:
+    """Workers of one topic, each with a broker of its own, that do not poll.
+
+    Args:
+        bench: Where the topic is.
+        handle: Their handler.
+        clients: A client or URL for each.
+        duty: How many of them are to be on duty.
+    """
+
+    def __init__(self, bench, handle, clients, duty=3):
+        self.bench = bench
+        self.brokers = []
+        for client in clients:
+            broker = bench.broker(client, duty=duty)
+            broker.subscriber(bench.topic, **NO_POLLS)(handle)
+            self.brokers.append(broker)
+        self._serial = 0
+
+    @property
+    def loops(self):
+        return [loop for broker in self.brokers for loop in loops_of(broker)]
+
+    def at(self, post):
+        """Give the loops at a post."""
+        return [loop for loop in self.loops if post_of(loop) is post]
+
+    def counted(self):
+        """Tell how many the server counts on duty, in reserve, and in all."""
+        keys, topic = self.bench.home.operations.keys, self.bench.topic
+        groups = [keys.reserve_channel_of(topic, group) for group in range(RESERVE_GROUPS)]
+        channels = (keys.channel_of(topic), keys.workers_channel_of(topic), *groups)
+        counts = dict(self.bench.redis.pubsub_numsub(*channels))
+        on_duty, workers = counts.pop(channels[0]), counts.pop(channels[1])
+        return on_duty, sum(counts.values()), workers
+
+    async def until_counted(self, *expected):
+        await wait_until_async(lambda: self.counted() == expected)
+
+    async def deliver_one(self):
+        """Schedule a timer that is due a moment later, and wait until it is gone."""
+        self._serial += 1
+        self.bench.schedule(f"one-{self._serial}", activate_in=SOON)
+        await self.bench.until_gone(f"one-{self._serial}")
+
+    async def thin_out(self):
+        """Have timers until three are on duty."""
+        while self.counted() != (3, len(self.brokers) - 3, len(self.brokers)):
+            await self.deliver_one()
+
+
+@asynccontextmanager
+async def fleet_of(bench, handle, clients=(None,) * WORKERS, duty=3):
+    """Start workers at the same time, and stop them at the end of the block."""
+    fleet = Fleet(bench, handle, clients, duty)
+    await asyncio.gather(*(broker.start() for broker in fleet.brokers))
+    try:
+        await wait_until_async(lambda: len(clients) in fleet.counted())
+        yield fleet
+    finally:
+        await asyncio.gather(*(broker.stop() for broker in fleet.brokers))
