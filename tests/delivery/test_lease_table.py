@@ -672,7 +672,7 @@ async def test_a_commit_that_meets_an_outage_goes_through_after_it(bench, relay,
     # The commit went before any claim: the first script call settles and claims nothing.
     first = next(c for c in relay.commands[before:] if c[0] in {b"EVALSHA", b"EVAL"})
     assert first[6] == b"0"
-    assert first[12:14] == (b"commit", b"1")
+    assert first[13:15] == (b"commit", b"1")
     assert len(bench.log.complaints) == 1
 
 
