@@ -274,7 +274,7 @@ def step(history, topic, settlements, delay, limit, groups=()):
         lease_ttl=30.25,
         jitter=int(abs(delay)),
         suspect_from=2 if topic == TOPICS[0] else None,
-        most_suspects=round(abs(delay)) % 3,
+        most_suspects=round(abs(delay)) % 5 - 2,
         dead_topic=f"{topic}:dead",
         call=b"1 2 2 1 5.5" if limit % 2 else b"",
     )

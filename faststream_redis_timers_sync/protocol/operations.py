@@ -630,7 +630,8 @@ class Operations:
             suspect_from: Count attempts; from this one on a timer whose lease was
                 lost is suspected of killing its workers. None does not count, and
                 suspects each timer whose lease was lost.
-            most_suspects: How many suspects to claim at most.
+            most_suspects: How many suspects to claim at most; below 0 so many and no other
+                timer, if a suspect is due first of all, and else none.
             dead_topic: The full topic for dead letters, where a settlement makes one.
             call: When to call workers of the reserve, as the script has it: then the step tells
                 how many workers there are. Empty: neither.

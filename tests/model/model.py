@@ -130,16 +130,19 @@ class Topic:
         """Lease what is due; give ids, scores before, and which attempt it is."""
         claimed: list[tuple[str, float, int | None]] = []
         suspects = 0
+        most, comes_alone = abs(most_suspects), most_suspects < 0
         for timer_id in self.in_order():
             entry = self.timers[timer_id]
             if entry.score > now or len(claimed) == limit:
                 break
             before = entry.valid_count
             attempt = before.times + 1
-            if not entry.waits and (suspect_from is None or attempt >= suspect_from):
-                if suspects == most_suspects:
-                    continue
-                suspects += 1
+            is_suspect = not entry.waits and (suspect_from is None or attempt >= suspect_from)
+            if comes_alone and suspects and (suspects == most or not is_suspect):
+                break
+            if is_suspect and (suspects == most or (comes_alone and suspects < len(claimed))):
+                continue
+            suspects += is_suspect
             claimed.append((timer_id, entry.score, None if suspect_from is None else attempt))
         for timer_id, _, attempt in claimed:
             entry = self.timers[timer_id]

@@ -275,7 +275,7 @@ class TimersMachine(RuleBasedStateMachine):
         worker=st.sampled_from(list(WORKERS)),
         limit=st.integers(1, 3),
         lease_ttl=LEASES,
-        most_suspects=st.integers(0, 3),
+        most_suspects=st.integers(-2, 3),
         jitter=st.integers(0, 9999),
     )
     def claim(self, topic, worker, limit, lease_ttl, most_suspects, jitter):
@@ -294,7 +294,7 @@ class TimersMachine(RuleBasedStateMachine):
         if step.claimed:
             assert lease_ttl - SLACK <= lease - step.now <= lease_ttl + 0.01 + SLACK
         # Where as many suspects may be claimed as there is room, none is passed over.
-        most = 9 if most_suspects >= limit else most_suspects
+        most = 9 if abs(most_suspects) >= limit else most_suspects
         expected = self.topic(topic).claim(step.now, lease, limit, WORKERS[worker], most)
         found = [
             (one.timer_id.decode(), float(one.previous_score), one.attempt) for one in step.claimed

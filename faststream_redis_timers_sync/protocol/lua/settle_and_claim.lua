@@ -12,7 +12,8 @@
 --       5 '' if attempts are not counted; else the attempt from which on a
 --         timer whose lease was lost is suspected of killing its workers.
 --         Where they are not counted, every such timer is
---       6 how many suspects to claim at most; others are passed over
+--       6 how many suspects to claim at most; others are passed over. Below 0: so
+--         many of them and no other timer, if one is due first of all; else none
 --       7 when a claim that finds timers calls workers of the reserve:
 --         'least least_if_full slots missing seconds'. As many are called as are missing
 --         on duty, where there are to be at least so many, and more of them if it
@@ -56,6 +57,8 @@ local timeline, payloads, attempts = KEYS[1], KEYS[2], table.remove(ARGV, 1)
 local limit, budget = tonumber(ARGV[1]), tonumber(ARGV[4])
 local counts, suspect_from = ARGV[5] ~= '', tonumber(ARGV[5])
 local most_suspects = tonumber(ARGV[6])
+local comes_alone = most_suspects < 0
+most_suspects = math.abs(most_suspects)
 local now_seconds, now_microseconds = server_time()
 local now = due_score(now_seconds, now_microseconds)
 
@@ -283,7 +286,10 @@ local function take(due)
     end
     local is_suspect = most_suspects < limit and is_lease(tonumber(score))
       and not (counts and count < suspect_from)
-    if is_suspect and suspects >= most_suspects then
+    if comes_alone and suspects > 0 and (suspects == most_suspects or not is_suspect) then
+      return false
+    end
+    if is_suspect and (suspects >= most_suspects or comes_alone and suspects < #claimed) then
       passed_over = passed_over + 1
       passed[id] = true
     else

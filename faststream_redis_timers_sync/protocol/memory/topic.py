@@ -81,7 +81,8 @@ class Rules(NamedTuple):
         budget: Bytes of payloads, which a single timer may exceed.
         suspect_from: From which attempt on a timer whose lease was lost is suspect; None
             where attempts are not counted, and each of them is.
-        most_suspects: How many suspects at most.
+        most_suspects: How many suspects at most; below 0 so many and no other timer, if one is
+            due first of all, and else none.
     """
 
     limit: int
@@ -272,6 +273,7 @@ class MemoryTopic(dict[bytes, Entry]):
         claimed: list[tuple[bytes, Entry, Attempts]] = []
         passed_over: list[tuple[float, bytes]] = []
         size = suspects = 0
+        most, comes_alone = abs(rules.most_suspects), -rules.limit < rules.most_suspects < 0
         while len(claimed) < rules.limit and (first := self._first()) is not None:
             score, timer_id = first
             if score > moment:
@@ -280,7 +282,9 @@ class MemoryTopic(dict[bytes, Entry]):
             before = self._attempts_of(timer_id, entry.score)
             attempts = Attempts(before.times + 1, before.first_due, lease)
             is_suspect = entry.is_running and attempts.times >= (rules.suspect_from or 0)
-            if is_suspect and suspects >= rules.most_suspects:
+            if comes_alone and suspects and (suspects == most or not is_suspect):
+                break
+            if is_suspect and (suspects >= most or (comes_alone and suspects < len(claimed))):
                 passed_over.append(heapq.heappop(self._queue))
                 continue
             size += len(entry.payload)
