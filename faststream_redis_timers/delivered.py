@@ -1,15 +1,20 @@
-"""A claimed timer on its way through a handler: what FastStream calls the raw message."""
+"""Claimed timers on their way through a handler: what FastStream calls the raw message."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
+from enum import Enum, auto
+from typing import Optional
 
 from faststream.exceptions import NackMessage, RejectMessage
 
+from faststream_redis_timers.delivery.batch import LeasedBatch
 from faststream_redis_timers.delivery.leased import Claim, LeasedTimer
 from faststream_redis_timers.delivery.occurrences import Occurrence
 from faststream_redis_timers.schemas import check_seconds
 from faststream_redis_timers_sync.protocol.envelope import Envelope
 from faststream_redis_timers_sync.protocol.model import Claimed
+from faststream_redis_timers_sync.protocol.times import ask_in
 
 
 class TimerDelivery(LeasedTimer):
@@ -43,7 +48,7 @@ class TimerDelivery(LeasedTimer):
             rescheduled, cancelled, or another worker has claimed it.
         """
         self.commit_soon()
-        return await self._wait_for_outcome()
+        return await self.wait_for_outcome()
 
     async def nack(self, delay: timedelta | None = None) -> bool:
         """Keep the timer for another attempt, if it has any left.
@@ -59,7 +64,7 @@ class TimerDelivery(LeasedTimer):
             TypeError: `delay` is not a timedelta.
         """
         self.nack_soon(NackMessage(), delay)
-        return await self._wait_for_outcome()
+        return await self.wait_for_outcome()
 
     async def reject(self) -> bool:
         """Dead-letter the timer, or remove it where there is no dead-letter topic.
@@ -70,7 +75,7 @@ class TimerDelivery(LeasedTimer):
             Whether that was done under this lease.
         """
         self.reject_soon(RejectMessage())
-        return await self._wait_for_outcome()
+        return await self.wait_for_outcome()
 
     async def renew(self, lease_ttl: float | None = None) -> bool:
         """Extend the lease, unless it lasts that long anyhow.
@@ -93,7 +98,12 @@ class TimerDelivery(LeasedTimer):
             await self._wait()
         return not (self.is_lost or self.is_decided)
 
-    async def _wait_for_outcome(self) -> bool:
+    async def wait_for_outcome(self) -> bool:
+        """Wait until what was decided has been carried out.
+
+        Returns:
+            Whether it was, under this lease.
+        """
         while (outcome := self.outcome) is None:
             await self._wait()
         return outcome
@@ -110,3 +120,82 @@ class TimerDelivery(LeasedTimer):
             if not waiter.done():
                 waiter.set_result(None)
         self._waiters.clear()
+
+
+class Marking(Enum):
+    """What a mark on a timer of a batch does."""
+
+    LATER = auto()
+    """It is carried out when the handler has ended."""
+
+    AT_ONCE = auto()
+    """It is carried out at once, and awaited."""
+
+    REFUSED = auto()
+    """Nothing: the timers were committed before."""
+
+
+class TimerBatchDelivery(LeasedBatch[TimerDelivery]):
+    """Timers that are handled together.
+
+    Args:
+        deliveries: The timers.
+        whole: See `LeasedBatch`.
+
+    Attributes:
+        marking: What a mark does.
+        on_refusal: Called for a mark that does nothing.
+    """
+
+    __slots__ = ("marking", "on_refusal")
+
+    def __init__(
+        self, deliveries: list[TimerDelivery], whole: Optional["TimerBatchDelivery"] = None
+    ) -> None:
+        """Begin with marks that are carried out later, or as the whole does."""
+        super().__init__(deliveries, whole)
+        self.marking: Marking = Marking.LATER if whole is None else whole.marking
+        self.on_refusal: Callable[[], None] | None = None if whole is None else whole.on_refusal
+
+    async def mark_ack(self, index: int | None = None) -> None:
+        """Mark a timer as done.
+
+        Args:
+            index: Its place; None marks all that have no mark yet.
+        """
+        await self._mark(index, TimerDelivery.commit_soon)
+
+    async def mark_nack(self, index: int | None = None, delay: timedelta | None = None) -> None:
+        """Mark a timer as failed.
+
+        Args:
+            index: Its place; None marks all that have no mark yet.
+            delay: When to try it again, see `TimerDelivery.nack`.
+
+        Raises:
+            TypeError: `delay` is not a timedelta.
+        """
+        if delay is not None:
+            ask_in("delay", delay)
+        await self._mark(index, lambda timer: timer.nack_soon(NackMessage(), delay))
+
+    async def mark_reject(self, index: int | None = None) -> None:
+        """Mark a timer as rejected.
+
+        Args:
+            index: Its place; None marks all that have no mark yet.
+        """
+        await self._mark(index, lambda timer: timer.reject_soon(RejectMessage()))
+
+    async def _mark(self, index: int | None, decide: Callable[[TimerDelivery], None]) -> None:
+        if self.marking is Marking.REFUSED:
+            if self.on_refusal is not None:
+                self.on_refusal()
+            return
+        timers = self.unmarked if index is None else [self.deliveries[index]]
+        for timer in timers:
+            self.mark(timer, decide)
+        if self.marking is Marking.AT_ONCE:
+            self.settle_marks()
+            for timer in timers:
+                await timer.wait_for_outcome()

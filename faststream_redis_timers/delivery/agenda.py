@@ -16,11 +16,13 @@ class Agenda:
         polling_interval: Seconds between polls right after a timer was due.
         max_polling_interval: Seconds to which that grows.
         spread: Gives a number from 0 to 1, for the jitter of polls.
+        max_wait: Seconds to leave after a claim that has found some, and not all it asked for.
     """
 
     __slots__ = (
         "_flood_gap",
         "_last_wake_up",
+        "_max_wait",
         "_nothing_due_since",
         "_poll_asked",
         "_rang_at",
@@ -29,12 +31,17 @@ class Agenda:
     )
 
     def __init__(
-        self, polling_interval: float, max_polling_interval: float, spread: Callable[[], float]
+        self,
+        polling_interval: float,
+        max_polling_interval: float,
+        spread: Callable[[], float],
+        max_wait: float = 0.0,
     ) -> None:
         """Begin with a claim at once."""
         self.clock = ServerClock()
         self._schedule = PollSchedule(polling_interval, max_polling_interval, spread)
         self._flood_gap = FloodGap()
+        self._max_wait = max_wait
         self._nothing_due_since = -math.inf
         self._last_wake_up = _NO_WAKE_UP
         self._poll_asked = False
@@ -141,7 +148,8 @@ class Agenda:
             # It was passed over, with more before it than one claim looks through.
             head_at = math.inf
         if found:
-            self._schedule.found(now, head_at, self._gap_after(step, found, now))
+            gap = max(self._max_wait, self._gap_after(step, found, now))
+            self._schedule.found(now, head_at, gap)
         else:
             self._schedule.found_nothing(now, head_at)
         # Asked while the claim was on its way, maybe after the server had looked.

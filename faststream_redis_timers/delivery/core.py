@@ -8,15 +8,15 @@ import logging
 import math
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from faststream_redis_timers.delivery import words
 from faststream_redis_timers.delivery.agenda import Agenda
 from faststream_redis_timers.delivery.attendance import Attendance, Posted
 from faststream_redis_timers.delivery.duty import Duty
 from faststream_redis_timers.delivery.endings import Endings
-from faststream_redis_timers.delivery.intake import Intake
-from faststream_redis_timers.delivery.leased import Claim, Holder, LeasedTimer
+from faststream_redis_timers.delivery.intake import BatchIntake, Intake
+from faststream_redis_timers.delivery.leased import Claim, Holder, LeasedTimer, Unit
 from faststream_redis_timers.delivery.leases import Leases
 from faststream_redis_timers.delivery.log import Log
 from faststream_redis_timers.delivery.occurrences import Occurrence
@@ -24,13 +24,12 @@ from faststream_redis_timers.delivery.outage import Failure, FailureKind, Outage
 from faststream_redis_timers.delivery.outbox import Outbox, Settling
 from faststream_redis_timers.delivery.renewals import Renewals
 from faststream_redis_timers.delivery.schedule import FloodGap
-from faststream_redis_timers.delivery.slots import Slots, Suspects
+from faststream_redis_timers.delivery.slots import Suspects, make_slots
 from faststream_redis_timers.schemas import TimerSub
 from faststream_redis_timers_sync.protocol.envelope import Envelope
 from faststream_redis_timers_sync.protocol.model import Claimed, Outcome, Step
 from faststream_redis_timers_sync.protocol.operation import Operation
 from faststream_redis_timers_sync.protocol.operations import Operations
-from faststream_redis_timers_sync.protocol.steps import MOST_CLAIMED
 from faststream_redis_timers_sync.protocol.times import lease_text
 
 RIDE = FloodGap.MOST
@@ -39,7 +38,7 @@ own costs more than a handler that only records. No handler waits for it."""
 
 _LAST_OF_A_LEASE = 10 * RIDE
 
-_T = TypeVar("_T", bound=LeasedTimer)
+_U = TypeVar("_U", bound=Unit)
 
 
 class Call(NamedTuple):
@@ -102,7 +101,7 @@ class _Phase(Enum):
     ENDED = auto()
 
 
-class DeliveryCore(Generic[_T]):
+class DeliveryCore(Generic[_U]):
     """Decides about the timers of one topic.
 
     Times are seconds on the driver's clock.
@@ -114,10 +113,11 @@ class DeliveryCore(Generic[_T]):
         endings: Decides what follows failures.
         suspects: The suspect that all subscribers of the broker run one at a time.
         driver: Does what is decided here.
-        make_timer: Makes what handlers get.
+        make_timer: Makes a timer under its lease.
         log: Writes to the broker's log.
         slots: How many handlers may run at once; None means as many as `sub` says.
         duty: Decides whether it is on duty; None means always.
+        make_batch: Makes what handlers get of such timers; None if they get each alone.
 
     Attributes:
         attendance: Carries that out.
@@ -132,25 +132,27 @@ class DeliveryCore(Generic[_T]):
         endings: Endings,
         suspects: Suspects,
         driver: Driver,
-        make_timer: Callable[[Claim, Claimed, Envelope, Occurrence | None], _T],
+        make_timer: Callable[[Claim, Claimed, Envelope, Occurrence | None], LeasedTimer],
         log: Log,
         slots: int | None = None,
         duty: Duty | None = None,
+        make_batch: Callable[[list[Any]], _U] | None = None,
     ) -> None:
         """Begin with a claim."""
         self._sub, self._topic, self._operations, self._endings = sub, topic, operations, endings
         self._driver, self._log = driver, log
-        self._agenda = Agenda(sub.polling_interval, sub.max_polling_interval, driver.draws.spread)
-        self._outage = Outage(topic, log, driver.draws.spread)
+        spread = driver.draws.spread
+        self._agenda = Agenda(sub.polling_interval, sub.max_polling_interval, spread, sub.max_wait)
+        self._outage = Outage(topic, log, spread)
         self._outbox = Outbox()
         self._leases = Leases()
         # Callers, and tests, ask for one timer at a time anyhow.
         is_alone = slots is not None or endings.suspect_from is None
-        most = sub.slots if slots is None else slots
-        self._slots = Slots(most, None if is_alone else suspects, self.poll_now)
+        self._slots = make_slots(sub, slots, None if is_alone else suspects, self.poll_now)
         self.attendance = Attendance(topic, duty, self._agenda, self._slots, driver, log)
-        self._intake = Intake(
-            make_timer, endings, self._leases, self._slots, self._agenda, sub.max_lease, log
+        parts = (make_timer, endings, self._leases, self._slots, self._agenda, sub.max_lease, log)
+        self._intake: Intake[_U] = (
+            Intake(*parts) if make_batch is None else BatchIntake(make_batch, *parts)
         )
         self._renewals = Renewals(sub, self._leases, self._outbox, log)
         self._phase = _Phase.CLAIMING
@@ -199,7 +201,7 @@ class DeliveryCore(Generic[_T]):
     def _claim_limit(self, now: float) -> int:
         if not self.claims or self._outage.is_unanswered or self._slots.free <= 0:
             return 0
-        return 0 if self._agenda.next_at > now else min(self._slots.free, MOST_CLAIMED)
+        return 0 if self._agenda.next_at > now else self._slots.claim_limit
 
     def _may_ride(self, now: float) -> bool:
         """Return whether all that is settled may wait for the next claim."""
@@ -228,11 +230,11 @@ class DeliveryCore(Generic[_T]):
 
     # --- what came of it
 
-    def answered(self, call: Call, step: Step, sent_at: float, now: float) -> list[_T]:
+    def answered(self, call: Call, step: Step, sent_at: float, now: float) -> list[_U]:
         """Take the reply to a call that was sent at some time.
 
         Returns:
-            The timers whose handlers are to begin. For each `ended` must follow.
+            What handlers are to begin with. For each `ended` must follow.
         """
         is_claim = call.limit > 0
         self._agenda.answered(sent_at, now, step.now)
@@ -314,20 +316,21 @@ class DeliveryCore(Generic[_T]):
         """
         return lease_text(self._agenda.clock.there(now) + lease_ttl, self._driver.draws.lease())
 
-    def free_slot(self, timer: LeasedTimer) -> None:
-        """Count a slot as free: the handler of its timer has ended."""
-        if self._slots.free_slot(timer):
+    def free_slot(self, unit: Unit) -> None:
+        """Count a slot as free: the handler of its timer, or of its batch, has ended."""
+        if self._slots.free_slot(unit):
             self.attendance.ended()
             if self._slots.free == 1:
                 self._driver.stir()
 
-    def ended(self, timer: LeasedTimer) -> None:
-        """Note that nothing of a timer's handler runs, or that nobody waits for its end."""
-        if timer.holds_slot:
-            self.free_slot(timer)
-        self._slots.running.discard(timer)
-        if not timer.is_settling:
-            self._leases.let_go(timer)
+    def ended(self, unit: Unit) -> None:
+        """Note that nothing of a handler runs, or that nobody waits for its end."""
+        if unit.holds_slot:
+            self.free_slot(unit)
+        self._slots.running.discard(unit)
+        for timer in unit.deliveries:
+            if not timer.is_settling:
+                self._leases.let_go(timer)
         if self._phase is _Phase.CLOSING:
             self._driver.stir()
 
@@ -342,13 +345,14 @@ class DeliveryCore(Generic[_T]):
         """Have a slot less: a caller waits no more."""
         self._slots.remove()
 
-    def hand_over(self, timer: LeasedTimer) -> None:
-        """Let a timer go, with its slot, to the caller who had brought that.
+    def hand_over(self, unit: Unit) -> None:
+        """Let a timer or a batch go, with its slot, to the caller who had brought that.
 
-        Its lease is no longer renewed but by its caller.
+        Leases are no longer renewed but by the caller.
         """
-        self._slots.hand_over(timer)
-        self._leases.let_go(timer)
+        self._slots.hand_over(unit)
+        for timer in unit.deliveries:
+            self._leases.let_go(timer)
 
     # --- the end
 

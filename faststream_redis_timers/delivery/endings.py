@@ -58,6 +58,7 @@ class Endings:
         dead_topic: The full topic to which timers are set aside; None removes them.
         log: Writes a line of a `logging` level, with an error's traceback if given.
         max_attempts: After how many attempts the policy gives none, if that is known.
+        is_batched: Whether timers are handled together with up to a hundred others.
     """
 
     __slots__ = ("_log", "_policy", "_reader", "_topic", "_unknown", "dead_topic", "suspect_from")
@@ -69,6 +70,8 @@ class Endings:
         dead_topic: str | None,
         log: Log,
         max_attempts: float = math.inf,
+        *,
+        is_batched: bool = False,
     ) -> None:
         """Keep them."""
         self._topic = topic
@@ -83,6 +86,10 @@ class Endings:
             # A policy with fewer attempts must not use them up on a poisonous timer's neighbours.
             is_short = max_attempts <= LOSSES_OF_A_SUSPECT
             self.suspect_from = 2 if is_short else LOSSES_OF_A_SUSPECT + 1
+            if is_batched:
+                # Each loss may be that of a hundred others. One whose attempt was taken back,
+                # since it is to be tried alone, comes with its first attempt.
+                self.suspect_from = 1
 
     def read(self, claimed: Claimed, claimed_at: float) -> Reading:
         """Read the payload of a claimed timer, and decide where no handler is to get it.
@@ -200,8 +207,22 @@ class Endings:
         goes_on, asked = self._ask_policy(claimed, error)
         if not goes_on:
             return self.dead_letter(claimed, occurrence, "attempts", error)
-        delay = asked if delay is None else delay
-        return b"nack", b"" if delay is None else ask_in("delay", delay)
+        return _nack(asked if delay is None else delay)
+
+    def after_assumed_failure(
+        self, claimed: Claimed, error: BaseException
+    ) -> tuple[bytes, bytes] | None:
+        """Decide about a timer that has not failed itself, but others of its batch.
+
+        Args:
+            claimed: The timer.
+            error: What they raised.
+
+        Returns:
+            Action and detail of a settlement; None where this was its last attempt.
+        """
+        goes_on, delay = self._ask_policy(claimed, error)
+        return _nack(delay) if goes_on else None
 
     def _ask_policy(
         self, claimed: Claimed, error: BaseException | None
@@ -305,6 +326,10 @@ _REASONS: dict[Reason, str] = {
     "rejected": "it was rejected",
     "unreadable": "it can't be read",
 }
+
+
+def _nack(delay: timedelta | None) -> tuple[bytes, bytes]:
+    return b"nack", b"" if delay is None else ask_in("delay", delay)
 
 
 def _name_of(error: BaseException | None) -> str | None:

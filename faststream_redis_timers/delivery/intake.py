@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from faststream_redis_timers.delivery import words
 from faststream_redis_timers.delivery.agenda import Agenda
 from faststream_redis_timers.delivery.endings import Endings
-from faststream_redis_timers.delivery.leased import Claim, LeasedTimer
+from faststream_redis_timers.delivery.leased import Claim, LeasedTimer, Unit
 from faststream_redis_timers.delivery.leases import Leases
 from faststream_redis_timers.delivery.log import Log
 from faststream_redis_timers.delivery.occurrences import Occurrence
@@ -15,14 +15,14 @@ from faststream_redis_timers.delivery.slots import Slots
 from faststream_redis_timers_sync.protocol.envelope import Envelope
 from faststream_redis_timers_sync.protocol.model import Claimed, Step
 
-_T = TypeVar("_T", bound=LeasedTimer)
+_U = TypeVar("_U", bound=Unit)
 
 
-class Intake(Generic[_T]):
+class Intake(Generic[_U]):
     """Takes claimed timers: most begin, some have ended, and some run here already.
 
     Args:
-        make_timer: Makes what handlers get.
+        make_timer: Makes a timer under its lease.
         endings: Knows which have ended.
         leases: Knows which run here already, and gets those that begin.
         slots: Gives them slots.
@@ -44,7 +44,7 @@ class Intake(Generic[_T]):
 
     def __init__(  # noqa: PLR0913, PLR0917  its collaborators
         self,
-        make_timer: Callable[[Claim, Claimed, Envelope, Occurrence | None], _T],
+        make_timer: Callable[[Claim, Claimed, Envelope, Occurrence | None], LeasedTimer],
         endings: Endings,
         leases: Leases,
         slots: Slots,
@@ -62,7 +62,7 @@ class Intake(Generic[_T]):
         self._log = log
         self._is_torn = False
 
-    def take(self, claim: Claim, step: Step) -> list[_T]:
+    def take(self, claim: Claim, step: Step) -> list[_U]:
         """Take the timers of a claim.
 
         Args:
@@ -70,7 +70,7 @@ class Intake(Generic[_T]):
             step: The claim's reply.
 
         Returns:
-            Those whose handlers are to begin.
+            What handlers are to begin with.
         """
         if step.is_torn is not self._is_torn:
             self._is_torn = step.is_torn
@@ -80,39 +80,78 @@ class Intake(Generic[_T]):
                 self._log(logging.INFO, words.whole_again(claim.topic))
         for timer_id in step.orphans:
             self._log(logging.ERROR, words.orphan(claim.topic, timer_id))
-        begun: list[_T] = []
+        begun: list[LeasedTimer] = []
         for claimed in step.claimed:
             # A handler that outlives its lease is not run twice here.
             if self._leases and (held := self._leases.find(claimed)) is not None:
                 _take_again(held, claim)
                 continue
             try:
-                if (timer := self._begin(claim, claimed)) is not None:
+                if (timer := self._read(claim, claimed)) is not None:
                     begun.append(timer)
             except Exception as error:  # noqa: BLE001
                 # Whatever it is, it must not end the delivery of all others.
                 line = words.not_begun(claim.topic, claimed.timer_id)
                 self._log(logging.ERROR, line, error)
-        return begun
+        return self._begin(claim, begun)
 
-    def _begin(self, claim: Claim, claimed: Claimed) -> _T | None:
+    def _read(self, claim: Claim, claimed: Claimed) -> LeasedTimer | None:
         envelope, occurrence, begins, ending = self._endings.read(claimed, claim.claimed_at)
         timer = self._make_timer(claim, claimed, envelope, occurrence)
-        if not begins:
-            timer.holds_slot = False
-            if ending is not None:
-                timer.decide(*ending)
-            # The server may have passed over others for it.
-            self._agenda.poll_again()
-            return None
-        is_suspect = self._endings.is_suspect(claimed)
-        watch_until = claim.received_at + self._max_lease if is_suspect else None
-        if not self._slots.begin(timer, watch_until):
-            timer.holds_slot = False
-            timer.release()
-            return None
-        self._leases.hold(timer)
-        return timer
+        if begins:
+            return timer
+        timer.holds_slot = False
+        if ending is not None:
+            timer.decide(*ending)
+        # The server may have passed over others for it.
+        self._agenda.poll_again()
+        return None
+
+    def _begin(self, claim: Claim, timers: list[LeasedTimer]) -> list[_U]:
+        """Give slots to timers, and return those that have got one."""
+        begun = []
+        for timer in timers:
+            if self._slots.begin(timer, self._watch_until(claim, timer)):
+                self._leases.hold(timer)
+                begun.append(timer)
+            else:
+                timer.holds_slot = False
+                timer.release()
+        return cast("list[_U]", begun)
+
+    def _watch_until(self, claim: Claim, timer: LeasedTimer) -> float | None:
+        is_suspect = self._endings.is_suspect(timer.claimed)
+        return claim.received_at + self._max_lease if is_suspect else None
+
+
+class BatchIntake(Intake[_U]):
+    """Takes claimed timers: those that begin make a batch.
+
+    Args:
+        make_batch: Makes a batch of them.
+        *parts: See `Intake`.
+    """
+
+    __slots__ = ("_make_batch",)
+
+    def __init__(self, make_batch: Callable[[list[Any]], _U], *parts: Any) -> None:
+        """Keep them."""
+        super().__init__(*parts)
+        self._make_batch = make_batch
+
+    def _begin(self, claim: Claim, timers: list[LeasedTimer]) -> list[_U]:
+        if not timers:
+            return []
+        batch = self._make_batch(timers)
+        # Suspects are claimed apart from others.
+        if not self._slots.begin(batch, self._watch_until(claim, timers[0])):
+            batch.holds_slot = False
+            for timer in timers:
+                timer.release()
+            return []
+        for timer in timers:
+            self._leases.hold(timer)
+        return [batch]
 
 
 def _take_again(held: LeasedTimer, claim: Claim) -> None:

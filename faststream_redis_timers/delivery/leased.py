@@ -1,6 +1,7 @@
 """A timer under its lease: which leases it may have by now, and what was decided about it."""
 
 import math
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
@@ -13,6 +14,26 @@ from faststream_redis_timers_sync.protocol.model import Claimed
 from faststream_redis_timers_sync.protocol.recurrence import Repeat
 from faststream_redis_timers_sync.protocol.timers import occurrence_id
 from faststream_redis_timers_sync.protocol.times import is_lease, time_of
+
+
+class Unit(Protocol):
+    """What holds a slot: a timer, or a batch of timers that are handled together."""
+
+    holds_slot: bool
+
+    @property
+    def deliveries(self) -> Sequence["LeasedTimer"]:
+        """Its timers."""
+        ...
+
+    @property
+    def lease_ended(self) -> bool:
+        """Whether a lease has ended by the holder's clock."""
+        ...
+
+    def release(self) -> None:
+        """Release what was not decided about: it is due as before the claim."""
+        ...
 
 
 class Holder(Protocol):
@@ -30,8 +51,8 @@ class Holder(Protocol):
         """Return a lease that begins now and lasts for some seconds, as a score."""
         ...
 
-    def free_slot(self, timer: "LeasedTimer", /) -> None:
-        """Count the slot of a timer as free: its handler has ended."""
+    def free_slot(self, unit: Unit, /) -> None:
+        """Count the slot of a timer, or of a batch, as free: its handler has ended."""
         ...
 
 
@@ -113,6 +134,11 @@ class LeasedTimer:
         return f"{type(self).__name__}(topic={self.topic!r}, timer_id={self.timer_id!r})"
 
     # --- facts
+
+    @property
+    def deliveries(self) -> "tuple[LeasedTimer]":
+        """Itself: the timers that its slot is for."""
+        return (self,)
 
     @property
     def topic(self) -> str:
@@ -250,6 +276,27 @@ class LeasedTimer:
         if not self._is_decided:
             ending = self.claim.endings.after_failure(self.claimed, self._occurrence, error, delay)
             self.decide(*ending)
+
+    def nack_assumed(self, error: BaseException) -> bool:
+        """Keep the timer for another attempt, if it has any left: its handler was not asked.
+
+        Args:
+            error: What others of its batch raised.
+
+        Returns:
+            Whether it has one left; if not, nothing is decided.
+        """
+        if not self._is_decided:
+            ending = self.claim.endings.after_assumed_failure(self.claimed, error)
+            if ending is None:
+                return False
+            self.decide(*ending)
+        return True
+
+    def take_attempt_back(self) -> None:
+        """Leave the timer leased until its lease ends, and let this attempt not count."""
+        if self.claimed.attempt is not None:
+            self.claim.holder.settle(self, b"recount", b"%d" % (self.claimed.attempt - 1))
 
     def reject_soon(self, error: BaseException) -> None:
         """Reject the timer.

@@ -2,8 +2,10 @@
 
 import logging
 import math
+from collections import Counter
 
 from faststream_redis_timers.delivery import words
+from faststream_redis_timers.delivery.leased import LeasedTimer
 from faststream_redis_timers.delivery.leases import Leases
 from faststream_redis_timers.delivery.log import Log
 from faststream_redis_timers.delivery.outbox import Outbox
@@ -51,15 +53,28 @@ class Renewals:
         ttl = self._sub.lease_ttl
         self.next_at = now + ttl / _RENEWALS_PER_LEASE if self._leases else math.inf
         waiting = self._outbox.renewals()
+        hung: list[LeasedTimer] = []
         for timer in list(self._leases.running()):
             if now - timer.claim.received_at >= self._sub.max_lease:
                 # Not to be found held, it is redelivered, by this worker or another.
                 self._leases.let_go(timer)
-                self._log(logging.ERROR, words.past_max_lease(timer, self._sub.max_lease))
+                hung.append(timer)
             elif (place := waiting.get(id(timer))) is not None:
                 self._outbox.extend_renewal(place, ttl)
             elif not timer.is_renewing:
                 timer.renew_soon(ttl)
+        if hung:
+            self._tell_of(hung)
+
+    def _tell_of(self, hung: list[LeasedTimer]) -> None:
+        most = self._sub.max_lease
+        if not self._sub.batch:
+            for timer in hung:
+                self._log(logging.ERROR, words.past_max_lease(timer, most))
+            return
+        # A batch is what has come with one claim.
+        for claim, count in Counter(timer.claim for timer in hung).items():
+            self._log(logging.ERROR, words.batch_past_max_lease(claim.topic, count, most))
 
     def renew_overdue(self) -> None:
         """Ask for leases in place of those that have ended, whether they are renewed or not.

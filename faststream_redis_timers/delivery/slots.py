@@ -3,7 +3,9 @@
 import math
 from collections.abc import Callable
 
-from faststream_redis_timers.delivery.leased import LeasedTimer
+from faststream_redis_timers.delivery.leased import Unit
+from faststream_redis_timers.schemas import TimerSub
+from faststream_redis_timers_sync.protocol.steps import MOST_CLAIMED
 
 
 class Suspects:
@@ -64,13 +66,18 @@ class Slots:
     def __init__(self, most: int, suspects: Suspects | None, poll_now: Callable[[], None]) -> None:
         """Begin cautiously."""
         self.free = most
-        self.running: set[LeasedTimer] = set()
+        self.running: set[Unit] = set()
         self._most = most
         self._suspects = suspects
         self._poll_now = poll_now
         self._allowed = 1
         # The suspects that run, and when they no longer keep others back.
-        self._watched: dict[LeasedTimer, float] = {}
+        self._watched: dict[Unit, float] = {}
+
+    @property
+    def claim_limit(self) -> int:
+        """How many timers a claim may ask for now."""
+        return min(self.free, MOST_CLAIMED)
 
     def suspects_of(self, limit: int) -> int:
         """Return how many suspects a claim may take.
@@ -87,11 +94,11 @@ class Slots:
             return 0
         return min(limit, 1)
 
-    def begin(self, timer: LeasedTimer, watch_until: float | None = None) -> bool:
-        """Give a slot to a timer.
+    def begin(self, unit: Unit, watch_until: float | None = None) -> bool:
+        """Give a slot to a timer, or to a batch.
 
         Args:
-            timer: The timer.
+            unit: The timer, or the batch.
             watch_until: For a suspect, when it no longer keeps others back, on the
                 holder's clock: one that hangs must not do so without end.
 
@@ -105,9 +112,9 @@ class Slots:
                     self._suspects.deny(self._poll_now)
                     return False
                 self._suspects.is_running = True
-            self._watched[timer] = watch_until
+            self._watched[unit] = watch_until
         self.free -= 1
-        self.running.add(timer)
+        self.running.add(unit)
         return True
 
     def add(self) -> None:
@@ -118,42 +125,42 @@ class Slots:
         """Have a slot less, also while a claim for it is in flight: then there are -1."""
         self.free -= 1
 
-    def free_slot(self, timer: LeasedTimer) -> bool:
-        """Take the slot back from a timer, if it holds one.
+    def free_slot(self, unit: Unit) -> bool:
+        """Take the slot back, if it is held.
 
         Args:
-            timer: The timer. Its task may still be running.
+            unit: The timer, or the batch. Its task may still be running.
 
         Returns:
             Whether it held one.
         """
-        if not timer.holds_slot:
+        if not unit.holds_slot:
             return False
-        timer.holds_slot = False
+        unit.holds_slot = False
         self.free += 1
         if self._watched:
-            self.end_suspicion(timer)
+            self.end_suspicion(unit)
         return True
 
-    def hand_over(self, timer: LeasedTimer) -> None:
-        """Let a timer go with its slot: a caller, who was the slot, has got it.
+    def hand_over(self, unit: Unit) -> None:
+        """Let a timer or a batch go with its slot: a caller, who was the slot, has got it.
 
         Args:
-            timer: The timer.
+            unit: The timer, or the batch.
         """
-        timer.holds_slot = False
-        self.running.discard(timer)
-        self.end_suspicion(timer)
+        unit.holds_slot = False
+        self.running.discard(unit)
+        self.end_suspicion(unit)
 
-    def end_suspicion(self, timer: LeasedTimer) -> None:
+    def end_suspicion(self, unit: Unit) -> None:
         """Note that a suspect, if it is one, has not killed this process.
 
         Others may have been passed over for it, also in a claim in flight.
 
         Args:
-            timer: The timer.
+            unit: The timer, or the batch.
         """
-        if self._watched.pop(timer, None) is None:
+        if self._watched.pop(unit, None) is None:
             return
         if self._suspects is not None:
             self._suspects.end()
@@ -173,11 +180,95 @@ class Slots:
         Args:
             now: The time on the holder's clock.
         """
-        for timer in [one for one, until in self._watched.items() if until <= now]:
-            self.end_suspicion(timer)
+        for unit in [one for one, until in self._watched.items() if until <= now]:
+            self.end_suspicion(unit)
 
     def close(self) -> None:
         """Note that the subscriber has stopped: what still runs holds up no other one."""
         if self._suspects is not None and self._watched:
             self._suspects.end()
         self._watched.clear()
+
+
+class BatchSlots(Slots):
+    """How many batches may run, and how suspects come into them.
+
+    Whoever is in a batch with a timer that kills its worker loses its lease too, and that can
+    be a hundred others. So a claim that finds a suspect first of all takes suspects alone, as
+    many as may run, and one that finds it later passes it over. After suspects the next claim
+    passes over all of them: others are not to wait until the last one has run.
+
+    Args:
+        most: How many batches run at once.
+        max_records: How many timers a batch has at most.
+        suspects: See `Slots`.
+        poll_now: See `Slots`.
+    """
+
+    __slots__ = ("_max_records", "_passes_over")
+
+    def __init__(
+        self,
+        most: int,
+        max_records: int,
+        suspects: Suspects | None,
+        poll_now: Callable[[], None],
+    ) -> None:
+        """Begin cautiously."""
+        super().__init__(most, suspects, poll_now)
+        self._most = self._max_records = max_records
+        self._passes_over = False
+
+    @property
+    def claim_limit(self) -> int:
+        """How many timers a claim may ask for now."""
+        return self._max_records if self.free > 0 else 0
+
+    def suspects_of(self, limit: int) -> int:
+        """Return how many suspects a claim may take.
+
+        Args:
+            limit: How many timers it asks for.
+
+        Returns:
+            Their number, below 0 if they are to come alone.
+        """
+        if not limit:
+            return 0
+        if self._passes_over:
+            self._passes_over = False
+            # They are to be looked for by the claim after this one, also if it finds nothing.
+            self._poll_now()
+            return 0
+        if self._suspects is None and self._watched and self._allowed < self._most:
+            return 0
+        most = super().suspects_of(limit)
+        return most if most >= limit > 1 else -most
+
+    def begin(self, unit: Unit, watch_until: float | None = None) -> bool:
+        """Give a slot to a batch; see `Slots`.
+
+        Args:
+            unit: The batch.
+            watch_until: See `Slots`.
+        """
+        has_begun = super().begin(unit, watch_until)
+        self._passes_over |= has_begun and watch_until is not None
+        return has_begun
+
+
+def make_slots(
+    sub: TimerSub, slots: int | None, suspects: Suspects | None, poll_now: Callable[[], None]
+) -> Slots:
+    """Make the slots of a subscriber.
+
+    Args:
+        sub: Its options.
+        slots: How many handlers may run at once; None means as many as `sub` says.
+        suspects: See `Slots`.
+        poll_now: See `Slots`.
+    """
+    most = sub.slots if slots is None else slots
+    if sub.batch:
+        return BatchSlots(most, sub.max_records, suspects, poll_now)
+    return Slots(most, suspects, poll_now)

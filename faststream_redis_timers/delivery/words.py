@@ -95,6 +95,75 @@ def past_max_lease(timer: LeasedTimer, max_lease: float) -> str:
     )
 
 
+def batch_past_max_lease(topic: str, count: int, max_lease: float) -> str:
+    """Say that the leases of a batch are no longer renewed.
+
+    Args:
+        topic: The full topic.
+        count: How many of its timers nothing was decided about.
+        max_lease: Seconds after which they no longer are.
+    """
+    return (
+        f"the handler of a batch of topic {topic!r} has run for longer than max_lease "
+        f"({max_lease:g} s), so the leases of {count} timers are no longer renewed and they will "
+        "be delivered again: does the handler hang? handler_timeout= ends it"
+    )
+
+
+def not_committed_first(topic: str, count: int) -> str:
+    """Say that timers of a batch could not be committed before its handler.
+
+    Args:
+        topic: The full topic.
+        count: How many.
+    """
+    return (
+        f"{count} timers of a batch of topic {topic!r} could not be committed first, so its "
+        "handler does not get them"
+    )
+
+
+def mark_refused(topic: str) -> str:
+    """Say that a mark on a timer of a batch does nothing.
+
+    Args:
+        topic: The full topic.
+    """
+    return (
+        f"a mark on timers of a batch of topic {topic!r} does nothing: with AckPolicy.ACK_FIRST "
+        "they are committed before the handler is called"
+    )
+
+
+def common_cause(topic: str, count: int, reason: str) -> str:
+    """Say that timers of a failed batch count as failed though they were not tried alone.
+
+    Args:
+        topic: The full topic.
+        count: How many.
+        reason: The kind of the error that those have raised which were tried.
+    """
+    return (
+        f"a batch of topic {topic!r} failed, and two of its timers failed alone too ({reason}): "
+        f"the cause is common, so {count} others count as failed and are retried"
+    )
+
+
+def no_time_to_split(topic: str, count: int, alone: int) -> str:
+    """Say that a failed batch has left no time to try its timers alone.
+
+    Args:
+        topic: The full topic.
+        count: How many.
+        alone: How many of them stay leased, and are redelivered alone.
+    """
+    return (
+        f"a batch of topic {topic!r} failed so late that its lease leaves no time to try timers "
+        f"alone: {count - alone} count as failed, {alone} are redelivered alone when their leases "
+        "end; a longer lease_ttl, a shorter handler_timeout or a smaller max_records leaves time"
+    )
+
+
 def unsettled(topic: str, count: int) -> str:
     """Say that the outcome of handlers has not reached the server.
 
@@ -133,16 +202,19 @@ def hung(topic: str, count: int) -> str:
     )
 
 
-def ended(timer: LeasedTimer, reason: BaseException) -> str:
+def ended(topic: str, timer_id: str, count: int, reason: BaseException) -> str:
     """Say that a handler has ended the delivery of its topic.
 
     Args:
-        timer: Its timer.
+        topic: The full topic.
+        timer_id: The id of its timer, or of the first one of its batch.
+        count: How many timers it had.
         reason: What it raised.
     """
+    others = "" if count == 1 else f" and {count - 1} others"
     return (
-        f"delivery of topic {timer.topic!r} has ended until its subscriber is started again: "
-        f"the handler of timer {timer.timer_id!r} raised {type(reason).__name__}"
+        f"delivery of topic {topic!r} has ended until its subscriber is started again: "
+        f"the handler of timer {timer_id!r}{others} raised {type(reason).__name__}"
     )
 
 

@@ -72,7 +72,7 @@ async def handle_and_settle(
         delivery.reject_soon(instruction)
     except NackMessage as instruction:
         delivery.free_slot()
-        _nack(delivery, instruction, log)
+        nack_as_told(delivery, instruction, log)
     except (StopConsume, SystemExit, KeyboardInterrupt) as reason:
         # Nothing may be claimed any more, lest the timer comes straight back.
         on_stop(delivery, reason)
@@ -116,9 +116,16 @@ def _settle_failure(delivery: TimerDelivery, policy: AckPolicy, error: BaseExcep
         delivery.commit_soon()
 
 
-def _nack(
+def nack_as_told(
     delivery: TimerDelivery, instruction: NackMessage, log: Callable[[int, str], None]
 ) -> None:
+    """Keep a timer for another attempt, as its handler says.
+
+    Args:
+        delivery: The timer.
+        instruction: What its handler raised.
+        log: Writes a line of a `logging` level to the broker's log.
+    """
     try:
         delivery.nack_soon(instruction, **instruction.extra_options)
     except (TypeError, ValueError) as error:

@@ -4,14 +4,14 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from anyio import to_thread
 
 from faststream_redis_timers.clock import monotonic
-from faststream_redis_timers.delivered import TimerDelivery
 from faststream_redis_timers.delivery import words
 from faststream_redis_timers.delivery.core import DeliveryCore
+from faststream_redis_timers.delivery.leased import Unit
 from faststream_redis_timers.delivery.log import Log
 from faststream_redis_timers.subscriber.timeouts import CANCELLED_AGAIN
 
@@ -29,7 +29,10 @@ _stoppers: set["asyncio.Task[None]"] = set()
 # Handlers that have stopped a subscriber, whichever, and go on: one at a time waits.
 
 
-class Handling:
+_U = TypeVar("_U", bound=Unit)
+
+
+class Handling(Generic[_U]):
     """The running handlers of a subscriber.
 
     Args:
@@ -43,9 +46,9 @@ class Handling:
 
     def __init__(
         self,
-        core: DeliveryCore[TimerDelivery],
+        core: DeliveryCore[_U],
         topic: str,
-        handle: Callable[[TimerDelivery], Awaitable[None]],
+        handle: Callable[[_U], Awaitable[None]],
         log: Log,
         threads: int | None,
     ) -> None:
@@ -55,7 +58,7 @@ class Handling:
         self._handle = handle
         self._log = log
         self._is_interruptible = threads is None
-        self._running: dict[asyncio.Task[None], TimerDelivery] = {}
+        self._running: dict[asyncio.Task[None], _U] = {}
         self._threads: CapacityLimiter | None = None
         self._more_threads = threads or 0
 
@@ -69,7 +72,7 @@ class Handling:
             self._threads = to_thread.current_default_thread_limiter()
             self._threads.total_tokens += self._more_threads
 
-    def begin(self, delivery: TimerDelivery) -> None:
+    def begin(self, delivery: _U) -> None:
         """Run the handler for a delivery.
 
         Args:
@@ -79,7 +82,7 @@ class Handling:
         self._running[task] = delivery
         task.add_done_callback(self._end)
 
-    async def _run(self, delivery: TimerDelivery) -> None:
+    async def _run(self, delivery: _U) -> None:
         _handler.set(asyncio.current_task())
         if self._core.is_stopping:
             delivery.release()

@@ -9,14 +9,14 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from faststream_redis_timers.clock import monotonic
-from faststream_redis_timers.delivered import TimerDelivery
 from faststream_redis_timers.delivery import words
 from faststream_redis_timers.delivery.attendance import Channels
 from faststream_redis_timers.delivery.core import Call, DeliveryCore, Draws, Driver, Wait
 from faststream_redis_timers.delivery.duty import Missing, Post
+from faststream_redis_timers.delivery.leased import Unit
 from faststream_redis_timers.delivery.log import Log
 from faststream_redis_timers.delivery.outage import failure_of
 from faststream_redis_timers.delivery.schedule import AlarmClock, SpinBudget
@@ -36,13 +36,17 @@ LAST_CALLS = 1.0
 """Seconds that a stop still gives to settlements when the graceful timeout is over."""
 
 
-class Receiver(Protocol):
+_U = TypeVar("_U", bound=Unit)
+_Taken_contra = TypeVar("_Taken_contra", bound=Unit, contravariant=True)
+
+
+class Receiver(Protocol[_Taken_contra]):
     """Takes deliveries: handlers, or callers who wait for them."""
 
     def start(self) -> None:
         """Begin."""
 
-    def begin(self, delivery: TimerDelivery) -> None:
+    def begin(self, delivery: _Taken_contra) -> None:
         """Take a delivery."""
 
     async def finish(self, graceful_timeout: float | None) -> bool:
@@ -53,7 +57,7 @@ class Receiver(Protocol):
         """End."""
 
 
-class DeliveryLoop:
+class DeliveryLoop(Generic[_U]):
     """Delivers the due timers of one topic.
 
     Args:
@@ -77,7 +81,7 @@ class DeliveryLoop:
         runner: "Runner",
         wake_ups: "WakeUps",
         always_listens: bool,
-        make_core: Callable[[Driver], DeliveryCore[TimerDelivery]],
+        make_core: Callable[[Driver], DeliveryCore[_U]],
         log: Log,
         spin_budget: SpinBudget,
         alarm_clock: AlarmClock,
@@ -99,14 +103,14 @@ class DeliveryLoop:
             alarm_clock,
         )
         self.core = make_core(self)
-        self._receiver: Receiver | None = None
+        self._receiver: Receiver[_U] | None = None
         self._claiming = False
         self._task: asyncio.Task[None] | None = None
         self._on_end = on_end
 
     # --- what others call
 
-    async def start(self, receiver: Receiver) -> None:
+    async def start(self, receiver: Receiver[_U]) -> None:
         """Begin to deliver.
 
         Args:
@@ -183,7 +187,7 @@ class DeliveryLoop:
             await self._finish(self._task, self._receiver, graceful_timeout)
 
     async def _finish(
-        self, task: "asyncio.Task[None]", receiver: Receiver, graceful_timeout: float | None
+        self, task: "asyncio.Task[None]", receiver: Receiver[_U], graceful_timeout: float | None
     ) -> None:
         self.core.close()
         started_at = monotonic()
@@ -199,7 +203,7 @@ class DeliveryLoop:
 
     # --- the loop
 
-    async def _run(self, receiver: Receiver) -> None:
+    async def _run(self, receiver: Receiver[_U]) -> None:
         while True:
             # Handlers that end in the same turn of the event loop settle together. And a
             # fake server answers without letting others run at all.
@@ -214,7 +218,7 @@ class DeliveryLoop:
                 await self._on_end()
                 return
 
-    async def _send(self, call: Call, receiver: Receiver) -> None:
+    async def _send(self, call: Call, receiver: Receiver[_U]) -> None:
         self._claiming = call.limit > 0
         sent_at = monotonic()
         try:
@@ -283,13 +287,13 @@ class DeliveryLoop:
         """
         return self.core.propose_lease(lease_ttl, monotonic())
 
-    def free_slot(self, timer: "LeasedTimer", /) -> None:
-        """Count a slot as free: the handler of its timer has ended.
+    def free_slot(self, unit: Unit, /) -> None:
+        """Count a slot as free: the handler of its timer, or of its batch, has ended.
 
         Args:
-            timer: The timer.
+            unit: The timer, or the batch.
         """
-        self.core.free_slot(timer)
+        self.core.free_slot(unit)
 
 
 def _draw_lease() -> int:

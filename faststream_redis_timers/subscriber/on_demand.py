@@ -21,7 +21,7 @@ class Callers:
         loop: Delivers to them.
     """
 
-    def __init__(self, loop: DeliveryLoop) -> None:
+    def __init__(self, loop: DeliveryLoop[TimerDelivery]) -> None:
         """Begin with none."""
         self._loop = loop
         self._waiting: deque[asyncio.Future[TimerDelivery | None]] = deque()

@@ -12,9 +12,11 @@ from typing import Any
 
 from faststream.exceptions import HandlerException
 
-from faststream_redis_timers.delivered import TimerDelivery
+from faststream_redis_timers.delivered import TimerBatchDelivery, TimerDelivery
 
-_starting: ContextVar[TimerDelivery | None] = ContextVar("_starting", default=None)
+_starting: ContextVar[TimerDelivery | TimerBatchDelivery | None] = ContextVar(
+    "_starting", default=None
+)
 
 
 class LeaseEndedError(HandlerException):
@@ -25,11 +27,11 @@ class LeaseEndedError(HandlerException):
         return "not handled, its lease ended before that: it is delivered again"
 
 
-def expect_start(delivery: TimerDelivery | None) -> None:
+def expect_start(delivery: TimerDelivery | TimerBatchDelivery | None) -> None:
     """Let the handler that this task calls next begin only within this delivery's lease.
 
     Args:
-        delivery: The delivery; None lets it begin at any time.
+        delivery: The delivery, or the batch; None lets it begin at any time.
     """
     _starting.set(delivery)
 

@@ -21,7 +21,7 @@ from faststream_redis_timers._faststream import (
     process_msg,
 )
 from faststream_redis_timers.configs import TimersBrokerConfig
-from faststream_redis_timers.delivered import TimerDelivery
+from faststream_redis_timers.delivered import TimerBatchDelivery, TimerDelivery
 from faststream_redis_timers.delivery import words
 from faststream_redis_timers.delivery.attendance import Channels
 from faststream_redis_timers.delivery.core import DeliveryCore, Driver
@@ -50,6 +50,8 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
     """Hands the due timers of a topic to its handlers."""
 
     _outer_config: TimersBrokerConfig
+    _make_batch: type[TimerBatchDelivery] | None = None
+    # What makes a batch of timers; None where each is handled alone.
 
     def __init__(
         self,
@@ -58,19 +60,22 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         calls: CallsCollection[TimerDelivery],
     ) -> None:
         """Prepare; `start` begins."""
-        parser = TimersParser()
-        config.parser = parser.parse_message
-        config.decoder = parser.decode_message
+        self._set_parser(config)
         super().__init__(config, cast("Any", specification), calls)
         self._call_decorators = (within_lease,)
         self.sub = config.sub
         self._config = config
-        self._loop: DeliveryLoop | None = None
+        self._loop: DeliveryLoop[Any] | None = None
         self._callers: Callers | None = None
         self._is_started = False
         self._ended_by: type[BaseException] | None = None
         self._parser_for_callers: AsyncCallable = config.parser
         self._decoder_for_callers: AsyncCallable = config.decoder
+
+    def _set_parser(self, config: TimersSubscriberConfig) -> None:
+        parser = TimersParser()
+        config.parser = parser.parse_message
+        config.decoder = parser.decode_message
 
     @property
     def topic(self) -> str:
@@ -210,7 +215,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
 
     def make_core(
         self, driver: Driver, slots: int | None = None, holders: int | None = None
-    ) -> DeliveryCore[TimerDelivery]:
+    ) -> DeliveryCore[Any]:
         """Make what decides about timers, of the options that the subscriber has by now.
 
         Args:
@@ -231,6 +236,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             log=self._write_log,
             slots=slots,
             duty=duty,
+            make_batch=self._make_batch,
         )
 
     @property
@@ -242,7 +248,14 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         config = self._config
         policy = config.retry_policy
         most = policy.max_attempts if isinstance(policy, RetryPolicy) else math.inf
-        return Endings(self.topic, policy, config.dead_topic, self._write_log, most)
+        return Endings(
+            self.topic,
+            policy,
+            config.dead_topic,
+            self._write_log,
+            most,
+            is_batched=self.sub.batch,
+        )
 
     def get_log_context(self, message: "StreamMessage[TimerDelivery] | None") -> dict[str, str]:
         """Give what each line of the log names: the topic and the timer's id.
@@ -255,7 +268,9 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             "message_id": printable(message.message_id) if message else "",
         }
 
-    def _make_loop(self, slots: int | None = None, *, always_listens: bool = False) -> DeliveryLoop:
+    def _make_loop(
+        self, slots: int | None = None, *, always_listens: bool = False
+    ) -> DeliveryLoop[Any]:
         connection = self._outer_config.connection
         # Callers who wait take what there is at once.
         holders = self._count_holders() if slots is None else None
@@ -343,14 +358,18 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
     ) -> Iterable[PublisherProto[Any]]:
         return (TimersReplyPublisher(self._outer_config.producer, message.reply_to),)
 
-    def _begin_stop(self, delivery: TimerDelivery, reason: BaseException) -> None:
+    def _begin_stop(
+        self, delivery: TimerDelivery | TimerBatchDelivery, reason: BaseException
+    ) -> None:
         # A handler may have stopped its subscriber and started it again, or be tried out
         # beside a worker: this loop then is another's.
         if self._loop is None or delivery.claim.holder is not self._loop:
             return
         self._loop.begin_stop()
         if self._ended_by is None:
-            self._write_log(logging.WARNING, words.ended(delivery, reason))
+            timers = delivery.deliveries
+            line = words.ended(self.topic, timers[0].timer_id, len(timers), reason)
+            self._write_log(logging.WARNING, line)
         if self._ended_by is None or issubclass(self._ended_by, StopConsume):
             self._ended_by = type(reason)
 

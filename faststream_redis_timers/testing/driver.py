@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from faststream_redis_timers.delivery.core import Call, Draws
+from faststream_redis_timers.delivery.core import Call, DeliveryCore, Draws
 from faststream_redis_timers_sync.protocol.model import Step
 
 if TYPE_CHECKING:
     from faststream_redis_timers.delivered import TimerDelivery
     from faststream_redis_timers.delivery.duty import Post
-    from faststream_redis_timers.delivery.leased import LeasedTimer
+    from faststream_redis_timers.delivery.leased import LeasedTimer, Unit
     from faststream_redis_timers.subscriber.usecase import TimersSubscriber
 
 _NO_JITTER = Draws(spread=lambda: 0.5, lease=lambda: 0)
@@ -33,7 +33,7 @@ class OneByOne:
         """Claim nothing yet."""
         self._answer = answer
         self._now = now
-        self._core = subscriber.make_core(self, slots=0)
+        self._core: DeliveryCore[TimerDelivery] = subscriber.make_core(self, slots=0)
         self.counts_attempts = subscriber.counts_attempts
         self._is_answering = False
 
@@ -105,5 +105,5 @@ class OneByOne:
         """
         return self._core.propose_lease(lease_ttl, self._now())
 
-    def free_slot(self, timer: "LeasedTimer", /) -> None:
+    def free_slot(self, unit: "Unit", /) -> None:
         """Do nothing: the slot went with the timer."""

@@ -53,8 +53,8 @@ class Driver:
     def propose_lease(self, lease_ttl):
         return self.core.propose_lease(lease_ttl, self.time)
 
-    def free_slot(self, timer):
-        self.core.free_slot(timer)
+    def free_slot(self, unit):
+        self.core.free_slot(unit)
 
     def next(self, at=None):
         if at is not None:

@@ -160,8 +160,8 @@ class Worker:
     def propose_lease(self, lease_ttl):
         return self.core.propose_lease(lease_ttl, self.now())
 
-    def free_slot(self, timer):
-        self.core.free_slot(timer)
+    def free_slot(self, unit):
+        self.core.free_slot(unit)
 
     def turn(self):
         """Send what there is to send, claims too; give the timers whose handlers begin."""
@@ -188,7 +188,7 @@ class Worker:
 
     def finish(self, timer, decide=LeasedTimer.commit_soon):
         """End a handler; give the timers whose handlers begin in the same turn."""
-        self.core.free_slot(timer)
+        self.core.free_slot(unit)
         decide(timer)
         self.core.ended(timer)
         return self.turn()

@@ -1,0 +1,256 @@
+"""What becomes of the timers of a batch when its handler has ended, and of those of a failed one.
+
+One timer can make the handler of a hundred fail. So timers of a failed batch are tried alone,
+at once and under the same lease: see `Splitting` for which, and `_Run` for how long.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import NamedTuple
+
+from faststream import AckPolicy
+from faststream.exceptions import (
+    AckMessage,
+    NackMessage,
+    RejectMessage,
+    SkipMessage,
+    StopConsume,
+    SubscriberNotFound,
+)
+from faststream.response import Response, ensure_response
+
+from faststream_redis_timers.delivered import Marking, TimerBatchDelivery, TimerDelivery
+from faststream_redis_timers.delivery import words
+from faststream_redis_timers.delivery.log import Log
+from faststream_redis_timers.delivery.splitting import Splitting
+from faststream_redis_timers.schemas import TimerSub
+from faststream_redis_timers.subscriber.acknowledgement import is_cancelled, nack_as_told
+from faststream_redis_timers.subscriber.starting import LeaseEndedError, expect_start
+
+RELEASING = 1.0
+"""Seconds of a lease that are left for releasing what was not tried, or a tenth of it."""
+
+_SPLITTING = {AckPolicy.NACK_ON_ERROR, AckPolicy.REJECT_ON_ERROR}
+
+
+class Terms(NamedTuple):
+    """What a subscriber says about its batches.
+
+    Args:
+        sub: Its options.
+        policy: What an error means.
+        handle: Parses the message, and runs the handler and its middlewares.
+        on_stop: Called with what a handler raised to stop its subscriber or the process.
+        is_stopping: Whether the subscriber that has claimed a batch is stopping.
+        log: Writes to the broker's log.
+    """
+
+    sub: TimerSub
+    policy: AckPolicy
+    handle: Callable[[TimerBatchDelivery], Awaitable[Response]]
+    on_stop: Callable[[TimerBatchDelivery, BaseException], None]
+    is_stopping: Callable[[TimerBatchDelivery], bool]
+    log: Log
+
+
+async def handle_and_settle_batch(batch: TimerBatchDelivery, terms: Terms) -> Response:
+    """Run a handler for a batch, and settle its timers.
+
+    Args:
+        batch: The batch.
+        terms: How.
+
+    Returns:
+        The handler's response; an empty one where timers were tried alone.
+
+    Raises:
+        Exception: What the handler raised: where timers were tried alone, for one of these.
+    """
+    if terms.policy is AckPolicy.ACK_FIRST and not await _commit_first(batch, terms.log):
+        return ensure_response(None)
+    batch.marking = _MARKING.get(terms.policy, Marking.LATER)
+    batch.on_refusal = partial(_tell_of_refusal, batch.topic, terms.log)
+    return await _Run(batch, terms).run()
+
+
+_MARKING = {AckPolicy.MANUAL: Marking.AT_ONCE, AckPolicy.ACK_FIRST: Marking.REFUSED}
+
+
+def _tell_of_refusal(topic: str, log: Log) -> None:
+    log(logging.WARNING, words.mark_refused(topic))
+
+
+async def _commit_first(batch: TimerBatchDelivery, log: Log) -> bool:
+    """Commit all, leave out those that could not be, and tell whether any is left."""
+    for timer in batch.deliveries:
+        timer.commit_soon()
+    committed = [timer for timer in batch.deliveries if await timer.wait_for_outcome()]
+    if missing := len(batch.deliveries) - len(committed):
+        log(logging.WARNING, words.not_committed_first(batch.topic, missing))
+    batch.deliveries = committed
+    return bool(committed)
+
+
+class _Run:
+    """A batch on its way through its handler, as a whole or in parts."""
+
+    def __init__(self, batch: TimerBatchDelivery, terms: Terms) -> None:
+        self._batch = batch
+        self._terms = terms
+        self._now = batch.claim.holder.now
+        self._error: Exception | asyncio.CancelledError | None = None
+        # What the last timer has raised that has failed alone.
+
+    async def run(self) -> Response:
+        response = await self._handle(self._batch)
+        if self._error is not None:
+            raise self._error
+        return ensure_response(None) if response is None else response
+
+    async def _handle(self, part: TimerBatchDelivery) -> Response | None:
+        """Handle some timers, and settle them; return the response if the handler gave one."""
+        started_at = self._now()
+        try:
+            response = await self._call(part)
+        except (AckMessage, SkipMessage):
+            self._settle(part, TimerDelivery.commit_soon)
+        except RejectMessage as instruction:
+            self._settle(part, partial(TimerDelivery.reject_soon, error=instruction))
+        except NackMessage as instruction:
+            self._settle(part, partial(nack_as_told, instruction=instruction, log=self._terms.log))
+        except (StopConsume, SystemExit, KeyboardInterrupt) as reason:
+            # Nothing may be claimed any more, lest the timers come straight back.
+            self._terms.on_stop(part, reason)
+            self._batch.release()
+            raise
+        except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled(error):
+                self._leave(part)
+                raise
+            await self._fail(part, error, self._now() - started_at)
+        else:
+            is_manual = self._terms.policy is AckPolicy.MANUAL
+            self._settle(part, None if is_manual else TimerDelivery.commit_soon)
+            return response
+        return None
+
+    async def _call(self, part: TimerBatchDelivery) -> Response:
+        # What is committed first is nobody else's, however long it takes to begin.
+        expect_start(None if self._terms.policy is AckPolicy.ACK_FIRST else part)
+        return await self._terms.handle(part)
+
+    def _settle(
+        self, part: TimerBatchDelivery, decide: Callable[[TimerDelivery], None] | None
+    ) -> None:
+        """Carry out the marks, and decide about the others."""
+        if part is self._batch:
+            part.free_slot()
+        unmarked = part.unmarked
+        part.settle_marks()
+        if decide is not None:
+            for timer in unmarked:
+                decide(timer)
+
+    def _leave(self, part: TimerBatchDelivery) -> None:
+        """Release what no handler has: the loop does so with the part, if that has ended."""
+        self._batch.settle_marks()
+        for timer in self._batch.deliveries:
+            if timer not in part.deliveries:
+                timer.release()
+
+    # --- failures
+
+    async def _fail(
+        self, part: TimerBatchDelivery, error: Exception | asyncio.CancelledError, seconds: float
+    ) -> None:
+        policy = self._terms.policy
+        if isinstance(error, LeaseEndedError):
+            # They have not begun, and are not this worker's any more.
+            self._settle(part, None)
+        # No policy drops messages that no filter takes: a newer worker may know them.
+        elif isinstance(error, SubscriberNotFound):
+            self._settle(part, partial(TimerDelivery.nack_soon, error=error))
+        elif policy in _SPLITTING and len(part.deliveries) > 1:
+            await self._split(part, error, seconds)
+            return
+        elif policy is AckPolicy.NACK_ON_ERROR:
+            self._settle(part, partial(TimerDelivery.nack_soon, error=error))
+        elif policy is AckPolicy.REJECT_ON_ERROR:
+            self._settle(part, partial(TimerDelivery.reject_soon, error=error))
+        else:
+            self._settle(part, TimerDelivery.commit_soon if policy is AckPolicy.ACK else None)
+        self._error = error
+
+    async def _split(
+        self, part: TimerBatchDelivery, error: Exception | asyncio.CancelledError, seconds: float
+    ) -> None:
+        unmarked = part.unmarked
+        part.settle_marks()
+        timeout = self._terms.sub.handler_timeout
+        # One that hangs may be among those that are tried.
+        longest = timeout if timeout is not None and seconds >= timeout else 0.0
+        splitting = Splitting(unmarked, random.sample, longest)
+        while (timer := self._next_of(splitting)) is not None:
+            error_before, self._error = self._error, None
+            started_at = self._now()
+            await self._handle(TimerBatchDelivery([timer], self._batch))
+            has_failed = self._error is not None
+            was_common = splitting.has_common_cause
+            splitting.tried(self._now() - started_at, has_failed=has_failed)
+            if self._error is None:
+                self._error = error_before
+            elif splitting.has_common_cause and not was_common:
+                self._assume_failed(splitting, self._error)
+        self._give_up(splitting, error)
+
+    def _next_of(self, splitting: Splitting[TimerDelivery]) -> TimerDelivery | None:
+        if not splitting.rest or self._terms.is_stopping(self._batch):
+            return None
+        return splitting.next(self._seconds_left(splitting.rest))
+
+    def _seconds_left(self, timers: list[TimerDelivery]) -> float:
+        """Return how long leases last, less what it takes to release what was not tried."""
+        sub = self._terms.sub
+        if sub.renew_lease:
+            ends_at = self._batch.claim.received_at + sub.max_lease
+        else:
+            ends_at = min(timer.lease_ends_at for timer in timers)
+        return ends_at - self._now() - min(RELEASING, sub.lease_ttl / 10)
+
+    def _assume_failed(
+        self, splitting: Splitting[TimerDelivery], error: Exception | asyncio.CancelledError
+    ) -> None:
+        """Let the rest fail as the probes have, but for those that would have no attempt left."""
+        if self._terms.policy is AckPolicy.REJECT_ON_ERROR:
+            return
+        count = len(splitting.rest)
+        splitting.rest = [timer for timer in splitting.rest if not timer.nack_assumed(error)]
+        if failed := count - len(splitting.rest):
+            line = words.common_cause(self._batch.topic, failed, type(error).__name__)
+            self._terms.log(logging.WARNING, line)
+
+    def _give_up(
+        self, splitting: Splitting[TimerDelivery], error: Exception | asyncio.CancelledError
+    ) -> None:
+        """Decide about those that were not tried."""
+        if not splitting.rest:
+            return
+        if self._terms.is_stopping(self._batch) or not splitting.rest_has_failed:
+            for timer in splitting.rest:
+                timer.release()
+            return
+        self._error = error
+        alone = 0
+        for timer in splitting.rest:
+            counts = self._terms.policy is AckPolicy.NACK_ON_ERROR and timer.attempt is not None
+            if counts and timer.nack_assumed(error):
+                continue
+            # It comes alone when its lease has ended: it is then suspected as any whose handler
+            # has not told of its end.
+            timer.take_attempt_back()
+            alone += 1
+        line = words.no_time_to_split(self._batch.topic, len(splitting.rest), alone)
+        self._terms.log(logging.WARNING, line)
