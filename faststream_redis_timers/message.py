@@ -1,10 +1,12 @@
-"""The message that a handler gets."""
+"""The messages that handlers get: of one timer, or of a batch."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any, overload
 
 from faststream.message import StreamMessage
 
-from faststream_redis_timers.delivered import TimerDelivery
+from faststream_redis_timers.delivered import TimerBatchDelivery, TimerDelivery
 from faststream_redis_timers_sync.protocol.recurrence import Repeat
 
 
@@ -131,3 +133,211 @@ class TimerMessage(StreamMessage[TimerDelivery]):
             f"{type(self).__name__}(topic={self.topic!r}, timer_id={self.timer_id!r}, "
             f"correlation_id={self.correlation_id!r})"
         )
+
+
+class TimerBatchMessage(StreamMessage[TimerBatchDelivery]):
+    """Timers that are handled together: what a handler of a subscriber with `batch` gets.
+
+    `body` is a list of bytes. `headers`, `correlation_id` and `message_id` are those of the
+    first timer; `batch_headers` and `timers` tell them of each. `reply_to` is empty.
+    """
+
+    body: list[bytes]
+    _batch_headers: list[dict[str, Any]] | None = None
+
+    @property
+    def topic(self) -> str:
+        """The full topic, prefixes included."""
+        return self.raw_message.topic
+
+    @property
+    def timers(self) -> "BatchedTimers":
+        """The timers, in the order of the bodies."""
+        return BatchedTimers(self.raw_message)
+
+    @property
+    def batch_headers(self) -> list[dict[str, Any]]:
+        """The headers of each timer, in the order of the bodies."""
+        if self._batch_headers is None:
+            self._batch_headers = [
+                dict(delivery.envelope.headers) for delivery in self.raw_message.deliveries
+            ]
+        return self._batch_headers
+
+    @batch_headers.setter
+    def batch_headers(self, batch_headers: list[dict[str, Any]]) -> None:
+        # FastStream gives an empty list where it was given none.
+        self._batch_headers = batch_headers or None
+
+    @property
+    def is_split(self) -> bool:
+        """Whether these timers were part of a batch that has failed just now.
+
+        That call may have done some of their work already.
+        """
+        return self.raw_message.is_split
+
+    @property
+    def redelivered(self) -> bool:
+        """Whether a handler may have begun with any of them before: `is_split`, or an attempt."""
+        return self.raw_message.redelivered
+
+    @property
+    def lease_lost(self) -> bool:
+        """Whether one of the timers is no longer this worker's, see `BatchedTimer.lease_lost`."""
+        return any(delivery.lease_lost for delivery in self.raw_message.deliveries)
+
+    async def ack(self) -> None:
+        """Mark all timers that have no mark yet as done, see `BatchedTimer.ack`."""
+        await self.raw_message.mark_ack()
+        await super().ack()
+
+    async def nack(self, delay: timedelta | None = None) -> None:
+        """Mark all timers that have no mark yet as failed, see `BatchedTimer.nack`.
+
+        Args:
+            delay: See `BatchedTimer.nack`.
+
+        Raises:
+            TypeError: `delay` is not a timedelta.
+        """
+        await self.raw_message.mark_nack(delay=delay)
+        await super().nack()
+
+    async def reject(self) -> None:
+        """Mark all timers that have no mark yet as rejected, see `BatchedTimer.reject`."""
+        await self.raw_message.mark_reject()
+        await super().reject()
+
+    def __repr__(self) -> str:
+        """Name topic and number; bodies and headers may be secret."""
+        return f"{type(self).__name__}(topic={self.topic!r}, {len(self.body)} timers)"
+
+
+class BatchedTimers(Sequence["BatchedTimer"]):
+    """The timers of a batch, each made when it is asked for.
+
+    Args:
+        batch: The batch.
+    """
+
+    __slots__ = ("_batch",)
+
+    def __init__(self, batch: TimerBatchDelivery) -> None:
+        """Keep the batch."""
+        self._batch = batch
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._batch.deliveries)
+
+    @overload
+    def __getitem__(self, index: int) -> "BatchedTimer": ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "list[BatchedTimer]": ...
+
+    def __getitem__(self, index: int | slice) -> "BatchedTimer | list[BatchedTimer]":
+        """Return the timer at an index, or those of a slice."""
+        places = range(len(self))[index]
+        if isinstance(places, int):
+            return BatchedTimer(self._batch, places)
+        return [BatchedTimer(self._batch, place) for place in places]
+
+    def __repr__(self) -> str:
+        """Name topic and number."""
+        return f"{type(self).__name__}(topic={self._batch.topic!r}, {len(self)} timers)"
+
+
+class BatchedTimer:
+    """A timer of a batch, which can have an outcome of its own.
+
+    A mark decides about it: `ack`, `nack` or `reject`; the first one counts. With
+    ``AckPolicy.MANUAL`` it is sent at once and awaited. With other policies it is sent when the
+    handler has ended, whether that raises or not. With ``AckPolicy.ACK_FIRST`` the timer was
+    committed before, and a mark does nothing.
+
+    Args:
+        batch: Its batch.
+        index: Its place there.
+    """
+
+    __slots__ = ("_batch", "_delivery", "_index")
+
+    def __init__(self, batch: TimerBatchDelivery, index: int) -> None:
+        """Keep both."""
+        self._batch = batch
+        self._index = index
+        self._delivery: TimerDelivery = batch.deliveries[index]
+
+    @property
+    def timer_id(self) -> str:
+        """The timer's id."""
+        return self._delivery.timer_id
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Its headers."""
+        return dict(self._delivery.envelope.headers)
+
+    @property
+    def attempt(self) -> int | None:
+        """See `TimerMessage.attempt`."""
+        return self._delivery.attempt
+
+    @property
+    def due_at(self) -> datetime:
+        """See `TimerMessage.due_at`."""
+        return self._delivery.due_at
+
+    @property
+    def lateness(self) -> float:
+        """See `TimerMessage.lateness`."""
+        return self._delivery.lateness
+
+    @property
+    def redelivered(self) -> bool:
+        """See `TimerMessage.redelivered`."""
+        return self._delivery.redelivered
+
+    @property
+    def repeat(self) -> Repeat | None:
+        """See `TimerMessage.repeat`."""
+        return self._delivery.repeat
+
+    @property
+    def occurrence(self) -> datetime | None:
+        """See `TimerMessage.occurrence`."""
+        return self._delivery.occurrence
+
+    @property
+    def lease_lost(self) -> bool:
+        """See `TimerMessage.lease_lost`."""
+        return self._delivery.lease_lost
+
+    async def ack(self) -> None:
+        """Mark it as done: it is committed. A recurring one is due at its next time."""
+        await self._batch.mark_ack(self._index)
+
+    async def nack(self, delay: timedelta | None = None) -> None:
+        """Mark it as failed: it is kept for another attempt, if it has any left.
+
+        Args:
+            delay: When; None means after the delay of the retry policy, and without
+                one when its lease would have ended.
+
+        Raises:
+            TypeError: `delay` is not a timedelta.
+        """
+        await self._batch.mark_nack(self._index, delay)
+
+    async def reject(self) -> None:
+        """Mark it as rejected: it is dead-lettered, or removed without a dead-letter topic.
+
+        A recurring one stays beside that, and is due at its next time.
+        """
+        await self._batch.mark_reject(self._index)
+
+    def __repr__(self) -> str:
+        """Name topic and id; body and headers may be secret."""
+        return f"{type(self).__name__}(topic={self._batch.topic!r}, timer_id={self.timer_id!r})"

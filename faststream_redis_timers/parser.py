@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from faststream_redis_timers.decoding import decode
-from faststream_redis_timers.delivered import TimerDelivery
-from faststream_redis_timers.message import TimerMessage
+from faststream_redis_timers.delivered import TimerBatchDelivery, TimerDelivery
+from faststream_redis_timers.message import TimerBatchMessage, TimerMessage
 
 if TYPE_CHECKING:
     from faststream.message import StreamMessage
@@ -37,3 +37,34 @@ class TimersParser:
             message: The message.
         """
         return decode(message.body, message.content_type)
+
+
+class TimersBatchParser:
+    """The default parser and decoder of batches, which FastStream knows by their names."""
+
+    async def parse_batch(self, message: TimerBatchDelivery) -> TimerBatchMessage:
+        """Make a message of a batch.
+
+        Args:
+            message: The batch.
+        """
+        first = message.deliveries[0]
+        headers = first.envelope.headers
+        return TimerBatchMessage(
+            raw_message=message,
+            body=[delivery.envelope.body for delivery in message.deliveries],
+            headers=dict(headers),
+            content_type=headers.get("content-type"),
+            message_id=first.timer_id,
+            correlation_id=first.correlation_id,
+        )
+
+    async def decode_batch(self, message: "StreamMessage[Any]") -> list[Any]:
+        """Decode the bodies of a batch, each by its own content type.
+
+        Args:
+            message: The message.
+        """
+        deliveries = message.raw_message.deliveries
+        content_types = (one.envelope.headers.get("content-type") for one in deliveries)
+        return [decode(*one) for one in zip(message.body, content_types, strict=True)]
