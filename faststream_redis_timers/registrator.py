@@ -37,6 +37,7 @@ from faststream_redis_timers.schemas import (
     as_timer_sub,
     check_dead_letter_topic,
 )
+from faststream_redis_timers.subscriber.batch_usecase import TimersBatchSubscriber
 from faststream_redis_timers.subscriber.config import (
     TimersSubscriberConfig,
     TimersSubscriberSpecificationConfig,
@@ -235,9 +236,6 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
             handler_timeout=handler_timeout,
         )
         check_dead_letter_topic(dead_letter_topic, sub.topic)
-        if sub.batch:
-            msg = f"batch of topic {sub.topic!r} must be False: batches are not delivered yet"
-            raise NotImplementedError(msg)
         outer_config = self._shared_config
         calls = CallsCollection[TimerDelivery]()
         specification = TimersSubscriberSpecification(
@@ -259,7 +257,8 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
             _dead_letter_topic=dead_letter_topic,
             _duty=duty,
         )
-        subscriber = TimersSubscriber(config, specification, calls)
+        make = TimersBatchSubscriber if sub.batch else TimersSubscriber
+        subscriber = make(config, specification, calls)
         super().subscriber(subscriber, persistent=persistent)
         return subscriber.add_call(
             parser_=parser, decoder_=decoder, dependencies_=dependencies, codec_=codec
