@@ -143,17 +143,19 @@ class TimerBatchDelivery(LeasedBatch[TimerDelivery]):
         whole: See `LeasedBatch`.
 
     Attributes:
+        has_begun: Whether the handler itself has begun with it.
         marking: What a mark does.
         on_refusal: Called for a mark that does nothing.
     """
 
-    __slots__ = ("marking", "on_refusal")
+    __slots__ = ("has_begun", "marking", "on_refusal")
 
     def __init__(
         self, deliveries: list[TimerDelivery], whole: Optional["TimerBatchDelivery"] = None
     ) -> None:
         """Begin with marks that are carried out later, or as the whole does."""
         super().__init__(deliveries, whole)
+        self.has_begun = False
         self.marking: Marking = Marking.LATER if whole is None else whole.marking
         self.on_refusal: Callable[[], None] | None = None if whole is None else whole.on_refusal
 

@@ -36,6 +36,7 @@ class TimersBatchSubscriber(TimersSubscriber):
         """
         terms = Terms(
             sub=self.sub,
+            names={call.name for call in self.calls},
             policy=self._config.ack_policy,
             # FastStream's: that of the parent settles a single timer.
             handle=cast("_Handle", super(TimersSubscriber, self).process_message),

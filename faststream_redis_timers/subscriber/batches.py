@@ -9,7 +9,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from faststream import AckPolicy
 from faststream.exceptions import (
@@ -41,6 +41,7 @@ class Terms(NamedTuple):
 
     Args:
         sub: Its options.
+        names: The names of its handlers.
         policy: What an error means.
         handle: Parses the message, and runs the handler and its middlewares.
         on_stop: Called with what a handler raised to stop its subscriber or the process.
@@ -49,6 +50,7 @@ class Terms(NamedTuple):
     """
 
     sub: TimerSub
+    names: set[str]
     policy: AckPolicy
     handle: Callable[[TimerBatchDelivery], Awaitable[Response]]
     on_stop: Callable[[TimerBatchDelivery, BaseException], None]
@@ -187,6 +189,9 @@ class _Run:
     async def _split(
         self, part: TimerBatchDelivery, error: Exception | asyncio.CancelledError, seconds: float
     ) -> None:
+        if not part.has_begun and (places := _named_places(error, part, self._terms.names)):
+            await self._leave_out(part, places, error)
+            return
         unmarked = part.unmarked
         part.settle_marks()
         timeout = self._terms.sub.handler_timeout
@@ -205,6 +210,25 @@ class _Run:
             elif splitting.has_common_cause and not was_common:
                 self._assume_failed(splitting, self._error)
         self._give_up(splitting, error)
+
+    async def _leave_out(
+        self, part: TimerBatchDelivery, places: set[int], error: Exception | asyncio.CancelledError
+    ) -> None:
+        """Let those fail that were found to be wrong, and handle the others as a batch again."""
+        self._error = error
+        others = []
+        for place, timer in enumerate(part.deliveries):
+            if place not in places:
+                others.append(timer)
+            elif self._terms.policy is AckPolicy.REJECT_ON_ERROR:
+                timer.reject_soon(error)
+            else:
+                timer.nack_soon(error)
+        if self._terms.is_stopping(self._batch):
+            for timer in others:
+                timer.release()
+        elif others:
+            await self._handle(TimerBatchDelivery(others, self._batch))
 
     def _next_of(self, splitting: Splitting[TimerDelivery]) -> TimerDelivery | None:
         if not splitting.rest or self._terms.is_stopping(self._batch):
@@ -254,3 +278,27 @@ class _Run:
             alone += 1
         line = words.no_time_to_split(self._batch.topic, len(splitting.rest), alone)
         self._terms.log(logging.WARNING, line)
+
+
+def _named_places(error: BaseException, part: TimerBatchDelivery, handlers: set[str]) -> set[int]:
+    """Return which bodies of a batch pydantic has found to be wrong.
+
+    FastDepends validates a handler's arguments, and can wrap what pydantic says about them.
+
+    Args:
+        error: What was raised before the handler has begun.
+        part: The batch.
+        handlers: The names of the handlers, by which pydantic calls their arguments.
+    """
+    cause: Any = getattr(error, "original_error", error)
+    if getattr(cause, "title", None) not in handlers or not hasattr(cause, "errors"):
+        return set()
+    places = set()
+    for wrong in cause.errors():
+        # The argument, the place in its list, and what is wrong there.
+        match wrong["loc"]:
+            case (str(), int(place), *_) if 0 <= place < len(part.deliveries):
+                places.add(place)
+            case _:
+                return set()
+    return places

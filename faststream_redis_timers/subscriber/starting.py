@@ -68,3 +68,5 @@ def _check() -> None:
     _starting.set(None)
     if delivery is not None and delivery.lease_ended:
         raise LeaseEndedError
+    if isinstance(delivery, TimerBatchDelivery):
+        delivery.has_begun = True

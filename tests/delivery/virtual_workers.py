@@ -188,7 +188,7 @@ class Worker:
 
     def finish(self, timer, decide=LeasedTimer.commit_soon):
         """End a handler; give the timers whose handlers begin in the same turn."""
-        self.core.free_slot(unit)
+        self.core.free_slot(timer)
         decide(timer)
         self.core.ended(timer)
         return self.turn()
