@@ -20,6 +20,7 @@ from faststream._internal.constants import EMPTY
 from faststream._internal.context.context_type import Context as ContextField
 from faststream._internal.context.repository import ContextRepo
 from faststream._internal.di import FastDependsConfig
+from faststream._internal.endpoint.call_wrapper import HandlerCallWrapper
 from faststream._internal.endpoint.publisher import (
     PublisherProto,
     PublisherSpecification,
@@ -34,13 +35,14 @@ from faststream._internal.endpoint.subscriber.call_item import CallsCollection
 from faststream._internal.endpoint.utils import ParserComposition, process_msg
 from faststream._internal.logger import DefaultLoggerStorage, make_logger_state
 from faststream._internal.logger.logging import get_broker_logger
-from faststream._internal.parser import CodecProto, DefaultCodec
+from faststream._internal.parser import BatchCodecProto, CodecProto, DefaultCodec
 from faststream._internal.producer import ProducerProto
 from faststream._internal.testing.broker import EnterType, TestBroker
 from faststream._internal.types import (
     AsyncCallable,
     BrokerMiddleware,
     CustomCallable,
+    Filter,
     IdGenerator,
     PublisherMiddleware,
 )
@@ -55,6 +57,7 @@ __all__ = (
     "EMPTY",
     "ArgsContainer",
     "AsyncCallable",
+    "BatchCodecProto",
     "BrokerConfig",
     "BrokerMiddleware",
     "BrokerRouter",
@@ -69,6 +72,8 @@ __all__ = (
     "EnterType",
     "FakePublisher",
     "FastDependsConfig",
+    "Filter",
+    "HandlerCallWrapper",
     "IdGenerator",
     "LoggerProto",
     "ParserComposition",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from faststream.exceptions import FeatureNotSupportedException
 
 from faststream_redis_timers._faststream import (
+    BatchCodecProto,
     CodecProto,
     CustomCallable,
     DefaultCodec,
@@ -164,28 +165,24 @@ class TimersProducer(ProducerProto[TimerPublishCommand]):
         Args:
             cmd: The messages and their common settings.
         """
-        timers = []
-        for position, message in enumerate(cmd.batch_bodies):
-            named = self._named(message, cmd.repeat)
-            body, content_type = await self._encode_body(
-                named.body, cmd.destination, f"messages[{position}]"
+        messages = [self._named(message, cmd.repeat) for message in cmd.batch_bodies]
+        encoded = await self._encode_bodies([one.body for one in messages], cmd.destination)
+        return [
+            encode_batch_item(
+                message,
+                body,
+                content_type,
+                activate_in=cmd.activate_in,
+                activate_at=cmd.activate_at,
+                default_delay=cmd.default_delay,
+                correlation_id=cmd.correlation_id,
+                headers=cmd.headers,
+                reply_to=cmd.reply_to,
+                repeat=cmd.repeat,
+                topic=cmd.destination,
             )
-            timers.append(
-                encode_batch_item(
-                    named,
-                    body,
-                    content_type,
-                    activate_in=cmd.activate_in,
-                    activate_at=cmd.activate_at,
-                    default_delay=cmd.default_delay,
-                    correlation_id=cmd.correlation_id,
-                    headers=cmd.headers,
-                    reply_to=cmd.reply_to,
-                    repeat=cmd.repeat,
-                    topic=cmd.destination,
-                )
-            )
-        return timers
+            for message, (body, content_type) in zip(messages, encoded, strict=True)
+        ]
 
     def _named(self, message: Any, repeat: Repeat | None) -> TimerPublishMessage:
         # Recurring timers get no id: under one that nobody knows they would be founded anew
@@ -201,6 +198,28 @@ class TimersProducer(ProducerProto[TimerPublishCommand]):
         if repeat is not None or message.repeat is not None:
             return message
         return replace(message, timer_id=self._id_generator())
+
+    async def _encode_bodies(
+        self, bodies: Sequence[Any], topic: str
+    ) -> Sequence[tuple[bytes, str | None]]:
+        codec = self.codec
+        if not isinstance(codec, BatchCodecProto):
+            return [
+                await self._encode_body(body, topic, f"messages[{position}]")
+                for position, body in enumerate(bodies)
+            ]
+        try:
+            encoded = await codec.encode_batch(bodies, self.serializer)
+            if len(encoded) != len(bodies):
+                msg = (
+                    f"encode_batch of {type(codec).__name__} must return one body for each of "
+                    f"{len(bodies)} messages, got {len(encoded)}"
+                )
+                raise ValueError(msg)  # noqa: TRY301  it is named like the codec's own
+        except Exception as error:
+            name_topic(error, topic, "messages")
+            raise
+        return encoded
 
     async def _encode_body(self, message: Any, topic: str, name: str) -> tuple[bytes, str | None]:
         try:

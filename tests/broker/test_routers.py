@@ -10,6 +10,7 @@ from faststream.exceptions import IncorrectState, SetupError
 from waiting import wait_until_async
 
 from faststream_redis_timers import (
+    TimerPublishMessage,
     TimersBroker,
     TimersRoute,
     TimersRoutePublisher,
@@ -437,6 +438,50 @@ async def test_a_codecs_error_names_the_topic_and_schedules_nothing(make_broker)
 
     with pytest.raises(ZeroDivisionError) as caught:
         await broker.publish("x", "invoices")
+
+    assert "'invoices'" in caught.value.__notes__[0]
+    assert await broker.count_pending("invoices") == 0
+
+
+class ReversingBatches(Reversing):
+    """One that writes several messages in one go."""
+
+    def __init__(self):
+        self.encoded = []
+
+    async def encode_batch(self, msgs, serializer=None):
+        self.encoded.append(list(msgs))
+        return [await self.encode(msg, serializer) for msg in msgs]
+
+    async def decode_batch(self, msg):
+        return [json.loads(body[::-1]) for body in msg.body]
+
+
+async def test_a_codec_of_batches_encodes_all_messages_of_a_call_at_once(make_broker):
+    codec = ReversingBatches()
+    broker = make_broker(codec=codec)
+    await broker.connect()
+    message = TimerPublishMessage([2, 3], timer_id="second", activate_in=2 * HOUR)
+
+    await broker.publish_batch({"a": 1}, message, topic="invoices", activate_in=HOUR)
+    await broker.publish("x", "invoices", activate_in=HOUR)
+
+    assert codec.encoded == [[{"a": 1}, [2, 3]]]
+    bodies = [timer.body async for timer in broker.iter_timers("invoices")]
+    assert bodies == [b'}1 :"a"{', b'"x"', b"]3 ,2["]
+    assert await broker.cancel_all("invoices") == 3
+
+
+async def test_a_codec_that_loses_a_message_of_a_batch_schedules_nothing(make_broker):
+    class Losing(ReversingBatches):
+        async def encode_batch(self, msgs, serializer=None):
+            return (await super().encode_batch(msgs, serializer))[1:]
+
+    broker = make_broker(codec=Losing())
+    await broker.connect()
+
+    with pytest.raises(ValueError, match="one body for each of 2 messages, got 1") as caught:
+        await broker.publish_batch(1, 2, topic="invoices")
 
     assert "'invoices'" in caught.value.__notes__[0]
     assert await broker.count_pending("invoices") == 0
