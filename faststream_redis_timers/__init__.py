@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from faststream_redis_timers.broker import TimersBroker
-from faststream_redis_timers.message import TimerMessage
+from faststream_redis_timers.message import TimerBatchMessage, TimerMessage
 from faststream_redis_timers.response import TimerPublishCommand, TimerResponse
 from faststream_redis_timers.retry_policy import RetryPolicy
 from faststream_redis_timers.router import TimersRoute, TimersRoutePublisher, TimersRouter
@@ -43,6 +43,7 @@ __all__ = (
     "Series",
     "TestTimersBroker",
     "Timer",
+    "TimerBatchMessage",
     "TimerExistsError",
     "TimerMessage",
     "TimerNotReplicatedError",

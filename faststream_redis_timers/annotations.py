@@ -11,9 +11,21 @@ from redis.asyncio.client import Pipeline as _Pipeline
 
 from faststream_redis_timers._faststream import ContextField, UnderlyingDriverAnnotation
 from faststream_redis_timers.broker import TimersBroker as _TimersBroker
-from faststream_redis_timers.message import TimerMessage as _TimerMessage
+from faststream_redis_timers.message import (
+    TimerBatchMessage as _TimerBatchMessage,
+    TimerMessage as _TimerMessage,
+)
 
-__all__ = ("ContextRepo", "Logger", "NoCast", "Pipeline", "Redis", "TimerMessage", "TimersBroker")
+__all__ = (
+    "ContextRepo",
+    "Logger",
+    "NoCast",
+    "Pipeline",
+    "Redis",
+    "TimerBatchMessage",
+    "TimerMessage",
+    "TimersBroker",
+)
 
 
 class _Context(ContextField):
@@ -29,6 +41,7 @@ class _Context(ContextField):
 
 
 TimerMessage = Annotated[_TimerMessage, _Context("message")]
+TimerBatchMessage = Annotated[_TimerBatchMessage, _Context("message")]
 TimersBroker = Annotated[_TimersBroker, _Context("broker")]
 Redis = Annotated[_Redis, _Context("broker._connection")]
 
@@ -54,6 +67,7 @@ def driver_annotations() -> Mapping[Any, Any]:
     named = {
         "Pipeline": Pipeline,
         "Redis": Redis,
+        "TimerBatchMessage": TimerBatchMessage,
         "TimerMessage": TimerMessage,
         "TimersBroker": TimersBroker,
     }

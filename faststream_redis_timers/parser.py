@@ -40,7 +40,7 @@ class TimersParser:
 
 
 class TimersBatchParser:
-    """The default parser and decoder of batches, which FastStream knows by their names."""
+    """The default parser and decoder of batches; FastStream goes by the names of its methods."""
 
     async def parse_batch(self, message: TimerBatchDelivery) -> TimerBatchMessage:
         """Make a message of a batch.
@@ -59,12 +59,13 @@ class TimersBatchParser:
             correlation_id=first.correlation_id,
         )
 
-    async def decode_batch(self, message: "StreamMessage[Any]") -> list[Any]:
+    async def decode_batch(self, message: "StreamMessage[TimerBatchDelivery]") -> list[Any]:
         """Decode the bodies of a batch, each by its own content type.
 
         Args:
             message: The message.
         """
-        deliveries = message.raw_message.deliveries
-        content_types = (one.envelope.headers.get("content-type") for one in deliveries)
-        return [decode(*one) for one in zip(message.body, content_types, strict=True)]
+        return [
+            decode(body, delivery.envelope.headers.get("content-type"))
+            for body, delivery in zip(message.body, message.raw_message.deliveries, strict=True)
+        ]

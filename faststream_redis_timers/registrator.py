@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from faststream import AckPolicy
 from faststream.exceptions import SetupError
@@ -143,9 +143,67 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
             include_in_schema=include_in_schema,
         )
 
+    @overload  # type: ignore[override]
+    def subscriber(
+        self,
+        topic: str | TimerSub,
+        *,
+        lease_ttl: float = LEASE_TTL,
+        polling_interval: float = POLLING_INTERVAL,
+        max_polling_interval: float = MAX_POLLING_INTERVAL,
+        batch: Literal[True],
+        max_records: int = MAX_RECORDS,
+        max_wait: float = MAX_WAIT,
+        max_concurrent: int | None = None,
+        renew_lease: bool = False,
+        max_lease: float = MAX_LEASE,
+        handler_timeout: float | None = None,
+        retry_policy: RetryDecision | None = EMPTY,
+        dead_letter_topic: str | None = EMPTY,
+        dependencies: "Sequence[Dependant]" = (),
+        parser: CustomCallable | None = None,
+        decoder: CustomCallable | None = None,
+        codec: CodecProto | None = None,
+        ack_policy: AckPolicy = EMPTY,
+        no_reply: bool = False,
+        persistent: bool = True,
+        title: str | None = None,
+        description: str | None = None,
+        include_in_schema: bool = True,
+    ) -> TimersBatchSubscriber: ...
+
+    @overload
+    def subscriber(
+        self,
+        topic: str | TimerSub,
+        *,
+        lease_ttl: float = LEASE_TTL,
+        polling_interval: float = POLLING_INTERVAL,
+        max_polling_interval: float = MAX_POLLING_INTERVAL,
+        batch: bool = False,
+        max_records: int = MAX_RECORDS,
+        max_wait: float = MAX_WAIT,
+        max_concurrent: int | None = None,
+        renew_lease: bool = False,
+        max_lease: float = MAX_LEASE,
+        handler_timeout: float | None = None,
+        retry_policy: RetryDecision | None = EMPTY,
+        dead_letter_topic: str | None = EMPTY,
+        dependencies: "Sequence[Dependant]" = (),
+        parser: CustomCallable | None = None,
+        decoder: CustomCallable | None = None,
+        codec: CodecProto | None = None,
+        ack_policy: AckPolicy = EMPTY,
+        no_reply: bool = False,
+        persistent: bool = True,
+        title: str | None = None,
+        description: str | None = None,
+        include_in_schema: bool = True,
+    ) -> TimersSubscriber: ...
+
     @renamed_arguments(title_="title", description_="description")
     @read_arguments
-    def subscriber(  # type: ignore[override]  # noqa: PLR0913  a decorator with many options
+    def subscriber(  # noqa: PLR0913  a decorator with many options
         self,
         topic: str | TimerSub,
         *,

@@ -19,6 +19,7 @@ from faststream_redis_timers._renamed import renamed_arguments
 from faststream_redis_timers.arguments import read_arguments
 from faststream_redis_timers.configs import TimersRouterConfig
 from faststream_redis_timers.delivered import TimerDelivery
+from faststream_redis_timers.publisher.usecase import no_replies
 from faststream_redis_timers.registrator import TimersRegistrator
 from faststream_redis_timers.retry_policy import RetryDecision
 from faststream_redis_timers.schemas import (
@@ -122,6 +123,8 @@ class TimersRoute(SubscriberRoute):
             handler_timeout=handler_timeout,
         )
         check_dead_letter_topic(dead_letter_topic, sub.topic)
+        if sub.batch and publishers:
+            raise no_replies(sub.topic)
         super().__init__(
             call,
             topic=sub,

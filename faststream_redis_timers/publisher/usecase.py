@@ -1,15 +1,16 @@
 """The publisher of one topic, as a decorator of handlers and as an object."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NoReturn, cast, overload
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, cast, overload
 from warnings import warn
 
-from faststream.exceptions import FeatureNotSupportedException
+from faststream.exceptions import FeatureNotSupportedException, SetupError
 from faststream.response import PublishCommand, PublishType
 
 from faststream_redis_timers._faststream import (
+    HandlerCallWrapper,
     PublisherMiddleware,
     PublisherUsecase,
     PublisherUsecaseConfig,
@@ -18,6 +19,7 @@ from faststream_redis_timers.configs import TimersBrokerConfig
 from faststream_redis_timers.publisher.producer import NO_REQUEST
 from faststream_redis_timers.publisher.specification import TimersPublisherSpecification
 from faststream_redis_timers.response import TimerPublishCommand
+from faststream_redis_timers.schemas import TimerSub
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue
 from faststream_redis_timers_sync.protocol.keys import prefixed
 from faststream_redis_timers_sync.protocol.model import IfExists
@@ -25,6 +27,9 @@ from faststream_redis_timers_sync.protocol.recurrence import Repeat
 
 if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline
+
+_Params = ParamSpec("_Params")
+_Result = TypeVar("_Result")
 
 
 @dataclass(kw_only=True)
@@ -61,6 +66,23 @@ class TimersPublisher(PublisherUsecase):
     def topic(self) -> str:
         """The full topic, prefixes included."""
         return prefixed(self._outer_config.prefix, self.config.topic)
+
+    def __call__(self, func: Callable[_Params, _Result]) -> HandlerCallWrapper[_Params, _Result]:
+        """Publish the results of a handler.
+
+        Args:
+            func: The handler.
+
+        Raises:
+            SetupError: It handles batches.
+        """
+        if isinstance(func, HandlerCallWrapper):
+            # FastStream tells it nowhere else.
+            for subscriber in func._subscribers:  # noqa: SLF001
+                sub = getattr(subscriber, "sub", None)
+                if isinstance(sub, TimerSub) and sub.batch:
+                    raise no_replies(sub.topic)
+        return super().__call__(func)
 
     async def publish(  # noqa: PLR0913  a timer has that many properties
         self,
@@ -265,3 +287,15 @@ class TimersPublisher(PublisherUsecase):
             return ""
         full = prefixed(self._outer_config.prefix, reply_to, "reply_to")
         return self._outer_config.operations.keys.checked(full, "reply_to")
+
+
+def no_replies(topic: str) -> SetupError:
+    """Make the error for a handler of batches whose results would be published.
+
+    Args:
+        topic: Its subscriber's topic.
+    """
+    return SetupError(
+        f"a publisher can't decorate a handler with batch=True (topic {topic!r}): a batch has no "
+        "result. Call publish() or publish_batch() in the handler"
+    )

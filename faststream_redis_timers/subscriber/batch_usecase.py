@@ -1,29 +1,127 @@
-"""The subscriber whose handlers get batches."""
+"""The subscriber whose handlers get lists: the timers of a claim, handled together."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, NoReturn, cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    NoReturn,
+    ParamSpec,
+    Protocol,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 
 from faststream.exceptions import SetupError
 from faststream.response import Response
 
+from faststream_redis_timers._faststream import (
+    CustomCallable,
+    Filter,
+    HandlerCallWrapper,
+    PublisherProto,
+)
 from faststream_redis_timers.delivered import TimerBatchDelivery
+from faststream_redis_timers.message import TimerBatchMessage
 from faststream_redis_timers.parser import TimersBatchParser
+from faststream_redis_timers.publisher.usecase import no_replies
 from faststream_redis_timers.subscriber.batches import Terms, handle_and_settle_batch
 from faststream_redis_timers.subscriber.config import TimersSubscriberConfig
 from faststream_redis_timers.subscriber.usecase import TimersSubscriber
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fast_depends.dependencies import Dependant
+    from faststream.message import StreamMessage
+
+_First = TypeVar("_First")
+_Params = ParamSpec("_Params")
+_Result = TypeVar("_Result")
+_Bodies = list[Any]
 _Handle = Callable[[TimerBatchDelivery], Awaitable[Response]]
 
 
+class HandlerOptions(TypedDict, total=False):
+    """What else a handler may have, see FastStream's subscribers."""
+
+    filter: Filter[Any]
+    parser: CustomCallable | None
+    decoder: CustomCallable | None
+    dependencies: "Sequence[Dependant]"
+
+
+class BatchDecorator(Protocol):
+    """Decorates a handler that takes a list of bodies, as first or second argument, or none."""
+
+    @overload
+    def __call__(
+        self, func: Callable[Concatenate[_Bodies, _Params], _Result], /
+    ) -> HandlerCallWrapper[Concatenate[_Bodies, _Params], _Result]: ...
+
+    @overload
+    def __call__(
+        self, func: Callable[Concatenate[TimerBatchMessage, _Params], _Result], /
+    ) -> HandlerCallWrapper[Concatenate[TimerBatchMessage, _Params], _Result]: ...
+
+    @overload
+    def __call__(
+        self, func: Callable[Concatenate[_First, _Bodies, _Params], _Result], /
+    ) -> HandlerCallWrapper[Concatenate[_First, _Bodies, _Params], _Result]: ...
+
+
 class TimersBatchSubscriber(TimersSubscriber):
-    """Hands the due timers of a topic to its handlers, up to a hundred at once."""
+    """Hands the due timers of a topic to its handlers, those of a claim together."""
 
     _make_batch = TimerBatchDelivery
 
-    def _set_parser(self, config: TimersSubscriberConfig) -> None:
-        parser = TimersBatchParser()
-        config.parser = parser.parse_batch
-        config.decoder = parser.decode_batch
+    # FastStream's takes any handler.
+    @overload  # type: ignore[override]
+    def __call__(
+        self,
+        func: Callable[Concatenate[_Bodies, _Params], _Result],
+        **options: Unpack[HandlerOptions],
+    ) -> HandlerCallWrapper[Concatenate[_Bodies, _Params], _Result]: ...
+
+    @overload
+    def __call__(
+        self,
+        func: Callable[Concatenate[TimerBatchMessage, _Params], _Result],
+        **options: Unpack[HandlerOptions],
+    ) -> HandlerCallWrapper[Concatenate[TimerBatchMessage, _Params], _Result]: ...
+
+    @overload
+    def __call__(
+        self,
+        func: Callable[Concatenate[_First, _Bodies, _Params], _Result],
+        **options: Unpack[HandlerOptions],
+    ) -> HandlerCallWrapper[Concatenate[_First, _Bodies, _Params], _Result]: ...
+
+    @overload
+    def __call__(self, func: None = None, **options: Unpack[HandlerOptions]) -> BatchDecorator: ...
+
+    def __call__(self, func: Any = None, **options: Any) -> Any:
+        """Register a handler.
+
+        Args:
+            func: The handler; None makes a decorator of the options.
+            **options: `filter`, `parser`, `decoder` and `dependencies`, as FastStream's
+                subscribers have them. A filter sees the headers of the first timer.
+
+        Raises:
+            SetupError: Its results would be published.
+        """
+        register: Callable[[Any], Any] = super().__call__(**options)
+
+        def register_checked(func: Any) -> Any:
+            if isinstance(func, HandlerCallWrapper):
+                self._check_replies(func)
+            return register(func)
+
+        return register_checked if func is None else register_checked(func)
 
     async def process_message(self, msg: Any) -> Response:
         """Run the handler for a batch and settle its timers.
@@ -76,3 +174,41 @@ class TimersBatchSubscriber(TimersSubscriber):
             "batch=True, which is for handlers: leave batch out"
         )
         raise SetupError(msg)
+
+    def check_setup(self) -> None:
+        """Check that it can work.
+
+        Raises:
+            SetupError: It can't have these keys, see `TimersSubscriber.check_setup`, or results
+                of a handler would be published.
+            ValueError: A topic can have no hash tag.
+        """
+        super().check_setup()
+        for call in self.calls:
+            self._check_replies(call.handler)
+
+    def _check_replies(self, handler: HandlerCallWrapper[..., Any]) -> None:
+        # FastStream tells it nowhere else.
+        if handler._publishers:  # noqa: SLF001
+            raise no_replies(self.topic)
+
+    def get_log_context(self, message: "StreamMessage[Any] | None") -> dict[str, str]:
+        """Give what each line of the log names: the topic, and the first timer's id.
+
+        Args:
+            message: The message, None outside of one.
+        """
+        context = super().get_log_context(message)
+        if message is not None and len(message.body) > 1:
+            context["message_id"] += f" (+{len(message.body) - 1})"
+        return context
+
+    def _set_parser(self, config: TimersSubscriberConfig) -> None:
+        parser = TimersBatchParser()
+        config.parser = parser.parse_batch
+        config.decoder = parser.decode_batch
+
+    def _make_response_publisher(
+        self, message: "StreamMessage[Any]"
+    ) -> Iterable[PublisherProto[Any]]:
+        return ()

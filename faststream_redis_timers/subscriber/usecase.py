@@ -104,7 +104,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
                 "can't be cancelled. Write `async def`, or leave handler_timeout out"
             )
             raise SetupError(msg)
-        self.check_keys()
+        self.check_setup()
         await super().start()
         self._ended_by = None
         # A test's runner hands timers to handlers by itself, and there are none for callers.
@@ -190,7 +190,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         while (delivery := await callers.take(None)) is not None:
             yield await self._as_message(delivery)
 
-    def check_keys(self) -> None:
+    def check_setup(self) -> None:
         """Check that its topics can have keys, and that one script may touch those of both.
 
         Raises:

@@ -216,7 +216,7 @@ class TestTimersBroker(TestBroker[TimersBroker, EnterType], broker=TimersBroker)
         for subscriber in broker.subscribers:
             # What keeps it from starting would else be found out in production.
             if isinstance(subscriber, TimersSubscriber):
-                subscriber.check_keys()
+                subscriber.check_setup()
         before = {subscriber: subscriber.running for subscriber in broker.subscribers}
         super()._fake_start(broker, *args, **kwargs)
         if self.with_real:

@@ -23,6 +23,7 @@ from waiting import wait_until_async
 
 from faststream_redis_timers import (
     TestTimersBroker,
+    TimerBatchMessage,
     TimerMessage,
     TimerPublishMessage,
     TimersBroker,
@@ -434,6 +435,7 @@ needs_0_7_8 = pytest.mark.skipif(
     ("driver", "name"),
     [
         (TimersBroker, "TimersBroker"),
+        (TimerBatchMessage, "TimerBatchMessage"),
         (TimerMessage, "TimerMessage"),
         (redis.asyncio.Redis, "Redis"),
         (Pipeline, "Pipeline"),

@@ -4,6 +4,7 @@ A mark that is not needed is an error too, so nothing here may be accepted.
 """
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import redis
 import redis.asyncio
@@ -18,7 +19,7 @@ from faststream_redis_timers import (
     TimersRoute,
     TimersRouter,
 )
-from faststream_redis_timers.annotations import TimerMessage
+from faststream_redis_timers.annotations import TimerBatchMessage, TimerMessage
 from faststream_redis_timers_sync import TimersClient
 
 asynchronous = redis.asyncio.Redis()
@@ -37,11 +38,34 @@ timers = TimersClient(blocking)
 # --- names -------------------------------------------------------------------------------
 
 TimersBroker(asynchronous, polling=5)  # type: ignore[call-arg]
-broker.subscriber("invoices", lease=5)  # type: ignore[call-arg]
-broker.subscriber(channel="invoices")  # type: ignore[call-arg]
+broker.subscriber("invoices", lease=5)  # type: ignore[call-overload]
+broker.subscriber(channel="invoices")  # type: ignore[call-overload]
 broker.publisher()  # type: ignore[call-arg]
 TimersRoute("no handler", "invoices")  # type: ignore[arg-type]
 TimersRouter(handlers=["no route"])  # type: ignore[list-item]
+
+
+# --- batches -----------------------------------------------------------------------------
+
+
+@broker.subscriber("expiries", batch=True)  # type: ignore[arg-type]
+async def expire(invoice: str) -> None: ...
+
+
+@broker.subscriber("expiries", batch=True)  # type: ignore[arg-type]
+async def expire_one(invoice: dict[str, Any], message: TimerBatchMessage) -> None: ...
+
+
+broker.subscriber("expiries", batch="yes")  # type: ignore[call-overload]
+broker.subscriber("expiries", batch=True, max_records=0.5)  # type: ignore[call-overload]
+
+
+async def with_batch(message: TimerBatchMessage) -> None:
+    message.timers[0].commit()  # type: ignore[attr-defined]
+    await message.timers[0].nack(5)  # type: ignore[arg-type]
+    message.timers[0] = None  # type: ignore[index]
+    text: str = message.body[0]  # type: ignore[assignment]
+    assert text
 
 
 async def with_broker(message: TimerMessage) -> None:

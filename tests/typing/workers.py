@@ -1,6 +1,6 @@
 """What a user of the broker writes: `make check` has mypy and pyright read it, nothing runs it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Annotated, Any, assert_type
@@ -28,6 +28,7 @@ from faststream_redis_timers import (
     ScheduledTimer,
     TestTimersBroker,
     Timer,
+    TimerBatchMessage,
     TimerMessage,
     TimerPublishCommand,
     TimerPublishMessage,
@@ -41,6 +42,8 @@ from faststream_redis_timers import (
     annotations as kinds,
     next_times,
 )
+from faststream_redis_timers.subscriber.batch_usecase import TimersBatchSubscriber
+from faststream_redis_timers.subscriber.usecase import TimersSubscriber
 from faststream_redis_timers_sync.testing import FakeTimersClient
 
 
@@ -102,6 +105,73 @@ async def remind(  # noqa: PLR0913, PLR0917  all that a handler may ask for
     await pipeline.execute()
     await timers.publish(invoice, "invoices", activate_in=timedelta(days=1))
     return invoice
+
+
+# --- batches -----------------------------------------------------------------------------
+
+
+@broker.subscriber("expiries", batch=True, max_records=50, max_wait=0.05, max_concurrent=2)
+async def expire(
+    invoices: list[Invoice], message: kinds.TimerBatchMessage, logger: kinds.Logger
+) -> None:
+    assert_type(message, TimerBatchMessage)
+    assert_type(message.body, list[bytes])
+    assert_type(message.is_split, bool)
+    assert_type(message.redelivered, bool)
+    assert_type(message.lease_lost, bool)
+    assert_type(message.topic, str)
+    assert_type(message.batch_headers, list[dict[str, Any]])
+    for invoice, timer in zip(invoices, message.timers, strict=True):
+        assert_type(invoice, Invoice)
+        assert_type(timer.timer_id, str)
+        assert_type(timer.headers, dict[str, str])
+        assert_type(timer.attempt, int | None)
+        assert_type(timer.due_at, datetime)
+        assert_type(timer.lateness, float)
+        assert_type(timer.redelivered, bool)
+        assert_type(timer.occurrence, datetime | None)
+        await timer.nack(delay=timedelta(minutes=5))
+    assert_type(await message.timers[0].ack(), None)
+    for timer in message.timers[1:]:
+        await timer.reject()
+    logger.info("%s", len(message.timers))
+
+
+assert_type(broker.subscriber("closings", batch=True), TimersBatchSubscriber)
+assert_type(broker.subscriber("closings", batch=False), TimersSubscriber)
+assert_type(TimersRouter().subscriber("closings", batch=True), TimersBatchSubscriber)
+
+
+@broker.subscriber("closings", batch=True)
+def close(bodies: Sequence[dict[str, Any]], *, percent: int = 5) -> None: ...
+
+
+@broker.subscriber("closings", batch=True)
+async def count(message: kinds.TimerBatchMessage) -> None: ...
+
+
+@broker.subscriber("closings", batch=True)
+async def write(logger: kinds.Logger, bodies: list[str]) -> None: ...
+
+
+@broker.subscriber("closings", batch=True)(filter=lambda message: "x" in message.headers)
+async def store(bodies: list[bytes], message: kinds.TimerBatchMessage) -> None: ...
+
+
+@broker.subscriber(TimerSub(topic="closings", batch=True, max_records=10))
+@broker.subscriber("endings", batch=True)
+async def end(bodies: list[Any]) -> None: ...
+
+
+async def call_a_handler(message: TimerBatchMessage) -> None:
+    await store([b"x"], message)
+    await expire([Invoice(number=1)], message, logger=app.logger)  # type: ignore[arg-type]
+
+
+TimersRoute(expire, "expiries", batch=True)
+
+
+# --- decisions ---------------------------------------------------------------------------
 
 
 def decide(attempt: int, error: BaseException | None) -> timedelta | None:
