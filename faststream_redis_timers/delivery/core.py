@@ -142,11 +142,12 @@ class DeliveryCore(Generic[_U]):
         self._sub, self._topic, self._operations, self._endings = sub, topic, operations, endings
         self._driver, self._log = driver, log
         spread = driver.draws.spread
-        self._agenda = Agenda(sub.polling_interval, sub.max_polling_interval, spread, sub.max_wait)
+        # Callers, and tests, ask for one timer or batch at a time anyhow.
+        max_wait = sub.max_wait if slots is None else 0.0
+        self._agenda = Agenda(sub.polling_interval, sub.max_polling_interval, spread, max_wait)
         self._outage = Outage(topic, log, spread)
         self._outbox = Outbox()
         self._leases = Leases()
-        # Callers, and tests, ask for one timer at a time anyhow.
         is_alone = slots is not None or endings.suspect_from is None
         self._slots = make_slots(sub, slots, None if is_alone else suspects, self.poll_now)
         self.attendance = Attendance(topic, duty, self._agenda, self._slots, driver, log)

@@ -2,9 +2,10 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from copy import copy
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any, TypeVar
 
 from faststream.exceptions import SubscriberNotFound
 from redis.asyncio.client import Pipeline
@@ -31,6 +32,7 @@ from faststream_redis_timers_sync.protocol.operation import Operation
 from faststream_redis_timers_sync.protocol.timers import as_publish_message
 from faststream_redis_timers_sync.protocol.times import lease_text
 
+_T = TypeVar("_T")
 _MOST_NESTED = 10
 
 
@@ -119,8 +121,7 @@ class DeliveringProducer(TimersProducer):
             The timer's id.
         """
         (timer,) = await self._check(cmd, [await self.encode(cmd)])
-        message = TimerPublishMessage(cmd.body)
-        await self._deliver(cmd, message, timer)
+        await self._deliver(cmd, [(TimerPublishMessage(cmd.body), timer)])
         return timer.timer_id
 
     async def publish_batch(self, cmd: TimerPublishCommand) -> list[str]:
@@ -133,8 +134,11 @@ class DeliveringProducer(TimersProducer):
             The timers' ids, in order.
         """
         timers = await self._check(cmd, await self.encode_batch(cmd))
-        for message, timer in zip(map(as_publish_message, cmd.batch_bodies), timers, strict=True):
-            await self._deliver(cmd, message, timer)
+        messages = map(as_publish_message, cmd.batch_bodies)
+        subscribers = subscribers_of(self._brokers, cmd.destination)
+        most = max(map(_most_records, subscribers), default=1)
+        for part in _parts(list(zip(messages, timers, strict=True)), most):
+            await self._deliver(cmd, part)
         return [timer.timer_id for timer in timers]
 
     async def request(self, cmd: TimerPublishCommand) -> TimerDelivery:
@@ -150,10 +154,17 @@ class DeliveringProducer(TimersProducer):
             SubscriberNotFound: There is no handler.
         """
         subscriber = self._find_tried_out(cmd.destination)
-        timer = await self.encode(cmd)
-        response = await subscriber.process_message(_delivery(subscriber, timer))
+        # Documents say that a handler of batches takes a list.
+        is_list = subscriber.sub.batch and isinstance(cmd.body, list)
+        timers = []
+        for body in cmd.body if is_list else [cmd.body]:
+            one = copy(cmd)
+            one.body = body
+            timers.append(await self.encode(one))
+        response = await subscriber.process_message(_claim(subscriber, timers))
         answer = TimerPublishCommand.from_cmd(response.as_publish_command())
-        return _delivery(subscriber, await self.encode(answer))
+        result: TimerDelivery = _claim(subscriber, [await self.encode(answer)]).deliveries[0]
+        return result
 
     def _find_tried_out(self, topic: str) -> TimersSubscriber:
         for subscriber in subscribers_of(self._brokers, topic):
@@ -179,6 +190,22 @@ class DeliveringProducer(TimersProducer):
         return await self._connection.runner.run_steps(steps)
 
     async def _deliver(
+        self, cmd: TimerPublishCommand, part: Sequence[tuple[TimerPublishMessage, EncodedTimer]]
+    ) -> None:
+        for message, timer in part:
+            self._record(cmd, message, timer)
+        topic = cmd.destination
+        timers = [timer for _, timer in part if self._in_hand[topic, timer.timer_id] < _MOST_NESTED]
+        in_hand = [(topic, timer.timer_id) for timer in timers]
+        self._in_hand.update(in_hand)
+        try:
+            for subscriber in subscribers_of(self._brokers, topic):
+                for several in _parts(timers, _most_records(subscriber)):
+                    await subscriber.process_message(_claim(subscriber, several))
+        finally:
+            self._in_hand.subtract(in_hand)
+
+    def _record(
         self, cmd: TimerPublishCommand, message: TimerPublishMessage, timer: EncodedTimer
     ) -> None:
         correlation_id = message.correlation_id or cmd.correlation_id or timer.timer_id
@@ -193,15 +220,14 @@ class DeliveringProducer(TimersProducer):
                 repeat=timer.repeat,
             )
         )
-        in_hand = (cmd.destination, timer.timer_id)
-        if self._in_hand[in_hand] >= _MOST_NESTED:
-            return
-        self._in_hand[in_hand] += 1
-        try:
-            for subscriber in subscribers_of(self._brokers, cmd.destination):
-                await subscriber.process_message(_delivery(subscriber, timer))
-        finally:
-            self._in_hand[in_hand] -= 1
+
+
+def _most_records(subscriber: TimersSubscriber) -> int:
+    return subscriber.sub.max_records if subscriber.sub.batch else 1
+
+
+def _parts(items: Sequence[_T], most: int) -> Iterator[Sequence[_T]]:
+    return (items[start : start + most] for start in range(0, len(items), most))
 
 
 def _page_topic(subscriber: TimersSubscriber) -> str:
@@ -209,21 +235,21 @@ def _page_topic(subscriber: TimersSubscriber) -> str:
     return subscriber.specification.name.split(":")[0].replace("/", ".")
 
 
-def _delivery(subscriber: TimersSubscriber, timer: EncodedTimer) -> TimerDelivery:
+def _claim(subscriber: TimersSubscriber, timers: Sequence[EncodedTimer]) -> Any:
     now = time.time()
     score = b"%.6f" % now
 
     def answer(call: Call) -> Step:
         # Nothing is ever pending: what is scheduled is claimed, and what is settled is done.
-        claimed = Claimed(timer.timer_id.encode(), timer.payload, score)
+        claimed = [Claimed(one.timer_id.encode(), one.payload, score) for one in timers]
         if driver.counts_attempts:
-            claimed = claimed._replace(attempt=1, first_due=score)
+            claimed = [one._replace(attempt=1, first_due=score) for one in claimed]
         outcomes = bytes([Outcome.DONE]) * len(call.settlements)
-        return Step(now, lease_text(now, 0), None, outcomes, [claimed] * call.limit, [])
+        return Step(now, lease_text(now, 0), None, outcomes, claimed if call.limit else [], [])
 
     driver = OneByOne(subscriber, answer, lambda: now)
-    # It is due, and it has all its attempts left.
-    return cast("TimerDelivery", driver.claim())
+    # They are due, and have all their attempts left.
+    return driver.claim()
 
 
 def _due_at(asked: bytes) -> datetime:

@@ -1,4 +1,4 @@
-"""Drives the decisions of a subscriber one timer at a time, as a test asks for it."""
+"""Drives the decisions of a subscriber, one timer or batch at a time, as a test asks for it."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -7,7 +7,7 @@ from faststream_redis_timers.delivery.core import Call, DeliveryCore, Draws
 from faststream_redis_timers_sync.protocol.model import Step
 
 if TYPE_CHECKING:
-    from faststream_redis_timers.delivered import TimerDelivery
+    from faststream_redis_timers.delivered import TimerBatchDelivery, TimerDelivery
     from faststream_redis_timers.delivery.duty import Post
     from faststream_redis_timers.delivery.leased import LeasedTimer, Unit
     from faststream_redis_timers.subscriber.usecase import TimersSubscriber
@@ -37,13 +37,13 @@ class OneByOne:
         self.counts_attempts = subscriber.counts_attempts
         self._is_answering = False
 
-    def claim(self) -> "TimerDelivery | None":
-        """Claim the next timer.
+    def claim(self) -> "TimerDelivery | TimerBatchDelivery | None":
+        """Claim the next timer, or with `batch` all that are due, up to `max_records`.
 
         One whose attempts are used up is settled, and the one behind it is claimed.
 
         Returns:
-            The timer; None if none is due.
+            The timer or batch; None if none is due.
         """
         self._core.add_slot()
         delivery = None
@@ -56,7 +56,7 @@ class OneByOne:
                 self._core.hand_over(delivery)
         return delivery
 
-    def _run(self) -> "TimerDelivery | None":
+    def _run(self) -> "TimerDelivery | TimerBatchDelivery | None":
         while isinstance(call := self._core.next(self._now()), Call):
             now = self._now()
             self._is_answering = True
@@ -65,7 +65,8 @@ class OneByOne:
             finally:
                 self._is_answering = False
             if deliveries:
-                return deliveries[0]
+                delivery: TimerDelivery | TimerBatchDelivery = deliveries[0]
+                return delivery
         return None
 
     # --- what the core and its timers ask for

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from faststream.exceptions import IncorrectState, StopConsume
 
 from faststream_redis_timers.broker import TimersBroker
-from faststream_redis_timers.delivered import TimerDelivery
+from faststream_redis_timers.delivered import TimerBatchDelivery, TimerDelivery
+from faststream_redis_timers.delivery.leased import LeasedTimer
 from faststream_redis_timers.publisher.producer import TimersProducer
 from faststream_redis_timers.response import TimerPublishCommand
 from faststream_redis_timers.subscriber.acknowledgement import is_cancelled
@@ -90,8 +91,8 @@ class HeldDelivery:
         while (turn := self._next_turn()) is not None and turn.time <= end:
             if counted_from is None or turn.time >= counted_from + _SECOND:
                 of_series, counted_from = 0, turn.time
-            if MOST_DELIVERIES in {deliveries, of_series}:
-                span = "in this move" if deliveries == MOST_DELIVERIES else "within a second"
+            if max(deliveries, of_series) >= MOST_DELIVERIES:
+                span = "in this move" if deliveries >= MOST_DELIVERIES else "within a second"
                 msg = (
                     f"{MOST_DELIVERIES} timers have fired {span}, and one of topic "
                     f"{turn.subscriber.topic!r} is due next, at {turn.time}: does a timer "
@@ -100,12 +101,13 @@ class HeldDelivery:
                 raise RuntimeError(msg)
             self._memory.clock.stand_at(turn.time)
             delivery = self._driver_of(turn.subscriber).claim()
-            if delivery is not None and self._is_new_occurrence(turn.subscriber.topic, delivery):
-                of_series += 1
-            else:
+            if delivery is None:
+                # Its attempts are used up, or another thread has cancelled it meanwhile.
                 deliveries += 1
-            # Without one its attempts are used up, or another thread has cancelled it meanwhile.
-            if delivery is not None:
+            else:
+                new = sum(map(self._is_new_occurrence, delivery.deliveries))
+                of_series += new
+                deliveries += len(delivery.deliveries) - new
                 await self._handle(turn.subscriber, delivery, raise_errors=raise_errors)
             # What tasks of handlers schedule may be due before the end.
             for _ in range(_TURNS_OF_TASKS):
@@ -141,19 +143,24 @@ class HeldDelivery:
             )
         return self._drivers[subscriber]
 
-    def _is_new_occurrence(self, topic: str, delivery: TimerDelivery) -> bool:
-        if delivery.repeat is None:
+    def _is_new_occurrence(self, timer: LeasedTimer) -> bool:
+        if timer.repeat is None:
             return False
-        name = (topic, delivery.timer_id)
-        is_new = self._occurrences.get(name) != delivery.occurrence
-        self._occurrences[name] = delivery.occurrence
+        name = (timer.topic, timer.timer_id)
+        is_new = self._occurrences.get(name) != timer.occurrence
+        self._occurrences[name] = timer.occurrence
         return is_new
 
     async def _handle(
-        self, subscriber: TimersSubscriber, delivery: TimerDelivery, *, raise_errors: bool
+        self,
+        subscriber: TimersSubscriber,
+        delivery: TimerDelivery | TimerBatchDelivery,
+        *,
+        raise_errors: bool,
     ) -> None:
         try:
-            await subscriber.process_message(delivery)
+            # A subscriber with `batch` gets batches.
+            await subscriber.process_message(cast("Any", delivery))
         except StopConsume:
             await subscriber.stop()
         except SystemExit:

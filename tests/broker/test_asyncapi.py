@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from redis.asyncio.sentinel import Sentinel
 
 from faststream_redis_timers import TimersBroker, TimersRoute, TimersRoutePublisher, TimersRouter
+from faststream_redis_timers.annotations import TimerBatchMessage
 
 SECRET = "s3cret"  # noqa: S105  no real one
 SOCKET = "/var/run/redis.sock"
@@ -148,6 +149,23 @@ def test_the_structure_is_that_of_faststreams_own_redis_broker(version):
 
 
 # --- channels and messages ---------------------------------------------------------------
+
+
+def test_the_payload_of_a_batch_is_an_array(version):
+    broker = TimersBroker()
+
+    @broker.subscriber("single")
+    async def single(invoice: Invoice) -> None:
+        """Do nothing."""
+
+    @broker.subscriber("batch", batch=True)
+    async def batch(invoices: list[Invoice], message: TimerBatchMessage) -> None:
+        """Do nothing."""
+
+    document = document_of(version, broker)
+    (payload,) = [one for one in payloads_of(document).values() if one.get("type") == "array"]
+    assert payload["items"] == {"$ref": "#/components/schemas/Invoice"}
+    assert [name for name in document["channels"] if "Batch" in name] == ["batch:Batch"]
 
 
 def test_titles_and_descriptions_are_honoured(version):

@@ -18,7 +18,7 @@ from inside import kill_loop
 from waiting import wait_until
 
 from faststream_redis_timers import TestTimersBroker, TimersBroker, TimersRouter
-from faststream_redis_timers.annotations import TimerMessage
+from faststream_redis_timers.annotations import TimerBatchMessage, TimerMessage
 
 HOUR = timedelta(hours=1)
 
@@ -178,6 +178,19 @@ async def test_try_it_out_calls_the_handler_of_its_channel(answering, channel, t
     app = AsgiFastStream(answering, asyncapi_path="/docs")
 
     assert await try_out(app, channel, 7) == (200, [topic, 7])
+
+
+async def test_try_it_out_takes_a_list_for_a_handler_of_batches():
+    broker = TimersBroker()
+
+    @broker.subscriber("invoices", batch=True)
+    async def handle(bodies: list[int], message: TimerBatchMessage) -> list:
+        return [message.topic, bodies, len(message.timers)]
+
+    app = AsgiFastStream(broker, asyncapi_path="/docs")
+
+    assert await try_out(app, "invoices:Handle", [7, 8]) == (200, ["invoices", [7, 8], 2])
+    assert await try_out(app, "invoices:Handle", 7) == (200, ["invoices", [7], 1])
 
 
 async def test_try_it_out_takes_what_is_published_too(answering):
