@@ -23,7 +23,7 @@ from opentelemetry.trace import Link, SpanKind, Status, StatusCode, TracerProvid
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from faststream_redis_timers._faststream import ContextRepo
-from faststream_redis_timers.delivered import TimerDelivery
+from faststream_redis_timers.delivered import TimerBatchDelivery, TimerDelivery
 from faststream_redis_timers.opentelemetry.provider import TimersTelemetrySettingsProvider
 from faststream_redis_timers.response import TimerPublishCommand
 
@@ -38,6 +38,7 @@ class TimersTelemetryMiddleware(TelemetryMiddleware[TimerPublishCommand]):
     When it is due, weeks later perhaps, its handler runs in a span "process" that begins a new
     trace and has a link to that span: a trace that lasts for weeks is one that most backends
     can't show, and the sampler decides anew. What the handler schedules belongs to its trace.
+    A batch is one span "process" with a link for each of its timers.
 
     Baggage goes along where it is named: in ``headers=Baggage(...).to_headers()``, and from a
     message to what its handler schedules, see FastStream's `CurrentBaggage`. What the process
@@ -51,7 +52,7 @@ class TimersTelemetryMiddleware(TelemetryMiddleware[TimerPublishCommand]):
         meter: The meter itself.
         include_messages_counters: Whether messages are counted, not only timed.
         continue_trace: Make the span "process" a child of the producer's span, in its trace,
-            instead of linking to it: for timers that are due soon.
+            instead of linking to it: for timers that are due soon. A batch always has links.
     """
 
     def __init__(
@@ -74,11 +75,13 @@ class TimersTelemetryMiddleware(TelemetryMiddleware[TimerPublishCommand]):
         )
         self._continue_trace = continue_trace
 
-    def __call__(self, msg: TimerDelivery | None, /, *, context: ContextRepo) -> "_TimersTelemetry":
+    def __call__(
+        self, msg: TimerDelivery | TimerBatchDelivery | None, /, *, context: ContextRepo
+    ) -> "_TimersTelemetry":
         """Make the middleware of one message.
 
         Args:
-            msg: The delivery; None where a timer is scheduled.
+            msg: The delivery or batch; None where a timer is scheduled.
             context: FastStream's context.
         """
         return _TimersTelemetry(
@@ -101,7 +104,7 @@ class _TimersTelemetry(BaseTelemetryMiddleware[TimerPublishCommand]):
 
     def __init__(
         self,
-        msg: TimerDelivery | None,
+        msg: TimerDelivery | TimerBatchDelivery | None,
         /,
         *,
         provider: TimersTelemetrySettingsProvider,
@@ -139,32 +142,39 @@ class _TimersTelemetry(BaseTelemetryMiddleware[TimerPublishCommand]):
         call_next: Callable[[StreamMessage[Any]], Awaitable[Any]],
         msg: StreamMessage[Any],
     ) -> Any:
-        producer = _PROPAGATOR.extract(msg.headers, Context())
-        parent = producer if self._continue_trace else Context()
+        is_batch = isinstance(msg.raw_message, TimerBatchDelivery)
+        headers = msg.batch_headers if is_batch else [msg.headers]
+        producers = [_PROPAGATOR.extract(one, Context()) for one in headers]
+        continues = self._continue_trace and not is_batch
+        parent = producers[0] if continues else Context()
+        attributes = self._provider.get_consume_attrs_from_message(msg)
         span = self._tracer.start_span(
             f"{msg.raw_message.topic} {MessageAction.PROCESS}",
             context=parent,
             kind=SpanKind.CONSUMER,
             attributes={
-                **self._provider.get_consume_attrs_from_message(msg),
+                **attributes,
                 SpanAttributes.MESSAGING_OPERATION: MessageAction.PROCESS,
             },
-            links=[] if self._continue_trace else _links_to(producer),
+            links=[] if continues else _links_to(producers),
         )
         within = trace.set_span_in_context(span, parent)
         self._current_span = span
         # FastStream names this one to those who get the handler's result.
         self._origin_context = parent or within
-        with self._measured(msg), _attached(within):
+        count = attributes.get(SpanAttributes.MESSAGING_BATCH_MESSAGE_COUNT, 1)
+        with self._measured(msg, count), _attached(within):
             # Read here, where there is none of the process's.
-            self._baggage = Baggage.from_headers(msg.headers)
+            self._baggage = Baggage.from_msg(msg)
             # FastStream's mark of a message from a batch is not the sender's.
+            for payload in self._baggage.get_all_batch():
+                payload.pop(WITH_BATCH, None)
             self._baggage.remove(WITH_BATCH)
             with self.context.scopes((("span", span), ("baggage", self._baggage))):
                 return await call_next(msg)
 
     @contextmanager
-    def _measured(self, msg: StreamMessage[Any]) -> Iterator[None]:
+    def _measured(self, msg: StreamMessage[Any], count: int) -> Iterator[None]:
         attributes = {
             SpanAttributes.MESSAGING_SYSTEM: self._provider.messaging_system,
             MESSAGING_DESTINATION_PUBLISH_NAME: self._provider.get_consume_destination_name(msg),
@@ -182,7 +192,7 @@ class _TimersTelemetry(BaseTelemetryMiddleware[TimerPublishCommand]):
                 self._current_span.set_status(Status(StatusCode.ERROR, f"{name}: {error}"))
             raise
         finally:
-            self._metrics.observe_consume(attributes, time.perf_counter() - started, 1)
+            self._metrics.observe_consume(attributes, time.perf_counter() - started, count)
 
 
 @contextmanager
@@ -194,9 +204,13 @@ def _attached(context: Context) -> Iterator[None]:
         otel_context.detach(token)
 
 
-def _links_to(producer: Context) -> list[Link]:
-    span = trace.get_current_span(producer).get_span_context()
-    return [Link(span)] if span.is_valid else []
+def _links_to(producers: list[Context]) -> list[Link]:
+    spans = (trace.get_current_span(producer).get_span_context() for producer in producers)
+    # What one call of `publish_batch` has scheduled shares a span.
+    return [
+        Link(one)
+        for one in {(one.trace_id, one.span_id): one for one in spans if one.is_valid}.values()
+    ]
 
 
 def _name_timer(timer_id: str, command: TimerPublishCommand) -> None:

@@ -7,19 +7,20 @@ from faststream.opentelemetry import TelemetrySettingsProvider
 from faststream.opentelemetry.consts import MESSAGING_DESTINATION_PUBLISH_NAME
 from opentelemetry.semconv.trace import SpanAttributes
 
-from faststream_redis_timers.delivered import TimerDelivery
+from faststream_redis_timers.delivered import TimerBatchDelivery, TimerDelivery
 from faststream_redis_timers.response import TimerPublishCommand
 
 LATENESS = "timers.lateness"
-"""Seconds from due time to claim."""
+"""Seconds from due time to claim; for a batch the longest."""
 
 REDELIVERED = "timers.redelivered"
-"""Whether a worker held it before and did not finish."""
+"""Whether a worker held it before and did not finish; for a batch any of its timers."""
 
 
-class TimersTelemetrySettingsProvider(
-    TelemetrySettingsProvider[TimerDelivery, TimerPublishCommand]
-):
+_Raw = TimerDelivery | TimerBatchDelivery
+
+
+class TimersTelemetrySettingsProvider(TelemetrySettingsProvider[_Raw, TimerPublishCommand]):
     """Describes timers for OpenTelemetry.
 
     Attributes:
@@ -32,27 +33,36 @@ class TimersTelemetrySettingsProvider(
         """Name the system."""
         self.messaging_system = "redis_timers"
 
-    def get_consume_attrs_from_message(self, msg: StreamMessage[TimerDelivery]) -> dict[str, Any]:
-        """Describe a timer that a handler gets.
+    def get_consume_attrs_from_message(self, msg: StreamMessage[_Raw]) -> dict[str, Any]:
+        """Describe what a handler gets: a timer, or a batch of timers.
 
         Args:
-            msg: Its message.
+            msg: The message.
         """
-        return {
+        raw = msg.raw_message
+        attributes = {
             SpanAttributes.MESSAGING_SYSTEM: self.messaging_system,
             SpanAttributes.MESSAGING_MESSAGE_ID: msg.message_id,
             SpanAttributes.MESSAGING_MESSAGE_CONVERSATION_ID: msg.correlation_id,
+            MESSAGING_DESTINATION_PUBLISH_NAME: raw.topic,
+            REDELIVERED: raw.redelivered,
+        }
+        if isinstance(raw, TimerBatchDelivery):
+            return attributes | {
+                SpanAttributes.MESSAGING_MESSAGE_PAYLOAD_SIZE_BYTES: sum(map(len, msg.body)),
+                SpanAttributes.MESSAGING_BATCH_MESSAGE_COUNT: len(msg.body),
+                LATENESS: max(delivery.lateness for delivery in raw.deliveries),
+            }
+        return attributes | {
             SpanAttributes.MESSAGING_MESSAGE_PAYLOAD_SIZE_BYTES: len(msg.body),
-            MESSAGING_DESTINATION_PUBLISH_NAME: msg.raw_message.topic,
-            LATENESS: msg.raw_message.lateness,
-            REDELIVERED: msg.raw_message.redelivered,
+            LATENESS: raw.lateness,
         }
 
-    def get_consume_destination_name(self, msg: StreamMessage[TimerDelivery]) -> str:
-        """Give the full topic of a timer that a handler gets.
+    def get_consume_destination_name(self, msg: StreamMessage[_Raw]) -> str:
+        """Give the full topic of what a handler gets.
 
         Args:
-            msg: Its message.
+            msg: The message.
         """
         return msg.raw_message.topic
 

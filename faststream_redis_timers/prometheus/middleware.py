@@ -12,7 +12,7 @@ from faststream.prometheus.middleware import BasePrometheusMiddleware
 from prometheus_client import CollectorRegistry, Histogram
 
 from faststream_redis_timers._faststream import EMPTY, ContextRepo
-from faststream_redis_timers.delivered import TimerDelivery
+from faststream_redis_timers.delivered import TimerBatchDelivery, TimerDelivery
 from faststream_redis_timers.prometheus.provider import TimersMetricsSettingsProvider
 from faststream_redis_timers.response import TimerPublishCommand
 
@@ -27,7 +27,10 @@ LATENESS_BUCKETS = (
 _LABELS = {"app_name", "broker", "destination", "exception_type", "handler", "status", "topic"}
 
 
-class TimersPrometheusMiddleware(PrometheusMiddleware[TimerDelivery, TimerPublishCommand]):
+_Raw = TimerDelivery | TimerBatchDelivery
+
+
+class TimersPrometheusMiddleware(PrometheusMiddleware[_Raw, TimerPublishCommand]):
     """Counts and times what a broker handles and schedules.
 
     Next to FastStream's metrics (``faststream_received_messages_total`` and so on, see
@@ -36,6 +39,9 @@ class TimersPrometheusMiddleware(PrometheusMiddleware[TimerDelivery, TimerPublis
     when that was due, or from the end of the last lease: pauses of a retry policy are not in it,
     as they are in a message's `lateness`. Of a recurring timer whose times have passed while no
     worker ran it counts from the last one, its `occurrence`.
+
+    A batch counts as its number of messages, and its duration and size as one. Where it is split
+    after an error, each further call counts once more, but for the lateness.
 
     Several brokers may share a registry.
 
@@ -46,7 +52,7 @@ class TimersPrometheusMiddleware(PrometheusMiddleware[TimerDelivery, TimerPublis
         received_messages_size_buckets: Upper bounds of the sizes' buckets, in bytes.
         lateness_buckets: Upper bounds of the lateness's buckets, in seconds.
         custom_labels: Further labels of all metrics: a text, or a callable that gives one for
-            a `TimerDelivery`, or for None where a timer is scheduled.
+            a `TimerDelivery`, for a `TimerBatchDelivery`, or for None where a timer is scheduled.
 
     Raises:
         ValueError: A custom label has the name of one that is there already, or a bucket or a
@@ -89,13 +95,11 @@ class TimersPrometheusMiddleware(PrometheusMiddleware[TimerDelivery, TimerPublis
             buckets=lateness_buckets,
         )
 
-    def __call__(
-        self, msg: TimerDelivery | None, /, *, context: ContextRepo
-    ) -> "_TimersPrometheus":
+    def __call__(self, msg: _Raw | None, /, *, context: ContextRepo) -> "_TimersPrometheus":
         """Make the middleware of one message.
 
         Args:
-            msg: The delivery; None where a timer is scheduled.
+            msg: The delivery or batch; None where a timer is scheduled.
             context: FastStream's context.
         """
         labels = self._static_labels | {
@@ -110,22 +114,31 @@ class TimersPrometheusMiddleware(PrometheusMiddleware[TimerDelivery, TimerPublis
             observe_lateness=self._observe_lateness,
         )
 
-    def _observe_lateness(self, delivery: TimerDelivery, labels: Mapping[str, str]) -> None:
-        due = float(delivery.claimed.previous_score)
-        if delivery.repeat is not None and delivery.occurrence is not None:
-            due = max(due, delivery.occurrence.timestamp())
-        self._lateness.labels(
-            app_name=self._app_name, broker=self._system, topic=delivery.topic, **labels
-        ).observe(max(delivery.claimed_at - due, 0.0))
+    def _observe_lateness(self, raw: _Raw, labels: Mapping[str, str]) -> None:
+        observe = self._lateness.labels(
+            app_name=self._app_name, broker=self._system, topic=raw.topic, **labels
+        ).observe
+        if not isinstance(raw, TimerBatchDelivery):
+            observe(_lateness_of(raw))
+        elif not raw.is_split:
+            for delivery in raw.deliveries:
+                observe(_lateness_of(delivery))
 
 
-class _TimersPrometheus(BasePrometheusMiddleware[TimerPublishCommand, TimerDelivery]):
+def _lateness_of(delivery: TimerDelivery) -> float:
+    due = float(delivery.claimed.previous_score)
+    if delivery.repeat is not None and delivery.occurrence is not None:
+        due = max(due, delivery.occurrence.timestamp())
+    return max(delivery.claimed_at - due, 0.0)
+
+
+class _TimersPrometheus(BasePrometheusMiddleware[TimerPublishCommand, _Raw]):
     def __init__(
         self,
-        msg: TimerDelivery | None,
+        msg: _Raw | None,
         /,
         *,
-        observe_lateness: Callable[[TimerDelivery, Mapping[str, str]], None],
+        observe_lateness: Callable[[_Raw, Mapping[str, str]], None],
         **settings: Any,
     ) -> None:
         super().__init__(msg, **settings)
@@ -133,12 +146,12 @@ class _TimersPrometheus(BasePrometheusMiddleware[TimerPublishCommand, TimerDeliv
 
     async def consume_scope(
         self,
-        call_next: Callable[[StreamMessage[TimerDelivery]], Awaitable[Any]],
-        msg: StreamMessage[TimerDelivery],
+        call_next: Callable[[StreamMessage[_Raw]], Awaitable[Any]],
+        msg: StreamMessage[_Raw],
     ) -> Any:
         self._observe_lateness(msg.raw_message, self._custom_labels)
 
-        async def call(message: StreamMessage[TimerDelivery]) -> Any:
+        async def call(message: StreamMessage[_Raw]) -> Any:
             try:
                 return await call_next(message)
             except _INTERRUPTIONS as error:

@@ -3,11 +3,13 @@
 from faststream.message import StreamMessage
 from faststream.prometheus import ConsumeAttrs, MetricsSettingsProvider
 
-from faststream_redis_timers.delivered import TimerDelivery
+from faststream_redis_timers.delivered import TimerBatchDelivery, TimerDelivery
 from faststream_redis_timers.response import TimerPublishCommand
 
 
-class TimersMetricsSettingsProvider(MetricsSettingsProvider[TimerDelivery, TimerPublishCommand]):
+class TimersMetricsSettingsProvider(
+    MetricsSettingsProvider[TimerDelivery | TimerBatchDelivery, TimerPublishCommand]
+):
     """Names timers for FastStream's metrics.
 
     Attributes:
@@ -20,19 +22,22 @@ class TimersMetricsSettingsProvider(MetricsSettingsProvider[TimerDelivery, Timer
         """Name the broker."""
         self.messaging_system = "redis_timers"
 
-    def get_consume_attrs_from_message(self, msg: StreamMessage[TimerDelivery]) -> ConsumeAttrs:
-        """Describe a timer that a handler gets.
+    def get_consume_attrs_from_message(
+        self, msg: StreamMessage[TimerDelivery | TimerBatchDelivery]
+    ) -> ConsumeAttrs:
+        """Describe what a handler gets: a timer, or a batch of timers.
 
         Args:
-            msg: Its message.
+            msg: The message.
 
         Returns:
-            Its full topic, the size of its body in bytes, and that it is one message.
+            The full topic, the size of the body or bodies in bytes, and how many there are.
         """
+        is_batch = isinstance(msg.raw_message, TimerBatchDelivery)
         return {
             "destination_name": msg.raw_message.topic,
-            "message_size": len(msg.body),
-            "messages_count": 1,
+            "message_size": sum(map(len, msg.body)) if is_batch else len(msg.body),
+            "messages_count": len(msg.body) if is_batch else 1,
         }
 
     def get_publish_destination_name_from_cmd(self, cmd: TimerPublishCommand) -> str:

@@ -187,6 +187,68 @@ async def test_each_message_of_a_batch_links_to_the_one_span_of_it(run, exporter
     assert bags == [{}, {}, {}]
 
 
+@pytest.mark.parametrize("continue_trace", [False, True])
+async def test_a_batch_is_one_span_with_a_link_to_each_producer(
+    exporter, tracer_provider, make_broker, continue_trace
+):
+    middleware = TimersTelemetryMiddleware(
+        tracer_provider=tracer_provider, continue_trace=continue_trace
+    )
+    broker = make_broker(middlewares=(middleware,))
+
+    @broker.subscriber(TOPIC, batch=True)
+    async def handle(bodies: list[str]) -> None:
+        """Do nothing."""
+
+    await broker.connect()
+    for name in ("a", "bb"):
+        await broker.publish(name, TOPIC, timer_id=name)
+    await broker.publish_batch("ccc", "dddd", topic=TOPIC)
+    creates = {
+        span.context.span_id
+        for span in exporter.get_finished_spans()
+        if span.name == f"{TOPIC} create"
+    }
+    exporter.clear()
+    await broker.start()
+    (process,) = await finished(exporter, f"{TOPIC} process")
+
+    assert len(creates) == 3
+    assert set(linked(process)) == creates
+    assert len(process.links) == 3
+    assert process.parent is None
+    attributes = dict(process.attributes)
+    assert attributes["messaging.batch.message_count"] == 4
+    assert attributes["messaging.message.payload_size_bytes"] == 10
+    assert attributes["timers.redelivered"] is False
+    assert 0 <= attributes["timers.lateness"] < 60
+
+
+async def test_metrics_count_the_messages_of_a_batch(run):
+    reader = InMemoryMetricReader()
+    middleware = TimersTelemetryMiddleware(meter_provider=MeterProvider([reader]))
+    broker = run.broker(middleware)
+    done = []
+
+    @broker.subscriber(TOPIC, batch=True)
+    async def handle(bodies: list[int]) -> None:
+        done.append(bodies)
+
+    async with run(broker):
+        await broker.publish_batch(1, 2, 3, topic=TOPIC)
+        await wait_until_async(lambda: done)
+
+    points = {
+        metric.name: metric.data.data_points
+        for resource in reader.get_metrics_data().resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    }
+    (count,) = points["messaging.process.messages"]
+    (duration,) = points["messaging.process.duration"]
+    assert (count.value, duration.count) == (3, 1)
+
+
 async def test_a_series_has_spans_of_its_scheduling_and_no_trace_in_its_headers(
     exporter, middleware, make_broker
 ):
@@ -503,6 +565,24 @@ async def test_baggage_does_not_leak_into_what_comes_later(run, bags):
         assert bags.context.get_local("span") is None
 
     assert sorted(bags.bags[3:]) == [("first", {}), ("second", {}), ("third", {})]
+
+
+async def test_a_batch_has_the_baggage_of_all_and_of_each(exporter, middleware):
+    broker = TimersBroker(middlewares=[middleware])
+    got = []
+
+    @broker.subscriber(TOPIC, batch=True)
+    async def handle(bodies: list[int], bag: CurrentBaggage) -> None:
+        got.append((bag.get_all(), bag.get_all_batch()))
+
+    async with TestTimersBroker(broker):
+        messages = [
+            TimerPublishMessage(n, timer_id=str(n), headers=Baggage({f"k{n}": n}).to_headers())
+            for n in range(2)
+        ]
+        await broker.publish_batch(*messages, topic=TOPIC)
+
+    assert got == [({"k0": "0", "k1": "1"}, [{"k0": "0"}, {"k1": "1"}])]
 
 
 async def test_baggage_of_the_process_stays_there(run, bags):

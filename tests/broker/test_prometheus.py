@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -18,7 +19,7 @@ from prometheus_client import CollectorRegistry
 from waiting import wait_until_async
 
 from faststream_redis_timers import Every, TestTimersBroker, TimersBroker, TimersRouter
-from faststream_redis_timers.annotations import TimerMessage
+from faststream_redis_timers.annotations import TimerBatchMessage, TimerMessage
 from faststream_redis_timers.prometheus import TimersPrometheusMiddleware
 from faststream_redis_timers.prometheus.provider import TimersMetricsSettingsProvider
 
@@ -92,6 +93,48 @@ async def test_all_metrics_of_faststream_are_there(run, registry, middleware):
     assert metrics == STANDARD | {"faststream_timers_lateness_seconds"}
     apps = {s.labels["app_name"] for metric in registry.collect() for s in metric.samples}
     assert apps == {"faststream"}
+
+
+async def test_a_batch_counts_as_its_messages(run, registry, middleware):
+    broker = run.broker(middleware)
+
+    @broker.subscriber(TOPIC, batch=True)
+    async def handle(bodies: list[str]) -> None:
+        """Do nothing."""
+
+    async with run(broker):
+        await broker.publish_batch("hello", "you", topic=TOPIC)
+        assert await handled(registry, 2) == {"acked": 2}
+
+    name = "faststream_received_messages"
+    assert samples(registry, f"{name}_total") == {("redis_timers", TOPIC): 2}
+    assert samples(registry, f"{name}_size_bytes_sum") == {("redis_timers", TOPIC): 8}
+    assert samples(registry, f"{name}_size_bytes_count") == {("redis_timers", TOPIC): 1}
+    assert samples(registry, f"{name}_in_process") == {}
+    duration = "faststream_received_processed_messages_duration_seconds"
+    assert samples(registry, f"{duration}_count") == {("redis_timers", TOPIC): 1}
+
+
+async def test_calls_after_a_failed_batch_count_again_but_for_the_lateness(
+    run, registry, middleware
+):
+    broker = run.broker(middleware, ack_policy=AckPolicy.REJECT_ON_ERROR, logger=None)
+
+    @broker.subscriber(TOPIC, batch=True)
+    async def handle(bodies: list[int]) -> None:
+        if 13 in bodies:
+            raise LookupError
+
+    async with run(broker):
+        # The test broker raises it.
+        with suppress(LookupError):
+            await broker.publish_batch(11, 12, 13, topic=TOPIC)
+        assert await handled(registry, 6) == {"error": 4, "acked": 2}
+
+    exceptions = "faststream_received_processed_messages_exceptions_total"
+    assert sum(samples(registry, exceptions).values()) == 2
+    name = "faststream_timers_lateness_seconds_count"
+    assert samples(registry, name) == {("redis_timers", TOPIC): 3}
 
 
 @pytest.mark.parametrize(
@@ -258,6 +301,26 @@ async def test_lateness_of_a_recurring_timer_counts_from_its_occurrence(
     name = "faststream_timers_lateness_seconds"
     assert samples(registry, f"{name}_sum") == {("redis_timers", TOPIC): lateness}
     redis_client.delete(*(f"{key_names[key]}:{TOPIC}" for key in ("timeline_key", "payloads_key")))
+
+
+async def test_lateness_of_a_batch_is_that_of_each_of_its_timers(
+    registry, middleware, make_broker, inbox
+):
+    broker = make_broker(middlewares=(middleware,))
+
+    @broker.subscriber(TOPIC, batch=True)
+    async def handle(bodies: list[int], message: TimerBatchMessage) -> None:
+        inbox.put([timer.lateness for timer in message.timers])
+
+    await broker.connect()
+    await broker.publish_batch(*range(3), topic=TOPIC)
+    await broker.start()
+    lateness = await inbox.get()
+
+    name = "faststream_timers_lateness_seconds"
+    assert samples(registry, f"{name}_count") == {("redis_timers", TOPIC): 3}
+    total = samples(registry, f"{name}_sum")["redis_timers", TOPIC]
+    assert total == pytest.approx(sum(lateness))
 
 
 async def test_the_pauses_of_a_retry_policy_are_not_in_it(
