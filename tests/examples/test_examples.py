@@ -68,6 +68,7 @@ def assert_nothing_is_left(url):
 
 def test_no_example_is_left_out():
     tested = {
+        "batches",
         "blocking_producer",
         "cancel_and_move",
         "declared_series",
@@ -123,6 +124,18 @@ def test_quickstart_delivers_until_it_is_stopped(url, tmp_path, command, stop):
             process.kill()
 
     assert "Traceback" not in output.read_text()
+    assert_nothing_is_left(url)
+
+
+def test_batches(url):
+    output = run(url, "examples.batches")
+
+    sizes = [int(size) for size in re.findall(r"^(\d+) offers have expired$", output, re.MULTILINE)]
+    assert sum(sizes) == 250
+    assert max(sizes) <= 100
+    assert_in_order(output, "249 offers in all", "set aside: offer 13")
+    with TimersClient(url) as client:
+        assert client.cancel_all("example-offers:dead") == 1
     assert_nothing_is_left(url)
 
 
