@@ -194,18 +194,19 @@ class BatchSlots(Slots):
     """How many batches may run, and how suspects come into them.
 
     Whoever is in a batch with a timer that kills its worker loses its lease too, and that can
-    be a hundred others. So a claim that finds a suspect first of all takes suspects alone, as
-    many as may run, and one that finds it later passes it over. After suspects the next claim
-    passes over all of them: others are not to wait until the last one has run.
+    be a hundred others. So a claim that finds a suspect first of all takes it alone, and one
+    that finds it later passes it over. After a suspect the next claim passes over all of them:
+    others are not to wait until the last one has run. One runs at a time also where attempts
+    are not counted.
 
     Args:
         most: How many batches run at once.
         max_records: How many timers a batch has at most.
-        suspects: See `Slots`.
+        suspects: Those of the broker; None where attempts are not counted.
         poll_now: See `Slots`.
     """
 
-    __slots__ = ("_max_records", "_passes_over")
+    __slots__ = ("_alone", "_max_records", "_passes_over")
 
     def __init__(
         self,
@@ -214,9 +215,10 @@ class BatchSlots(Slots):
         suspects: Suspects | None,
         poll_now: Callable[[], None],
     ) -> None:
-        """Begin cautiously."""
-        super().__init__(most, suspects, poll_now)
-        self._most = self._max_records = max_records
+        """Begin with a claim that may take a suspect."""
+        self._alone = Suspects() if suspects is None else suspects
+        super().__init__(most, self._alone, poll_now)
+        self._max_records = max_records
         self._passes_over = False
 
     @property
@@ -225,25 +227,20 @@ class BatchSlots(Slots):
         return self._max_records if self.free > 0 else 0
 
     def suspects_of(self, limit: int) -> int:
-        """Return how many suspects a claim may take.
+        """Return how many suspects a claim may take: one, and alone, or none.
 
         Args:
             limit: How many timers it asks for.
-
-        Returns:
-            Their number, below 0 if they are to come alone.
         """
-        if not limit:
+        if limit and self._alone.is_running:
+            self._alone.deny(self._poll_now)
             return 0
-        if self._passes_over:
+        if limit and self._passes_over:
             self._passes_over = False
-            # They are to be looked for by the claim after this one, also if it finds nothing.
+            # The claim after this one looks for them, also if this one finds nothing.
             self._poll_now()
             return 0
-        if self._suspects is None and self._watched and self._allowed < self._most:
-            return 0
-        most = super().suspects_of(limit)
-        return most if most >= limit > 1 else -most
+        return -1
 
     def begin(self, unit: Unit, watch_until: float | None = None) -> bool:
         """Give a slot to a batch; see `Slots`.
