@@ -20,11 +20,25 @@ END = 90.0
 def test_a_timer_that_kills_its_workers_takes_no_neighbour_with_it(
     process_bench, workers, count, slots, counted
 ):
-    bench = process_bench
-    knobs = {"lease_ttl": LEASE, "max_concurrent": slots}
-    if counted:
-        knobs |= {"max_attempts": 5, "dead_letter_topic": "{topic}:dead"}
-    ids = [f"{n}" for n in range(TIMERS)]
+    knobs = {"max_concurrent": slots}
+    check_that_all_others_arrive(process_bench, workers, count, TIMERS, 5 if counted else 0, knobs)
+
+
+@pytest.mark.parametrize(("count", "slots"), [(1, 1), (3, 2)])
+@pytest.mark.parametrize("counted", [True, False])
+def test_a_timer_of_a_batch_that_kills_its_workers_takes_none_of_a_hundred_with_it(
+    process_bench, workers, count, slots, counted
+):
+    """Each of the others loses one lease, of three attempts."""
+    knobs = {"max_concurrent": slots, "batch": True}
+    check_that_all_others_arrive(process_bench, workers, count, 100, 3 if counted else 0, knobs)
+
+
+def check_that_all_others_arrive(bench, workers, count, timers, attempts, knobs):
+    knobs |= {"lease_ttl": LEASE}
+    if counted := attempts > 0:
+        knobs |= {"max_attempts": attempts, "dead_letter_topic": "{topic}:dead"}
+    ids = [f"{n}" for n in range(timers)]
     bench.client.schedule_batch(
         [
             TimerPublishMessage("kill" if id_ == POISON else "take a while", timer_id=id_)
@@ -53,7 +67,7 @@ def test_a_timer_that_kills_its_workers_takes_no_neighbour_with_it(
     assert set(ended) == set(ids) - {POISON}
     assert [one.headers["dead-letter-timer-id"] for one in letters] == [POISON] * counted
     if counted:
-        assert letters[0].headers["dead-letter-attempts"] == "5"
+        assert letters[0].headers["dead-letter-attempts"] == f"{attempts}"
         assert "dead-letter-error" not in letters[0].headers
         begun = [note for note in workers.noted("begun") if note[0] == POISON]
-        assert len(begun) == 5
+        assert len(begun) == attempts

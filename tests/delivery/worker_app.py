@@ -13,7 +13,7 @@ from faststream import FastStream
 from redis.asyncio import Redis
 
 from faststream_redis_timers import Every, RetryPolicy, TimersBroker
-from faststream_redis_timers.annotations import TimerMessage
+from faststream_redis_timers.annotations import TimerBatchMessage, TimerMessage
 
 settings = json.loads(os.environ["WORKER_SETTINGS"])
 notes: str = settings["notes"]
@@ -43,7 +43,6 @@ async def close() -> None:
     await client.aclose()
 
 
-@broker.subscriber("invoices", **knobs)
 async def handle(body: str, message: TimerMessage) -> None:
     note = json.dumps([message.timer_id, message.redelivered, os.getpid()])
     await client.rpush(f"{notes}:begun", note)
@@ -57,3 +56,16 @@ async def handle(body: str, message: TimerMessage) -> None:
     elif body == "hang":
         await asyncio.Event().wait()
     await client.rpush(f"{notes}:ended", note)
+
+
+async def handle_batch(bodies: list[str], message: TimerBatchMessage) -> None:
+    timers = [(timer.timer_id, timer.redelivered, os.getpid()) for timer in message.timers]
+    timer_notes = [json.dumps(timer) for timer in timers]
+    await client.rpush(f"{notes}:begun", *timer_notes)
+    if "kill" in bodies:
+        os.kill(os.getpid(), signal.SIGKILL)
+    await asyncio.sleep(0.05)
+    await client.rpush(f"{notes}:ended", *timer_notes)
+
+
+broker.subscriber("invoices", **knobs)(handle_batch if knobs.get("batch") else handle)
