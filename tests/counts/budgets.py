@@ -14,6 +14,17 @@ leaves room for starting, for the last claims, and for handlers that do not end 
 DRAIN_BY_DEFAULT = 0.45
 """The same with the default of 5 handlers: one call for 5 timers, and as much again."""
 
+DRAIN_BATCHES = 0.012
+"""Script calls and pings per timer where handlers get batches of 100: one call settles a batch and
+claims the next one. A fifth more leaves room for starting and for the last claims."""
+
+TASKS_OF_A_BATCH = 1
+"""Tasks per batch: that of its handler. None for its timers."""
+
+TASKS_OF_A_WORKER = 30
+"""Tasks that a worker begins whatever there is to do: its loop, its stop, and those in which
+redis-py connects and sends for the first time. 19 were counted."""
+
 DRAIN_ONE_BY_ONE = 1.0
 """Script calls per timer where no handler ends together with another: its commit, and the
 claim that fills its slot is in the same call."""

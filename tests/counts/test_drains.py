@@ -125,3 +125,65 @@ async def test_what_ends_alone_takes_the_next_claim_along(bench, meter, open_cal
 
     spent = traffic.sent() - budgets.START * workers
     assert spent / 200 <= budgets.DRAIN_ONE_BY_ONE
+
+
+@pytest.mark.parametrize("max_concurrent", [1, 2])
+@pytest.mark.parametrize("renew_lease", [False, True])
+async def test_a_batch_takes_one_round_trip_and_one_task(
+    bench, meter, open_calls, max_concurrent, renew_lease
+):
+    async def handle(bodies: list[dict]):
+        open_calls.bodies += [(body["id"], None) for body in bodies]
+
+    tasks = count_tasks()
+    traffic = await drain(
+        bench,
+        meter,
+        open_calls,
+        handle,
+        5000,
+        workers=1,
+        batch=True,
+        max_concurrent=max_concurrent,
+        renew_lease=renew_lease,
+    )
+
+    assert traffic.sent() / 5000 <= budgets.DRAIN_BATCHES
+    assert len(tasks) <= 50 * budgets.TASKS_OF_A_BATCH + budgets.TASKS_OF_A_WORKER
+
+
+async def test_recurring_timers_of_a_batch_move_on_in_one_round_trip(bench, meter, open_calls):
+    ids = [f"{n}" for n in range(1000)]
+    messages = [TimerPublishMessage({"id": id_}, timer_id=id_) for id_ in ids]
+    bench.client.schedule_batch(messages, bench.topic, repeat=YEARLY)
+    for _ in move_each(bench.client, bench.topic, ids):
+        pass
+    broker = bench.broker()
+
+    @broker.subscriber(bench.topic, batch=True)
+    async def handle(bodies: list[dict]):
+        open_calls.bodies += [(body["id"], None) for body in bodies]
+
+    meter.reset()
+    await broker.start()
+    await open_calls.until(1000, timeout=60)
+    await broker.stop()
+    traffic = meter.read()
+    timers = list(bench.client.iter_timers(bench.topic))
+    bench.client.cancel_all(bench.topic)
+
+    assert (traffic.sent() - budgets.START) / 1000 <= budgets.DRAIN_BATCHES
+    assert open_calls.counts == dict.fromkeys(ids, 1)
+    assert {timer.due_at for timer in timers} == {YEARLY.start}
+
+
+def count_tasks():
+    """Give a list that has an entry for each task which begins from now on."""
+    begun = []
+
+    def make(loop, coroutine, **options):
+        begun.append(coroutine.__qualname__)
+        return asyncio.Task(coroutine, loop=loop, **options)
+
+    asyncio.get_running_loop().set_task_factory(make)
+    return begun
