@@ -11,6 +11,7 @@ from dataclasses import fields
 from datetime import timedelta
 from decimal import Decimal
 from types import NoneType
+from typing import get_overloads
 
 import pytest
 from faststream import Depends
@@ -213,6 +214,17 @@ def test_an_option_is_the_same_in_each_place(told, copy, of_the_copy_alone):
     # Names, order, defaults and types.
     assert list(copied.values()) == list(parameters.values())
     assert [name for name in parameters if f" {name}: " not in PLACES[told][0].__doc__] == ["self"]
+
+
+def test_a_checker_knows_the_options_of_a_subscriber():
+    parameters = inspect.signature(TimersBroker.subscriber).parameters
+    overloads = get_overloads(TimersBroker.subscriber)
+
+    assert len(overloads) == 2
+    for known in (inspect.signature(one).parameters for one in overloads):
+        assert list(known) == list(parameters)
+        for name in parameters.keys() - {"batch"}:
+            assert known[name] == parameters[name]
 
 
 def test_a_timer_sub_has_options_of_a_subscriber():
