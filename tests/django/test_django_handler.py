@@ -54,10 +54,10 @@ def invoice():
     return invoice
 
 
-async def deliver(bench, handler, *bodies, max_concurrent=AT_ONCE):
+async def deliver(bench, handler, *bodies, **options):
     """Let a worker deliver the bodies, and wait until all are done."""
     broker = bench.broker()
-    broker.subscriber(bench.topic, max_concurrent=max_concurrent)(handler)
+    broker.subscriber(bench.topic, **{"max_concurrent": AT_ONCE, **options})(handler)
     ids = [f"timer-{position}" for position in range(len(bodies))]
     for timer_id, body in zip(ids, bodies, strict=True):
         bench.schedule(timer_id, body)
@@ -79,6 +79,26 @@ async def test_blocking_handlers_leave_no_connection_open(bench, opened, invoice
     await deliver(bench, remind, *[invoice.pk] * DELIVERIES)
     assert seen == ["INV-001"] * DELIVERIES
     assert opened.count == DELIVERIES
+    assert opened.still_open == []
+
+
+@pytest.mark.parametrize("kind", ["blocking", "asynchronous"])
+async def test_handlers_of_batches_leave_no_connection_open(bench, opened, invoice, kind):
+    seen = []
+
+    @django_handler
+    def blocking(invoices: list[int]) -> None:
+        seen.extend(one.number for one in Invoice.objects.filter(pk__in=invoices))
+
+    @django_handler
+    async def asynchronous(invoices: list[int]) -> None:
+        seen.extend([one.number async for one in Invoice.objects.filter(pk__in=invoices)])
+
+    handler = blocking if kind == "blocking" else asynchronous
+    await deliver(bench, handler, *[invoice.pk] * DELIVERIES, batch=True, max_concurrent=1)
+    # One query for all of them.
+    assert seen == ["INV-001"]
+    assert opened.count == 1
     assert opened.still_open == []
 
 
