@@ -20,8 +20,8 @@ class Purpose:
         name: What it is, after "may not".
         commands: The commands, with ``{timeline}``, ``{payloads}`` and ``{attempts}`` for
             keys of a topic, ``{elsewhere}`` for its timeline in the other layout, ``{channel}``
-            for its channel, ``{series}`` for the list of an owner's series, and ``x`` where any
-            other word does.
+            for its channel and ``{reserve}`` for one of its reserve, ``{series}`` for the list
+            of an owner's series, and ``x`` where any other word does.
         consequence: What follows where they are refused.
         is_vital: Whether nothing works without them.
     """
@@ -59,16 +59,19 @@ def purposes_of(keys: KeySpace) -> tuple[Purpose, ...]:
         ),
         Purpose(
             "wake workers when a timer is scheduled",
-            (f"{sharded}PUBLISH {{channel}} x",),
+            (f"{sharded}PUBLISH {{channel}} x", f"{sharded}PUBLISH {{reserve}} x"),
             "workers find such a timer at their next poll, up to 7.5 s late with default settings",
         ),
         Purpose(
             "listen for such wake-ups, as workers do",
-            (f"{sharded}SUBSCRIBE {{channel}}", f"{sharded}UNSUBSCRIBE", "PING"),
+            (
+                *(f"{sharded}SUBSCRIBE {channel}" for channel in ("{channel}", "{reserve}")),
+                *(f"{sharded}UNSUBSCRIBE", "PING"),
+            ),
             "no matter, if no worker runs under this user",
         ),
         Purpose(
-            "count the workers on duty, and call others",
+            "count the workers on duty",
             (f"PUBSUB {shard}NUMSUB x",),
             "all workers of a topic claim whenever a timer is due, as with duty=None",
         ),
@@ -139,6 +142,7 @@ def refused_purposes(timers: TimersClient, topic: str, node: Runner) -> list[Ref
     timeline, payloads, attempts = keys.of(full)
     names = {
         b"{channel}": keys.channel_of(full),
+        b"{reserve}": keys.reserve_channel_of(full, 0),
         b"{timeline}": timeline,
         b"{elsewhere}": keys.timeline_elsewhere(full) or timeline,
         b"{payloads}": payloads,
@@ -178,6 +182,8 @@ def acl_rule(timers: TimersClient, commands: Sequence[str], user: str | None = N
     own, others = keys.beginnings(prefix), keys.beginnings_elsewhere(prefix)
     for place, sign, name, beginnings in (
         ("{channel}", "&", keys.channel_prefix + keys.timeline_key, own),
+        # Its channels begin with the topic's.
+        ("{reserve}", "&", keys.channel_prefix + keys.timeline_key, own),
         ("{timeline}", "~", keys.timeline_key, own),
         ("{payloads}", "~", keys.payloads_key, own),
         ("{attempts}", "~", keys.attempts_key, own),

@@ -325,6 +325,7 @@ def test_a_look_at_the_other_layout_may_read_alone(as_user, own_server, own_url)
         ("-evalsha", "schedule, move, cancel", "error"),
         ("-publish", "wake workers", "warning"),
         ("-subscribe", "listen for such wake-ups", "warning"),
+        ("-pubsub|numsub", "count the workers on duty", "warning"),
         ("-scan", "find topics", "warning"),
         ("-pubsub|channels", "find topics", "warning"),
         ("resetchannels", "wake workers", "warning"),
@@ -344,11 +345,32 @@ def test_what_one_missing_right_means_is_told(missing, purpose, level, as_user):
 def test_rights_for_other_keys_alone_are_not_enough(as_user):
     timers = as_user(
         *("~timers_*:mine", "%R~timers_timeline:{mine}", "~timers_series:*"),
-        *("&timers_timeline:mine", "+@all"),
+        *("&timers_timeline:mine*", "+@all"),
     )
 
     assert rules_of(timers, "mine") == []
     assert len(rules_of(timers, "other")) > 0
+
+
+def test_a_rule_for_one_channel_is_not_enough_for_a_reserve(as_user):
+    timers = as_user("~*", "&timers_timeline:mine", "+@all")
+
+    found = [finding.message for finding in check_server(timers, "mine") if finding.rule]
+
+    assert len(found) == 2
+    assert found[0].startswith("this user may not wake workers when a timer is scheduled: ")
+    assert found[1].startswith("this user may not listen for such wake-ups, as workers do: ")
+
+
+def test_what_follows_where_workers_may_not_be_counted_is_told(as_user):
+    timers = as_user("~*", "&*", "+@all", "-pubsub|numsub")
+
+    message = next(f.message for f in check_server(timers) if f.check == "permissions")
+
+    assert message == (
+        "this user may not count the workers on duty: all workers of a topic claim whenever a "
+        "timer is due, as with duty=None (refused: PUBSUB|NUMSUB)"
+    )
 
 
 def test_an_aged_server_that_cannot_tell_is_no_crash():
