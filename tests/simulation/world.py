@@ -14,6 +14,7 @@ from simulation.network import Network, Weather
 from simulation.people import NAMES, TOPIC, PlannedError
 
 from faststream_redis_timers import RetryPolicy
+from faststream_redis_timers.delivery.duty import Duty
 
 CALLS = 45
 """Calls of the producers in one history."""
@@ -81,6 +82,8 @@ class World:
             self.ledger.spares_good_ones = policy is not None and policy.max_attempts > 1
         # Of its own draws: other histories stay as they are.
         self.has_series = not self.is_poisonous and random.Random(f"{seed} series").random() < 0.4
+        # Likewise. Histories have few workers, so some rest where there are two.
+        self.holders = random.Random(f"{seed} duty").choice([None, 1, 2])
         self._calm_at = 0.0
         self.workers = [
             self._make_worker(f"worker {number}") for number in range(draws.randint(1, 3))
@@ -303,6 +306,7 @@ class World:
         with (
             mock.patch.object(time, "time", self._wall_clock),
             mock.patch.object(secrets, "token_urlsafe", draw_token),
+            mock.patch.object(Duty, "SMALL", 1),
         ):
             yield
 

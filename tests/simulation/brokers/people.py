@@ -41,6 +41,7 @@ class BrokerWorker(Worker):
             logger=_Logger(world, actor),
             log_level=logging.DEBUG,
             graceful_timeout=graceful_timeout,
+            duty=world.holders,
             **NAMES,
         )
 

@@ -22,6 +22,20 @@ class FakeredisServer(Server):
         self._hints = self._redis.pubsub()
         self._hints.psubscribe("*")
         self._hints.get_message()
+        # So that scripts count who listens.
+        self._counted = {}
+
+    def subscribe(self, link, channel):
+        super().subscribe(link, channel)
+        if (link, channel) not in self._counted:
+            self._counted[link, channel] = one = self._redis.pubsub()
+            one.subscribe(channel)
+
+    def forget(self, link, channel=None):
+        super().forget(link, channel)
+        for listener, name in list(self._counted):
+            if listener is link and channel in {None, name}:
+                self._counted.pop((listener, name)).close()
 
     def forget_scripts(self):
         self._redis.script_flush()

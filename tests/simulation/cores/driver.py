@@ -9,9 +9,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError, RedisError
 from simulation.cores.calls import Caller, connect, read
 from simulation.cores.virtual_time import Signal, live, when_over
 from simulation.network import Request
-from simulation.people import RENEWED, TOPIC
+from simulation.people import RENEWED
 
 from faststream_redis_timers.delivery.core import Call, DeliveryCore, Wait
+from faststream_redis_timers.delivery.duty import Duty, Missing
 from faststream_redis_timers.delivery.leased import LeasedTimer
 from faststream_redis_timers.delivery.outage import failure_of
 from faststream_redis_timers.delivery.schedule import Backoff
@@ -19,7 +20,7 @@ from faststream_redis_timers.subscriber.loop import CALL_TIMEOUT, LAST_CALLS, RA
 from faststream_redis_timers_sync.protocol.errors import TimersError
 
 SUBSCRIBING = 5.0
-"""Seconds within which wake-ups must be subscribed to."""
+"""Seconds within which channels must be subscribed to, and left."""
 
 
 class Driver:
@@ -39,14 +40,14 @@ class Driver:
         self._handle = handle
         self.now = world.clock.time
         self.draws = RANDOM_DRAWS
-        self.core = DeliveryCore(world.sub, driver=self, make_timer=_Timer, **core)
+        duty = world.make_duty(self.draws.spread)
+        self.core = DeliveryCore(world.sub, driver=self, make_timer=_Timer, duty=duty, **core)
         self._caller = Caller(world.network, actor)
         self._claiming = False
         self._sleep = None
         self._handlers = {}
         self._loop = None
-        channel = world.operations.keys.of(TOPIC).timeline
-        self._listener = Listener(world.network, actor, self.core, channel)
+        self._listener = Listener(world.network, actor, self.core, world.channels_of(actor))
 
     # --- the loop
 
@@ -63,10 +64,13 @@ class Driver:
             if isinstance(turn, Call):
                 yield from self._send(turn)
             elif isinstance(turn, Wait):
+                asleep_at = self.now()
                 self._sleep = Signal(turn.until)
                 self._listener.set_waiting(turn.listens)
                 yield self._sleep
                 self._listener.set_waiting(False)
+                if (late := self.now() - max(turn.until, asleep_at)) > Duty.LATE:
+                    self.core.attendance.stalled(late)
             else:
                 return
 
@@ -138,6 +142,7 @@ class Driver:
     def stop(self, graceful_timeout):
         """Tell how it stops: handlers may finish within the timeout, then are cancelled."""
         self.core.close()
+        self._listener.close()
         graceful_until = self.now() + graceful_timeout
         yield when_over(self._handlers.values(), graceful_until)
         for handler in self._handlers.values():
@@ -147,13 +152,15 @@ class Driver:
         yield when_over([self._loop], max(self.now() + least, graceful_until))
         self._loop.throw(asyncio.CancelledError())
         yield when_over([self._loop])
-        self._listener.close()
 
     # --- what the core and its timers ask for
 
     def stir(self):
         if self._sleep is not None:
             self._sleep.set()
+
+    def follow_post(self, post):
+        self._listener.follow_post(post)
 
     def settle(self, timer, action, detail):
         self.core.settle(timer, action, detail, self.now())
@@ -198,21 +205,25 @@ class _Timer(LeasedTimer):
 
 
 class Listener:
-    """Passes wake-ups on to a core while it waits, on a connection of its own.
+    """Passes wake-ups and calls for help on to a core while it waits, on a connection of its own.
 
     Args:
         network: The network.
         actor: Whose process it is.
         core: The core.
-        channel: The topic's timeline key.
+        channels: The core's channels.
     """
 
-    def __init__(self, network, actor, core, channel):
+    def __init__(self, network, actor, core, channels):
         self._network = network
         self._actor = actor
         self._core = core
-        self._channel = channel
+        self._channels = channels
+        self._followed = channels.at(core.attendance.post)
         self._link = None
+        # What was asked for and not confirmed, and until when that is waited for.
+        self._asked = []
+        self._until = math.inf
         self._is_closed = False
         self._waiting = Signal()
 
@@ -222,6 +233,17 @@ class Listener:
             self._waiting.set()
         elif self._waiting.is_set:
             self._waiting = Signal()
+
+    def follow_post(self, post):
+        """Listen to the channels of a post, and leave all others at once."""
+        followed, self._followed = self._followed, self._channels.at(post)
+        if self._link is not None and not self._is_closed:
+            for channel in followed:
+                if channel not in self._followed:
+                    self._ask("UNSUBSCRIBE", channel)
+            for channel in self._followed:
+                if channel not in followed:
+                    self._ask("SUBSCRIBE", channel)
 
     def close(self):
         """Listen no more."""
@@ -234,26 +256,51 @@ class Listener:
         backoff = Backoff(random.random, ceiling=5.0)
         while not self._is_closed:
             try:
-                yield from self._subscribe()
-                backoff.reset()
-                # What was sent before is lost, the first time too.
-                self._core.poll_now()
-                while True:
-                    yield self._waiting
-                    self._pass_on((yield from read(self._link, math.inf)))
+                link = yield from connect(self._network, self._actor)
+                self._link, self._asked, self._until = link, [], math.inf
+                for channel in self._followed:
+                    self._ask("SUBSCRIBE", channel)
+                yield from self._read_all()
             except RedisError:
                 if self._link is not None:
                     self._link.close()
+                    self._link = None
             yield backoff.next_pause()
 
-    def _subscribe(self):
-        self._link = None
-        self._link = link = yield from connect(self._network, self._actor)
-        link.send(Request("SUBSCRIBE", None, (), (), self._channel))
-        if (yield from read(link, self._network.clock.time() + SUBSCRIBING)) is None:
-            msg = "nothing came in time"
-            raise RedisConnectionError(msg)
+    def _read_all(self):
+        while True:
+            if not self._asked:
+                yield self._waiting
+            reply = yield from read(self._link, self._until if self._asked else math.inf)
+            if reply is None:
+                msg = "nothing came in time"
+                raise RedisConnectionError(msg)
+            self._take(reply)
 
-    def _pass_on(self, message):
-        sent_at, _, due_at = message[2].partition(b" ")
-        self._core.wake(float(sent_at), float(due_at))
+    def _ask(self, name, channel):
+        self._asked.append((name, channel))
+        self._until = self._network.clock.time() + SUBSCRIBING
+        self._link.send(Request(name, None, (), (), channel))
+
+    def _take(self, reply):
+        kind, channel, text = reply
+        if kind == b"message":
+            self._pass_on(channel, text)
+            return
+        words = (kind.decode().upper(), channel)
+        self._asked.remove(words)
+        is_last = words not in self._asked
+        if words == ("SUBSCRIBE", self._channels.wake_ups) and is_last:
+            # What was sent before is lost, the first time too.
+            self._core.poll_now()
+
+    def _pass_on(self, channel, text):
+        if channel not in self._followed:
+            return
+        if channel == self._channels.wake_ups:
+            sent_at, _, due_at = text.partition(b" ")
+            self._core.wake(float(sent_at), float(due_at))
+        else:
+            share, workers, seconds = text.split(b" ")
+            missing = Missing(int(workers), float(seconds))
+            self._core.attendance.called(float(share), missing, self._network.clock.time())

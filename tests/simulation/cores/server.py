@@ -32,6 +32,9 @@ class PlainServer(Server):
         if request.name == "SUBSCRIBE":
             self.subscribe(link, request.what)
             return [b"subscribe", request.what, 1], ()
+        if request.name == "UNSUBSCRIBE":
+            self.forget(link, request.what)
+            return [b"unsubscribe", request.what, 0], ()
         if request.name == "TIME":
             return [b"%d" % part for part in divmod(int(self.now * 1_000_000), 1_000_000)], ()
         if request.name == "EVAL":

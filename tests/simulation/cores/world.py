@@ -1,5 +1,7 @@
 """Histories of cores, without an event loop: they are driven from a heap of what is due when."""
 
+from random import Random
+
 from simulation.actors import Actor
 from simulation.cores.people import CoreProducer, CoreWorker
 from simulation.cores.server import PlainServer
@@ -7,8 +9,10 @@ from simulation.cores.virtual_time import VirtualTime, when_over
 from simulation.people import NAMES, TOPIC
 from simulation.world import World
 
+from faststream_redis_timers.delivery.attendance import Channels
+from faststream_redis_timers.delivery.duty import Duty
 from faststream_redis_timers.schemas import TimerSub
-from faststream_redis_timers_sync.protocol.keys import KeySpace
+from faststream_redis_timers_sync.protocol.keys import RESERVE_GROUPS, KeySpace
 from faststream_redis_timers_sync.protocol.operations import Operations
 
 
@@ -29,6 +33,20 @@ class CoresWorld(World):
             if name not in {"retry_policy", "dead_letter_topic"}
         }
         self.sub = TimerSub(topic=TOPIC, **options)
+
+    def make_duty(self, draw):
+        """Make the rule of a worker; None where all are on duty."""
+        return None if self.holders is None else Duty(self.holders, self.sub.slots, draw)
+
+    def channels_of(self, actor):
+        """Give the channels of a worker."""
+        keys = self.operations.keys
+        wake_ups = keys.channel_of(TOPIC)
+        if self.holders is None:
+            return Channels(wake_ups)
+        group = Random(f"{self.seed} {actor} group").randrange(RESERVE_GROUPS)
+        help_calls = keys.reserve_channel_of(TOPIC, group)
+        return Channels(wake_ups, help_calls, keys.workers_channel_of(TOPIC))
 
     def _make_clock(self, draws):
         return VirtualTime(draws)
