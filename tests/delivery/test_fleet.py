@@ -97,6 +97,23 @@ async def test_who_loses_its_connection_is_replaced_or_comes_back(own_bench, ope
         await fleet.thin_out()
 
 
+async def test_a_wake_up_that_nobody_hears_calls_one_of_the_reserve(bench, open_calls):
+    async def handle(message: TimerMessage):
+        open_calls.note(message)
+
+    async with fleet_of(bench, handle) as fleet:
+        await fleet.thin_out()
+        on_duty = [
+            broker for broker in fleet.brokers if post_of(loops_of(broker)[0]) is Post.ON_DUTY
+        ]
+        await asyncio.gather(*(broker.stop() for broker in on_duty))
+        await fleet.until_counted(0, WORKERS - 3, WORKERS - 3)
+        # Who comes calls others, as it finds that it is alone.
+        for _ in range(3):
+            await fleet.deliver_one()
+        assert fleet.counted()[0] > 0
+
+
 async def test_who_comes_back_to_the_reserve_does_not_poll(own_bench, own_relay, open_calls):
     bench = own_bench
 

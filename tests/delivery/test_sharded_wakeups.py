@@ -66,7 +66,8 @@ async def test_one_primary_s_worker_is_woken(tagged, relay, open_calls, protocol
     await client.aclose()
 
     assert open_calls.ids == ["1"]
-    assert relay.count("SSUBSCRIBE") == 1
+    # To wake-ups, and to the channel of all workers.
+    assert relay.count("SSUBSCRIBE") == 2
     assert relay.count("SUBSCRIBE", "UNSUBSCRIBE") == 0
 
 
@@ -80,7 +81,8 @@ async def test_a_topic_that_is_left_is_listened_to_no_more(tagged, relay, open_c
         await until_listening(tagged, 0, "another")
         plant_and_wake(tagged, "1")
         await tagged.until_gone("1")
-        assert relay.count("SUNSUBSCRIBE") == 1
+        # Wake-ups, and the channel of all workers.
+        assert relay.count("SUNSUBSCRIBE") == 2
 
 
 async def test_where_the_acl_refuses_a_channel_one_line_names_it(tagged, open_calls):
@@ -110,8 +112,8 @@ class Ear:
 
     polling_interval = 0.05
 
-    def __init__(self, channel):
-        self.channels = Channels(channel)
+    def __init__(self, channel, channels=None):
+        self.channels = channels or Channels(channel)
         self.woken = []
         self.polls = self.refusals = 0
 
@@ -269,6 +271,49 @@ async def test_a_slot_that_moves_key_by_key_is_followed(cluster, protocol):
         await listening.until_at(source)
         await listening.check()
         assert listening.ears[staying].polls == 1
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_a_worker_s_channels_follow_their_slot_while_it_goes_on_and_off_duty(
+    cluster, protocol
+):
+    ((channel, *_), *_) = channels_on(cluster)
+    slot = slot_of(channel)
+    source, target = cluster.owner_of(slot), elsewhere(cluster, channel)
+    channels = Channels(channel, channel + b"\xff0", channel + b"\xffw")
+    async with listening_at(cluster, protocol=protocol) as listening:
+        ear, wake_ups = Ear(channel, channels), listening.wake_ups
+
+        async def until_at(node, *expected):
+            def ask():
+                # Their names are no text, and would be in the reply.
+                script = "return redis.call('PUBSUB', 'SHARDNUMSUB', ARGV[1])[2]"
+                return [node.ask("EVAL", script, 0, each) for each in channels]
+
+            await wait_until_async(lambda: ask() == list(expected), LONGEST)
+
+        wake_ups.set_waiting(ear, waits=True)
+        wake_ups.follow_post(ear, Post.IN_RESERVE)
+        try:
+            await until_at(source, 0, 1, 1)
+            cluster.move_slot(slot, target)
+            # The news that the channels have moved are on their way.
+            wake_ups.follow_post(ear, Post.ON_DUTY)
+            wake_ups.follow_post(ear, Post.AWAY)
+            wake_ups.follow_post(ear, Post.IN_RESERVE)
+            await until_at(target, 0, 1, 1)
+            wake_ups.follow_post(ear, Post.ON_DUTY)
+            move_back(cluster, slot, source)
+            await until_at(source, 1, 0, 1)
+            await listening.until_heard()
+            assert source.ask("SPUBLISH", channel, "1 2") == 1
+            await wait_until_async(lambda: ear.woken == [2])
+            assert ear.polls > 0
+            wake_ups.follow_post(ear, Post.AWAY)
+            await until_at(source, 0, 0, 1)
+        finally:
+            move_back(cluster, slot, source)
+            await wake_ups.remove(ear)
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
