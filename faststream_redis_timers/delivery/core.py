@@ -27,7 +27,7 @@ from faststream_redis_timers.delivery.schedule import FloodGap
 from faststream_redis_timers.delivery.slots import Suspects, make_slots
 from faststream_redis_timers.schemas import TimerSub
 from faststream_redis_timers_sync.protocol.envelope import Envelope
-from faststream_redis_timers_sync.protocol.model import Claimed, Outcome, Step
+from faststream_redis_timers_sync.protocol.model import Claimed, Step
 from faststream_redis_timers_sync.protocol.operation import Operation
 from faststream_redis_timers_sync.protocol.operations import Operations
 from faststream_redis_timers_sync.protocol.times import lease_text
@@ -243,7 +243,7 @@ class DeliveryCore(Generic[_U]):
         if self._outage.answered(is_claim=is_claim, may_claim=may_claim):
             self._agenda.poll_again()
         for item, outcome in zip(call.settlements, step.outcomes, strict=True):
-            self._take_outcome(item, outcome, sent_at - step.now)
+            self._renewals.take_outcome(item, outcome, sent_at - step.now)
         if not is_claim:
             return []
         # The server counts nobody, and the handlers that begin now may keep the event loop.
@@ -271,18 +271,6 @@ class DeliveryCore(Generic[_U]):
     def cancelled(self, call: Call) -> None:
         """Note that nobody waits for the reply to a call any longer."""
         self._outbox.put_back(call.settlements, is_repeated=True)
-
-    def _take_outcome(self, item: Settling, outcome: int, clock_offset: float) -> None:
-        if outcome != Outcome.DONE and self._leases.was_lost(item, outcome):
-            gone = outcome == Outcome.GONE
-            line = words.outlived(item.timer, self._sub, is_gone=gone, is_renewal=item.is_renewal)
-            self._log(logging.WARNING, line)
-        if item.answered(outcome, clock_offset):
-            # Held until here: a claim in flight when its handler ended may have renewed it.
-            if not item.timer.holds_slot:
-                self._leases.let_go(item.timer)
-        elif item.is_renewal:
-            self._leases.renewed(item.timer)
 
     # --- what happens meanwhile
 

@@ -1,4 +1,4 @@
-"""When the leases of running handlers are extended, and when no longer."""
+"""When the leases of running handlers are extended, when no longer, and what became of leases."""
 
 import logging
 import math
@@ -8,8 +8,9 @@ from faststream_redis_timers.delivery import words
 from faststream_redis_timers.delivery.leased import LeasedTimer
 from faststream_redis_timers.delivery.leases import Leases
 from faststream_redis_timers.delivery.log import Log
-from faststream_redis_timers.delivery.outbox import Outbox
+from faststream_redis_timers.delivery.outbox import Outbox, Settling
 from faststream_redis_timers.schemas import TimerSub
+from faststream_redis_timers_sync.protocol.model import Outcome
 
 _RENEWALS_PER_LEASE = 3
 # So two may be lost, before the lease ends.
@@ -75,6 +76,25 @@ class Renewals:
         # A batch is what has come with one claim.
         for claim, count in Counter(timer.claim for timer in hung).items():
             self._log(logging.ERROR, words.batch_past_max_lease(claim.topic, count, most))
+
+    def take_outcome(self, item: Settling, outcome: int, clock_offset: float) -> None:
+        """Take what a settlement has done to the lease of its timer.
+
+        Args:
+            item: The settlement.
+            outcome: See `Outcome`.
+            clock_offset: The holder's clock less the server's.
+        """
+        if outcome != Outcome.DONE and self._leases.was_lost(item, outcome):
+            gone = outcome == Outcome.GONE
+            line = words.outlived(item.timer, self._sub, is_gone=gone, is_renewal=item.is_renewal)
+            self._log(logging.WARNING, line)
+        if item.answered(outcome, clock_offset):
+            # Held until here: a claim in flight when its handler ended may have renewed it.
+            if not item.timer.holds_slot:
+                self._leases.let_go(item.timer)
+        elif item.is_renewal:
+            self._leases.renewed(item.timer)
 
     def renew_overdue(self) -> None:
         """Ask for leases in place of those that have ended, whether they are renewed or not.
