@@ -118,6 +118,11 @@ class TimerSub:
         """`max_concurrent`, which is never None once it was checked."""
         return cast("int", self.max_concurrent)
 
+    @property
+    def most_running(self) -> int:
+        """How many timers are handled at once."""
+        return self.slots * self.max_records if self.batch else self.slots
+
 
 _SHORTEST_SECONDS = 0.001
 _LONGEST_SECONDS = 10.0 * 365 * 86_400

@@ -22,14 +22,15 @@ class Fleet:
         handle: Their handler.
         clients: A client or URL for each.
         duty: How many of them are to be on duty.
+        **options: Options of their subscribers.
     """
 
-    def __init__(self, bench, handle, clients, duty=3):
+    def __init__(self, bench, handle, clients, duty=3, **options):
         self.bench = bench
         self.brokers = []
         for client in clients:
             broker = bench.broker(client, duty=duty)
-            broker.subscriber(bench.topic, **NO_POLLS)(handle)
+            broker.subscriber(bench.topic, **NO_POLLS, **options)(handle)
             self.brokers.append(broker)
         self._serial = 0
 
@@ -66,9 +67,9 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet_of(bench, handle, clients=(None,) * WORKERS, duty=3):
+async def fleet_of(bench, handle, clients=(None,) * WORKERS, duty=3, **options):
     """Start workers at the same time, and stop them at the end of the block."""
-    fleet = Fleet(bench, handle, clients, duty)
+    fleet = Fleet(bench, handle, clients, duty, **options)
     await asyncio.gather(*(broker.start() for broker in fleet.brokers))
     try:
         await wait_until_async(lambda: len(clients) in fleet.counted())

@@ -99,7 +99,7 @@ class Attendance:
         found = len(step.claimed)
         look = Look(
             found=found,
-            free=self._slots.free - found,
+            free=self._slots.free_after(found),
             overdue=step.now - float(step.claimed[0].previous_score) if found else 0.0,
             is_outrun=self._agenda.is_outrun(step),
             is_more_due=step.head is not None and step.head <= step.now,

@@ -107,7 +107,7 @@ class Duty:
 
     Args:
         holders: How many workers are to be on duty.
-        slots: How many handlers run at once.
+        slots: How many timers a worker that has nothing to do takes.
         draw: Gives a number from 0 to 1.
 
     Attributes:

@@ -79,6 +79,14 @@ class Slots:
         """How many timers a claim may ask for now."""
         return min(self.free, MOST_CLAIMED)
 
+    def free_after(self, found: int) -> int:
+        """Return how many slots are free once all has begun that a claim has found.
+
+        Args:
+            found: How many timers.
+        """
+        return self.free - found
+
     def suspects_of(self, limit: int) -> int:
         """Return how many suspects a claim may take.
 
@@ -225,6 +233,14 @@ class BatchSlots(Slots):
     def claim_limit(self) -> int:
         """How many timers a claim may ask for now."""
         return self._max_records if self.free > 0 else 0
+
+    def free_after(self, found: int) -> int:
+        """Return how many slots are free once all has begun that a claim has found.
+
+        Args:
+            found: How many timers, which are a batch.
+        """
+        return self.free - (found > 0)
 
     def suspects_of(self, limit: int) -> int:
         """Return how many suspects a claim may take: one, and alone, or none.

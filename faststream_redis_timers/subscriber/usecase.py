@@ -224,7 +224,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             holders: How many workers of the topic are on duty; None means all.
         """
         outer, draw = self._outer_config, driver.draws.spread
-        duty = None if holders is None else Duty(holders, self.sub.slots, draw)
+        duty = None if holders is None else Duty(holders, self.sub.most_running, draw)
         return DeliveryCore(
             self.sub,
             topic=self.topic,

@@ -7,6 +7,8 @@ from core_driver import SERVER, Driver
 
 from faststream_redis_timers.delivery.attendance import Channels
 from faststream_redis_timers.delivery.duty import Call, Duty, Missing, Post
+from faststream_redis_timers.delivery.slots import BatchSlots, Slots
+from faststream_redis_timers.schemas import TimerSub
 
 FLEET = (3, 20)
 """Three on duty, of twenty workers."""
@@ -221,6 +223,16 @@ def test_where_a_channel_is_refused_it_is_on_duty_for_good():
     # It was sent before.
     driver.answer(call, "a", roster=FLEET)
     assert driver.posts == [Post.ON_DUTY]
+
+
+def test_a_batch_takes_one_slot():
+    def poll_now():
+        raise AssertionError
+
+    assert [BatchSlots(2, 50, None, poll_now).free_after(n) for n in (0, 1, 50)] == [2, 1, 1]
+    assert [Slots(5, None, poll_now).free_after(n) for n in (0, 1, 5)] == [5, 4, 0]
+    assert TimerSub(topic="a", batch=True, max_records=50, max_concurrent=2).most_running == 100
+    assert TimerSub(topic="a").most_running == 5
 
 
 def test_the_channels_of_each_post():

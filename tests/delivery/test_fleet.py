@@ -73,6 +73,27 @@ async def test_a_burst_reaches_the_reserve(bench, calls):
         await fleet.deliver_one()
 
 
+async def test_a_burst_reaches_the_reserve_in_batches(bench, calls):
+    handled = []
+
+    async def handle(bodies: list[str]):
+        handled.extend(bodies)
+        await calls.gate.wait()
+
+    calls.gate.set()
+    options = {"batch": True, "max_records": 5, "max_concurrent": 1}
+    async with fleet_of(bench, handle, **options) as fleet:
+        await fleet.thin_out()
+        calls.gate.clear()
+        handled.clear()
+        bench.client.schedule_batch([f"{n}" for n in range(WORKERS * 5)], bench.topic)
+        await wait_until_async(lambda: len(handled) == WORKERS * 5)
+        calls.gate.set()
+        await wait_until_async(lambda: bench.client.count_pending(bench.topic) == 0)
+        await fleet.deliver_one()
+    assert len(set(handled)) == WORKERS * 5 + 1
+
+
 async def test_who_loses_its_connection_is_replaced_or_comes_back(own_bench, open_calls):
     bench = own_bench
     url = bench.home.server_url
