@@ -1,5 +1,6 @@
 """Drives a core in tests, with a clock that they set and replies that they give."""
 
+from faststream_redis_timers.delivery.batch import LeasedBatch
 from faststream_redis_timers.delivery.core import Call, DeliveryCore, Draws, Wait
 from faststream_redis_timers.delivery.endings import Endings
 from faststream_redis_timers.delivery.leased import LeasedTimer
@@ -26,13 +27,16 @@ class Driver:
             TimerSub(topic="orders", **options),
             topic="orders",
             operations=Operations(KeySpace()),
-            endings=Endings("orders", policy, None, self.log),
+            endings=Endings(
+                "orders", policy, None, self.log, is_batched=options.get("batch", False)
+            ),
             suspects=suspects or Suspects(),
             driver=self,
             make_timer=LeasedTimer,
             log=self.log,
             slots=slots,
             duty=duty,
+            make_batch=LeasedBatch if options.get("batch") else None,
         )
 
     def log(self, level, message, error=None):
@@ -71,7 +75,7 @@ class Driver:
         assert isinstance(turn, Wait)
         return turn
 
-    def answer(  # noqa: PLR0913  what a reply tells
+    def answer(  # noqa: PLR0913  the parts of a reply
         self,
         call,
         *ids,
@@ -79,11 +83,19 @@ class Driver:
         outcomes=None,
         orphans=(),
         score=None,
+        attempt=None,
         is_torn=False,
         roster=(None, None),
     ):
+        """Answer a call; the score before is one for all timers, or one by id."""
         now = SERVER + self.time
-        claimed = [Claimed(i.encode(), b"x", score or b"%.6f" % (now - 1)) for i in ids]
+        due = b"%.6f" % (now - 1)
+        scores = score if isinstance(score, dict) else dict.fromkeys(ids, score or due)
+        first_due = None if attempt is None else due
+        claimed = [
+            Claimed(i.encode(), b"x", scores.get(i, due), attempt=attempt, first_due=first_due)
+            for i in ids
+        ]
         step = Step(
             now,
             b"%.6f5" % (now + 30),
@@ -99,6 +111,11 @@ class Driver:
 
     def claim(self, *ids, at=None, **reply):
         return self.answer(self.call(at), *ids, **reply)
+
+    def poll(self, at):
+        """Let the next claim come now."""
+        self.time = at
+        self.core.poll_now()
 
     def actions(self, call):
         return [item.action for item in call.settlements]

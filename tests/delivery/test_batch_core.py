@@ -1,0 +1,221 @@
+"""What the delivery core decides about batches, with a clock that stands where a test sets it."""
+
+import pytest
+from core_driver import SERVER, Driver
+
+from faststream_redis_timers import RetryPolicy
+from faststream_redis_timers.delivery.core import Call
+from faststream_redis_timers.delivery.slots import Suspects
+
+LEASED = b"1899999990.0000005"
+"""The score of a timer whose lease was lost."""
+
+
+def limits(call):
+    """Give how many timers a call claims, and how many suspects."""
+    args = call.operation.args
+    return int(args[1]), int(args[6])
+
+
+def batching(**options):
+    return Driver(batch=True, **options)
+
+
+def ids_of(batch):
+    return [timer.timer_id for timer in batch.deliveries]
+
+
+def end(driver, batch, decide=lambda timer: timer.commit_soon()):
+    """End the handler of a batch."""
+    batch.free_slot()
+    for timer in batch.deliveries:
+        decide(timer)
+    driver.core.ended(batch)
+
+
+def test_a_claim_asks_for_a_whole_batch_while_a_slot_is_free():
+    driver = batching(max_records=30, max_concurrent=2)
+    call = driver.call()
+    assert limits(call)[0] == 30
+    (batch,) = driver.answer(call, *map(str, range(30)), head=SERVER - 1)
+    assert len(batch.deliveries) == 30
+
+    call = driver.call()
+    assert limits(call)[0] == 30
+    (other,) = driver.answer(call, "x", head=SERVER - 1)
+    assert ids_of(other) == ["x"]
+
+    # Both slots are taken, whatever is due.
+    driver.wait()
+    end(driver, other)
+    call = driver.call()
+    assert limits(call)[0] == 30
+    assert driver.actions(call) == [b"commit"]
+
+
+def test_all_of_a_batch_are_settled_in_one_call_that_claims_the_next():
+    driver = batching(max_records=3)
+    (batch,) = driver.claim("a", "b", "c", head=SERVER - 1)
+    end(driver, batch)
+
+    call = driver.call()
+
+    assert driver.actions(call) == [b"commit"] * 3
+    assert limits(call)[0] == 3
+    (following,) = driver.answer(call, "d")
+    assert ids_of(following) == ["d"]
+
+
+def renew(driver, at):
+    call = driver.next(at)
+    if isinstance(call, Call):
+        driver.answer(call)
+
+
+def test_only_what_nothing_was_decided_about_is_renewed():
+    driver = batching(renew_lease=True, lease_ttl=30.0)
+    (batch,) = driver.claim("a", "b", "c")
+    batch.deliveries[1].commit_soon()
+    call = driver.call()
+    assert driver.actions(call) == [b"commit"]
+    driver.answer(call)
+
+    call = driver.call(at=10.0)
+
+    assert driver.actions(call) == [b"renew"] * 2
+    assert [item.timer.timer_id for item in call.settlements] == ["a", "c"]
+
+
+def test_after_max_lease_the_log_has_a_line_for_a_batch():
+    driver = batching(
+        renew_lease=True, lease_ttl=30.0, max_lease=50.0, max_records=3, max_concurrent=2
+    )
+    driver.claim("a", "b", "c")
+    driver.poll(at=5.0)
+    driver.claim("d", "e")
+    for time in (10.0, 20.0, 30.0, 40.0):
+        renew(driver, at=time)
+    renew(driver, at=50.0)
+    (line,) = [line for _, line in driver.lines if "max_lease" in line]
+    assert "the leases of 3 timers" in line
+    renew(driver, at=60.0)
+    assert len([line for _, line in driver.lines if "max_lease" in line]) == 2
+
+
+def test_what_runs_here_already_counts_as_renewed_and_comes_into_no_batch():
+    driver = batching(max_concurrent=2, max_records=5)
+    (batch,) = driver.claim("a", "b")
+    driver.poll(at=31.0)
+    call = driver.call()
+    # Overdue ones ask for longer leases first of all.
+    assert driver.actions(call) == [b"renew"] * 2
+
+    (other,) = driver.answer(call, "c", "a", score={"a": batch.claim.lease}, outcomes=b"ll")
+
+    assert ids_of(other) == ["c"]
+    assert batch.deliveries[0].leases[0] == other.claim.lease
+
+
+def test_claims_take_a_suspect_alone_and_alternate_with_others():
+    driver = batching(policy=RetryPolicy(), max_records=5)
+    call = driver.call()
+    assert limits(call) == (5, -1)
+    (suspect,) = driver.answer(call, "bad", score=LEASED, attempt=2, head=SERVER - 1)
+    end(driver, suspect)
+
+    # This one passes over all of them.
+    call = driver.call()
+    assert limits(call) == (5, 0)
+    (batch,) = driver.answer(call, "a", "b", attempt=1)
+    end(driver, batch)
+
+    # It was not full, and yet the next one comes at once: for those that were passed over.
+    call = driver.call()
+    assert limits(call) == (5, -1)
+    driver.answer(call)
+    driver.wait()
+
+
+def test_a_claim_that_passes_over_suspects_and_finds_nothing_is_followed_at_once():
+    driver = batching(max_records=5)
+    (suspect,) = driver.claim("bad", score=LEASED, head=SERVER - 1)
+    end(driver, suspect)
+    call = driver.call()
+    assert limits(call) == (5, 0)
+    driver.answer(call)
+
+    call = driver.call()
+
+    assert limits(call) == (5, -1)
+    driver.answer(call)
+    driver.wait()
+
+
+@pytest.mark.parametrize("policy", [None, RetryPolicy()])
+def test_one_suspect_runs_at_a_time_and_others_run_beside_it(policy):
+    driver = batching(policy=policy, max_records=5, max_concurrent=3)
+    (suspect,) = driver.claim(
+        "bad", score=LEASED, attempt=None if policy is None else 2, head=SERVER - 1
+    )
+
+    for name in "ab":
+        call = driver.call()
+        assert limits(call) == (5, 0)
+        driver.answer(call, name, attempt=None if policy is None else 1, head=SERVER - 1)
+    driver.wait()
+    end(driver, suspect)
+
+    assert driver.call().limit == 5
+
+
+def test_subscribers_of_a_broker_share_the_suspect_that_runs():
+    suspects = Suspects()
+
+    one, other = (batching(policy=RetryPolicy(), suspects=suspects) for _ in range(2))
+    first, second = one.call(), other.call()
+    (suspect,) = one.answer(first, "bad", score=LEASED, attempt=2)
+    # It was on its way when that one began.
+    assert other.answer(second, "worse", score=LEASED, attempt=2) == []
+    call = other.call()
+    assert other.actions(call) == [b"release"]
+    assert limits(call)[1] == 0 or not call.limit
+    other.answer(call)
+    end(one, suspect)
+
+    assert limits(other.call()) == (100, -1)
+
+
+def test_a_suspect_is_one_from_the_first_loss_on_and_one_whose_attempt_was_taken_back():
+    for attempt in (1, 2):
+        driver = batching(policy=RetryPolicy(), max_lease=100.0)
+        driver.claim("bad", score=LEASED, attempt=attempt, head=SERVER - 1)
+        # Until then it keeps others back.
+        assert driver.wait().until == 100.0
+
+
+def test_max_wait_is_a_gap_after_claims_that_were_not_full():
+    driver = batching(max_records=2, max_concurrent=9, max_wait=0.5)
+    driver.claim("a", "b", at=1.0)
+    # A full claim ignores it.
+    driver.claim("c", at=1.0)
+    assert driver.wait(at=1.0).until == 1.5
+    driver.core.wake(SERVER + 1.1, SERVER + 1.1)
+    assert driver.wait(at=1.1).until == 1.5
+
+    # One that finds nothing begins none: what is rare is not delayed.
+    driver.claim(at=1.5, head=SERVER + 1.52)
+    assert driver.wait().until == pytest.approx(1.52)
+
+
+def test_what_is_not_decided_when_a_batch_ends_stays_leased_and_is_known_no_longer():
+    driver = batching(max_concurrent=2)
+    (batch,) = driver.claim("a", "b")
+    batch.deliveries[0].commit_soon()
+    batch.free_slot()
+    driver.core.ended(batch)
+    driver.poll(at=31.0)
+
+    call = driver.call()
+    assert driver.actions(call) == [b"commit"]
+    (again,) = driver.answer(call, "b", score=batch.claim.lease)
+    assert ids_of(again) == ["b"]
