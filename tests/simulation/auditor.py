@@ -217,6 +217,9 @@ class Auditor(Ledger):
         own = [claim for claim in timer.claims if claim.actor is actor and not claim.renews]
         if own and b"release" in actions:
             own[-1].given_back = True
+        if own and own[-1].attempt and (b"recount", b"%d" % (own[-1].attempt - 1)) in mine:
+            # Its batch has left no time to try it alone.
+            own[-1].given_back = True
 
     def _check_holder(self, actor, timer, does):
         # Given back by a later holder, it has the score again that was this worker's lease.

@@ -113,7 +113,9 @@ class Ledger:
     def started(self, actor, delivery, version):
         """Note that a handler starts; give what it was claimed as."""
         self.counts["started"] += 1
-        timer_id, lease = delivery.timer_id, float(delivery.leases[0])
+        # One of a batch that has failed is begun again, when its lease may have been renewed.
+        is_extended = delivery.leases != [delivery.claim.lease]
+        timer_id, lease = delivery.timer_id, float(delivery.claim.lease)
         self.note("handler starts", actor, f"{timer_id}/{version}", lease, delivery.attempt)
         claim = self._claims.get((actor, timer_id, lease))
         if claim is None:
@@ -124,16 +126,17 @@ class Ledger:
             told = f"{timer_id}/{claim.version}"
             self.violated("as asked", f"{told} was claimed, {version} is handled")
         now = self._clock.time()
-        if now >= claim.sent_at + self._lease_ttl:
+        if not is_extended and now >= claim.sent_at + self._lease_ttl:
             self.violated("ended lease", f"{actor} starts {timer} {now - claim.sent_at} s on")
-        if self.clock_sets == claim.clock_sets and self.server.now >= claim.lease:
-            self.violated("ended lease", f"{actor} starts {timer} after {claim.lease}")
+        ends_at = max(map(float, delivery.leases)) if is_extended else claim.lease
+        if self.clock_sets == claim.clock_sets and self.server.now >= ends_at:
+            self.violated("ended lease", f"{actor} starts {timer} after {ends_at}")
         number = timer.claims.index(claim)
         is_own = number == 0 or timer.claims[number - 1].actor is actor
         if actor in timer.run_by and is_own and self.is_sound(actor):
             self.violated("twice", f"{actor} starts {timer}, which it runs")
         timer.run_by[actor] = delivery.attempt
-        claim.attempt = 0
+        claim.attempt = delivery.attempt or 0
         if delivery.attempt is not None:
             self._check_attempt(actor, timer, claim, delivery.attempt)
         return timer
@@ -170,8 +173,8 @@ class Ledger:
         actors = {claim.actor: None for claim in timer.claims if not claim.given_back}
         taken = Counter(self._killers[actor] for actor in actors if actor in self._killers)
         # After two losses both are suspected, and no longer run side by side. Of two attempts
-        # one must be left, so there it is from the first loss on.
-        most = min(2, self._policy.max_attempts - 1)
+        # one must be left, so there it is from the first loss on; and in batches too.
+        most = min(1 if self._knobs.get("batch") else 2, self._policy.max_attempts - 1)
         if max(taken.values(), default=0) > most:
             self.violated("spared", f"of {timer} attempts were taken: {dict(taken)}")
         elif is_given_up and most * len(taken) < self._policy.max_attempts:

@@ -46,6 +46,12 @@ class World:
             "retry_policy": self._draw_policy(),
             "dead_letter_topic": draws.choice([None, "{topic}:dead"]),
         }
+        # Of its own draws: other histories stay as they are.
+        batches = random.Random(f"{seed} batches")
+        if batches.random() < 0.35:
+            self.knobs["batch"] = True
+            self.knobs["max_records"] = batches.choice([2, 5, 100])
+            self.knobs["max_wait"] = batches.choice([0.0, 0.0, 0.7])
         self.sets_aside = self.knobs["dead_letter_topic"] is not None
         if draws.random() < 0.2:
             self.knobs["handler_timeout"] = 1.5 * self.knobs["lease_ttl"]

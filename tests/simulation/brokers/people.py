@@ -3,19 +3,21 @@
 import asyncio
 import logging
 
+from faststream.exceptions import NackMessage, RejectMessage
 from redis.exceptions import RedisError
 from simulation.brokers.connections import blocking_client_of, client_of
 from simulation.people import (
     NAMES,
     RENEWED,
     TOPIC,
+    PlannedError,
     Producer,
     Worker,
     handle,
 )
 
 from faststream_redis_timers import TimersBroker
-from faststream_redis_timers.annotations import TimerMessage
+from faststream_redis_timers.annotations import TimerBatchMessage, TimerMessage
 from faststream_redis_timers_sync import TimersClient
 
 
@@ -45,12 +47,55 @@ class BrokerWorker(Worker):
             **NAMES,
         )
 
+        if self._knobs.get("batch"):
+
+            @broker.subscriber(TOPIC, **self._knobs)
+            async def handle_batch(bodies: list[str], message: TimerBatchMessage) -> None:
+                await self._handle_batch(actor, message)
+
+            return
+
         @broker.subscriber(TOPIC, **self._knobs)
         async def handle_timer(body: str, message: TimerMessage) -> None:
             await live(
                 handle(world, self, actor, message.raw_message, message.body),
                 lambda wanted: message.renew() if wanted is RENEWED else message.ack(),
             )
+
+    async def _handle_batch(self, actor, message):
+        """Handle all timers of a batch at once.
+
+        Half of the handlers mark each as it has ended. The others do all or nothing.
+        """
+        marks = not message.is_split and self._world.draws.random() < 0.5
+        deliveries = message.raw_message.deliveries
+        ends = await asyncio.gather(
+            *(
+                live(
+                    handle(self._world, self, actor, delivery, body),
+                    lambda wanted, timer=timer: _answer(timer, wanted),
+                )
+                for delivery, body, timer in zip(
+                    deliveries, message.body, message.timers, strict=True
+                )
+            ),
+            return_exceptions=True,
+        )
+        errors = [error for error in ends if error is not None]
+        if not errors or not marks:
+            # One of them speaks for all.
+            if errors:
+                raise PlannedError if len(ends) > 1 else errors[0]
+            return
+        for timer, error in zip(message.timers, ends, strict=True):
+            if error is None:
+                await timer.ack()
+            elif isinstance(error, NackMessage):
+                await timer.nack(**error.extra_options)
+            elif isinstance(error, RejectMessage):
+                await timer.reject()
+        if any(isinstance(error, PlannedError) for error in errors):
+            raise PlannedError
 
     async def _run(self, actor, broker):
         while True:
@@ -92,6 +137,12 @@ async def live(story, call=lambda wanted: wanted):
                 result = await call(wanted)
         except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001  the story's matter
             error = raised
+
+
+async def _answer(timer, wanted):
+    # The lease of a timer of a batch is renewed by its worker alone.
+    if wanted is not RENEWED:
+        await timer.ack()
 
 
 class _Logger:

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import random
+from functools import partial
 
 from faststream.exceptions import NackMessage, RejectMessage
 from redis.exceptions import ConnectionError as RedisConnectionError, RedisError
@@ -11,6 +12,7 @@ from simulation.cores.virtual_time import Signal, live, when_over
 from simulation.network import Request
 from simulation.people import RENEWED
 
+from faststream_redis_timers.delivery.batch import LeasedBatch
 from faststream_redis_timers.delivery.core import Call, DeliveryCore, Wait
 from faststream_redis_timers.delivery.duty import Duty, Missing
 from faststream_redis_timers.delivery.leased import LeasedTimer
@@ -40,8 +42,14 @@ class Driver:
         self._handle = handle
         self.now = world.clock.time
         self.draws = RANDOM_DRAWS
-        duty = world.make_duty(self.draws.spread)
-        self.core = DeliveryCore(world.sub, driver=self, make_timer=_Timer, duty=duty, **core)
+        self.core = DeliveryCore(
+            world.sub,
+            driver=self,
+            make_timer=_Timer,
+            duty=world.make_duty(self.draws.spread),
+            make_batch=LeasedBatch if world.sub.batch else None,
+            **core,
+        )
         self._caller = Caller(world.network, actor)
         self._claiming = False
         self._sleep = None
@@ -87,8 +95,8 @@ class Driver:
             raise
         finally:
             self._claiming = False
-        for timer in self.core.answered(call, step, sent_at, self.now()):
-            self._begin(timer)
+        for unit in self.core.answered(call, step, sent_at, self.now()):
+            self._begin(unit)
 
     def _end(self, error):
         self.core.end()
@@ -97,10 +105,12 @@ class Driver:
 
     # --- handlers
 
-    def _begin(self, timer):
-        self._handlers[timer] = self._clock.spawn(
-            self._deliver(timer), self._actor, lambda error: self._end_handler(timer, error)
-        )
+    def _begin(self, unit):
+        """Begin with a timer, or with all of a batch at once, each of which has its own outcome."""
+        left = set(unit.deliveries)
+        for timer in unit.deliveries:
+            end = partial(self._end_handler, unit, left, timer)
+            self._handlers[timer] = self._clock.spawn(self._deliver(timer), self._actor, end)
 
     def _deliver(self, timer):
         if not self.core.claims:
@@ -129,13 +139,15 @@ class Driver:
             timer.free_slot()
             timer.commit_soon()
 
-    def _end_handler(self, timer, error):
+    def _end_handler(self, unit, left, timer, error):
         del self._handlers[timer]
         if isinstance(error, asyncio.CancelledError) and not self.core.claims:
             timer.release()
         elif error is not None:
             self._world.ledger.violated("alive", f"{self._actor}: {error!r}")
-        self.core.ended(timer)
+        left.discard(timer)
+        if not left:
+            self.core.ended(unit)
 
     # --- the end
 
@@ -169,7 +181,9 @@ class Driver:
         return self.core.propose_lease(lease_ttl, self.now())
 
     def free_slot(self, timer):
-        self.core.free_slot(timer)
+        # A batch has it until all have ended.
+        if not self._world.sub.batch:
+            self.core.free_slot(timer)
 
 
 TOO_LONG = "longer than handler_timeout"

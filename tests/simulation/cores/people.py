@@ -35,6 +35,7 @@ class CoreWorker(Worker):
             f"{TOPIC}:dead" if world.sets_aside else None,
             log,
             *([] if policy is None else [policy.max_attempts]),
+            is_batched=world.sub.batch,
         )
         self._driver = Driver(
             world,
