@@ -337,9 +337,16 @@ class LeasedTimer:
         Args:
             lease_ttl: Seconds from now.
         """
+        self.propose(self.claim.holder.propose_lease(lease_ttl))
+
+    def propose(self, lease: bytes) -> None:
+        """Ask for a longer lease.
+
+        Args:
+            lease: The one to ask for, as the holder has proposed it.
+        """
         if self._is_decided or self._is_lost:
             return
-        lease = self.claim.holder.propose_lease(lease_ttl)
         # One that ends before the present lease does lowers no score, but asks for it. Where
         # an earlier renewal was lost on its way it may be the longest nevertheless.
         self.leases.append(lease)

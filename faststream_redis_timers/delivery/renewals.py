@@ -55,6 +55,8 @@ class Renewals:
         self.next_at = now + ttl / _RENEWALS_PER_LEASE if self._leases else math.inf
         waiting = self._outbox.renewals()
         hung: list[LeasedTimer] = []
+        # The same for all: what has equal leases is settled as a group.
+        lease = b""
         for timer in list(self._leases.running()):
             if now - timer.claim.received_at >= self._sub.max_lease:
                 # Not to be found held, it is redelivered, by this worker or another.
@@ -63,7 +65,8 @@ class Renewals:
             elif (place := waiting.get(id(timer))) is not None:
                 self._outbox.extend_renewal(place, ttl)
             elif not timer.is_renewing:
-                timer.renew_soon(ttl)
+                lease = lease or timer.claim.holder.propose_lease(ttl)
+                timer.propose(lease)
         if hung:
             self._tell_of(hung)
 
