@@ -3,7 +3,8 @@
 What the handler does depends on the timer's body: "work 0.5" takes half a second, "gate" waits
 until the file "gate" is there beside the journal, "hang" never ends. "block" stops the whole
 event loop until there is that file, "block 2" for two seconds, but only when the timer is
-delivered for the first time. All but "plain" commit by hand, and note what came of it.
+delivered for the first time. All but "plain" commit by hand, and note what came of it; those of
+a batch commit with it.
 """
 
 import asyncio
@@ -17,7 +18,8 @@ from journal import Journal
 from reach import asyncio_client
 
 from faststream_redis_timers import TimersBroker
-from faststream_redis_timers.annotations import TimerMessage
+from faststream_redis_timers.annotations import TimerBatchMessage, TimerMessage
+from faststream_redis_timers.delivered import TimerDelivery
 
 settings = json.loads(os.environ["FAULT_SETTINGS"])
 journal = Journal(Path(settings["journal"]))
@@ -60,39 +62,54 @@ async def tell() -> None:
     journal.note("started", date=time.time())
 
 
-async def handle(body: str, message: TimerMessage) -> None:
-    delivery = message.raw_message
-    run = {"id": message.timer_id, "lease": delivery.leases[0].decode()}
+async def run(body: str, delivery: TimerDelivery, *, commits: bool) -> None:
+    noted = {"id": delivery.timer_id, "lease": delivery.leases[0].decode()}
     journal.note(
         "begun",
-        **run,
+        **noted,
         score=float(delivery.claimed.previous_score),
-        topic=message.topic,
+        topic=delivery.topic,
         claimed_at=delivery.claimed_at,
-        redelivered=message.redelivered,
-        occurrence=message.occurrence and message.occurrence.timestamp(),
+        redelivered=delivery.redelivered,
+        occurrence=delivery.occurrence and delivery.occurrence.timestamp(),
     )
     doing, _, seconds = body.partition(" ")
     try:
         if doing == "work":
             await asyncio.sleep(float(seconds))
-        elif doing == "block" and not message.redelivered:
+        elif doing == "block" and not delivery.redelivered:
             block(float(seconds or "inf"))
         elif doing == "gate":
             await until_open("gate")
         elif doing == "hang":
             await asyncio.Event().wait()
-        journal.note("done", **run)
-        if doing != "plain":
+        journal.note("done", **noted)
+        if commits and doing != "plain":
             committed = await delivery.commit()
-            journal.note("committed" if committed else "fenced", **run)
+            journal.note("committed" if committed else "fenced", **noted)
     except asyncio.CancelledError:
-        journal.note("cancelled", **run)
+        journal.note("cancelled", **noted)
         raise
 
 
+async def handle(body: str, message: TimerMessage) -> None:
+    await run(body, message.raw_message, commits=True)
+
+
+async def handle_batch(bodies: list[str], message: TimerBatchMessage) -> None:
+    # All of them commit with the batch, some by a mark.
+    deliveries = message.raw_message.deliveries
+    await asyncio.gather(
+        *(run(*one, commits=False) for one in zip(bodies, deliveries, strict=True))
+    )
+    for body, timer in zip(bodies, message.timers, strict=True):
+        if body != "plain":
+            await timer.ack()
+
+
+knobs = settings.get("knobs", {})
 for topic in settings["topics"]:
-    broker.subscriber(topic, **settings.get("knobs", {}))(handle)
+    broker.subscriber(topic, **knobs)(handle_batch if knobs.get("batch") else handle)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ fault what became of the timers that were scheduled from it to the next one.
 """
 
 import argparse
+import itertools
 import random
 import shutil
 import signal
@@ -43,7 +44,11 @@ STOPPED = 1.5
 """Seconds for which a worker is stopped: longer than its lease."""
 PROGRESS = 10.0
 """Seconds between two lines that tell how far it is."""
-KNOBS = {"lease_ttl": LEASE, "max_concurrent": 10}
+KNOBS = [
+    {"lease_ttl": LEASE, "max_concurrent": 10},
+    {"lease_ttl": LEASE, "max_concurrent": 2, "batch": True},
+]
+"""Options of workers, in turn: half of them handle batches."""
 PRODUCTION = {
     "bodies": ["work 0.02"] * 5 + ["plain"] * 5 + ["work 0.5"],
     "moves": 0.1,
@@ -229,6 +234,7 @@ class Soak:
         self._say = say
         self._fleet = Fleet(folder, place.url, place.topics)
         self._workers: list[Process] = []
+        self._turn = itertools.count()
         self._stopped: list[tuple[float, Process]] = []
         self._blocks = 0
         self._client = TimersClient(place.url)
@@ -246,7 +252,8 @@ class Soak:
         return self._workers.pop(self._dice.randrange(len(self._workers)))
 
     def _start_worker(self) -> None:
-        self._workers.append(self._fleet.worker(knobs=KNOBS, wait=False))
+        knobs = KNOBS[next(self._turn) % len(KNOBS)]
+        self._workers.append(self._fleet.worker(knobs=knobs, wait=False))
 
     def _kill_worker(self) -> None:
         self._fleet.kill(self._a_worker())
