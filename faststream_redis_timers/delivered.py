@@ -141,6 +141,7 @@ class TimerBatchDelivery(LeasedBatch[TimerDelivery]):
     Args:
         deliveries: The timers.
         whole: See `LeasedBatch`.
+        is_split: See `LeasedBatch`.
 
     Attributes:
         has_begun: Whether the handler itself has begun with it.
@@ -151,10 +152,14 @@ class TimerBatchDelivery(LeasedBatch[TimerDelivery]):
     __slots__ = ("has_begun", "marking", "on_refusal")
 
     def __init__(
-        self, deliveries: list[TimerDelivery], whole: Optional["TimerBatchDelivery"] = None
+        self,
+        deliveries: list[TimerDelivery],
+        whole: Optional["TimerBatchDelivery"] = None,
+        *,
+        is_split: bool = False,
     ) -> None:
         """Begin with marks that are carried out later, or as the whole does."""
-        super().__init__(deliveries, whole)
+        super().__init__(deliveries, whole, is_split=is_split)
         self.has_begun = False
         self.marking: Marking = Marking.LATER if whole is None else whole.marking
         self.on_refusal: Callable[[], None] | None = None if whole is None else whole.on_refusal

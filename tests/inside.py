@@ -24,6 +24,11 @@ def is_delivering(subscriber) -> bool:
     return loop is not None and loop.alive
 
 
+def held_by(subscriber) -> int:
+    """Count the timers whose leases a subscriber knows of."""
+    return len(loop_of(subscriber).core._leases)
+
+
 async def kill_loop(subscriber) -> None:
     """End a delivery loop as an error of its own would."""
     await end_task(loop_of(subscriber)._task)

@@ -17,19 +17,25 @@ class LeasedBatch(Generic[_T]):
 
     Args:
         deliveries: The timers.
-        whole: The batch that they were a part of, which has failed; None where it is the whole.
+        whole: The batch that they are a part of, which holds the slot; None where it is the whole.
+        is_split: Whether that has failed.
 
     Attributes:
-        is_split: Whether they were part of one that has failed.
         marks: What carries out the mark of each timer that has one.
     """
 
     __slots__ = ("_holds_slot", "deliveries", "is_split", "marks")
 
-    def __init__(self, deliveries: list[_T], whole: "LeasedBatch[_T] | None" = None) -> None:
+    def __init__(
+        self,
+        deliveries: list[_T],
+        whole: "LeasedBatch[_T] | None" = None,
+        *,
+        is_split: bool = False,
+    ) -> None:
         """Begin without marks, or with those of the whole."""
         self.deliveries = deliveries
-        self.is_split = whole is not None
+        self.is_split = is_split
         self._holds_slot = whole is None
         self.marks: dict[_T, Callable[[], None]] = {} if whole is None else whole.marks
 

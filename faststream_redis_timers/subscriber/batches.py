@@ -71,11 +71,12 @@ async def handle_and_settle_batch(batch: TimerBatchDelivery, terms: Terms) -> Re
     Raises:
         Exception: What the handler raised: where timers were tried alone, for one of these.
     """
-    if terms.policy is AckPolicy.ACK_FIRST and not await _commit_first(batch, terms.log):
-        return ensure_response(None)
     batch.marking = _MARKING.get(terms.policy, Marking.LATER)
     batch.on_refusal = partial(_tell_of_refusal, batch.topic, terms.log)
-    return await _Run(batch, terms).run()
+    first = batch
+    if terms.policy is AckPolicy.ACK_FIRST:
+        first = await _commit_first(batch, terms.log)
+    return await _Run(batch, terms).run(first)
 
 
 _MARKING = {AckPolicy.MANUAL: Marking.AT_ONCE, AckPolicy.ACK_FIRST: Marking.REFUSED}
@@ -85,15 +86,16 @@ def _tell_of_refusal(topic: str, log: Log) -> None:
     log(logging.WARNING, words.mark_refused(topic))
 
 
-async def _commit_first(batch: TimerBatchDelivery, log: Log) -> bool:
-    """Commit all, leave out those that could not be, and tell whether any is left."""
+async def _commit_first(batch: TimerBatchDelivery, log: Log) -> TimerBatchDelivery:
+    """Commit all timers, and return the batch without those that could not be."""
     for timer in batch.deliveries:
         timer.commit_soon()
     committed = [timer for timer in batch.deliveries if await timer.wait_for_outcome()]
-    if missing := len(batch.deliveries) - len(committed):
-        log(logging.WARNING, words.not_committed_first(batch.topic, missing))
-    batch.deliveries = committed
-    return bool(committed)
+    missing = len(batch.deliveries) - len(committed)
+    if not missing:
+        return batch
+    log(logging.WARNING, words.not_committed_first(batch.topic, missing))
+    return TimerBatchDelivery(committed, batch)
 
 
 class _Run:
@@ -106,8 +108,9 @@ class _Run:
         self._error: Exception | asyncio.CancelledError | None = None
         # What the last timer has raised that has failed alone.
 
-    async def run(self) -> Response:
-        response = await self._handle(self._batch)
+    async def run(self, first: TimerBatchDelivery) -> Response:
+        """Handle what the handler gets of the batch."""
+        response = await self._handle(first) if first.deliveries else None
         if self._error is not None:
             raise self._error
         return ensure_response(None) if response is None else response
@@ -148,8 +151,8 @@ class _Run:
         self, part: TimerBatchDelivery, decide: Callable[[TimerDelivery], None] | None
     ) -> None:
         """Carry out the marks, and decide about the others."""
-        if part is self._batch:
-            part.free_slot()
+        if not part.is_split:
+            self._batch.free_slot()
         unmarked = part.unmarked
         part.settle_marks()
         if decide is not None:
@@ -199,9 +202,12 @@ class _Run:
         longest = timeout if timeout is not None and seconds >= timeout else 0.0
         splitting = Splitting(unmarked, random.sample, longest)
         while (timer := self._next_of(splitting)) is not None:
+            if timer.is_lost:
+                # It was cancelled or rescheduled meanwhile.
+                continue
             error_before, self._error = self._error, None
             started_at = self._now()
-            await self._handle(TimerBatchDelivery([timer], self._batch))
+            await self._handle(TimerBatchDelivery([timer], self._batch, is_split=True))
             has_failed = self._error is not None
             was_common = splitting.has_common_cause
             splitting.tried(self._now() - started_at, has_failed=has_failed)
@@ -228,7 +234,7 @@ class _Run:
             for timer in others:
                 timer.release()
         elif others:
-            await self._handle(TimerBatchDelivery(others, self._batch))
+            await self._handle(TimerBatchDelivery(others, self._batch, is_split=True))
 
     def _next_of(self, splitting: Splitting[TimerDelivery]) -> TimerDelivery | None:
         if not splitting.rest or self._terms.is_stopping(self._batch):
@@ -237,12 +243,11 @@ class _Run:
 
     def _seconds_left(self, timers: list[TimerDelivery]) -> float:
         """Return how long leases last, less what it takes to release what was not tried."""
-        sub = self._terms.sub
-        if sub.renew_lease:
+        sub, now = self._terms.sub, self._now()
+        ends_at = min(timer.lease_ends_at for timer in timers)
+        if sub.renew_lease and now < ends_at:
             ends_at = self._batch.claim.received_at + sub.max_lease
-        else:
-            ends_at = min(timer.lease_ends_at for timer in timers)
-        return ends_at - self._now() - min(RELEASING, sub.lease_ttl / 10)
+        return ends_at - now - min(RELEASING, sub.lease_ttl / 10)
 
     def _assume_failed(
         self, splitting: Splitting[TimerDelivery], error: Exception | asyncio.CancelledError

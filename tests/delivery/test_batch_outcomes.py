@@ -16,6 +16,7 @@ from faststream.exceptions import (
     SkipMessage,
     StopConsume,
 )
+from inside import held_by
 from pydantic import BaseModel
 from waiting import wait_until_async
 
@@ -248,8 +249,12 @@ async def test_where_a_commit_comes_first_those_whose_commit_fails_leave_the_lis
         relay.resume()
         await batches.until(1)
         await bench.until_gone("a", "c")
+        await bench.until_settled(broker)
+        # None of them is held any longer, and the slot is free again.
+        await wait_until_async(lambda: held_by(broker.subscribers[0]) == 0)
 
-    assert batches.ids == [["a", "c"]]
+    assert batches.ids == [["a", "c"], ["last"]]
+    assert not batches.messages[0].is_split
     (line,) = bench.log.complaints
     assert line.startswith("1 timers of a batch of topic 'invoices' could not be committed first")
 
