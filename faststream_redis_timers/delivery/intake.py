@@ -110,18 +110,15 @@ class Intake(Generic[_U]):
     def _begin(self, claim: Claim, timers: list[LeasedTimer]) -> list[_U]:
         """Give slots to timers, and return those that have got one."""
         begun = []
+        is_suspect, watch_until = self._endings.is_suspect, claim.received_at + self._max_lease
         for timer in timers:
-            if self._slots.begin(timer, self._watch_until(claim, timer)):
+            if self._slots.begin(timer, watch_until if is_suspect(timer.claimed) else None):
                 self._leases.hold(timer)
                 begun.append(timer)
             else:
                 timer.holds_slot = False
                 timer.release()
         return cast("list[_U]", begun)
-
-    def _watch_until(self, claim: Claim, timer: LeasedTimer) -> float | None:
-        is_suspect = self._endings.is_suspect(timer.claimed)
-        return claim.received_at + self._max_lease if is_suspect else None
 
 
 class BatchIntake(Intake[_U]):
@@ -143,8 +140,10 @@ class BatchIntake(Intake[_U]):
         if not timers:
             return []
         batch = self._make_batch(timers)
-        # Suspects are claimed apart from others.
-        if not self._slots.begin(batch, self._watch_until(claim, timers[0])):
+        # A suspect is claimed apart from others.
+        is_suspect = self._endings.is_suspect(timers[0].claimed)
+        watch_until = claim.received_at + self._max_lease if is_suspect else None
+        if not self._slots.begin(batch, watch_until):
             batch.holds_slot = False
             for timer in timers:
                 timer.release()
