@@ -778,8 +778,8 @@ async def test_leases_of_a_batch_are_renewed_but_not_those_of_decided_timers(ben
         bench.topic, batch=True, lease_ttl=0.6, renew_lease=True, ack_policy=AckPolicy.MANUAL
     )
     async def handle(message: TimerBatchMessage):
-        batches.note(message)
         await message.timers[0].nack(delay=HOUR)
+        batches.note(message)
         await gate.wait()
         await message.ack()
 
