@@ -130,9 +130,13 @@ class Duty:
     SMALL = 8
     """Workers up to which all are on duty."""
 
-    LATE = 0.005
-    """Seconds: who finds a timer in reserve that has been due for longer knows that nobody on
-    duty was there; and a handler that keeps the event loop for longer makes its worker deaf."""
+    STALL = 0.005
+    """Seconds: a handler that keeps the event loop for longer makes its worker deaf."""
+
+    LEFT = 0.05
+    """Seconds: who finds a timer in reserve that has been due for longer knows that nobody on duty
+    was there. Workers that share too few processors may well be later than `STALL`: such a find
+    would have all of them on duty, and make them later still."""
 
     MEMORY = 300.0
     """Seconds for which those who were not there are not counted on. Should the server count them
@@ -202,7 +206,7 @@ class Duty:
         self._next = Post.ON_DUTY if stays and self.post is Post.ON_DUTY else Post.IN_RESERVE
         if look.is_more_due:
             self._be_quiet(now)
-        elif self.post is Post.IN_RESERVE and look.overdue > self.LATE:
+        elif self.post is Post.IN_RESERVE and look.overdue > self.LEFT:
             self._missing, self._missing_until = roster.on_duty, now + self.MEMORY
             self._next = Post.ON_DUTY
         self.post = self._next if stays else Post.AWAY
@@ -223,7 +227,7 @@ class Duty:
             seconds: How long it did not: meanwhile nothing was heard.
             free: How many slots are left.
         """
-        if seconds > self.LATE:
+        if seconds > self.STALL:
             self._to_be_trusted = self.PROBATION
         self._return(free)
 

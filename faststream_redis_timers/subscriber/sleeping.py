@@ -100,7 +100,7 @@ class Sleeper:
             self._waiter = None
             if alarm is not None:
                 alarm.cancel()
-            if (late := monotonic() - until) > Duty.LATE:
+            if (late := monotonic() - until) > Duty.STALL:
                 self._on_stall(late)
 
 

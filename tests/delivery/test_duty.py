@@ -163,8 +163,8 @@ def test_after_a_hundred_handlers_that_did_not_it_is_trusted_again():
 @pytest.mark.parametrize(
     ("look", "post"),
     [
-        (ONE._replace(overdue=0.005), IN_RESERVE),  # those on duty are on their way
-        (ONE._replace(overdue=0.0051), ON_DUTY),
+        (ONE._replace(overdue=0.05), IN_RESERVE),  # those on duty are on their way
+        (ONE._replace(overdue=0.051), ON_DUTY),
         (ONE._replace(overdue=1.0, is_more_due=True), IN_RESERVE),  # they have too much to do
         (ALL._replace(overdue=1.0), AWAY),
     ],
