@@ -107,6 +107,13 @@ PACKAGE = System(
     "from faststream_redis_timers import TimersBroker",
     is_tunable=True,
 )
+ALL_ON_DUTY = System(
+    "all on duty",
+    "probes.py",
+    # The last commit whose workers know no duty.
+    (f"git+file://{ROOT}@b6826bed5c48", "redis>=5.0.1,<9"),
+)
+"""This library as it was when each worker of a topic answered each wake-up."""
 LIST = System("FastStream list", "faststream_list.py", ("faststream[redis]>=0.7.6,<0.8",))
 OTHERS = (
     System("arq", "arq_system.py", ("arq",), "from arq import create_pool", is_tunable=True),

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import IO, Any, cast
@@ -87,10 +87,14 @@ class _Process:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=_LONGEST_STOP)
 
-    def kill(self) -> None:
-        """End it and its children, such as a pool of forks."""
+    def signal(self, number: int) -> None:
+        """Send a signal to it and its children, such as a pool of forks."""
         with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+            os.killpg(self._process.pid, number)
+
+    def kill(self) -> None:
+        """End it and its children."""
+        self.signal(signal.SIGKILL)
         self._process.wait()
         with suppress(BrokenPipeError):
             self._stdin.close()
@@ -118,11 +122,27 @@ def produce(system: System, url: str, script: str | None = None, **options: Any)
     Raises:
         Unfinished: It failed.
     """
+    with producing(system, url, script, **options) as wait:
+        return wait()
+
+
+@contextmanager
+def producing(
+    system: System, url: str, script: str | None = None, **options: Any
+) -> Iterator[Callable[[], dict[str, Any]]]:
+    """Run a system's producer beside the block, which is given what waits for its end.
+
+    Args:
+        system: The system.
+        url: The server.
+        script: Another script in its environment.
+        **options: What to produce.
+    """
     if script is not None:
         system = replace(system, script=script)
     process = _Process(system, "produce", url, options)
     try:
-        return process.answer()
+        yield process.answer
     finally:
         process.kill()
 
@@ -135,6 +155,7 @@ class Worker:
     """
 
     def __init__(self, process: _Process) -> None:
+        self.signal = process.signal
         self.tell = process.tell
         self.answer = process.answer
         self.answer()

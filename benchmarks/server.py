@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import redis
+from redis.connection import parse_url
 
 from examples.embedded_server import embedded_server
 
@@ -23,6 +24,20 @@ def loopback_server() -> Iterator[str]:
             server.config_set("bind", "127.0.0.1")
             port = _open_port(server)
         yield f"redis://127.0.0.1:{port}"
+
+
+def connect(url: str) -> socket.socket:
+    """Open a connection of which all bytes are the caller's.
+
+    Args:
+        url: The server's, without a user.
+    """
+    target = parse_url(url)
+    if "path" not in target:
+        return socket.create_connection((target["host"], target["port"]))
+    found = socket.socket(socket.AF_UNIX)
+    found.connect(target["path"])
+    return found
 
 
 def _open_port(server: redis.Redis) -> int:

@@ -6,17 +6,21 @@ Nothing here takes times: figures are made up, or only counted.
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+import redis
+from waiting import wait_until
 
-from benchmarks import cluster as beside, costs, names, scenarios, spread
+from benchmarks import cluster as beside, costs, names, real_fleet, scenarios, spread
 from benchmarks.bench import Bench
 from benchmarks.environments import System
-from benchmarks.measured import Server
+from benchmarks.half_open import HalfOpen
+from benchmarks.measured import Run, Server
+from benchmarks.messages import monitored
 from benchmarks.processes import Unfinished, produce, wait_for_all, worker
 from benchmarks.report import verdicts, write_table
 from benchmarks.results import Report, Result, quantile, thin
@@ -380,6 +384,87 @@ def test_who_does_not_deliver_in_time_is_told_with_the_count(url, bench):
         running.ask("go")
         with pytest.raises(Unfinished, match="0 of 1 after 0 s"):
             wait_for_all([running], 1, 0)
+
+
+# --- fleets of workers
+
+
+def test_messages_are_counted_that_a_command_or_a_script_publishes(url):
+    server = Server(url)
+    channels = [b"wake-up", b"wake-up\xff0"]
+    with server.client.pubsub() as early, server.client.pubsub() as late:
+        early.subscribe(*channels)
+        wait_until(
+            lambda: dict(server.client.pubsub_numsub(*channels)) == dict.fromkeys(channels, 1)
+        )
+        with monitored(server, channels) as found:
+            server.client.publish(channels[0], "one")
+            late.subscribe(channels[0])
+            wait_until(lambda: server.client.pubsub_numsub(channels[0])[0][1] == 2)
+            server.client.publish(channels[0], 'two, with "quotes" and \\')
+            server.client.publish("another", "none")
+            script = "return redis.call('PUBLISH', KEYS[1], 'a message')"
+            server.client.eval(script, 1, channels[1])
+            early.unsubscribe(channels[0])
+            wait_until(lambda: server.client.pubsub_numsub(channels[0])[0][1] == 1)
+            server.client.publish(channels[0], "one")
+
+    assert found.messages == 1 + 2 + 1 + 1
+    server.client.close()
+
+
+def test_only_connections_that_listen_become_half_open(url):
+    with (
+        HalfOpen(url) as relay,
+        redis.Redis.from_url(relay.url) as client,
+        client.pubsub(ignore_subscribe_messages=True) as listener,
+    ):
+        listener.subscribe("news")
+        wait_until(lambda: client.pubsub_numsub("news")[0][1] == 1)
+        listener.get_message(timeout=1.0)
+
+        assert relay.half_open() == 1
+
+        # The server still counts it, and sends it what does not arrive.
+        assert client.publish("news", "late") == 1
+        assert listener.get_message(timeout=0.1) is None
+        assert client.ping()
+
+
+def test_a_fleet_of_processes_handles_each_timer_once(url, monkeypatch):
+    monkeypatch.setattr(real_fleet, "PROBES", replace(HERE, script="probes.py"))
+    run = Run(Server(url), quick=True, tell=lambda _: None)
+
+    found = real_fleet.measure(run, ["steady"], (None,), workers=2)
+
+    assert found.notes == []
+    for _, rule, on_duty, *_ in found.table().rows:
+        assert (rule, on_duty) == ("all", "2")
+    run.server.client.close()
+
+
+def test_a_worker_that_can_not_start_is_a_note(url, monkeypatch):
+    monkeypatch.setattr(real_fleet, "PROBES", System("never-installed", "probes.py", ()))
+    run = Run(Server(url), quick=True, tell=lambda _: None)
+
+    found = real_fleet.measure(run, ["burst"], (3,), workers=1)
+
+    assert found.notes == ["3 on duty: it is not installed"]
+    run.server.client.close()
+
+
+@pytest.mark.parametrize(("calls", "holds"), [(86.0, True), (86.1, False)])
+def test_figures_of_a_fleet_are_compared_with_what_is_to_be_reached(calls, holds):
+    figures = dict.fromkeys(real_fleet.Figures._fields, 0.0)
+    found = real_fleet.Measured()
+    found.add("3", {"10/s, 1 ms": real_fleet.Figures(**{**figures, "calls": calls, "missing": 2})})
+
+    limits = {limit.name: limit.holds for limit in found.limits("3")}
+
+    assert limits["10/s, 1 ms: calls at most 86"] is holds
+    assert "1 killed: latest at most 10" not in limits
+    assert found.limits("2") == []
+    assert found.notes == ["10/s, 1 ms, 3 on duty: 2 missing"]
 
 
 # --- what a cluster carries, by simulation

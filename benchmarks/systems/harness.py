@@ -106,7 +106,11 @@ class Pipe:
         self._out.flush()
 
     def serve(
-        self, recorder: Recorder, go: Callable[[], float | None], stop: Callable[[], None]
+        self,
+        recorder: Recorder,
+        go: Callable[[], float | None],
+        stop: Callable[[], None],
+        finish: Callable[[], None] = lambda: None,
     ) -> None:
         """Answer commands until told to stop.
 
@@ -114,6 +118,8 @@ class Pipe:
             recorder: What handlers record into.
             go: Begins to consume; gives the Unix time since which it does, if not the present.
             stop: Ends the worker.
+            finish: Consumes no more, and waits for the handlers that run: a report that
+                follows is complete.
         """
         self.say(ready=True)
         for line in self._in:
@@ -128,6 +134,9 @@ class Pipe:
                 self.say(**recorder.count())
             elif command == "report":
                 self.say(**recorder.report())
+            elif command == "finish":
+                finish()
+                self.say(finished=True)
         stop()
 
 
@@ -157,10 +166,18 @@ def run_async_worker(
     def stop() -> None:
         loop.call_soon_threadsafe(loop.stop)
 
-    threading.Thread(target=pipe.serve, args=(recorder, go, stop), daemon=True).start()
+    async def end() -> None:
+        nonlocal finish
+        if finish is not None:
+            last, finish = finish, None
+            await asyncio.wait_for(last(), 20)
+
+    def end_now() -> None:
+        asyncio.run_coroutine_threadsafe(end(), loop).result()
+
+    threading.Thread(target=pipe.serve, args=(recorder, go, stop, end_now), daemon=True).start()
     loop.run_forever()
-    if finish is not None:
-        loop.run_until_complete(asyncio.wait_for(finish(), 20))
+    loop.run_until_complete(end())
     os._exit(0)
 
 

@@ -1,10 +1,12 @@
-"""This library's workers and producers for `limits.py`, `scaling.py` and `cluster.py`.
+"""This library's workers and producers for those who measure it alone.
 
-Handlers record, wait for each other or block a thread. Producers schedule bodies of any size,
-evenly or as fast as they can, or read a topic from end to end.
+They are `limits.py`, `scaling.py`, `real_fleet.py` and `cluster.py`. Handlers record, work as their
+bodies say, wait for each other or block a thread. Producers schedule bodies of any size, evenly, at
+any time or as fast as they can, or read a topic from end to end.
 """
 
 import asyncio
+import random
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -42,7 +44,7 @@ class Probe(Recorder):
         return {**super().report(), "most_running": self.most_running, "memory": memory}
 
 
-_KNOBS = ("max_concurrent", "max_polling_interval")
+_KNOBS = ("max_concurrent", "max_polling_interval", "duty")
 
 
 def work(url: str, options: dict[str, Any]) -> None:
@@ -54,6 +56,8 @@ def work(url: str, options: dict[str, Any]) -> None:
     knobs = {name: options[name] for name in _KNOBS if name in options}
     for topic in options["topics"]:
         broker.subscriber(topic, **knobs)(_recording(probe))
+    for topic in options.get("works", ()):
+        broker.subscriber(topic, **knobs)(_working(probe))
     if count := options.get("gather"):
         broker.subscriber("gather", max_concurrent=count)(_gathering(probe, count))
     if count := options.get("block"):
@@ -66,6 +70,20 @@ def work(url: str, options: dict[str, Any]) -> None:
 def _recording(probe: Probe) -> Callable[[dict[str, Any]], Awaitable[None]]:
     async def handle(body: dict[str, Any]) -> None:
         probe.record(body)
+
+    return handle
+
+
+def _working(probe: Probe) -> Callable[[dict[str, Any]], Awaitable[None]]:
+    async def handle(body: dict[str, Any]) -> None:
+        probe.record(body)
+        end = time.thread_time() + body["computes"]
+        while time.thread_time() < end:
+            pass
+        # The event loop is to stand still.
+        time.sleep(body["blocks"])  # noqa: ASYNC251
+        if body["waits"]:
+            await asyncio.sleep(body["waits"])
 
     return handle
 
@@ -139,6 +157,38 @@ def schedule_paced(url: str, options: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
+def feed(url: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Schedule timers at random times; every other one is due at once, the others within 2 s.
+
+    Tells how many were scheduled, and the Unix time of the latest one's due time.
+    """
+    chance = random.Random(options["seed"])  # noqa: S311  no secret
+    seconds, topic, work = options["seconds"], options["topic"], options["work"]
+    moments = sorted(chance.uniform(0, seconds) for _ in range(round(options["rate"] * seconds)))
+    last = start = time.time()
+    with TimersClient(url) as client:
+        for number, moment in enumerate(moments):
+            time.sleep(max(0.0, start + moment - time.time()))
+            delay = chance.choice((0.0, chance.uniform(0, 2.0)))
+            body = {**make_body(time.time() + delay, number), **work}
+            client.schedule(body, topic, activate_in=timedelta(seconds=delay))
+            last = max(last, body["due"])
+    return {"count": len(moments), "last": last}
+
+
+def burst(url: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Schedule timers in one batch that are due at once, and tell the Unix time of that."""
+    count, work = options["count"], options["work"]
+    with TimersClient(url) as client:
+        # So that the connection is there, and the script is known.
+        client.schedule("", "unused", activate_in=MONTH)
+        client.cancel_all("unused")
+        due = time.time()
+        bodies = [{**make_body(due, number), **work} for number in range(count)]
+        client.schedule_batch(bodies, options["topic"])
+    return {"count": count, "last": due}
+
+
 def read_all(url: str, options: dict[str, Any]) -> dict[str, Any]:
     """Read a topic from end to end, and tell what it took."""
     with TimersClient(url) as client:
@@ -193,7 +243,13 @@ async def publish_speed(url: str, options: dict[str, Any]) -> dict[str, Any]:
     return rates
 
 
-ACTIONS = {"paced": send_paced, "schedule": schedule_paced, "read": read_all}
+ACTIONS = {
+    "paced": send_paced,
+    "schedule": schedule_paced,
+    "feed": feed,
+    "burst": burst,
+    "read": read_all,
+}
 
 if __name__ == "__main__":
     role, server, given = arguments()
