@@ -48,9 +48,10 @@ class TimersTelemetrySettingsProvider(TelemetrySettingsProvider[_Raw, TimerPubli
             REDELIVERED: raw.redelivered,
         }
         if isinstance(raw, TimerBatchDelivery):
+            size = sum(len(one.envelope.body) for one in raw.deliveries)
             return attributes | {
-                SpanAttributes.MESSAGING_MESSAGE_PAYLOAD_SIZE_BYTES: sum(map(len, msg.body)),
-                SpanAttributes.MESSAGING_BATCH_MESSAGE_COUNT: len(msg.body),
+                SpanAttributes.MESSAGING_MESSAGE_PAYLOAD_SIZE_BYTES: size,
+                SpanAttributes.MESSAGING_BATCH_MESSAGE_COUNT: len(raw.deliveries),
                 LATENESS: max(delivery.lateness for delivery in raw.deliveries),
             }
         return attributes | {

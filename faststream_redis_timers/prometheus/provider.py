@@ -33,12 +33,12 @@ class TimersMetricsSettingsProvider(
         Returns:
             The full topic, the size of the body or bodies in bytes, and how many there are.
         """
-        is_batch = isinstance(msg.raw_message, TimerBatchDelivery)
-        return {
-            "destination_name": msg.raw_message.topic,
-            "message_size": sum(map(len, msg.body)) if is_batch else len(msg.body),
-            "messages_count": len(msg.body) if is_batch else 1,
-        }
+        raw = msg.raw_message
+        size, count = len(msg.body), 1
+        if isinstance(raw, TimerBatchDelivery):
+            size = sum(len(one.envelope.body) for one in raw.deliveries)
+            count = len(raw.deliveries)
+        return {"destination_name": raw.topic, "message_size": size, "messages_count": count}
 
     def get_publish_destination_name_from_cmd(self, cmd: TimerPublishCommand) -> str:
         """Give the full topic of what is scheduled.

@@ -199,8 +199,8 @@ class TimersBatchSubscriber(TimersSubscriber):
             message: The message, None outside of one.
         """
         context = super().get_log_context(message)
-        if message is not None and len(message.body) > 1:
-            context["message_id"] += f" (+{len(message.body) - 1})"
+        if message is not None and (more := len(message.raw_message.deliveries) - 1):
+            context["message_id"] += f" (+{more})"
         return context
 
     def _set_parser(self, config: TimersSubscriberConfig) -> None:

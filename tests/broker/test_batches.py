@@ -11,6 +11,8 @@ from faststream import AckPolicy, BaseMiddleware, Context, Depends
 from faststream.exceptions import SetupError
 from faststream.message import StreamMessage
 from faststream.redis import RedisBroker
+from opentelemetry.sdk.trace import TracerProvider
+from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 from waiting import wait_until_async
 
@@ -26,6 +28,8 @@ from faststream_redis_timers import (
     TimerSub,
 )
 from faststream_redis_timers.annotations import TimerBatchMessage
+from faststream_redis_timers.opentelemetry import TimersTelemetryMiddleware
+from faststream_redis_timers.prometheus import TimersPrometheusMiddleware
 from faststream_redis_timers_sync.protocol.envelope import write_envelope
 
 TOPIC = "invoices"
@@ -507,6 +511,36 @@ async def test_a_parser_and_a_decoder_get_batches(run, inbox):
         await broker.publish_batch(3, 1, 2, topic=TOPIC)
 
         assert await inbox.get() == ([1, 2, 3], 3)
+
+
+async def test_a_parser_may_join_the_bodies(make_broker, inbox):
+    registry = CollectorRegistry()
+    broker = make_broker(
+        middlewares=[
+            TimersPrometheusMiddleware(registry=registry),
+            TimersTelemetryMiddleware(tracer_provider=TracerProvider()),
+        ]
+    )
+
+    async def parse(batch: Any, original: Any) -> Any:
+        message = await original(batch)
+        message.body = b"[" + b",".join(message.body) + b"]"
+        return message
+
+    @broker.subscriber(
+        TOPIC, batch=True, parser=parse, decoder=lambda message: json.loads(message.body)
+    )
+    async def handle(bodies: list[int]) -> None:
+        inbox.put(sorted(bodies))
+
+    async with broker:
+        await broker.publish_batch(1, 2, 3, topic=TOPIC)
+        assert await inbox.get() == [1, 2, 3]
+        await none_pending(broker)
+
+    labels = {"app_name": "faststream", "broker": "redis_timers", "handler": TOPIC}
+    assert registry.get_sample_value("faststream_received_messages_total", labels) == 3
+    assert registry.get_sample_value("faststream_received_messages_size_bytes_sum", labels) == 3
 
 
 # --- replies and callers are refused -----------------------------------------------------
