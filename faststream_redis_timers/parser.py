@@ -1,8 +1,8 @@
 """Makes messages of deliveries."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from faststream_redis_timers.decoding import decode
+from faststream_redis_timers.decoding import decode, decode_all
 from faststream_redis_timers.delivered import TimerBatchDelivery, TimerDelivery
 from faststream_redis_timers.message import TimerBatchMessage, TimerMessage
 
@@ -65,7 +65,8 @@ class TimersBatchParser:
         Args:
             message: The message.
         """
-        return [
-            decode(body, delivery.envelope.headers.get("content-type"))
-            for body, delivery in zip(message.body, message.raw_message.deliveries, strict=True)
-        ]
+        deliveries = message.raw_message.deliveries
+        return decode_all(
+            cast("list[bytes]", message.body),
+            [one.envelope.headers.get("content-type") for one in deliveries],
+        )

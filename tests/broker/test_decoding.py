@@ -8,7 +8,7 @@ import pytest
 from faststream.message import decode_message
 from hypothesis import example, given, strategies as st
 
-from faststream_redis_timers.decoding import decode
+from faststream_redis_timers.decoding import decode, decode_all
 from faststream_redis_timers_sync.protocol.encoding import decode_body
 
 pieces = st.sampled_from(
@@ -82,6 +82,27 @@ def described(value):
 @example(b"", None)
 def test_a_body_is_decoded_as_faststream_does(body, content_type):
     assert told(decode, body, content_type) == told(by_faststream, body, content_type)
+
+
+@given(st.lists(st.tuples(bodies, content_types), max_size=4) | st.lists(
+    st.tuples(valid, st.just("application/json")), max_size=4
+))  # fmt: skip
+@example([(b"[1", "application/json"), (b"2]", "application/json")])
+@example([(b"1", "application/json"), (b'"\\ud800"', "application/json")])
+@example([(b"1", "application/json"), (b"", None), (b"x", "text/plain")])
+def test_bodies_are_decoded_together_as_each_alone(encoded):
+    def one_by_one():
+        return [decode(*one) for one in encoded]
+
+    def together():
+        return decode_all([one for one, _ in encoded], [one for _, one in encoded])
+
+    assert told(together) == told(one_by_one)
+
+
+def test_each_body_has_its_content_type():
+    with pytest.raises(ValueError, match="zip"):
+        decode_all([b"1", b"2"], ["application/json"])
 
 
 @pytest.mark.parametrize("body", ["é", '{"a":1}', "not JSON"])
