@@ -7,7 +7,7 @@ another for the step that settles them. CPU time of this process, the parts in t
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -91,9 +91,9 @@ class Driver:
         """Tell the time."""
         return 0.0
 
-    def settle(self, timer: LeasedTimer, action: bytes, detail: bytes, /) -> None:
+    def settle(self, timers: Sequence[LeasedTimer], action: bytes, detail: bytes, /) -> None:
         """Send a settlement with the next call."""
-        self.core.settle(timer, action, detail, 0.0)
+        self.core.settle(timers, action, detail, 0.0)
 
     def propose_lease(self, lease_ttl: float, /) -> bytes:
         """Propose a lease."""

@@ -9,11 +9,8 @@ from typing import Optional
 from faststream.exceptions import NackMessage, RejectMessage
 
 from faststream_redis_timers.delivery.batch import LeasedBatch
-from faststream_redis_timers.delivery.leased import Claim, LeasedTimer
-from faststream_redis_timers.delivery.occurrences import Occurrence
+from faststream_redis_timers.delivery.leased import LeasedTimer
 from faststream_redis_timers.schemas import check_seconds
-from faststream_redis_timers_sync.protocol.envelope import Envelope
-from faststream_redis_timers_sync.protocol.model import Claimed
 from faststream_redis_timers_sync.protocol.times import ask_in
 
 
@@ -27,18 +24,7 @@ class TimerDelivery(LeasedTimer):
         occurrence: Which occurrence it is, where it is a recurring timer.
     """
 
-    __slots__ = ("_waiters",)
-
-    def __init__(
-        self,
-        claim: Claim,
-        claimed: Claimed,
-        envelope: Envelope,
-        occurrence: Occurrence | None = None,
-    ) -> None:
-        """Begin with nobody who waits."""
-        super().__init__(claim, claimed, envelope, occurrence)
-        self._waiters: list[asyncio.Future[None]] = []
+    __slots__ = ()
 
     async def commit(self) -> bool:
         """Remove the timer, or let a recurring one be due next: its handler has finished.
@@ -111,15 +97,15 @@ class TimerDelivery(LeasedTimer):
     async def _wait(self) -> None:
         # Each has a future of its own: a handler that is cancelled here gives up the
         # reply, not the settlement, and after a timeout it may ask for it again.
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters = [*self._waiters, waiter]
         await waiter
 
     def _notify(self) -> None:
-        for waiter in self._waiters:
+        waiters, self._waiters = self._waiters, ()
+        for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
-        self._waiters.clear()
 
 
 class Marking(Enum):

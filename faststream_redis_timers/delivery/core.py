@@ -6,7 +6,7 @@ That asks `next`, does what it says, and reports back.
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -284,17 +284,25 @@ class DeliveryCore(Generic[_U]):
         self._agenda.poll_now()
         self._driver.stir()
 
-    def settle(self, timer: LeasedTimer, action: bytes, detail: bytes, now: float) -> None:
-        """Send a settlement, see `Settlement`, with one of the next calls."""
-        item = Settling(timer, action, detail)
+    def settle(
+        self, timers: Sequence[LeasedTimer], action: bytes, detail: bytes, now: float
+    ) -> None:
+        """Settle timers alike, see `Settlement`, with one of the next calls."""
+        items = []
+        is_urgent = False
+        soon = now + _LAST_OF_A_LEASE
+        for timer in timers:
+            items.append(Settling(timer, action, detail))
+            # A handler that holds its slot waits for the reply. No commit waits past its lease.
+            if timer.holds_slot or timer.lease_ends_at < soon:
+                is_urgent = True
         if self._phase is _Phase.ENDED:
-            if not item.is_renewal:
-                self._log(logging.WARNING, words.settled_too_late(item.timer))
-            item.given_up()
+            for item in items:
+                if not item.is_renewal:
+                    self._log(logging.WARNING, words.settled_too_late(item.timer))
+                item.given_up()
             return
-        # A handler that holds its slot waits for the reply. No commit waits past its lease.
-        ends_soon = timer.lease_ends_at - now < _LAST_OF_A_LEASE
-        self._outbox.put(item, is_urgent=timer.holds_slot or ends_soon)
+        self._outbox.put(items, is_urgent=is_urgent)
         if not self._may_ride(now):
             self._driver.stir()
 

@@ -99,7 +99,8 @@ class Endings:
             claimed_at: The server's Unix time of the claim, in seconds.
         """
         try:
-            claimed.timer_id.decode()
+            if not claimed.timer_id.isascii():
+                claimed.timer_id.decode()
             envelope = self._reader.read(claimed.payload)
         except UnicodeDecodeError:
             problem = "its id is no UTF-8"

@@ -158,4 +158,4 @@ def _take_again(held: LeasedTimer, claim: Claim) -> None:
     if held.attempt is not None:
         # That was no attempt. It stays as it is, but for the count, which may be
         # set again where the reply is lost.
-        claim.holder.settle(held, b"recount", b"%d" % held.attempt)
+        claim.holder.settle((held,), b"recount", b"%d" % held.attempt)

@@ -27,7 +27,11 @@ class Leases:
         Args:
             timer: The timer.
         """
-        self._held.setdefault(timer.key, []).append(timer)
+        held = self._held.get(timer.key)
+        if held is None:
+            self._held[timer.key] = [timer]
+        else:
+            held.append(timer)
 
     def let_go(self, timer: LeasedTimer) -> None:
         """Take one out, if it is in.

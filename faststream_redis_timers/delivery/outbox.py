@@ -1,7 +1,7 @@
 """Settlements on their way to the server."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from faststream_redis_timers.delivery.leased import LeasedTimer
@@ -54,16 +54,17 @@ class Settling(NamedTuple):
         Returns:
             Whether that is the end of the timer here.
         """
-        if self.is_renewal:
+        action = self.action
+        if action == b"renew":
             lease = self.detail if outcome == Outcome.DONE else None
             self.timer.renewed(lease, float(self.detail) + clock_offset)
             return False
-        if self.is_correction:
+        if action == b"recount":
             return False
         done = outcome == Outcome.DONE or (
             # The first try was carried out, and only its reply lost: while the lease
             # lasts nobody else commits.
-            outcome == (Outcome.REPEATED if self.action == b"repeat" else Outcome.GONE)
+            outcome == (Outcome.REPEATED if action == b"repeat" else Outcome.GONE)
             and self.is_repeated
             and not self.timer.lease_ended
         )
@@ -111,7 +112,10 @@ def pack(items: list[Settling]) -> Parcel:
     commits: dict[bytes, list[Settling]] = {}
     for item in items:
         if item.action == b"commit":
-            commits.setdefault(item.timer.leases_word, []).append(item)
+            leases = item.timer.leases_word
+            if leases not in commits:
+                commits[leases] = []
+            commits[leases].append(item)
         else:
             alone.append(item)
     for leases, some in commits.items():
@@ -137,27 +141,30 @@ class Outbox:
         """Count what waits to be sent."""
         return len(self._waiting)
 
-    def put(self, item: Settling, *, is_urgent: bool) -> None:
-        """Add one.
+    def put(self, items: Iterable[Settling], *, is_urgent: bool) -> None:
+        """Add some.
 
         Args:
-            item: The settlement.
-            is_urgent: Whether it may not wait for a claim to ride with.
+            items: The settlements.
+            is_urgent: Whether one may not wait for a claim to ride with.
         """
-        self._waiting.append(item)
+        self._waiting.extend(items)
         self.is_urgent |= is_urgent
 
     def next_parcel(self) -> Parcel:
         """Take what one call carries."""
+        waiting = self._waiting
         items: list[Settling] = []
         size = 0
-        while self._waiting and len(items) < MOST_CHANGED:
+        while waiting and len(items) < MOST_CHANGED:
+            item = waiting.popleft()
             # Dead letters bring their payloads.
-            size += len(self._waiting[0].detail)
+            size += len(item.detail)
             if items and size > PAYLOAD_BUDGET:
+                waiting.appendleft(item)
                 break
-            items.append(self._waiting.popleft())
-        self.is_urgent = bool(self._waiting)
+            items.append(item)
+        self.is_urgent = bool(waiting)
         return pack(items)
 
     def put_back(self, items: Sequence[Settling], *, is_repeated: bool) -> None:

@@ -88,8 +88,7 @@ def _tell_of_refusal(topic: str, log: Log) -> None:
 
 async def _commit_first(batch: TimerBatchDelivery, log: Log) -> TimerBatchDelivery:
     """Commit all timers, and return the batch without those that could not be."""
-    for timer in batch.deliveries:
-        timer.commit_soon()
+    TimerDelivery.commit_all_soon(batch.deliveries)
     committed = [timer for timer in batch.deliveries if await timer.wait_for_outcome()]
     missing = len(batch.deliveries) - len(committed)
     if not missing:
@@ -121,7 +120,7 @@ class _Run:
         try:
             response = await self._call(part)
         except (AckMessage, SkipMessage):
-            self._settle(part, TimerDelivery.commit_soon)
+            self._commit(part)
         except RejectMessage as instruction:
             self._settle(part, partial(TimerDelivery.reject_soon, error=instruction))
         except NackMessage as instruction:
@@ -137,8 +136,10 @@ class _Run:
                 raise
             await self._fail(part, error, self._now() - started_at)
         else:
-            is_manual = self._terms.policy is AckPolicy.MANUAL
-            self._settle(part, None if is_manual else TimerDelivery.commit_soon)
+            if self._terms.policy is AckPolicy.MANUAL:
+                self._settle(part, None)
+            else:
+                self._commit(part)
             return response
         return None
 
@@ -151,13 +152,22 @@ class _Run:
         self, part: TimerBatchDelivery, decide: Callable[[TimerDelivery], None] | None
     ) -> None:
         """Carry out the marks, and decide about the others."""
+        unmarked = self._carry_marks_out(part)
+        if decide is not None:
+            for timer in unmarked:
+                decide(timer)
+
+    def _commit(self, part: TimerBatchDelivery) -> None:
+        """Carry out the marks, and commit the others."""
+        TimerDelivery.commit_all_soon(self._carry_marks_out(part))
+
+    def _carry_marks_out(self, part: TimerBatchDelivery) -> list[TimerDelivery]:
+        """Carry out the marks, and return the timers that have none."""
         if not part.is_split:
             self._batch.free_slot()
         unmarked = part.unmarked
         part.settle_marks()
-        if decide is not None:
-            for timer in unmarked:
-                decide(timer)
+        return unmarked
 
     def _leave(self, part: TimerBatchDelivery) -> None:
         """Release what no handler has: the loop does so with the part, if that has ended."""
@@ -185,8 +195,10 @@ class _Run:
             self._settle(part, partial(TimerDelivery.nack_soon, error=error))
         elif policy is AckPolicy.REJECT_ON_ERROR:
             self._settle(part, partial(TimerDelivery.reject_soon, error=error))
+        elif policy is AckPolicy.ACK:
+            self._commit(part)
         else:
-            self._settle(part, TimerDelivery.commit_soon if policy is AckPolicy.ACK else None)
+            self._settle(part, None)
         self._error = error
 
     async def _split(

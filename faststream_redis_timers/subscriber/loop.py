@@ -7,7 +7,7 @@ settled meanwhile travels together in the next call, and a claim rides with it.
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
@@ -269,15 +269,15 @@ class DeliveryLoop(Generic[_U]):
 
     now = staticmethod(monotonic)
 
-    def settle(self, timer: "LeasedTimer", action: bytes, detail: bytes, /) -> None:
+    def settle(self, timers: "Sequence[LeasedTimer]", action: bytes, detail: bytes, /) -> None:
         """Send a settlement with one of the next calls.
 
         Args:
-            timer: The timer that it is for, which gets the outcome.
+            timers: The timers that it is for, which get its outcomes.
             action: See `Settlement`.
             detail: See `Settlement`.
         """
-        self.core.settle(timer, action, detail, monotonic())
+        self.core.settle(timers, action, detail, monotonic())
 
     def propose_lease(self, lease_ttl: float, /) -> bytes:
         """Return a lease that begins now, as a score.

@@ -1,6 +1,6 @@
 """Drives the decisions of a subscriber, one timer or batch at a time, as a test asks for it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from faststream_redis_timers.delivery.core import Call, DeliveryCore, Draws
@@ -86,15 +86,15 @@ class OneByOne:
         """Return the time by which leases end, in seconds."""
         return self._now()
 
-    def settle(self, timer: "LeasedTimer", action: bytes, detail: bytes, /) -> None:
+    def settle(self, timers: "Sequence[LeasedTimer]", action: bytes, detail: bytes, /) -> None:
         """Carry out a settlement.
 
         Args:
-            timer: The timer that it is for, which gets the outcome.
+            timers: The timers that it is for, which get its outcomes.
             action: See `Settlement`.
             detail: See `Settlement`.
         """
-        self._core.settle(timer, action, detail, self._now())
+        self._core.settle(timers, action, detail, self._now())
         if not self._is_answering:
             self._run()
 

@@ -51,8 +51,8 @@ class Driver:
     def follow_post(self, post):
         self.posts.append(post)
 
-    def settle(self, timer, action, detail):
-        self.core.settle(timer, action, detail, self.time)
+    def settle(self, timers, action, detail):
+        self.core.settle(timers, action, detail, self.time)
 
     def propose_lease(self, lease_ttl):
         return self.core.propose_lease(lease_ttl, self.time)

@@ -154,8 +154,8 @@ class Worker:
     def stir(self):
         pass
 
-    def settle(self, timer, action, detail):
-        self.core.settle(timer, action, detail, self.now())
+    def settle(self, timers, action, detail):
+        self.core.settle(timers, action, detail, self.now())
 
     def propose_lease(self, lease_ttl):
         return self.core.propose_lease(lease_ttl, self.now())

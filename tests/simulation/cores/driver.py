@@ -174,8 +174,8 @@ class Driver:
     def follow_post(self, post):
         self._listener.follow_post(post)
 
-    def settle(self, timer, action, detail):
-        self.core.settle(timer, action, detail, self.now())
+    def settle(self, timers, action, detail):
+        self.core.settle(timers, action, detail, self.now())
 
     def propose_lease(self, lease_ttl):
         return self.core.propose_lease(lease_ttl, self.now())
