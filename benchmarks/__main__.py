@@ -19,7 +19,7 @@ from benchmarks.run import choose_steps, run
 @click.option(
     "--repeat", type=click.IntRange(min=1), default=5, show_default=True, help="Turns to measure."
 )
-@click.option("--everyone", is_flag=True, help="Also arq, saq, taskiq, celery and docket.")
+@click.option("--everyone", is_flag=True, help="Also arq, saq, taskiq, celery, huey and docket.")
 @click.option("--quick", is_flag=True, help="Small numbers, one turn: to see that all works.")
 @click.option("--only", default="", help="Only scenarios with this text in their names.")
 @click.option("--redraw", is_flag=True, help="Measure nothing: write the last figures anew.")

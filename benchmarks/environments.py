@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 _FOLDER = ROOT / ".venv-benchmarks"
 
-_SHOWN = ("faststream", "redis", "hiredis", "arq", "saq", "taskiq", "celery", "pydocket")
+_SHOWN = ("faststream", "redis", "hiredis", "arq", "saq", "taskiq", "celery", "huey", "pydocket")
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,7 @@ OTHERS = (
         "from celery import Celery",
         is_tunable=True,
     ),
+    System("huey", "huey_system.py", ("huey", "redis"), "from huey import RedisHuey"),
     System(
         "docket", "docket_system.py", ("pydocket",), "from docket import Docket", is_tunable=True
     ),

@@ -8,9 +8,11 @@ from benchmarks.bench import MANY_TOPICS, TOPIC, Bench
 from benchmarks.costs import Imported, Watched, idle, imports, memory
 from benchmarks.environments import LIST, OURS, PACKAGE, System
 from benchmarks.scenarios import (
+    batches_at_a_rate,
     blocking,
     consume_alone,
     drain,
+    drain_in_batches,
     lateness_under_load,
     lateness_when_idle,
     publish,
@@ -49,6 +51,7 @@ def plan(turn: int, others: tuple[System, ...]) -> list[Step]:
     tuned = tuple(other.tune() for other in others)
     groups = [
         *_drains(others, tuned),
+        *_batches(tuned),
         *_latenesses(others, tuned),
         *_publishing(tuned),
         [_memory(system) for system in (OURS, PACKAGE, *others)],
@@ -95,6 +98,42 @@ def _drains(others: tuple[System, ...], tuned: tuple[System, ...]) -> list[list[
             _drain(
                 names.DRAIN_MILLION, OURS, 60_000, seconds=40, concurrency=100, others=1_000_000
             ),
+        ],
+    ]
+
+
+def _batch(
+    system: System, label: str, count: int, concurrency: int | None, batch: str | None = None
+) -> Step:
+    return Step(
+        names.BATCHES,
+        label,
+        8,
+        lambda bench: drain_in_batches(bench, system, label, count, concurrency, batch),
+    )
+
+
+def _batches(tuned: tuple[System, ...]) -> list[list[Step]]:
+    return [
+        [
+            _batch(OURS, names.ONE_BY_ONE, 20_000, 100),
+            _batch(OURS, names.OF_DICTS, 100_000, None, "dicts"),
+            _batch(OURS, names.OF_MODELS, 100_000, None, "models"),
+            _batch(OURS, names.TWO_IN_HAND, 100_000, 2, "dicts"),
+            _batch(LIST, f"{LIST.label}, batch=True", 100_000, None, "dicts"),
+            *(
+                _batch(each, each.label, 10_000, 100)
+                for each in tuned
+                if each.name in {"arq", "saq", "huey"}
+            ),
+        ],
+        [
+            Step(
+                names.BATCHES_LATE,
+                names.OF_DICTS,
+                15,
+                lambda bench: batches_at_a_rate(bench, OURS),
+            )
         ],
     ]
 

@@ -50,6 +50,58 @@ def drain(  # noqa: PLR0913  what there is to vary
             result.values[bench.turn] = delivered / (last - started)
 
 
+def drain_in_batches(
+    bench: Bench, system: System, label: str, count: int, concurrency: int | None, batch: str | None
+) -> None:
+    """Deliver timers that are due already; tell what worker and server spend on each.
+
+    Args:
+        bench: The run.
+        system: The system.
+        label: What tables call it, and how it hands messages over.
+        count: How many messages.
+        concurrency: How many handlers run at once; None leaves it to the system.
+        batch: What batches are made of, "dicts" or "models"; None hands over one by one.
+    """
+    count = bench.sized(count)
+    with bench.run(names.BATCHES, system, RATE_PER_S, label) as result:
+        produce(system, bench.url, action="preload", count=count, topics=TOPIC)
+        options = {"topics": TOPIC, "concurrency": concurrency, "batch": batch}
+        with worker(system, bench.url, **options) as running:
+            running.ask("reset")
+            before = _cpu_of(bench)
+            started = running.ask("go")["going"]
+            bench.wait(result, [running], count, _LONGEST_DRAIN)
+            at_server = _cpu_of(bench) - before
+            report = running.ask("report")
+        bench.check(result, [report], count)
+        if done := report["count"]:
+            result.values[bench.turn] = done / (report["last"] - started)
+            bench.add(names.BATCHES_WORKER, label, "us", 1e6 * report["cpu"] / done)
+            bench.add(names.BATCHES_SERVER, label, "us", 1e6 * at_server / done)
+
+
+def _cpu_of(bench: Bench) -> float:
+    info = bench.server.info("cpu")
+    return float(info["used_cpu_sys"] + info["used_cpu_user"])
+
+
+def batches_at_a_rate(bench: Bench, system: System) -> None:
+    """Schedule 1,000 timers a second for handlers of batches, which may wait 50 ms for more."""
+    rate, count = 1000, bench.sized(10_000)
+    with (
+        bench.run(names.BATCHES_LATE, system, "ms", names.OF_DICTS) as result,
+        worker(system, bench.url, topics=TOPIC, batch="dicts", max_wait=0.05) as running,
+    ):
+        running.ask("go")
+        time.sleep(1)
+        options = {"topics": TOPIC, "delay": 1.0, "count": count, "rate": rate}
+        report = _pace(bench, system, running, result, options)
+        if report["batches"]:
+            size = report["count"] / report["batches"]
+            bench.add(names.BATCHES_SIZE, names.OF_DICTS, "timers", size)
+
+
 def _tell_all(workers: Iterable[Worker], command: str) -> list[dict[str, Any]]:
     # All are told before any answers, or the first would begin alone.
     for each in workers:

@@ -128,15 +128,21 @@ def _values(results: Results, figure: Figure) -> list[float]:
     return list(result.values.values()) if result else []
 
 
-def _late(scenario: str, median: float, most: float) -> tuple[Check, ...]:
+def _late(scenario: str, median: float | None, most: float, who: str = OURS) -> tuple[Check, ...]:
     def check(words: str, share: float, bound: float) -> Check:
         def values(results: Results) -> list[float]:
-            result = results.get((scenario, OURS))
+            result = results.get((scenario, who))
             return [quantile(sorted(result.samples), share)] if result and result.samples else []
 
         return Check(f"{words} at most {bound:g} ms", bound, False, values, unit=" ms")
 
-    return check("median", 0.5, median), check("99%", 0.99, most)
+    middle = () if median is None else (check("median", 0.5, median),)
+    return *middle, check("99%", 0.99, most)
+
+
+def _batched(scenario: str, label: str, share: float, who: str) -> Check:
+    one_by_one = (scenario, names.ONE_BY_ONE)
+    return _ratio((scenario, label), one_by_one, f"one by one: {who}", share, is_floor=False)
 
 
 TARGETS = (
@@ -166,6 +172,28 @@ TARGETS = (
     Target(
         "drain with 1,000,000 other timers pending in the topic",
         (_ratio((names.DRAIN_MILLION, OURS), (names.DRAIN_ONE, OURS), "without them", 0.95),),
+    ),
+    Target(
+        "CPU time of a timer in batches of `list[dict]`",
+        (
+            _batched(names.BATCHES_WORKER, names.OF_DICTS, 0.125, "worker"),
+            _batched(names.BATCHES_SERVER, names.OF_DICTS, 0.65, "server"),
+        ),
+    ),
+    Target(
+        "CPU time of a timer in batches of `list[Model]`",
+        (_batched(names.BATCHES_WORKER, names.OF_MODELS, 0.143, "worker"),),
+    ),
+    Target(
+        "drain in batches, two in hand",
+        (_level((names.BATCHES, names.TWO_IN_HAND), 50_000, "/s", is_floor=True),),
+    ),
+    Target(
+        "1,000 timers/s in batches, `max_wait=0.05`",
+        (
+            _level((names.BATCHES_SIZE, names.OF_DICTS), 45, " a batch", is_floor=True),
+            *_late(names.BATCHES_LATE, None, 70, names.OF_DICTS),
+        ),
     ),
     Target("lateness, due in 1 s, worker idle for 15 s", _late(names.LATE_IDLE, 1, 5)),
     Target("lateness, due at once, idle worker", _late(names.LATE_NOW, 2, 8)),

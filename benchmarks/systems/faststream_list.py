@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from faststream.redis import RedisBroker
+from faststream.redis import ListSub, RedisBroker
 from harness import Pipe, Recorder, Sender, arguments, make_body, run_async_worker, run_system
 
 
@@ -15,6 +15,13 @@ def work(url: str, options: dict[str, Any]) -> None:
     broker = RedisBroker(url, logger=None)
     concurrency = options.get("concurrency")
     for topic in options["topics"]:
+        if options.get("batch"):
+
+            @broker.subscriber(list=ListSub(topic, batch=True, max_records=100))
+            async def handle_batch(bodies: list[dict[str, Any]]) -> None:
+                recorder.record_batch(bodies)
+
+            continue
 
         @broker.subscriber(list=topic, **({"max_workers": concurrency} if concurrency else {}))
         async def handle(body: dict[str, Any]) -> None:

@@ -52,12 +52,19 @@ class Recorder:
     def reset(self) -> None:
         """Forget all, and count CPU time from here."""
         self._seen: list[tuple[int, float, float]] = []
+        self._calls = 0
         self._since = time.time()
         self._cpu_before = self.cpu_seconds()
 
     def record(self, body: dict[str, Any]) -> None:
         """Note a message: all that a handler does."""
         self._seen.append((body["number"], body["due"], time.time()))
+
+    def record_batch(self, bodies: list[dict[str, Any]]) -> None:
+        """Note the messages of a batch."""
+        self._calls += 1
+        for body in bodies:
+            self.record(body)
 
     def seen(self) -> list[tuple[int, float, float]]:
         """Give number, due time and time of each message (Unix time in seconds)."""
@@ -76,6 +83,7 @@ class Recorder:
         numbers = [number for number, _, _ in seen]
         return {
             "count": len(seen),
+            "batches": self._calls,
             "different": len(set(numbers)),
             "numbers": numbers,
             "first": min((at for _, _, at in seen), default=0.0),

@@ -1,11 +1,12 @@
 """This library, and its earlier version 0.5.4: for what is done here, their API is the same."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 from harness import Recorder, Sender, run_async_worker, run_system
+from pydantic import BaseModel
 from redis.asyncio import Redis
 
 from faststream_redis_timers import TimersBroker
@@ -14,19 +15,49 @@ from faststream_redis_timers import TimersBroker
 TUNED = {"polling_interval": 0.005, "max_polling_interval": 0.005}
 
 
+class Body(BaseModel):
+    """A body as a model."""
+
+    due: float
+    number: int
+    filler: str
+
+
 def work(url: str, options: dict[str, Any]) -> None:
     recorder = Recorder()
     broker = TimersBroker(Redis.from_url(url), logger=None)
     knobs: dict[str, Any] = dict(TUNED) if options["tuned"] else {}
     if options.get("concurrency"):
         knobs["max_concurrent"] = options["concurrency"]
+    if batch := options.get("batch"):
+        knobs |= {"batch": True, "max_wait": options.get("max_wait", 0.0)}
+        handle = _taking_models(recorder) if batch == "models" else _taking_dicts(recorder)
+    else:
+        handle = _taking_one(recorder)
     for topic in options["topics"]:
-
-        @broker.subscriber(topic, **knobs)
-        async def handle(body: dict[str, Any]) -> None:
-            recorder.record(body)
-
+        broker.subscriber(topic, **knobs)(handle)
     run_async_worker(recorder, broker.start, broker.stop)
+
+
+def _taking_one(recorder: Recorder) -> Callable[..., Any]:
+    async def handle(body: dict[str, Any]) -> None:
+        recorder.record(body)
+
+    return handle
+
+
+def _taking_dicts(recorder: Recorder) -> Callable[..., Any]:
+    async def handle(bodies: list[dict[str, Any]]) -> None:
+        recorder.record_batch(bodies)
+
+    return handle
+
+
+def _taking_models(recorder: Recorder) -> Callable[..., Any]:
+    async def handle(bodies: list[Body]) -> None:
+        recorder.record_batch([vars(body) for body in bodies])
+
+    return handle
 
 
 @asynccontextmanager
