@@ -20,10 +20,11 @@ def step_parser(*, is_counted: bool, has_roster: bool) -> Callable[[bytes], Step
         is_counted: Whether attempts are counted.
         has_roster: Whether it tells how many workers there are.
     """
-    return partial(_read_step, words_each=5 if is_counted else 3, has_roster=has_roster)
+    return partial(_read_step, is_counted=is_counted, has_roster=has_roster)
 
 
-def _read_step(reply: bytes, *, words_each: int, has_roster: bool) -> Step:
+def _read_step(reply: bytes, *, is_counted: bool, has_roster: bool) -> Step:
+    words_each = 5 if is_counted else 3
     words, data = split_reply(reply)
     now, lease, head, outcomes = words[:4]
     on_duty, workers = map(_read_count, words[4:6]) if has_roster else (None, None)
@@ -34,10 +35,12 @@ def _read_step(reply: bytes, *, words_each: int, has_roster: bool) -> Step:
     for i in range(start, stop, words_each):
         middle = position + int(words[i])
         end = middle + int(words[i + 1])
-        timer = Claimed(data[position:middle], data[middle:end], words[i + 2])
-        if words_each > 3:  # noqa: PLR2004  without count and first due time
-            timer = timer._replace(attempt=int(words[i + 3]), first_due=words[i + 4])
-        claimed.append(timer)
+        timer_id, payload, score = data[position:middle], data[middle:end], words[i + 2]
+        if is_counted:
+            attempt = int(words[i + 3])
+            claimed.append(Claimed(timer_id, payload, score, attempt, words[i + 4]))
+        else:
+            claimed.append(Claimed(timer_id, payload, score))
         position = end
     orphans = []
     for length in words[stop:]:
