@@ -109,14 +109,7 @@ def commands_of(script: str, dialect: Dialect) -> frozenset[str]:
         dialect: What it is written in.
     """
     text = re.sub(r"--.*", "", load_script(script, dialect).text.decode())
-    functions = dict(_FUNCTION.findall(text))
-    parts = [_FUNCTION.sub("", text)]
-    # A function stands there for scripts that have a use for it; others never call it.
-    for part in parts:
-        called = [name for name in functions if re.search(rf"\b{name}\b", part)]
-        parts += map(functions.pop, called)
-    return frozenset(name_of(" ".join(words)) for part in parts for words in _CALL.findall(part))
+    return frozenset(name_of(" ".join(words)) for words in _CALL.findall(text))
 
 
 _CALL = re.compile(r"redis\.p?call\('([A-Z]+)'(?:, '([A-Z]+)')?")
-_FUNCTION = re.compile(r"^local function (\w+)(.*?)^end$", re.DOTALL | re.MULTILINE)

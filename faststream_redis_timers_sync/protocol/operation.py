@@ -1,6 +1,7 @@
 """What an operation is: a call of a script or a command, not sent yet, and several of them."""
 
 import hashlib
+import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import cache
 from importlib.resources import files
@@ -57,8 +58,11 @@ def load_script(name: str, dialect: Dialect = _PLAIN) -> Script:
         dialect: What it is written in, for scripts that differ by it.
     """
     folder = files(__package__) / "lua"
-    parts = ("_shared", "_hash_tags", name) if dialect.fits_cluster else ("_shared", name)
-    text = b"\n".join((folder / f"{part}.lua").read_bytes() for part in parts)
+    names = ("_shared", "_hash_tags", name) if dialect.fits_cluster else ("_shared", name)
+    *shared, own = ((folder / f"{each}.lua").read_bytes() for each in names)
+    if dialect.fits_cluster:
+        *shared, own = (text.replace(_ONLY_WITH_HASH_TAGS, b"") for text in (*shared, own))
+    text = b"\n\n".join((*_definitions_for(own, b"\n".join(shared).rstrip()), own))
     if dialect.database:
         prefix = b"db%d:" % dialect.database
         text = text.replace(_CHANNEL_PREFIX % b"", _CHANNEL_PREFIX % prefix, 1)
@@ -66,11 +70,30 @@ def load_script(name: str, dialect: Dialect = _PLAIN) -> Script:
         text = text.replace(_PUBLISH, _SHARDED_PUBLISH).replace(_COUNT, _SHARDED_COUNT)
     elif dialect.fits_cluster:
         text = text.replace(_COUNTS_ALL, _COUNTS_ITS_OWN, 1)
-    if dialect.fits_cluster:
-        text = text.replace(_ONLY_WITH_HASH_TAGS, b"")
     sha = hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
     return Script(name, text, sha)
 
+
+def _definitions_for(script: bytes, shared: bytes) -> list[bytes]:
+    # A script makes all functions that stand in its text at each call, used or not.
+    names = _names_in(script)
+    chosen: list[bytes] = []
+    # One uses only those above it.
+    for paragraph in reversed(_PARAGRAPHS.split(shared)):
+        definition = _DEFINITION.search(paragraph)
+        if definition is not None and definition[1] in names:
+            names |= _names_in(paragraph)
+            chosen.insert(0, paragraph)
+    return chosen
+
+
+def _names_in(code: bytes) -> set[bytes]:
+    return set(re.findall(rb"\w+", _NO_CODE.sub(b"", code)))
+
+
+_NO_CODE = re.compile(rb"--.*|'[^']*'")
+_PARAGRAPHS = re.compile(rb"\n\n(?=--|local )")
+_DEFINITION = re.compile(rb"^local (?:function )?(\w+)", re.MULTILINE)
 
 _CHANNEL_PREFIX = b"local channel_prefix = '%b'"
 _ONLY_WITH_HASH_TAGS = b"--@ "

@@ -77,7 +77,7 @@ def test_each_script_is_told_with_its_keys_and_reply():
         part = text.partition(f"## {name}\n")[2].partition("\n## ")[0]
         assert "\nKEYS " in part
         assert "\nReply " in part
-        body = load_script(name).text.partition(b"\n")[2].decode()
+        body = load_script(name).text.decode()
         assert part.partition("```lua\n")[2].splitlines()[0].strip() in body
 
 

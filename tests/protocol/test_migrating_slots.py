@@ -270,8 +270,8 @@ class Outcome(NamedTuple):
 
 
 def text_at_that_time(script: Script) -> bytes:
-    before, after = script.text.split(b"redis.call('TIME')")
-    return b"%b{'%d', '0'}%b" % (before, NOW, after)
+    assert script.text.count(b"redis.call('TIME')") <= 1
+    return script.text.replace(b"redis.call('TIME')", b"{'%d', '0'}" % NOW)
 
 
 def words_of(operation: Operation[Any]) -> tuple[Any, ...]:

@@ -24,6 +24,7 @@ NAMES = sorted(
 )
 SHARED = (FOLDER / "_shared.lua").read_text()
 TAGGED = (FOLDER / "_hash_tags.lua").read_text()
+DEFINED = re.compile(r"^local (?:function )?(\w+)", re.MULTILINE)
 
 
 def test_there_are_scripts():
@@ -48,25 +49,45 @@ def test_the_server_loads_a_script_under_the_sha_that_we_send(name, redis_client
     assert redis_client.script_load(script.text).encode() == script.sha
 
 
+def shared_part(script, own):
+    """Return what stands before a script's own text, as paragraphs."""
+    text = script.text.decode()
+    assert text.endswith(own)
+    return text.removesuffix(own).removesuffix("\n\n").split("\n\n")
+
+
+def names_in(text):
+    return re.findall(r"\w+", re.sub(r"--.*|'[^']*'", "", text))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_scripts_text_is_its_files_and_nothing_else(name):
     script = load_script(name)
+    own = (FOLDER / f"{name}.lua").read_text()
+    shared = SHARED.rstrip().split("\n\n")
 
-    assert script.text.decode() == SHARED + "\n" + (FOLDER / f"{name}.lua").read_text()
+    paragraphs = shared_part(script, own)
+    assert paragraphs == [one for one in shared if one in paragraphs] or paragraphs == [""]
     assert script.sha.decode() == hashlib.sha1(script.text, usedforsecurity=False).hexdigest()
     assert load_script(name) is script
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_with_hash_tags_it_has_a_part_more_and_all_of_its_lines(name, redis_client):
+def test_with_hash_tags_it_has_all_of_its_lines(name, redis_client):
     script = load_script(name, Dialect(hash_tags=True, fits_cluster=True))
     texts = (SHARED, TAGGED, (FOLDER / f"{name}.lua").read_text())
-    text = re.sub(r"^( *)--@ ", r"\1", "\n".join(texts), flags=re.MULTILINE)
-
-    sharded = text.replace("pcall('PUBLISH'", "pcall('SPUBLISH'").replace(
-        "'NUMSUB'", "'SHARDNUMSUB'"
+    shared, tagged, own = (
+        re.sub(r"^( *)--@ ", r"\1", text, flags=re.MULTILINE)
+        .replace("pcall('PUBLISH'", "pcall('SPUBLISH'")
+        .replace("'NUMSUB'", "'SHARDNUMSUB'")
+        for text in texts
     )
-    assert script.text.decode() == sharded
+
+    paragraphs = shared_part(script, own)
+    assert set(paragraphs) - {""} <= {
+        *shared.rstrip().split("\n\n"),
+        *tagged.rstrip().split("\n\n"),
+    }
     assert redis_client.script_load(script.text).encode() == script.sha
 
 
@@ -76,6 +97,27 @@ def test_wake_ups_that_nobody_hears_mean_nothing_in_a_cluster_unless_they_are_sh
 
     assert all(line % b"true" in load_script("schedule", one).text for one in counted)
     assert line % b"false" in load_script("schedule", Dialect(fits_cluster=True)).text
+
+
+@pytest.mark.parametrize("dialect", [Dialect(), Dialect(hash_tags=True, fits_cluster=True)])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_script_has_those_shared_definitions_that_it_uses_and_no_others(name, dialect):
+    text = load_script(name, dialect).text.decode()
+    own = (FOLDER / f"{name}.lua").read_text()
+    shared = text[: text.index(own.partition("\n")[0])]
+
+    words = names_in(text)
+    assert [defined for defined in DEFINED.findall(shared) if words.count(defined) < 2] == []
+    everything = {*DEFINED.findall(SHARED), *DEFINED.findall(TAGGED)}
+    missing = everything - set(DEFINED.findall(text))
+    assert missing.isdisjoint(words)
+
+
+@pytest.mark.parametrize("text", [SHARED, TAGGED], ids=["shared", "hash tags"])
+def test_each_shared_paragraph_is_one_definition(text):
+    _, *paragraphs = re.split(r"\n\n(?=--|local )", text)
+
+    assert [len(DEFINED.findall(one)) for one in paragraphs] == [1] * len(paragraphs)
 
 
 def test_scripts_refuse_a_torn_topic_unless_they_count_or_give_up():

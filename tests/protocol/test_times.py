@@ -3,15 +3,15 @@
 import math
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
+from importlib.resources import files
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
-from faststream_redis_timers_sync import TimersClient
+from faststream_redis_timers_sync import TimersClient, protocol
 from faststream_redis_timers_sync.protocol.model import Claimed
-from faststream_redis_timers_sync.protocol.operation import load_script
 from faststream_redis_timers_sync.protocol.times import (
     LONGEST_DELAY,
     NOW,
@@ -32,8 +32,7 @@ YEAR_2001 = 978_307_200 * 10**6
 GRID_ENDS = 2**32 * 10**6  # in 2106
 moments = st.integers(YEAR_2001, GRID_ENDS - 1)
 
-# The part that every script begins with.
-SHARED = load_script("count").text.decode().split("-- Counts the pending timers")[0]
+SHARED = (files(protocol) / "lua" / "_shared.lua").read_text()
 
 JUDGE = """
 local answer = {}
@@ -110,6 +109,35 @@ return due_score(seconds, microseconds)
 )
 def test_the_scripts_carry_microseconds_over_to_seconds(redis_client, one, other, total):
     assert redis_client.eval(SHARED + SUM, 0, *one, *other) == total
+
+
+DUE = """
+local due = resolve_due(ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]))
+redis.call('ZADD', KEYS[1], due, 'id')
+local score = redis.call('ZSCORE', KEYS[1], 'id')
+redis.call('DEL', KEYS[1])
+return {score, string.format('%.6f', due)}
+"""
+
+
+@given(moments, st.integers(0, LONGEST_DELAY // MICROSECOND))
+@example(GRID_ENDS - 1, 1)
+@example(2**31 * 10**6 - 1, 999_999)
+def test_a_due_time_is_the_double_nearest_to_its_microsecond(redis_client, now, delay):
+    key, now_words = f"test-{uuid4().hex}", divmod(now, 10**6)
+
+    def resolve(asked):
+        return redis_client.eval(SHARED + DUE, 1, key, asked, *now_words)
+
+    for asked, due in (
+        (b"+%d.%06d" % divmod(delay, 10**6), now + delay),
+        (b"@%d.%06d" % divmod(now + delay, 10**6), now + delay),
+        (b"@%d.%06d" % divmod(max(0, now - delay), 10**6), now),
+    ):
+        text = b"%d.%06d" % divmod(due, 10**6)
+        score, written = resolve(asked)
+        assert float(score) == float(written) == float(text)
+        assert written == text or due >= GRID_ENDS
 
 
 # --- what callers ask for ----------------------------------------------------------------
