@@ -1,14 +1,21 @@
--- Put before every script: the clock, the grid of scores and the wake-up.
+-- What scripts share: the clock, the grid of scores and the wake-up. Before each script stand
+-- those of these paragraphs that it uses, itself or through others.
 --
 -- What stands behind `--@` is code only where keys have hash tags.
 --
 -- A due time is a whole microsecond; the end of a lease is half a microsecond
--- past one, so that the two are never equal. Scores are written from integers
--- (seconds, microseconds): Lua's tostring keeps 14 digits, a score needs 17.
+-- past one, so that the two are never equal.
+--
+-- Lua's tostring keeps 14 digits, and a score needs 17. So text is written from
+-- integers (seconds, microseconds), or by a server, which writes numbers with all
+-- digits. seconds + microseconds / 1000000 is the double nearest to the text: the
+-- quotient is rounded far below the last digit of the sum.
 
+-- Seconds and microseconds, and the score that they make.
 local function server_time()
   local time = redis.call('TIME')
-  return tonumber(time[1]), tonumber(time[2])
+  local seconds, microseconds = tonumber(time[1]), tonumber(time[2])
+  return seconds, microseconds, seconds + microseconds / 1000000
 end
 
 local function add_time(seconds, microseconds, more_seconds, more_microseconds)
@@ -36,14 +43,11 @@ end
 -- The score of a due time that a caller asked for: '+12.345678' counts from
 -- now, '@12.345678' is Unix time, and the past means now.
 local function resolve_due(asked, now_seconds, now_microseconds)
-  local seconds, microseconds = split_time(string.sub(asked, 2))
   if string.sub(asked, 1, 1) == '+' then
-    seconds, microseconds = add_time(seconds, microseconds, now_seconds, now_microseconds)
-  elseif seconds < now_seconds
-      or (seconds == now_seconds and microseconds < now_microseconds) then
-    seconds, microseconds = now_seconds, now_microseconds
+    local seconds, microseconds = split_time(asked)
+    return now_seconds + seconds + (now_microseconds + microseconds) / 1000000
   end
-  return due_score(seconds, microseconds)
+  return math.max(tonumber(string.sub(asked, 2)), now_seconds + now_microseconds / 1000000)
 end
 
 -- Doubles keep half microseconds apart up to 2^32 seconds (the year 2106).
@@ -103,8 +107,8 @@ end
 -- Where a slot of a cluster migrates, key by key, a script may touch only keys that are here, and one
 -- without attempts may be nowhere. So attempts are not declared where nothing is counted, and are
 -- forgotten last of all, if they can be: what is left over counts for nothing.
-local function forget_attempts(attempts, ids)
-  redis.pcall('HDEL', attempts, unpack(ids))
+local function forget_attempts(attempts, ...)
+  redis.pcall('HDEL', attempts, ...)
 end
 
 -- Another database than 0 has one of its own.
@@ -153,14 +157,16 @@ local counts_all = true
 -- a lease that was lost: they may be passing that over. It is a hint: a worker
 -- that misses it (no permission to publish, connection lost) finds the timer at
 -- its next poll. Where there are workers, and none of them hears it, one is called.
+-- Both times are numbers or text.
 local function wake(timeline, old_head, score, now)
   local head = tonumber(old_head or nil)
   if not head or tonumber(score) < head or (head <= tonumber(now) and is_lease(head)) then
     local channel = channel_prefix .. timeline
-    if redis.pcall('PUBLISH', channel, now .. ' ' .. score) == 0 and counts_all then
+    if redis.pcall('PUBLISH', channel, string.format('%.6f %.6f', now, score)) == 0
+        and counts_all then
       local workers = redis.pcall('PUBSUB', 'NUMSUB', channel .. '\255w')[2]
       if workers and workers > 0 then
-        call_for_help(timeline, 1, '0 0.0', tonumber(string.sub(now, -6)))
+        call_for_help(timeline, 1, '0 0.0', math.floor(now * 1000000))
       end
     end
   end

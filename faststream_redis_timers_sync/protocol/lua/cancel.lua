@@ -5,12 +5,23 @@
 -- Reply a character per id: 'w' it was waiting, 'r' it was running,
 --       '0' no such timer (one without payload counts as absent)
 
-local timeline, payloads, attempts = KEYS[1], KEYS[2], table.remove(ARGV, 1)
+local timeline, payloads, attempts = KEYS[1], KEYS[2], ARGV[1]
 --@ if is_torn(timeline, payloads) then return torn(timeline) end
 
-local scores = redis.call('ZMSCORE', timeline, unpack(ARGV))
+-- Most calls are for one timer: without tables it takes half as long.
+if #ARGV == 2 then
+  local id = ARGV[2]
+  local score = redis.call('ZSCORE', timeline, id)
+  redis.call('ZREM', timeline, id)
+  local had_payload = redis.call('HDEL', payloads, id) == 1
+  forget_attempts(attempts, id)
+  return score and had_payload and (is_lease(tonumber(score)) and 'r' or 'w') or '0'
+end
+
+local ids = {unpack(ARGV, 2)}
+local scores = redis.call('ZMSCORE', timeline, unpack(ids))
 local answer = {}
-for n, id in ipairs(ARGV) do
+for n, id in ipairs(ids) do
   if not scores[n] or redis.call('HEXISTS', payloads, id) == 0 then
     answer[n] = '0'
   elseif is_lease(tonumber(scores[n])) then
@@ -19,7 +30,7 @@ for n, id in ipairs(ARGV) do
     answer[n] = 'w'
   end
 end
-redis.call('ZREM', timeline, unpack(ARGV))
-redis.call('HDEL', payloads, unpack(ARGV))
-forget_attempts(attempts, ARGV)
+redis.call('ZREM', timeline, unpack(ids))
+redis.call('HDEL', payloads, unpack(ids))
+forget_attempts(attempts, unpack(ids))
 return table.concat(answer)

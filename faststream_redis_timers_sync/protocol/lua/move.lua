@@ -13,7 +13,7 @@ local ids = {}
 for i = 2, #ARGV do
   ids[#ids + 1] = ARGV[i]
 end
-local now_seconds, now_microseconds = server_time()
+local now_seconds, now_microseconds, now = server_time()
 local score = resolve_due(ARGV[1], now_seconds, now_microseconds)
 local scores = redis.call('ZMSCORE', timeline, unpack(ids))
 local members, moved, answer = {}, {}, {}
@@ -32,7 +32,7 @@ end
 if #moved > 0 then
   local old_head = head_of(timeline)
   redis.call('ZADD', timeline, unpack(members))
-  forget_attempts(attempts, moved)
-  wake(timeline, old_head, score, due_score(now_seconds, now_microseconds))
+  forget_attempts(attempts, unpack(moved))
+  wake(timeline, old_head, score, now)
 end
 return table.concat(answer)

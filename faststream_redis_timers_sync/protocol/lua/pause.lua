@@ -22,5 +22,5 @@ end
 -- changes nothing.
 redis.call('HDEL', payloads, '')
 redis.call('ZADD', timeline, PAUSED, id)
-forget_attempts(attempts, {id})
+forget_attempts(attempts, id)
 return '1'

@@ -18,5 +18,5 @@ if not definition or owner ~= ARGV[2] then
 end
 redis.call('ZREM', timeline, id)
 redis.call('HDEL', payloads, id)
-forget_attempts(attempts, {id})
+forget_attempts(attempts, id)
 return '1'

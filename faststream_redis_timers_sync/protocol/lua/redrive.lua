@@ -56,8 +56,8 @@ for i = 1, #ARGV, 4 do
   answer[#answer + 1] = redrive(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
 end
 if #ids > 0 then
-  forget_attempts(dead_attempts, dead_ids)
-  forget_attempts(attempts, ids)
+  forget_attempts(dead_attempts, unpack(dead_ids))
+  forget_attempts(attempts, unpack(ids))
   wake(timeline, old_head, now, now)
 end
 return table.concat(answer)

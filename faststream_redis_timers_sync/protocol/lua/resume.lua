@@ -18,10 +18,10 @@ if not definition then
 elseif definition ~= ARGV[2] then
   return 'c'
 end
-local now_seconds, now_microseconds = server_time()
+local now_seconds, now_microseconds, now = server_time()
 local due = resolve_due(ARGV[3], now_seconds, now_microseconds)
 local old_head = head_of(timeline)
 redis.call('ZADD', timeline, due, id)
-forget_attempts(attempts, {id})
-wake(timeline, old_head, due, due_score(now_seconds, now_microseconds))
+forget_attempts(attempts, id)
+wake(timeline, old_head, due, now)
 return '1'

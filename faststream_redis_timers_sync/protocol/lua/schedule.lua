@@ -13,13 +13,26 @@
 --       a series of the same definition, 'c' of another one, or a timer of none;
 --       or 'E' and the position (from 1) of the first that waits already
 
-local timeline, payloads, attempts = KEYS[1], KEYS[2], table.remove(ARGV, 1)
+local timeline, payloads, attempts = KEYS[1], KEYS[2], ARGV[1]
 --@ if is_torn(timeline, payloads) then return torn(timeline) end
-local if_exists = ARGV[1]
-local now_seconds, now_microseconds = server_time()
+local if_exists = ARGV[2]
+local now_seconds, now_microseconds, now = server_time()
+
+-- Most calls are for one timer: without tables it takes two thirds of the time.
+if #ARGV == 5 and if_exists == 'replace' then
+  local id, score = ARGV[3], resolve_due(ARGV[5], now_seconds, now_microseconds)
+  local old_head = head_of(timeline)
+  -- ZADD comes first: a server that is out of memory refuses it, and then
+  -- nothing at all is written.
+  redis.call('ZADD', timeline, score, id)
+  redis.call('HSET', payloads, id, ARGV[4])
+  forget_attempts(attempts, id)
+  wake(timeline, old_head, score, now)
+  return '1'
+end
 
 local ids = {}
-for i = 2, #ARGV, 3 do
+for i = 3, #ARGV, 3 do
   ids[#ids + 1] = ARGV[i]
 end
 
@@ -39,8 +52,6 @@ if if_exists == 'keep' or if_exists == 'error' then
   end
 end
 
-local now = due_score(now_seconds, now_microseconds)
-
 -- What a series finds under its id: the answer, and its score; no score leaves the one that is
 -- there. A failed attempt of a series that waits for the next one is told by its count; no answer
 -- means that this can't be told now.
@@ -51,11 +62,11 @@ local update = updates and function(n, id, first)
     return '1', first
   end
   local definition = read_series(present)
-  if definition == read_series(ARGV[3 * n]) then
+  if definition == read_series(ARGV[3 * n + 1]) then
     return 's'
   elseif definition and score == PAUSED then
     return 'c'
-  elseif score <= tonumber(now) then
+  elseif score <= now then
     return 'c', now
   elseif is_lease(score) or not definition then
     return 'c', first
@@ -76,10 +87,12 @@ for n, id in ipairs(ids) do
   if waits[n] then
     answer[n] = '0'
   else
-    if ARGV[3 * n + 1] ~= asked then
-      asked = ARGV[3 * n + 1]
+    if ARGV[3 * n + 2] ~= asked then
+      asked = ARGV[3 * n + 2]
       is_update = updates and string.sub(asked, 1, 1) == 'u'
-      score = resolve_due(is_update and string.sub(asked, 2) or asked, now_seconds, now_microseconds)
+      local due = is_update and string.sub(asked, 2) or asked
+      -- As text, since a server would write a number again for each timer.
+      score = string.format('%.6f', resolve_due(due, now_seconds, now_microseconds))
       if not is_update and (not earliest or tonumber(score) < tonumber(earliest)) then
         earliest = score
       end
@@ -95,7 +108,7 @@ for n, id in ipairs(ids) do
       answer[n] = '1'
     end
     fields[#fields + 1] = id
-    fields[#fields + 1] = ARGV[3 * n]
+    fields[#fields + 1] = ARGV[3 * n + 1]
     if new_score then
       members[#members + 1] = new_score
       members[#members + 1] = id
@@ -106,15 +119,14 @@ end
 
 local old_head = earliest and head_of(timeline)
 if earliest then
-  -- ZADD comes first: a server that is out of memory refuses it, and then
-  -- nothing at all is written.
+  -- First, as above.
   redis.call('ZADD', timeline, unpack(members))
 end
 if #fields > 0 then
   redis.call('HSET', payloads, unpack(fields))
 end
 if earliest then
-  forget_attempts(attempts, moved)
+  forget_attempts(attempts, unpack(moved))
   wake(timeline, old_head, earliest, now)
 end
 return table.concat(answer)

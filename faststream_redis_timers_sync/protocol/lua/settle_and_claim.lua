@@ -209,7 +209,7 @@ local function settle()
             -- The end of the lease, without its half microsecond.
             due = string.sub(lease, 1, -2)
           elseif action == 'nack' then
-            due = resolve_due(detail, now_seconds, now_microseconds)
+            due = string.format('%.6f', resolve_due(detail, now_seconds, now_microseconds))
           end
           if detail ~= '' and action ~= 'renew'
               and (not earliest or tonumber(due) < tonumber(earliest)) then
@@ -412,7 +412,7 @@ end
 if limit > 0 and head == '-' and passed_over == 0 then
   redis.pcall('UNLINK', attempts)
 elseif #ids > 0 then
-  forget_attempts(attempts, ids)
+  forget_attempts(attempts, unpack(ids))
 end
 --@ if found_torn then lease, head = 'torn', '-' end
 
