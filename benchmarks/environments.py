@@ -24,6 +24,7 @@ class System:
         requirements: What pip installs for it.
         statement: What a program imports of it.
         is_ours: Whether it runs the packages of this repository.
+        packages: The folder that they are in.
         is_tunable: Whether other settings than its defaults serve it better.
         is_tuned: Whether it runs with them.
     """
@@ -33,6 +34,7 @@ class System:
     requirements: tuple[str, ...]
     statement: str = ""
     is_ours: bool = False
+    packages: Path = ROOT
     is_tunable: bool = False
     is_tuned: bool = False
 

@@ -39,7 +39,7 @@ class _Process:
         environment = dict(os.environ)
         environment.pop("PYTHONPATH", None)
         if system.is_ours:
-            environment["PYTHONPATH"] = str(ROOT)
+            environment["PYTHONPATH"] = str(system.packages)
         options = {"tuned": system.is_tuned, **options}
         self._role = role
         self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  kill closes it

@@ -1,15 +1,14 @@
 """Measures recurring timers: ``python -m benchmarks.recurring``.
 
 `cost` is what they cost a server. Both sides of a comparison take turns, since other programs load
-the machine too, and the CPU time of the server alone is counted. `lateness` is how late one worker
+the machine too, and the CPU time of the server alone is counted. What timers that are due once cost
+beside another commit is told by `benchmarks.calls --before`. `lateness` is how late one worker
 delivers 10,000 series of one minute. With ``TIMERS_TEST_SERVER=redis-server`` the server is that
 one.
 """
 
 import asyncio
-import hashlib
 import statistics
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from typing import Any
 
 import click
 
-from benchmarks.environments import ROOT
 from benchmarks.measured import Server, measured_server
 from benchmarks.page import server_name
 from benchmarks.systems.harness import make_body
@@ -27,17 +25,14 @@ from faststream_redis_timers.annotations import TimerMessage
 from faststream_redis_timers_sync.protocol.encoding import encode_message
 from faststream_redis_timers_sync.protocol.keys import KeySpace
 from faststream_redis_timers_sync.protocol.model import EncodedTimer, Settlement
-from faststream_redis_timers_sync.protocol.operation import Operation, Script, in_chunks
+from faststream_redis_timers_sync.protocol.operation import Operation, in_chunks
 from faststream_redis_timers_sync.protocol.operations import Operations
 from faststream_redis_timers_sync.protocol.recurrence import Every
 from faststream_redis_timers_sync.protocol.steps import LEASE_JITTER, MOST_CLAIMED
 from faststream_redis_timers_sync.protocol.timers import encode_timer
 
-WITHOUT_SERIES = "e2dd1dc"
-"""The last commit whose scripts know no recurring timers."""
-
-MOVING_ON, OTHERS = 1.3, 1.01
-"""How many times what it is compared with something may cost."""
+MOVING_ON = 1.3
+"""How many times what a commit costs it may cost to move on."""
 
 _OPERATIONS = Operations(KeySpace())
 _TOPIC = "recurring"
@@ -53,12 +48,10 @@ class Side:
     Args:
         name: What it is.
         prepare: Fills the server, and gives the calls that are measured.
-        scripts: Scripts to use in place of this tree's, by name.
     """
 
     name: str
     prepare: Callable[[Server, int, int], list[Operation[Any]]]
-    scripts: dict[str, Script]
 
 
 @dataclass(frozen=True)
@@ -86,26 +79,9 @@ def _timers(count: int, *, repeat: Every | None = None) -> list[EncodedTimer]:
 def _fill(server: Server, timers: Sequence[EncodedTimer]) -> None:
     for some in in_chunks(timers, 200):
         (operation,) = _OPERATIONS.schedule_calls(_TOPIC, some, "replace")
-        _send(server, [operation], {})
+        _send(server, [operation])
     # Others wait, so that no key is emptied.
     server.fill(_TOPIC, 1000, delay=3600)
-
-
-def schedule(server: Server, count: int, size: int) -> list[Operation[Any]]:
-    """Give the calls that schedule timers which are due once."""
-    server.fill(_TOPIC, 1000, delay=3600)
-    some = in_chunks(_timers(count), size)
-    return [_OPERATIONS.schedule_calls(_TOPIC, timers)[0] for timers in some]
-
-
-def claim(*, counts: bool) -> Callable[[Server, int, int], list[Operation[Any]]]:
-    """Give the calls that claim timers which are due once."""
-
-    def prepare(server: Server, count: int, size: int) -> list[Operation[Any]]:
-        _fill(server, _timers(count))
-        return [_step([], number, size, counts=counts) for number in range(count // size)]
-
-    return prepare
 
 
 def settle(
@@ -119,7 +95,7 @@ def settle(
         numbers = count_from()
         while len(settlements) < count:
             operation = _step([], next(numbers), MOST_CLAIMED, counts=counts)
-            (reply,) = _send(server, [operation], {})
+            (reply,) = _send(server, [operation])
             step = operation.parse(reply)
             settlements += [
                 Settlement(action, one.timer_id, step.lease, _NEVER if action == b"repeat" else b"")
@@ -143,14 +119,11 @@ def _step(
     )
 
 
-def _send(
-    server: Server, operations: Sequence[Operation[Any]], scripts: dict[str, Script]
-) -> list[Any]:
-    calls = [one._replace(script=scripts.get(one.name, one.script)) for one in operations]
-    for script in {call.script for call in calls}:
+def _send(server: Server, operations: Sequence[Operation[Any]]) -> list[Any]:
+    for script in {operation.script for operation in operations}:
         if script is not None:
             server.client.script_load(script.text)
-    words = [call.words(by_text=False) for call in calls]
+    words = [operation.words(by_text=False) for operation in operations]
     replies: list[Any] = []
     for some in in_chunks(words, _PIPELINED):
         pipeline = server.client.pipeline(transaction=False)
@@ -160,43 +133,14 @@ def _send(
     return replies
 
 
-def _scripts_of(commit: str, *names: str) -> dict[str, Script]:
-    def text_of(name: str) -> bytes:
-        path = f"faststream_redis_timers_sync/protocol/lua/{name}.lua"
-        command = ["git", "-C", str(ROOT), "show", f"{commit}:{path}"]
-        return subprocess.run(command, check=True, capture_output=True).stdout
-
-    shared = text_of("_shared")
-    scripts = {}
-    for name in names:
-        text = b"\n".join((shared, text_of(name)))
-        sha = hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
-        scripts[name] = Script(name, text, sha)
-    return scripts
-
-
-def comparisons(before: str) -> list[Comparison]:
-    """Give all that is compared.
-
-    Args:
-        before: The commit whose scripts know no recurring timers.
-    """
-    old = _scripts_of(before, "schedule", "settle_and_claim")
+def comparisons() -> list[Comparison]:
+    """Give all that is compared."""
     found = []
     for counts in (False, True):
         end = ", attempts counted" if counts else ""
-        commit = Side(f"commit{end}", settle(b"commit", counts=counts), {})
+        commit = Side(f"commit{end}", settle(b"commit", counts=counts))
         moving = settle(b"repeat", counts=counts, repeat=_MINUTELY)
-        found.append(Comparison((commit, Side(f"move on{end}", moving, {})), MOVING_ON))
-    for name, prepare in (
-        ("schedule", schedule),
-        ("claim", claim(counts=False)),
-        ("claim, attempts counted", claim(counts=True)),
-        ("commit", settle(b"commit", counts=False)),
-        ("commit, attempts counted", settle(b"commit", counts=True)),
-    ):
-        sides = Side(f"{name}, {before}", prepare, old), Side(name, prepare, {})
-        found.append(Comparison(sides, OTHERS))
+        found.append(Comparison((commit, Side(f"move on{end}", moving)), MOVING_ON))
     return found
 
 
@@ -212,7 +156,7 @@ def measure(server: Server, side: Side, count: int, size: int) -> float:
     server.empty()
     operations = side.prepare(server, count, size)
     before = server.cpu()
-    _send(server, operations, side.scripts)
+    _send(server, operations)
     return 1e6 * (server.cpu() - before) / count
 
 
@@ -246,17 +190,16 @@ def compare(server: Server, comparison: Comparison, *, count: int, size: int, tu
     )
 
 
-def cost(*, before: str, count: int, turns: int) -> None:
-    """Compare moving on with a commit, and what is due once with how it was.
+def cost(*, count: int, turns: int) -> None:
+    """Compare moving on with a commit.
 
     Args:
-        before: The commit whose scripts know no recurring timers.
         count: How many timers each run has.
         turns: How many runs each side has.
     """
     with measured_server() as server:
         click.echo(f"{server_name(server)}, {count:,} timers a run, {turns} turns")
-        for comparison in comparisons(before):
+        for comparison in comparisons():
             for size in (1, 5, 100):
                 names = " beside ".join(side.name for side in reversed(comparison.sides))
                 click.echo(f"{names}: {size} a call")
@@ -314,14 +257,13 @@ PARTS = ("cost", "lateness")
 
 @click.command()
 @click.option("--only", type=click.Choice(PARTS), multiple=True, help="Parts; default all.")
-@click.option("--before", default=WITHOUT_SERIES, show_default=True, help="Commit to compare with.")
 @click.option("--count", default=20_000, show_default=True, help="Timers of a run.")
 @click.option("--turns", default=11, show_default=True, help="Runs of each side.")
 @click.option("--minutes", default=3, show_default=True, help="Minutes of each run of lateness.")
-def main(only: tuple[str, ...], before: str, count: int, turns: int, minutes: int) -> None:
+def main(only: tuple[str, ...], count: int, turns: int, minutes: int) -> None:
     """Measure recurring timers."""
     if not only or "cost" in only:
-        cost(before=before, count=count, turns=turns)
+        cost(count=count, turns=turns)
     if not only or "lateness" in only:
         lateness(minutes=minutes)
 

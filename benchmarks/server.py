@@ -1,5 +1,6 @@
 """A server for the benchmark: on loopback, without persistence, gone afterwards."""
 
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,14 +13,22 @@ from examples.embedded_server import embedded_server
 _TRIES = 5
 
 
+def other_servers() -> list[str]:
+    """Name the servers of this machine beside the embedded one."""
+    return [name for name in ("valkey-server", "redis-server") if shutil.which(name)]
+
+
 @contextmanager
-def loopback_server() -> Iterator[str]:
+def loopback_server(binary: str | None = None) -> Iterator[str]:
     """Give the URL of a server on loopback, without persistence.
+
+    Args:
+        binary: Name or path of its binary; None takes the embedded one.
 
     Raises:
         RuntimeError: There is no server to start.
     """
-    with embedded_server(config={}) as socket_url:
+    with embedded_server(config={}, binary=binary) as socket_url:
         with redis.Redis.from_url(socket_url) as server:
             server.config_set("bind", "127.0.0.1")
             port = _open_port(server)

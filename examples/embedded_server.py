@@ -23,7 +23,9 @@ _LONGEST_START = 20.0
 
 
 @contextmanager
-def embedded_server(*, config: Mapping[str, str] | None = None) -> Iterator[str]:
+def embedded_server(
+    *, config: Mapping[str, str] | None = None, binary: str | None = None
+) -> Iterator[str]:
     """Give the URL of a server, and stop the server afterwards.
 
     It is the first of these that there is: the server at ``REDIS_URL``, which is
@@ -33,6 +35,7 @@ def embedded_server(*, config: Mapping[str, str] | None = None) -> Iterator[str]
     Args:
         config: Settings of the server, such as ``{"maxmemory": "4mb"}``. With them
             the server is always one of our own, whatever ``REDIS_URL`` says.
+        binary: Name or path of a binary that takes the place of all these.
 
     Yields:
         A URL such as ``unix:///tmp/timers-x1y2z3/server.sock``.
@@ -40,22 +43,22 @@ def embedded_server(*, config: Mapping[str, str] | None = None) -> Iterator[str]
     Raises:
         RuntimeError: There is no server to start, or it does not come up.
     """
-    if config is None and (url := os.environ.get("REDIS_URL")):
+    if config is None and binary is None and (url := os.environ.get("REDIS_URL")):
         yield url
         return
     # A short path: that of a Unix socket may have about a hundred characters.
     folder = Path(tempfile.mkdtemp(prefix="timers-"))
     path = folder / "server.sock"
     try:
-        with _running(folder, path, dict(config or {})):
+        named = binary or os.environ.get("TIMERS_TEST_SERVER")
+        with _running(named, folder, path, dict(config or {})):
             yield f"unix://{path}"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def _running(folder: Path, path: Path, config: dict[str, str]) -> Iterator[None]:
-    named = os.environ.get("TIMERS_TEST_SERVER")
+def _running(named: str | None, folder: Path, path: Path, config: dict[str, str]) -> Iterator[None]:
     if not named and ValkeyServer is not None:
         # Port 0 means no port.
         with ValkeyServer(port=0, unix_socket_path=path, data_dir=folder, config=config):
