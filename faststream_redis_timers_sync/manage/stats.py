@@ -40,7 +40,7 @@ class TopicStats:
             hundreds run it may be the end of a lease.
         last_at: When the last is due.
         workers: How many listen, one per subscriber and process; None where the
-            server does not allow to look.
+            server does not allow to look, or tells no number.
     """
 
     topic: str
@@ -89,7 +89,7 @@ def count_topics(timers: TimersClient, topics: Sequence[str]) -> Snapshot:
             counted.update((names[full], (at, one)) for full, one in zip(some, counts, strict=True))
     # These calls have found out where slots have moved to, which asking for workers does not.
     try:
-        workers: dict[str, int] | None = count_workers(timers, topics)
+        workers: dict[str, int | None] | None = count_workers(timers, topics)
     except NoPermissionError:
         workers = None
     stats = [

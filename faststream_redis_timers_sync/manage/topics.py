@@ -26,6 +26,9 @@ _CHANNELS_AT_ONCE = 500
 
 _KEYS_AT_ONCE = 500
 
+_NO_COUNT = 1_000_000
+# Valkey 9.1 tells an address in its memory at some numbers of subscribers, see `_shared.lua`.
+
 
 class TopicScan(NamedTuple):
     """What a part of a scan brought.
@@ -141,7 +144,7 @@ def _scan(number: int, pattern: bytes) -> Operation[tuple[int, list[bytes]]]:
     )
 
 
-def listening_topics(timers: TimersClient) -> dict[str, int]:
+def listening_topics(timers: TimersClient) -> dict[str, int | None]:
     """Find the topics that workers listen to, and how many workers do.
 
     Args:
@@ -190,7 +193,7 @@ def tell_elsewhere(timers: TimersClient, topics: Sequence[str]) -> str:
     return reach.keys.tell_elsewhere(reach.full(topics[0])) + more
 
 
-def count_workers(timers: TimersClient, topics: Iterable[str]) -> dict[str, int]:
+def count_workers(timers: TimersClient, topics: Iterable[str]) -> dict[str, int | None]:
     """Count the workers that listen to topics: one per subscriber and process.
 
     Where workers run by the rule for fleets beside others, the larger of both numbers is given:
@@ -199,6 +202,9 @@ def count_workers(timers: TimersClient, topics: Iterable[str]) -> dict[str, int]
     Args:
         timers: The client.
         topics: The topics.
+
+    Returns:
+        The number by topic; None where the server tells no number.
 
     Raises:
         redis.RedisError: What the server or the connection says.
@@ -209,7 +215,8 @@ def count_workers(timers: TimersClient, topics: Iterable[str]) -> dict[str, int]
         for topic, full in ((topic, reach.full(topic)) for topic in topics)
     }
     counts = _count_listeners(runner, keys, [one for both in channels.values() for one in both])
-    return {topic: max(counts[one] for one in both) for topic, both in channels.items()}
+    most = {topic: max(counts[one] for one in both) for topic, both in channels.items()}
+    return {topic: count if count < _NO_COUNT else None for topic, count in most.items()}
 
 
 def _count_listeners(runner: Runner, keys: KeySpace, channels: Sequence[bytes]) -> dict[bytes, int]:

@@ -125,6 +125,21 @@ def test_listening_topics_are_found_without_any_key(timers, here, key_names, ser
                 assert listening_topics(mine) == {}
 
 
+def test_workers_are_counted_or_the_server_tells_no_number(timers, here, server_url):
+    """Valkey 9.1 tells an address of its memory in place of some numbers."""
+    channel, found = here.operations.keys.workers_channel_of("a"), {}
+    with ExitStack() as stack:
+        client = stack.enter_context(redis.Redis.from_url(server_url))
+        for number in range(1, 34):
+            pubsub = stack.enter_context(client.pubsub())
+            pubsub.subscribe(channel)
+            assert pubsub.get_message(timeout=10)["type"] == "subscribe"
+            found[number] = count_workers(timers, ["a"])["a"]
+
+    assert all(told in {number, None} for number, told in found.items()), found
+    assert found[7] == 7
+
+
 def test_workers_of_a_fleet_are_found_and_counted_whatever_they_hear(
     timers, here, key_names, server_url
 ):
