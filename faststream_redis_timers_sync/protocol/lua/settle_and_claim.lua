@@ -331,6 +331,9 @@ local function take(due)
   return true
 end
 
+-- Whether it has claimed as much as it may.
+local is_full = false
+
 if limit > 0 and not is_empty then
   -- Behind timers that are passed over others may be due; not to look through
   -- thousands, there is an end to it.
@@ -338,7 +341,8 @@ if limit > 0 and not is_empty then
   for _ = 1, 5 do
     local due = redis.call('ZRANGE', timeline, '-inf', now, 'BYSCORE',
       'LIMIT', seen, page, 'WITHSCORES')
-    is_room = #due > 0 and take(due) and passed_over > 0 and #due == 2 * page
+    is_full = #due > 0 and not take(due)
+    is_room = not is_full and passed_over > 0 and #due == 2 * page
     if not is_room then
       break
     end
@@ -361,9 +365,7 @@ if limit > 0 and not is_empty then
         due[#due + 1] = latest[i + 1]
       end
     end
-    if #due > 0 then
-      take(due)
-    end
+    is_full = #due > 0 and not take(due)
   end
   --@ if #claimed == 0 and (is_bare or redis.call('EXISTS', payloads) == 0) then
   --@   found_torn = redis.call('ZCARD', timeline) > 1
@@ -425,10 +427,8 @@ if ARGV[7] ~= '' then
   end
   if #claimed > 0 and not roster.err then
     local least, least_if_full, slots, word = string.match(ARGV[7], '^(%d+) (%d+) (%d+) (.*)')
-    local leaves_some = head ~= '-' and tonumber(head) <= tonumber(now)
-    local is_full = leaves_some or #claimed + #orphans == limit
     local wanted = (is_full and least_if_full or least) - on_duty
-    if leaves_some and tonumber(slots) > 0 then
+    if is_full and slots ~= '0' and head ~= '-' and tonumber(head) <= tonumber(now) then
       -- Rules for workers of former versions do not allow it.
       local due = redis.pcall('ZCOUNT', timeline, '-inf', now)
       local left = type(due) == 'number' and due - passed_over or 1
