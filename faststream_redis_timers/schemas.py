@@ -15,7 +15,7 @@ MAX_CONCURRENT_BATCHES = 1
 MAX_LEASE = 3600.0
 MAX_RECORDS = 100
 MAX_WAIT = 0.0
-DUTY: int | None = None
+DUTY: int | None = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
