@@ -28,7 +28,8 @@ PASSWORD = "opens nothing"  # noqa: S105
 @pytest.fixture(autouse=True)
 def event_loop_is_trusted(monkeypatch):
     """A busy machine stops the event loop, which all workers share, as a handler would."""
-    monkeypatch.setattr(Duty, "LATE", 3600.0)
+    monkeypatch.setattr(Duty, "STALL", 3600.0)
+    monkeypatch.setattr(Duty, "LEFT", 3600.0)
 
 
 async def test_three_of_twelve_stay_on_duty(bench, open_calls):

@@ -77,7 +77,7 @@ class Driver:
                 self._listener.set_waiting(turn.listens)
                 yield self._sleep
                 self._listener.set_waiting(False)
-                if (late := self.now() - max(turn.until, asleep_at)) > Duty.LATE:
+                if (late := self.now() - max(turn.until, asleep_at)) > Duty.STALL:
                     self.core.attendance.stalled(late)
             else:
                 return
