@@ -192,11 +192,7 @@ TOO_LONG = "longer than handler_timeout"
 class _Timer(LeasedTimer):
     """A leased timer whose outcome a story can wait for."""
 
-    __slots__ = ("_news",)
-
-    def __init__(self, claim, claimed, envelope, occurrence):
-        super().__init__(claim, claimed, envelope, occurrence)
-        self._news = None
+    __slots__ = ()
 
     def wait_for(self, wanted):
         """Ask for a longer lease, or for a commit, and wait for the reply."""
@@ -210,12 +206,13 @@ class _Timer(LeasedTimer):
                 yield self._next_news()
 
     def _next_news(self):
-        self._news = Signal()
-        return self._news
+        news = Signal()
+        self._waiters = [news]
+        return news
 
     def _notify(self):
-        if self._news is not None:
-            self._news.set()
+        for news in self._waiters:
+            news.set()
 
 
 class Listener:
