@@ -13,6 +13,7 @@ from benchmarks.plots import draw
 from benchmarks.report import verdicts, write_table
 from benchmarks.results import Report
 from benchmarks.run import choose_steps, run
+from benchmarks.server import other_servers
 
 
 @click.command()
@@ -22,6 +23,7 @@ from benchmarks.run import choose_steps, run
 @click.option("--everyone", is_flag=True, help="Also arq, saq, taskiq, celery, huey and docket.")
 @click.option("--quick", is_flag=True, help="Small numbers, one turn: to see that all works.")
 @click.option("--only", default="", help="Only scenarios with this text in their names.")
+@click.option("--server", "servers", multiple=True, help="Binaries; default all there are.")
 @click.option("--redraw", is_flag=True, help="Measure nothing: write the last figures anew.")
 @click.option(
     "--out",
@@ -29,14 +31,24 @@ from benchmarks.run import choose_steps, run
     help="Folder for table.md, figures.json and the plots. By default benchmarks/results, "
     "with --quick or --only build/benchmarks.",
 )
-def main(*, repeat: int, everyone: bool, quick: bool, only: str, redraw: bool, out: Path) -> None:
+def main(  # noqa: PLR0913  what there is to choose
+    *,
+    repeat: int,
+    everyone: bool,
+    quick: bool,
+    only: str,
+    servers: tuple[str, ...],
+    redraw: bool,
+    out: Path,
+) -> None:
     """Measure this library beside its version 0.5.4, FastStream's list, and others."""
     if out is None:
         out = ROOT / ("build/benchmarks" if quick or only else "benchmarks/results")
     _check(out)
-    figures = out / "figures.json"
     if redraw:
-        report = _read(figures)
+        # The first server's are drawn.
+        files = [out / "figures.json", *sorted(out.glob("figures-*.json"))]
+        reports = [_read(figures) for figures in files]
     else:
         others = OTHERS if everyone else ()
         steps = choose_steps(1 if quick else repeat, others, only)
@@ -45,13 +57,20 @@ def main(*, repeat: int, everyone: bool, quick: bool, only: str, redraw: bool, o
             raise click.ClickException(msg)
         # Ended from outside, it ends what it has started as it does after Ctrl-C.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        report = run(steps, others, quick=quick, console=Console(stderr=True))
-        report.write(figures)
-    write_table(report, out / "table.md")
-    draw(report, out)
-    _print(report)
+        binaries = servers or (None, *other_servers())
+        reports = run(steps, others, binaries, quick=quick, console=Console(stderr=True))
+        for old in out.glob("figures-*.json"):
+            old.unlink()
+        for number, report in enumerate(reports):
+            name = report.server.lower().replace(" ", "-")
+            report.write(out / (f"figures-{name}.json" if number else "figures.json"))
+    if not reports:
+        sys.exit(130)
+    write_table(reports, out / "table.md")
+    draw(reports[0], out)
+    _print(reports)
     click.echo(f"All figures: {out / 'table.md'}; the plots lie beside it.")
-    if not report.is_complete:
+    if not all(report.is_complete for report in reports):
         sys.exit(130)
 
 
@@ -76,14 +95,16 @@ def _read(figures: Path) -> Report:
     raise click.ClickException(msg)
 
 
-def _print(report: Report) -> None:
-    table = Table("what", "to reach", "reached", "met", box=None, padding=(0, 2, 0, 0))
+def _print(reports: list[Report]) -> None:
+    servers = [column for report in reports for column in (report.server, "met")]
+    table = Table("what", "to reach", *servers, box=None, padding=(0, 2, 0, 0))
     marks = {True: "yes", False: "NO", None: "-"}
-    for what, checks in verdicts(report):
-        if all(each.is_met is None for each in checks):
-            continue
-        for row, each in enumerate(checks):
-            table.add_row("" if row else what, each.wanted, each.reached, marks[each.is_met])
+    for what, checks in verdicts(reports):
+        for row, (wanted, on_servers) in enumerate(checks):
+            if all(each.is_met is None for each in on_servers):
+                continue
+            cells = [cell for each in on_servers for cell in (each.reached, marks[each.is_met])]
+            table.add_row("" if row else what, wanted, *cells)
     if table.rows:
         Console(width=None if sys.stdout.isatty() else 80).print(table)
 

@@ -22,12 +22,14 @@ class Bench:
 
     Args:
         url: The server; it is emptied before each measurement.
+        binary: Name of its binary, for further ones of its kind; None takes the embedded one.
         quick: Smaller numbers, to see that all works.
         turn: The turn that is being measured, from 1.
         results: What was measured.
     """
 
     url: str
+    binary: str | None = None
     quick: bool = False
     turn: int = 1
     results: dict[tuple[str, str], Result] = field(default_factory=dict)
@@ -38,6 +40,23 @@ class Bench:
     def result(self, scenario: str, label: str, unit: str) -> Result:
         """Give the result to add this turn's value to."""
         return self.results.setdefault((scenario, label), Result(scenario, label, unit))
+
+    def server_cpu(self) -> float:
+        """Give the seconds of CPU time that the server has used."""
+        info = self.server.info("cpu")
+        return float(info["used_cpu_sys"] + info["used_cpu_user"])
+
+    def add_cpu(self, result: Result, messages: int, client: float, server: float) -> None:
+        """Add what this turn's messages cost.
+
+        Args:
+            result: The result.
+            messages: How many there were.
+            client: Seconds of CPU time of worker or producer.
+            server: The same of the server.
+        """
+        result.client_cpu[self.turn] = 1e6 * client / messages
+        result.server_cpu[self.turn] = 1e6 * server / messages
 
     def add(self, scenario: str, label: str, unit: str, value: float) -> None:
         """Add this turn's value."""

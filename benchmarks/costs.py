@@ -63,7 +63,7 @@ def _begin_idling(
     bench: Bench, watched: Watched, stack: ExitStack
 ) -> tuple[redis.Redis, Worker] | None:
     with bench.run(watched.scenario, watched.system, "round trips/s"):
-        url = stack.enter_context(loopback_server())
+        url = stack.enter_context(loopback_server(bench.binary))
         topics = MANY_TOPICS[: watched.subscribers]
         running = stack.enter_context(worker(watched.system, url, topics=topics))
         running.ask("go")

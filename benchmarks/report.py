@@ -1,6 +1,7 @@
 """Writes what was measured as Markdown: what is reached of the targets, then all figures."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import statistics
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.results import Report, Result, number, quantile
@@ -9,15 +10,19 @@ from benchmarks.targets import TARGETS, Verdict
 MARKS = {True: "yes", False: "**no**", None: "not measured"}
 
 
-def write_table(report: Report, path: Path) -> None:
+def write_table(reports: Sequence[Report], path: Path) -> None:
     """Write the verdicts and all results.
 
     Args:
-        report: What was measured.
+        reports: What was measured on each server, at least one.
         path: The Markdown file.
     """
+    report = reports[0]
+    servers = [each.server for each in reports]
     turns = f"{report.turns} turn{'s' if report.turns > 1 else ''}"
-    systems = [f"- {label}: {versions}" for label, versions in report.systems.items()]
+    systems = [
+        f"- {label}: {versions}" for label, versions in report.systems.items() if label != "server"
+    ]
     lines = [
         "# Results",
         "",
@@ -25,25 +30,28 @@ def write_table(report: Report, path: Path) -> None:
         *_warnings(report),
         "",
         *systems,
+        f"- servers: {', '.join(servers)}",
         "",
         "## Targets",
         "",
         "Each is judged by the median over the turns; the range is in parentheses. A ratio is",
         "that of two figures from the same turn.",
         "",
-        *_table(("what", "to reach", "reached", "met"), _verdict_rows(report)),
+        *_table(
+            ("what", "to reach", *(cell for server in servers for cell in (server, "met"))),
+            _verdict_rows(reports),
+        ),
         "",
         "## All figures",
         "",
         "The median, the least and the greatest of the turns, then each turn. Latenesses are the",
-        "medians of a turn; 99% and most are those of the timers of all turns.",
-        "",
-        *_table(
-            ("what", "system", "median", "from - to", "99%, most", "each turn", "notes"),
-            _figure_rows(report.results.values()),
-        ),
-        "",
+        "medians of a turn; 99% and most are those of the timers of all turns. Beside rates stands",
+        "the CPU time of a message, in microseconds: of worker or producer, and of the server.",
     ]
+    for each in reports:
+        lines += ["", f"### {each.server}", ""]
+        lines += _table(_HEADERS, _figure_rows(each.results.values()))
+    lines.append("")
     path.write_text("\n".join(lines))
 
 
@@ -54,29 +62,41 @@ def _warnings(report: Report) -> Iterator[str]:
         yield "**A quick run: it shows that all works, the figures show nothing.**"
 
 
-def verdicts(report: Report) -> list[tuple[str, list[Verdict]]]:
+_HEADERS = (
+    *("what", "system", "median", "from - to", "99%, most", "client us", "server us"),
+    *("each turn", "notes"),
+)
+
+
+def verdicts(reports: Sequence[Report]) -> list[tuple[str, list[tuple[str, list[Verdict]]]]]:
     """Judge all targets.
 
     Args:
-        report: What was measured.
+        reports: What was measured on each server.
 
     Returns:
-        What is measured, and how each of its checks came out.
+        What is measured, and per check what is wanted, and how it came out on each server.
     """
     return [
-        (target.what, [check.judge(report.results) for check in target.checks])
+        (
+            target.what,
+            [
+                (check.wanted, [check.judge(report.results) for report in reports])
+                for check in target.checks
+            ],
+        )
         for target in TARGETS
     ]
 
 
-def _verdict_rows(report: Report) -> Iterable[Sequence[str]]:
-    for what, checks in verdicts(report):
-        yield (
-            what,
-            "<br>".join(each.wanted for each in checks),
-            "<br>".join(each.reached for each in checks),
-            "<br>".join(MARKS[each.is_met] for each in checks),
-        )
+def _verdict_rows(reports: Sequence[Report]) -> Iterable[Sequence[str]]:
+    for what, checks in verdicts(reports):
+        cells = [what, "<br>".join(wanted for wanted, _ in checks)]
+        for server in range(len(reports)):
+            found = [on_servers[server] for _, on_servers in checks]
+            cells.append("<br>".join(each.reached for each in found))
+            cells.append("<br>".join(MARKS[each.is_met] for each in found))
+        yield cells
 
 
 def _figure_rows(results: Iterable[Result]) -> Iterable[Sequence[str]]:
@@ -87,7 +107,7 @@ def _figure_rows(results: Iterable[Result]) -> Iterable[Sequence[str]]:
 def _figures(result: Result) -> Sequence[str]:
     notes = "; ".join(result.notes)
     if not result.values:
-        return result.system, "-", "", "", "", notes
+        return result.system, "-", "", "", "", "", "", notes
     values = list(result.values.values())
     tail = ""
     if ordered := sorted(result.samples):
@@ -97,9 +117,14 @@ def _figures(result: Result) -> Sequence[str]:
         f"{number(result.median)} {result.unit}",
         f"{number(min(values))} - {number(max(values))}",
         tail,
+        *(_median(cpu.values()) for cpu in (result.client_cpu, result.server_cpu)),
         " ".join(number(value) for value in values),
         notes,
     )
+
+
+def _median(values: Collection[float]) -> str:
+    return number(statistics.median(values)) if values else ""
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

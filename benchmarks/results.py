@@ -21,6 +21,9 @@ class Result:
         system: Label of the system.
         unit: Unit of the values.
         values: A value per turn, by the number of the turn; bad ones too.
+        client_cpu: Of rates the CPU time that worker or producer spent on a message in each turn,
+            in microseconds.
+        server_cpu: The same of the server.
         notes: What went wrong or was lost, a sentence each.
         samples: For latenesses those of all turns, in milliseconds.
         count: How many samples there were.
@@ -30,6 +33,8 @@ class Result:
     system: str
     unit: str
     values: dict[int, float] = field(default_factory=dict)
+    client_cpu: dict[int, float] = field(default_factory=dict)
+    server_cpu: dict[int, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     samples: list[float] = field(default_factory=list)
     count: int = 0
@@ -51,7 +56,7 @@ Results = Mapping[tuple[str, str], Result]
 
 @dataclass
 class Report:
-    """Everything that the table and the plots show.
+    """Everything that the table and the plots show of one server.
 
     Args:
         machine: What it ran on.
@@ -68,6 +73,11 @@ class Report:
     is_quick: bool = False
     is_complete: bool = False
     results: dict[tuple[str, str], Result] = field(default_factory=dict)
+
+    @property
+    def server(self) -> str:
+        """The server and its version."""
+        return self.systems.get("server", "a server")
 
     def write(self, path: Path) -> None:
         """Write it as JSON, with thinned samples."""
@@ -87,8 +97,9 @@ class Report:
 
 
 def _result(given: dict[str, Any]) -> Result:
-    values = {int(turn): value for turn, value in given.pop("values").items()}
-    return Result(**given, values=values)
+    for name in ("values", "client_cpu", "server_cpu"):
+        given[name] = {int(turn): value for turn, value in given.get(name, {}).items()}
+    return Result(**given)
 
 
 def thin(samples: Sequence[float]) -> list[float]:

@@ -5,6 +5,7 @@ import platform
 import re
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from rich.console import Console
 
 from benchmarks.bench import Bench
 from benchmarks.environments import LIST, OURS, PACKAGE, System
+from benchmarks.measured import Server
+from benchmarks.page import server_name
 from benchmarks.plan import Step, plan
 from benchmarks.progress import minutes, shown_progress
 from benchmarks.results import Report
@@ -38,45 +41,58 @@ def choose_steps(turns: int, others: tuple[System, ...], only: str) -> list[tupl
 
 
 def run(
-    steps: Sequence[tuple[int, Step]], others: tuple[System, ...], *, quick: bool, console: Console
-) -> Report:
+    steps: Sequence[tuple[int, Step]],
+    others: tuple[System, ...],
+    binaries: Sequence[str | None],
+    *,
+    quick: bool,
+    console: Console,
+) -> list[Report]:
     """Measure; after Ctrl-C give what has been measured until then.
 
     Args:
         steps: Steps with their turns.
         others: Systems to install beside this library's own yardsticks.
+        binaries: Names of the servers' binaries, None for the embedded one. Each step is measured
+            on all of them before the next.
         quick: Smaller numbers, to see that all works.
         console: Where progress is shown.
+
+    Returns:
+        A report for each server.
     """
     load = os.getloadavg()[0]
     if load > _QUIET:
         console.print(f"Others are using this machine (load {load:.1f}): the figures will be off.")
     turns = steps[-1][0]
-    report = Report(f"{_machine()}, load at the start {load:.1f}", {}, turns, is_quick=quick)
+    machine = f"{_machine()}, load at the start {load:.1f}"
+    reports: list[Report] = []
     started = time.monotonic()
     try:
-        report.systems.update(_install((OURS, PACKAGE, LIST, *others), console))
+        systems = _install((OURS, PACKAGE, LIST, *others), console)
         with (
-            loopback_server() as url,
-            shown_progress(console, [step for _, step in steps]) as shown,
+            ExitStack() as stack,
+            shown_progress(console, [step for _, step in steps for _ in binaries]) as shown,
         ):
-            bench = Bench(url, quick, results=report.results)
-            server = bench.server.info("server")
-            report.systems["server"] = (
-                f"Valkey {server['valkey_version']}"
-                if "valkey_version" in server
-                else f"Redis {server['redis_version']}"
-            )
+            benches = []
+            for binary in binaries:
+                url = stack.enter_context(loopback_server(binary))
+                server = server_name(Server(url))
+                reports.append(Report(machine, {**systems, "server": server}, turns, quick))
+                benches.append(Bench(url, binary, quick, results=reports[-1].results))
             for turn, step in steps:
-                bench.turn = turn
-                shown.begin(f"{step.scenario}: {step.label}")
-                _measure(bench, step)
-                shown.end()
-        report.is_complete = True
+                for bench, report in zip(benches, reports, strict=True):
+                    bench.turn = turn
+                    shown.begin(f"{step.scenario}: {step.label}, {report.server}")
+                    _measure(bench, step)
+                    shown.end()
+        for report in reports:
+            report.is_complete = True
     except KeyboardInterrupt:
         console.print("Interrupted: what was measured until now is written.")
-    report.machine += f", {minutes(time.monotonic() - started)} minutes"
-    return report
+    for report in reports:
+        report.machine += f", {minutes(time.monotonic() - started)} minutes"
+    return reports
 
 
 def _measure(bench: Bench, step: Step) -> None:

@@ -38,8 +38,11 @@ def drain(  # noqa: PLR0913  what there is to vary
             stack.enter_context(worker(system, bench.url, topics=TOPIC, concurrency=concurrency))
             for _ in range(workers)
         ]
+        _tell_all(running, "reset")
+        server_before = bench.server_cpu()
         started = min(answer["going"] for answer in _tell_all(running, "go"))
         bench.wait(result, running, count, _LONGEST_DRAIN)
+        server = bench.server_cpu() - server_before
         reports = _tell_all(running, "report")
         twice = bench.check(result, reports, count)
         if workers > 1:
@@ -48,6 +51,7 @@ def drain(  # noqa: PLR0913  what there is to vary
         if delivered:
             last = max(report["last"] for report in reports)
             result.values[bench.turn] = delivered / (last - started)
+            bench.add_cpu(result, delivered, sum(report["cpu"] for report in reports), server)
 
 
 def drain_in_batches(
@@ -123,18 +127,27 @@ def publish(
     with bench.run(scenario, system, RATE_PER_S) as result:
         count = bench.sized(100_000 if batch else 10_000)
         options = {"count": count, "at_once": at_once, "batch": batch}
+        before = bench.server_cpu()
         answer = produce(system, bench.url, action="speed", **options)
         result.values[bench.turn] = answer["rate"]
+        # Before the clock runs it schedules some, which cost the server as much.
+        server = (bench.server_cpu() - before) * count / (count + answer["before"])
+        bench.add_cpu(result, count, answer["cpu"], server)
 
 
 def blocking(bench: Bench) -> None:
     """Schedule from blocking code, in turns with bare EVALSHA."""
-    with bench.run(names.BLOCKING, OURS, RATE_PER_S) as result:
+    with bench.run(names.BLOCKING, OURS, RATE_PER_S):
         options = {"count": bench.sized(5000), "batches": bench.sized(1000)}
         answer = produce(OURS, bench.url, script="blocking.py", **options)
-        result.values[bench.turn] = answer["schedule"]
-        bench.add(names.BLOCKING, names.BARE, RATE_PER_S, answer["bare"])
-        bench.add(names.BLOCKING_BATCH, OURS.label, RATE_PER_S, answer["batch"])
+        for scenario, label, told in (
+            (names.BLOCKING, OURS.label, answer["schedule"]),
+            (names.BLOCKING, names.BARE, answer["bare"]),
+            (names.BLOCKING_BATCH, OURS.label, answer["batch"]),
+        ):
+            one = bench.result(scenario, label, RATE_PER_S)
+            one.values[bench.turn] = told["count"] / told["seconds"]
+            bench.add_cpu(one, told["count"], told["client"], told["server"])
 
 
 # --- lateness

@@ -39,7 +39,7 @@ ROOT = Path(__file__).parent.parent
 def make_report(*results):
     return Report(
         "a machine",
-        {"ours": "version 1"},
+        {"ours": "version 1", "server": "Valkey 9.1.2"},
         3,
         False,
         True,
@@ -57,8 +57,9 @@ def figure(scenario, system, *values, samples=()):
 
 def judge(what, *results):
     """Give the verdicts of the target that starts with these words."""
-    (found,) = [checks for name, checks in verdicts(make_report(*results)) if name.startswith(what)]
-    return found
+    reports = [make_report(*results)]
+    (found,) = [checks for name, checks in verdicts(reports) if name.startswith(what)]
+    return [on_server for _, (on_server,) in found]
 
 
 @pytest.mark.parametrize(("ours", "is_met"), [(8000, True), (7999, False)])
@@ -94,9 +95,10 @@ def test_a_turn_in_which_one_of_two_figures_is_missing_does_not_count():
 
 
 def test_what_was_not_measured_is_neither_met_nor_missed():
-    for _, checks in verdicts(make_report()):
-        assert [each.is_met for each in checks] == [None] * len(checks)
-        assert {each.reached for each in checks} == {"not measured"}
+    for _, checks in verdicts([make_report()]):
+        for _, (on_server,) in checks:
+            assert on_server.is_met is None
+            assert on_server.reached == "not measured"
 
 
 def test_memory_may_be_less_than_its_bound_but_not_more():
@@ -189,7 +191,7 @@ def full_report():
 
 
 def test_the_table_has_every_target_every_figure_and_every_failure(full_report, tmp_path):
-    write_table(full_report, tmp_path / "table.md")
+    write_table([full_report], tmp_path / "table.md")
 
     text = (tmp_path / "table.md").read_text()
     rows = [line for line in text.splitlines() if line.startswith("| ")]
@@ -198,8 +200,24 @@ def test_the_table_has_every_target_every_figure_and_every_failure(full_report, 
     for scenario, system in full_report.results:
         assert any(row.startswith(f"| {scenario} | {system} |") for row in rows)
     assert "turn 1: it ended / oddly" in text
-    assert {row.count(" | ") for row in rows} == {3, 6}
+    assert {row.count(" | ") for row in rows} == {3, 8}
     assert "not measured" not in text
+
+
+def test_each_server_has_a_column_and_figures_of_its_own(full_report, tmp_path):
+    other = make_report(figure(names.BATCH, "ours", 70_000, 80_000))
+    other.systems["server"] = "Redis 8.0.2"
+    bench = Bench("redis://localhost", turn=2, results=other.results)
+    bench.add_cpu(other.results[names.BATCH, "ours"], 1000, 0.012, 0.003)
+    write_table([full_report, other], tmp_path / "table.md")
+
+    lines = (tmp_path / "table.md").read_text().splitlines()
+    assert "| what | to reach | Valkey 9.1.2 | met | Redis 8.0.2 | met |" in lines
+    (verdict,) = [line for line in lines if line.startswith("| `publish_batch` of 100 |")]
+    assert verdict.endswith("| 15/s (10 to 20) | **no** | 75,000/s (70,000 to 80,000) | yes |")
+    figures = lines[lines.index("### Redis 8.0.2") :]
+    (row,) = [line for line in figures if line.startswith(f"| {names.BATCH} | ours |")]
+    assert "| 12 | 3 | 70,000 80,000 |" in row
 
 
 def test_a_report_is_the_same_after_writing_and_reading(full_report, tmp_path):
@@ -344,6 +362,10 @@ def test_the_blocking_client_takes_turns_with_bare_evalsha(url, bench):
     answer = produce(HERE, url, script="blocking.py", count=400, batches=3)
 
     assert answer.keys() == {"bare", "schedule", "batch"}
+    for told in answer.values():
+        assert told.keys() == {"count", "seconds", "client", "server"}
+        assert min(told.values()) > 0
+    assert [told["count"] for told in answer.values()] == [400, 400, 300]
     # A slice to begin with, two of each, ten batches to begin with, and three.
     assert bench.server.zcard("timers_timeline:speed") == 200 + 2 * (200 + 200) + 1000 + 300
 
