@@ -248,11 +248,13 @@ class BatchSlots(Slots):
         Args:
             limit: How many timers it asks for.
         """
-        if limit and self._alone.is_running:
+        if not limit:
+            return 0
+        passes_over, self._passes_over = self._passes_over, False
+        if self._alone.is_running:
             self._alone.deny(self._poll_now)
             return 0
-        if limit and self._passes_over:
-            self._passes_over = False
+        if passes_over:
             # The claim after this one looks for them, also if this one finds nothing.
             self._poll_now()
             return 0

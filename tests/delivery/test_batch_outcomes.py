@@ -60,7 +60,9 @@ ENDINGS = {
         dict.fromkeys(AckPolicy, LATER) | {AckPolicy.ACK_FIRST: GONE},
     ),
     "StopConsume": (StopConsume, dict.fromkeys(AckPolicy, RELEASED) | {AckPolicy.ACK_FIRST: GONE}),
+    "SystemExit": (SystemExit, dict.fromkeys(AckPolicy, RELEASED) | {AckPolicy.ACK_FIRST: GONE}),
 }
+STOPS = {"StopConsume", "SystemExit"}
 
 
 class Batches:
@@ -150,7 +152,7 @@ async def test_policy_ending_and_marks_decide_about_each_timer(bench, policy, en
     before = {one: bench.score(one) for one in IDS}
     async with delivering(broker):
         await batches.until(1)
-        if ending == "StopConsume":
+        if ending in STOPS:
             await wait_until_async(lambda: not broker.subscribers[0].running)
         else:
             await bench.until_settled(broker)
@@ -164,7 +166,7 @@ async def test_policy_ending_and_marks_decide_about_each_timer(bench, policy, en
     assert found == {one: outcomes.get(one, expected[policy]) for one in IDS}
     assert set(dead.values()) <= {1}
     # The timer that tells of the end is marked too.
-    refused = (len(MARKS[marks]) + (ending != "StopConsume")) * is_first
+    refused = (len(MARKS[marks]) + (ending not in STOPS)) * is_first
     assert sum("does nothing" in line for line in bench.log.complaints) == refused
 
 

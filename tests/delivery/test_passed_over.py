@@ -2,9 +2,10 @@
 
 import pytest
 from bench import NO_POLLS, Bench, delivering, until_idle
+from waiting import wait_until_async
 
 from faststream_redis_timers import RetryPolicy
-from faststream_redis_timers.annotations import TimerMessage
+from faststream_redis_timers.annotations import TimerBatchMessage, TimerMessage
 from faststream_redis_timers_sync import TimerPublishMessage
 
 MANY = 550
@@ -117,3 +118,43 @@ async def test_a_suspect_that_hangs_does_not_hold_up_others_for_ever(bench, call
         calls.gate.set()
 
     assert calls.ids == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+@pytest.mark.parametrize("counted", [True, False])
+async def test_suspects_come_alone_and_batches_of_others_do_not_wait_for_them(
+    bench, relay, counted, slots
+):
+    broker = bench.broker(relay.url)
+    policy = RetryPolicy(max_attempts=5) if counted else None
+    batches = []
+
+    @broker.subscriber(
+        bench.topic,
+        batch=True,
+        max_concurrent=slots,
+        retry_policy=policy,
+        lease_ttl=3600,
+        **NO_POLLS,
+    )
+    async def handle(message: TimerBatchMessage):
+        batches.append([timer.timer_id for timer in message.timers])
+
+    plant_suspects(bench, MANY)
+    others = [f"good {n:03}" for n in range(300)]
+    bench.client.schedule_batch(
+        [TimerPublishMessage("x", timer_id=one) for one in others], bench.topic
+    )
+    before = relay.count("EVALSHA")
+    async with delivering(broker):
+        await bench.until_gone(*others)
+        done = sum(map(len, batches)) - len(others)
+        await wait_until_async(lambda: bench.client.count_pending(bench.topic) == 0, 60.0)
+
+    # After each suspect there came a batch of others.
+    assert done <= 10
+    alone = [ids for ids in batches if ids[0].isdecimal()]
+    assert sorted(alone, key=lambda ids: int(ids[0])) == [[f"{n}"] for n in range(MANY)]
+    assert sorted(one for ids in batches if len(ids) > 1 for one in ids) == others
+    # One call takes a suspect, and the next one looks for others.
+    assert relay.count("EVALSHA") - before <= 2.2 * MANY
