@@ -500,6 +500,30 @@ async def test_what_no_filter_takes_is_kept_under_each_policy(bench):
     assert letters(bench) == {}
 
 
+async def test_what_no_filter_takes_alone_says_nothing_about_others_of_its_batch(bench):
+    batches = Batches()
+    broker = bench.broker()
+    subscriber = broker.subscriber(bench.topic, batch=True, ack_policy=AckPolicy.NACK_ON_ERROR)
+
+    @subscriber(filter=lambda message: message.headers.get("kind") == "known")
+    async def handle(message: TimerBatchMessage):
+        batches.note(message)
+        if not message.is_split:
+            raise ValueError
+
+    known = [f"a{n}" for n in range(3)]
+    schedule(bench, known, headers={"kind": "known"})
+    # The filter sees the headers of the first one.
+    schedule(bench, [f"b{n}" for n in range(30)])
+    async with delivering(broker):
+        await bench.until_gone(*known)
+        await wait_until_async(lambda: not any(bench.is_leased(f"b{n}") for n in range(30)))
+
+    assert sorted(batches.ids[1:]) == [[one] for one in known]
+    assert bench.client.count_pending(bench.topic) == 30
+    assert not any("the cause is common" in line for line in bench.log.complaints)
+
+
 # --- time
 
 
@@ -738,6 +762,31 @@ async def test_recurring_timers_of_a_batch_are_each_due_at_their_next_time(bench
         due = bench.client.get_timer(bench.topic, f"{n}").due_at
         expected = start + timedelta(hours=n + 1) * (2 if n == 0 else 1)
         assert abs(due - expected) < timedelta(seconds=1)
+    bench.client.cancel_all(bench.topic)
+
+
+async def test_a_recurring_timer_of_a_failed_batch_is_dead_lettered_and_due_next(bench):
+    broker = bench.broker()
+
+    @broker.subscriber(
+        bench.topic, batch=True, ack_policy=AckPolicy.REJECT_ON_ERROR, dead_letter_topic=DEAD
+    )
+    async def handle(message: TimerBatchMessage):
+        if "1" in ids_of(message):
+            raise ValueError
+
+    start = bench.home.now() + timedelta(hours=1)
+    for n in range(3):
+        repeat = Every(timedelta(hours=1), start=start)
+        bench.client.schedule(n, bench.topic, timer_id=f"{n}", repeat=repeat)
+        bench.client.reschedule_timer(bench.topic, f"{n}", activate_in=timedelta())
+    async with delivering(broker):
+        await wait_until_async(
+            lambda: all(abs(bench.score(f"{n}") - start.timestamp()) < 1 for n in range(3))
+        )
+
+    # Each has an id of its own, of which the timer's is a part.
+    assert [one.partition(":")[0] for one in letters(bench)] == ["1"]
     bench.client.cancel_all(bench.topic)
 
 
