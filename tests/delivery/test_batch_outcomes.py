@@ -87,6 +87,11 @@ class Batches:
         await wait_until_async(lambda: len(self.messages) >= count, timeout)
 
 
+def at_once(attempts):
+    """Give a policy that keeps timers together which failed together."""
+    return RetryPolicy(max_attempts=attempts, delay=timedelta(milliseconds=1), jitter=0.0)
+
+
 def ids_of(message):
     return [timer.timer_id for timer in message.timers]
 
@@ -273,7 +278,7 @@ async def failing(bench, ids, bad, *, policy=AckPolicy.NACK_ON_ERROR, attempts=3
         bench.topic,
         batch=True,
         ack_policy=policy,
-        retry_policy=RetryPolicy(max_attempts=attempts, delay=timedelta(milliseconds=1)),
+        retry_policy=at_once(attempts),
         dead_letter_topic=DEAD,
         **options,
     )
@@ -333,7 +338,7 @@ async def test_none_is_dead_lettered_for_others_when_an_outage_ends_at_the_last_
     @broker.subscriber(
         bench.topic,
         batch=True,
-        retry_policy=RetryPolicy(max_attempts=2, delay=timedelta(milliseconds=1)),
+        retry_policy=at_once(2),
         dead_letter_topic=DEAD,
     )
     async def handle(message: TimerBatchMessage):
@@ -533,7 +538,7 @@ async def test_a_batch_that_hangs_leaves_no_time_and_its_timers_come_alone(bench
     batches = Batches()
     broker = bench.broker()
     options = {
-        "retry_policy": RetryPolicy(max_attempts=2, delay=timedelta(milliseconds=1)),
+        "retry_policy": at_once(2),
         "dead_letter_topic": DEAD,
     }
 
