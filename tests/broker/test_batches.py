@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Annotated, Any
 
 import pytest
@@ -88,12 +89,9 @@ async def test_a_list_has_max_records_at_most(make_broker, inbox):
     await none_pending(broker)
 
 
-async def time_of(client):
-    seconds, microseconds = await client.time()
-    return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
-
-
-async def test_a_message_knows_its_timers_in_the_order_of_the_bodies(make_broker, inbox, client):
+async def test_a_message_knows_its_timers_in_the_order_of_the_bodies(
+    make_broker, inbox, server_url, key_names
+):
     broker = make_broker(prefix="my:", retry_policy=RetryPolicy())
 
     @broker.subscriber(TOPIC, batch=True)
@@ -101,23 +99,18 @@ async def test_a_message_knows_its_timers_in_the_order_of_the_bodies(make_broker
         inbox.put((bodies, message))
 
     await broker.connect()
-    now = await time_of(client)
-    due = [now + timedelta(milliseconds=10 * place) for place in range(1, 4)]
+    due = [PAST + place * HOUR for place in range(3)]
+    home = Home(key_names, server_url)
     for place in (2, 0, 1):
-        await broker.publish(
-            f"body {place}",
-            TOPIC,
-            timer_id=f"id {place}",
-            activate_at=due[place],
+        payload = write_envelope(
+            f"body {place}".encode(),
+            content_type="text/plain",
             correlation_id=f"c {place}",
             headers={"x-place": place},
             reply_to="replies",
         )
-
-    async def all_are_due():
-        return await time_of(client) > due[-1]
-
-    await wait_until_async(all_are_due)
+        home.plant(f"my:{TOPIC}", f"id {place}", due[place].timestamp(), payload)
+    home.redis.close()
     await broker.start()
     bodies, message = await inbox.get()
 
@@ -138,7 +131,8 @@ async def test_a_message_knows_its_timers_in_the_order_of_the_bodies(make_broker
     assert {(timer.redelivered, timer.repeat, timer.occurrence) for timer in message.timers} == {
         (False, None, None)
     }
-    assert all(0 <= timer.lateness < 60 for timer in message.timers)
+    steps = [earlier.lateness - later.lateness for earlier, later in pairwise(message.timers)]
+    assert steps == pytest.approx([3600, 3600])
     await none_pending(broker)
     await none_pending(broker, "replies")
 
