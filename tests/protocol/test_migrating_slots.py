@@ -206,6 +206,11 @@ def calls() -> Iterator[tuple[str, Operation[Any]]]:
             end = " and claim" if limit and settlements else ""
             yield f"{name}{end}", step(*settlements, limit=limit)
             yield f"{name}{end}, counted", step(*settlements, limit=limit, suspect_from=3)
+    for name in ("claim", "commit"):
+        # It leaves some, for which it would call.
+        calling = {"limit": 1, "call": b"3 3 1 0 0.0"}
+        yield f"{name}, calling", step(*SETTLEMENTS[name], **calling)
+        yield f"{name}, calling, counted", step(*SETTLEMENTS[name], **calling, suspect_from=3)
     for name, ending in (
         ("dead-letter", settled(b"dead", DEAD_DETAIL)),
         ("dead-letter and repeat", settled(b"repeat", LATER + b" " + DEAD_DETAIL)),
