@@ -33,9 +33,6 @@ from faststream_redis_timers.subscriber.starting import LeaseEndedError, expect_
 RELEASING = 1.0
 """Seconds of a lease that are left for releasing what was not tried, or a tenth of it."""
 
-_NO_FAILURES = (LeaseEndedError, SubscriberNotFound)
-"""What says nothing about other timers: this one was not handled."""
-
 _SPLITTING = {AckPolicy.NACK_ON_ERROR, AckPolicy.REJECT_ON_ERROR}
 
 
@@ -223,13 +220,16 @@ class _Run:
             error_before, self._error = self._error, None
             started_at = self._now()
             await self._handle(TimerBatchDelivery([timer], self._batch, is_split=True))
-            has_failed = self._error is not None and not isinstance(self._error, _NO_FAILURES)
+            if isinstance(self._error, LeaseEndedError):
+                # It was not handled: there was no time.
+                continue
+            # One that no filter takes says nothing about others.
+            failure = None if isinstance(self._error, SubscriberNotFound) else self._error
             was_common = splitting.has_common_cause
-            splitting.tried(self._now() - started_at, has_failed=has_failed)
-            if self._error is None:
-                self._error = error_before
-            elif has_failed and splitting.has_common_cause and not was_common:
-                self._assume_failed(splitting, self._error)
+            splitting.tried(self._now() - started_at, has_failed=failure is not None)
+            if failure is not None and splitting.has_common_cause and not was_common:
+                self._assume_failed(splitting, failure)
+            self._error = self._error or error_before
         self._give_up(splitting, error)
 
     async def _leave_out(

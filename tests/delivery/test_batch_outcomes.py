@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from bench import HOUR, NO_POLLS, delivering
-from faststream import AckPolicy
+from faststream import AckPolicy, BaseMiddleware
 from faststream.exceptions import (
     AckMessage,
     NackMessage,
@@ -598,6 +598,33 @@ async def test_what_no_time_is_left_for_is_released_and_not_counted(bench):
     assert Counter(one for ids in done if len(ids) == 1 or "a" not in ids for one in ids) == (
         Counter("abcdefgh")
     )
+
+
+async def test_a_lease_that_ends_before_a_timer_is_tried_alone_says_nothing_about_others(bench):
+    batches = Batches()
+
+    class Slow(BaseMiddleware):
+        async def consume_scope(self, call_next, msg):
+            if msg.is_split:
+                await asyncio.sleep(0.7)
+            return await call_next(msg)
+
+    broker = bench.broker(middlewares=[Slow])
+
+    @broker.subscriber(bench.topic, batch=True, lease_ttl=0.6, dead_letter_topic=DEAD)
+    async def handle(message: TimerBatchMessage):
+        batches.note(message)
+        if len(message.timers) > 1:
+            raise ValueError
+
+    schedule(bench, IDS)
+    async with delivering(broker):
+        await bench.until_gone(*IDS)
+
+    assert batches.ids[0] == list(IDS)
+    assert not any("the cause is common" in line for line in bench.log.complaints)
+    assert sum("leaves no time to try" in line for line in bench.log.complaints) >= 1
+    assert letters(bench) == {}
 
 
 async def test_a_stop_while_timers_are_tried_alone_releases_the_others(bench):
