@@ -148,7 +148,9 @@ class Agenda:
             # It was passed over, with more before it than one claim looks through.
             head_at = math.inf
         if found:
-            gap = max(self._max_wait, self._gap_after(step, found, now))
+            # Who has asked for a poll does not wait for others to become due.
+            max_wait = 0.0 if self._poll_asked else self._max_wait
+            gap = max(max_wait, self._gap_after(step, found, now))
             self._schedule.found(now, head_at, gap)
         else:
             self._schedule.found_nothing(now, head_at)

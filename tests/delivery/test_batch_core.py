@@ -121,8 +121,9 @@ def test_what_runs_here_already_counts_as_renewed_and_comes_into_no_batch():
     assert batch.deliveries[0].leases[0] == other.claim.lease
 
 
-def test_claims_take_a_suspect_alone_and_alternate_with_others():
-    driver = batching(policy=RetryPolicy(), max_records=5)
+@pytest.mark.parametrize("max_wait", [0.0, 9.0])
+def test_claims_take_a_suspect_alone_and_alternate_with_others(max_wait):
+    driver = batching(policy=RetryPolicy(), max_records=5, max_wait=max_wait)
     call = driver.call()
     assert limits(call) == (5, -1)
     (suspect,) = driver.answer(call, "bad", score=LEASED, attempt=2, head=SERVER - 1)
