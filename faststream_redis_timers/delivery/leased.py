@@ -129,7 +129,7 @@ class LeasedTimer:
         self._is_decided = False
         self._is_lost = False
         self._outcome: bool | None = None
-        # Those whom `_notify` wakes.
+        # Those who wait for a reply.
         self._waiters: Sequence[Any] = ()
 
     def __repr__(self) -> str:
@@ -413,7 +413,8 @@ class LeasedTimer:
         else:
             self.leases = [one for one in self.leases if float(one) >= float(lease)]
             self.lease_ends_at = max(self.lease_ends_at, lease_ends_at)
-        self._notify()
+        if self._waiters:
+            self._notify()
 
     def claimed_again(self, lease: bytes, lease_ends_at: float) -> None:
         """Take a claim by this worker, while its handler runs, for a renewal.
@@ -428,4 +429,4 @@ class LeasedTimer:
         self.lease_ends_at = lease_ends_at
 
     def _notify(self) -> None:
-        """Wake those who wait for a reply: here nobody can."""
+        """Wake those who wait for a reply, if there are any: here nobody can."""
