@@ -68,6 +68,7 @@ class Listeners:
         self._sought: dict[bytes, None] = {}
         self._unheard: set[bytes] = set()
         self._refused: set[bytes] = set()
+        self._has_told = False
         self._backoff = Backoff(random.random, ceiling=LONGEST_PAUSE)
         self._alarm: asyncio.TimerHandle | None = None
         self._may_have_moved = False
@@ -208,6 +209,7 @@ class Listeners:
         if channel in self._refused:
             self._refused.discard(channel)
             if not self._refused:
+                self._has_told = False
                 self._log(logging.INFO, "wake-ups are allowed again")
         # What was sent before is lost, the first time too.
         self._hearer.note_gap(channel)
@@ -220,7 +222,8 @@ class Listeners:
             error: What the server says.
         """
         self._note_settled(channel)
-        if not self._refused:
+        if not self._has_told:
+            self._has_told = True
             begin = dict.fromkeys(_stem_of(wanted) for wanted in (*self._wanted, channel))
             self._log(
                 logging.WARNING,

@@ -318,7 +318,7 @@ class Ear:
         self.polls += 1
 
     def be_always_on_duty(self):
-        raise AssertionError
+        self.heard.append("refused")
 
 
 @pytest.fixture
@@ -369,6 +369,27 @@ async def test_a_second_one_at_a_channel_that_is_listened_to_polls_at_once(wake_
     wake_ups.follow_post(ear, Post.IN_RESERVE)
     await wait_until_async(lambda: relay.count("SUBSCRIBE") == 4)
     assert relay.count("UNSUBSCRIBE") == 1
+
+
+async def test_channels_that_are_refused_one_after_the_other_make_one_line(own_bench):
+    name = own_bench.timeline.decode()
+    ears = [Ear(f"{name}-{n}") for n in range(3)]
+    allowed = [b"&" + channel for ear in ears for channel in ear.channels if b"help" not in channel]
+    lines = []
+    async with user_with(own_bench, *allowed) as (client, *_):
+        wake_ups = WakeUps(
+            Runner(client).primaries, lambda _, line: lines.append(line), are_sharded=False
+        )
+        for ear in ears:
+            wake_ups.set_waiting(ear, waits=True)
+            wake_ups.follow_post(ear, Post.IN_RESERVE)
+            await wait_until_async(lambda ear=ear: ear.heard == ["refused"])
+            wake_ups.follow_post(ear, Post.ON_DUTY)
+        await wait_until_async(lambda: wake_ups.are_heard)
+        for ear in ears:
+            await wake_ups.remove(ear)
+    assert len(lines) == 1
+    assert lines[0].startswith("wake-ups are refused, ")
 
 
 @pytest.mark.parametrize(
