@@ -9,6 +9,7 @@ import heapq
 import math
 import os
 import random
+import signal
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -229,6 +230,8 @@ def _measure(
         msg = f"--only {only!r}: it must be in one of {', '.join(real_fleet.SCENARIOS)}"
         raise click.ClickException(msg)
     OURS.install()
+    # Ended from outside, it ends what it has started as it does after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with show_progress() as tell, measured_server() as server:
         run = Run(server, quick, tell)
         machine = describe_machine(server)

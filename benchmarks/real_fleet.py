@@ -128,6 +128,18 @@ class RealFleet:
         self._relay: HalfOpen | None = None
 
     def __enter__(self) -> Self:
+        """Begin; `start` starts the workers."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Kill all workers."""
+        for member in (*self._members, *self._stopped):
+            member.worker.signal(signal.SIGKILL)
+            member.stack.close()
+        if self._relay is not None:
+            self._relay.__exit__()
+
+    def start(self) -> None:
         """Start all workers, one after the other."""
         self._run.server.empty()
         if self.kind.relayed:
@@ -140,15 +152,6 @@ class RealFleet:
                 ALL_ON_DUTY if is_old else PROBES,
                 self._relay.url if self._relay and is_relayed else self._run.server.url,
             )
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Kill all workers."""
-        for member in (*self._members, *self._stopped):
-            member.worker.signal(signal.SIGKILL)
-            member.stack.close()
-        if self._relay is not None:
-            self._relay.__exit__()
 
     def _start(self, system: System, url: str) -> None:
         stack = ExitStack()
@@ -510,6 +513,7 @@ def measure(run: Run, names: Sequence[str], duties: Sequence[int | None], worker
                 if kind.old:
                     ALL_ON_DUTY.install()
                 with RealFleet(run, kind, workers, duty) as fleet:
+                    fleet.start()
                     for scenario in met:
                         run.tell(f"{rule} on duty: {scenario.measure.__name__.strip('_')}")
                         measured.add(rule, scenario.measure(fleet, seconds))
