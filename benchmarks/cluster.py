@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 
 from benchmarks.curves import show_number, show_runs
 from benchmarks.environments import OURS, ROOT
-from benchmarks.measured import PROBES, Server
+from benchmarks.measured import NONE, PROBES, Server, commits_of
 from benchmarks.page import (
     Limit,
     Table,
@@ -42,7 +42,6 @@ from faststream_redis_timers_sync import TimersClient, TimersError
 from faststream_redis_timers_sync.manage.server import inside
 from faststream_redis_timers_sync.protocol.cluster import SLOTS, slot_of
 from faststream_redis_timers_sync.protocol.keys import KeySpace
-from faststream_redis_timers_sync.protocol.model import Settlement
 from faststream_redis_timers_sync.protocol.operations import Operations
 from faststream_redis_timers_sync.protocol.steps import LEASE_JITTER
 
@@ -235,22 +234,20 @@ def _deliver(client: TimersClient, topics: Sequence[str], calls: int, size: int)
     """Claim all that `_schedule` has scheduled, each claim with the commits of the one before."""
     runner, keys, _ = inside(client)
     operations = Operations(keys)
-    settlements: dict[str, list[Settlement]] = {topic: [] for topic in topics}
+    commits = dict.fromkeys(topics, NONE)
     # One call more for each topic: it commits what the last one has claimed.
     for number in range(calls + len(topics)):
         topic = topics[number % len(topics)]
         step = runner.run(
             operations.settle_and_claim(
                 topic,
-                settlements[topic],
+                *commits[topic],
                 limit=size,
                 lease_ttl=30.0,
                 jitter=number % LEASE_JITTER,
             )
         )
-        settlements[topic] = [
-            Settlement(b"commit", claimed.timer_id, step.lease, b"") for claimed in step.claimed
-        ]
+        commits[topic] = commits_of(step)
 
 
 def count_round_trips(side: Side) -> dict[str, float]:

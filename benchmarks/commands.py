@@ -8,12 +8,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from benchmarks.measured import Run, Server
+from benchmarks.measured import NONE, Run, Server, commits_of
 from benchmarks.page import Limit, Table
 from faststream_redis_timers_sync.protocol.encoding import encode_message
 from faststream_redis_timers_sync.protocol.keys import KeySpace
 from faststream_redis_timers_sync.protocol.management import move_some
-from faststream_redis_timers_sync.protocol.model import EncodedTimer, Settlement
+from faststream_redis_timers_sync.protocol.model import (
+    CommitGroup,
+    EncodedTimer,
+    Settlement,
+    Step,
+)
 from faststream_redis_timers_sync.protocol.operation import MOST_CHANGED, Operation
 from faststream_redis_timers_sync.protocol.operations import Operations
 from faststream_redis_timers_sync.protocol.steps import LEASE_JITTER, MOST_CLAIMED
@@ -153,36 +158,43 @@ class _Scenario:
                 self.ids += [timer.timer_id for timer in timers]
 
     def claim(self, topic: str, limit: int, calls: int, what: str) -> None:
-        settlements: list[Settlement] = []
+        commits = NONE
         for _ in range(calls):
-            settlements = self._step(what, topic, settlements, limit)
+            commits = commits_of(self._step(what, topic, *commits, limit=limit))
 
     def settle_most(self, topic: str, calls: int, action: bytes, what: str) -> None:
         """Settle as many timers as a call may, and claim as many."""
         held: list[Settlement] = []
         for _ in range(calls):
             while len(held) < MOST_CHANGED:
-                held += self._step(f"claim of {MOST_CLAIMED}", topic, [], MOST_CLAIMED, action)
+                held += self._claimed(action, f"claim of {MOST_CLAIMED}", topic, [])
             now, held = held[:MOST_CHANGED], held[MOST_CHANGED:]
-            held += self._step(what, topic, now, MOST_CLAIMED, action)
+            held += self._claimed(action, what, topic, now)
+
+    def _claimed(
+        self, action: bytes, what: str, topic: str, settlements: list[Settlement]
+    ) -> list[Settlement]:
+        step = self._step(what, topic, settlements, [], limit=MOST_CLAIMED)
+        return [Settlement(action, claimed.timer_id, step.lease) for claimed in step.claimed]
 
     def _step(
         self,
         what: str,
         topic: str,
         settlements: list[Settlement],
+        groups: list[CommitGroup],
+        *,
         limit: int,
-        action: bytes = b"commit",
-    ) -> list[Settlement]:
+    ) -> Step:
         operation = self.operations.settle_and_claim(
             topic,
             settlements,
+            groups,
             limit=limit,
             lease_ttl=30.0,
             jitter=self.random.randrange(LEASE_JITTER),
         )
-        step = self.meter.ask(what, operation)
-        return [Settlement(action, claimed.timer_id, step.lease, b"") for claimed in step.claimed]
+        return self.meter.ask(what, operation)
 
     def walk(self) -> None:
         for what, options in (

@@ -15,7 +15,9 @@ from benchmarks.server import loopback_server
 from benchmarks.systems.harness import make_body
 from benchmarks.systems.measures import MIB, peak_memory
 from examples.embedded_server import embedded_server
+from faststream_redis_timers.delivery.outbox import LEAST_OF_A_GROUP
 from faststream_redis_timers_sync import TimersClient
+from faststream_redis_timers_sync.protocol.model import CommitGroup, Settlement, Step
 
 PROBES = replace(OURS, script="probes.py")
 """Workers and producers of this library that tell more than others do."""
@@ -99,6 +101,24 @@ class Server:
 
 
 _SCRIPTS = ("evalsha", "eval")
+
+
+Commits = tuple[list[Settlement], list[CommitGroup]]
+"""Commits that travel alone, and in groups."""
+
+NONE: Commits = ([], [])
+
+
+def commits_of(step: Step) -> Commits:
+    """Commit what a claim has brought, as a worker does.
+
+    Args:
+        step: The claim's reply.
+    """
+    ids = [claimed.timer_id for claimed in step.claimed]
+    if len(ids) < LEAST_OF_A_GROUP:
+        return [Settlement(b"commit", timer_id, step.lease) for timer_id in ids], []
+    return [], [CommitGroup(step.lease, ids)]
 
 
 @contextmanager

@@ -6,12 +6,11 @@ from typing import Any
 from redis.exceptions import NoScriptError
 
 from benchmarks.curves import Curve, Panel, show_number
-from benchmarks.measured import Run, Server
+from benchmarks.measured import NONE, Run, Server, commits_of
 from benchmarks.page import Table
 from benchmarks.systems.harness import make_body
 from faststream_redis_timers_sync.protocol.encoding import encode_message
 from faststream_redis_timers_sync.protocol.keys import KeySpace
-from faststream_redis_timers_sync.protocol.model import Settlement
 from faststream_redis_timers_sync.protocol.operation import Operation
 from faststream_redis_timers_sync.protocol.operations import Operations
 from faststream_redis_timers_sync.protocol.steps import LEASE_JITTER
@@ -79,16 +78,13 @@ def _schedule(server: Server, count: int, size: int) -> None:
 
 
 def _deliver(server: Server, count: int, size: int) -> None:
-    settlements: list[Settlement] = []
+    commits = NONE
     # One call more: it commits what the last one has claimed.
     for number in range(count // size + 1):
         operation = _OPERATIONS.settle_and_claim(
-            "primary", settlements, limit=size, lease_ttl=30.0, jitter=number % LEASE_JITTER
+            "primary", *commits, limit=size, lease_ttl=30.0, jitter=number % LEASE_JITTER
         )
-        step = _ask(server, operation)
-        settlements = [
-            Settlement(b"commit", claimed.timer_id, step.lease, b"") for claimed in step.claimed
-        ]
+        commits = commits_of(_ask(server, operation))
 
 
 def cost_of_an_empty_claim(run: Run, cpu_alone: float) -> float:

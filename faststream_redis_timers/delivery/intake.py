@@ -81,9 +81,10 @@ class Intake(Generic[_U]):
         for timer_id in step.orphans:
             self._log(logging.ERROR, words.orphan(claim.topic, timer_id))
         begun: list[LeasedTimer] = []
+        holds_some = len(self._leases) > 0
         for claimed in step.claimed:
             # A handler that outlives its lease is not run twice here.
-            if self._leases and (held := self._leases.find(claimed)) is not None:
+            if holds_some and (held := self._leases.find(claimed)) is not None:
                 _take_again(held, claim)
                 continue
             try:

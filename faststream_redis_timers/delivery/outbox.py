@@ -93,7 +93,7 @@ class Parcel(NamedTuple):
     groups: list[CommitGroup]
 
 
-_LEAST_OF_A_GROUP = 3
+LEAST_OF_A_GROUP = 3
 """Commits under the same leases, from which on they travel as a group."""
 
 
@@ -105,7 +105,7 @@ def pack(items: list[Settling]) -> Parcel:
             its removal is the last.
     """
     groups: list[CommitGroup] = []
-    if len(items) < _LEAST_OF_A_GROUP:
+    if len(items) < LEAST_OF_A_GROUP:
         return Parcel(items, [item.settlement() for item in items], groups)
     alone: list[Settling] = []
     grouped: list[Settling] = []
@@ -119,7 +119,7 @@ def pack(items: list[Settling]) -> Parcel:
         else:
             alone.append(item)
     for leases, some in commits.items():
-        if len(some) < _LEAST_OF_A_GROUP:
+        if len(some) < LEAST_OF_A_GROUP:
             alone += some
         else:
             grouped += some
