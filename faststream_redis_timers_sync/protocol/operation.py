@@ -289,8 +289,15 @@ def pack_words(words: Sequence[bytes]) -> bytes:
         words: The command and its arguments.
     """
     parts = [b"*%d\r\n" % len(words)]
-    parts += [b"$%d\r\n%b\r\n" % (len(word), word) for word in words]
+    for word in words:
+        size = len(word)
+        parts += (_SIZES[size] if size < _KNOWN_SIZES else b"$%d\r\n" % size, word, b"\r\n")
     return b"".join(parts)
+
+
+_KNOWN_SIZES = 512
+_SIZES = tuple(b"$%d\r\n" % size for size in range(_KNOWN_SIZES))
+# Written once: it takes a quarter of what packing does.
 
 
 def split_reply(reply: bytes) -> tuple[list[bytes], bytes]:

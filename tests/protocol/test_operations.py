@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+from redis.connection import Connection
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
@@ -14,7 +15,7 @@ from faststream_redis_timers_sync import TimerPublishMessage, TimersClient
 from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.protocol.keys import KeySpace
 from faststream_redis_timers_sync.protocol.model import EncodedTimer, Settlement
-from faststream_redis_timers_sync.protocol.operation import PING, command
+from faststream_redis_timers_sync.protocol.operation import PING, command, pack_words
 from faststream_redis_timers_sync.protocol.operations import Operations
 
 TOPIC = "invoices"
@@ -136,3 +137,12 @@ def test_keys_for_dead_letters_are_declared_where_one_is_made(action, count):
         "invoices", settlements, limit=1, lease_ttl=30.0, jitter=0, dead_topic="invoices:dead"
     )
     assert len(step.keys) == count
+
+
+@pytest.mark.parametrize("size", [0, 1, 9, 10, 511, 512, 513, 70_000])
+def test_words_of_any_size_go_over_the_wire_as_redis_py_sends_them(size):
+    words = [b"SET", b"x" * size, b"\r\n\xff"]
+
+    packed = Connection().pack_command(*words)
+
+    assert pack_words(words) == b"".join(packed)
