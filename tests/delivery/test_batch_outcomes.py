@@ -545,8 +545,8 @@ async def test_a_batch_that_hangs_leaves_no_time_and_its_timers_come_alone(bench
     @broker.subscriber(
         bench.topic,
         batch=True,
-        lease_ttl=1.0,
-        handler_timeout=0.7,
+        lease_ttl=3.0,
+        handler_timeout=2.0,
         **(options if counted else {}),
     )
     async def handle(message: TimerBatchMessage):
@@ -576,16 +576,16 @@ async def test_a_batch_that_hangs_leaves_no_time_and_its_timers_come_alone(bench
 
 
 async def test_what_no_time_is_left_for_is_released_and_not_counted(bench):
-    """Each call alone takes a third of the lease."""
+    """Each call alone takes a quarter of the lease."""
     batches = Batches()
     broker = bench.broker()
 
-    @broker.subscriber(bench.topic, batch=True, lease_ttl=1.0, dead_letter_topic=DEAD)
+    @broker.subscriber(bench.topic, batch=True, lease_ttl=3.0, dead_letter_topic=DEAD)
     async def handle(message: TimerBatchMessage):
         batches.note(message)
         if not message.is_split and message.timers[0].timer_id == "a":
             raise ValueError
-        await asyncio.sleep(0.25)
+        await asyncio.sleep(0.75)
 
     schedule(bench, "abcdefgh")
     async with delivering(broker):
@@ -606,12 +606,12 @@ async def test_a_lease_that_ends_before_a_timer_is_tried_alone_says_nothing_abou
     class Slow(BaseMiddleware):
         async def consume_scope(self, call_next, msg):
             if msg.is_split:
-                await asyncio.sleep(0.7)
+                await asyncio.sleep(2.2)
             return await call_next(msg)
 
     broker = bench.broker(middlewares=[Slow])
 
-    @broker.subscriber(bench.topic, batch=True, lease_ttl=0.6, dead_letter_topic=DEAD)
+    @broker.subscriber(bench.topic, batch=True, lease_ttl=2.0, dead_letter_topic=DEAD)
     async def handle(message: TimerBatchMessage):
         batches.note(message)
         if len(message.timers) > 1:
@@ -832,7 +832,7 @@ async def test_one_whose_lease_ended_while_its_batch_runs_is_no_new_batch(bench)
         bench.topic,
         batch=True,
         max_concurrent=2,
-        lease_ttl=0.3,
+        lease_ttl=2.0,
         polling_interval=0.01,
         max_polling_interval=0.05,
         dead_letter_topic=DEAD,
@@ -844,7 +844,8 @@ async def test_one_whose_lease_ended_while_its_batch_runs_is_no_new_batch(bench)
     schedule(bench, IDS)
     async with delivering(broker):
         await batches.until(1)
-        await asyncio.sleep(1.0)
+        lease = float(batches.messages[0].raw_message.claim.lease)
+        await wait_until_async(lambda: all(bench.score(one) > lease for one in IDS))
         gate.set()
         await bench.until_gone(*IDS)
 
@@ -858,7 +859,7 @@ async def test_leases_of_a_batch_are_renewed_but_not_those_of_decided_timers(ben
     broker = bench.broker()
 
     @broker.subscriber(
-        bench.topic, batch=True, lease_ttl=0.6, renew_lease=True, ack_policy=AckPolicy.MANUAL
+        bench.topic, batch=True, lease_ttl=2.0, renew_lease=True, ack_policy=AckPolicy.MANUAL
     )
     async def handle(message: TimerBatchMessage):
         await message.timers[0].nack(delay=HOUR)
@@ -889,7 +890,7 @@ async def test_after_max_lease_a_batch_is_no_longer_renewed_and_said_to_hang_onc
     broker = bench.broker(graceful_timeout=0.1)
 
     @broker.subscriber(
-        bench.topic, batch=True, max_concurrent=2, lease_ttl=0.3, renew_lease=True, max_lease=0.6
+        bench.topic, batch=True, max_concurrent=2, lease_ttl=2.0, renew_lease=True, max_lease=3.0
     )
     async def handle(message: TimerBatchMessage):
         batches.note(message)
