@@ -145,6 +145,9 @@ READ_WHILE_BUSY = 1
 ROSTER = 1
 """How often a claim by the rule for fleets counts listeners: those on duty and all, at once."""
 
+PAYLOAD_READS = 8
+"""How often a claim of a hundred reads small payloads: 1, 2, 4, 8, 16 and then 25 at a time."""
+
 UNHEARD = 1
 """The same of a wake-up that nobody hears: whether the topic has workers at all."""
 

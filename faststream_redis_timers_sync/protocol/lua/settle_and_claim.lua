@@ -268,6 +268,9 @@ local lease = '-'
 local claimed, lengths, bytes, orphans, fields = {}, {}, {}, {}, {}
 local size, suspects, passed_over, passed = 0, 0, 0, {}
 
+-- So many payloads are read at once.
+local at_once, is_any_large = 1, false
+
 -- Claims of these (id, score, ...); tells whether there is room for more.
 local function take(due)
   local ids = {}
@@ -275,7 +278,8 @@ local function take(due)
     ids[#ids + 1] = due[i]
   end
   local values = counts and redis.call('HMGET', attempts, unpack(ids))
-  -- The payloads that are read ahead, and between which places.
+  -- The payloads that are read ahead, and between which places. Pages grow as long as payloads are
+  -- small: among small ones a few large ones may stand, which are not to be read in vain.
   local read, read_from, read_to = nil, 0, 0
   for n, id in ipairs(ids) do
     local score = due[2 * n]
@@ -300,9 +304,12 @@ local function take(due)
         return false
       end
       if not is_bare and n > read_to then
-        local are_small = #claimed > 0 and 25 * size / #claimed <= budget / 16
-        read_from, read_to = n, math.min(#ids, n + (are_small and 24 or 0))
+        read_from, read_to = n, math.min(#ids, n + at_once - 1)
         read = redis.call('HMGET', payloads, unpack(ids, read_from, read_to))
+        for _, payload in ipairs(read) do
+          is_any_large = is_any_large or payload and 25 * #payload > budget / 16
+        end
+        at_once = is_any_large and 1 or math.min(25, 2 * at_once)
       end
       local payload = not is_bare and read[n - read_from + 1]
       if not payload then
