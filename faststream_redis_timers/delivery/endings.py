@@ -61,7 +61,16 @@ class Endings:
         is_batched: Whether timers are handled together with up to a hundred others.
     """
 
-    __slots__ = ("_log", "_policy", "_reader", "_topic", "_unknown", "dead_topic", "suspect_from")
+    __slots__ = (
+        "_is_batched",
+        "_log",
+        "_policy",
+        "_reader",
+        "_topic",
+        "_unknown",
+        "dead_topic",
+        "suspect_from",
+    )
 
     def __init__(
         self,
@@ -77,6 +86,7 @@ class Endings:
         self._topic = topic
         self._policy = policy
         self._log = log
+        self._is_batched = is_batched
         self._reader = EnvelopeReader()
         self._unknown: set[str] = set()
         # Definitions about which the log has been told.
@@ -158,14 +168,22 @@ class Endings:
         """Return a timer that was claimed although its last attempt is over, else None.
 
         That one has lost its lease, so nobody has decided then.
+
+        Where timers are batched its last attempt alone must be over too.
         """
         attempt = claimed.attempt
         if attempt is None or attempt == 1 or not claimed.was_leased:
             return None
         # This claim is no attempt.
         tried = claimed._replace(attempt=attempt - 1)
-        goes_on, _ = self._ask_policy(tried, None)
-        return None if goes_on else tried
+        if self._ask_policy(tried, None)[0]:
+            return None
+        if self._is_batched:
+            # That may have been lost for another one of its batch: it has one more, alone.
+            before = claimed._replace(attempt=attempt - 2)
+            if before.attempt == 0 or self._ask_policy(before, None)[0]:
+                return None
+        return tried
 
     def after_success(self, claimed: Claimed, occurrence: Occurrence) -> tuple[bytes, bytes]:
         """Decide about a recurring timer whose handler has finished.

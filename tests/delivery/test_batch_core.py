@@ -199,6 +199,26 @@ def test_a_suspect_is_one_from_the_first_loss_on_and_one_whose_attempt_was_taken
         assert driver.wait().until == 100.0
 
 
+def test_one_whose_last_attempt_was_lost_in_a_batch_has_one_more_alone():
+    """It may have been lost for another one of the batch."""
+    driver = batching(policy=RetryPolicy(max_attempts=2))
+    (again,) = driver.claim("good", score=LEASED, attempt=3, head=SERVER - 1)
+    assert ids_of(again) == ["good"]
+    end(driver, again)
+    driver.call()
+
+    driver = batching(policy=RetryPolicy(max_attempts=2))
+    assert driver.claim("bad", score=LEASED, attempt=4, head=SERVER - 1) == []
+    # Removed: nobody has named a topic for dead letters.
+    assert driver.actions(driver.call()) == [b"commit"]
+
+
+def test_one_whose_only_attempt_was_lost_in_a_batch_has_one_more_alone():
+    driver = batching(policy=RetryPolicy(max_attempts=1))
+    (again,) = driver.claim("good", score=LEASED, attempt=2, head=SERVER - 1)
+    assert ids_of(again) == ["good"]
+
+
 def test_max_wait_is_a_gap_after_claims_that_were_not_full():
     driver = batching(max_records=2, max_concurrent=9, max_wait=0.5)
     driver.claim("a", "b", at=1.0)

@@ -16,7 +16,7 @@ from faststream.exceptions import (
     SkipMessage,
     StopConsume,
 )
-from inside import held_by
+from inside import held_by, kill_loop
 from pydantic import BaseModel
 from waiting import wait_until_async
 
@@ -527,6 +527,49 @@ async def test_what_no_filter_takes_alone_says_nothing_about_others_of_its_batch
     assert sorted(batches.ids[1:]) == [[one] for one in known]
     assert bench.client.count_pending(bench.topic) == 30
     assert not any("the cause is common" in line for line in bench.log.complaints)
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+async def test_none_is_dead_lettered_whose_worker_died_with_a_batch_on_its_last_attempt(
+    bench, attempts
+):
+    begun = asyncio.Event()
+    done = []
+
+    def subscriber_of(broker):
+        return broker.subscriber(
+            bench.topic,
+            batch=True,
+            lease_ttl=2.0,
+            retry_policy=at_once(attempts),
+            dead_letter_topic=DEAD,
+        )
+
+    first = bench.broker(graceful_timeout=0.1)
+
+    @subscriber_of(first)
+    async def die(message: TimerBatchMessage):
+        if message.timers[0].attempt < attempts:
+            raise ConnectionError
+        begun.set()
+        await asyncio.sleep(60)
+
+    schedule(bench, IDS)
+    async with delivering(first):
+        await asyncio.wait_for(begun.wait(), 10)
+        await kill_loop(first.subscribers[0])
+        second = bench.broker()
+
+        @subscriber_of(second)
+        async def handle(message: TimerBatchMessage):
+            done.append([(timer.timer_id, timer.attempt) for timer in message.timers])
+
+        async with delivering(second):
+            await wait_until_async(lambda: bench.client.count_pending(bench.topic) == 0, 20)
+
+    assert letters(bench) == {}
+    # Alone, since any of them may be what has killed the worker.
+    assert sorted(done) == [[(one, attempts + 1)] for one in IDS]
 
 
 # --- time
