@@ -93,13 +93,14 @@ end
 
 -- Keeps the counts of timers that get another score: by id, the score so far,
 -- the new one, what to add to the count, and where it is known the count itself.
+-- That of none is kept while the score does not tell when the timer was due first.
 local function carry_attempts(ids, old_scores, new_scores, changes, known)
   local values = redis.call('HMGET', attempts, unpack(ids))
   local kept = {}
   for n, id in ipairs(ids) do
     local count, first_due = read_attempts(values[n], old_scores[n])
-    count = (known[n] or count) + changes[n]
-    if count > 0 then
+    count = math.max(0, (known[n] or count) + changes[n])
+    if count > 0 or tonumber(new_scores[n]) ~= tonumber(first_due) then
       kept[#kept + 1] = id
       kept[#kept + 1] = count .. ' ' .. first_due .. ' ' .. new_scores[n]
     elseif values[n] then
