@@ -73,6 +73,11 @@ class Splitting(Generic[_T]):
         self.has_common_cause |= self._tried == PROBES and not self._has_passed
 
     @property
+    def has_tried(self) -> bool:
+        """Whether any was tried."""
+        return self._tried > 0
+
+    @property
     def rest_has_failed(self) -> bool:
         """Whether the rest counts as failed, though it was not tried.
 

@@ -222,6 +222,7 @@ class _Run:
             await self._handle(TimerBatchDelivery([timer], self._batch, is_split=True))
             if isinstance(self._error, LeaseEndedError):
                 # It was not handled: there was no time.
+                self._error = error_before or self._error
                 continue
             # One that no filter takes says nothing about others.
             failure = None if isinstance(self._error, SubscriberNotFound) else self._error
@@ -230,6 +231,9 @@ class _Run:
             if failure is not None and splitting.has_common_cause and not was_common:
                 self._assume_failed(splitting, failure)
             self._error = self._error or error_before
+        if not splitting.has_tried:
+            # No error of a timer that was tried alone stands for it.
+            self._error = error
         self._give_up(splitting, error)
 
     async def _leave_out(

@@ -147,6 +147,21 @@ async def test_an_error_comes_out_once_the_batch_was_split(broker):
         assert sorted(lists_of(handle)[1:]) == [[11], [12], [13], [14]]
 
 
+@pytest.mark.parametrize("mark", ["ack", "nack", "reject"])
+async def test_an_error_comes_out_where_each_timer_was_marked(broker, mark):
+    @broker.subscriber(TOPIC, batch=True)
+    async def handle(bodies: list[int], message: TimerBatchMessage) -> None:
+        for timer in message.timers:
+            await getattr(timer, mark)()
+        raise LookupError(bodies)
+
+    async with TestTimersBroker(broker):
+        with pytest.raises(LookupError, match=r"\[1, 2\]"):
+            await broker.publish_batch(1, 2, topic=TOPIC)
+
+        assert lists_of(handle) == [[1, 2]]
+
+
 # --- when time is moved ------------------------------------------------------------------
 
 
