@@ -243,8 +243,7 @@ class DeliveryCore(Generic[_U]):
         if self._outage.answered(is_claim=is_claim, may_claim=may_claim):
             self._agenda.poll_again()
         clock_offset = sent_at - step.now
-        for item, outcome in zip(call.settlements, step.outcomes, strict=True):
-            self._renewals.take_outcome(item, outcome, clock_offset)
+        self._renewals.take_outcomes(call.settlements, step.outcomes, clock_offset)
         if not is_claim:
             return []
         # The server counts nobody, and the handlers that begin now may keep the event loop.

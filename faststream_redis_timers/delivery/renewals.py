@@ -3,6 +3,7 @@
 import logging
 import math
 from collections import Counter
+from collections.abc import Sequence
 
 from faststream_redis_timers.delivery import words
 from faststream_redis_timers.delivery.leased import LeasedTimer
@@ -80,24 +81,39 @@ class Renewals:
         for claim, count in Counter(timer.claim for timer in hung).items():
             self._log(logging.ERROR, words.batch_past_max_lease(claim.topic, count, most))
 
-    def take_outcome(self, item: Settling, outcome: int, clock_offset: float) -> None:
-        """Take what a settlement has done to the lease of its timer.
+    def take_outcomes(
+        self, items: Sequence[Settling], outcomes: Sequence[int], clock_offset: float
+    ) -> None:
+        """Take what settlements have done to the leases of their timers.
 
         Args:
-            item: The settlement.
-            outcome: See `Outcome`.
+            items: The settlements.
+            outcomes: Theirs, see `Outcome`.
             clock_offset: The holder's clock less the server's.
         """
-        if outcome != Outcome.DONE and self._leases.was_lost(item, outcome):
-            gone = outcome == Outcome.GONE
-            line = words.outlived(item.timer, self._sub, is_gone=gone, is_renewal=item.is_renewal)
-            self._log(logging.WARNING, line)
-        if item.answered(outcome, clock_offset):
-            # Held until here: a claim in flight when its handler ended may have renewed it.
-            if not item.timer.holds_slot:
-                self._leases.let_go(item.timer)
-        elif item.is_renewal:
-            self._leases.renewed(item.timer)
+        outlived: list[tuple[Settling, bool]] = []
+        for item, outcome in zip(items, outcomes, strict=True):
+            if outcome != Outcome.DONE and self._leases.was_lost(item, outcome):
+                outlived.append((item, outcome == Outcome.GONE))
+            if item.answered(outcome, clock_offset):
+                # Held until here: a claim in flight when its handler ended may have renewed it.
+                if not item.timer.holds_slot:
+                    self._leases.let_go(item.timer)
+            elif item.is_renewal:
+                self._leases.renewed(item.timer)
+        if outlived:
+            self._tell_of_outlived(outlived)
+
+    def _tell_of_outlived(self, outlived: list[tuple[Settling, bool]]) -> None:
+        if not self._sub.batch:
+            for item, gone in outlived:
+                why = words.why_outlived(self._sub, is_gone=gone, is_renewal=item.is_renewal)
+                self._log(logging.WARNING, words.outlived(item.timer, why))
+            return
+        alike = Counter((item.timer.claim, gone, item.is_renewal) for item, gone in outlived)
+        for (claim, gone, is_renewal), count in alike.items():
+            why = words.why_outlived(self._sub, is_gone=gone, is_renewal=is_renewal)
+            self._log(logging.WARNING, words.batch_outlived(claim.topic, count, why))
 
     def renew_overdue(self) -> None:
         """Ask for leases in place of those that have ended, whether they are renewed or not.

@@ -53,11 +53,31 @@ def not_begun(topic: str, timer_id: bytes) -> str:
     )
 
 
-def outlived(timer: LeasedTimer, sub: TimerSub, *, is_gone: bool, is_renewal: bool) -> str:
+def outlived(timer: LeasedTimer, why: str) -> str:
     """Say that a handler took longer than its lease, and another worker has the timer.
 
     Args:
         timer: The timer.
+        why: See `why_outlived`.
+    """
+    return f"timer {timer.timer_id!r} of topic {timer.topic!r} outlived its lease and {why}"
+
+
+def batch_outlived(topic: str, count: int, why: str) -> str:
+    """Say that the handler of a batch took longer than leases, and others have the timers.
+
+    Args:
+        topic: The full topic.
+        count: How many timers.
+        why: See `why_outlived`.
+    """
+    return f"{count} timers of a batch of topic {topic!r} outlived their leases and each {why}"
+
+
+def why_outlived(sub: TimerSub, *, is_gone: bool, is_renewal: bool) -> str:
+    """Say what has become of a timer that outlived its lease, and what to do.
+
+    Args:
         sub: The subscriber's options.
         is_gone: Whether the timer is there no more.
         is_renewal: Whether a renewal has found that out.
@@ -75,9 +95,7 @@ def outlived(timer: LeasedTimer, sub: TimerSub, *, is_gone: bool, is_renewal: bo
         else f"lease_ttl ({sub.lease_ttl:g} s) must be longer than the handler takes, or "
         "renew_lease=True extends it"
     )
-    return (
-        f"timer {timer.timer_id!r} of topic {timer.topic!r} outlived its lease and {runs}: {remedy}"
-    )
+    return f"{runs}: {remedy}"
 
 
 def past_max_lease(timer: LeasedTimer, max_lease: float) -> str:

@@ -7,7 +7,7 @@ two policies, runs the handler after a refused ACK_FIRST, and settles nothing on
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from faststream import AckPolicy
 from faststream.exceptions import (
@@ -72,7 +72,7 @@ async def handle_and_settle(
         delivery.reject_soon(instruction)
     except NackMessage as instruction:
         delivery.free_slot()
-        nack_as_told(delivery, instruction, log)
+        nack_as_told([delivery], instruction, log)
     except (StopConsume, SystemExit, KeyboardInterrupt) as reason:
         # Nothing may be claimed any more, lest the timer comes straight back.
         on_stop(delivery, reason)
@@ -117,21 +117,25 @@ def _settle_failure(delivery: TimerDelivery, policy: AckPolicy, error: BaseExcep
 
 
 def nack_as_told(
-    delivery: TimerDelivery, instruction: NackMessage, log: Callable[[int, str], None]
+    timers: Sequence[TimerDelivery], instruction: NackMessage, log: Callable[[int, str], None]
 ) -> None:
-    """Keep a timer for another attempt, as its handler says.
+    """Keep timers for another attempt, as their handler says.
 
     Args:
-        delivery: The timer.
-        instruction: What its handler raised.
+        timers: The timers.
+        instruction: What the handler raised.
         log: Writes a line of a `logging` level to the broker's log.
     """
-    try:
-        delivery.nack_soon(instruction, **instruction.extra_options)
-    except (TypeError, ValueError) as error:
-        log(
-            logging.ERROR,
-            f"NackMessage for timer {delivery.timer_id!r} of topic {delivery.topic!r} is not "
-            f"understood, it counts as one without a delay: {error}",
-        )
-        delivery.nack_soon(instruction)
+    options = instruction.extra_options
+    for timer in timers:
+        try:
+            timer.nack_soon(instruction, **options)
+        except (TypeError, ValueError) as error:
+            others = "" if len(timers) == 1 else f" and {len(timers) - 1} others"
+            log(
+                logging.ERROR,
+                f"NackMessage for timer {timer.timer_id!r}{others} of topic {timer.topic!r} is "
+                f"not understood, it counts as one without a delay: {error}",
+            )
+            options = {}
+            timer.nack_soon(instruction)

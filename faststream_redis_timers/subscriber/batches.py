@@ -124,7 +124,7 @@ class _Run:
         except RejectMessage as instruction:
             self._settle(part, partial(TimerDelivery.reject_soon, error=instruction))
         except NackMessage as instruction:
-            self._settle(part, partial(nack_as_told, instruction=instruction, log=self._terms.log))
+            nack_as_told(self._carry_marks_out(part), instruction, self._terms.log)
         except (StopConsume, SystemExit, KeyboardInterrupt) as reason:
             # Nothing may be claimed any more, lest the timers come straight back.
             self._terms.on_stop(part, reason)

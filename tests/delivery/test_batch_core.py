@@ -8,6 +8,7 @@ from core_driver import SERVER, Driver
 from faststream_redis_timers import RetryPolicy
 from faststream_redis_timers.delivery.core import Call
 from faststream_redis_timers.delivery.slots import Suspects
+from faststream_redis_timers_sync.protocol.model import Outcome
 
 LEASED = b"1899999990.0000005"
 """The score of a timer whose lease was lost."""
@@ -105,6 +106,25 @@ def test_after_max_lease_the_log_has_a_line_for_a_batch():
     assert "the leases of 3 timers" in line
     renew(driver, at=60.0)
     assert len([line for _, line in driver.lines if "max_lease" in line]) == 2
+
+
+def test_the_log_has_a_line_for_a_batch_whose_leases_others_have_taken():
+    driver = batching(lease_ttl=2.0)
+    (batch,) = driver.claim("a", "b", "c", "d")
+    driver.time = 3.0
+    end(driver, batch)
+    call = driver.call()
+    taken, gone = Outcome.LEASED_ANEW, Outcome.GONE
+    driver.answer(call, outcomes=bytes([taken, gone, taken, taken]))
+
+    taken, gone = (line for _, line in driver.lines)
+    assert taken.startswith(
+        "3 timers of a batch of topic 'orders' outlived their leases and each was claimed by "
+        "another worker and run twice: lease_ttl (2 s) must be longer"
+    )
+    assert gone.startswith(
+        "1 timers of a batch of topic 'orders' outlived their leases and each is gone"
+    )
 
 
 def test_what_runs_here_already_counts_as_renewed_and_comes_into_no_batch():

@@ -266,6 +266,27 @@ async def test_where_a_commit_comes_first_those_whose_commit_fails_leave_the_lis
     assert line.startswith("1 timers of a batch of topic 'invoices' could not be committed first")
 
 
+async def test_an_instruction_that_is_not_understood_is_told_of_once(bench):
+    broker = bench.broker()
+
+    @broker.subscriber(bench.topic, batch=True, **NO_POLLS)
+    async def handle(message: TimerBatchMessage):
+        raise NackMessage(delay=5)
+
+    schedule(bench, IDS)
+    before = {one: bench.score(one) for one in IDS}
+    async with delivering(broker):
+        await wait_until_async(lambda: bench.log.complaints)
+        await wait_until_async(
+            lambda: all(bench.score(one) > before[one] and not bench.is_leased(one) for one in IDS)
+        )
+
+    (line,) = [line for line in bench.log.complaints if "NackMessage" in line]
+    assert line.startswith(
+        "NackMessage for timer 'a' and 3 others of topic 'invoices' is not understood"
+    )
+
+
 # --- failed batches
 
 
