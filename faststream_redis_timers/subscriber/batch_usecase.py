@@ -134,7 +134,12 @@ class TimersBatchSubscriber(TimersSubscriber):
         """
         terms = Terms(
             sub=self.sub,
-            names={call.name for call in self.calls},
+            bodies={
+                (call.name, argument.field_name)
+                for call in self.calls
+                if call.dependant is not None
+                for argument in call.dependant.params
+            },
             policy=self._config.ack_policy,
             # FastStream's: that of the parent settles a single timer.
             handle=cast("_Handle", super(TimersSubscriber, self).process_message),

@@ -41,7 +41,7 @@ class Terms(NamedTuple):
 
     Args:
         sub: Its options.
-        names: The names of its handlers.
+        bodies: Each handler's name, with that of its argument for the bodies.
         policy: What an error means.
         handle: Parses the message, and runs the handler and its middlewares.
         on_stop: Called with what a handler raised to stop its subscriber or the process.
@@ -50,7 +50,7 @@ class Terms(NamedTuple):
     """
 
     sub: TimerSub
-    names: set[str]
+    bodies: set[tuple[str, str]]
     policy: AckPolicy
     handle: Callable[[TimerBatchDelivery], Awaitable[Response]]
     on_stop: Callable[[TimerBatchDelivery, BaseException], None]
@@ -204,7 +204,7 @@ class _Run:
     async def _split(
         self, part: TimerBatchDelivery, error: Exception | asyncio.CancelledError, seconds: float
     ) -> None:
-        if not part.has_begun and (places := _named_places(error, part, self._terms.names)):
+        if not part.has_begun and (places := _named_places(error, part, self._terms.bodies)):
             await self._leave_out(part, places, error)
             return
         unmarked = part.unmarked
@@ -304,7 +304,9 @@ class _Run:
         self._terms.log(logging.WARNING, line)
 
 
-def _named_places(error: BaseException, part: TimerBatchDelivery, handlers: set[str]) -> set[int]:
+def _named_places(
+    error: BaseException, part: TimerBatchDelivery, bodies: set[tuple[str, str]]
+) -> set[int]:
     """Return which bodies of a batch pydantic has found to be wrong.
 
     FastDepends validates a handler's arguments, and can wrap what pydantic says about them.
@@ -312,17 +314,19 @@ def _named_places(error: BaseException, part: TimerBatchDelivery, handlers: set[
     Args:
         error: What was raised before the handler has begun.
         part: The batch.
-        handlers: The names of the handlers, by which pydantic calls their arguments.
+        bodies: See `Terms`. Other arguments may be lists too, such as results of `Depends`.
     """
     cause: Any = getattr(error, "original_error", error)
-    if getattr(cause, "title", None) not in handlers or not hasattr(cause, "errors"):
+    handler = getattr(cause, "title", None)
+    if not isinstance(handler, str) or not hasattr(cause, "errors"):
         return set()
     places = set()
     for wrong in cause.errors():
         # The argument, the place in its list, and what is wrong there.
         match wrong["loc"]:
-            case (str(), int(place), *_) if 0 <= place < len(part.deliveries):
+            case (str(argument), int(place), *_) if (handler, argument) in bodies:
                 places.add(place)
             case _:
                 return set()
-    return places
+    # A decoder of the user's may have made more of them than there are timers.
+    return places if max(places, default=0) < len(part.deliveries) else set()

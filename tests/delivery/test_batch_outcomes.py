@@ -4,10 +4,11 @@ import asyncio
 import logging
 from collections import Counter
 from datetime import timedelta
+from typing import Annotated
 
 import pytest
 from bench import HOUR, NO_POLLS, delivering
-from faststream import AckPolicy, BaseMiddleware
+from faststream import AckPolicy, BaseMiddleware, Depends
 from faststream.exceptions import (
     AckMessage,
     NackMessage,
@@ -503,6 +504,28 @@ async def test_what_a_handler_itself_finds_wrong_names_no_timer(bench):
 
     assert sorted(batches.ids) == [["a"], ["a", "b", "c"], ["b"], ["c"]]
     assert sum("was removed" in line for line in bench.log.complaints) == 1
+
+
+async def test_what_is_wrong_in_another_list_names_no_timer(bench):
+    """A dependency may give a list as well."""
+    calls = []
+    broker = bench.broker()
+
+    def dependency():
+        calls.append("tried")
+        return ["wrong"] if len(calls) == 1 else [1]
+
+    @broker.subscriber(bench.topic, batch=True, ack_policy=AckPolicy.REJECT_ON_ERROR)
+    async def handle(orders: list[Order], numbers: Annotated[list[int], Depends(dependency)]):
+        calls.append([order.number for order in orders])
+
+    bodies = [TimerPublishMessage({"number": n}, timer_id=f"{n}") for n in range(3)]
+    bench.client.schedule_batch(bodies, bench.topic)
+    async with delivering(broker):
+        await bench.until_gone(*"012")
+
+    assert sorted(one for one in calls if one != "tried") == [[0], [1], [2]]
+    assert not any("was removed" in line for line in bench.log.complaints)
 
 
 async def test_what_no_filter_takes_is_kept_under_each_policy(bench):
