@@ -179,7 +179,10 @@ class TimerBatchMessage(StreamMessage[TimerBatchDelivery]):
 
     @property
     def redelivered(self) -> bool:
-        """Whether a handler may have begun with any of them before: `is_split`, or an attempt."""
+        """Whether a handler may have begun with any of them before: `is_split`, or an attempt.
+
+        Not told of those that were released after a call that failed.
+        """
         return self.raw_message.redelivered
 
     @property
