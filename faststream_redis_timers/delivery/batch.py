@@ -21,10 +21,11 @@ class LeasedBatch(Generic[_T]):
         is_split: Whether that has failed.
 
     Attributes:
+        has_failed: Whether its handler has raised an error, for the whole or a part.
         marks: What carries out the mark of each timer that has one.
     """
 
-    __slots__ = ("_holds_slot", "deliveries", "is_split", "marks")
+    __slots__ = ("_holds_slot", "deliveries", "has_failed", "is_split", "marks")
 
     def __init__(
         self,
@@ -36,6 +37,7 @@ class LeasedBatch(Generic[_T]):
         """Begin without marks, or with those of the whole."""
         self.deliveries = deliveries
         self.is_split = is_split
+        self.has_failed = False
         self._holds_slot = whole is None
         self.marks: dict[_T, Callable[[], None]] = {} if whole is None else whole.marks
 

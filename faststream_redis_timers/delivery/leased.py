@@ -31,6 +31,11 @@ class Unit(Protocol):
         """Whether a lease has ended by the holder's clock."""
         ...
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether it is a batch whose handler has raised an error."""
+        ...
+
     def release(self) -> None:
         """Release what was not decided about: it is due as before the claim."""
         ...
@@ -142,6 +147,11 @@ class LeasedTimer:
     def deliveries(self) -> "tuple[LeasedTimer]":
         """Itself: the timers that its slot is for."""
         return (self,)
+
+    @property
+    def has_failed(self) -> bool:
+        """False: it is no batch."""
+        return False
 
     @property
     def topic(self) -> str:

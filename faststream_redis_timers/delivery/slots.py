@@ -205,7 +205,8 @@ class BatchSlots(Slots):
     be a hundred others. So a claim that finds a suspect first of all takes it alone, and one
     that finds it later passes it over. After a suspect the next claim passes over all of them:
     others are not to wait until the last one has run. One runs at a time also where attempts
-    are not counted.
+    are not counted. There a list takes twice as many each time a handler has returned, and one
+    again after an error: nothing is dead-lettered for others.
 
     Args:
         most: How many batches run at once.
@@ -214,7 +215,7 @@ class BatchSlots(Slots):
         poll_now: See `Slots`.
     """
 
-    __slots__ = ("_alone", "_max_records", "_passes_over")
+    __slots__ = ("_alone", "_is_counted", "_max_records", "_passes_over")
 
     def __init__(
         self,
@@ -224,6 +225,7 @@ class BatchSlots(Slots):
         poll_now: Callable[[], None],
     ) -> None:
         """Begin with a claim that may take a suspect."""
+        self._is_counted = suspects is not None
         self._alone = Suspects() if suspects is None else suspects
         super().__init__(most, self._alone, poll_now)
         self._max_records = max_records
@@ -243,7 +245,7 @@ class BatchSlots(Slots):
         return self.free - (found > 0)
 
     def suspects_of(self, limit: int) -> int:
-        """Return how many suspects a claim may take: one, and alone, or none.
+        """Return how many suspects a claim may take: none, or so many and no others, below 0.
 
         Args:
             limit: How many timers it asks for.
@@ -258,7 +260,8 @@ class BatchSlots(Slots):
             # The claim after this one looks for them, also if this one finds nothing.
             self._poll_now()
             return 0
-        return -1
+        # A claim that may take as many as it asks for would bring them with others.
+        return -min(self._allowed, max(1, limit - 1))
 
     def begin(self, unit: Unit, watch_until: float | None = None) -> bool:
         """Give a slot to a batch; see `Slots`.
@@ -270,6 +273,17 @@ class BatchSlots(Slots):
         has_begun = super().begin(unit, watch_until)
         self._passes_over |= has_begun and watch_until is not None
         return has_begun
+
+    def end_suspicion(self, unit: Unit) -> None:
+        """Note that a batch of suspects has not killed this process; see `Slots`.
+
+        Args:
+            unit: The batch. One that still holds its slot hangs.
+        """
+        if unit in self._watched and not self._is_counted:
+            is_well = not unit.holds_slot and not unit.has_failed
+            self._allowed = min(2 * self._allowed, self._max_records) if is_well else 1
+        super().end_suspicion(unit)
 
 
 def make_slots(

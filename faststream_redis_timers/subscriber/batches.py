@@ -182,6 +182,7 @@ class _Run:
         self, part: TimerBatchDelivery, error: Exception | asyncio.CancelledError, seconds: float
     ) -> None:
         policy = self._terms.policy
+        self._batch.has_failed = True
         if isinstance(error, LeaseEndedError):
             # They have not begun, and are not this worker's any more.
             self._settle(part, None)

@@ -172,7 +172,7 @@ def test_a_claim_that_passes_over_suspects_and_finds_nothing_is_followed_at_once
 
     call = driver.call()
 
-    assert limits(call) == (5, -1)
+    assert limits(call) == (5, -2)
     driver.answer(call)
     driver.wait()
 
@@ -192,6 +192,50 @@ def test_one_suspect_runs_at_a_time_and_others_run_beside_it(policy):
     end(driver, suspect)
 
     assert driver.call().limit == 5
+
+
+def test_where_nothing_is_counted_lists_of_suspects_grow_until_a_handler_fails():
+    driver = batching(max_records=6)
+    names = map(str, count())
+
+    def run(*, has_failed=False):
+        """Answer with what the claim may take; those after it pass over suspects."""
+        call = driver.call()
+        most = -limits(call)[1]
+        ids = [next(names) for _ in range(most)]
+        (batch,) = driver.answer(call, *ids, score=LEASED, head=SERVER - 1)
+        batch.has_failed = has_failed
+        end(driver, batch)
+        driver.claim(head=SERVER - 1)
+        return most
+
+    # Not 6: such a claim would take others too.
+    assert [run() for _ in range(5)] == [1, 2, 4, 5, 5]
+    assert [run(has_failed=True), run(), run()] == [5, 1, 2]
+
+
+def test_one_that_hangs_lets_a_list_of_suspects_be_of_one_again():
+    driver = batching(max_records=6, max_concurrent=2, max_lease=100.0)
+    (suspect,) = driver.claim("a", score=LEASED, head=SERVER - 1)
+    end(driver, suspect)
+    driver.claim(head=SERVER - 1)
+    call = driver.call()
+    assert limits(call)[1] == -2
+    driver.answer(call, "b", "c", score=LEASED)
+    driver.poll(at=100.0)
+    driver.claim(head=SERVER - 1)
+
+    assert limits(driver.call())[1] == -1
+
+
+def test_where_attempts_are_counted_each_suspect_runs_alone():
+    driver = batching(policy=RetryPolicy(), max_records=6)
+    for name in "abc":
+        call = driver.call()
+        assert limits(call)[1] == -1
+        (batch,) = driver.answer(call, name, score=LEASED, attempt=2, head=SERVER - 1)
+        end(driver, batch)
+        driver.claim(head=SERVER - 1)
 
 
 def test_subscribers_of_a_broker_share_the_suspect_that_runs():

@@ -655,11 +655,11 @@ async def test_a_batch_that_hangs_leaves_no_time_and_its_timers_come_alone(bench
         attempts = [one.attempt for message in batches.messages[2:] for one in message.timers]
         assert attempts == [2, 2, 2]
     else:
-        assert batches.ids[0] == ["a", "b", "c"]
-        assert ["a"] in batches.ids
+        # One alone goes well, so two come together, and after an error again one alone.
+        assert batches.ids[:3] == [["a", "b", "c"], ["a"], ["b", "c"]]
         assert ["c"] in batches.ids
     late = "leaves no time to try timers alone"
-    assert sum(late in line for line in bench.log.complaints) == (2 if counted else 1)
+    assert sum(late in line for line in bench.log.complaints) == 2
 
 
 async def test_what_no_time_is_left_for_is_released_and_not_counted(bench):
