@@ -92,7 +92,7 @@ class Attendance:
         """
         if self._duty is None:
             return
-        if step.on_duty is None or step.workers is None:
+        if not step.may_count:
             self._log(logging.WARNING, words.not_counted(self._topic, words.NOT_ALLOWED))
             self.be_always_on_duty()
             return

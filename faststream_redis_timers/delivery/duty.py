@@ -32,12 +32,13 @@ class Roster(NamedTuple):
     """How many there are, as the server counts them at a claim.
 
     Args:
-        on_duty: Workers that are subscribed to wake-ups.
-        workers: All of the topic, those that are away too.
+        on_duty: Workers that are subscribed to wake-ups; None where the server does not know
+            it: there is one at least.
+        workers: All of the topic, those that are away too; likewise.
     """
 
-    on_duty: int
-    workers: int
+    on_duty: int | None
+    workers: int | None
 
 
 class Look(NamedTuple):
@@ -190,15 +191,19 @@ class Duty:
 
     def claimed(self, look: Look, roster: Roster, now: float) -> None:
         """Take the reply to a claim; if it found timers, `turned` follows."""
-        spare = roster.on_duty - self._holders - self._missing_at(now).workers
-        self._is_small = roster.workers <= self.SMALL
+        enough = self._holders + self._missing_at(now).workers
+        # Who does not know how many there are neither leaves nor comes.
+        on_duty = enough if roster.on_duty is None else roster.on_duty
+        spare = on_duty - enough
+        if roster.workers is not None:
+            self._is_small = roster.workers <= self.SMALL
         if self._is_small:
             self.post = self._next = Post.ON_DUTY
         elif look.found:
             self._take(look, roster, now)
         elif self.post is not Post.ON_DUTY:
             self.post = self._next = Post.ON_DUTY if spare < 0 else Post.IN_RESERVE
-        elif look.is_outrun and self._draw() * self.PATIENCE * roster.on_duty < spare:
+        elif look.is_outrun and self._draw() * self.PATIENCE * on_duty < spare:
             self.post = self._next = Post.IN_RESERVE
 
     def _take(self, look: Look, roster: Roster, now: float) -> None:
@@ -207,7 +212,8 @@ class Duty:
         if look.is_more_due:
             self._be_quiet(now)
         elif self.post is Post.IN_RESERVE and look.overdue > self.LEFT:
-            self._missing, self._missing_until = roster.on_duty, now + self.MEMORY
+            if roster.on_duty is not None:
+                self._missing, self._missing_until = roster.on_duty, now + self.MEMORY
             self._next = Post.ON_DUTY
         self.post = self._next if stays else Post.AWAY
 

@@ -260,9 +260,10 @@ class Step(NamedTuple):
         orphans: Ids of entries that had no payload; they are removed.
         is_torn: Whether the topic has timers and all payloads are gone, see `TopicTornError`.
             Then nothing was claimed, and `head` is None.
+        may_count: Whether the server lets workers be counted; False where it refuses.
         on_duty: How many workers listen to the topic's wake-ups. Some of them may be gone: one
             that hangs, or whose connection is half open, is counted for minutes. None where it
-            was not asked for, or refused.
+            was not asked for, or refused, or the server does not know it.
         workers: How many workers the topic has, likewise.
     """
 
@@ -273,6 +274,7 @@ class Step(NamedTuple):
     claimed: list[Claimed]
     orphans: list[bytes]
     is_torn: bool = False
+    may_count: bool = True
     on_duty: int | None = None
     workers: int | None = None
 

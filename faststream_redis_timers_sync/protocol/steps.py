@@ -27,7 +27,8 @@ def _read_step(reply: bytes, *, is_counted: bool, has_roster: bool) -> Step:
     words_each = 5 if is_counted else 3
     words, data = split_reply(reply)
     now, lease, head, outcomes = words[:4]
-    on_duty, workers = map(_read_count, words[4:6]) if has_roster else (None, None)
+    roster = words[4:6] if has_roster else []
+    on_duty, workers = map(_read_count, roster) if has_roster else (None, None)
     start = 7 if has_roster else 5
     claimed = []
     position = 0
@@ -55,10 +56,11 @@ def _read_step(reply: bytes, *, is_counted: bool, has_roster: bool) -> Step:
         claimed,
         orphans,
         is_torn=lease == b"torn",
+        may_count=b"-" not in roster,
         on_duty=on_duty,
         workers=workers,
     )
 
 
 def _read_count(word: bytes) -> int | None:
-    return None if word == b"-" else int(word)
+    return int(word) if word.isdigit() else None

@@ -85,9 +85,12 @@ class Driver:
         score=None,
         attempt=None,
         is_torn=False,
-        roster=(None, None),
+        roster=None,
     ):
-        """Answer a call; the score before is one for all timers, or one by id."""
+        """Answer a call; the score before is one for all timers, or one by id.
+
+        Without a roster workers may not be counted.
+        """
         now = SERVER + self.time
         due = b"%.6f" % (now - 1)
         scores = score if isinstance(score, dict) else dict.fromkeys(ids, score or due)
@@ -96,6 +99,7 @@ class Driver:
             Claimed(i.encode(), b"x", scores.get(i, due), attempt=attempt, first_due=first_due)
             for i in ids
         ]
+        on_duty, workers = roster or (None, None)
         step = Step(
             now,
             b"%.6f5" % (now + 30),
@@ -104,8 +108,9 @@ class Driver:
             claimed,
             list(orphans),
             is_torn=is_torn,
-            on_duty=roster[0],
-            workers=roster[1],
+            may_count=roster is not None,
+            on_duty=on_duty,
+            workers=workers,
         )
         return self.core.answered(call, step, self.time, self.time)
 

@@ -213,6 +213,15 @@ def test_where_counting_is_refused_it_is_on_duty_for_good_and_says_so_once():
     assert line.startswith("workers of topic 'orders' can't be counted, ")
 
 
+def test_where_the_server_knows_no_number_all_stay_where_they_are():
+    driver = driver_at(Post.ON_DUTY)
+    driver.core.poll_now()
+    driver.claim(at=1.0, roster=(None, None))
+    assert driver.posts == []
+    assert driver.call(61.0).operation.args[CALL] == b"4 4 5 0 0.0"
+    assert driver.lines == []
+
+
 def test_where_a_channel_is_refused_it_is_on_duty_for_good():
     driver = driver_at(Post.IN_RESERVE)
     driver.core.attendance.be_always_on_duty()

@@ -106,6 +106,42 @@ def test_who_loses_no_race_stays(look):
     assert duty.post is ON_DUTY
 
 
+# --- where the server does not know how many there are
+
+
+@pytest.mark.parametrize("workers", [30, None])
+@pytest.mark.parametrize(
+    ("before", "post"), [(None, IN_RESERVE), (IN_RESERVE, IN_RESERVE), (ON_DUTY, ON_DUTY)]
+)
+def test_where_those_on_duty_are_not_known_nobody_leaves_or_comes(before, post, workers):
+    duty = Duty(3, SLOTS, lambda: LIKELY) if before is None else duty_at(before, draw=LIKELY)
+    duty.claimed(OUTRUN, Roster(None, workers), 1.0)
+
+    assert duty.post is post
+
+
+@pytest.mark.parametrize("on_duty", [5, None])
+@pytest.mark.parametrize(("workers", "post"), [(8, ON_DUTY), (9, IN_RESERVE)])
+def test_where_the_fleet_is_not_known_it_is_as_large_as_before(workers, post, on_duty):
+    duty = duty_at(ON_DUTY, draw=LIKELY)
+    duty.claimed(EMPTY, Roster(8, workers), 1.0)
+    duty.claimed(OUTRUN, Roster(on_duty, None), 2.0)
+    duty.claimed(OUTRUN, Roster(99, None), 3.0)
+
+    assert duty.post is post
+
+
+def test_what_was_left_lying_by_an_unknown_number_brings_one_on_duty_too():
+    duty = with_ghosts(3)
+    duty.claimed(OUTRUN, many(99), 2.0)
+    for _ in range(2):
+        duty.post = IN_RESERVE
+        duty.claimed(ONE._replace(overdue=1.0), Roster(None, 30), 3.0)
+        assert duty.post is ON_DUTY
+
+    assert duty.call(3.0).missing == Missing(3, 298.0)
+
+
 # --- who leaves since it has work
 
 

@@ -44,6 +44,20 @@ async def test_three_of_twelve_stay_on_duty(bench, open_calls):
     assert bench.log.complaints == []
 
 
+async def test_the_last_on_duty_do_not_leave_where_the_server_cannot_count_them(bench, open_calls):
+    """Valkey 9.1 cannot, where more than fifteen were on duty before."""
+
+    async def handle(message: TimerMessage):
+        open_calls.note(message)
+
+    async with fleet_of(bench, handle, (None,) * 24) as fleet:
+        fewest = 24
+        for _ in range(200):
+            await fleet.deliver_one()
+            fewest = min(fewest, len(fleet.at(Post.ON_DUTY)))
+        assert 2 <= fewest <= 8
+
+
 async def test_up_to_eight_all_are_on_duty(bench, open_calls):
     async def handle(message: TimerMessage):
         open_calls.note(message)

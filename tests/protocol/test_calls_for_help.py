@@ -1,6 +1,6 @@
 """Who is called from the reserve, by claims and by wake-ups that nobody hears."""
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 
 import pytest
@@ -51,6 +51,12 @@ class Listener:
 
     def __exit__(self, *_):
         self._pubsub.close()
+
+    def leave(self):
+        """Subscribe to nothing any longer."""
+        getattr(self._pubsub, f"{self._sharded}unsubscribe")()
+        while self._pubsub.subscribed:
+            self._pubsub.get_message(timeout=10)
 
     def heard(self):
         """Give what was published before this call, by channel."""
@@ -137,16 +143,44 @@ def test_a_roster_does_not_hide_orphans(home):
 
 
 @pytest.mark.parametrize("workers", [7, 8, 9, 15, 16, 17, 30, 33])
-def test_numbers_that_a_server_gets_wrong_are_taken_for_some(home, workers):
-    """Valkey 9.1 does, at some sizes of a channel's table of subscribers."""
+def test_a_group_that_a_server_cannot_count_is_called_as_a_whole(home, workers):
+    """Valkey 9.1 does not, at some sizes of a channel's table of subscribers."""
     with fleet(home, groups=[5] * workers) as reserve:
         plant_due(home, "a")
         found = step(home, call=b"1 9 5 0 0.0")
-        assert found.on_duty == 0
-        assert found.workers in {workers, 9}
-        shares = {float(message.split()[0]) for message in heard(reserve)}
-        assert shares <= {round(2 / workers, 6), round(2 / 9, 6)}
-        assert len(shares) == 1
+        assert (found.on_duty, found.may_count) == (0, True)
+        assert found.workers in {workers, None}
+        # A group may be counted where all workers are not.
+        called = heard(reserve)
+        assert called in ([b"%.6f 0 0.0" % (2 / workers)] * workers, [b"1.000000 0 0.0"] * workers)
+
+
+def test_groups_that_are_counted_are_called_before_others(home):
+    with fleet(home, groups=[5] * 8 + [37]) as reserve:
+        plant_due(home, "a")
+        step(home, call=b"1 9 5 0 0.0")
+        called = heard(reserve)
+        # Where the group of eight is counted too, either is called.
+        assert called in ([b"1.000000 0 0.0"], [b"0.250000 0 0.0"] * 8)
+
+
+@pytest.mark.parametrize("most", [16, 30, 40])
+def test_while_workers_leave_they_are_counted_or_called_for_as_if_one_were_left(home, most):
+    """Valkey 9.1 cannot count the last ones, as long as the channel's table shrinks."""
+    keys = home.operations.keys
+    wrong = []
+    with fleet(home, groups=range(32)) as reserve, ExitStack() as stack:
+        leave = [
+            stack.enter_context(Listener(home, keys.channel_of(TOPIC))).leave for _ in range(most)
+        ]
+        for left in reversed(range(most)):
+            leave.pop()()
+            plant_due(home, "a")
+            found = step(home, call=b"6 9 5 0 0.0")
+            called = len(heard(reserve))
+            if (found.on_duty, called) not in {(left, max(0, 6 - left)), (None, 5)}:
+                wrong.append((left, found.on_duty, called))
+    assert wrong == []
 
 
 # --- who is called by claims ---------------------------------------------------------------

@@ -114,10 +114,11 @@ end
 -- Another database than 0 has one of its own.
 local channel_prefix = ''
 
--- Gives a number of subscribers as PUBSUB NUMSUB tells it. Valkey 9.1 tells an address in its memory
--- while the channel's table is half-way through growing: with 8, 15, 16, 29 to 32 subscribers, and so on.
+-- Gives a number of subscribers as PUBSUB NUMSUB tells it; nil where that is none. Valkey 9.1 tells an
+-- address in its memory while the channel's table is half-way through growing or shrinking: with 8, 15,
+-- 16, 29 to 32 subscribers, and so on, and with the last few of many. There is one at least.
 local function subscribers(count)
-  return count < 1000000 and count or 9
+  return count < 1000000 and count or nil
 end
 
 -- Calls workers of the reserve for a topic, group by group from any on, until as many hear it as are
@@ -125,7 +126,7 @@ end
 -- of `KeySpace.reserve_channel_of`. A call is a hint, as a wake-up is.
 local function call_for_help(timeline, wanted, word, microseconds)
   local beginning = channel_prefix .. timeline .. '\255'
-  local channels, reached = {}, 0
+  local channels, uncounted, reached = {}, {}, 0
   -- To ask for all groups takes longer than a claim, and most calls are for one or two workers.
   for first = microseconds, microseconds + 63, 8 do
     local names = {}
@@ -134,14 +135,21 @@ local function call_for_help(timeline, wanted, word, microseconds)
     end
     local counts = redis.pcall('PUBSUB', 'NUMSUB', unpack(names))
     for n = 2, #counts, 2 do
-      if counts[n] > 0 and reached < wanted then
+      local count = subscribers(counts[n])
+      if not count then
+        uncounted[#uncounted + 1] = counts[n - 1]
+      elseif count > 0 and reached < wanted then
         channels[#channels + 1] = counts[n - 1]
-        reached = reached + subscribers(counts[n])
+        reached = reached + count
       end
     end
     if counts.err or reached >= wanted then
       break
     end
+  end
+  -- All of such a group are to come, so it is asked last.
+  for n = 1, math.min(#uncounted, wanted - reached) do
+    channels[#channels + 1] = uncounted[n]
   end
   -- Each draws for itself: were one expected, none would come in a third of all calls.
   local share = reached > wanted and math.min(1, (wanted + 1) / reached) or 1

@@ -40,7 +40,8 @@
 --       claimed or removed, and no head told), the head of
 --       the timeline without what was passed over ('-' if there is none), the
 --       outcomes ('-' if none), where 7 is not '' how many workers are on duty and how
---       many there are ('-' and '-' if that is refused), the number of timers claimed;
+--       many there are ('-' and '-' if that is refused, '?' for each number that the
+--       server does not know), the number of timers claimed;
 --       per claimed timer the length of its id, of its payload and its score before, and where
 --       attempts are counted which attempt this is and the due time of the
 --       first; per entry that had no payload, and is removed by this, the
@@ -431,11 +432,12 @@ if ARGV[7] ~= '' then
   local roster = redis.pcall('PUBSUB', 'NUMSUB', channel, channel .. '\255w')
   local on_duty, workers = '-', '-'
   if not roster.err then
-    on_duty, workers = subscribers(roster[2]), subscribers(roster[4])
+    on_duty, workers = subscribers(roster[2]) or '?', subscribers(roster[4]) or '?'
   end
   if #claimed > 0 and not roster.err then
     local least, least_if_full, slots, word = string.match(ARGV[7], '^(%d+) (%d+) (%d+) (.*)')
-    local wanted = (is_full and least_if_full or least) - on_duty
+    -- Of a number that is not known one is sure: too many may come, not too few.
+    local wanted = (is_full and least_if_full or least) - (on_duty == '?' and 1 or on_duty)
     if is_full and slots ~= '0' and head ~= '-' and tonumber(head) <= tonumber(now) then
       -- Rules for workers of former versions do not allow it.
       local due = redis.pcall('ZCOUNT', timeline, '-inf', now)
