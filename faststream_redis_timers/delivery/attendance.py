@@ -81,7 +81,12 @@ class Attendance:
 
     def call(self, now: float) -> bytes:
         """Say what a claim that is sent now asks for, as the script takes it: see `Call`."""
-        return b"" if self._duty is None else self._duty.call(now).packed()
+        if self._duty is None:
+            return b""
+        slots = self._slots
+        # Where they are batched, one timer takes as many slots as a hundred.
+        free_if_some, free_if_full = slots.free_after(1), slots.free_after(slots.claim_limit)
+        return self._duty.call(now, free_if_some, free_if_full).packed()
 
     def claimed(self, step: Step, now: float) -> None:
         """Take the reply to a claim, before anything else is made of it.

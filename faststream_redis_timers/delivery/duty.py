@@ -169,16 +169,22 @@ class Duty:
 
     # --- what to ask the server for
 
-    def call(self, now: float) -> Call:
-        """Say when a claim that is sent now is to call for help."""
+    def call(self, now: float, free_if_some: int = 1, free_if_full: int = 0) -> Call:
+        """Say when a claim is to call for help.
+
+        Args:
+            now: The time when it is sent.
+            free_if_some: How many slots are left if it finds fewer timers than it asks for.
+            free_if_full: How many are left if it finds as many.
+        """
         if self._is_small:
             return NEVER
         missing = self._missing_at(now)
         holders = self._holders + missing.workers
         on_duty = self.post is Post.ON_DUTY
         return Call(
-            holders + (on_duty and not self._may_stay(free=1)),
-            holders + on_duty,
+            holders + (on_duty and not self._may_stay(free_if_some)),
+            holders + (on_duty and not self._may_stay(free_if_full)),
             0 if now < self._quiet_until else self._slots,
             missing,
         )

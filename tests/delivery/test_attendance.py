@@ -244,6 +244,32 @@ def test_a_batch_takes_one_slot():
     assert TimerSub(topic="a").most_running == 5
 
 
+@pytest.mark.parametrize(
+    ("options", "call"),
+    [
+        # Any batch takes the only slot: it leaves, and who is to come is missing one more.
+        ({"batch": True}, b"4 4 100 0 0.0"),
+        # No batch takes both.
+        ({"batch": True, "max_concurrent": 2}, b"3 3 200 0 0.0"),
+        ({"max_concurrent": 2}, b"3 4 2 0 0.0"),
+        ({"max_concurrent": 1}, b"4 4 1 0 0.0"),
+        # One claim takes a hundred at most.
+        ({"max_concurrent": 101}, b"3 3 101 0 0.0"),
+    ],
+)
+def test_who_will_have_no_slot_left_calls_for_one_more(options, call):
+    sub = TimerSub(topic="a", **options)
+    driver = Driver(duty=Duty(3, sub.most_running, Draws()), **options)
+    driver.claim(at=0.0, roster=(2, 20))
+    (unit,) = claim(driver, "first", at=1.0)
+    driver.wait(1.001)
+    driver.core.ended(unit)
+    come(driver, at=1.002)
+    driver.core.poll_now()
+
+    assert driver.call(2.0).operation.args[CALL] == call
+
+
 def test_the_channels_of_each_post():
     channels = Channels(b"wake-ups", b"help", b"workers")
     assert set(channels.at(Post.ON_DUTY)) == {b"wake-ups", b"workers"}

@@ -36,7 +36,7 @@ class CoresWorld(World):
 
     def make_duty(self, draw):
         """Make the rule of a worker; None where all are on duty."""
-        return None if self.holders is None else Duty(self.holders, self.sub.slots, draw)
+        return None if self.holders is None else Duty(self.holders, self.sub.most_running, draw)
 
     def channels_of(self, actor):
         """Give the channels of a worker."""
