@@ -48,6 +48,14 @@ class Posted(Protocol):
         """Listen to the channels of a post, and leave all others at once."""
 
 
+def _overdue(step: Step) -> float:
+    # What was leased may have been passed over, by those on duty, since its lease ended.
+    for timer in step.claimed:
+        if not timer.was_leased:
+            return step.now - float(timer.previous_score)
+    return 0.0
+
+
 class Attendance:
     """Tells the rule what happens, and carries out what it decides.
 
@@ -105,7 +113,7 @@ class Attendance:
         look = Look(
             found=found,
             free=self._slots.free_after(found),
-            overdue=step.now - float(step.claimed[0].previous_score) if found else 0.0,
+            overdue=_overdue(step),
             is_outrun=self._agenda.is_outrun(step),
             is_more_due=step.head is not None and step.head <= step.now,
         )

@@ -47,7 +47,8 @@ class Look(NamedTuple):
     Args:
         found: How many timers it found.
         free: How many slots are left.
-        overdue: Seconds for which the first of them had been due; 0 without any.
+        overdue: Seconds for which the first of them had been due that nobody had held before; 0
+            without any.
         is_outrun: Whether it came for a timer that another worker has.
         is_more_due: Whether it left timers that are due.
     """
@@ -110,6 +111,7 @@ class Duty:
         holders: How many workers are to be on duty.
         slots: How many timers a worker that has nothing to do takes.
         draw: Gives a number from 0 to 1.
+        max_wait: Seconds for which those on duty may let timers lie, to claim more at once.
 
     Attributes:
         post: What it listens to.
@@ -119,6 +121,7 @@ class Duty:
         "_draw",
         "_holders",
         "_is_small",
+        "_left",
         "_missing",
         "_missing_until",
         "_next",
@@ -135,9 +138,10 @@ class Duty:
     """Seconds: a handler that keeps the event loop for longer makes its worker deaf."""
 
     LEFT = 0.05
-    """Seconds: who finds a timer in reserve that has been due for longer knows that nobody on duty
-    was there. Workers that share too few processors may well be later than `STALL`: such a find
-    would have all of them on duty, and make them later still."""
+    """Seconds: who finds a timer in reserve that has been due for longer, and for longer than those
+    on duty wait for others, knows that nobody on duty was there. Workers that share too few
+    processors may well be later than `STALL`: such a find would have all of them on duty, and make
+    them later still."""
 
     MEMORY = 300.0
     """Seconds for which those who were not there are not counted on. Should the server count them
@@ -153,9 +157,12 @@ class Duty:
     QUIET = 0.01
     """Seconds after a call for help, its own or another's, until it calls for what is left."""
 
-    def __init__(self, holders: int, slots: int, draw: Callable[[], float]) -> None:
+    def __init__(
+        self, holders: int, slots: int, draw: Callable[[], float], max_wait: float = 0.0
+    ) -> None:
         """Begin away: nothing is known until a claim was answered."""
         self._holders = holders
+        self._left = self.LEFT + max_wait
         self._slots = slots
         self._draw = draw
         self.post = Post.AWAY
@@ -217,7 +224,7 @@ class Duty:
         self._next = Post.ON_DUTY if stays and self.post is Post.ON_DUTY else Post.IN_RESERVE
         if look.is_more_due:
             self._be_quiet(now)
-        elif self.post is Post.IN_RESERVE and look.overdue > self.LEFT:
+        elif self.post is Post.IN_RESERVE and look.overdue > self._left:
             if roster.on_duty is not None:
                 self._missing, self._missing_until = roster.on_duty, now + self.MEMORY
             self._next = Post.ON_DUTY

@@ -223,8 +223,8 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             slots: See `DeliveryCore`.
             holders: How many workers of the topic are on duty; None means all.
         """
-        outer, draw = self._outer_config, driver.draws.spread
-        duty = None if holders is None else Duty(holders, self.sub.most_running, draw)
+        outer, sub, draw = self._outer_config, self.sub, driver.draws.spread
+        duty = None if holders is None else Duty(holders, sub.most_running, draw, sub.max_wait)
         return DeliveryCore(
             self.sub,
             topic=self.topic,

@@ -212,6 +212,16 @@ def test_who_finds_a_timer_in_reserve_that_was_left_lying_goes_on_duty(look, pos
     assert duty.post is post
 
 
+@pytest.mark.parametrize(("overdue", "post"), [(0.54, IN_RESERVE), (0.56, ON_DUTY)])
+def test_a_timer_was_not_left_lying_while_those_on_duty_wait_for_others(overdue, post):
+    duty = Duty(3, SLOTS, lambda: UNLIKELY, max_wait=0.5)
+    duty.ended(SLOTS)
+    duty.claimed(EMPTY, many(99), 0.0)
+    duty.claimed(ONE._replace(overdue=overdue), many(3), 1.0)
+
+    assert duty.post is post
+
+
 def test_if_that_made_it_full_it_goes_on_duty_when_it_has_a_slot():
     duty = duty_at(IN_RESERVE)
     duty.claimed(ALL._replace(overdue=1.0), many(3), 1.0)

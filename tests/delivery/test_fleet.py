@@ -58,6 +58,16 @@ async def test_the_last_on_duty_do_not_leave_where_the_server_cannot_count_them(
         assert 2 <= fewest <= 8
 
 
+async def test_the_rule_knows_what_a_batch_is(bench):
+    async def handle(bodies: list[str]):
+        """Take them."""
+
+    options = {"batch": True, "max_records": 20, "max_concurrent": 2, "max_wait": 0.5}
+    async with fleet_of(bench, handle, (None,), **options) as fleet:
+        (duty,) = [loop.core.attendance._duty for loop in fleet.loops]
+        assert (duty._slots, duty._left) == (40, Duty.LEFT + 0.5)
+
+
 async def test_up_to_eight_all_are_on_duty(bench, open_calls):
     async def handle(message: TimerMessage):
         open_calls.note(message)

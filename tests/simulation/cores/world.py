@@ -36,7 +36,9 @@ class CoresWorld(World):
 
     def make_duty(self, draw):
         """Make the rule of a worker; None where all are on duty."""
-        return None if self.holders is None else Duty(self.holders, self.sub.most_running, draw)
+        if self.holders is None:
+            return None
+        return Duty(self.holders, self.sub.most_running, draw, self.sub.max_wait)
 
     def channels_of(self, actor):
         """Give the channels of a worker."""
