@@ -31,7 +31,8 @@ INVARIANTS = {
     "attempts": (
         "Where attempts are counted, a handler is told which one it is: each claim counts, but "
         "for those that were given back and those that renewed a lease of the same worker. There "
-        "are no more of them than the retry policy allows."
+        "are no more of them than the retry policy allows, but for one more, alone, of a timer "
+        "that has lost its last one in a batch."
     ),
     "recurs": (
         "A recurring timer is due next at the first time after the claim that ran. Where its last "
