@@ -98,7 +98,7 @@ def durable_server():
         folder = Path(name)
         socket = folder / "server.sock"
         config = {"appendonly": "yes", "appendfsync": "always"}
-        yield f"unix://{socket}", lambda: embedded_server._running(folder, socket, config)
+        yield f"unix://{socket}", lambda: embedded_server._running(None, folder, socket, config)
 
 
 async def test_a_server_that_restarts_is_found_again_without_help(
