@@ -165,9 +165,12 @@ def test_nodes_are_announced_otherwise(cluster, kind):
         cluster.announce("ip")
 
 
+# Where a shell has started all this in its background, SIGINT is ignored.
 LEFT_ALONE = """
+import signal
 import time
 from examples.embedded_cluster import EmbeddedCluster
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with EmbeddedCluster() as cluster:
     print(cluster._folder, *(node.pid for node in cluster.nodes), flush=True)
     time.sleep(600)
