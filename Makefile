@@ -55,7 +55,7 @@ simulate: $(VENV)/.test ## try SEEDS=1000 histories in virtual time, or replay S
 bench: $(VENV)/.benchmarks ## measure this library beside 0.5.4 and FastStream's list
 	$(BIN)/python -m benchmarks $(ARGS)
 
-bench-all: $(VENV)/.benchmarks ## the same beside arq, saq, taskiq, celery, huey and docket too
+bench-all: $(VENV)/.benchmarks ## the same beside arq, saq, taskiq, celery, huey, docket
 	$(BIN)/python -m benchmarks --everyone $(ARGS)
 
 fuzz: $(VENV)/.fuzz ## feed the reader of payloads with odd bytes, for MINUTES
