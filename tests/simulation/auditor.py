@@ -230,7 +230,7 @@ class Auditor(Ledger):
     def _new_letters(self, timer, letters):
         versions = {timer.version, *(claim.version for claim in timer.claims)}
         new = [key for key in letters.keys() - self.dead.keys() if letters[key] in versions
-               and key.startswith(f"{timer.timer_id}:")]  # fmt: skip
+               and key.rpartition(":")[0] == timer.timer_id]  # fmt: skip
         if len(new) > 1:
             self.violated("set aside", f"{timer} was set aside as {new}")
         return new
