@@ -383,24 +383,17 @@ class LeasedTimer:
         self._renewals += 1
         self.claim.holder.settle((self,), b"renew", lease)
 
-    def extend(self, waiting: bytes, lease_ttl: float, *, may_be_known: bool) -> bytes:
-        """Return the lease that a renewal is to ask for which has not been answered yet.
+    def extend(self, waiting: bytes, lease: bytes, *, may_be_known: bool) -> None:
+        """Let a renewal that has not been answered ask for a later lease.
 
         Args:
             waiting: The lease that it asks for.
-            lease_ttl: Seconds from now.
-            may_be_known: Whether the server may have that one already.
-
-        Returns:
-            The later one of both.
+            lease: The later one, as the holder has proposed it.
+            may_be_known: Whether the server may have the first one already.
         """
-        lease = self.claim.holder.propose_lease(lease_ttl)
-        if float(lease) <= float(waiting):
-            return waiting
         if not may_be_known:
             self.leases = [one for one in self.leases if one != waiting]
         self.leases.append(lease)
-        return lease
 
     # --- replies
 

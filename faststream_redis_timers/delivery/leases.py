@@ -1,6 +1,6 @@
 """Which timers a subscriber holds: to renew their leases, and to know them when claimed again."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from faststream_redis_timers.delivery.leased import LeasedTimer
 from faststream_redis_timers.delivery.outbox import Settling
@@ -63,7 +63,7 @@ class Leases:
                 if not timer.is_decided:
                     yield timer
 
-    def overdue(self) -> Iterable[LeasedTimer]:
+    def overdue(self) -> Sequence[LeasedTimer]:
         """Return those of `running` whose leases have ended, if the first one's has.
 
         The next claim would take them. One that is missed is known again when it is claimed.

@@ -184,18 +184,18 @@ class Outbox:
         """Return the places of renewals that wait, by the `id()` of their timers."""
         return {id(item.timer): n for n, item in enumerate(self._waiting) if item.is_renewal}
 
-    def extend_renewal(self, place: int, lease_ttl: float) -> None:
+    def extend_renewal(self, place: int, lease: bytes) -> None:
         """Let a renewal that waits ask for a lease that begins now.
 
         While the server is away they would pile up.
 
         Args:
             place: Its place, as `renewals` gives it.
-            lease_ttl: Length of the lease in seconds.
+            lease: The lease, as the holder has proposed it.
         """
         item = self._waiting[place]
-        lease = item.timer.extend(item.detail, lease_ttl, may_be_known=item.is_repeated)
-        if lease != item.detail:
+        if float(lease) > float(item.detail):
+            item.timer.extend(item.detail, lease, may_be_known=item.is_repeated)
             self._waiting[place] = item._replace(detail=lease, is_repeated=False)
 
     def give_up(self) -> int:

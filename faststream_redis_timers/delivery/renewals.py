@@ -54,22 +54,28 @@ class Renewals:
         """
         ttl = self._sub.lease_ttl
         self.next_at = now + ttl / _RENEWALS_PER_LEASE if self._leases else math.inf
-        waiting = self._outbox.renewals()
         hung: list[LeasedTimer] = []
-        # The same for all: what has equal leases is settled as a group.
-        lease = b""
-        for timer in list(self._leases.running()):
-            if now - timer.claim.received_at >= self._sub.max_lease:
-                # Not to be found held, it is redelivered, by this worker or another.
-                self._leases.let_go(timer)
-                hung.append(timer)
-            elif (place := waiting.get(id(timer))) is not None:
-                self._outbox.extend_renewal(place, ttl)
-            elif not timer.is_renewing:
-                lease = lease or timer.claim.holder.propose_lease(ttl)
-                timer.propose(lease)
+        others: list[LeasedTimer] = []
+        for timer in self._leases.running():
+            is_hung = now - timer.claim.received_at >= self._sub.max_lease
+            (hung if is_hung else others).append(timer)
+        for timer in hung:
+            # Not to be found held, it is redelivered, by this worker or another.
+            self._leases.let_go(timer)
+        if others:
+            self._ask_for(others)
         if hung:
             self._tell_of(hung)
+
+    def _ask_for(self, timers: Sequence[LeasedTimer]) -> None:
+        """Ask for a longer lease: the same for all, since equal leases are settled as a group."""
+        lease = timers[0].claim.holder.propose_lease(self._sub.lease_ttl)
+        waiting = self._outbox.renewals()
+        for timer in timers:
+            if (place := waiting.get(id(timer))) is not None:
+                self._outbox.extend_renewal(place, lease)
+            elif not timer.is_renewing:
+                timer.propose(lease)
 
     def _tell_of(self, hung: list[LeasedTimer]) -> None:
         most = self._sub.max_lease
@@ -120,5 +126,6 @@ class Renewals:
 
         Else the next claim takes such a timer as a new one.
         """
-        for timer in self._leases.overdue():
-            timer.renew_soon(self._sub.lease_ttl)
+        overdue = self._leases.overdue()
+        if overdue:
+            self._ask_for(overdue)
