@@ -152,10 +152,17 @@ class DeliveringProducer(TimersProducer):
 
         Raises:
             SubscriberNotFound: There is no handler.
+            ValueError: A handler of batches was given no body, or more than it takes.
         """
         subscriber = self._find_tried_out(cmd.destination)
         # Documents say that a handler of batches takes a list.
         is_list = subscriber.sub.batch and isinstance(cmd.body, list)
+        if is_list and not 1 <= len(cmd.body) <= subscriber.sub.max_records:
+            msg = (
+                f"a list of {len(cmd.body)} bodies was given, and the handler of topic "
+                f"{subscriber.topic!r} takes 1 to {subscriber.sub.max_records}"
+            )
+            raise ValueError(msg)
         timers = []
         for body in cmd.body if is_list else [cmd.body]:
             one = copy(cmd)

@@ -293,6 +293,19 @@ async def test_request_answers_in_a_test_as_it_does_for_the_page(answering):
         assert response.correlation_id == "c-1"
 
 
+@pytest.mark.parametrize("bodies", [[], [1, 2, 3]])
+async def test_a_request_has_as_many_bodies_as_a_batch_may_have(make_broker, bodies):
+    broker = make_broker()
+
+    @broker.subscriber("invoices", batch=True, max_records=2)
+    async def handle(bodies: list[int]) -> int:
+        raise AssertionError
+
+    async with TestTimersBroker(broker):
+        with pytest.raises(ValueError, match=rf"list of {len(bodies)} bodies .*takes 1 to 2"):
+            await broker.request(bodies, "invoices")
+
+
 # --- health ------------------------------------------------------------------------------
 
 
