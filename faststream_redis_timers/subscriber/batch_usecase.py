@@ -1,6 +1,7 @@
 """The subscriber whose handlers get lists: the timers of a claim, handled together."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from inspect import Parameter
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -30,6 +31,7 @@ from faststream_redis_timers.parser import TimersBatchParser
 from faststream_redis_timers.publisher.usecase import no_replies
 from faststream_redis_timers.subscriber.batches import Terms, handle_and_settle_batch
 from faststream_redis_timers.subscriber.config import TimersSubscriberConfig
+from faststream_redis_timers.subscriber.loop import DeliveryLoop
 from faststream_redis_timers.subscriber.usecase import TimersSubscriber
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ class HandlerOptions(TypedDict, total=False):
 
 
 class BatchDecorator(Protocol):
-    """Decorates a handler that takes a list of bodies, as first or second argument, or none."""
+    """Decorates a handler whose first or second argument is a list of bodies, or the message."""
 
     @overload
     def __call__(
@@ -71,6 +73,11 @@ class BatchDecorator(Protocol):
     def __call__(
         self, func: Callable[Concatenate[_First, _Bodies, _Params], _Result], /
     ) -> HandlerCallWrapper[Concatenate[_First, _Bodies, _Params], _Result]: ...
+
+    @overload
+    def __call__(
+        self, func: Callable[Concatenate[_First, TimerBatchMessage, _Params], _Result], /
+    ) -> HandlerCallWrapper[Concatenate[_First, TimerBatchMessage, _Params], _Result]: ...
 
 
 class TimersBatchSubscriber(TimersSubscriber):
@@ -99,6 +106,13 @@ class TimersBatchSubscriber(TimersSubscriber):
         func: Callable[Concatenate[_First, _Bodies, _Params], _Result],
         **options: Unpack[HandlerOptions],
     ) -> HandlerCallWrapper[Concatenate[_First, _Bodies, _Params], _Result]: ...
+
+    @overload
+    def __call__(
+        self,
+        func: Callable[Concatenate[_First, TimerBatchMessage, _Params], _Result],
+        **options: Unpack[HandlerOptions],
+    ) -> HandlerCallWrapper[Concatenate[_First, TimerBatchMessage, _Params], _Result]: ...
 
     @overload
     def __call__(self, func: None = None, **options: Unpack[HandlerOptions]) -> BatchDecorator: ...
@@ -144,15 +158,10 @@ class TimersBatchSubscriber(TimersSubscriber):
             # FastStream's: that of the parent settles a single timer.
             handle=cast("_Handle", super(TimersSubscriber, self).process_message),
             on_stop=self._begin_stop,
-            is_stopping=self._is_stopping,
+            is_stopping=_is_stopping,
             log=self._write_log,
         )
         return await handle_and_settle_batch(cast("TimerBatchDelivery", msg), terms)
-
-    def _is_stopping(self, batch: TimerBatchDelivery) -> bool:
-        # In a test nothing but the test delivers.
-        loop = self._loop
-        return loop is not None and batch.claim.holder is loop and loop.core.is_stopping
 
     async def get_one(self, *, timeout: float = 5) -> NoReturn:
         """Refuse to give timers one by one.
@@ -192,6 +201,22 @@ class TimersBatchSubscriber(TimersSubscriber):
         for call in self.calls:
             self._check_replies(call.handler)
 
+    def _build_fastdepends_model(self) -> None:
+        # FastStream has the parameters here, whoever starts it: a broker, a test, a document.
+        super()._build_fastdepends_model()
+        for call in self.calls:
+            params = getattr(call.dependant, "flat_params", ())
+            names = [param.field_name for param in params]
+            if len(names) > 1 or any(one.kind is Parameter.VAR_POSITIONAL for one in params):
+                # It would get one body for each of them, and the others nobody.
+                msg = (
+                    f"handler {call.name!r} of topic {self.topic!r} has the parameters "
+                    f"{', '.join(names)}, its dependencies' ones included, to be filled from a "
+                    "message, and with batch=True a message is one list: leave one parameter that "
+                    "takes a list, and give the others a Context() or a Header()"
+                )
+                raise SetupError(msg)
+
     def _check_replies(self, handler: HandlerCallWrapper[..., Any]) -> None:
         # FastStream tells it nowhere else.
         if handler._publishers:  # noqa: SLF001
@@ -217,3 +242,10 @@ class TimersBatchSubscriber(TimersSubscriber):
         self, message: "StreamMessage[Any]"
     ) -> Iterable[PublisherProto[Any]]:
         return ()
+
+
+def _is_stopping(batch: TimerBatchDelivery) -> bool:
+    """Return whether what has claimed a batch claims no more: it stops, or has been stopped."""
+    holder = batch.claim.holder
+    # In a test nothing but the test delivers.
+    return isinstance(holder, DeliveryLoop) and not holder.core.claims

@@ -616,6 +616,41 @@ async def test_callers_are_refused(make_broker):
         await broker.start()
 
 
+def session(readonly: bool = False) -> bool:  # noqa: FBT001, FBT002  a dependency of an application
+    return readonly
+
+
+async def of_two(bodies: list[int], note: str = "") -> None:
+    raise AssertionError
+
+
+async def of_any_number(*bodies: int) -> None:
+    raise AssertionError
+
+
+async def of_a_dependency(bodies: list[int], it: Annotated[bool, Depends(session)]) -> None:
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("handler", "names"),
+    [(of_two, "bodies, note"), (of_any_number, "bodies"), (of_a_dependency, "bodies, readonly")],
+)
+async def test_a_second_parameter_to_be_filled_from_a_message_is_refused(
+    make_broker, handler, names
+):
+    """FastStream would give one body to each, and the others to nobody."""
+    broker = make_broker()
+    broker.subscriber(TOPIC, batch=True)(handler)
+
+    error = rf"{handler.__name__}.*'invoices'.*{names}.*one list.*Context\(\)"
+    with pytest.raises(SetupError, match=error):
+        await broker.start()
+    with pytest.raises(SetupError, match=error):
+        async with TestTimersBroker(broker):
+            pass
+
+
 # --- the log -----------------------------------------------------------------------------
 
 
