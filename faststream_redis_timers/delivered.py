@@ -131,11 +131,12 @@ class TimerBatchDelivery(LeasedBatch[TimerDelivery]):
 
     Attributes:
         has_begun: Whether the handler itself has begun with it.
+        count_of_bodies: How many bodies it was decoded to; None if it was not, or to no list.
         marking: What a mark does.
         on_refusal: Called for a mark that does nothing.
     """
 
-    __slots__ = ("has_begun", "marking", "on_refusal")
+    __slots__ = ("count_of_bodies", "has_begun", "marking", "on_refusal")
 
     def __init__(
         self,
@@ -147,6 +148,7 @@ class TimerBatchDelivery(LeasedBatch[TimerDelivery]):
         """Begin with marks that are carried out later, or as the whole does."""
         super().__init__(deliveries, whole, is_split=is_split)
         self.has_begun = False
+        self.count_of_bodies: int | None = None
         self.marking: Marking = Marking.LATER if whole is None else whole.marking
         self.on_refusal: Callable[[], None] | None = None if whole is None else whole.on_refusal
 
@@ -167,6 +169,7 @@ class TimerBatchDelivery(LeasedBatch[TimerDelivery]):
 
         Raises:
             TypeError: `delay` is not a timedelta.
+            ValueError: It is longer than 365,250 days.
         """
         if delay is not None:
             ask_in("delay", delay)

@@ -150,6 +150,12 @@ class TimerBatchMessage(StreamMessage[TimerBatchDelivery]):
         """The full topic, prefixes included."""
         return self.raw_message.topic
 
+    async def decode(self) -> Any:
+        """Decode the bodies: a list, unless a decoder of the application makes something else."""
+        decoded = await super().decode()
+        self.raw_message.count_of_bodies = len(decoded) if isinstance(decoded, list) else None
+        return decoded
+
     @property
     def timers(self) -> "BatchedTimers":
         """The timers, in the order of the bodies."""
@@ -203,6 +209,7 @@ class TimerBatchMessage(StreamMessage[TimerBatchDelivery]):
 
         Raises:
             TypeError: `delay` is not a timedelta.
+            ValueError: It is longer than 365,250 days.
         """
         await self.raw_message.mark_nack(delay=delay)
         await super().nack()
@@ -331,6 +338,7 @@ class BatchedTimer:
 
         Raises:
             TypeError: `delay` is not a timedelta.
+            ValueError: It is longer than 365,250 days.
         """
         await self._batch.mark_nack(self._index, delay)
 

@@ -91,6 +91,11 @@ class Agenda:
         self._poll_asked = True
         self._schedule.poll_now()
 
+    def poll_without_gap(self) -> None:
+        """Claim at the next chance: what was passed over does not wait for others to become due."""
+        self._schedule.end_gap()
+        self.poll_now()
+
     def calling(self, *, is_claim: bool) -> None:
         """Note that a call is sent.
 

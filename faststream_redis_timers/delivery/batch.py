@@ -75,8 +75,12 @@ class LeasedBatch(Generic[_T]):
 
     @property
     def lease_ends_at(self) -> float:
-        """When the first of their leases ends, on the holder's clock, in seconds."""
-        return min(timer.lease_ends_at for timer in self.deliveries)
+        """When the first of their leases ends, on the holder's clock, in seconds.
+
+        That of a timer which was cancelled or rescheduled meanwhile counts only where all were.
+        """
+        leased = [timer for timer in self.deliveries if not timer.is_lost]
+        return min(timer.lease_ends_at for timer in leased or self.deliveries)
 
     @property
     def lease_ended(self) -> bool:

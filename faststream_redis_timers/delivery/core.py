@@ -149,7 +149,9 @@ class DeliveryCore(Generic[_U]):
         self._outbox = Outbox()
         self._leases = Leases()
         is_alone = slots is not None or endings.suspect_from is None
-        self._slots = make_slots(sub, slots, None if is_alone else suspects, self.poll_now)
+        self._slots = make_slots(
+            sub, slots, None if is_alone else suspects, self._poll_for_suspects
+        )
         self.attendance = Attendance(topic, duty, self._agenda, self._slots, driver, log)
         parts = (make_timer, endings, self._leases, self._slots, self._agenda, sub.max_lease, log)
         self._intake: Intake[_U] = (
@@ -157,6 +159,7 @@ class DeliveryCore(Generic[_U]):
         )
         self._renewals = Renewals(sub, self._leases, self._outbox, log)
         self._phase = _Phase.CLAIMING
+        self._told_late: Claim | None = None
 
     @property
     def polling_interval(self) -> float:
@@ -284,6 +287,10 @@ class DeliveryCore(Generic[_U]):
         self._agenda.poll_now()
         self._driver.stir()
 
+    def _poll_for_suspects(self) -> None:
+        self._agenda.poll_without_gap()
+        self._driver.stir()
+
     def settle(
         self, timers: Sequence[LeasedTimer], action: bytes, detail: bytes, now: float
     ) -> None:
@@ -297,14 +304,22 @@ class DeliveryCore(Generic[_U]):
             if timer.holds_slot or timer.lease_ends_at < soon:
                 is_urgent = True
         if self._phase is _Phase.ENDED:
-            for item in items:
-                if not item.is_renewal:
-                    self._log(logging.WARNING, words.settled_too_late(item.timer))
-                item.given_up()
+            self._refuse(items)
             return
         self._outbox.put(items, is_urgent=is_urgent)
         if not self._may_ride(now):
             self._driver.stir()
+
+    def _refuse(self, items: list[Settling]) -> None:
+        for item in items:
+            timer = item.timer
+            if not self._sub.batch and not item.is_renewal:
+                self._log(logging.WARNING, words.settled_too_late(timer))
+            elif not item.is_renewal and timer.claim is not self._told_late:
+                # Once for all of a batch, which is what has come with one claim.
+                self._told_late = timer.claim
+                self._log(logging.WARNING, words.batch_settled_too_late(timer.topic))
+            item.given_up()
 
     def propose_lease(self, lease_ttl: float, now: float) -> bytes:
         """Return a lease that begins now, and lasts for some seconds.

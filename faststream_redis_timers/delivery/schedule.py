@@ -92,6 +92,10 @@ class PollSchedule:
         """Look at the next chance: a wake-up may have been missed."""
         self.poll_at = -math.inf
 
+    def end_gap(self) -> None:
+        """Leave no gap any longer."""
+        self._not_before = -math.inf
+
     def _look_again(self, now: float, head_at: float) -> None:
         self.alarm_at = head_at
         delay = self._delay if self.heeds_alarms else self._ceiling

@@ -207,6 +207,18 @@ def settled_too_late(timer: LeasedTimer) -> str:
     )
 
 
+def batch_settled_too_late(topic: str) -> str:
+    """Say that timers of a batch were settled when nobody could send that any more.
+
+    Args:
+        topic: The full topic.
+    """
+    return (
+        f"timers of a batch of topic {topic!r} were settled after their subscriber had stopped: "
+        "they will be delivered again when their leases end"
+    )
+
+
 def hung(topic: str, count: int) -> str:
     """Say that handlers did not end when they were cancelled.
 

@@ -188,7 +188,7 @@ class _Run:
             self._settle(part, None)
         # No policy drops messages that no filter takes: a newer worker may know them.
         elif isinstance(error, SubscriberNotFound):
-            self._settle(part, partial(TimerDelivery.nack_soon, error=error))
+            self._settle(part, partial(_keep_unfiltered, error, len(part.deliveries)))
         elif policy in _SPLITTING and len(part.deliveries) > 1:
             await self._split(part, error, seconds)
             return
@@ -208,7 +208,7 @@ class _Run:
         if not part.has_begun and (places := _named_places(error, part, self._terms.bodies)):
             await self._leave_out(part, places, error)
             return
-        unmarked = part.unmarked
+        unmarked = _still_leased(part.unmarked)
         part.settle_marks()
         timeout = self._terms.sub.handler_timeout
         # One that hangs may be among those that are tried.
@@ -223,6 +223,7 @@ class _Run:
             await self._handle(TimerBatchDelivery([timer], self._batch, is_split=True))
             if isinstance(self._error, LeaseEndedError):
                 # It was not handled: there was no time.
+                timer.take_attempt_back()
                 self._error = error_before or self._error
                 continue
             # One that no filter takes says nothing about others.
@@ -242,8 +243,13 @@ class _Run:
     ) -> None:
         """Let those fail that were found to be wrong, and handle the others as a batch again."""
         self._error = error
+        # A dependency or a middleware may have marked some.
+        unmarked = set(part.unmarked)
+        part.settle_marks()
         others = []
         for place, timer in enumerate(part.deliveries):
+            if timer not in unmarked or timer.is_lost:
+                continue
             if place not in places:
                 others.append(timer)
             elif self._terms.policy is AckPolicy.REJECT_ON_ERROR:
@@ -257,9 +263,10 @@ class _Run:
             await self._handle(TimerBatchDelivery(others, self._batch, is_split=True))
 
     def _next_of(self, splitting: Splitting[TimerDelivery]) -> TimerDelivery | None:
-        if not splitting.rest or self._terms.is_stopping(self._batch):
+        rest = _still_leased(splitting.rest)
+        if not rest or self._terms.is_stopping(self._batch):
             return None
-        return splitting.next(self._seconds_left(splitting.rest))
+        return splitting.next(self._seconds_left(rest))
 
     def _seconds_left(self, timers: list[TimerDelivery]) -> float:
         """Return how long leases last, less what it takes to release what was not tried."""
@@ -285,6 +292,7 @@ class _Run:
         self, splitting: Splitting[TimerDelivery], error: Exception | asyncio.CancelledError
     ) -> None:
         """Decide about those that were not tried."""
+        splitting.rest = _still_leased(splitting.rest)
         if not splitting.rest:
             return
         if self._terms.is_stopping(self._batch) or not splitting.rest_has_failed:
@@ -303,6 +311,20 @@ class _Run:
             alone += 1
         line = words.no_time_to_split(self._batch.topic, len(splitting.rest), alone)
         self._terms.log(logging.WARNING, line)
+
+
+def _still_leased(timers: list[TimerDelivery]) -> list[TimerDelivery]:
+    """Leave out what was cancelled or rescheduled meanwhile: its lease is not renewed."""
+    return [timer for timer in timers if not timer.is_lost]
+
+
+def _keep_unfiltered(error: Exception, count: int, timer: TimerDelivery) -> None:
+    """Keep one of so many timers that no filter has taken together: it sees the first's headers."""
+    if count == 1:
+        timer.nack_soon(error)
+    elif not timer.nack_assumed(error):
+        # Its last attempt is one in which filters see its own headers.
+        timer.take_attempt_back()
 
 
 def _named_places(
@@ -329,5 +351,5 @@ def _named_places(
                 places.add(place)
             case _:
                 return set()
-    # A decoder of the user's may have made more of them than there are timers.
-    return places if max(places, default=0) < len(part.deliveries) else set()
+    # A decoder of the user's may have made more or fewer of them than there are timers.
+    return places if part.count_of_bodies == len(part.deliveries) else set()

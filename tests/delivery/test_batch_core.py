@@ -7,6 +7,7 @@ from core_driver import SERVER, Driver
 
 from faststream_redis_timers import RetryPolicy
 from faststream_redis_timers.delivery.core import Call
+from faststream_redis_timers.delivery.outage import Failure, FailureKind
 from faststream_redis_timers.delivery.slots import Suspects
 from faststream_redis_timers_sync.protocol.model import Outcome
 
@@ -309,3 +310,31 @@ def test_what_is_not_decided_when_a_batch_ends_stays_leased_and_is_known_no_long
     assert driver.actions(call) == [b"commit"]
     (again,) = driver.answer(call, "b", score=batch.claim.lease)
     assert ids_of(again) == ["b"]
+
+
+def test_a_suspect_that_was_passed_over_does_not_wait_for_max_wait():
+    driver = batching(policy=RetryPolicy(), max_records=5, max_concurrent=2, max_wait=9.0)
+    (suspect,) = driver.claim("0", score=LEASED, attempt=3, head=float(LEASED))
+    driver.claim("good", head=float(LEASED), attempt=1)
+    assert driver.wait().until > driver.time
+
+    # Another suspect was passed over for it.
+    end(driver, suspect)
+
+    assert limits(driver.call()) == (5, -1)
+
+
+def test_renewals_of_a_batch_whose_lease_has_ended_do_not_pile_up():
+    driver = batching(max_concurrent=2, lease_ttl=10.0)
+    ids = [f"{n}" for n in range(100)]
+    (batch,) = driver.claim(*ids)
+    driver.time = 31.0
+    for _ in range(5):
+        call = driver.call()
+        driver.core.failed(call, Failure(FailureKind.POOL_FULL, "full"))
+        assert driver.actions(call) == [b"renew"] * 100
+        # They go on being settled as a group.
+        assert len({timer.leases_word for timer in batch.deliveries}) == 1
+        driver.poll(driver.time + 1)
+
+    assert len(batch.deliveries[0].leases) == 2

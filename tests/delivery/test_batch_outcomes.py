@@ -528,6 +528,79 @@ async def test_what_is_wrong_in_another_list_names_no_timer(bench):
     assert not any("was removed" in line for line in bench.log.complaints)
 
 
+async def test_places_are_not_trusted_where_a_decoder_has_left_bodies_out(bench):
+    calls = []
+    broker = bench.broker()
+
+    async def without_skipped(message, original):
+        return [body for body in await original(message) if body["number"] != "skip"]
+
+    @broker.subscriber(
+        bench.topic,
+        batch=True,
+        ack_policy=AckPolicy.REJECT_ON_ERROR,
+        dead_letter_topic=DEAD,
+        decoder=without_skipped,
+    )
+    async def handle(orders: list[Order]):
+        calls.append([order.number for order in orders])
+
+    bodies = ["skip", 1, "wrong", 3]
+    bench.client.schedule_batch(
+        [TimerPublishMessage({"number": n}, timer_id=f"{n}") for n in bodies], bench.topic
+    )
+    async with delivering(broker):
+        await bench.until_gone(*map(str, bodies))
+
+    assert sorted(calls) == [[], [1], [3]]
+    assert letters(bench) == {"wrong": 1}
+
+
+async def test_marks_of_a_dependency_stand_where_bodies_are_found_to_be_wrong(bench):
+    calls = []
+    broker = bench.broker()
+
+    async def reject_two(message: TimerBatchMessage):
+        if not message.is_split:
+            await message.timers[0].reject()
+            await message.timers[1].reject()
+
+    @broker.subscriber(bench.topic, batch=True, dead_letter_topic=DEAD)
+    async def handle(orders: list[Order], marked: Annotated[None, Depends(reject_two)]):
+        calls.append([order.number for order in orders])
+
+    bodies = zip(IDS, ["wrong", 1, 2, 3], strict=True)
+    bench.client.schedule_batch(
+        [TimerPublishMessage({"number": n}, timer_id=one) for one, n in bodies], bench.topic
+    )
+    async with delivering(broker):
+        await bench.until_gone(*IDS)
+
+    assert calls == [[2, 3]]
+    assert letters(bench) == {"a": 1, "b": 1}
+
+
+async def test_none_is_dead_lettered_for_the_headers_of_the_first_one(bench):
+    batches = Batches()
+    broker = bench.broker()
+    subscriber = broker.subscriber(
+        bench.topic, batch=True, lease_ttl=1.0, retry_policy=at_once(2), dead_letter_topic=DEAD
+    )
+
+    @subscriber(filter=lambda message: message.headers.get("kind") == "known")
+    async def handle(message: TimerBatchMessage):
+        batches.note(message)
+
+    schedule(bench, ["a"])
+    known = [f"b{n}" for n in range(5)]
+    schedule(bench, known, headers={"kind": "known"})
+    async with delivering(broker):
+        await bench.until_gone("a", *known)
+
+    assert batches.counts == Counter(known)
+    assert letters(bench) == {"a": 2}
+
+
 async def test_what_no_filter_takes_is_kept_under_each_policy(bench):
     broker = bench.broker()
     subscriber = broker.subscriber(
@@ -712,6 +785,74 @@ async def test_a_lease_that_ends_before_a_timer_is_tried_alone_says_nothing_abou
     assert not any("the cause is common" in line for line in bench.log.complaints)
     assert sum("leaves no time to try" in line for line in bench.log.complaints) >= 1
     assert letters(bench) == {}
+
+
+@pytest.mark.parametrize("policy", [AckPolicy.NACK_ON_ERROR, AckPolicy.REJECT_ON_ERROR])
+async def test_a_timer_that_is_cancelled_meanwhile_does_not_keep_others_from_being_tried(
+    bench, policy
+):
+    batches = Batches()
+    broker = bench.broker()
+
+    @broker.subscriber(
+        bench.topic,
+        batch=True,
+        ack_policy=policy,
+        lease_ttl=1.5,
+        renew_lease=True,
+        max_lease=60.0,
+        dead_letter_topic=DEAD,
+    )
+    async def handle(message: TimerBatchMessage):
+        batches.note(message)
+        if not message.is_split:
+            bench.client.cancel_timer(bench.topic, "b")
+            # Its renewal is refused, those of the others are not.
+            timers = {timer.timer_id: timer for timer in message.timers}
+            await wait_until_async(lambda: timers["b"].lease_lost)
+            await asyncio.sleep(2.0)
+            raise ValueError
+
+    schedule(bench, IDS)
+    async with delivering(broker):
+        await bench.until_gone(*IDS)
+
+    assert batches.ids[0] == list(IDS)
+    assert sorted(batches.ids[1:]) == [["a"], ["c"], ["d"]]
+    assert letters(bench) == {}
+    assert not any("leaves no time to try" in line for line in bench.log.complaints)
+
+
+async def test_a_batch_that_fails_after_its_subscriber_has_stopped_is_not_split(bench):
+    batches = Batches()
+    broker = bench.broker(graceful_timeout=0.1)
+    gate = asyncio.Event()
+    ended = asyncio.Event()
+
+    @broker.subscriber(bench.topic, batch=True)
+    async def handle(message: TimerBatchMessage):
+        batches.note(message)
+        while not gate.is_set():
+            try:
+                await gate.wait()
+            except asyncio.CancelledError:
+                continue
+        ended.set()
+        raise ValueError
+
+    schedule(bench, IDS)
+    await broker.start()
+    await batches.until(1)
+    await broker.stop()
+    gate.set()
+    await ended.wait()
+    await wait_until_async(lambda: any("were settled after" in one for one in bench.log.complaints))
+
+    assert batches.ids == [list(IDS)]
+    # Once for all of them.
+    assert sum("were settled after" in one for one in bench.log.complaints) == 1
+    assert all(map(bench.is_leased, IDS))
+    bench.client.cancel_all(bench.topic)
 
 
 async def test_a_stop_while_timers_are_tried_alone_releases_the_others(bench):
