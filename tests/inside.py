@@ -90,3 +90,10 @@ def is_listening(broker: TimersBroker) -> bool:
 def post_of(loop):
     """Give the post of a loop: whether it is on duty, in reserve or away."""
     return loop.core.attendance.post
+
+
+def most_unread(broker: TimersBroker) -> int:
+    """Count the commands whose answers were not read yet, of the connection for wake-ups."""
+    (subscriber, *_) = broker.subscribers
+    listeners = loop_of(subscriber)._wake_ups._listeners._listeners.values()
+    return max((len(listener._asked) for listener in listeners), default=0)

@@ -22,6 +22,9 @@ open every timer would be late, unnoticed."""
 ANSWER_TIMEOUT = 5.0
 """Seconds within which it must connect, subscribe and answer a ping."""
 
+MOST_UNREAD = 16
+"""Answers that may wait to be read while nobody waits for messages."""
+
 
 class PubSub(NamedTuple):
     """The words of one kind of pub/sub.
@@ -145,14 +148,20 @@ class Listener:
 
     def _ask(self, *words: str | bytes) -> None:
         packed = self._connection.pack_command(*words)
-        self._asked.append(words)
         # redis-py may make a task to write. Until that runs a handler can keep the event loop,
         # and two commands could change places.
         writer = writer_of(self._connection)
         if writer is None:
             self._sending = asyncio.create_task(self._send(packed, self._sending))
-        elif not writer.is_closing():
+        elif writer.is_closing():
+            return
+        else:
             writer.writelines(packed)
+        self._asked.append(words)
+        if len(self._asked) > MOST_UNREAD:
+            # A loop that always has something to claim waits for no message. It comes and goes
+            # with each claim nevertheless, and answers would pile up.
+            self._may_read.set()
 
     async def _send(self, packed: Any, before: "asyncio.Task[None] | None") -> None:
         if before is not None:

@@ -239,6 +239,8 @@ class DeliveryLoop(Generic[_U]):
     def _end(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._log(logging.CRITICAL, words.died(self.topic), error)
+        # Were it dead and went on listening, it would be counted as a worker.
+        self._wake_ups.leave(self)
         self.core.end()
         if self._receiver is not None:
             self._receiver.close()
