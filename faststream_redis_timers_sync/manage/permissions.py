@@ -73,7 +73,9 @@ def purposes_of(keys: KeySpace) -> tuple[Purpose, ...]:
         Purpose(
             "count the workers on duty",
             (f"PUBSUB {shard}NUMSUB x",),
-            "all workers of a topic claim whenever a timer is due, as with duty=None",
+            "all workers of a topic claim whenever a timer is due, as with duty=None; of a user "
+            "that schedules: where no worker is on duty, none is called, and the timer waits for "
+            "a poll",
         ),
         Purpose(
             "list declared series",

@@ -68,8 +68,6 @@ def load_script(name: str, dialect: Dialect = _PLAIN) -> Script:
         text = text.replace(_CHANNEL_PREFIX % b"", _CHANNEL_PREFIX % prefix, 1)
     if dialect.hash_tags:
         text = text.replace(_PUBLISH, _SHARDED_PUBLISH).replace(_COUNT, _SHARDED_COUNT)
-    elif dialect.fits_cluster:
-        text = text.replace(_COUNTS_ALL, _COUNTS_ITS_OWN, 1)
     sha = hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
     return Script(name, text, sha)
 
@@ -99,7 +97,6 @@ _CHANNEL_PREFIX = b"local channel_prefix = '%b'"
 _ONLY_WITH_HASH_TAGS = b"--@ "
 _PUBLISH, _SHARDED_PUBLISH = b"redis.pcall('PUBLISH', ", b"redis.pcall('SPUBLISH', "
 _COUNT, _SHARDED_COUNT = b"'NUMSUB'", b"'SHARDNUMSUB'"
-_COUNTS_ALL, _COUNTS_ITS_OWN = b"local counts_all = true", b"local counts_all = false"
 # As they stand in _shared.lua, and what `KeySpace.channel_prefix` says.
 
 

@@ -369,7 +369,8 @@ def test_what_follows_where_workers_may_not_be_counted_is_told(as_user):
 
     assert message == (
         "this user may not count the workers on duty: all workers of a topic claim whenever a "
-        "timer is due, as with duty=None (refused: PUBSUB|NUMSUB)"
+        "timer is due, as with duty=None; of a user that schedules: where no worker is on duty, "
+        "none is called, and the timer waits for a poll (refused: PUBSUB|NUMSUB)"
     )
 
 

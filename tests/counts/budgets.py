@@ -143,13 +143,11 @@ READ_WHILE_BUSY = 1
 # --- fleets ------------------------------------------------------------------------------
 
 ROSTER = 1
-"""How often a claim by the rule for fleets counts listeners: those on duty and all, at once."""
+"""How often a claim by the rule for fleets, and a wake-up, count listeners: those on duty and all,
+at once."""
 
 PAYLOAD_READS = 8
 """How often a claim of a hundred reads small payloads: 1, 2, 4, 8, 16 and then 25 at a time."""
-
-UNHEARD = 1
-"""The same of a wake-up that nobody hears: whether the topic has workers at all."""
 
 ALL_GROUPS = 8
 """The same to find that nobody is in reserve, eight groups at a time. To find one takes as a rule

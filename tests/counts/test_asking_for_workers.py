@@ -45,23 +45,36 @@ def claim(bench, meter, call):
     return asked(meter)
 
 
-async def test_a_wake_up_that_is_heard_costs_nothing_more(bench, meter):
-    with listening(bench, bench.home.operations.keys.channel_of(TOPIC)):
-        assert schedule(bench, meter) == (0, 1)
+async def test_a_wake_up_that_is_heard_looks_for_nobody(bench, meter):
+    keys = bench.home.operations.keys
+    with listening(bench, keys.channel_of(TOPIC), keys.workers_channel_of(TOPIC)):
+        assert schedule(bench, meter) == (budgets.ROSTER, 1)
+
+
+async def test_who_listens_to_a_pattern_does_not_count_as_a_worker_that_hears(bench, meter):
+    keys = bench.home.operations.keys
+    groups = [keys.reserve_channel_of(TOPIC, group) for group in range(RESERVE_GROUPS)]
+    with (
+        bench.home.redis.pubsub() as monitor,
+        listening(bench, keys.workers_channel_of(TOPIC), *groups),
+    ):
+        monitor.psubscribe("*")
+        assert monitor.get_message(timeout=10)["type"] == "psubscribe"
+        assert schedule(bench, meter) == (budgets.ROSTER + 1, 2)
 
 
 async def test_a_wake_up_of_a_topic_without_workers_is_not_looked_for_in_all_groups(bench, meter):
-    assert schedule(bench, meter) == (budgets.UNHEARD, 1)
+    assert schedule(bench, meter) == (budgets.ROSTER, 1)
 
 
 async def test_a_wake_up_that_nobody_hears_looks_for_one_worker(bench, meter):
     keys = bench.home.operations.keys
     with listening(bench, keys.workers_channel_of(TOPIC)):
         # All are away.
-        assert schedule(bench, meter) == (budgets.UNHEARD + budgets.ALL_GROUPS, 1)
+        assert schedule(bench, meter) == (budgets.ROSTER + budgets.ALL_GROUPS, 1)
     groups = [keys.reserve_channel_of(TOPIC, group) for group in range(RESERVE_GROUPS)]
     with listening(bench, keys.workers_channel_of(TOPIC), *groups):
-        assert schedule(bench, meter) == (budgets.UNHEARD + 1, 2)
+        assert schedule(bench, meter) == (budgets.ROSTER + 1, 2)
 
 
 @pytest.mark.parametrize("due", [True, False])

@@ -91,14 +91,6 @@ def test_with_hash_tags_it_has_all_of_its_lines(name, redis_client):
     assert redis_client.script_load(script.text).encode() == script.sha
 
 
-def test_wake_ups_that_nobody_hears_mean_nothing_in_a_cluster_unless_they_are_sharded():
-    line = b"local counts_all = %b\n"
-    counted = [Dialect(), Dialect(database=3), Dialect(hash_tags=True, fits_cluster=True)]
-
-    assert all(line % b"true" in load_script("schedule", one).text for one in counted)
-    assert line % b"false" in load_script("schedule", Dialect(fits_cluster=True)).text
-
-
 @pytest.mark.parametrize("dialect", [Dialect(), Dialect(hash_tags=True, fits_cluster=True)])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_script_has_those_shared_definitions_that_it_uses_and_no_others(name, dialect):

@@ -158,9 +158,6 @@ local function call_for_help(timeline, wanted, word, microseconds)
   end
 end
 
--- Whether PUBLISH tells of all who hear it; a node of a cluster tells of its own, unless it is sharded.
-local counts_all = true
-
 -- Tells waiting workers of a due time that comes before the old head, or behind
 -- a lease that was lost: they may be passing that over. It is a hint: a worker
 -- that misses it (no permission to publish, connection lost) finds the timer at
@@ -170,12 +167,12 @@ local function wake(timeline, old_head, score, now)
   local head = tonumber(old_head or nil)
   if not head or tonumber(score) < head or (head <= tonumber(now) and is_lease(head)) then
     local channel = channel_prefix .. timeline
-    if redis.pcall('PUBLISH', channel, string.format('%.6f %.6f', now, score)) == 0
-        and counts_all then
-      local workers = redis.pcall('PUBSUB', 'NUMSUB', channel .. '\255w')[2]
-      if workers and workers > 0 then
-        call_for_help(timeline, 1, '0 0.0', math.floor(now * 1000000))
-      end
+    redis.pcall('PUBLISH', channel, string.format('%.6f %.6f', now, score))
+    -- PUBLISH counts whoever listens to a pattern, too. Where workers can't be counted, in a cluster
+    -- without hash tags, there is none in the second channel.
+    local roster = redis.pcall('PUBSUB', 'NUMSUB', channel, channel .. '\255w')
+    if roster[2] == 0 and roster[4] ~= 0 then
+      call_for_help(timeline, 1, '0 0.0', math.floor(now * 1000000))
     end
   end
 end

@@ -19,7 +19,8 @@
 --         on duty, where there are to be at least so many, and more of them if it
 --         leaves timers or finds as many as it asks for; or as take what it leaves, if
 --         each takes so many as slots (0: what it leaves calls nobody), whichever is
---         more. The last two are what those who come are to know. '' asks for nothing
+--         more. A call that claims nothing calls as many as least says, whoever is on duty.
+--         The last two are what those who come are to know. '' asks for nothing
 --       then per settlement: action, id, leases, detail; and behind all others groups of
 --         commits: 'commits', how many, their leases, and so many ids. It does nothing unless
 --         the timer's score is one of those leases (separated by spaces).
@@ -434,10 +435,13 @@ if ARGV[7] ~= '' then
   if not roster.err then
     on_duty, workers = subscribers(roster[2]) or '?', subscribers(roster[4]) or '?'
   end
-  if #claimed > 0 and not roster.err then
+  if (#claimed > 0 or limit == 0) and not roster.err then
     local least, least_if_full, slots, word = string.match(ARGV[7], '^(%d+) (%d+) (%d+) (.*)')
-    -- Of a number that is not known one is sure: too many may come, not too few.
-    local wanted = (is_full and least_if_full or least) - (on_duty == '?' and 1 or on_duty)
+    local wanted = tonumber(least)
+    if limit > 0 then
+      -- Of a number that is not known one is sure: too many may come, not too few.
+      wanted = (is_full and least_if_full or least) - (on_duty == '?' and 1 or on_duty)
+    end
     if is_full and slots ~= '0' and head ~= '-' and tonumber(head) <= tonumber(now) then
       -- Rules for workers of former versions do not allow it.
       local due = redis.pcall('ZCOUNT', timeline, '-inf', now)
