@@ -94,6 +94,14 @@ class NoJoining(Duty):
         super().claimed(look, roster, now)
 
 
+class NoFarewell(Duty):
+    """Calls nobody when it stops."""
+
+    def leaving(self) -> Call:
+        """Never call."""
+        return NEVER
+
+
 class NeverAway(Duty):
     """Goes on listening, even while it is full."""
 

@@ -49,6 +49,10 @@ class Rule(Protocol):
     def called(self, share: float, missing: Missing, now: float) -> None:
         """Take a call for help."""
 
+    def leaving(self) -> Call:
+        """Say what to call for when it leaves for good."""
+        ...
+
 
 class AllOnDuty:
     """Whoever waits answers each wake-up, and is not counted: workers that know no duty."""
@@ -70,6 +74,10 @@ class AllOnDuty:
 
     def called(self, share: float, missing: Missing, now: float) -> None:
         """Ignore it."""
+
+    def leaving(self) -> Call:
+        """Never call."""
+        return NEVER
 
 
 MakeRule = Callable[[int, Callable[[], float]], Rule]
@@ -145,6 +153,9 @@ class Worker:
         self._is_stopping = True
         self._channels = {}
         self._send(self._topic.drop, self)
+        farewell = self.rule.leaving()
+        if farewell is not NEVER:
+            self._send(self._topic.call_for_help, farewell.least, farewell.missing)
 
     def block(self, seconds: float) -> None:
         """Keep its event loop, as a handler of any of its topics may.
@@ -157,8 +168,16 @@ class Worker:
 
     def _unblock(self, seconds: float) -> None:
         self._is_blocked = False
+        was = self.rule.post
         self.rule.turned(seconds, self._free())
+        if seconds > Duty.STALL:
+            self._catch_up(was)
         self._go_on()
+
+    def _catch_up(self, was: Post) -> None:
+        """Poll, if it comes back from being away: what was scheduled meanwhile is not known."""
+        if was is Post.AWAY and self.rule.post is not Post.AWAY:
+            self._agenda.poll_again()
 
     def _is_deaf(self) -> bool:
         return self._is_paused or self._is_blocked or not self.is_alive
@@ -265,10 +284,11 @@ class Worker:
         self._turn()
 
     def _look(self, step: Step, found: list[Timer]) -> Look:
+        waited = self._timeline.now - self._sent_at
         return Look(
             found=len(found),
             free=self._free(),
-            overdue=step.now - found[0].due_at if found else 0.0,
+            overdue=step.now - found[0].due_at - waited if found else 0.0,
             is_outrun=self._agenda.is_outrun(step),
             is_more_due=step.head is not None and step.head <= step.now,
         )
@@ -298,7 +318,9 @@ class Worker:
             return
         self._running -= 1
         self._settled += 1
+        was = self.rule.post
         self.rule.ended(self._free())
+        self._catch_up(was)
         self._follow_rule()
         self._turn()
 

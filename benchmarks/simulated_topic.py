@@ -166,6 +166,14 @@ class Topic:
         self.counts.busy += seconds
         return begun_at
 
+    def pause(self, seconds: float) -> None:
+        """Let the server do nothing for a while, as while it forks.
+
+        Args:
+            seconds: For how long.
+        """
+        self._serve(seconds)
+
     def _reply(self, call: Callable[..., None], *arguments: object) -> None:
         self.timeline.at(self._free_at + self.timeline.draw_way(), call, *arguments)
 

@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 
 from faststream_redis_timers.delivery import words
 from faststream_redis_timers.delivery.agenda import Agenda
-from faststream_redis_timers.delivery.duty import Duty, Look, Missing, Post, Roster
+from faststream_redis_timers.delivery.duty import NEVER, Duty, Look, Missing, Post, Roster
 from faststream_redis_timers.delivery.log import Log
 from faststream_redis_timers.delivery.slots import Slots
 from faststream_redis_timers_sync.protocol.model import Step
@@ -68,10 +68,21 @@ class Attendance:
         log: Writes to the broker's log.
 
     Attributes:
+        farewell: What a call is to ask for that claims nothing, since the loop ends.
         post: What the loop listens to.
     """
 
-    __slots__ = ("_agenda", "_began_at", "_duty", "_log", "_posted", "_slots", "_topic", "post")
+    __slots__ = (
+        "_agenda",
+        "_began_at",
+        "_duty",
+        "_log",
+        "_posted",
+        "_slots",
+        "_topic",
+        "farewell",
+        "post",
+    )
 
     def __init__(
         self, topic: str, duty: Duty | None, agenda: Agenda, slots: Slots, posted: Posted, log: Log
@@ -84,24 +95,34 @@ class Attendance:
         self._posted = posted
         self._log = log
         self._began_at: float | None = None
+        self.farewell = NEVER
         self.post = Post.ON_DUTY if duty is None else duty.post
         agenda.heeds_alarms = self.post is Post.ON_DUTY
 
-    def call(self, now: float) -> bytes:
-        """Say what a claim that is sent now asks for, as the script takes it: see `Call`."""
+    def call(self, now: float, *, is_claim: bool) -> bytes:
+        """Say what a call that is sent now asks for, as the script takes it: see `Call`.
+
+        Args:
+            now: The time.
+            is_claim: Whether it claims.
+        """
         if self._duty is None:
             return b""
+        if not is_claim:
+            farewell, self.farewell = self.farewell, NEVER
+            return b"" if farewell is NEVER else farewell.packed()
         slots = self._slots
         # Where they are batched, one timer takes as many slots as a hundred.
         free_if_some, free_if_full = slots.free_after(1), slots.free_after(slots.claim_limit)
         return self._duty.call(now, free_if_some, free_if_full).packed()
 
-    def claimed(self, step: Step, now: float) -> None:
+    def claimed(self, step: Step, sent_at: float, now: float) -> None:
         """Take the reply to a claim, before anything else is made of it.
 
         Args:
             step: The reply.
-            now: When it came.
+            sent_at: When the claim was sent.
+            now: When its reply came.
         """
         if self._duty is None:
             return
@@ -113,7 +134,8 @@ class Attendance:
         look = Look(
             found=found,
             free=self._slots.free_after(found),
-            overdue=_overdue(step),
+            # A server that did nothing for a while is nobody's absence.
+            overdue=_overdue(step) - (now - sent_at),
             is_outrun=self._agenda.is_outrun(step),
             is_more_due=step.head is not None and step.head <= step.now,
         )
@@ -132,13 +154,13 @@ class Attendance:
         """Note that the event loop has not turned for some seconds."""
         if self._duty is not None:
             self._duty.turned(seconds, self._slots.free)
-            self._follow(self._duty.post)
+            self._follow(self._duty.post, was_deaf=seconds > Duty.STALL)
 
     def ended(self) -> None:
         """Note that a handler has ended: its slot is free."""
         if self._duty is not None:
             self._duty.ended(self._slots.free)
-            self._follow(self._duty.post)
+            self._follow(self._duty.post, was_deaf=True)
 
     def called(self, share: float, missing: Missing, now: float) -> None:
         """Take a call for help, see `Duty.called`."""
@@ -151,9 +173,17 @@ class Attendance:
         self._duty = None
         self._follow(Post.ON_DUTY)
 
-    def _follow(self, post: Post) -> None:
+    def leave(self) -> None:
+        """Note that it claims no more: who is on duty calls another one."""
+        if self._duty is not None:
+            self.farewell = self._duty.leaving()
+
+    def _follow(self, post: Post, *, was_deaf: bool = False) -> None:
         if post is self.post:
             return
+        if was_deaf and self.post is Post.AWAY:
+            # What was scheduled meanwhile may have had nobody who heard of it.
+            self._agenda.poll_again()
         self.post = post
         self._agenda.heeds_alarms = post is Post.ON_DUTY
         self._posted.follow_post(post)

@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from faststream_redis_timers.delivery import words
 from faststream_redis_timers.delivery.agenda import Agenda
 from faststream_redis_timers.delivery.attendance import Attendance, Posted
-from faststream_redis_timers.delivery.duty import Duty
+from faststream_redis_timers.delivery.duty import NEVER, Duty
 from faststream_redis_timers.delivery.endings import Endings
 from faststream_redis_timers.delivery.intake import BatchIntake, Intake
 from faststream_redis_timers.delivery.leased import Claim, Holder, LeasedTimer, Unit
@@ -193,6 +193,8 @@ class DeliveryCore(Generic[_U]):
         limit = self._claim_limit(now)
         if limit or (self._outbox and not self._may_ride(now)):
             return self._call(limit, now)
+        if self.attendance.farewell is not NEVER:
+            return self._call(0, now)
         if self._phase is _Phase.CLOSING and not self._slots.running:
             return Done()
         if self._outage.is_unanswered and self.claims:
@@ -228,7 +230,7 @@ class DeliveryCore(Generic[_U]):
             suspect_from=self._endings.suspect_from,
             most_suspects=self._slots.suspects_of(limit),
             dead_topic=self._endings.dead_topic,
-            call=self.attendance.call(now) if limit else b"",
+            call=self.attendance.call(now, is_claim=limit > 0),
         )
         return Call(operation, parcel.items, limit)
 
@@ -250,7 +252,7 @@ class DeliveryCore(Generic[_U]):
         if not is_claim:
             return []
         # The server counts nobody, and the handlers that begin now may keep the event loop.
-        self.attendance.claimed(step, now)
+        self.attendance.claimed(step, sent_at, now)
         self._agenda.claimed(step, call.limit, now)
         ttl = self._sub.lease_ttl
         claim = Claim(
@@ -372,6 +374,7 @@ class DeliveryCore(Generic[_U]):
         """Claim nothing more."""
         if self.claims:
             self._phase = _Phase.DRAINING
+            self.attendance.leave()
         self._driver.stir()
 
     def close(self) -> None:

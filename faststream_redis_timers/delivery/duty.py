@@ -155,7 +155,8 @@ class Duty:
     same time, and the winner may leave for its handler: none at all would be left too often."""
 
     QUIET = 0.01
-    """Seconds after a call for help, its own or another's, until it calls for what is left."""
+    """Seconds after a claim that has left some, or after it was called, until it calls for help.
+    Where all are busy there is nobody to call, and to look for one takes longer than a claim."""
 
     def __init__(
         self, holders: int, slots: int, draw: Callable[[], float], max_wait: float = 0.0
@@ -187,14 +188,24 @@ class Duty:
         if self._is_small:
             return NEVER
         missing = self._missing_at(now)
+        if now < self._quiet_until:
+            return Call(0, 0, 0, missing)
         holders = self._holders + missing.workers
         on_duty = self.post is Post.ON_DUTY
         return Call(
             holders + (on_duty and not self._may_stay(free_if_some)),
             holders + (on_duty and not self._may_stay(free_if_full)),
-            0 if now < self._quiet_until else self._slots,
+            self._slots,
             missing,
         )
+
+    def leaving(self) -> Call:
+        """Say what to call for when it leaves for good: another one, if it is on duty.
+
+        Whoever else is counted may leave at the same moment.
+        """
+        is_holder = self._next is Post.ON_DUTY and not self._is_small
+        return Call(1, 1, 0, Missing(0, 0.0)) if is_holder else NEVER
 
     def _missing_at(self, now: float) -> Missing:
         seconds = self._missing_until - now

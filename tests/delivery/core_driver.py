@@ -75,7 +75,11 @@ class Driver:
         assert isinstance(turn, Wait)
         return turn
 
-    def answer(  # noqa: PLR0913  the parts of a reply
+    def answer(self, call, *ids, **reply):
+        """Answer a call; see `step`."""
+        return self.core.answered(call, self.step(call, *ids, **reply), self.time, self.time)
+
+    def step(  # noqa: PLR0913  the parts of a reply
         self,
         call,
         *ids,
@@ -87,7 +91,7 @@ class Driver:
         is_torn=False,
         roster=None,
     ):
-        """Answer a call; the score before is one for all timers, or one by id.
+        """Make the reply to a call; the score before is one for all timers, or one by id.
 
         Without a roster workers may not be counted.
         """
@@ -100,7 +104,7 @@ class Driver:
             for i in ids
         ]
         on_duty, workers = roster or (None, None)
-        step = Step(
+        return Step(
             now,
             b"%.6f5" % (now + 30),
             head,
@@ -112,7 +116,6 @@ class Driver:
             on_duty=on_duty,
             workers=workers,
         )
-        return self.core.answered(call, step, self.time, self.time)
 
     def claim(self, *ids, at=None, **reply):
         return self.answer(self.call(at), *ids, **reply)

@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+from bench import NO_POLLS
 from core_driver import SERVER, Driver
 
 from faststream_redis_timers.delivery.attendance import Channels
@@ -284,3 +285,60 @@ def test_the_channels_of_each_post():
     assert set(channels.at(Post.IN_RESERVE)) == {b"help", b"workers"}
     assert channels.at(Post.AWAY) == (b"workers",)
     assert {Channels(b"wake-ups").at(post) for post in Post} == {(b"wake-ups",)}
+
+
+@pytest.mark.parametrize("batch", [True, False])
+def test_who_was_away_polls_when_a_handler_has_ended(batch):
+    """What was scheduled meanwhile may have had nobody who heard of it."""
+    options = {"batch": True} if batch else {"max_concurrent": 1}
+    driver = Driver(duty=Duty(3, 5, Draws()), **NO_POLLS, **options)
+    (unit,) = driver.claim("a", at=0.0, roster=FLEET)
+    assert driver.core.attendance.post is Post.AWAY
+    driver.wait(0.001)
+    driver.core.ended(unit)
+    assert driver.core.attendance.post is Post.IN_RESERVE
+    assert driver.call(0.002).limit == (100 if batch else 1)
+
+
+def test_who_comes_back_after_it_kept_the_event_loop_polls():
+    driver = driver_at(Post.IN_RESERVE)
+    claim(driver, "a", at=1.0)
+    assert driver.call(1.0 + 2 * Duty.STALL).limit == 4
+
+    driver = driver_at(Post.IN_RESERVE)
+    claim(driver, "a", at=1.0)
+    driver.wait(1.0 + Duty.STALL / 2)
+
+
+def test_who_is_on_duty_calls_another_one_when_it_stops():
+    driver = driver_at(Post.ON_DUTY)
+    driver.core.drain()
+    call = driver.call(1.0)
+    assert (call.limit, call.operation.args[CALL]) == (0, b"1 1 0 0 0.0")
+    driver.answer(call)
+    # Once, whatever has become of it.
+    driver.wait(1.1)
+
+    driver = driver_at(Post.IN_RESERVE)
+    driver.core.drain()
+    driver.wait(1.0)
+
+
+def test_who_is_on_duty_in_a_small_fleet_calls_nobody_when_it_stops():
+    driver = Driver(duty=Duty(3, 5, Draws()), **NO_POLLS)
+    driver.claim(at=0.0, roster=(8, 8))
+    driver.core.drain()
+    driver.wait(1.0)
+
+
+def test_a_server_that_was_slow_to_answer_shows_nobody_s_absence():
+    for waited, post in ((0.0, Post.ON_DUTY), (1.0, Post.IN_RESERVE)):
+        driver = driver_at(Post.IN_RESERVE)
+        driver.core.poll_now()
+        call = driver.call(5.0 - waited)
+        driver.time = 5.0
+        due = b"%.6f" % (SERVER + 5.0 - 0.9)
+        step = driver.step(call, "a", score=due, roster=FLEET)
+        driver.core.answered(call, step, 5.0 - waited, 5.0)
+        driver.next(5.001)
+        assert driver.core.attendance.post is post

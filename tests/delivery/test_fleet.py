@@ -11,15 +11,17 @@ import redis
 import redis.asyncio
 from bench import until_nothing_is_sent
 from fleets import WORKERS, Fleet, fleet_of
-from inside import loop_of, loops_of, post_of
+from inside import kill_loop, loop_of, loops_of, most_unread, post_of
 from redis.connection import parse_url
 from waiting import wait_until_async
 
-from faststream_redis_timers.annotations import TimerMessage
+from faststream_redis_timers.annotations import TimerBatchMessage, TimerMessage
+from faststream_redis_timers.calls.listener import MOST_UNREAD
 from faststream_redis_timers.calls.runner import Runner
 from faststream_redis_timers.calls.wakeups import WakeUps
 from faststream_redis_timers.delivery.attendance import Channels
 from faststream_redis_timers.delivery.duty import Duty, Post
+from faststream_redis_timers_sync import TimerPublishMessage
 from faststream_redis_timers_sync.protocol.keys import RESERVE_GROUPS
 
 PASSWORD = "opens nothing"  # noqa: S105
@@ -152,12 +154,83 @@ async def test_a_wake_up_that_nobody_hears_calls_one_of_the_reserve(bench, open_
         on_duty = [
             broker for broker in fleet.brokers if post_of(loops_of(broker)[0]) is Post.ON_DUTY
         ]
-        await asyncio.gather(*(broker.stop() for broker in on_duty))
+        # A loop that has died is no longer counted, and has called nobody.
+        await asyncio.gather(*(kill_loop(broker.subscribers[0]) for broker in on_duty))
         await fleet.until_counted(0, WORKERS - 3, WORKERS - 3)
         # Who comes calls others, as it finds that it is alone.
         for _ in range(3):
             await fleet.deliver_one()
         assert fleet.counted()[0] > 0
+
+
+async def test_who_always_has_something_to_claim_reads_the_answers_to_what_it_asks(bench):
+    """It leaves its channels and comes back with each claim, and waits for no message."""
+    unread, done = [], 0
+
+    async def handle(message: TimerMessage):
+        nonlocal done
+        unread.append(max(map(most_unread, fleet.brokers)))
+        done += 1
+
+    async with fleet_of(bench, handle, max_concurrent=1) as fleet:
+        ids = [f"{number}" for number in range(1500)]
+        timers = [TimerPublishMessage("x", timer_id=one) for one in ids]
+        bench.client.schedule_batch(timers, bench.topic)
+        for loop in fleet.loops:
+            loop.poll_now()
+        await wait_until_async(lambda: done == len(ids), 60.0)
+
+    assert max(unread) <= 2 * MOST_UNREAD
+
+
+async def test_those_on_duty_who_stop_call_others(bench, open_calls):
+    async def handle(message: TimerMessage):
+        open_calls.note(message)
+
+    async with fleet_of(bench, handle) as fleet:
+        await fleet.thin_out()
+        on_duty = [
+            broker for broker in fleet.brokers if post_of(loops_of(broker)[0]) is Post.ON_DUTY
+        ]
+        await asyncio.gather(*(broker.stop() for broker in on_duty))
+        # Two may call the same one.
+        await wait_until_async(lambda: fleet.counted()[0] > 0)
+        await fleet.deliver_one()
+
+
+@pytest.mark.parametrize("batch", [True, False])
+async def test_what_is_scheduled_while_all_are_away_is_claimed_when_one_has_ended(
+    bench, calls, batch
+):
+    """Nobody listens then, and none of them polls."""
+    handled = set()
+
+    async def handle_all(message: TimerBatchMessage):
+        handled.update(timer.timer_id for timer in message.timers)
+        await calls.gate.wait()
+
+    async def handle(message: TimerMessage):
+        handled.add(message.timer_id)
+        await calls.gate.wait()
+
+    options = {"batch": True} if batch else {"max_concurrent": 1}
+    async with fleet_of(bench, handle_all if batch else handle, **options) as fleet:
+        for number in range(WORKERS):
+            busy = f"busy-{number}"
+            bench.schedule(busy)
+            await wait_until_async(lambda busy=busy: is_handled(fleet, handled, busy))
+        await wait_until_async(lambda: len(fleet.at(Post.AWAY)) == WORKERS)
+        bench.schedule("late")
+        calls.gate.set()
+        await bench.until_gone("late")
+
+
+def is_handled(fleet, handled, timer_id):
+    """Let one that can claim until a timer is handled: nobody may be on duty."""
+    if timer_id not in handled:
+        for loop in [one for one in fleet.loops if post_of(one) is not Post.AWAY][:1]:
+            loop.poll_now()
+    return timer_id in handled
 
 
 async def test_who_comes_back_to_the_reserve_does_not_poll(own_bench, own_relay, open_calls):
