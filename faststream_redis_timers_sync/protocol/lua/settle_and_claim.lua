@@ -431,13 +431,13 @@ end
 -- What was passed over is due, and yet nothing for this worker now.
 local head = not is_empty
   and redis.call('ZRANGE', timeline, passed_over, passed_over, 'WITHSCORES')[2] or '-'
-local ids = {}
-for id in pairs(forgotten) do
-  ids[#ids + 1] = id
-end
 if limit > 0 and head == '-' and passed_over == 0 then
   redis.pcall('UNLINK', attempts)
-elseif #ids > 0 then
+elseif next(forgotten) and (counts or redis.pcall('HLEN', attempts) ~= 0) then
+  local ids = {}
+  for id in pairs(forgotten) do
+    ids[#ids + 1] = id
+  end
   forget_attempts(attempts, unpack(ids))
 end
 --@ if found_torn then lease, head = 'torn', '-' end
