@@ -120,7 +120,7 @@ class Endings:
             definition = envelope.headers.get(REPEAT)
             if definition is not None:
                 return self._read_recurring(claimed, envelope, definition, claimed_at)
-            if (tried := self._exhausted(claimed)) is None:
+            if claimed.attempt is None or (tried := self._exhausted(claimed)) is None:
                 return Reading(envelope)
             return Reading(envelope, None, False, self.dead_letter(tried, None, "attempts", None))
         ending = self.dead_letter(claimed, None, "unreadable", None, problem)

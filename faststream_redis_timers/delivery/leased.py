@@ -109,7 +109,6 @@ class LeasedTimer:
         "key",
         "lease_ends_at",
         "leases",
-        "timer_id",
     )
 
     def __init__(
@@ -123,7 +122,6 @@ class LeasedTimer:
         self.claim = claim
         self.claimed = claimed
         self.key = claimed.timer_id
-        self.timer_id = decode_id(claimed.timer_id)
         self.envelope = envelope
         self._occurrence = occurrence
         # After renewals that were not answered it may be any of several.
@@ -157,6 +155,11 @@ class LeasedTimer:
     def topic(self) -> str:
         """The full topic."""
         return self.claim.topic
+
+    @property
+    def timer_id(self) -> str:
+        """Its id."""
+        return decode_id(self.key)
 
     @property
     def claimed_at(self) -> float:
