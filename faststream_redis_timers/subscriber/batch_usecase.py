@@ -57,7 +57,10 @@ class HandlerOptions(TypedDict, total=False):
 
 
 class BatchDecorator(Protocol):
-    """Decorates a handler whose first or second argument is a list of bodies, or the message."""
+    """Decorates a handler whose first or second argument is a list, or whose first is the message.
+
+    With the message as a second argument, a first one that is no list would not be found.
+    """
 
     @overload
     def __call__(
@@ -73,11 +76,6 @@ class BatchDecorator(Protocol):
     def __call__(
         self, func: Callable[Concatenate[_First, _Bodies, _Params], _Result], /
     ) -> HandlerCallWrapper[Concatenate[_First, _Bodies, _Params], _Result]: ...
-
-    @overload
-    def __call__(
-        self, func: Callable[Concatenate[_First, TimerBatchMessage, _Params], _Result], /
-    ) -> HandlerCallWrapper[Concatenate[_First, TimerBatchMessage, _Params], _Result]: ...
 
 
 class TimersBatchSubscriber(TimersSubscriber):
@@ -106,13 +104,6 @@ class TimersBatchSubscriber(TimersSubscriber):
         func: Callable[Concatenate[_First, _Bodies, _Params], _Result],
         **options: Unpack[HandlerOptions],
     ) -> HandlerCallWrapper[Concatenate[_First, _Bodies, _Params], _Result]: ...
-
-    @overload
-    def __call__(
-        self,
-        func: Callable[Concatenate[_First, TimerBatchMessage, _Params], _Result],
-        **options: Unpack[HandlerOptions],
-    ) -> HandlerCallWrapper[Concatenate[_First, TimerBatchMessage, _Params], _Result]: ...
 
     @overload
     def __call__(self, func: None = None, **options: Unpack[HandlerOptions]) -> BatchDecorator: ...
