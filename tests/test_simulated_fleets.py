@@ -58,7 +58,7 @@ def test_calls_do_not_grow_with_the_number_of_workers(work, workers, messages):
 
 @pytest.mark.parametrize(
     ("slots", "busy", "together", "over"),
-    [(1, 0.5, 1, 1.0), (5, 0.8, 1, 1.0), (5, 0.5, 3, 5.0)],
+    [(1, 0.5, 1, 1.0), (5, 0.8, 1, 1.0), (5, 0.5, 3, 5.0), (5, 0.8, 3, 5.0)],
 )
 @pytest.mark.parametrize("work", [mixed, computing], ids=["mixed", "computing"])
 def test_timers_are_no_later_than_with_all_on_duty(work, slots, busy, together, over):

@@ -155,8 +155,8 @@ class Duty:
     same time, and the winner may leave for its handler: none at all would be left too often."""
 
     QUIET = 0.01
-    """Seconds after a claim that has left some, or after it was called, until it calls for help.
-    Where all are busy there is nobody to call, and to look for one takes longer than a claim."""
+    """Seconds after a claim that has left some, or after it was called, until it calls for what is
+    left."""
 
     def __init__(
         self, holders: int, slots: int, draw: Callable[[], float], max_wait: float = 0.0
@@ -188,14 +188,17 @@ class Duty:
         if self._is_small:
             return NEVER
         missing = self._missing_at(now)
-        if now < self._quiet_until:
+        on_duty = self.post is Post.ON_DUTY
+        is_quiet = now < self._quiet_until
+        if is_quiet and not on_duty:
+            # Where all are busy there is nobody to call, and to look for one takes longer than a
+            # claim. Who leaves its post calls all the same.
             return Call(0, 0, 0, missing)
         holders = self._holders + missing.workers
-        on_duty = self.post is Post.ON_DUTY
         return Call(
             holders + (on_duty and not self._may_stay(free_if_some)),
             holders + (on_duty and not self._may_stay(free_if_full)),
-            self._slots,
+            0 if is_quiet else self._slots,
             missing,
         )
 
