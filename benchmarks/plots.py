@@ -40,6 +40,10 @@ BARS: dict[str, tuple[str, Mapping[str, Mapping[str, str]]]] = {
         "Due timers delivered by one worker, per second",
         {"default knobs": {names.DRAIN: ""}, "100 at once": {names.DRAIN_100: ""}},
     ),
+    "batches": (
+        "Due timers delivered by one worker, per second",
+        {"in batches of up to 100, and one by one": {names.BATCHES: ""}},
+    ),
     "publish": (
         "Timers scheduled by one process, per second",
         {
@@ -95,7 +99,7 @@ def _labelled(report: Report, scenarios: Mapping[str, str]) -> dict[str, Result]
 
 
 def _colour(result: Result) -> str:
-    return ACCENT if result.system == OURS.label else INK
+    return ACCENT if result.system.partition(",")[0] == OURS.label else INK
 
 
 def _bars(title: str, panels: Mapping[str, Mapping[str, Result]]) -> Figure:

@@ -246,7 +246,8 @@ def test_table_and_plots_are_drawn_anew_from_the_figures(full_report, tmp_path):
     assert max(map(len, done.stdout.splitlines())) <= 80 + len(str(tmp_path))
     assert "`publish_batch` of 100" in done.stdout
     drawn = {path.stem for path in tmp_path.glob("*.svg")}
-    assert drawn == {"drain", "publish", "lateness-idle", "lateness-at-once", "lateness-load"}
+    latenesses = {"lateness-idle", "lateness-at-once", "lateness-load"}
+    assert drawn == {"drain", "batches", "publish", *latenesses}
     for path in tmp_path.glob("*.svg"):
         svg = path.read_text()
         assert "ours" in "".join(ET.fromstring(svg).itertext())  # noqa: S314  it is ours
