@@ -1,9 +1,11 @@
 """The subscriber whose handlers get lists: the timers of a claim, handled together."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import is_dataclass
 from inspect import Parameter
 from typing import (
     TYPE_CHECKING,
+    Annotated,
     Any,
     Concatenate,
     NoReturn,
@@ -13,6 +15,8 @@ from typing import (
     TypeVar,
     Unpack,
     cast,
+    get_args,
+    get_origin,
     overload,
 )
 
@@ -196,7 +200,7 @@ class TimersBatchSubscriber(TimersSubscriber):
         # FastStream has the parameters here, whoever starts it: a broker, a test, a document.
         super()._build_fastdepends_model()
         for call in self.calls:
-            params = getattr(call.dependant, "flat_params", ())
+            params: Sequence[Any] = getattr(call.dependant, "flat_params", ())
             names = [param.field_name for param in params]
             if len(names) > 1 or any(one.kind is Parameter.VAR_POSITIONAL for one in params):
                 # It would get one body for each of them, and the others nobody.
@@ -207,6 +211,25 @@ class TimersBatchSubscriber(TimersSubscriber):
                     "takes a list, and give the others a Context() or a Header()"
                 )
                 raise SetupError(msg)
+            # A decoder of the application's may make anything of a batch.
+            if names and call.decoder == self._decoder:
+                self._check_list(call.name, names[0], params[0].field_type)
+
+    def _check_list(self, handler: str, name: str, annotation: Any) -> None:
+        """Refuse a parameter that is known to take something else than a list."""
+        if get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
+        kind = get_origin(annotation) or annotation
+        if not isinstance(kind, type):
+            return
+        is_model = hasattr(kind, "model_fields") or is_dataclass(kind)
+        if is_model or issubclass(kind, (str, bytes, int, float, Mapping)):
+            taken = kind.__name__
+            msg = (
+                f"handler {handler!r} of topic {self.topic!r} takes {name} as {taken}, and with "
+                f"batch=True a message is a list: annotate it as list[{taken}]"
+            )
+            raise SetupError(msg)
 
     def _check_replies(self, handler: HandlerCallWrapper[..., Any]) -> None:
         # FastStream tells it nowhere else.

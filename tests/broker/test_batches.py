@@ -14,7 +14,7 @@ from faststream.message import StreamMessage
 from faststream.redis import RedisBroker
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from waiting import wait_until_async
 
 from faststream_redis_timers import (
@@ -649,6 +649,43 @@ async def test_a_second_parameter_to_be_filled_from_a_message_is_refused(
     with pytest.raises(SetupError, match=error):
         async with TestTimersBroker(broker):
             pass
+
+
+@pytest.mark.parametrize(
+    ("annotation", "shown"),
+    [
+        (int, "int"),
+        (Invoice, "Invoice"),
+        (dict[str, Any], "dict"),
+        (Annotated[str, Field(min_length=1)], "str"),
+    ],
+)
+async def test_a_parameter_that_is_known_to_take_no_list_is_refused(make_broker, annotation, shown):
+    broker = make_broker()
+
+    @broker.subscriber(TOPIC, batch=True)
+    async def handle(invoice: annotation) -> None:
+        raise AssertionError
+
+    error = rf"'handle' of topic 'invoices' takes invoice as .*{shown}.* annotate it as list\["
+    with pytest.raises(SetupError, match=error):
+        await broker.start()
+
+
+async def test_a_parameter_may_be_what_a_decoder_makes_of_a_batch(run, inbox):
+    async def count(message: Any, original: Any) -> int:
+        return len(await original(message))
+
+    broker = run.broker()
+
+    @broker.subscriber(TOPIC, batch=True, decoder=count)
+    async def handle(how_many: int) -> None:
+        inbox.put(how_many)
+
+    async with run(broker):
+        await broker.publish_batch(1, 2, 3, topic=TOPIC)
+        assert await inbox.get() == 3
+        await none_pending(broker)
 
 
 # --- the log -----------------------------------------------------------------------------
