@@ -243,8 +243,9 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
             max_polling_interval: Seconds to which that grows while nothing is due.
             batch: Whether a handler gets a list: all timers that were claimed together.
             max_records: With `batch`: how many timers a list holds at most, from 1 to 100.
-            max_wait: With `batch`: seconds between two claims, so that more timers are due
-                at the second; none after a claim that was full.
+            max_wait: With `batch`: seconds to pause after a claim that found timers, but
+                not as many as it asked for, so that the next list is longer. It delays no
+                timer after a quiet time, and nothing is leased meanwhile.
             max_concurrent: How many handlers may run at once; None means 5, with `batch` 1.
             renew_lease: Whether the worker extends the leases of handlers that run,
                 every third of `lease_ttl`.

@@ -32,8 +32,9 @@ class TimerSub:
             wake-up was lost is late by one and a half of it at most.
         batch: Whether a handler gets a list: all timers that were claimed together.
         max_records: With `batch`: how many timers a list holds at most, from 1 to 100.
-        max_wait: With `batch`: seconds between two claims, so that more timers are due at the
-            second; none after a claim that was full. No timer is leased meanwhile.
+        max_wait: With `batch`: seconds to pause after a claim that found timers, but
+            not as many as it asked for, so that the next list is longer. It delays no
+            timer after a quiet time, and nothing is leased meanwhile.
         max_concurrent: How many handlers of this subscriber may run at once; None means
             5, with `batch` 1.
         renew_lease: Whether the worker extends the leases of handlers that run.
