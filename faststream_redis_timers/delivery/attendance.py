@@ -106,11 +106,11 @@ class Attendance:
             now: The time.
             is_claim: Whether it claims.
         """
-        if self._duty is None:
-            return b""
         if not is_claim:
             farewell, self.farewell = self.farewell, NEVER
             return b"" if farewell is NEVER else farewell.packed()
+        if self._duty is None:
+            return b""
         slots = self._slots
         # Where they are batched, one timer takes as many slots as a hundred.
         free_if_some, free_if_full = slots.free_after(1), slots.free_after(slots.claim_limit)

@@ -319,6 +319,12 @@ def test_who_is_on_duty_calls_another_one_when_it_stops():
     # Once, whatever has become of it.
     driver.wait(1.1)
 
+    driver = driver_at(Post.ON_DUTY)
+    driver.core.drain()
+    driver.core.attendance.be_always_on_duty()
+    driver.answer(driver.call(1.0))
+    driver.wait(1.1)
+
     driver = driver_at(Post.IN_RESERVE)
     driver.core.drain()
     driver.wait(1.0)
