@@ -22,6 +22,7 @@ class Agenda:
     __slots__ = (
         "_flood_gap",
         "_last_wake_up",
+        "_leaves_no_gap",
         "_max_wait",
         "_nothing_due_since",
         "_poll_asked",
@@ -45,6 +46,7 @@ class Agenda:
         self._nothing_due_since = -math.inf
         self._last_wake_up = _NO_WAKE_UP
         self._poll_asked = False
+        self._leaves_no_gap = False
         # The alarm that the last claim was for; infinite where it was for none.
         self._rang_at = math.inf
 
@@ -93,6 +95,7 @@ class Agenda:
 
     def poll_without_gap(self) -> None:
         """Claim at the next chance: what was passed over does not wait for others to become due."""
+        self._leaves_no_gap = True
         self._schedule.end_gap()
         self.poll_now()
 
@@ -104,7 +107,7 @@ class Agenda:
         """
         self._last_wake_up = _NO_WAKE_UP
         if is_claim:
-            self._poll_asked = False
+            self._poll_asked = self._leaves_no_gap = False
             self._rang_at = self._schedule.alarm_at if self._schedule.is_for_alarm else math.inf
 
     def is_outrun(self, step: Step) -> bool:
@@ -153,8 +156,7 @@ class Agenda:
             # It was passed over, with more before it than one claim looks through.
             head_at = math.inf
         if found:
-            # Who has asked for a poll does not wait for others to become due.
-            max_wait = 0.0 if self._poll_asked else self._max_wait
+            max_wait = 0.0 if self._leaves_no_gap else self._max_wait
             gap = max(max_wait, self._gap_after(step, found, now))
             self._schedule.found(now, head_at, gap)
         else:

@@ -338,3 +338,14 @@ def test_renewals_of_a_batch_whose_lease_has_ended_do_not_pile_up():
         driver.poll(driver.time + 1)
 
     assert len(batch.deliveries[0].leases) == 2
+
+
+def test_a_poll_for_wake_ups_that_were_missed_leaves_max_wait_as_it_is():
+    driver = batching(max_records=2, max_concurrent=2, max_wait=9.0)
+    call = driver.call()
+    # The channel is listened to by now.
+    driver.core.poll_now()
+    driver.answer(call, "a")
+
+    assert driver.wait(1.0).until == pytest.approx(9.0)
+    assert driver.call(9.0).limit == 2
