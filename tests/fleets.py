@@ -8,6 +8,7 @@ from bench import NO_POLLS
 from inside import loops_of, post_of
 from waiting import wait_until_async
 
+from faststream_redis_timers.delivery.duty import Post
 from faststream_redis_timers_sync.protocol.keys import RESERVE_GROUPS
 
 WORKERS = 12
@@ -41,6 +42,10 @@ class Fleet:
     def at(self, post):
         """Give the loops at a post."""
         return [loop for loop in self.loops if post_of(loop) is post]
+
+    def brokers_on_duty(self):
+        """Give the brokers whose loops are on duty."""
+        return [one for one in self.brokers if post_of(loops_of(one)[0]) is Post.ON_DUTY]
 
     def counted(self):
         """Tell how many the server counts on duty, in reserve, and in all."""

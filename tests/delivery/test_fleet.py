@@ -151,9 +151,7 @@ async def test_a_wake_up_that_nobody_hears_calls_one_of_the_reserve(bench, open_
 
     async with fleet_of(bench, handle) as fleet:
         await fleet.thin_out()
-        on_duty = [
-            broker for broker in fleet.brokers if post_of(loops_of(broker)[0]) is Post.ON_DUTY
-        ]
+        on_duty = fleet.brokers_on_duty()
         # A loop that has died is no longer counted, and has called nobody.
         await asyncio.gather(*(kill_loop(broker.subscribers[0]) for broker in on_duty))
         await fleet.until_counted(0, WORKERS - 3, WORKERS - 3)
@@ -189,9 +187,7 @@ async def test_those_on_duty_who_stop_call_others(bench, open_calls):
 
     async with fleet_of(bench, handle) as fleet:
         await fleet.thin_out()
-        on_duty = [
-            broker for broker in fleet.brokers if post_of(loops_of(broker)[0]) is Post.ON_DUTY
-        ]
+        on_duty = fleet.brokers_on_duty()
         await asyncio.gather(*(broker.stop() for broker in on_duty))
         # Two may call the same one.
         await wait_until_async(lambda: fleet.counted()[0] > 0)
