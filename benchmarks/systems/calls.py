@@ -120,8 +120,8 @@ def _step(
         lease_ttl=3600.0,
         jitter=number % LEASE_JITTER,
         suspect_from=3 if counts else None,
-        # As a worker of a fleet asks whose three on duty are there.
-        call=b"0 0 5 0 0.0" if limit else b"",
+        # As in a fleet whose workers on duty are there: workers are counted, and nobody is called.
+        call=b"0 0 0 0 0.0" if limit else b"",
     )
 
 
