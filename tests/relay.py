@@ -22,6 +22,7 @@ class _Loss(NamedTuple):
     names: frozenset[bytes]
     word: bytes | None
     kept: int | None
+    among: int = 1
 
     def concerns(self, command: tuple[bytes, ...]) -> bool:
         """Tell whether a command is one whose connection is to be cut."""
@@ -97,7 +98,12 @@ class Relay:
             return sum(command[0].upper() in wanted for command in self.commands)
 
     def lose_reply(
-        self, *names: str, word: bytes | None = None, kept: int = 0, times: int = 1
+        self,
+        *names: str,
+        word: bytes | None = None,
+        kept: int = 0,
+        times: int = 1,
+        among: int = 1,
     ) -> None:
         """Let the next command be executed, then cut its connection instead of answering.
 
@@ -106,8 +112,10 @@ class Relay:
             word: Only commands that have this argument.
             kept: How many bytes of the reply still arrive.
             times: How many of them, one after the other.
+            among: How many of them the client sends before it reads: a pipeline has
+                arrived whole before the connection is cut.
         """
-        self._lose(names, word, kept, times)
+        self._lose(names, word, kept, times, among)
 
     def lose_request(self, *names: str, word: bytes | None = None, times: int = 1) -> None:
         """Let only half of the next command arrive, so that it is not executed, and cut.
@@ -129,10 +137,17 @@ class Relay:
         script = load_script(name)
         self._script_to_lose = ({script.sha, script.text}, nth)
 
-    def _lose(self, names: tuple[str, ...], word: bytes | None, kept: int | None, n: int) -> None:
+    def _lose(
+        self,
+        names: tuple[str, ...],
+        word: bytes | None,
+        kept: int | None,
+        times: int,
+        among: int = 1,
+    ) -> None:
         wanted = frozenset(name.encode() for name in names or ("EVALSHA", "EVAL"))
         with self._lock:
-            self._to_lose += [_Loss(wanted, word, kept)] * n
+            self._to_lose += [_Loss(wanted, word, kept, among)] * times
 
     @property
     def all_lost(self) -> bool:
@@ -207,7 +222,9 @@ class Relay:
                 if any(loss.concerns(command) for command in commands):
                     self._to_lose.remove(loss)
                     return loss
-            return _Loss(frozenset(), None, 0) if self._is_script_to_lose(commands) else None
+            if self._is_script_to_lose(commands):
+                return _Loss(frozenset(), None, 0, among=0)
+            return None
 
     def _is_script_to_lose(self, commands: list[tuple[bytes, ...]]) -> bool:
         if self._script_to_lose is None:
@@ -276,6 +293,8 @@ class _Link:
         self._client = client
         self._server = server
         self._loss: _Loss | None = None
+        self._unread = 0
+        self._all_arrived = threading.Event()
         self._running = 2
         self._lock = threading.Lock()
         self.names: set[bytes] = set()
@@ -301,9 +320,17 @@ class _Link:
                     self._server.sendall(data[: len(data) // 2])
                     self._relay.tell_of_loss()
                     break
-                self._loss = self._loss or loss
+                self._note_loss(loss, commands)
                 self._relay.pass_on(data, self._server)
         self._end()
+
+    def _note_loss(self, loss: _Loss | None, commands: list[tuple[bytes, ...]]) -> None:
+        if self._loss is None and loss is not None:
+            self._unread, self._loss = loss.among, loss
+        if self._loss is not None:
+            self._unread -= sum(self._loss.concerns(command) for command in commands)
+            if self._unread <= 0:
+                self._all_arrived.set()
 
     def carry_replies(self) -> None:
         with suppress(OSError):
@@ -312,6 +339,7 @@ class _Link:
                 if self.swallows:
                     continue
                 if self._loss is not None:
+                    self._all_arrived.wait()
                     self._relay.tell_of_loss()
                     self._client.sendall(data[: self._loss.kept])
                     break
@@ -320,6 +348,7 @@ class _Link:
 
     def _end(self) -> None:
         self.cut()
+        self._all_arrived.set()
         with self._lock:
             self._running -= 1
             if self._running == 0:
