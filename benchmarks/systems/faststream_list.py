@@ -19,7 +19,9 @@ def work(url: str, options: dict[str, Any]) -> None:
 
             @broker.subscriber(list=ListSub(topic, batch=True, max_records=100))
             async def handle_batch(bodies: list[dict[str, Any]]) -> None:
-                recorder.record_batch(bodies)
+                recorder.record_batch(
+                    [each["number"] for each in bodies], [each["due"] for each in bodies]
+                )
 
             continue
 

@@ -48,14 +48,14 @@ def _taking_one(recorder: Recorder) -> Callable[..., Any]:
 
 def _taking_dicts(recorder: Recorder) -> Callable[..., Any]:
     async def handle(bodies: list[dict[str, Any]]) -> None:
-        recorder.record_batch(bodies)
+        recorder.record_batch([each["number"] for each in bodies], [each["due"] for each in bodies])
 
     return handle
 
 
 def _taking_models(recorder: Recorder) -> Callable[..., Any]:
     async def handle(bodies: list[Body]) -> None:
-        recorder.record_batch([vars(body) for body in bodies])
+        recorder.record_batch([each.number for each in bodies], [each.due for each in bodies])
 
     return handle
 
