@@ -7,7 +7,6 @@ import logging
 import math
 from collections.abc import Callable
 from datetime import timedelta
-from typing import NamedTuple
 
 from faststream_redis_timers.delivery.log import Log
 from faststream_redis_timers.delivery.occurrences import Occurrence, lost_occurrence, occurrence_at
@@ -31,20 +30,10 @@ _UNREADABLE = Envelope(b"", {})
 # What stands for an envelope that can't be read.
 
 
-class Reading(NamedTuple):
-    """A claimed timer, read.
-
-    Args:
-        envelope: Its payload.
-        occurrence: Which occurrence it is, where it is a recurring timer.
-        begins: Whether its handler is to begin.
-        ending: Action and detail of a settlement where it is not; None leaves it leased.
-    """
-
-    envelope: Envelope
-    occurrence: Occurrence | None = None
-    begins: bool = True
-    ending: tuple[bytes, bytes] | None = None
+Reading = tuple[Envelope, Occurrence | None, bool, tuple[bytes, bytes] | None]
+"""A claimed timer, read: its payload; which occurrence it is, where it is a recurring timer;
+whether its handler is to begin; and where it is not, action and detail of a settlement, or None
+to leave it leased. A plain tuple, as each timer makes one."""
 
 
 class Endings:
@@ -121,10 +110,10 @@ class Endings:
             if definition is not None:
                 return self._read_recurring(claimed, envelope, definition, claimed_at)
             if claimed.attempt is None or (tried := self._exhausted(claimed)) is None:
-                return Reading(envelope)
-            return Reading(envelope, None, False, self.dead_letter(tried, None, "attempts", None))
+                return envelope, None, True, None
+            return envelope, None, False, self.dead_letter(tried, None, "attempts", None)
         ending = self.dead_letter(claimed, None, "unreadable", None, problem)
-        return Reading(_UNREADABLE, None, False, ending)
+        return _UNREADABLE, None, False, ending
 
     def _read_recurring(
         self, claimed: Claimed, envelope: Envelope, definition: str, claimed_at: float
@@ -133,7 +122,7 @@ class Endings:
         try:
             occurrence = occurrence_at(repeat, time_of(claimed_at))
             if (tried := self._exhausted(claimed)) is None:
-                return Reading(envelope, occurrence)
+                return envelope, occurrence, True, None
             first_due = float(claimed.first_due or claimed.previous_score)
             lost = lost_occurrence(
                 occurrence, lease_end(first_due) if is_lease(first_due) else time_of(first_due)
@@ -151,8 +140,8 @@ class Endings:
             # Another worker may be able to. Its handler has not run, so this was no attempt.
             attempt = claimed.attempt
             recount = None if attempt is None else (b"recount", b"%d" % (attempt - 1))
-            return Reading(envelope, None, False, recount)
-        return Reading(envelope, lost, False, self.dead_letter(tried, lost, "attempts", None))
+            return envelope, None, False, recount
+        return envelope, lost, False, self.dead_letter(tried, lost, "attempts", None)
 
     def is_suspect(self, claimed: Claimed) -> bool:
         """Return whether a timer may be what killed its worker, as the server decides.

@@ -125,7 +125,7 @@ class LeasedTimer:
         self.envelope = envelope
         self._occurrence = occurrence
         # After renewals that were not answered it may be any of several.
-        self.leases = [claim.lease]
+        self.leases: tuple[bytes, ...] = (claim.lease,)
         self.lease_ends_at = claim.lease_ends_at
         self.holds_slot = True
         self._renewals = 0
@@ -382,7 +382,7 @@ class LeasedTimer:
             return
         # One that ends before the present lease does lowers no score, but asks for it. Where
         # an earlier renewal was lost on its way it may be the longest nevertheless.
-        self.leases.append(lease)
+        self.leases += (lease,)
         self._renewals += 1
         self.claim.holder.settle((self,), b"renew", lease)
 
@@ -395,8 +395,8 @@ class LeasedTimer:
             may_be_known: Whether the server may have the first one already.
         """
         if not may_be_known:
-            self.leases = [one for one in self.leases if one != waiting]
-        self.leases.append(lease)
+            self.leases = tuple(one for one in self.leases if one != waiting)
+        self.leases += (lease,)
 
     # --- replies
 
@@ -417,7 +417,7 @@ class LeasedTimer:
         if lease is None:
             self._is_lost = True
         else:
-            self.leases = [one for one in self.leases if float(one) >= float(lease)]
+            self.leases = tuple(one for one in self.leases if float(one) >= float(lease))
             self.lease_ends_at = max(self.lease_ends_at, lease_ends_at)
         if self._waiters:
             self._notify()
@@ -431,7 +431,7 @@ class LeasedTimer:
         """
         # A renewal that is on its way may still come after it.
         later = [one for one in self.leases if float(one) > float(lease)]
-        self.leases = [lease, *later]
+        self.leases = (lease, *later)
         self.lease_ends_at = lease_ends_at
 
     def _notify(self) -> None:

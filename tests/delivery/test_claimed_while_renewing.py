@@ -27,5 +27,5 @@ def test_the_lease_that_the_server_keeps_is_known_whichever_is_later(proposed, c
     assert set(delivery.leases) == {claimed, *known}
     delivery.renewed(proposed, 200.0)
 
-    assert delivery.leases == known
+    assert list(delivery.leases) == known
     assert delivery.leases_word == LATER

@@ -199,7 +199,7 @@ def test_a_renewal_that_waits_in_an_outage_asks_for_a_lease_that_begins_now():
     (renewal,) = call.settlements
     assert renewal.detail == b"%.6f5" % (SERVER + 60 + 7e-6)
     # That of the claim and the latest one: the others never arrived.
-    assert timer.leases == [timer.claim.lease, renewal.detail]
+    assert timer.leases == (timer.claim.lease, renewal.detail)
 
 
 def test_past_max_lease_a_lease_is_no_longer_renewed():

@@ -307,7 +307,7 @@ async def test_a_shorter_renewal_after_one_that_never_arrived_is_known(bench, re
         (message,) = calls.messages
         delivery = message.raw_message
         # As after a request that was lost on its way.
-        delivery.leases.append(lease_text(bench.home.now().timestamp() + 3600, 0))
+        delivery.leases += (lease_text(bench.home.now().timestamp() + 3600, 0),)
         assert await message.renew(60)
         assert bench.score("1") < bench.home.now().timestamp() + 70
         calls.gate.set()

@@ -114,7 +114,7 @@ class Ledger:
         """Note that a handler starts; give what it was claimed as."""
         self.counts["started"] += 1
         # One of a batch that has failed is begun again, when its lease may have been renewed.
-        is_extended = delivery.leases != [delivery.claim.lease]
+        is_extended = delivery.leases != (delivery.claim.lease,)
         timer_id, lease = delivery.timer_id, float(delivery.claim.lease)
         self.note("handler starts", actor, f"{timer_id}/{version}", lease, delivery.attempt)
         claim = self._claims.get((actor, timer_id, lease))
