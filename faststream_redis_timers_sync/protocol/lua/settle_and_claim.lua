@@ -283,16 +283,20 @@ local outcomes = #ARGV > 7 and settle() or '-'
 local lease = '-'
 --@ local found_torn = false
 local claimed, lengths, bytes, orphans, fields = {}, {}, {}, {}, {}
-local size, suspects, passed_over, passed = 0, 0, 0, {}
+local found, size, suspects, passed_over, passed = 0, 0, 0, 0, {}
 
--- So many payloads are read at once.
+-- So many payloads are read at once; and whether one was so large that they are read one by one.
 local at_once, is_any_large = 1, false
+local large = budget / 400
+
+-- What the line says of lengths, by these: to write numbers takes as long as to read a timer.
+local written = {}
 
 -- Claims of these (id, score, ...); tells whether there is room for more.
 local function take(due)
   local ids = {}
   for i = 1, #due, 2 do
-    ids[#ids + 1] = due[i]
+    ids[(i + 1) / 2] = due[i]
   end
   local values = counts and redis.call('HMGET', attempts, unpack(ids))
   -- The payloads that are read ahead, and between which places. Pages grow as long as payloads are
@@ -305,18 +309,20 @@ local function take(due)
       count, first_due = read_attempts(not forgotten[id] and values[n], score)
       count = count + 1
     end
-    local is_suspect = most_suspects < limit and is_lease(tonumber(score))
+    -- Ten digits, a point and at most six more are a whole microsecond, which is seen sooner.
+    local is_suspect = most_suspects < limit
+      and (#score > 17 or string.byte(score, 11) ~= 46) and is_lease(tonumber(score))
       and not (counts and count < suspect_from)
     if comes_alone and suspects > 0 and (suspects == most_suspects or not is_suspect) then
       return false
     end
-    if is_suspect and (suspects >= most_suspects or comes_alone and suspects < #claimed) then
+    if is_suspect and (suspects >= most_suspects or comes_alone and suspects < found) then
       passed_over = passed_over + 1
       passed[id] = true
     else
       -- Large ones are not read in vain; to ask for the size of each small one costs more, and
       -- so does it to read small ones one by one.
-      if #claimed > 0 and size > budget / 16
+      if found > 0 and size > budget / 16
           and size + redis.call('HSTRLEN', payloads, id) > budget then
         return false
       end
@@ -324,31 +330,37 @@ local function take(due)
         read_from, read_to = n, math.min(#ids, n + at_once - 1)
         read = redis.call('HMGET', payloads, unpack(ids, read_from, read_to))
         for _, payload in ipairs(read) do
-          is_any_large = is_any_large or payload and 25 * #payload > budget / 16
+          is_any_large = is_any_large or payload and #payload > large
         end
         at_once = is_any_large and 1 or math.min(25, 2 * at_once)
       end
       local payload = not is_bare and read[n - read_from + 1]
       if not payload then
         orphans[#orphans + 1] = id
-      elseif #claimed > 0 and size + #payload > budget then
+      elseif found > 0 and size + #payload > budget then
         return false
       else
+        found = found + 1
         size = size + #payload
         suspects = suspects + (is_suspect and 1 or 0)
-        claimed[#claimed + 1] = id
-        bytes[#bytes + 1] = id
-        bytes[#bytes + 1] = payload
-        local line = #id .. ' ' .. #payload .. ' ' .. score
-        if counts then
-          line = line .. ' ' .. count .. ' ' .. first_due
-          fields[#fields + 1] = id
-          fields[#fields + 1] = count .. ' ' .. first_due .. ' '
+        claimed[found] = id
+        bytes[2 * found - 1], bytes[2 * found] = id, payload
+        local both = #id * 4294967296 + #payload
+        local line = written[both]
+        if not line then
+          line = #id .. ' ' .. #payload .. ' '
+          written[both] = line
         end
-        lengths[#lengths + 1] = line
+        if counts then
+          local attempt = count .. ' ' .. first_due
+          lengths[found] = line .. score .. ' ' .. attempt
+          fields[2 * found - 1], fields[2 * found] = id, attempt .. ' '
+        else
+          lengths[found] = line .. score
+        end
       end
     end
-    if #claimed + #orphans == limit then
+    if found + #orphans == limit then
       return false
     end
   end
@@ -412,9 +424,8 @@ if limit > 0 and not is_empty then
       add_time(now_seconds, now_microseconds, ttl_seconds, ttl_microseconds)
     lease = lease_score(add_time(seconds, microseconds, 0, tonumber(ARGV[3])))
     local members = {}
-    for _, id in ipairs(claimed) do
-      members[#members + 1] = lease
-      members[#members + 1] = id
+    for n, id in ipairs(claimed) do
+      members[2 * n - 1], members[2 * n] = lease, id
     end
     redis.call('HDEL', payloads, '')
     redis.call('ZADD', timeline, 'XX', unpack(members))
