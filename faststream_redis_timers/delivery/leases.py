@@ -10,12 +10,13 @@ from faststream_redis_timers_sync.protocol.model import Claimed, Outcome
 class Leases:
     """The timers that are held, roughly in the order in which their leases end."""
 
-    __slots__ = ("_held",)
+    __slots__ = ("_held", "_others")
 
     def __init__(self) -> None:
         """Begin with none."""
+        self._held: dict[bytes, LeasedTimer] = {}
         # A timer that is scheduled again while its handler runs can be held twice.
-        self._held: dict[bytes, list[LeasedTimer]] = {}
+        self._others: dict[bytes, list[LeasedTimer]] = {}
 
     def __len__(self) -> int:
         """Count the ids that are held."""
@@ -27,11 +28,10 @@ class Leases:
         Args:
             timer: The timer.
         """
-        held = self._held.get(timer.key)
-        if held is None:
-            self._held[timer.key] = [timer]
+        if timer.key in self._held:
+            self._others.setdefault(timer.key, []).append(timer)
         else:
-            held.append(timer)
+            self._held[timer.key] = timer
 
     def let_go(self, timer: LeasedTimer) -> None:
         """Take one out, if it is in.
@@ -39,11 +39,18 @@ class Leases:
         Args:
             timer: The timer. It is no longer renewed, and not known when it is claimed again.
         """
-        held = self._held.get(timer.key)
-        if held is not None and timer in held:
-            held.remove(timer)
-            if not held:
-                del self._held[timer.key]
+        key = timer.key
+        others = self._others.get(key)
+        if others is None:
+            if self._held.get(key) is timer:
+                del self._held[key]
+            return
+        if timer in others:
+            others.remove(timer)
+        elif self._held[key] is timer:
+            self._held[key] = others.pop(0)
+        if not others:
+            del self._others[key]
 
     def find(self, claimed: Claimed) -> LeasedTimer | None:
         """Find the timer that was held under the very lease which a claim has replaced.
@@ -51,15 +58,19 @@ class Leases:
         Args:
             claimed: What was claimed.
         """
-        for timer in self._held.get(claimed.timer_id, ()):
+        for timer in self._of(claimed.timer_id):
             if float(claimed.previous_score) in map(float, timer.leases):
                 return timer
         return None
 
+    def _of(self, key: bytes) -> Sequence[LeasedTimer]:
+        first = self._held.get(key)
+        return () if first is None else (first, *self._others.get(key, ()))
+
     def running(self) -> Iterator[LeasedTimer]:
         """Return those whose handlers have not decided yet."""
-        for held in list(self._held.values()):
-            for timer in list(held):
+        for key in list(self._held):
+            for timer in self._of(key):
                 if not timer.is_decided:
                     yield timer
 
@@ -69,7 +80,7 @@ class Leases:
         The next claim would take them. One that is missed is known again when it is claimed.
         """
         first = next(iter(self._held.values()), None)
-        if first is None or not first[0].lease_ended:
+        if first is None or not first.lease_ended:
             return ()
         return [timer for timer in self.running() if timer.lease_ended]
 
@@ -101,4 +112,4 @@ class Leases:
         # claimed, or this settlement is repeated and has been carried out before.
         if timer.is_lost or not timer.lease_ended:
             return False
-        return all(held is timer for held in self._held.get(timer.key, ()))
+        return all(held is timer for held in self._of(timer.key))
