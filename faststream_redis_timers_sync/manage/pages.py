@@ -14,6 +14,7 @@ from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.deadline import TimeUpError
 from faststream_redis_timers_sync.manage.selection import OnExamined, list_timers, pattern_of
 from faststream_redis_timers_sync.manage.server import ask, inside
+from faststream_redis_timers_sync.manage.tokens import from_token, to_token
 from faststream_redis_timers_sync.protocol.keys import decode_id, encode_known_id
 from faststream_redis_timers_sync.protocol.listing import make_timer, parse_entries
 from faststream_redis_timers_sync.protocol.model import Timer
@@ -37,6 +38,26 @@ class Cursor(NamedTuple):
 
     score: str
     timer_id: str
+
+    @property
+    def token(self) -> str:
+        """The cursor as one word for an address."""
+        return f"{to_token(self.score)}.{to_token(self.timer_id)}"
+
+
+def read_cursor(token: str) -> Cursor | None:
+    """Read `Cursor.token`.
+
+    Args:
+        token: The word; empty begins with the first page.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if not token:
+        return None
+    score, timer_id = token.split(".")
+    return Cursor(from_token(score), from_token(timer_id))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from waiting import wait_until
 
 from faststream_redis_timers_sync.django import get_client
 from faststream_redis_timers_sync.django.admin import changing, timers as admin_timers
-from faststream_redis_timers_sync.django.tokens import to_token
 from faststream_redis_timers_sync.manage import changing as manage_changing
+from faststream_redis_timers_sync.manage.tokens import to_token
 
 HOUR = timedelta(hours=1)
 LATER = datetime(2099, 6, 1, 9, tzinfo=UTC)

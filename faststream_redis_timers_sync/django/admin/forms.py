@@ -13,10 +13,11 @@ from django.utils.translation import gettext, gettext_lazy as _
 
 from faststream_redis_timers_sync.django.admin.shown import zone_name
 from faststream_redis_timers_sync.django.clients import as_aware
-from faststream_redis_timers_sync.django.tokens import Place, from_token
+from faststream_redis_timers_sync.django.tokens import Place
 from faststream_redis_timers_sync.manage.chosen import Chosen
 from faststream_redis_timers_sync.manage.selection import pattern_of
 from faststream_redis_timers_sync.manage.times import parse_duration
+from faststream_redis_timers_sync.manage.tokens import from_token
 from faststream_redis_timers_sync.protocol.times import ask_due
 
 MOST_NAMED = 500

@@ -9,7 +9,7 @@ from django.utils.formats import number_format
 from django.utils.timesince import timeuntil
 from django.utils.translation import gettext, gettext_lazy as _, ngettext
 
-from faststream_redis_timers_sync.django.tokens import Place, to_token
+from faststream_redis_timers_sync.django.tokens import Place
 from faststream_redis_timers_sync.manage.endings import Told, told_of
 from faststream_redis_timers_sync.manage.series import (
     coming_times,
@@ -20,6 +20,7 @@ from faststream_redis_timers_sync.manage.series import (
 )
 from faststream_redis_timers_sync.manage.states import state_of
 from faststream_redis_timers_sync.manage.text import escape, in_zone, local_time
+from faststream_redis_timers_sync.manage.tokens import to_token
 from faststream_redis_timers_sync.protocol.model import Timer
 
 _STATES = {

@@ -20,14 +20,15 @@ from faststream_redis_timers_sync.django.admin.shown import (
     times_of,
     zone_name,
 )
-from faststream_redis_timers_sync.django.tokens import Place, from_token, to_token
+from faststream_redis_timers_sync.django.tokens import Place
 from faststream_redis_timers_sync.manage.contents import MOST_BODY, body_text, header_texts
 from faststream_redis_timers_sync.manage.deadline import SEARCH_SECONDS, Deadline
-from faststream_redis_timers_sync.manage.pages import Cursor, Only, search_page
+from faststream_redis_timers_sync.manage.pages import Only, read_cursor, search_page
 from faststream_redis_timers_sync.manage.series import with_series
 from faststream_redis_timers_sync.manage.server import server_time
 from faststream_redis_timers_sync.manage.stats import TopicStats, count_topics
 from faststream_redis_timers_sync.manage.text import escape
+from faststream_redis_timers_sync.manage.tokens import to_token
 from faststream_redis_timers_sync.protocol.dead_letters import is_dead_letter
 
 ON_A_PAGE = 100
@@ -52,7 +53,7 @@ def timers_page(
         The page; None where the cursor can't be read.
     """
     try:
-        cursor = _read_cursor(after)
+        cursor = read_cursor(after)
         kind = _KINDS.get(only)
         page = search_page(
             timers,
@@ -73,7 +74,7 @@ def timers_page(
     rows = rows_of(with_series(timers, place.topic, page.timers), place, now)
     count = stats.pending if page.matching is None else page.matching
     query = {name: text for name, text in (("q", search), ("only", kind)) if text}
-    end = page.end and {**query, "after": _write_cursor(page.end)}
+    end = page.end and {**query, "after": page.end.token}
     return {
         "rows": rows,
         "has_series": any(row.repeats for row in rows),
@@ -150,14 +151,3 @@ def _time_facts(row: Row, now: datetime) -> list[tuple[str, str]]:
         return []
     title = gettext("Lease ends") if row.is_leased else gettext("Next delivery")
     return [(title, f"{row.at.date} {row.at.clock} {zone_name(now)} ({row.at.distance})")]
-
-
-def _read_cursor(after: str) -> Cursor | None:
-    if not after:
-        return None
-    score, timer_id = after.split(".")
-    return Cursor(from_token(score), from_token(timer_id))
-
-
-def _write_cursor(cursor: Cursor) -> str:
-    return f"{to_token(cursor.score)}.{to_token(cursor.timer_id)}"
