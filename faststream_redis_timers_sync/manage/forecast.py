@@ -67,6 +67,11 @@ class Range(StrEnum):
         return _LABELS[self]
 
     @property
+    def part_name(self) -> str:
+        """What a part is: ``minute``, ``hour`` or ``day``."""
+        return _PART_NAMES[self]
+
+    @property
     def heading(self) -> str:
         """What a forecast of it shows, in English."""
         return _HEADINGS[self]
@@ -74,6 +79,7 @@ class Range(StrEnum):
 
 _PARTS = {Range.HOUR: 60, Range.DAY: 24, Range.MONTH: 30}
 _LABELS = {Range.HOUR: "1 hour", Range.DAY: "24 hours", Range.MONTH: "30 days"}
+_PART_NAMES = {Range.HOUR: "minute", Range.DAY: "hour", Range.MONTH: "day"}
 _HEADINGS = {
     Range.HOUR: "Due within an hour, by minutes",
     Range.DAY: "Due within a day, by hours",
@@ -94,7 +100,7 @@ def read_range(text: str) -> Range:
     try:
         return Range(text)
     except ValueError:
-        known = ", ".join(map(repr, _PARTS))
+        known = ", ".join(repr(one.value) for one in Range)
         msg = f"range must be one of {known}, got {text!r}"
         raise ValueError(msg) from None
 
@@ -259,10 +265,14 @@ class Forecasts:
             zone: The time zone in which hours and days are whole.
 
         Raises:
+            TypeError: `topics` is one text.
             ValueError: There are more than `MOST_TOPICS`, one is empty or can't be written as
                 UTF-8, or the range is none.
             redis.RedisError: What the server or the connection says.
         """
+        if isinstance(topics, str):
+            msg = f"topics must be several texts, got one: write [{topics!r}]"
+            raise TypeError(msg)
         key = _Key(tuple(dict.fromkeys(topics)), read_range(reach), zone)
         if len(key.topics) > MOST_TOPICS:
             msg = (

@@ -83,7 +83,8 @@ def summary_of(forecast: Forecast) -> str:
     text = f"{forecast.range.heading}: {plural(forecast.total)}"
     if fullest is None:
         return text
-    return f"{text}, at most {fullest.count:,} ({part_text(forecast, fullest)})"
+    when = part_text(forecast, fullest)
+    return f"{text}, at most {fullest.count:,} per {forecast.range.part_name} ({when})"
 
 
 def part_text(forecast: Forecast, part: Part) -> str:
