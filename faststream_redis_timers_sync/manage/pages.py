@@ -6,7 +6,7 @@ fires meanwhile leaves none out.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from heapq import nsmallest
 from typing import Literal, NamedTuple
 
@@ -98,6 +98,7 @@ def read_page(  # noqa: PLR0913  which timers, and which part of them
     only: Only | None = None,
     after: Cursor | None = None,
     limit: int = 100,
+    longest_lease: timedelta | None = None,
     on_examined: OnExamined | None = None,
 ) -> Page:
     """Read a page of a topic's timers.
@@ -112,6 +113,8 @@ def read_page(  # noqa: PLR0913  which timers, and which part of them
         only: Only timers of this kind or state.
         after: Where the page before ended; None begins.
         limit: How many timers a page has, at most 500.
+        longest_lease: The longest `lease_ttl` of the topic's subscribers: with it a page of
+            running timers looks no further than leases end.
         on_examined: Where it looks at all, told how many timers it has; may raise to give up.
 
     Raises:
@@ -122,7 +125,7 @@ def read_page(  # noqa: PLR0913  which timers, and which part of them
         return _read_in_order(timers, topic, after, limit)
     state = _STATES.get(only or "")
     if match is None and state is not None:
-        return _read_in_state(timers, topic, state, after, limit, on_examined)
+        return _read_in_state(timers, topic, state, after, limit, longest_lease, on_examined)
     pattern = "*" if match is None else match
     is_kind = only is not None and state is None
     every = list_timers(timers, topic, match=pattern, recurring=is_kind, on_examined=on_examined)
@@ -142,6 +145,7 @@ def search_page(  # noqa: PLR0913  which timers, and which part of them
     only: Only | None = None,
     after: Cursor | None = None,
     limit: int = 100,
+    longest_lease: timedelta | None = None,
     on_examined: OnExamined | None = None,
 ) -> Page:
     """Read a page of what somebody searched for; of all timers where that is nothing.
@@ -153,6 +157,8 @@ def search_page(  # noqa: PLR0913  which timers, and which part of them
         only: As in `read_page`.
         after: Where the page before ended; None begins.
         limit: How many timers a page has, at most 500.
+        longest_lease: The longest `lease_ttl` of the topic's subscribers: with it a page of
+            running timers looks no further than leases end.
         on_examined: Told how many timers were looked at. Where it raises `TimeUpError`, the
             page has the timer whose id it is, if there is one, and no other.
 
@@ -169,6 +175,7 @@ def search_page(  # noqa: PLR0913  which timers, and which part of them
             only=only,
             after=after,
             limit=limit,
+            longest_lease=longest_lease,
             on_examined=on_examined,
         )
     except TimeUpError:
@@ -242,17 +249,24 @@ def _read_in_order(timers: TimersClient, topic: str, after: Cursor | None, limit
     return Page([timer for timer, _ in entries], end)
 
 
-def _read_in_state(
+def _read_in_state(  # noqa: PLR0913, PLR0917  as `read_page`
     timers: TimersClient,
     topic: str,
     state: TimerState,
     after: Cursor | None,
     limit: int,
+    longest_lease: timedelta | None,
     on_examined: OnExamined | None,
 ) -> Page:
     now = server_time(timers, topic)
-    # What is overdue stands before all else.
-    highest = score_bound("before", now, b"") if state == "overdue" else b"+inf"
+    last = None
+    if state == "overdue":
+        # It stands before all else.
+        last = now
+    elif state == "running" and longest_lease is not None:
+        # A lease may be a hundredth of a second longer.
+        last = now + longest_lease + timedelta(seconds=1)
+    highest = score_bound("last", last, b"+inf")
     found: list[Timer] = []
     end, is_cut = after, False
     while len(found) < limit:

@@ -24,7 +24,7 @@ from faststream_redis_timers_sync.protocol.times import ask_due
 from faststream_redis_timers_sync.web.audit import log_begun, log_ended, log_failed, log_refused
 from faststream_redis_timers_sync.web.guard import Form
 from faststream_redis_timers_sync.web.messages import RefusedError, Response
-from faststream_redis_timers_sync.web.shown import moment, rows_of
+from faststream_redis_timers_sync.web.shown import moment, name_of, rows_of
 from faststream_redis_timers_sync.web.visit import Visit
 from faststream_redis_timers_sync.web.words import (
     ACTIONS,
@@ -214,7 +214,7 @@ class _Asking:
             problem=problem,
             rows=[
                 (
-                    escape(one.timer_id),
+                    name_of(one.timer_id),
                     self._visit.address.to(topic=self._chosen.topic, timer_id=one.timer_id),
                     one.result == "done",
                     outcome_of(action, one),

@@ -78,6 +78,16 @@ def moment(time: datetime, now: datetime) -> Moment:
     return Moment(exact_time(time) or "", f"{local_time(time, UTC)} UTC", in_words(time - now))
 
 
+def name_of(text: str) -> str:
+    """Show an id or topic; one of spaces alone gets quotes, or a link to it could not be seen.
+
+    Args:
+        text: The id or topic.
+    """
+    name = escape(text)
+    return name if name.strip() else f"“{name}”"
+
+
 def row_of(timer: Timer, address: Address, now: datetime, *, is_dead: bool = False) -> Row:
     """Describe a timer.
 
@@ -91,7 +101,7 @@ def row_of(timer: Timer, address: Address, now: datetime, *, is_dead: bool = Fal
     return Row(
         token=to_token(timer.timer_id),
         link=address.to(topic=address.topic, timer_id=timer.timer_id),
-        name=escape(timer.timer_id),
+        name=name_of(timer.timer_id),
         state=state,
         state_word=STATE_WORDS[state],
         at=None if timer.paused else moment(timer.due_at, now),

@@ -82,6 +82,7 @@ def _read(visit: Visit) -> Page:
             only=_ONLY.get(address.only),
             after=read_cursor(address.after),
             limit=ON_A_PAGE,
+            longest_lease=visit.longest_lease,
             on_examined=Deadline(SEARCH_SECONDS),
         )
     except ValueError:

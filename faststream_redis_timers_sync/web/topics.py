@@ -5,12 +5,11 @@ from typing import NamedTuple
 from faststream_redis_timers_sync.manage.forecast import largest
 from faststream_redis_timers_sync.manage.scanning import Scan, find_topics
 from faststream_redis_timers_sync.manage.stats import TopicStats, count_running, count_topics
-from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.manage.times import in_words
 from faststream_redis_timers_sync.web.addresses import Address
 from faststream_redis_timers_sync.web.forecasts import DEAD_ENDING, forecast_parts
 from faststream_redis_timers_sync.web.messages import Response
-from faststream_redis_timers_sync.web.shown import Moment, moment
+from faststream_redis_timers_sync.web.shown import Moment, moment, name_of
 from faststream_redis_timers_sync.web.visit import Visit
 from faststream_redis_timers_sync.web.words import REMARKS, scan_text
 
@@ -67,7 +66,7 @@ def topics_page(visit: Visit, scan: Scan | None) -> Response:
 def _row(visit: Visit, stats: TopicStats, running: dict[str, int | None]) -> _Row:
     return _Row(
         link=visit.address.to(topic=stats.topic),
-        name=escape(stats.topic),
+        name=name_of(stats.topic),
         stats=stats,
         running=running.get(stats.topic, 0),
         late=in_words(-stats.overdue_for).removesuffix(" ago") if stats.overdue else "",

@@ -13,6 +13,7 @@ from faststream_redis_timers_sync.web.access import Access
 from faststream_redis_timers_sync.web.addresses import Address, Refresh
 from faststream_redis_timers_sync.web.messages import Response
 from faststream_redis_timers_sync.web.rendering import asset, render
+from faststream_redis_timers_sync.web.shown import name_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +56,7 @@ class Visit:
             user=escape(self.access.user),
             address=self.address,
             home=self.address.to(),
-            topic_name=escape(self.address.topic),
+            topic_name=name_of(self.address.topic) if self.address.topic else "",
             topic_link=self.address.to(topic=self.address.topic),
             refreshes=[
                 (seconds, here.but(refresh="" if seconds == "0" else seconds, seen=""))
