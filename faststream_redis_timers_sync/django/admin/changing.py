@@ -9,6 +9,7 @@ from django.http import HttpResponseRedirect
 from django.utils.translation import gettext
 from redis.exceptions import RedisError
 
+from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.django.admin.actions import (
     ACTIONS,
     CANCEL,
@@ -22,10 +23,11 @@ from faststream_redis_timers_sync.django.admin.actions import (
     outcome_text,
     too_large,
 )
+from faststream_redis_timers_sync.django.admin.forecast import holds_dead_letters
 from faststream_redis_timers_sync.django.admin.forms import RescheduleForm, read_chosen
 from faststream_redis_timers_sync.django.admin.log import log_done, log_unknown
 from faststream_redis_timers_sync.django.admin.pages import TimerPages
-from faststream_redis_timers_sync.django.admin.shown import rows_of, zone_name
+from faststream_redis_timers_sync.django.admin.shown import Row, rows_of, zone_name
 from faststream_redis_timers_sync.django.clients import get_client
 from faststream_redis_timers_sync.django.tokens import Place
 from faststream_redis_timers_sync.manage.changing import (
@@ -39,7 +41,7 @@ from faststream_redis_timers_sync.manage.changing import (
     carry_out,
     concerns,
 )
-from faststream_redis_timers_sync.manage.chosen import Chosen, preview
+from faststream_redis_timers_sync.manage.chosen import Chosen, Preview, preview
 from faststream_redis_timers_sync.manage.deadline import (
     CHANGE_SECONDS,
     COUNT_SECONDS,
@@ -119,7 +121,7 @@ class ChangingPages(TimerPages):
         if not seen.count and not goes_on:
             words = gettext("Nothing to do: none of them is pending any more.")
             return self._nothing(request, place, too_large() if seen.is_cut else words)
-        rows = rows_of(seen.timers, place, seen.at) if seen.at else []
+        rows = _rows(timers, place, seen)
         context = {
             "action": action,
             "seen": seen,
@@ -193,6 +195,14 @@ def _change_of(
     if action is PAUSE:
         return Pause()
     return Resume() if action is RESUME else Redrive()
+
+
+def _rows(timers: TimersClient, place: Place, seen: Preview) -> list[Row]:
+    """Describe the timers that are asked about, where these are few enough to be shown."""
+    if seen.at is None:
+        return []
+    are_dead = holds_dead_letters(timers, place.topic)
+    return rows_of(seen.timers, place, seen.at, are_dead=are_dead)
 
 
 def _read_target(request: Any) -> datetime | None:

@@ -13,8 +13,14 @@ from django.utils.translation import gettext
 from redis.exceptions import NoPermissionError
 
 from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.django.admin.forecast import (
+    forecast_part,
+    make_forecast,
+    range_named,
+)
 from faststream_redis_timers_sync.django.admin.shown import moment, number
 from faststream_redis_timers_sync.django.tokens import Place, from_token, to_token
+from faststream_redis_timers_sync.manage.forecast import Forecast, largest
 from faststream_redis_timers_sync.manage.server import count_keys
 from faststream_redis_timers_sync.manage.stats import TopicStats, count_topics
 from faststream_redis_timers_sync.manage.text import escape
@@ -116,7 +122,7 @@ def go_on(timers: TimersClient, scan: Scan) -> Scan:
 
 
 def topics_page(
-    timers: TimersClient, alias: str, known: tuple[str, ...], scan: Scan | None
+    timers: TimersClient, alias: str, known: tuple[str, ...], scan: Scan | None, reach: str
 ) -> Mapping[str, Any]:
     """Gather what the page of topics shows.
 
@@ -125,6 +131,7 @@ def topics_page(
         alias: Its alias.
         known: The topics that the project names.
         scan: The scan that was asked for, to be taken a step further.
+        reach: The name of the forecast's range; what is none means a day.
     """
     topics = set(known)
     notes = []
@@ -158,9 +165,16 @@ def topics_page(
     shown = sorted(topics)[:MOST_TOPICS]
     notes += _layout_notes(timers, shown, scan)
     snapshot = count_topics(timers, shown)
+    forecast = make_forecast(timers, largest(snapshot.topics), range_named(reach))
+    dead = [stats for stats in snapshot.topics if stats.topic in forecast.dead_topics]
+    alive = [stats for stats in snapshot.topics if stats.topic not in forecast.dead_topics]
     return {
-        "rows": [_row(alias, stats) for stats in snapshot.topics],
-        "has_paused": any(stats.paused for stats in snapshot.topics),
+        "rows": [_row(alias, stats) for stats in alive],
+        "dead_rows": [_row(alias, stats) for stats in dead],
+        "has_paused": any(stats.paused for stats in alive),
+        "forecast": forecast_part(forecast, {"alias": alias}),
+        "left_out": _left_out(forecast, snapshot.topics),
+        "range": forecast.range.value if reach else "",
         "notes": notes,
         "scan": scan,
     }
@@ -179,6 +193,15 @@ def _layout_notes(timers: TimersClient, topics: list[str], scan: Scan | None) ->
 def _warning(timers: TimersClient, topics: list[str]) -> str:
     sentence = tell_elsewhere(timers, topics)
     return escape(sentence[0].upper() + sentence[1:], keep="\\")
+
+
+def _left_out(forecast: Forecast, topics: list[TopicStats]) -> str:
+    """Say that a forecast is not that of all topics; nothing where it is."""
+    if sum(stats.pending > 0 for stats in topics) == len(forecast.topics):
+        return ""
+    return gettext("These are the %(most)s topics with the most timers.") % {  # type: ignore[no-any-return]
+        "most": number(len(forecast.topics))
+    }
 
 
 def _row(alias: str, stats: TopicStats) -> Mapping[str, Any]:
