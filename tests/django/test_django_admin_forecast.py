@@ -16,6 +16,7 @@ from faststream_redis_timers_sync import TimerPublishMessage
 from faststream_redis_timers_sync.django.admin.forecast import forecasts_of
 from faststream_redis_timers_sync.django.clients import get_client
 from faststream_redis_timers_sync.manage.forecast import MOST_TOPICS
+from faststream_redis_timers_sync.manage.states import COUNT_WORDS, STATE_WORDS
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -269,3 +270,19 @@ def _luminance(colour):
     channels = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     return sum(part * c for part, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+# --- words
+
+
+def test_states_and_counts_are_worded_as_in_manage(visitor, timers, here, monkeypatch):
+    monkeypatch.setitem(STATE_WORDS, "overdue", "too late")
+    monkeypatch.setitem(COUNT_WORDS, "overdue", "Too late")
+    monkeypatch.setitem(COUNT_WORDS, "pending", "There")
+    timers.schedule("x", "invoices", timer_id="a")
+    page = visitor.topic("invoices")
+
+    assert "There: 1 Too late: 1 " in page.text
+    assert "too late" in page.text
+    assert "overdue" not in page.text.lower()
+    assert "State too late" in visitor.follow(page, "a").text
