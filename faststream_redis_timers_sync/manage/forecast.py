@@ -105,13 +105,14 @@ def read_range(text: str) -> Range:
         raise ValueError(msg) from None
 
 
-def edges_of(reach: Range, now: datetime, zone: tzinfo = UTC) -> tuple[datetime, ...]:
+def edges_of(reach: Range, now: datetime, zone: tzinfo | None = UTC) -> tuple[datetime, ...]:
     """Cut a range into whole minutes, hours or days: give the end of each, in UTC.
 
     Args:
         reach: The range.
         now: The server's time; the first part ends after it.
-        zone: The time zone in which hours and days are whole. A day may have 23 or 25 hours there.
+        zone: The time zone in which hours and days are whole; None is the machine's. A day may have
+            23 or 25 hours there.
     """
     local = now.astimezone(zone)
     if reach is Range.MONTH:
@@ -148,7 +149,7 @@ class Forecast:
     Args:
         range: How far it goes.
         at: When it was made, by the server's clock, in UTC.
-        zone: The time zone in which its hours and days are whole.
+        zone: The time zone in which its hours and days are whole; None is the machine's.
         topics: The topics that were counted, without the client's prefix.
         edges: When each part ends, in UTC, in ascending order.
         counts: How many timers are due in each part. A running timer counts at the end of its
@@ -163,7 +164,7 @@ class Forecast:
 
     range: Range
     at: datetime
-    zone: tzinfo
+    zone: tzinfo | None
     topics: tuple[str, ...]
     edges: tuple[datetime, ...]
     counts: tuple[int, ...]
@@ -233,7 +234,7 @@ def largest(stats: Iterable[TopicStats]) -> list[str]:
 class _Key(NamedTuple):
     topics: tuple[str, ...]
     range: Range
-    zone: tzinfo
+    zone: tzinfo | None
 
 
 class Forecasts:
@@ -256,13 +257,15 @@ class Forecasts:
         self._kept: dict[_Key, tuple[float, Forecast]] = {}
         self._firsts: dict[str, _First] = {}
 
-    def of(self, topics: Iterable[str], reach: Range = Range.DAY, zone: tzinfo = UTC) -> Forecast:
+    def of(
+        self, topics: Iterable[str], reach: Range = Range.DAY, zone: tzinfo | None = UTC
+    ) -> Forecast:
         """Forecast topics.
 
         Args:
             topics: The topics; an unknown one holds nothing.
             reach: How far.
-            zone: The time zone in which hours and days are whole.
+            zone: The time zone in which hours and days are whole; None is the machine's.
 
         Raises:
             TypeError: `topics` is one text.

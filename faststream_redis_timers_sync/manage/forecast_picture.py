@@ -112,5 +112,5 @@ def tick_text(forecast: Forecast, part: Part) -> str:
     return _local(part.start, forecast.zone, "%m-%d" if forecast.range is Range.MONTH else "%H:%M")
 
 
-def _local(time: datetime, zone: tzinfo, form: str) -> str:
+def _local(time: datetime, zone: tzinfo | None, form: str) -> str:
     return in_zone(time, zone).strftime(form)

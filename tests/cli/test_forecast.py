@@ -1,5 +1,6 @@
 """The forecast: how many timers are due when."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -468,3 +469,17 @@ def test_threads_may_share_it(own_server, own_url):
 
     assert [one.topics for one in made] == [(str(n % 80),) for n in range(800)]
     assert len(forecasts._kept) <= MOST_KEPT
+
+
+# --- words
+
+
+@pytest.mark.parametrize("home", ["real"], indirect=True)
+def test_a_dead_letter_is_called_so(client, home, invoke):
+    client.schedule("x", "invoices")
+    (dead_id,) = set_aside(home)
+
+    shown = invoke("show", "invoices:dead", dead_id.decode()).stdout
+
+    assert re.search("State +dead letter\n", shown)
+    assert "overdue" not in shown

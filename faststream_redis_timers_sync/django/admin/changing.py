@@ -9,6 +9,7 @@ from django.http import HttpResponseRedirect
 from django.utils.translation import gettext
 from redis.exceptions import RedisError
 
+from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.django.admin.actions import (
     ACTIONS,
     MOVES,
@@ -19,10 +20,11 @@ from faststream_redis_timers_sync.django.admin.actions import (
     outcome_text,
     too_large,
 )
+from faststream_redis_timers_sync.django.admin.forecast import holds_dead_letters
 from faststream_redis_timers_sync.django.admin.forms import RescheduleForm, chosen_in
 from faststream_redis_timers_sync.django.admin.log import log_done, log_unknown
 from faststream_redis_timers_sync.django.admin.pages import TimerPages
-from faststream_redis_timers_sync.django.admin.shown import rows_of, zone_name
+from faststream_redis_timers_sync.django.admin.shown import Row, rows_of, zone_name
 from faststream_redis_timers_sync.django.clients import get_client
 from faststream_redis_timers_sync.django.tokens import Place
 from faststream_redis_timers_sync.manage.asked import (
@@ -31,7 +33,7 @@ from faststream_redis_timers_sync.manage.asked import (
     preview_in_time,
 )
 from faststream_redis_timers_sync.manage.changing import Change, Reschedule, Tally
-from faststream_redis_timers_sync.manage.chosen import Chosen
+from faststream_redis_timers_sync.manage.chosen import Chosen, Preview
 from faststream_redis_timers_sync.manage.server import server_time
 from faststream_redis_timers_sync.protocol.errors import (
     TimerNotReplicatedError,
@@ -103,7 +105,7 @@ class ChangingPages(TimerPages):
         if not seen.count and not goes_on:
             words = gettext("Nothing to do: none of them is pending any more.")
             return self._nothing(request, place, too_large() if seen.is_cut else words)
-        rows = rows_of(seen.timers, place, seen.at) if seen.at else []
+        rows = _rows(timers, place, seen)
         context = {
             "action": action,
             "seen": seen,
@@ -152,6 +154,14 @@ class ChangingPages(TimerPages):
     def _nothing(self, request: Any, place: Place, words: str) -> Any:
         self.message_user(request, words, messages.WARNING)
         return HttpResponseRedirect(self.list_url(request, place))
+
+
+def _rows(timers: TimersClient, place: Place, seen: Preview) -> list[Row]:
+    """Describe the timers that are asked about, where these are few enough to be shown."""
+    if seen.at is None:
+        return []
+    are_dead = holds_dead_letters(timers, place.topic)
+    return rows_of(seen.timers, place, seen.at, are_dead=are_dead)
 
 
 def _read_target(request: Any) -> datetime | None:

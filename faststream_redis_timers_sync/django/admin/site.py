@@ -93,7 +93,7 @@ class TimerAdmin(ChangingPages):
                 return HttpResponseRedirect(self.url_of("topic", Place(alias, topic)))
             known = read_alias(alias).topics
             scan = read_scan(request.POST.get("scan", "")) if request.method == "POST" else None
-            page = topics_page(get_client(alias), alias, known, scan)
+            page = topics_page(get_client(alias), alias, known, scan, request.GET.get("range", ""))
             context = {**page, **(extra_context or {})}
             return self.page(request, "topics", gettext("Topics"), place, context)
 
@@ -114,6 +114,7 @@ class TimerAdmin(ChangingPages):
                 request.GET.get("q", ""),
                 request.GET.get("only", ""),
                 request.GET.get("after", ""),
+                request.GET.get("range", ""),
             )
             if page is None:
                 return HttpResponseRedirect(self.url_of("topic", place))

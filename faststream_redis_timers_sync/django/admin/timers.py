@@ -9,8 +9,14 @@ from django.utils.translation import gettext, ngettext
 
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.django.admin.actions import too_large
+from faststream_redis_timers_sync.django.admin.forecast import (
+    forecast_part,
+    make_forecast,
+    range_named,
+)
 from faststream_redis_timers_sync.django.admin.shown import (
     Row,
+    count_text,
     ending_facts,
     number,
     row_of,
@@ -38,7 +44,7 @@ _KINDS: dict[str, Only] = {"recurring": "recurring", "paused": "paused"}
 
 
 def timers_page(
-    timers: TimersClient, place: Place, search: str, only: str, after: str
+    timers: TimersClient, place: Place, search: str, only: str, after: str, reach: str
 ) -> Mapping[str, Any] | None:
     """Gather what the page of a topic's timers shows.
 
@@ -48,6 +54,7 @@ def timers_page(
         search: What somebody typed to search for.
         only: The kind of timers to show; empty, or what is none, means all.
         after: The cursor of the page, as the links give it; empty begins.
+        reach: The name of the forecast's range; what is none means a day.
 
     Returns:
         The page; None where the cursor can't be read.
@@ -71,14 +78,19 @@ def timers_page(
         return None
     (stats,) = count_topics(timers, [place.topic]).topics
     now = stats.at
-    rows = rows_of(with_series(timers, place.topic, page.timers), place, now)
+    forecast = make_forecast(timers, [place.topic], range_named(reach))
+    are_dead = bool(forecast.dead_topics)
+    rows = rows_of(with_series(timers, place.topic, page.timers), place, now, are_dead=are_dead)
     count = stats.pending if page.matching is None else page.matching
-    query = {name: text for name, text in (("q", search), ("only", kind)) if text}
+    searched = {name: text for name, text in (("q", search), ("only", kind)) if text}
+    query = {**searched, "range": forecast.range.value} if reach else searched
     end = page.end and {**query, "after": page.end.token}
     return {
         "rows": rows,
         "has_series": any(row.repeats for row in rows),
-        "facts": _facts(stats),
+        "facts": _facts(stats, are_dead=are_dead),
+        "forecast": forecast_part(forecast, {**searched, **({"after": after} if after else {})}),
+        "range": query.get("range", ""),
         "zone": zone_name(now),
         "search": search,
         "only": kind or "",
@@ -108,10 +120,11 @@ def timer_page(timers: TimersClient, place: Place) -> Mapping[str, Any] | None:
         return None
     now = server_time(timers, place.topic)
     body, _is_json = body_text(timer)
-    row = row_of(timer, place.key, now)
+    is_dead = is_dead_letter(timer.headers)
+    row = row_of(timer, place.key, now, is_dead=is_dead)
     return {
         "row": row,
-        "is_dead_letter": is_dead_letter(timer.headers),
+        "is_dead_letter": is_dead,
         "facts": [
             (gettext("Timer"), row.name),
             (gettext("Topic"), escape(place.topic)),
@@ -130,13 +143,13 @@ def timer_page(timers: TimersClient, place: Place) -> Mapping[str, Any] | None:
     }
 
 
-def _facts(stats: TopicStats) -> list[str]:
-    facts = [
-        gettext("Pending: %s") % number(stats.pending),
-        gettext("Overdue: %s") % number(stats.overdue),
-    ]
+def _facts(stats: TopicStats, *, are_dead: bool) -> list[str]:
+    if are_dead:
+        facts = [count_text("dead", stats.pending)]
+    else:
+        facts = [count_text("pending", stats.pending), count_text("overdue", stats.overdue)]
     if stats.paused:
-        facts.append(gettext("Paused: %s") % number(stats.paused))
+        facts.append(count_text("paused", stats.paused))
     if stats.workers is not None:
         facts.append(gettext("Workers listening: %s") % number(stats.workers))
     return facts

@@ -6,8 +6,14 @@ from typing import Any
 from django.utils.translation import gettext, gettext_lazy as _
 
 from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.django.admin.forecast import (
+    forecast_part,
+    make_forecast,
+    range_named,
+)
 from faststream_redis_timers_sync.django.admin.shown import moment, number
 from faststream_redis_timers_sync.django.tokens import Place
+from faststream_redis_timers_sync.manage.forecast import Forecast, largest
 from faststream_redis_timers_sync.manage.scanning import Remark, Scan, find_topics
 from faststream_redis_timers_sync.manage.stats import TopicStats, count_topics
 from faststream_redis_timers_sync.manage.text import escape
@@ -23,7 +29,7 @@ _REMARKS: dict[Remark, Any] = {
 
 
 def topics_page(
-    timers: TimersClient, alias: str, known: tuple[str, ...], scan: Scan | None
+    timers: TimersClient, alias: str, known: tuple[str, ...], scan: Scan | None, reach: str
 ) -> Mapping[str, Any]:
     """Gather what the page of topics shows.
 
@@ -32,13 +38,21 @@ def topics_page(
         alias: Its alias.
         known: The topics that the project names.
         scan: The scan that was asked for, to be taken a step further.
+        reach: The name of the forecast's range; what is none means a day.
     """
     found = find_topics(timers, known, scan)
     snapshot = count_topics(timers, found.topics)
     remarks = [_REMARKS[remark] % {"most": number(len(found.topics))} for remark in found.remarks]
+    forecast = make_forecast(timers, largest(snapshot.topics), range_named(reach))
+    dead = [stats for stats in snapshot.topics if stats.topic in forecast.dead_topics]
+    alive = [stats for stats in snapshot.topics if stats.topic not in forecast.dead_topics]
     return {
-        "rows": [_row(alias, stats) for stats in snapshot.topics],
-        "has_paused": any(stats.paused for stats in snapshot.topics),
+        "rows": [_row(alias, stats) for stats in alive],
+        "dead_rows": [_row(alias, stats) for stats in dead],
+        "has_paused": any(stats.paused for stats in alive),
+        "forecast": forecast_part(forecast, {"alias": alias}),
+        "left_out": _left_out(forecast, snapshot.topics),
+        "range": forecast.range.value if reach else "",
         "notes": [*remarks, *found.warnings],
         "scan": found.scan,
         "progress": "" if found.scan is None else _progress(found.scan),
@@ -54,6 +68,15 @@ def _progress(scan: Scan) -> str:
     return gettext("About %(examined)s of %(total)s keys were looked at.") % {  # type: ignore[no-any-return]
         "examined": number(min(scan.examined, scan.total or 0)),
         "total": number(scan.total or 0),
+    }
+
+
+def _left_out(forecast: Forecast, topics: list[TopicStats]) -> str:
+    """Say that a forecast is not that of all topics; nothing where it is."""
+    if sum(stats.pending > 0 for stats in topics) == len(forecast.topics):
+        return ""
+    return gettext("These are the %(most)s topics with the most timers.") % {  # type: ignore[no-any-return]
+        "most": number(len(forecast.topics))
     }
 
 
