@@ -150,7 +150,8 @@ class _Asking:
             return self._visit.page("nothing", self._action.title, sentence=sentence, **_still())
         rows = []
         if seen.at is not None:
-            rows = rows_of(seen.timers, self._visit.address, seen.at)
+            is_dead = self._visit.holds_dead_letters
+            rows = rows_of(seen.timers, self._visit.address, seen.at, is_dead=is_dead)
         return self._visit.page(
             "confirm",
             self._action.title,

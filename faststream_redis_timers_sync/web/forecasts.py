@@ -12,10 +12,6 @@ from faststream_redis_timers_sync.manage.times import in_words, parse_time
 from faststream_redis_timers_sync.web.addresses import Address
 from faststream_redis_timers_sync.web.visit import Visit
 
-DEAD_ENDING = ":dead"
-"""How names of topics for dead letters end by custom. It tells them where no forecast does, by the
-timers: where a topic is empty, or is not one of the largest."""
-
 
 class _Seen(NamedTuple):
     """What was counted at the last look.

@@ -10,7 +10,7 @@ from faststream_redis_timers_sync.manage.stats import TopicStats, count_topics
 from faststream_redis_timers_sync.manage.text import escape, plural
 from faststream_redis_timers_sync.manage.tokens import to_token
 from faststream_redis_timers_sync.web.addresses import STATES, Address
-from faststream_redis_timers_sync.web.forecasts import DEAD_ENDING, forecast_parts
+from faststream_redis_timers_sync.web.forecasts import forecast_parts
 from faststream_redis_timers_sync.web.messages import RefusedError, Response
 from faststream_redis_timers_sync.web.shown import moment, rows_of
 from faststream_redis_timers_sync.web.visit import Visit
@@ -41,7 +41,7 @@ def topic_page(visit: Visit) -> Response:
         raise RefusedError(404, "Unknown topic", msg)
     forecast = forecast_parts(visit, [address.topic])
     page = _read(visit)
-    is_dead = bool(forecast["forecast"].dead_topics) or address.topic.endswith(DEAD_ENDING)
+    is_dead = visit.holds_dead_letters
     found = with_series(visit.timers, address.topic, page.timers)
     rows = rows_of(found, address, stats.at, is_dead=is_dead)
     count = stats.pending if page.matching is None else page.matching

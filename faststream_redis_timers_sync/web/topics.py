@@ -7,10 +7,10 @@ from faststream_redis_timers_sync.manage.scanning import Scan, find_topics
 from faststream_redis_timers_sync.manage.stats import TopicStats, count_running, count_topics
 from faststream_redis_timers_sync.manage.times import in_words
 from faststream_redis_timers_sync.web.addresses import Address
-from faststream_redis_timers_sync.web.forecasts import DEAD_ENDING, forecast_parts
+from faststream_redis_timers_sync.web.forecasts import forecast_parts
 from faststream_redis_timers_sync.web.messages import Response
 from faststream_redis_timers_sync.web.shown import Moment, moment, name_of
-from faststream_redis_timers_sync.web.visit import Visit
+from faststream_redis_timers_sync.web.visit import DEAD_ENDING, Visit
 from faststream_redis_timers_sync.web.words import REMARKS, scan_text
 
 

@@ -15,6 +15,10 @@ from faststream_redis_timers_sync.web.messages import Response
 from faststream_redis_timers_sync.web.rendering import asset, render
 from faststream_redis_timers_sync.web.shown import name_of
 
+DEAD_ENDING = ":dead"
+"""How names of topics for dead letters end by custom. It tells them where no forecast does, by the
+timers: where a topic is empty, or is not one of the largest."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
@@ -39,6 +43,12 @@ class Visit:
     longest_lease: timedelta | None
     show_body: Callable[[str, Timer], bytes | None] | None
     links: Sequence[tuple[str, str]]
+
+    @property
+    def holds_dead_letters(self) -> bool:
+        """Whether the topic holds dead letters, by its timers, or by its name where it is empty."""
+        topic = self.address.topic
+        return bool(self.forecasts.of([topic]).dead_topics) or topic.endswith(DEAD_ENDING)
 
     def page(self, template: str, title: str, *, status: int = 200, **context: Any) -> Response:
         """Make a page.

@@ -166,6 +166,9 @@ def test_dead_letters_are_redriven(visitor, timers, here):
 
     page = visitor.get("topic=invoices:dead")
     assert "Dead letters 2" in page.text
+    dead_ids = [timer.timer_id for timer in timers.iter_timers("invoices:dead")]
+    named = visitor.press(page, "Redrive", *dead_ids)
+    assert named.text.count(" now dead letter ") == 2
     page = visitor.press(visitor.press(page, "Redrive", all="1"), "Redrive")
 
     assert "Redriven 1, unchanged 1 (a timer of the old id waits, or is recurring)." in page.text
