@@ -300,10 +300,15 @@ def check_commands(run: Run) -> tuple[list[Limit], Table | None]:
             afterwards.holds,
         ),
     ]
-    return limits, _table_of(calls)
+    return limits, table_of_calls(calls)
 
 
-def _table_of(calls: dict[str, Calls]) -> Table:
+def table_of_calls(calls: dict[str, Calls]) -> Table:
+    """Show how long calls have kept the server busy, in milliseconds.
+
+    Args:
+        calls: The calls by their kind.
+    """
     rows = []
     for what, these in calls.items():
         first, second = these.worst

@@ -11,6 +11,7 @@ import click
 
 from benchmarks.commands import check_commands
 from benchmarks.environments import OURS
+from benchmarks.forecasts import check_forecast
 from benchmarks.handlers import (
     check_blocking_handlers,
     check_large_bodies,
@@ -60,6 +61,7 @@ def check_reading(run: Run) -> tuple[list[Limit], Table | None]:
 
 CHECKS: dict[str, Callable[[Run], tuple[list[Limit], Table | None]]] = {
     "commands": check_commands,
+    "forecast": check_forecast,
     "reading": check_reading,
     "large-bodies": check_large_bodies,
     "waiting-handlers": check_waiting_handlers,

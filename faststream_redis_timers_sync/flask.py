@@ -16,15 +16,16 @@ import copy
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from faststream_redis_timers_sync.protocol.extras import missing_extra
 
 try:
     import click
-    from flask import Flask, current_app, has_app_context
+    from flask import Blueprint, Flask, Response, current_app, has_app_context, request
     from flask.cli import with_appcontext
 except ModuleNotFoundError as error:
     if error.name not in {"click", "flask"}:
@@ -44,11 +45,16 @@ from faststream_redis_timers_sync.cli.source import BadServerError, Source
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.console.errors import EXIT_CODES
 from faststream_redis_timers_sync.protocol.model import Series
+from faststream_redis_timers_sync.web.access import Allow
+from faststream_redis_timers_sync.web.pages import ShowBody, TimerPages
 
 __all__ = ("FlaskTimers",)
 
 _NAME = "timers"
 """The key in `app.extensions`, and the name of the command group."""
+
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""All: the pages refuse what they don't know, with the headers that keep every response safe."""
 
 _PLACE = Place("app.config", ValueError, prefix="TIMERS_")
 
@@ -100,17 +106,67 @@ class FlaskTimers:
             RuntimeError: There is no current app, or it is not set up.
             ValueError: No client can be made of the app's config.
         """
-        if not has_app_context():
-            msg = (
-                "timers.client needs a current app: use it in a view or a command, "
-                "or inside 'with app.app_context():'"
-            )
-            raise RuntimeError(msg)
-        timers: _AppTimers | None = current_app.extensions.get(_NAME)
-        if timers is None:
-            msg = f"the app {current_app.name!r} has no timers: call FlaskTimers().init_app(app)"
-            raise RuntimeError(msg)
-        return timers.client
+        return _of_current_app().client
+
+    def blueprint(
+        self,
+        *,
+        allow: Allow,
+        longest_lease: timedelta | float | None = None,
+        show_body: ShowBody | None = None,
+        origins: Iterable[str] = (),
+        links: Iterable[tuple[str, str]] = (),
+    ) -> Blueprint:
+        """Make a blueprint of web pages that show and change the current app's timers.
+
+            app.register_blueprint(timers.blueprint(allow=allow), url_prefix="/timers")
+
+        The topics of ``TIMERS_TOPICS`` are listed, and those that workers listen to. `allow` is
+        called inside the request, so Flask-Login's ``current_user`` is there. The pages check by
+        themselves where forms come from: exempt the blueprint from Flask-WTF's ``CSRFProtect``,
+        which knows no token of theirs.
+
+        Args:
+            allow: Says for each request who may see and do what, see `TimerPages`.
+            longest_lease: As in `TimerPages`.
+            show_body: As in `TimerPages`.
+            origins: As in `TimerPages`.
+            links: As in `TimerPages`.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            ValueError: An argument has a value that can't be.
+        """
+        pages = TimerPages(
+            lambda: _of_current_app().client,
+            allow=allow,
+            topics=lambda: _of_current_app().read().topics,
+            longest_lease=longest_lease,
+            show_body=show_body,
+            origins=origins,
+            links=links,
+        )
+
+        def show() -> Any:
+            return Response.from_app(pages.wsgi, request.environ)
+
+        blueprint = Blueprint(_NAME, __name__)
+        blueprint.add_url_rule("/", "pages", show, methods=_METHODS)
+        return blueprint
+
+
+def _of_current_app() -> "_AppTimers":
+    if not has_app_context():
+        msg = (
+            "timers.client needs a current app: use it in a view or a command, "
+            "or inside 'with app.app_context():'"
+        )
+        raise RuntimeError(msg)
+    timers: _AppTimers | None = current_app.extensions.get(_NAME)
+    if timers is None:
+        msg = f"the app {current_app.name!r} has no timers: call FlaskTimers().init_app(app)"
+        raise RuntimeError(msg)
+    return timers
 
 
 class _Made(NamedTuple):

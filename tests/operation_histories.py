@@ -7,6 +7,7 @@ from faststream_redis_timers_sync.protocol.keys import KeySpace
 from faststream_redis_timers_sync.protocol.management import (
     cancel_some,
     count_running,
+    forecast,
     move_some,
     overview,
     pause_one,
@@ -174,6 +175,8 @@ def look(history, topic, timer_id, delay, *_):
     history.ask(history.operations.get(topic, timer_id))
     history.ask(history.operations.count(topic))
     history.ask(overview(history.keys, TOPICS[2:], LENGTHS))
+    whole = [START + timedelta(seconds=seconds) for seconds in (-1, 0, 30, 60, 3600)]
+    history.ask(forecast(history.keys, TOPICS[2:], whole))
     history.ask(read_definitions(history.keys, topic, [timer_id, "x"]))
     history.ask(count_running(history.keys, topic, timedelta(seconds=30)))
     history.list_all(topic)

@@ -20,14 +20,14 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("faststream_redis_timers", "faststream_redis_timers_sync")
-EXTRAS = ("cron", "cli", "django", "flask", "prometheus", "otel", "demo")
+EXTRAS = ("cron", "cli", "django", "flask", "web", "prometheus", "otel", "demo")
 BESIDE_THE_PACKAGES = {
     *("CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md"),
     *("PKG-INFO", "pyproject.toml", ".gitignore"),
 }
 """What else an sdist holds; the last three the build adds by itself."""
 
-NEEDED = {".py": 50, ".lua": 15, ".typed": 2, ".html": 5, ".css": 1}
+NEEDED = {".py": 50, ".lua": 15, ".typed": 2, ".html": 14, ".css": 2, ".js": 1}
 """How many files of a kind there are at least: none is forgotten with its folder."""
 
 NEED_AN_EXTRA = {
@@ -35,6 +35,7 @@ NEED_AN_EXTRA = {
     "faststream_redis_timers.opentelemetry": "otel",
     "faststream_redis_timers_sync.prometheus": "prometheus",
     "faststream_redis_timers_sync.flask": "flask",
+    "faststream_redis_timers_sync.web": "web",
 }
 """Modules that can't be imported without an extra, and which."""
 

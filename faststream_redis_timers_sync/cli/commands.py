@@ -17,9 +17,10 @@ from faststream_redis_timers_sync.cli.parameters import (
     topic_argument,
     topics_argument,
 )
-from faststream_redis_timers_sync.cli.source import known_topics, run
+from faststream_redis_timers_sync.cli.source import complete_topic, known_topics, run
 from faststream_redis_timers_sync.console import actions, arguments, changes, watch as watching
 from faststream_redis_timers_sync.console.errors import CommandError
+from faststream_redis_timers_sync.manage.forecast import Range
 from faststream_redis_timers_sync.manage.roles import ROLES
 from faststream_redis_timers_sync.protocol.recurrence import Cron, Every
 
@@ -231,6 +232,28 @@ def stats(**options: Any) -> None:
 
 
 @click.command()
+@click.argument(
+    "topics", nargs=-1, required=True, metavar="TOPIC...", shell_complete=complete_topic
+)
+@click.option(
+    "--range",
+    "reach",
+    type=click.Choice([each.value for each in Range]),
+    default=Range.DAY.value,
+    show_default=True,
+    help=arguments.RANGE_HELP,
+)
+@json_option
+def forecast(**options: Any) -> None:
+    """Count how many timers are due when.
+
+    Of several topics together. What is overdue or due later follows, and how many are paused. Dead
+    letters count for nothing else.
+    """
+    run(actions.show_forecast, **options)
+
+
+@click.command()
 @topics_argument
 @click.option(
     "--interval",
@@ -295,6 +318,7 @@ COMMANDS = (
     resume,
     redrive,
     stats,
+    forecast,
     watch,
     check,
 )

@@ -10,6 +10,7 @@ import click
 from faststream_redis_timers_sync.cli.commands import COMMANDS
 from faststream_redis_timers_sync.cli.series import series
 from faststream_redis_timers_sync.cli.source import BadServerError, Source
+from faststream_redis_timers_sync.cli.web import web
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.console.errors import EXIT_CODES
 from faststream_redis_timers_sync.manage.server import open_client
@@ -54,7 +55,7 @@ def _open(redis_url: str, **options: Any) -> Iterator[TimersClient]:
 
 @click.group(
     cls=_Group,
-    commands=[*COMMANDS, series],
+    commands=[*COMMANDS, series, web],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
     epilog=EXIT_CODES,
 )

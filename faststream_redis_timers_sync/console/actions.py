@@ -15,6 +15,7 @@ from faststream_redis_timers_sync.console.output import Output
 from faststream_redis_timers_sync.manage.check import check_server
 from faststream_redis_timers_sync.manage.contents import MOST_BODY, body_text
 from faststream_redis_timers_sync.manage.errors import if_allowed
+from faststream_redis_timers_sync.manage.forecast import NOTE, Forecasts, Range
 from faststream_redis_timers_sync.manage.permissions import joined_rules
 from faststream_redis_timers_sync.manage.roles import ROLES, role_rule
 from faststream_redis_timers_sync.manage.selection import OnExamined, list_timers as select_timers
@@ -173,6 +174,26 @@ def show_stats(
     for stats in snapshot.topics:
         if topics and not stats.pending:
             note_none(output, stats.topic, None)
+    return DONE
+
+
+def show_forecast(
+    timers: TimersClient, output: Output, *, topics: Sequence[str], reach: str
+) -> int:
+    """Show how many timers of topics are due when, all topics together.
+
+    Args:
+        timers: The client.
+        output: Where to.
+        topics: The topics.
+        reach: The name of the range.
+    """
+    forecast = Forecasts(timers).of(topics, Range(reach), output.zone)
+    if output.as_json:
+        output.record(shown.forecast_record(forecast))
+        return DONE
+    output.table(shown.FORECAST_COLUMNS, shown.forecast_rows(forecast))
+    output.note(NOTE)
     return DONE
 
 

@@ -19,6 +19,7 @@ SURE_HELP = "Do not ask; the answer is yes."
 IN_HELP = "After this time: 3d, 1h30m, 45s."
 AT_HELP = "At this time: 2026-06-01T09:00+02:00."
 RAW_HELP = "The body alone, byte by byte."
+RANGE_HELP = "An hour by minutes, a day by hours, or 30 days by days."
 CHECK_TOPIC_HELP = "Look for the right to use this topic."
 ROLE_HELP = "Ask nothing, and write the ACL rule that a user of this role needs."
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
@@ -10,6 +11,8 @@ from faststream_redis_timers_sync.console.tables import Cell, Column
 from faststream_redis_timers_sync.manage.contents import header_texts
 from faststream_redis_timers_sync.manage.endings import REASONS, told_of
 from faststream_redis_timers_sync.manage.findings import Finding
+from faststream_redis_timers_sync.manage.forecast import Forecast
+from faststream_redis_timers_sync.manage.forecast_picture import part_text
 from faststream_redis_timers_sync.manage.series import (
     coming_times,
     definition_text,
@@ -17,7 +20,13 @@ from faststream_redis_timers_sync.manage.series import (
     short_text,
     zoned,
 )
-from faststream_redis_timers_sync.manage.states import state_of
+from faststream_redis_timers_sync.manage.states import (
+    COUNT_WORDS,
+    STATE_WORDS,
+    CountName,
+    shown_state,
+    state_of,
+)
 from faststream_redis_timers_sync.manage.stats import TopicStats
 from faststream_redis_timers_sync.manage.text import escape, exact_time, in_zone, local_time
 from faststream_redis_timers_sync.manage.times import in_words
@@ -64,6 +73,11 @@ WATCH_LINES = [
     Column("WORKERS", 7, is_number=True),
     Column("TOPIC"),
 ]
+FORECAST_COLUMNS = [
+    Column("DUE", 14),
+    Column("TIMERS", 13, is_number=True),
+    Column("", 30),
+]
 FINDING_COLUMNS = [Column("LEVEL", 7), Column("CHECK", 11), Column("FINDING")]
 
 _LEVEL_STYLES = {"ok": "green", "warning": "yellow", "error": "bold red", "unknown": "magenta"}
@@ -84,7 +98,7 @@ def timer_row(timer: Timer, now: datetime, zone: tzinfo | None) -> list[Cell]:
     return [
         Cell(local_time(timer.due_at, zone) if is_due else _NOTHING),
         Cell(in_words(timer.due_at - now) if is_due else "", "dim"),
-        Cell(state, _STYLES[state]),
+        Cell(STATE_WORDS[state], _STYLES[state]),
         Cell(escape(timer.timer_id), "bold"),
     ]
 
@@ -181,7 +195,7 @@ def timer_facts(
         ("Timer", escape(timer.timer_id)),
         ("Topic", escape(topic)),
         *([("Dead letter", "\n".join(ending))] if ending else []),
-        ("State", state_of(timer, now)),
+        ("State", STATE_WORDS[shown_state(timer, now, is_dead_letter=bool(ending))]),
         *([] if timer.paused else [when]),
         *_series_facts(timer, now, zone),
         ("Correlation", escape(timer.correlation_id)),
@@ -339,6 +353,53 @@ def stats_record(stats: TopicStats) -> dict[str, Any]:
         "next_at": exact_time(stats.next_at),
         "last_at": exact_time(stats.last_at),
         "workers": stats.workers,
+    }
+
+
+def forecast_rows(forecast: Forecast) -> list[list[Cell]]:
+    """Make rows of `FORECAST_COLUMNS`: a bar per part, and what is due in none.
+
+    Args:
+        forecast: The forecast.
+    """
+    _, _, bar = FORECAST_COLUMNS
+    most = max(forecast.counts)
+    rows = []
+    for part in forecast.parts:
+        length = math.ceil((bar.width or 0) * part.count / most) if most else 0
+        when = Cell(part_text(forecast, part))
+        rows.append([when, Cell(f"{part.count:,}"), Cell("#" * length, "green")])
+    others: list[tuple[CountName, int, str]] = [
+        ("later", forecast.later, ""),
+        ("overdue", forecast.overdue, "red"),
+        ("paused", forecast.paused, "yellow"),
+        ("dead", forecast.dead, "yellow"),
+    ]
+    return rows + [
+        [Cell(COUNT_WORDS[name].lower()), Cell(f"{count:,}", style), Cell("")]
+        for name, count, style in others
+        if count
+    ]
+
+
+def forecast_record(forecast: Forecast) -> dict[str, Any]:
+    """Make an object of a forecast.
+
+    Args:
+        forecast: The forecast.
+    """
+    return {
+        "at": exact_time(forecast.at),
+        "topics": list(forecast.topics),
+        "range": forecast.range.value,
+        "overdue": forecast.overdue,
+        "due": [
+            {"start": exact_time(p.start), "end": exact_time(p.end), "count": p.count}
+            for p in forecast.parts
+        ],
+        "later": forecast.later,
+        "paused": forecast.paused,
+        "dead": forecast.dead,
     }
 
 

@@ -1,12 +1,8 @@
-"""Names of topics and timers as they travel in URLs, in forms and in the admin's log.
+"""Names of topics and timers as they travel in URLs, in forms and in the admin's log."""
 
-They are base64url: an id may hold line breaks, which browsers change, or NUL, or no UTF-8.
-"""
-
-import base64
 from typing import NamedTuple
 
-from faststream_redis_timers_sync.protocol.keys import decode_id, encode_known_id
+from faststream_redis_timers_sync.manage.tokens import from_token, to_token
 
 
 class Place(NamedTuple):
@@ -51,25 +47,3 @@ def read_place(key: str) -> Place:
     for part in parts[:2]:
         part.encode()
     return Place(*parts)
-
-
-def to_token(text: str) -> str:
-    """Write text as base64url.
-
-    Args:
-        text: The text; surrogate escapes stand for bytes.
-    """
-    return base64.urlsafe_b64encode(encode_known_id(text)).decode().rstrip("=")
-
-
-def from_token(token: str) -> str:
-    """Read what `to_token` gives.
-
-    Args:
-        token: The token.
-
-    Raises:
-        ValueError: It is no base64url.
-    """
-    padded = token + "=" * (-len(token) % 4)
-    return decode_id(base64.b64decode(padded, altchars=b"-_", validate=True))

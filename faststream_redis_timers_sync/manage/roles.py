@@ -63,7 +63,7 @@ INSPECTOR = Role(
     "inspector",
     (
         *("exists", "count", "get", "page", "scan", "definitions", "overview", "running"),
-        "permissions",
+        *("forecast", "permissions"),
     ),
     (
         *("PING", "TIME", "INFO", "EXISTS", "SCAN", "DBSIZE", "PUBSUB|CHANNELS", "PUBSUB|NUMSUB"),

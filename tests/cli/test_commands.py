@@ -91,6 +91,33 @@ def test_stats_tell_what_is_due_when(stock, records, invoke):
     assert "ago" in invoke("stats").stdout or "now" in invoke("stats").stdout
 
 
+def test_a_forecast_tells_how_many_are_due_when(stock, records, invoke):
+    stock.schedule("x", "orders", activate_in=2 * DAY)
+    (made,) = records("forecast", "invoices", "orders", "--range", "month")
+
+    assert (made["range"], made["topics"]) == ("month", ["invoices", "orders"])
+    assert len(made["due"]) == 30
+    assert sum(part["count"] for part in made["due"]) == 5
+    assert (made["overdue"], made["later"], made["paused"], made["dead"]) == (1, 0, 0, 0)
+    assert made["due"][0]["start"] == made["at"]
+    assert made["due"][0]["end"] == made["due"][1]["start"]
+
+    result = invoke("forecast", "invoices", "--range", "hour")
+    titles, *lines = result.stdout.splitlines()
+    assert titles.split() == ["DUE", "TIMERS"]
+    assert len(lines) == 60 + 2
+    assert [line.split() for line in lines[-2:]] == [["later", "3"], ["overdue", "1"]]
+    # The bar of the fullest has 30 characters.
+    assert max(line.count("#") for line in lines) == 30
+    assert "A running timer counts at the end of its lease" in result.stderr
+
+
+def test_a_forecast_of_nothing_has_no_bars(invoke):
+    lines = invoke("forecast", "nowhere", "--range", "hour").stdout.splitlines()
+
+    assert [line.split()[1:] for line in lines[1:]] == [["0"]] * 60
+
+
 def test_stats_of_an_unknown_topic_are_zeros_and_a_note(invoke):
     result = invoke("stats", "nowhere", "--json")
 
@@ -536,6 +563,10 @@ def test_one_command_allows_all_that_a_user_lacks(invoke, own_server, own_url):
         (["cancel", "t", ""], "timer_id must not be empty"),
         (["cancel", "\udcff", "a"], "topic can't be written as UTF-8"),
         (["watch", "--interval", "0"], "0.0 is not in the range"),
+        (["forecast"], "Missing argument 'TOPIC...'"),
+        (["forecast", ""], "topic must not be empty"),
+        (["forecast", "t", "--range", "week"], "'week' is not one of 'hour', 'day', 'month'"),
+        (["forecast", *map(str, range(101))], "topics must be at most 100, got 101"),
         (["nonsense"], "No such command 'nonsense'"),
     ],
 )

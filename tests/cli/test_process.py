@@ -128,6 +128,7 @@ COMMANDS = [
     ["run-now", "t", "--match", "*", "--yes"],
     ["stats"],
     ["stats", "t"],
+    ["forecast", "t"],
     ["watch"],
     ["watch", "t"],
     ["check"],
@@ -529,6 +530,7 @@ def test_no_command_runs_what_would_stop_the_server(own_server, own_url, invoke)
     for words in (
         ["topics"],
         ["stats"],
+        ["forecast", "t"],
         ["list", "t"],
         ["list", "t", "--match", "*", "--limit", "1"],
         ["show", "t", "a"],
@@ -553,6 +555,7 @@ def test_everything_works_without_a_scan_where_the_topic_is_named(own_server, ow
     for words in (
         ["schedule", "t", "x", "--id", "a", "--in", "1h"],
         ["stats", "t"],
+        ["forecast", "t"],
         ["list", "t"],
         ["show", "t", "a"],
         ["reschedule", "t", "a", "--in", "2h"],
@@ -566,7 +569,7 @@ def test_everything_works_without_a_scan_where_the_topic_is_named(own_server, ow
 
 COMMAND_NAMES = (
     *("topics", "list", "show", "schedule", "cancel", "reschedule", "run-now"),
-    *("redrive", "stats", "watch", "check"),
+    *("redrive", "stats", "forecast", "watch", "check"),
 )
 
 

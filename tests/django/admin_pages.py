@@ -7,7 +7,7 @@ import redis
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.utils import quote
 
-from faststream_redis_timers_sync.django.tokens import to_token
+from faststream_redis_timers_sync.manage.tokens import to_token
 
 START = "/admin/faststream_redis_timers/timer/"
 

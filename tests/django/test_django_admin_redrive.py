@@ -11,8 +11,8 @@ from django.utils import timezone
 from relay import Relay
 
 from faststream_redis_timers_sync import Cron
-from faststream_redis_timers_sync.django.admin import changing
 from faststream_redis_timers_sync.django.tokens import Place
+from faststream_redis_timers_sync.manage import asked
 
 HOUR = timedelta(hours=1)
 LATER = datetime(2099, 6, 1, 9, tzinfo=UTC)
@@ -162,7 +162,7 @@ def test_of_all_of_a_topic_the_first_with_an_old_id_comes_back(visitor, timers, 
 
 
 def test_what_takes_long_goes_on_when_asked_again(visitor, timers, bury, monkeypatch):
-    monkeypatch.setattr(changing, "CHANGE_SECONDS", 0.0)
+    monkeypatch.setattr(asked, "CHANGE_SECONDS", 0.0)
     timers.schedule_batch(["x"] * 450, "invoices")
     bury()
     page = visitor.choose(visitor.topic(DEAD), "redrive", select_across="1")

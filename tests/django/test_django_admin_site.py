@@ -19,7 +19,8 @@ from relay import Relay
 
 from faststream_redis_timers_sync.django.admin import site
 from faststream_redis_timers_sync.django.models import Timer
-from faststream_redis_timers_sync.django.tokens import Place, from_token, read_place, to_token
+from faststream_redis_timers_sync.django.tokens import Place, read_place
+from faststream_redis_timers_sync.manage.tokens import from_token, to_token
 
 SECRET = "s3cret"  # noqa: S105  what must not be shown
 TOPIC = f"{START}topic/{Visitor.quoted(Place('default', 'invoices'))}/"

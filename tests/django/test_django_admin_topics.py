@@ -7,7 +7,7 @@ import pytest
 from django.test import override_settings
 
 from faststream_redis_timers_sync import TimersClient
-from faststream_redis_timers_sync.django.admin import topics as admin_topics
+from faststream_redis_timers_sync.manage import scanning
 
 LATER = datetime(2099, 6, 1, 9, tzinfo=UTC)
 
@@ -34,7 +34,7 @@ def test_topics_with_listening_workers_are_found(visitor, timers, redis_client, 
 def test_other_topics_are_found_when_asked_for_step_by_step(
     visitor, timers, redis_client, key_names, monkeypatch
 ):
-    monkeypatch.setattr(admin_topics, "SCAN_SECONDS", 0.0)
+    monkeypatch.setattr(scanning, "SCAN_SECONDS", 0.0)
     timers.schedule("x", "hidden\n1", activate_at=LATER)
     timers.schedule("x", "hidden\n2", activate_at=LATER)
     others = [f"{key_names['payloads_key']}-other:{n}" for n in range(2500)]
@@ -55,7 +55,7 @@ def test_other_topics_are_found_when_asked_for_step_by_step(
 
 
 def test_a_scan_ends_when_there_are_more_topics_than_a_page_shows(visitor, timers, monkeypatch):
-    monkeypatch.setattr(admin_topics, "MOST_TOPICS", 2)
+    monkeypatch.setattr(scanning, "MOST_TOPICS", 2)
     for topic in "abc":
         timers.schedule("x", topic, activate_at=LATER)
     page = visitor.send(visitor.topics())
@@ -148,6 +148,6 @@ def test_topics_that_a_scan_finds_in_the_other_layout_alone_are_warned_of(
 
 def test_what_a_scan_has_found_is_kept_from_step_to_step():
     found = {"topics": frozenset({"a", "\n"}), "elsewhere": frozenset({"é"})}
-    scan = admin_topics.Scan("7,node:1,abcd1234", 2000, total=None, **found)
+    scan = scanning.Scan("7,node:1,abcd1234", 2000, total=None, **found)
 
-    assert admin_topics.read_scan(scan.state) == scan
+    assert scanning.read_scan(scan.state) == scan

@@ -12,7 +12,7 @@ from django.test import override_settings
 
 from faststream_redis_timers_sync import Every
 from faststream_redis_timers_sync.django import get_client
-from faststream_redis_timers_sync.django.admin import topics as admin_topics
+from faststream_redis_timers_sync.manage import scanning
 from faststream_redis_timers_sync.manage.server import inside
 from faststream_redis_timers_sync.protocol.cluster import slot_of
 
@@ -42,7 +42,7 @@ def move_of(cluster, client, topic):
 
 
 def test_topics_are_found_step_by_step_on_all_primaries(clustered, visitor, monkeypatch):
-    monkeypatch.setattr(admin_topics, "SCAN_SECONDS", 0.0)
+    monkeypatch.setattr(scanning, "SCAN_SECONDS", 0.0)
     page = visitor.topics()
     steps = 0
     while "scan" in page.fields:
@@ -59,7 +59,7 @@ def test_topics_are_found_step_by_step_on_all_primaries(clustered, visitor, monk
 def test_a_slot_that_moves_during_the_search_is_told_of(
     clustered, visitor, empty_cluster, monkeypatch
 ):
-    monkeypatch.setattr(admin_topics, "SCAN_SECONDS", 0.0)
+    monkeypatch.setattr(scanning, "SCAN_SECONDS", 0.0)
     slot, owner, other = move_of(empty_cluster, clustered, TOPICS[0])
     page = visitor.send(visitor.topics())
     assert "missing" not in page.text

@@ -12,6 +12,7 @@ LEVELS = ("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG")
 SOURCES = [
     *(ROOT / "faststream_redis_timers").rglob("*.py"),
     ROOT / "faststream_redis_timers_sync" / "prometheus.py",
+    *(ROOT / "faststream_redis_timers_sync" / "web").rglob("*.py"),
 ]
 HOLE = "…"
 """What stands for a value."""
@@ -74,6 +75,8 @@ def lines_of(function):
         if name in {"log", "_log", "_write_log"}:
             for level in levels_of(node.args[0], function):
                 yield level, text_of(node.args[1], function)
+        elif ast.unparse(node.func) == "_log.exception":
+            yield "ERROR", text_of(node.args[0], function)
         elif name.upper() in LEVELS and ast.unparse(node.func).startswith("_log."):
             yield name.upper(), text_of(node.args[0], function)
 

@@ -22,6 +22,7 @@ MODULES = [
     "faststream_redis_timers_sync.flask",
     "faststream_redis_timers_sync.prometheus",
     "faststream_redis_timers_sync.testing",
+    "faststream_redis_timers_sync.web",
 ]
 FURTHER = {
     "faststream_redis_timers_sync.django.tasks.TimersBackend",

@@ -235,6 +235,7 @@ def calls() -> Iterator[tuple[str, Operation[Any]]]:
     yield "scan", first_of(OPERATIONS.iterate(TOPIC, match="*"))
     yield "definitions", management.read_definitions(KEYS, TOPIC, ["a", "b", "n"])
     yield "overview", management.overview(KEYS, [TOPIC, DEAD])
+    yield "forecast", management.forecast(KEYS, [TOPIC, DEAD], [datetime(2040, 1, 1, tzinfo=UTC)])
     yield "running", management.count_running(KEYS, TOPIC, HOUR)
     yield "touch", Operation(load_script("touch"), (PAYLOADS,), (), bool)
 

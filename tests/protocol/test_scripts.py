@@ -118,7 +118,8 @@ def test_scripts_refuse_a_torn_topic_unless_they_count_or_give_up():
         return len(re.findall(r"\bif is_torn\(.*\) then return torn\(", text))
 
     # Workers are told in a reply of its own.
-    others = {"settle_and_claim", "cancel_all", "overview", "running", "touch", "permissions"}
+    others = {"settle_and_claim", "cancel_all", "touch", "permissions"}
+    others |= {"overview", "forecast", "running"}
     assert {name: calls(name) for name in NAMES} == {
         name: 0 if name in others else 2 if name == "redrive" else 1 for name in NAMES
     }

@@ -28,6 +28,7 @@ from faststream_redis_timers_sync import (
 from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.cli.group import group
 from faststream_redis_timers_sync.manage.check import check_server
+from faststream_redis_timers_sync.manage.forecast import Forecasts, Range
 from faststream_redis_timers_sync.manage.permissions import name_of, purposes_of
 from faststream_redis_timers_sync.manage.roles import (
     DECLARER,
@@ -271,6 +272,7 @@ def inspect(admin, url, keys):
         assert listening_topics(timers) == {}
         # None where the server does not allow to count them.
         assert count_topics(timers, ["t"]).topics[0].workers == 0
+        assert [Forecasts(timers).of(["t"], reach).overdue for reach in Range] == [3, 3, 3]
         assert count_running(timers, {"t": "t"}, longest_lease=timedelta(seconds=30))
         found = {finding.check: finding.level for finding in check_server(timers)}
         assert "info" not in found

@@ -20,6 +20,7 @@ from faststream_redis_timers_sync import (
 )
 from faststream_redis_timers_sync.cli.group import group
 from faststream_redis_timers_sync.manage.check import check_server
+from faststream_redis_timers_sync.manage.forecast import Forecasts
 from faststream_redis_timers_sync.manage.roles import (
     DECLARER,
     INSPECTOR,
@@ -283,6 +284,7 @@ def inspect(cluster, url):
         assert listening_topics(timers) == {}
         # None where the server does not allow to count them.
         assert {one.workers for one in count_topics(timers, TOPICS).topics} == {0}
+        assert Forecasts(timers).of(TOPICS).overdue == 9
         assert count_running(timers, TOPICS, longest_lease=timedelta(seconds=30))
         look_at(timers, "a")
         found = {finding.check: finding for finding in check_server(timers)}

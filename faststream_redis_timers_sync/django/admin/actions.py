@@ -7,6 +7,7 @@ from typing import Any
 from django.utils.translation import gettext, gettext_lazy as _
 
 from faststream_redis_timers_sync.django.admin.shown import number, timers_text
+from faststream_redis_timers_sync.manage.asked import ActionName
 from faststream_redis_timers_sync.manage.changing import Reason, Tally
 from faststream_redis_timers_sync.manage.chosen import Chosen, Preview
 from faststream_redis_timers_sync.manage.text import escape
@@ -31,7 +32,7 @@ class Action:
         of_paused: What follows for those that are paused and were named, if anything.
     """
 
-    name: str
+    name: ActionName
     permission: str
     label: Any
     button: Any
@@ -132,7 +133,9 @@ REDRIVE = Action(
 _GO_ON = _("Go on with the rest of topic “%(topic)s”?")
 _GO_ON_MATCHING = _("Go on with the rest of those that match “%(pattern)s” in topic “%(topic)s”?")
 
-ACTIONS = {action.name: action for action in (CANCEL, RESCHEDULE, RUN_NOW, PAUSE, RESUME, REDRIVE)}
+ACTIONS: dict[str, Action] = {
+    action.name: action for action in (CANCEL, RESCHEDULE, RUN_NOW, PAUSE, RESUME, REDRIVE)
+}
 
 MOVES = (RESCHEDULE, RUN_NOW)
 """Those that give timers another due time."""

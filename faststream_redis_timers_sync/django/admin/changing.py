@@ -9,43 +9,31 @@ from django.http import HttpResponseRedirect
 from django.utils.translation import gettext
 from redis.exceptions import RedisError
 
+from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.django.admin.actions import (
     ACTIONS,
-    CANCEL,
     MOVES,
-    PAUSE,
     RESCHEDULE,
-    RESUME,
     THE_REST,
     Action,
     confirmation,
     outcome_text,
     too_large,
 )
-from faststream_redis_timers_sync.django.admin.forms import RescheduleForm, read_chosen
+from faststream_redis_timers_sync.django.admin.forecast import holds_dead_letters
+from faststream_redis_timers_sync.django.admin.forms import RescheduleForm, chosen_in
 from faststream_redis_timers_sync.django.admin.log import log_done, log_unknown
 from faststream_redis_timers_sync.django.admin.pages import TimerPages
-from faststream_redis_timers_sync.django.admin.shown import rows_of, zone_name
+from faststream_redis_timers_sync.django.admin.shown import Row, rows_of, zone_name
 from faststream_redis_timers_sync.django.clients import get_client
 from faststream_redis_timers_sync.django.tokens import Place
-from faststream_redis_timers_sync.manage.changing import (
-    Cancel,
-    Change,
-    Pause,
-    Redrive,
-    Reschedule,
-    Resume,
-    Tally,
-    carry_out,
-    concerns,
+from faststream_redis_timers_sync.manage.asked import (
+    carry_out_in_time,
+    change_named,
+    preview_in_time,
 )
-from faststream_redis_timers_sync.manage.chosen import Chosen, preview
-from faststream_redis_timers_sync.manage.deadline import (
-    CHANGE_SECONDS,
-    COUNT_SECONDS,
-    FIND_SECONDS,
-    Deadline,
-)
+from faststream_redis_timers_sync.manage.changing import Change, Reschedule, Tally
+from faststream_redis_timers_sync.manage.chosen import Chosen, Preview
 from faststream_redis_timers_sync.manage.server import server_time
 from faststream_redis_timers_sync.protocol.errors import (
     TimerNotReplicatedError,
@@ -72,7 +60,7 @@ class ChangingPages(TimerPages):
         if action is None:
             return self._nothing(request, place, gettext("No action selected."))
         try:
-            chosen = read_chosen(place, request.POST, request.POST.getlist("_selected_action"))
+            chosen = chosen_in(place, request.POST, request.POST.getlist("_selected_action"))
         except ValueError as error:
             raise BadRequest(str(error)) from error
         if chosen is None:
@@ -103,7 +91,7 @@ class ChangingPages(TimerPages):
         if is_sure and (form is None or form.is_valid()):
             now = server_time(timers, place.topic)
             at = form.due_at(now) if form else moved_to or now
-            change = _change_of(action, at, moved_to, resumes="resumes" in request.POST)
+            change = change_named(action.name, at, moved_to, resumes="resumes" in request.POST)
             goes_on = self._act(request, place, action, chosen, change)
             if form and at and at < now:
                 words = gettext("That time is past: due at once.")
@@ -113,13 +101,11 @@ class ChangingPages(TimerPages):
             form, moved_to = None, at if action in MOVES else None
         seen = THE_REST
         if not goes_on:
-            is_concerned = concerns(_change_of(action))
-            deadline = Deadline(COUNT_SECONDS)
-            seen = preview(timers, chosen, concerns=is_concerned, on_examined=deadline)
+            seen = preview_in_time(timers, action.name, chosen)
         if not seen.count and not goes_on:
             words = gettext("Nothing to do: none of them is pending any more.")
             return self._nothing(request, place, too_large() if seen.is_cut else words)
-        rows = rows_of(seen.timers, place, seen.at) if seen.at else []
+        rows = _rows(timers, place, seen)
         context = {
             "action": action,
             "seen": seen,
@@ -144,16 +130,7 @@ class ChangingPages(TimerPages):
         tally = Tally()
         expected = request.POST.get("expected", "")
         try:
-            carry_out(
-                get_client(place.alias),
-                change,
-                chosen,
-                tally,
-                # No number, or 0, is what is left of a part.
-                expected=int(expected) or None if expected.isdecimal() else None,
-                deadline=Deadline(CHANGE_SECONDS),
-                on_examined=Deadline(FIND_SECONDS),
-            )
+            carry_out_in_time(get_client(place.alias), change, chosen, tally, expected)
         except (RedisError, TimersError) as error:
             if tally.done:
                 words = gettext("Before this: %s") % outcome_text(action, tally)
@@ -179,20 +156,12 @@ class ChangingPages(TimerPages):
         return HttpResponseRedirect(self.list_url(request, place))
 
 
-def _change_of(
-    action: Action,
-    at: datetime | None = None,
-    moved_to: datetime | None = None,
-    *,
-    resumes: bool = False,
-) -> Change:
-    if action in MOVES:
-        return Reschedule(activate_at=at, moved_to=moved_to, resumes=resumes)
-    if action is CANCEL:
-        return Cancel()
-    if action is PAUSE:
-        return Pause()
-    return Resume() if action is RESUME else Redrive()
+def _rows(timers: TimersClient, place: Place, seen: Preview) -> list[Row]:
+    """Describe the timers that are asked about, where these are few enough to be shown."""
+    if seen.at is None:
+        return []
+    are_dead = holds_dead_letters(timers, place.topic)
+    return rows_of(seen.timers, place, seen.at, are_dead=are_dead)
 
 
 def _read_target(request: Any) -> datetime | None:

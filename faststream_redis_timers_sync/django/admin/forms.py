@@ -13,9 +13,9 @@ from django.utils.translation import gettext, gettext_lazy as _
 
 from faststream_redis_timers_sync.django.admin.shown import zone_name
 from faststream_redis_timers_sync.django.clients import as_aware
-from faststream_redis_timers_sync.django.tokens import Place, from_token
+from faststream_redis_timers_sync.django.tokens import Place
+from faststream_redis_timers_sync.manage.asked import read_chosen
 from faststream_redis_timers_sync.manage.chosen import Chosen
-from faststream_redis_timers_sync.manage.selection import pattern_of
 from faststream_redis_timers_sync.manage.times import parse_duration
 from faststream_redis_timers_sync.protocol.times import ask_due
 
@@ -23,7 +23,7 @@ MOST_NAMED = 500
 """Timers that one request may name; a page has fewer."""
 
 
-def read_chosen(place: Place, form: Mapping[str, Any], named: Iterable[str]) -> Chosen | None:
+def chosen_in(place: Place, form: Mapping[str, Any], named: Iterable[str]) -> Chosen | None:
     """Read from a form which timers are meant.
 
     Args:
@@ -37,14 +37,8 @@ def read_chosen(place: Place, form: Mapping[str, Any], named: Iterable[str]) -> 
     Raises:
         ValueError: It is no form of ours.
     """
-    if form.get("select_across") == "1":
-        pattern = pattern_of(from_token(form.get("search", "")))
-        return Chosen(topic=place.topic, match=pattern, everything=pattern is None)
-    timer_ids = tuple(dict.fromkeys(map(from_token, named)))
-    if len(timer_ids) > MOST_NAMED or not all(timer_ids):
-        msg = f"named are {len(timer_ids)} timers, expected 1 to {MOST_NAMED}"
-        raise ValueError(msg)
-    return Chosen(topic=place.topic, timer_ids=timer_ids) if timer_ids else None
+    search = form.get("search", "") if form.get("select_across") == "1" else None
+    return read_chosen(place.topic, named, search, most=MOST_NAMED)
 
 
 def _zone_text() -> str:

@@ -17,10 +17,11 @@ from redis.exceptions import RedisError
 from faststream_redis_timers_sync.django.admin.actions import ACTIONS, Action
 from faststream_redis_timers_sync.django.clients import get_client
 from faststream_redis_timers_sync.django.conf import read_aliases
-from faststream_redis_timers_sync.django.tokens import Place, from_token, read_place
+from faststream_redis_timers_sync.django.tokens import Place, read_place
 from faststream_redis_timers_sync.manage.errors import sentence_of
 from faststream_redis_timers_sync.manage.server import inside, server_time
 from faststream_redis_timers_sync.manage.text import escape
+from faststream_redis_timers_sync.manage.tokens import from_token
 from faststream_redis_timers_sync.protocol.errors import TimersError
 
 _TROUBLE = (RedisError, TimersError, ImproperlyConfigured, NotImplementedError)

@@ -9,7 +9,7 @@ from django.utils.formats import number_format
 from django.utils.timesince import timeuntil
 from django.utils.translation import gettext, gettext_lazy as _, ngettext
 
-from faststream_redis_timers_sync.django.tokens import Place, to_token
+from faststream_redis_timers_sync.django.tokens import Place
 from faststream_redis_timers_sync.manage.endings import Told, told_of
 from faststream_redis_timers_sync.manage.series import (
     coming_times,
@@ -18,17 +18,15 @@ from faststream_redis_timers_sync.manage.series import (
     short_text,
     zoned,
 )
-from faststream_redis_timers_sync.manage.states import state_of
+from faststream_redis_timers_sync.manage.states import (
+    COUNT_WORDS,
+    STATE_WORDS,
+    CountName,
+    shown_state,
+)
 from faststream_redis_timers_sync.manage.text import escape, in_zone, local_time
+from faststream_redis_timers_sync.manage.tokens import to_token
 from faststream_redis_timers_sync.protocol.model import Timer
-
-_STATES = {
-    "waiting": _("waiting"),
-    "running": _("running"),
-    "overdue": _("overdue"),
-    "paused": _("paused"),
-}
-
 
 _REASONS = {
     "attempts": _("its attempts are used up"),
@@ -58,7 +56,7 @@ class Row(NamedTuple):
         token: Its id, for a form.
         key: Its key, for a URL.
         name: Its id, as it can be shown.
-        state: ``waiting``, ``running``, ``overdue`` or ``paused``.
+        state: ``waiting``, ``running``, ``overdue``, ``paused`` or ``dead``.
         state_name: The same in the user's language.
         is_leased: Whether its time is the end of a lease.
         at: When it is due, or when its lease ends; None where it is paused.
@@ -75,32 +73,39 @@ class Row(NamedTuple):
     repeats: str
 
 
-def rows_of(timers: Iterable[Timer], place: Place, now: datetime) -> list[Row]:
+def rows_of(
+    timers: Iterable[Timer], place: Place, now: datetime, *, are_dead: bool = False
+) -> list[Row]:
     """Describe timers for a template.
 
     Args:
         timers: The timers.
         place: Their topic.
         now: The server's time.
+        are_dead: Whether the topic holds dead letters.
     """
-    return [row_of(timer, place._replace(timer_id=timer.timer_id).key, now) for timer in timers]
+    return [
+        row_of(timer, place._replace(timer_id=timer.timer_id).key, now, is_dead=are_dead)
+        for timer in timers
+    ]
 
 
-def row_of(timer: Timer, key: str, now: datetime) -> Row:
+def row_of(timer: Timer, key: str, now: datetime, *, is_dead: bool) -> Row:
     """Describe a timer for a template.
 
     Args:
         timer: The timer.
         key: Its key.
         now: The server's time.
+        is_dead: Whether it is a dead letter.
     """
-    state = state_of(timer, now)
+    state = shown_state(timer, now, is_dead_letter=is_dead)
     return Row(
         token=to_token(timer.timer_id),
         key=key,
         name=escape(timer.timer_id),
         state=state,
-        state_name=_STATES[state],
+        state_name=gettext(STATE_WORDS[state]),
         is_leased=timer.running,
         at=None if timer.paused else moment(timer.due_at, now),
         repeats="" if timer.repeat is None else short_text(timer.repeat),
@@ -266,6 +271,16 @@ def number(count: int) -> str:
         count: The number.
     """
     return number_format(count, force_grouping=True)  # type: ignore[no-any-return]
+
+
+def count_text(name: CountName, count: int) -> str:
+    """Say how many timers are something: ``Overdue: 3``.
+
+    Args:
+        name: What they are.
+        count: How many.
+    """
+    return f"{gettext(COUNT_WORDS[name])}: {number(count)}"
 
 
 def timers_text(count: int) -> str:

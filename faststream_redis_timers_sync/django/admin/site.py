@@ -22,12 +22,13 @@ from faststream_redis_timers_sync.django.admin.actions import (
 from faststream_redis_timers_sync.django.admin.changing import ChangingPages
 from faststream_redis_timers_sync.django.admin.pages import known_aliases, place_of
 from faststream_redis_timers_sync.django.admin.timers import timer_page, timers_page
-from faststream_redis_timers_sync.django.admin.topics import read_scan, topics_page
+from faststream_redis_timers_sync.django.admin.topics import topics_page
 from faststream_redis_timers_sync.django.clients import get_client
 from faststream_redis_timers_sync.django.conf import DEFAULT_ALIAS, read_alias
 from faststream_redis_timers_sync.django.models import Timer
 from faststream_redis_timers_sync.django.tokens import Place, read_place
 from faststream_redis_timers_sync.manage.chosen import Chosen
+from faststream_redis_timers_sync.manage.scanning import read_scan
 from faststream_redis_timers_sync.manage.text import escape
 
 
@@ -92,7 +93,7 @@ class TimerAdmin(ChangingPages):
                 return HttpResponseRedirect(self.url_of("topic", Place(alias, topic)))
             known = read_alias(alias).topics
             scan = read_scan(request.POST.get("scan", "")) if request.method == "POST" else None
-            page = topics_page(get_client(alias), alias, known, scan)
+            page = topics_page(get_client(alias), alias, known, scan, request.GET.get("range", ""))
             context = {**page, **(extra_context or {})}
             return self.page(request, "topics", gettext("Topics"), place, context)
 
@@ -113,6 +114,7 @@ class TimerAdmin(ChangingPages):
                 request.GET.get("q", ""),
                 request.GET.get("only", ""),
                 request.GET.get("after", ""),
+                request.GET.get("range", ""),
             )
             if page is None:
                 return HttpResponseRedirect(self.url_of("topic", place))

@@ -9,8 +9,14 @@ from django.utils.translation import gettext, ngettext
 
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.django.admin.actions import too_large
+from faststream_redis_timers_sync.django.admin.forecast import (
+    forecast_part,
+    make_forecast,
+    range_named,
+)
 from faststream_redis_timers_sync.django.admin.shown import (
     Row,
+    count_text,
     ending_facts,
     number,
     row_of,
@@ -20,14 +26,15 @@ from faststream_redis_timers_sync.django.admin.shown import (
     times_of,
     zone_name,
 )
-from faststream_redis_timers_sync.django.tokens import Place, from_token, to_token
+from faststream_redis_timers_sync.django.tokens import Place
 from faststream_redis_timers_sync.manage.contents import MOST_BODY, body_text, header_texts
 from faststream_redis_timers_sync.manage.deadline import SEARCH_SECONDS, Deadline
-from faststream_redis_timers_sync.manage.pages import Cursor, Only, search_page
+from faststream_redis_timers_sync.manage.pages import Only, read_cursor, search_page
 from faststream_redis_timers_sync.manage.series import with_series
 from faststream_redis_timers_sync.manage.server import server_time
 from faststream_redis_timers_sync.manage.stats import TopicStats, count_topics
 from faststream_redis_timers_sync.manage.text import escape
+from faststream_redis_timers_sync.manage.tokens import to_token
 from faststream_redis_timers_sync.protocol.dead_letters import is_dead_letter
 
 ON_A_PAGE = 100
@@ -37,7 +44,7 @@ _KINDS: dict[str, Only] = {"recurring": "recurring", "paused": "paused"}
 
 
 def timers_page(
-    timers: TimersClient, place: Place, search: str, only: str, after: str
+    timers: TimersClient, place: Place, search: str, only: str, after: str, reach: str
 ) -> Mapping[str, Any] | None:
     """Gather what the page of a topic's timers shows.
 
@@ -47,12 +54,13 @@ def timers_page(
         search: What somebody typed to search for.
         only: The kind of timers to show; empty, or what is none, means all.
         after: The cursor of the page, as the links give it; empty begins.
+        reach: The name of the forecast's range; what is none means a day.
 
     Returns:
         The page; None where the cursor can't be read.
     """
     try:
-        cursor = _read_cursor(after)
+        cursor = read_cursor(after)
         kind = _KINDS.get(only)
         page = search_page(
             timers,
@@ -70,14 +78,19 @@ def timers_page(
         return None
     (stats,) = count_topics(timers, [place.topic]).topics
     now = stats.at
-    rows = rows_of(with_series(timers, place.topic, page.timers), place, now)
+    forecast = make_forecast(timers, [place.topic], range_named(reach))
+    are_dead = bool(forecast.dead_topics)
+    rows = rows_of(with_series(timers, place.topic, page.timers), place, now, are_dead=are_dead)
     count = stats.pending if page.matching is None else page.matching
-    query = {name: text for name, text in (("q", search), ("only", kind)) if text}
-    end = page.end and {**query, "after": _write_cursor(page.end)}
+    searched = {name: text for name, text in (("q", search), ("only", kind)) if text}
+    query = {**searched, "range": forecast.range.value} if reach else searched
+    end = page.end and {**query, "after": page.end.token}
     return {
         "rows": rows,
         "has_series": any(row.repeats for row in rows),
-        "facts": _facts(stats),
+        "facts": _facts(stats, are_dead=are_dead),
+        "forecast": forecast_part(forecast, {**searched, **({"after": after} if after else {})}),
+        "range": query.get("range", ""),
         "zone": zone_name(now),
         "search": search,
         "only": kind or "",
@@ -107,10 +120,11 @@ def timer_page(timers: TimersClient, place: Place) -> Mapping[str, Any] | None:
         return None
     now = server_time(timers, place.topic)
     body, _is_json = body_text(timer)
-    row = row_of(timer, place.key, now)
+    is_dead = is_dead_letter(timer.headers)
+    row = row_of(timer, place.key, now, is_dead=is_dead)
     return {
         "row": row,
-        "is_dead_letter": is_dead_letter(timer.headers),
+        "is_dead_letter": is_dead,
         "facts": [
             (gettext("Timer"), row.name),
             (gettext("Topic"), escape(place.topic)),
@@ -129,13 +143,13 @@ def timer_page(timers: TimersClient, place: Place) -> Mapping[str, Any] | None:
     }
 
 
-def _facts(stats: TopicStats) -> list[str]:
-    facts = [
-        gettext("Pending: %s") % number(stats.pending),
-        gettext("Overdue: %s") % number(stats.overdue),
-    ]
+def _facts(stats: TopicStats, *, are_dead: bool) -> list[str]:
+    if are_dead:
+        facts = [count_text("dead", stats.pending)]
+    else:
+        facts = [count_text("pending", stats.pending), count_text("overdue", stats.overdue)]
     if stats.paused:
-        facts.append(gettext("Paused: %s") % number(stats.paused))
+        facts.append(count_text("paused", stats.paused))
     if stats.workers is not None:
         facts.append(gettext("Workers listening: %s") % number(stats.workers))
     return facts
@@ -150,14 +164,3 @@ def _time_facts(row: Row, now: datetime) -> list[tuple[str, str]]:
         return []
     title = gettext("Lease ends") if row.is_leased else gettext("Next delivery")
     return [(title, f"{row.at.date} {row.at.clock} {zone_name(now)} ({row.at.distance})")]
-
-
-def _read_cursor(after: str) -> Cursor | None:
-    if not after:
-        return None
-    score, timer_id = after.split(".")
-    return Cursor(from_token(score), from_token(timer_id))
-
-
-def _write_cursor(cursor: Cursor) -> str:
-    return f"{to_token(cursor.score)}.{to_token(cursor.timer_id)}"

@@ -1,8 +1,14 @@
-"""The nonce of a content security policy, which the admin's tags carry from Django 6.1 on."""
+"""The nonce of a content security policy, which the admin's tags carry from Django 6.1 on.
+
+And the words for counts, which all pages share.
+"""
 
 from typing import Any
 
 from django import template
+from django.utils.translation import gettext
+
+from faststream_redis_timers_sync.manage.states import COUNT_WORDS, CountName
 
 try:
     from django.utils.csp import nonce_attr
@@ -23,3 +29,13 @@ def timers_nonce(context: Any, media: Any = None) -> Any:
     if nonce_attr is None:
         return media or ""
     return nonce_attr(context, media)
+
+
+@register.simple_tag  # type: ignore[untyped-decorator]  # as above
+def timers_word(name: CountName) -> str:
+    """Write what counted timers are, in the user's language.
+
+    Args:
+        name: What they are.
+    """
+    return gettext(COUNT_WORDS[name])  # type: ignore[no-any-return]

@@ -389,6 +389,11 @@ class TimersMemory:
         topics = [self._held([key]) for key in operation.keys[::2]]
         return b"\n".join((score_of(now), *(topic.count(now, within) for topic in topics)))
 
+    def _answer_forecast(self, operation: Operation[Any], _: MemoryTopic, *edges: bytes) -> bytes:
+        now = self.clock.microseconds()
+        topics = [self._held([key]) for key in operation.keys]
+        return b"\n".join((score_of(now), *(topic.forecast(now, edges) for topic in topics)))
+
     def _answer_running(
         self, _: Operation[Any], held: MemoryTopic, longest: bytes, most: bytes
     ) -> int:

@@ -370,6 +370,19 @@ class MemoryTopic(dict[bytes, Entry]):
             words.append(b"%d" % sum(moment < score <= end for score in scores))
         return b" ".join(words)
 
+    def forecast(self, now: int, edges: Iterable[bytes]) -> bytes:
+        """Count the timers due before some times, as `forecast` replies with a line per topic.
+
+        Args:
+            now: The time, in microseconds of Unix time.
+            edges: The times, in whole seconds of Unix time.
+        """
+        moment = float(score_of(now))
+        scores = [float(entry.score) for entry in self.values()]
+        counts = [len(scores), sum(score <= moment for score in scores), scores.count(PAUSED)]
+        counts += (sum(score < int(edge) for score in scores) for edge in edges)
+        return b" ".join(b"%d" % count for count in counts)
+
     def count_running(self, now: int, longest: int, most: int) -> int:
         """Count the timers that somebody holds, as `running` replies.
 

@@ -1,0 +1,87 @@
+"""`web`: the pages for one person at one machine."""
+
+import getpass
+import webbrowser
+from contextlib import suppress
+from typing import get_args
+
+import click
+
+from faststream_redis_timers_sync.cli.source import BadServerError, run
+from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.console.errors import DONE, MISUSED, CommandError
+from faststream_redis_timers_sync.console.output import Output
+
+
+@click.command()
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    metavar="PORT",
+    help="The port on 127.0.0.1; 0 takes a free one.",
+)
+@click.option("--allow-changes", is_flag=True, help="Also cancel, reschedule, run and redrive.")
+@click.option(
+    "--show-bodies", is_flag=True, help="Show the bodies of timers, not their sizes alone."
+)
+@click.option("--open", "opens", is_flag=True, help="Open a browser.")
+def web(*, port: int, allow_changes: bool, show_bodies: bool, opens: bool) -> None:
+    """Show timers on web pages.
+
+    They are served on this machine alone, until Ctrl-C. The address that is printed has a token:
+    nobody sees the pages without it. Nothing can be changed without --allow-changes.
+    """
+    run(
+        _serve,
+        as_json=False,
+        port=port,
+        allow_changes=allow_changes,
+        show_bodies=show_bodies,
+        opens=opens,
+    )
+
+
+def _serve(
+    timers: TimersClient,
+    output: Output,
+    *,
+    port: int,
+    allow_changes: bool,
+    show_bodies: bool,
+    opens: bool,
+) -> int:
+    try:
+        # Jinja is needed here alone.
+        from faststream_redis_timers_sync.web.access import Access, Right  # noqa: PLC0415
+        from faststream_redis_timers_sync.web.local import LocalServer  # noqa: PLC0415
+        from faststream_redis_timers_sync.web.pages import TimerPages  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise BadServerError(str(error)) from None
+    access = Access(_user(), may=get_args(Right) if allow_changes else ())
+    pages = TimerPages(
+        timers,
+        allow=lambda _: access,
+        show_body=(lambda _, timer: timer.body) if show_bodies else None,
+    )
+    try:
+        server = LocalServer(pages, port)
+    except OSError as error:
+        msg = f"port {port} can't be used: {error.strerror}. Choose another, or 0 for a free one"
+        raise CommandError(msg, MISUSED) from None
+    with server, suppress(KeyboardInterrupt):
+        output.line(server.url)
+        output.flush()
+        if opens:
+            webbrowser.open(server.url)
+        server.serve_forever()
+    return DONE
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A container may run under a user without a name.
+        return "this machine"

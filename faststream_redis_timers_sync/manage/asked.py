@@ -1,0 +1,127 @@
+"""What a form of a page asks for, and doing as much of it as one request has time for."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Literal
+
+from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.manage.changing import (
+    Cancel,
+    Change,
+    Pause,
+    Redrive,
+    Reschedule,
+    Resume,
+    Tally,
+    carry_out,
+    concerns,
+)
+from faststream_redis_timers_sync.manage.chosen import Chosen, Preview, preview
+from faststream_redis_timers_sync.manage.deadline import (
+    CHANGE_SECONDS,
+    COUNT_SECONDS,
+    FIND_SECONDS,
+    Deadline,
+)
+from faststream_redis_timers_sync.manage.selection import pattern_of
+from faststream_redis_timers_sync.manage.tokens import from_token
+
+ActionName = Literal["cancel", "reschedule", "run_now", "pause", "resume", "redrive"]
+"""What can be done with timers, as forms and addresses name it."""
+
+MOVES: frozenset[ActionName] = frozenset({"reschedule", "run_now"})
+"""Those that give timers another due time."""
+
+
+def change_named(
+    name: ActionName,
+    activate_at: datetime | None = None,
+    moved_to: datetime | None = None,
+    *,
+    resumes: bool = False,
+) -> Change:
+    """Make the change that an action's name stands for.
+
+    Args:
+        name: The action.
+        activate_at: The new due time of a move; None means now.
+        moved_to: Where an earlier request that was cut has moved a part of them.
+        resumes: Whether paused ones that were named are moved too.
+    """
+    if name in MOVES:
+        return Reschedule(activate_at=activate_at, moved_to=moved_to, resumes=resumes)
+    if name == "cancel":
+        return Cancel()
+    if name == "pause":
+        return Pause()
+    return Resume() if name == "resume" else Redrive()
+
+
+def read_chosen(
+    topic: str, named: Iterable[str], search: str | None, *, most: int
+) -> Chosen | None:
+    """Read from a form which timers are meant.
+
+    Args:
+        topic: Their topic.
+        named: The tokens of those that were selected one by one.
+        search: The token of what was searched for, where all that match are meant; an empty
+            one means all that there are. None means those that were selected.
+        most: How many may be selected one by one.
+
+    Returns:
+        None where none was selected.
+
+    Raises:
+        ValueError: It is no form of ours.
+    """
+    if search is not None:
+        pattern = pattern_of(from_token(search))
+        return Chosen(topic=topic, match=pattern, everything=pattern is None)
+    timer_ids = tuple(dict.fromkeys(map(from_token, named)))
+    if len(timer_ids) > most or not all(timer_ids):
+        msg = f"named are {len(timer_ids)} timers, expected 1 to {most}"
+        raise ValueError(msg)
+    return Chosen(topic=topic, timer_ids=timer_ids) if timer_ids else None
+
+
+def preview_in_time(timers: TimersClient, name: ActionName, chosen: Chosen) -> Preview:
+    """Count what an action would be done to, as far as a request has time for it.
+
+    Args:
+        timers: The client.
+        name: The action.
+        chosen: Which timers are meant.
+
+    Raises:
+        redis.RedisError: What the server or the connection says.
+    """
+    is_concerned = concerns(change_named(name))
+    return preview(timers, chosen, concerns=is_concerned, on_examined=Deadline(COUNT_SECONDS))
+
+
+def carry_out_in_time(
+    timers: TimersClient, change: Change, chosen: Chosen, tally: Tally, expected: str
+) -> None:
+    """Change what was chosen, as much of it as a request has time for.
+
+    Args:
+        timers: The client.
+        change: The change.
+        chosen: Which timers are meant.
+        tally: Told of each; where this fails midway, it has what was done before.
+        expected: How many there were when somebody said yes, as a form says it. No number, or 0,
+            is what is left of a part.
+
+    Raises:
+        As `carry_out` does.
+    """
+    carry_out(
+        timers,
+        change,
+        chosen,
+        tally,
+        expected=int(expected) or None if expected.isdecimal() else None,
+        deadline=Deadline(CHANGE_SECONDS),
+        on_examined=Deadline(FIND_SECONDS),
+    )

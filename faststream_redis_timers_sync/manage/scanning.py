@@ -1,0 +1,161 @@
+"""The topics that a page lists: those that are named, that workers listen to, that a scan finds.
+
+Nobody scans unasked: the server may hold millions of keys of others. A scan goes on from one
+request to the next, and is carried between them as one word.
+"""
+
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from redis.exceptions import NoPermissionError
+
+from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.manage.server import count_keys
+from faststream_redis_timers_sync.manage.text import escape
+from faststream_redis_timers_sync.manage.tokens import from_token, to_token
+from faststream_redis_timers_sync.manage.topics import (
+    listening_topics,
+    read_cursor,
+    scan_topics,
+    tell_elsewhere,
+    topics_elsewhere,
+)
+from faststream_redis_timers_sync.protocol.keys import REMEDY_ELSEWHERE
+
+MOST_TOPICS = 1000
+"""Topics on the page; who has more names the one to look at."""
+
+SCAN_SECONDS = 2.0
+"""How long one request scans."""
+
+Remark = Literal["no pubsub", "no scan", "too many", "gaps"]
+"""What is to be said of a list of topics: the server does not allow to ask who listens, or to
+scan; there are more topics; or slots have moved during the scan, so that some may be missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A scan as it stands, carried from request to request by the page's form.
+
+    Args:
+        cursor: Where to go on; empty at the beginning and at the end.
+        examined: How many keys were looked at.
+        topics: The topics found.
+        total: How many keys there are; None before the first step.
+        elsewhere: The topics found whose keys have no hash tags, where the client's have.
+        has_gaps: Whether topics may be missing, since slots of a cluster have moved meanwhile.
+    """
+
+    cursor: str = ""
+    examined: int = 0
+    topics: frozenset[str] = field(default_factory=frozenset)
+    total: int | None = None
+    elsewhere: frozenset[str] = field(default_factory=frozenset)
+    has_gaps: bool = False
+
+    @property
+    def state(self) -> str:
+        """The scan as one word for a form."""
+        found = (sorted(self.topics), sorted(self.elsewhere))
+        return to_token(json.dumps([self.cursor, self.examined, *found]))
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all keys were looked at, or enough topics found."""
+        return self.total is not None and (not self.cursor or len(self.topics) > MOST_TOPICS)
+
+
+def read_scan(state: str) -> Scan:
+    """Read `Scan.state`.
+
+    Args:
+        state: The word; what can't be read begins anew.
+    """
+    try:
+        cursor, examined, *found = json.loads(from_token(state))
+        read_cursor(cursor)
+        # What could not be named would be an error later on.
+        topics, elsewhere = (
+            frozenset(topic for topic in some if topic and topic.encode()) for some in found
+        )
+        return Scan(cursor, int(examined), topics, elsewhere=elsewhere)
+    except (AttributeError, TypeError, ValueError):
+        return Scan()
+
+
+class Found(NamedTuple):
+    """The topics to list.
+
+    Args:
+        topics: The topics, in order, `MOST_TOPICS` at most.
+        scan: The scan that was asked for, a step further; None where none was, or it is refused.
+        remarks: What is to be said of them.
+        warnings: Sentences about timers in the other layout of keys, which nobody delivers.
+    """
+
+    topics: list[str]
+    scan: Scan | None
+    remarks: list[Remark]
+    warnings: list[str]
+
+
+def find_topics(timers: TimersClient, known: Iterable[str], scan: Scan | None) -> Found:
+    """Find the topics to list.
+
+    Args:
+        timers: The client.
+        known: The topics that the application names.
+        scan: The scan that was asked for, to be taken a step further.
+
+    Raises:
+        redis.RedisError: What the server or the connection says.
+    """
+    topics = set(known)
+    remarks: list[Remark] = []
+    try:
+        topics |= listening_topics(timers).keys()
+    except NoPermissionError:
+        remarks.append("no pubsub")
+    if scan is not None:
+        try:
+            scan = _go_on(timers, scan)
+            topics |= scan.topics
+        except NoPermissionError:
+            scan = None
+            remarks.append("no scan")
+    if len(topics) > MOST_TOPICS:
+        remarks.append("too many")
+    if scan is not None and scan.has_gaps:
+        remarks.append("gaps")
+    shown = sorted(topics)[:MOST_TOPICS]
+    return Found(shown, scan, remarks, _warnings(timers, shown, scan))
+
+
+def _go_on(timers: TimersClient, scan: Scan) -> Scan:
+    total = count_keys(timers)
+    part = scan_topics(timers, scan.cursor, seconds=SCAN_SECONDS)
+    return Scan(
+        part.cursor,
+        scan.examined + part.examined,
+        scan.topics | part.topics,
+        total,
+        scan.elsewhere | part.elsewhere,
+        part.has_gaps,
+    )
+
+
+def _warnings(timers: TimersClient, topics: list[str], scan: Scan | None) -> list[str]:
+    found = []
+    with suppress(NoPermissionError):
+        found.append(topics_elsewhere(timers, topics))
+    if scan is not None:
+        found.append(sorted(scan.elsewhere - set(topics)))
+    return [f"{_warning(timers, some)}: {REMEDY_ELSEWHERE}." for some in found if some]
+
+
+def _warning(timers: TimersClient, topics: list[str]) -> str:
+    sentence = tell_elsewhere(timers, topics)
+    return escape(sentence[0].upper() + sentence[1:], keep="\\")

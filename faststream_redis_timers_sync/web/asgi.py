@@ -1,0 +1,99 @@
+"""The pages under ASGI: the blocking core runs in threads of its own."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any
+
+from faststream_redis_timers_sync.web.messages import MOST_BODY, Request, Response
+
+_Message = MutableMapping[str, Any]
+_Receive = Callable[[], Awaitable[_Message]]
+_Send = Callable[[_Message], Awaitable[None]]
+
+THREADS = 4
+"""Requests that are answered at once. The threads are the pages' own, so that a slow server keeps
+no thread of the application's busy."""
+
+
+class AsgiPages:
+    """The pages as an ASGI application.
+
+    Args:
+        answer: Answers a request, in a thread.
+    """
+
+    def __init__(self, answer: Callable[[Request], Response]) -> None:
+        """Start no thread yet."""
+        self._answer = answer
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="timer-pages")
+
+    async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
+        """Answer a request.
+
+        Args:
+            scope: What the web server says of it.
+            receive: Gives its body.
+            send: Takes the response.
+        """
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        elif scope["type"] == "http":
+            await self._respond(scope, receive, send)
+
+    async def _respond(self, scope: _Message, receive: _Receive, send: _Send) -> None:
+        headers = _headers_of(scope)
+        request = Request(
+            method=scope["method"].upper(),
+            query=scope.get("query_string", b"").decode("latin-1"),
+            headers=headers,
+            scope=scope,
+            body=await _read_body(receive) if scope["method"].upper() == "POST" else b"",
+        )
+        loop = asyncio.get_running_loop()
+        # So what the application keeps in context variables is there for `allow`.
+        answer = copy_context().run
+        response = await loop.run_in_executor(self._threads, answer, self._answer, request)
+        told = [
+            ("Content-Type", response.content_type),
+            ("Content-Length", str(len(response.body))),
+            *response.headers,
+        ]
+        await send(
+            {
+                "type": "http.response.start",
+                "status": response.status,
+                "headers": [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in told],
+            }
+        )
+        body = b"" if request.method == "HEAD" else response.body
+        await send({"type": "http.response.body", "body": body})
+
+
+async def _live(receive: _Receive, send: _Send) -> None:
+    while True:
+        kind = (await receive())["type"]
+        await send({"type": f"{kind}.complete"})
+        if kind == "lifespan.shutdown":
+            return
+
+
+async def _read_body(receive: _Receive) -> bytes:
+    body = b""
+    while len(body) <= MOST_BODY:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            break
+    return body[: MOST_BODY + 1]
+
+
+def _headers_of(scope: _Message) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope.get("headers", ()):
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    return headers

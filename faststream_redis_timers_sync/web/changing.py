@@ -1,0 +1,236 @@
+"""Asking whether somebody is sure, doing it, and telling what became of each timer."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from faststream_redis_timers_sync.manage.asked import (
+    MOVES,
+    carry_out_in_time,
+    change_named,
+    preview_in_time,
+    read_chosen,
+)
+from faststream_redis_timers_sync.manage.changing import Tally
+from faststream_redis_timers_sync.manage.chosen import Chosen
+from faststream_redis_timers_sync.manage.errors import sentence_of
+from faststream_redis_timers_sync.manage.server import inside, server_time
+from faststream_redis_timers_sync.manage.text import escape
+from faststream_redis_timers_sync.manage.times import parse_duration, parse_time
+from faststream_redis_timers_sync.manage.tokens import to_token
+from faststream_redis_timers_sync.protocol.errors import TimersError
+from faststream_redis_timers_sync.protocol.times import ask_due
+from faststream_redis_timers_sync.web.audit import log_begun, log_ended, log_failed, log_refused
+from faststream_redis_timers_sync.web.guard import Form
+from faststream_redis_timers_sync.web.messages import RefusedError, Response
+from faststream_redis_timers_sync.web.shown import moment, name_of, rows_of
+from faststream_redis_timers_sync.web.visit import Visit
+from faststream_redis_timers_sync.web.words import (
+    ACTIONS,
+    CANCEL,
+    RESCHEDULE,
+    TOO_LARGE,
+    Action,
+    consequences,
+    outcome_of,
+    question_of,
+    summary,
+)
+
+MOST_NAMED = 200
+"""Timers that may be ticked."""
+
+_ALL = frozenset("*?")
+"""What a pattern is made of that leaves nothing out."""
+
+
+def ask_or_act(visit: Visit, form: Form) -> Response:
+    """Ask whether somebody is sure; do it if the form says so.
+
+    Args:
+        visit: The visit, whose address names topic and action.
+        form: The form.
+
+    Raises:
+        RefusedError: They may not do that, or it is no form of ours.
+    """
+    action = ACTIONS.get(visit.address.do)
+    if action is None or not visit.address.topic:
+        raise RefusedError(400, "Bad address", "The address names no action, or no topic.")
+    chosen = _chosen(visit, form)
+    _check_right(visit, action, chosen)
+    if chosen is None:
+        msg = "Tick timers first, then choose what to do with them."
+        raise RefusedError(400, "Nothing selected", msg)
+    return _Asking(visit, action, chosen, form).answer()
+
+
+def _chosen(visit: Visit, form: Form) -> Chosen | None:
+    search = form.get("q") if form.get("all") == "1" else None
+    try:
+        chosen = read_chosen(visit.address.topic, form.all("id"), search, most=MOST_NAMED)
+    except ValueError as error:
+        raise RefusedError(400, "Bad form", f"{str(error).capitalize()}.") from None
+    if chosen is not None and chosen.match is not None and set(chosen.match) <= _ALL:
+        return Chosen(topic=chosen.topic, everything=True)
+    return chosen
+
+
+def _check_right(visit: Visit, action: Action, chosen: Chosen | None) -> None:
+    is_everything = action is CANCEL and chosen is not None and chosen.everything
+    right = "cancel_all" if is_everything else action.right
+    if right not in visit.access.may:
+        log_refused(visit.access.user, right, visit.address.topic)
+        msg = f"You need the right “{right}” for this. Nothing was changed."
+        raise RefusedError(403, "Refused", msg)
+
+
+class _Asking:
+    """An action on its way.
+
+    Args:
+        visit: The visit.
+        action: The action.
+        chosen: What to do it to.
+        form: What was filled in.
+    """
+
+    def __init__(self, visit: Visit, action: Action, chosen: Chosen, form: Form) -> None:
+        self._visit = visit
+        self._action = action
+        self._chosen = chosen
+        self._form = form
+        self._must_name = action is CANCEL and chosen.everything
+
+    def answer(self) -> Response:
+        """Ask, or do it."""
+        if self._form.get("sure") != "1":
+            return self._ask("")
+        try:
+            self._check_name()
+            moved_to = self._moved_to()
+            at = self._due_at() if moved_to is None else moved_to
+        except ValueError as error:
+            return self._ask(f"{str(error)[0].upper()}{str(error)[1:]}.")
+        return self._act(at, moved_to)
+
+    @property
+    def _name(self) -> str:
+        return escape(self._chosen.topic)
+
+    def _check_name(self) -> None:
+        if self._must_name and self._form.get("name") != self._name:
+            msg = f"type the topic's name, {self._name}, to cancel all of its timers"
+            raise ValueError(msg)
+
+    def _moved_to(self) -> datetime | None:
+        """Read where a request that was cut has moved timers to."""
+        target = self._form.get("target") if self._action.name in MOVES else ""
+        return parse_time(target) if target else None
+
+    def _due_at(self) -> datetime | None:
+        """Read when timers are to be due; None means not at all, or now."""
+        now = server_time(self._visit.timers, self._chosen.topic)
+        if self._action is not RESCHEDULE:
+            return now if self._action.name in MOVES else None
+        delay_text, time_text = self._form.get("delay").strip(), self._form.get("at").strip()
+        if bool(delay_text) == bool(time_text):
+            msg = "say when: fill in either the delay or the time"
+            raise ValueError(msg)
+        delay = parse_duration(delay_text) if delay_text else None
+        time = parse_time(time_text) if time_text else None
+        ask_due(delay, time)
+        return time or now + (delay or timedelta())
+
+    def _ask(self, problem: str) -> Response:
+        seen = preview_in_time(self._visit.timers, self._action.name, self._chosen)
+        if not seen.count:
+            sentence = TOO_LARGE if seen.is_cut else "None of these timers is pending any longer."
+            return self._visit.page("nothing", self._action.title, sentence=sentence, **_still())
+        rows = []
+        if seen.at is not None:
+            is_dead = self._visit.holds_dead_letters
+            rows = rows_of(seen.timers, self._visit.address, seen.at, is_dead=is_dead)
+        return self._visit.page(
+            "confirm",
+            self._action.title,
+            status=400 if problem else 200,
+            action=self._action,
+            question=question_of(self._action, self._chosen, seen),
+            texts=consequences(self._action, self._chosen, seen),
+            problem=problem,
+            rows=rows,
+            has_series=any(row.repeats for row in rows),
+            must_name=self._name if self._must_name else "",
+            asks_when=self._action is RESCHEDULE,
+            asks_resume=self._action.name in MOVES and self._chosen.timer_ids and seen.paused,
+            delay=escape(self._form.get("delay")),
+            at=escape(self._form.get("at")),
+            expected="" if seen.is_cut else seen.count,
+            **self._fields(),
+            **_still(),
+        )
+
+    def _fields(self, target: datetime | None = None) -> dict[str, Any]:
+        """Give what the next form says of what was chosen."""
+        chosen = self._chosen
+        return {
+            "go": self._visit.address,
+            "tokens": [to_token(timer_id) for timer_id in chosen.timer_ids],
+            "is_all": not chosen.timer_ids,
+            "search_token": self._form.get("q"),
+            "target": "" if target is None else target.isoformat(),
+        }
+
+    def _act(self, at: datetime | None, moved_to: datetime | None) -> Response:
+        visit, action, chosen = self._visit, self._action, self._chosen
+        user, tally = visit.access.user, Tally()
+        resumes = self._form.get("resumes") == "1"
+        change = change_named(action.name, at, moved_to, resumes=resumes)
+        log_begun(user, action.name, chosen)
+        try:
+            expected = self._form.get("expected")
+            carry_out_in_time(visit.timers, change, chosen, tally, expected)
+        except Exception as error:
+            # Whatever it is, somebody must be able to read what was done before.
+            why = sentence_of(error, inside(visit.timers).runner) or type(error).__name__
+            log_failed(user, action.name, chosen, f"{summary(action, tally)}; {escape(why)}")
+            if tally.done and isinstance(error, (RedisError, TimersError)):
+                return self._told(tally, at, f"{why[0].upper()}{escape(why[1:])}.")
+            raise
+        log_ended(user, action.name, chosen, summary(action, tally))
+        return self._told(tally, at, "")
+
+    def _told(self, tally: Tally, at: datetime | None, problem: str) -> Response:
+        action = self._action
+        text = summary(action, tally)
+        goes_on = tally.is_cut and tally.done > 0 and not problem
+        return self._visit.page(
+            "outcome",
+            action.title,
+            status=503 if problem else 200,
+            action=action,
+            summary=f"{text[0].upper()}{text[1:]}.",
+            problem=problem,
+            rows=[
+                (
+                    name_of(one.timer_id),
+                    self._visit.address.to(topic=self._chosen.topic, timer_id=one.timer_id),
+                    one.result == "done",
+                    outcome_of(action, one),
+                )
+                for one in tally.named
+            ],
+            moved=None if at is None or action is not RESCHEDULE else moment(at, at),
+            goes_on=goes_on,
+            is_stuck=tally.is_cut and not goes_on and not problem,
+            too_large=TOO_LARGE,
+            **self._fields(at if action.name in MOVES else None),
+            **_still(),
+        )
+
+
+def _still() -> dict[str, Any]:
+    """Tell the frame that a page does not refresh itself."""
+    return {"refresh_link": None, "left": "", "now": None}

@@ -1,0 +1,153 @@
+"""What keeps the pages safe whoever may see them: headers, where forms come from, what they hold.
+
+The lessons behind it: Flower CVE-2022-30034, Hangfire GHSA-7rq6-7gv8-c37h, Sidekiq CVE-2022-23837.
+"""
+
+from collections.abc import Iterable, Mapping
+from urllib.parse import parse_qs, urlsplit
+
+from faststream_redis_timers_sync.web.messages import MOST_BODY, RefusedError, Request
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+
+HEADERS = (
+    ("Content-Security-Policy", _POLICY),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    # With no-referrer browsers send "Origin: null" with forms.
+    ("Referrer-Policy", "same-origin"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+)
+"""On every response, errors too."""
+
+NO_STORE = ("Cache-Control", "no-store")
+"""On every response but the stylesheet and the script, whose addresses have a hash."""
+
+MOST_FIELDS = 300
+"""Fields of a form."""
+
+_FORM = "application/x-www-form-urlencoded"
+
+_PORTS = {"http": ":80", "https": ":443"}
+
+
+class Form:
+    """The fields of a form.
+
+    Args:
+        fields: The values by name.
+    """
+
+    def __init__(self, fields: Mapping[str, list[str]]) -> None:
+        """Keep them."""
+        self._fields = fields
+
+    def get(self, name: str) -> str:
+        """Give the first value of a field; empty where there is none.
+
+        Args:
+            name: The field.
+        """
+        return self.all(name)[0] if self.all(name) else ""
+
+    def all(self, name: str) -> list[str]:
+        """Give all values of a field.
+
+        Args:
+            name: The field.
+        """
+        return self._fields.get(name, [])
+
+
+def read_origins(origins: Iterable[str]) -> frozenset[str]:
+    """Check the origins that browsers see where a proxy changes the host.
+
+    Args:
+        origins: Each with its scheme, as ``https://ops.example.com``.
+
+    Raises:
+        TypeError: It is one text.
+        ValueError: One of them is something else.
+    """
+    if isinstance(origins, str):
+        msg = f"origins must be several texts, got one: write [{origins!r}]"
+        raise TypeError(msg)
+    found = set()
+    for origin in origins:
+        parts = urlsplit(origin)
+        if parts.scheme not in _PORTS or origin != f"{parts.scheme}://{parts.netloc}":
+            msg = (
+                "origins must be scheme, host and maybe port, as https://ops.example.com, got "
+                f"{origin!r}"
+            )
+            raise ValueError(msg)
+        found.add(_plain(origin))
+    return frozenset(found)
+
+
+def check_origin(request: Request, origins: frozenset[str]) -> None:
+    """Let only forms of our own pages through.
+
+    Browsers say with `Sec-Fetch-Site` where a form comes from, but not over plain HTTP; there
+    `Origin` must be this very host.
+
+    Args:
+        request: A POST.
+        origins: Further origins, of `read_origins`.
+
+    Raises:
+        RefusedError: It comes from elsewhere, or doesn't say.
+    """
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        if site == "same-origin":
+            return
+    elif origin := request.headers.get("origin"):
+        host = request.headers.get("host", "").lower()
+        scheme, _, at = _plain(origin).partition("://")
+        if scheme in _PORTS and at and at == host.removesuffix(_PORTS[scheme]):
+            return
+        if _plain(origin) in origins:
+            return
+    msg = (
+        "This form does not come from these pages, so nothing was changed. If they are behind a "
+        "proxy that changes the host, name their address in the argument origins."
+    )
+    raise RefusedError(403, "Refused", msg)
+
+
+def _plain(origin: str) -> str:
+    origin = origin.lower()
+    return origin.removesuffix(_PORTS.get(origin.partition(":")[0], ""))
+
+
+def read_form(request: Request) -> Form:
+    """Read the fields of a form.
+
+    Args:
+        request: A POST.
+
+    Raises:
+        RefusedError: It is too large, or no form of ours.
+    """
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != _FORM:
+        msg = f"Forms must be of type {_FORM}."
+        raise RefusedError(415, "Unsupported form", msg)
+    if len(request.body) > MOST_BODY:
+        msg = f"Forms may have {MOST_BODY // 1024} KiB. Tick fewer timers."
+        raise RefusedError(413, "Form too large", msg)
+    try:
+        fields = parse_qs(
+            request.body.decode("ascii"), keep_blank_values=True, max_num_fields=MOST_FIELDS
+        )
+    except UnicodeDecodeError:
+        raise RefusedError(400, "Bad form", "Forms must be percent-encoded.") from None
+    except ValueError:
+        msg = f"Forms may have {MOST_FIELDS} fields. Tick fewer timers."
+        raise RefusedError(413, "Form too large", msg) from None
+    return Form(fields)

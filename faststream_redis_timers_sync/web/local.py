@@ -1,0 +1,116 @@
+"""The pages for one person at one machine: the standard library's server, and a token.
+
+It listens on 127.0.0.1 alone. The address that is printed once has the token; a cookie takes its
+place, and it leaves the address.
+"""
+
+import hmac
+import secrets
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs
+
+from faststream_redis_timers_sync.web.guard import HEADERS, NO_STORE
+from faststream_redis_timers_sync.web.messages import MOST_BODY, Request, Response
+from faststream_redis_timers_sync.web.pages import TimerPages
+from faststream_redis_timers_sync.web.visit import problem_page
+
+HOST = "127.0.0.1"
+
+_TOKEN_BYTES = 24
+_IDLE_SECONDS = 10.0
+
+
+class LocalServer(ThreadingHTTPServer):
+    """Serves pages to whoever has the token.
+
+    Args:
+        pages: The pages.
+        port: The port; 0 takes a free one.
+
+    Attributes:
+        url: The address to open, with the token.
+
+    Raises:
+        OSError: The port is taken.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, pages: TimerPages, port: int) -> None:
+        """Listen."""
+        super().__init__((HOST, port), _Handler)
+        self._pages = pages
+        self._token = secrets.token_urlsafe(_TOKEN_BYTES)
+        at = self.server_address[1]
+        self._hosts = {f"{HOST}:{at}", f"localhost:{at}"}
+        # Cookies know no ports, and two of these may run.
+        self._cookie = f"timers-{at}"
+        self.url = f"http://{HOST}:{at}/?token={self._token}"
+
+    def answer(self, request: Request) -> Response:
+        """Answer a request of this machine.
+
+        Args:
+            request: The request.
+        """
+        # Another name for this machine is that of somebody else's page: DNS rebinding.
+        if request.headers.get("host", "").lower() not in self._hosts:
+            return _refusal("These pages have another address.")
+        tokens = parse_qs(request.query).get("token", [])
+        if request.method == "GET" and len(tokens) == 1 and self._is_token(tokens[0]):
+            cookie = f"{self._cookie}={self._token}; HttpOnly; Path=/; SameSite=Strict"
+            headers = [("Location", "?"), ("Set-Cookie", cookie)]
+            return Response(303, b"", headers=[*headers, *HEADERS, NO_STORE])
+        if not self._is_token(request.cookies.get(self._cookie, "")):
+            return _refusal("Open the address that the command has printed: it has the token.")
+        return self._pages.answer(request)
+
+    def _is_token(self, text: str) -> bool:
+        return hmac.compare_digest(text.encode(errors="replace"), self._token.encode())
+
+
+def _refusal(sentence: str) -> Response:
+    page = problem_page(403, "Refused", sentence, ())
+    return Response(403, page.body, headers=[*HEADERS, NO_STORE])
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """A connection: one request and its response."""
+
+    server: LocalServer
+    timeout = _IDLE_SECONDS
+    server_version = "timers"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        """Answer."""
+        self._respond(b"")
+
+    do_HEAD = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815  their names
+
+    def do_POST(self) -> None:
+        """Answer."""
+        length = self.headers.get("Content-Length", "")
+        size = int(length) if length.isdecimal() else 0
+        self._respond(self.rfile.read(min(size, MOST_BODY + 1)))
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  as its parent
+        """Write nothing: the first address has the token."""
+
+    def _respond(self, body: bytes) -> None:
+        headers: dict[str, str] = {}
+        for name, value in self.headers.items():
+            lower = name.lower()
+            headers[lower] = f"{headers[lower]},{value}" if lower in headers else value
+        _, _, query = self.path.partition("?")
+        request = Request(method=self.command, query=query, headers=headers, scope={}, body=body)
+        response = self.server.answer(request)
+        self.send_response(response.status)
+        self.send_header("Content-Type", response.content_type)
+        self.send_header("Content-Length", str(len(response.body)))
+        for name, value in response.headers:
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(response.body)

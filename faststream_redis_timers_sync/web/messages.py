@@ -1,0 +1,95 @@
+"""A request and a response as the pages see them, whichever web server brings them."""
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+
+HTML = "text/html; charset=utf-8"
+
+MOST_BODY = 64 * 1024
+"""Bytes of a request's body; adapters read one more, which tells that it is longer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request, as `allow` and the pages see it.
+
+    Args:
+        method: The method, in upper case.
+        query: The query of its address, as it came, without the question mark.
+        headers: Its headers; names are in lower case, values of one that came several times are
+            joined by commas.
+        scope: What the web server said: ASGI's scope, with ``scope["user"]`` where a middleware
+            has set it, or WSGI's environ, with ``scope["REMOTE_USER"]``.
+        body: The first 64 KiB of its body, and one byte more where it is longer.
+    """
+
+    method: str
+    query: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    scope: Mapping[str, Any] = field(repr=False)
+    body: bytes = field(default=b"", repr=False)
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies by name; none where the header can't be read."""
+        try:
+            found = SimpleCookie(self.headers.get("cookie", ""))
+        except CookieError:
+            return {}
+        return {name: one.value for name, one in found.items()}
+
+    @property
+    def credentials(self) -> tuple[str, str] | None:
+        """User and password of HTTP's basic authentication; None where there are none.
+
+        Compare both with `hmac.compare_digest`, as bytes.
+        """
+        kind, _, word = self.headers.get("authorization", "").partition(" ")
+        if kind.lower() != "basic":
+            return None
+        try:
+            user, colon, password = base64.b64decode(word, validate=True).decode().partition(":")
+        except (binascii.Error, ValueError):
+            return None
+        return (user, password) if colon else None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A response.
+
+    Args:
+        status: The status code.
+        body: The body.
+        content_type: Its type.
+        headers: Further headers.
+    """
+
+    status: int
+    body: bytes = field(repr=False)
+    content_type: str = HTML
+    headers: Sequence[tuple[str, str]] = ()
+
+
+class RefusedError(Exception):
+    """What ends a request with a page that says why.
+
+    Args:
+        status: The status code.
+        title: The title of the page.
+        sentence: What is wrong, and what to do.
+        headers: Further headers.
+    """
+
+    def __init__(
+        self, status: int, title: str, sentence: str, headers: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        """Keep all."""
+        super().__init__(sentence)
+        self.status = status
+        self.title = title
+        self.headers = headers

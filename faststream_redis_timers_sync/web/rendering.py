@@ -1,0 +1,67 @@
+"""Templates, stylesheet and script: the only module that knows Jinja."""
+
+import hashlib
+from functools import cache
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+from faststream_redis_timers_sync.protocol.extras import missing_extra
+
+try:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+except ModuleNotFoundError as error:
+    if error.name != "jinja2":
+        raise
+    raise missing_extra("faststream_redis_timers_sync.web", error, "web") from None
+
+_environment = Environment(
+    loader=PackageLoader("faststream_redis_timers_sync.web"),
+    # Whatever the name of a template, all values are escaped.
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+class Asset(NamedTuple):
+    """The stylesheet or the script.
+
+    Args:
+        body: Its text.
+        content_type: Its type.
+        v: The hash of its text: where that changes, so does the address.
+    """
+
+    body: bytes
+    content_type: str
+    v: str
+
+
+_FILES = {
+    "css": ("timers.css", "text/css; charset=utf-8"),
+    "js": ("timers.js", "text/javascript; charset=utf-8"),
+}
+
+
+@cache
+def asset(name: str) -> Asset:
+    """Give the stylesheet or the script.
+
+    Args:
+        name: ``css`` or ``js``.
+    """
+    file, content_type = _FILES[name]
+    body = files("faststream_redis_timers_sync.web").joinpath("static", file).read_bytes()
+    return Asset(body, content_type, hashlib.sha256(body).hexdigest()[:16])
+
+
+def render(template: str, **context: Any) -> bytes:
+    """Make a page.
+
+    Args:
+        template: The name of the template.
+        context: What it shows.
+    """
+    text = _environment.get_template(f"{template}.html").render(context)
+    return text.encode(errors="backslashreplace")

@@ -1,0 +1,187 @@
+"""How times, states and timers look on the pages."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from faststream_redis_timers_sync.manage.endings import REASONS, Told, told_of
+from faststream_redis_timers_sync.manage.series import (
+    coming_times,
+    definition_text,
+    owner_of,
+    short_text,
+    zoned,
+)
+from faststream_redis_timers_sync.manage.states import STATE_WORDS, ShownState, shown_state
+from faststream_redis_timers_sync.manage.text import escape, exact_time, local_time
+from faststream_redis_timers_sync.manage.times import in_words
+from faststream_redis_timers_sync.manage.tokens import to_token
+from faststream_redis_timers_sync.protocol.model import Timer
+from faststream_redis_timers_sync.web.addresses import Address
+
+
+class Moment(NamedTuple):
+    """A time for a template.
+
+    Args:
+        exact: The time for programs, ISO 8601 in UTC.
+        text: The time in UTC, to the second.
+        distance: How far away it is, in words.
+    """
+
+    exact: str
+    text: str
+    distance: str
+
+
+class Row(NamedTuple):
+    """A timer for a template.
+
+    Args:
+        token: Its id, for a form.
+        link: The address of its page.
+        name: Its id, as it can be shown.
+        state: What it does, or that it is a dead letter.
+        state_word: The same in English.
+        at: When it is due, or when its lease ends; None where it is paused.
+        repeats: Its definition, short; empty where it is due once.
+    """
+
+    token: str
+    link: Address
+    name: str
+    state: ShownState
+    state_word: str
+    at: Moment | None
+    repeats: str
+
+
+class Times(NamedTuple):
+    """The next times of a recurring timer for a template.
+
+    Args:
+        rows: Of each the time in the zone of its definition, and when that is.
+        problem: Why there are none.
+    """
+
+    rows: list[tuple[str, Moment]]
+    problem: str
+
+
+def moment(time: datetime, now: datetime) -> Moment:
+    """Describe a time.
+
+    Args:
+        time: The time.
+        now: The server's time.
+    """
+    return Moment(exact_time(time) or "", f"{local_time(time, UTC)} UTC", in_words(time - now))
+
+
+def name_of(text: str) -> str:
+    """Show an id or topic; one of spaces alone gets quotes, or a link to it could not be seen.
+
+    Args:
+        text: The id or topic.
+    """
+    name = escape(text)
+    return name if name.strip() else f"“{name}”"
+
+
+def row_of(timer: Timer, address: Address, now: datetime, *, is_dead: bool = False) -> Row:
+    """Describe a timer.
+
+    Args:
+        timer: The timer.
+        address: The page that it is on.
+        now: The server's time.
+        is_dead: Whether it is a dead letter.
+    """
+    state = shown_state(timer, now, is_dead_letter=is_dead)
+    return Row(
+        token=to_token(timer.timer_id),
+        link=address.to(topic=address.topic, timer_id=timer.timer_id),
+        name=name_of(timer.timer_id),
+        state=state,
+        state_word=STATE_WORDS[state],
+        at=None if timer.paused else moment(timer.due_at, now),
+        repeats="" if timer.repeat is None else short_text(timer.repeat),
+    )
+
+
+def rows_of(
+    timers: Iterable[Timer], address: Address, now: datetime, *, is_dead: bool = False
+) -> list[Row]:
+    """Describe timers.
+
+    Args:
+        timers: The timers.
+        address: The page that they are on.
+        now: The server's time.
+        is_dead: Whether they are dead letters.
+    """
+    return [row_of(timer, address, now, is_dead=is_dead) for timer in timers]
+
+
+def times_of(timer: Timer, now: datetime) -> Times | None:
+    """Tell when a recurring timer is due next; None where it is due once.
+
+    Args:
+        timer: The timer.
+        now: The server's time.
+    """
+    if timer.repeat is None:
+        return None
+    coming = coming_times(timer, now)
+    problem = ""
+    if coming.problem:
+        problem = f"The next times can't be computed here: {coming.problem}"
+    elif not coming.times:
+        problem = "There is no next time: the series ends."
+    return Times([(zoned(at, coming.zone or UTC), moment(at, now)) for at in coming.times], problem)
+
+
+def series_facts(timer: Timer) -> list[tuple[str, str]]:
+    """Tell what a recurring timer is defined by: names and values.
+
+    Args:
+        timer: The timer, with its headers.
+    """
+    if timer.repeat is None:
+        return []
+    owner = owner_of(timer)
+    facts = [("Repeats", definition_text(timer.repeat))]
+    return [*facts, ("Declared by", owner)] if owner else facts
+
+
+def ending_facts(timer: Timer, now: datetime) -> list[tuple[str, str]]:
+    """Tell why a timer is a dead letter, if it is one: names and values.
+
+    Args:
+        timer: The timer, with its headers.
+        now: The server's time.
+    """
+    told = told_of(timer)
+    if told is None:
+        return []
+    facts = [("Dead-lettered because", _why(told)), ("From topic", told.topic)]
+    if told.timer_id:
+        facts.append(("Timer ID there", told.timer_id))
+    if told.due_at is not None:
+        first = moment(told.due_at, now)
+        facts.append(("First due", f"{first.text} ({first.distance})"))
+    if told.repeats:
+        facts.append(("From series", f"{told.series_id} ({told.repeats})".strip()))
+    if told.occurrence is not None:
+        facts.append(("Occurrence", moment(told.occurrence, now).text))
+    return facts
+
+
+def _why(told: Told) -> str:
+    reason = REASONS.get(told.reason, told.reason)
+    more = []
+    if told.attempts:
+        more.append(f"attempts: {told.attempts}")
+    if told.error:
+        more.append(f"last error: {told.error}")
+    return f"{reason} ({', '.join(more)})" if more else reason

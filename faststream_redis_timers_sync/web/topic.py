@@ -1,0 +1,122 @@
+"""The page of a topic's timers: search, state, and page by page."""
+
+from typing import Any
+
+from faststream_redis_timers_sync.manage.deadline import SEARCH_SECONDS, Deadline
+from faststream_redis_timers_sync.manage.pages import Only, Page, read_cursor, search_page
+from faststream_redis_timers_sync.manage.series import with_series
+from faststream_redis_timers_sync.manage.states import COUNT_WORDS
+from faststream_redis_timers_sync.manage.stats import TopicStats, count_topics
+from faststream_redis_timers_sync.manage.text import escape, plural
+from faststream_redis_timers_sync.manage.tokens import to_token
+from faststream_redis_timers_sync.web.addresses import STATES, Address
+from faststream_redis_timers_sync.web.forecasts import forecast_parts
+from faststream_redis_timers_sync.web.messages import RefusedError, Response
+from faststream_redis_timers_sync.web.shown import moment, rows_of
+from faststream_redis_timers_sync.web.visit import Visit
+from faststream_redis_timers_sync.web.words import ACTIONS, REDRIVE, TOO_LARGE, Action
+
+ON_A_PAGE = 100
+"""Timers on a page."""
+
+_ONLY: dict[str, Only] = {state: state for state in STATES}
+
+
+def topic_page(visit: Visit) -> Response:
+    """Make the page of a topic.
+
+    Args:
+        visit: The visit.
+
+    Raises:
+        RefusedError: Nobody knows the topic, or the cursor is none of the page's.
+    """
+    address = visit.address
+    (stats,) = count_topics(visit.timers, [address.topic]).topics
+    if not (stats.pending or stats.workers or address.topic in visit.topics):
+        msg = (
+            f"Topic “{escape(address.topic)}” is unknown: no timer is pending in it, no worker "
+            "listens to it, and the application does not name it."
+        )
+        raise RefusedError(404, "Unknown topic", msg)
+    forecast = forecast_parts(visit, [address.topic])
+    page = _read(visit)
+    is_dead = visit.holds_dead_letters
+    found = with_series(visit.timers, address.topic, page.timers)
+    rows = rows_of(found, address, stats.at, is_dead=is_dead)
+    count = stats.pending if page.matching is None else page.matching
+    return visit.page(
+        "topic",
+        escape(address.topic),
+        stats=stats,
+        facts=_facts(stats, is_dead=is_dead),
+        rows=rows,
+        has_series=any(row.repeats for row in rows),
+        is_dead=is_dead,
+        search=escape(address.search, keep="\\"),
+        search_token=to_token(address.search),
+        topic_token=to_token(address.topic),
+        states=STATES,
+        is_cut=page.is_cut,
+        too_large=TOO_LARGE,
+        # With a state the form can't say which timers are meant.
+        matching=_matching(address, count) if rows and not address.only else "",
+        count_text=plural(count) if not address.only or page.matching is not None else "",
+        buttons=_buttons(visit, is_dead=is_dead, has_series=any(row.repeats for row in rows)),
+        everything=to_token(""),
+        can_cancel_all="cancel_all" in visit.access.may and stats.pending > 0,
+        first=address.but(after="", seen="") if address.after else None,
+        next=None if page.end is None else address.but(after=page.end.token, seen=""),
+        now=moment(stats.at, stats.at),
+        **forecast,
+    )
+
+
+def _read(visit: Visit) -> Page:
+    address = visit.address
+    try:
+        return search_page(
+            visit.timers,
+            address.topic,
+            address.search,
+            only=_ONLY.get(address.only),
+            after=read_cursor(address.after),
+            limit=ON_A_PAGE,
+            longest_lease=visit.longest_lease,
+            on_examined=Deadline(SEARCH_SECONDS),
+        )
+    except ValueError:
+        if not address.after:
+            raise
+        msg = "This page does not exist: go back to the first page of the topic."
+        raise RefusedError(400, "Bad address", msg) from None
+
+
+def _facts(stats: TopicStats, *, is_dead: bool) -> list[tuple[str, str]]:
+    facts = [(COUNT_WORDS["dead" if is_dead else "pending"], f"{stats.pending:,}")]
+    if not is_dead:
+        facts.append((COUNT_WORDS["overdue"], f"{stats.overdue:,}"))
+    if stats.paused:
+        facts.append((COUNT_WORDS["paused"], f"{stats.paused:,}"))
+    if stats.workers is not None:
+        facts.append(("Listening workers", f"{stats.workers:,}"))
+    return facts
+
+
+def _matching(address: Address, count: int) -> str:
+    if address.search:
+        return f"all {count:,} that match the search"
+    return f"all {count:,} of this topic"
+
+
+def _buttons(visit: Visit, *, is_dead: bool, has_series: bool) -> list[tuple[Action, Any]]:
+    """Give the actions that somebody may ask for, and where each goes."""
+    shown = [
+        action
+        for action in ACTIONS.values()
+        if action.right in visit.access.may
+        and (action is not REDRIVE or is_dead)
+        and (action.name not in {"pause", "resume"} or has_series)
+    ]
+    address = visit.address
+    return [(one, address.to(topic=address.topic, do=one.name)) for one in shown]

@@ -1,0 +1,108 @@
+"""What a page is made of: who looks at what, and the frame that all pages share."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, get_args
+
+from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.manage.forecast import Forecasts
+from faststream_redis_timers_sync.manage.text import escape
+from faststream_redis_timers_sync.protocol.model import Timer
+from faststream_redis_timers_sync.web.access import Access
+from faststream_redis_timers_sync.web.addresses import Address, Refresh
+from faststream_redis_timers_sync.web.messages import Response
+from faststream_redis_timers_sync.web.rendering import asset, render
+from faststream_redis_timers_sync.web.shown import name_of
+
+DEAD_ENDING = ":dead"
+"""How names of topics for dead letters end by custom. It tells them where no forecast does, by the
+timers: where a topic is empty, or is not one of the largest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """One request that was let through.
+
+    Args:
+        timers: The client.
+        forecasts: The forecasts of its topics.
+        access: Who it is, and what they may do.
+        address: What they ask for.
+        topics: The topics that the application names.
+        longest_lease: The longest lease of subscribers; None where it is unknown.
+        show_body: What of a body may be shown, see `TimerPages`.
+        links: Links for the head of the page.
+    """
+
+    timers: TimersClient
+    forecasts: Forecasts
+    access: Access
+    address: Address
+    topics: Sequence[str]
+    longest_lease: timedelta | None
+    show_body: Callable[[str, Timer], bytes | None] | None
+    links: Sequence[tuple[str, str]]
+
+    @property
+    def holds_dead_letters(self) -> bool:
+        """Whether the topic holds dead letters, by its timers, or by its name where it is empty."""
+        topic = self.address.topic
+        return bool(self.forecasts.of([topic]).dead_topics) or topic.endswith(DEAD_ENDING)
+
+    def page(self, template: str, title: str, *, status: int = 200, **context: Any) -> Response:
+        """Make a page.
+
+        Args:
+            template: The name of the template.
+            title: The page's title.
+            status: The status code.
+            context: What the template shows.
+        """
+        here = self.address.but(do="")
+        body = render(
+            template,
+            title=title,
+            user=escape(self.access.user),
+            address=self.address,
+            home=self.address.to(),
+            topic_name=name_of(self.address.topic) if self.address.topic else "",
+            topic_link=self.address.to(topic=self.address.topic),
+            refreshes=[
+                (seconds, here.but(refresh="" if seconds == "0" else seconds, seen=""))
+                for seconds in get_args(Refresh)
+            ],
+            **_frame(self.links),
+            **context,
+        )
+        return Response(status, body)
+
+
+def problem_page(
+    status: int,
+    title: str,
+    sentence: str,
+    links: Sequence[tuple[str, str]],
+    headers: Iterable[tuple[str, str]] = (),
+) -> Response:
+    """Make a page that says what is wrong.
+
+    Args:
+        status: The status code.
+        title: What is wrong, in a few words.
+        sentence: What is wrong, and what to do.
+        links: Links for the head of the page.
+        headers: Further headers.
+    """
+    body = render(
+        "problem", title=title, sentence=sentence, user="", home=Address(), **_frame(links)
+    )
+    return Response(status, body, headers=list(headers))
+
+
+def _frame(links: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    return {
+        "links": links,
+        "css": Address(asset="css", v=asset("css").v),
+        "js": Address(asset="js", v=asset("js").v),
+    }
