@@ -48,7 +48,9 @@ from faststream_redis_timers_sync.protocol.keys import (
     DEFAULT_PAYLOADS_KEY,
     DEFAULT_SERIES_KEY,
     DEFAULT_TIMELINE_KEY,
+    REMEMBERED_TOPICS,
     KeySpace,
+    plain,
     prefixed,
 )
 from faststream_redis_timers_sync.protocol.model import EnsuredSeries, IfExists, Timer
@@ -226,6 +228,7 @@ class TimersBroker(
             hash_tags=hash_tags,
         )
         keys = fitted_keys(keys, client)
+        self._full_topics: dict[str, str] = {}
         confirmation = read_confirmation(confirm_replicas, confirm_timeout)
         connection = TimersConnection(
             client,
@@ -956,8 +959,16 @@ class TimersBroker(
         return self.config.connection.runner  # type: ignore[no-any-return]
 
     def _full(self, topic: str, argument: str = "topic") -> str:
-        full = prefixed(self.config.prefix, topic, argument)
-        return self._operations.keys.checked(full, argument)
+        known = self._full_topics
+        full = known.get(topic) if type(topic) is str else None
+        if full is None:
+            full = prefixed(self.config.prefix, topic, argument)
+            self._operations.keys.checked(full, argument)
+            if len(known) >= REMEMBERED_TOPICS:
+                known.clear()
+            # Finding it takes as long as encoding a small message.
+            known[plain(topic)] = full
+        return full
 
     def _write_log(self, level: int, message: str, topic: str = "") -> None:
         self.config.logger.log(message, level, extra={"topic": topic})

@@ -41,7 +41,7 @@ async def acquire(pool: Any, timeout: float | None) -> Any:
         if timeout is not None:
             timeout = None if pool.timeout is None else timeout + pool.timeout
         return await _take(pool, timeout)
-    if not _lines.get(pool):
+    if not (_lines and _lines.get(pool)):
         with suppress(PoolFullError):
             return await _take(pool, timeout)
     line = _lines.setdefault(pool, deque())
@@ -64,7 +64,10 @@ async def acquire(pool: Any, timeout: float | None) -> Any:
         return await _take(pool, timeout)
     finally:
         line.remove(turn)
-        _call_next(pool)
+        if line:
+            _call_next(pool)
+        else:
+            del _lines[pool]
 
 
 async def release(pool: Any, connection: Any) -> None:
@@ -104,7 +107,8 @@ async def _take(pool: Any, timeout: float | None) -> Any:
 
 
 def _call_next(pool: Any) -> None:
-    if (line := _lines.get(pool)) and not line[0].done():
+    # Mostly nobody waits, and to look a pool up takes longer.
+    if _lines and (line := _lines.get(pool)) and not line[0].done():
         line[0].set_result(None)
 
 

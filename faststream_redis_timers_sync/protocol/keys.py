@@ -136,7 +136,7 @@ class KeySpace:
                 )
             )
             # Topics made from data (one per user, say) must not fill the memory.
-            if len(self._topics) >= _REMEMBERED_TOPICS:
+            if len(self._topics) >= REMEMBERED_TOPICS:
                 self._topics.clear()
             self._topics[topic] = keys
         return keys
@@ -355,7 +355,8 @@ class KeySpace:
         return channel.removeprefix(self.channel_prefix.encode()).removesuffix(_WORKERS)
 
 
-_REMEMBERED_TOPICS = 1000
+REMEMBERED_TOPICS = 1000
+"""Topics of which what was found out is kept: those made from data must not fill the memory."""
 
 _NO_TOPIC = b"\xff"
 # Never part of UTF-8: no topic's channel goes on like this. The hash tag stands before it, and ACL
