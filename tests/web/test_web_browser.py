@@ -346,8 +346,8 @@ def refreshing(open_page, site, query):
 @pytest.fixture
 def few(site, timers):
     """The pages, with two timers."""
-    for timer_id in ("a", "b"):
-        timers.schedule("x", "invoices", timer_id=timer_id, activate_at=LATER)
+    timers.schedule("x", "invoices", timer_id="a", activate_at=LATER)
+    timers.schedule("x", "invoices", timer_id="b", activate_in=timedelta(hours=1))
     return site
 
 
