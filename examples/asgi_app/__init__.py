@@ -1,4 +1,4 @@
-"""A worker that speaks HTTP: its health for Kubernetes, and an AsyncAPI page to try it out.
+"""A worker that speaks HTTP: its health for Kubernetes, an AsyncAPI page, and pages of timers.
 
 `python -m examples.asgi_app` starts all of it; app.py is the worker.
 """

@@ -5,6 +5,7 @@
 
 import argparse
 import os
+import secrets
 import signal
 from contextlib import suppress
 
@@ -21,19 +22,22 @@ def main() -> None:
     with suppress(KeyboardInterrupt), embedded_server() as url:
         # The worker reads it when it is imported.
         os.environ["REDIS_URL"] = url
+        password = os.environ.setdefault("OPS_PASSWORD", secrets.token_urlsafe(12))
         config = uvicorn.Config("examples.asgi_app.app:app", port=port)
         socket = config.bind_socket()
-        show(f"http://127.0.0.1:{socket.getsockname()[1]}")
+        show(f"http://127.0.0.1:{socket.getsockname()[1]}", password)
         uvicorn.Server(config).run(sockets=[socket])
 
 
-def show(address: str) -> None:
+def show(address: str, password: str) -> None:
     print(
         f"""
 {address}/docs describes the worker, "Try it out" there calls its handler.
 {address}/health says whether timers are delivered:
 
   curl -i {address}/health
+
+{address}/timers shows timers: user ops, password {password}
 
 Ctrl+C stops all.
 """,

@@ -1,16 +1,24 @@
-"""The worker: delivers timers, tells at /health how it is, and describes itself at /docs.
+"""The worker: delivers timers, says at /health how it is, describes itself at /docs.
+
+At /timers are web pages of its timers, for the user ops with the password of OPS_PASSWORD.
 
 By itself: `REDIS_URL=redis://localhost:6379 uvicorn examples.asgi_app.app:app`; with
 `faststream run examples.asgi_app.app:app --workers 2` in two processes.
 """
 
 import os
+from hmac import compare_digest
 
 from faststream.asgi import AsgiFastStream, make_ping_asgi
 
 from faststream_redis_timers import TimersBroker
+from faststream_redis_timers_sync import TimersClient
+from faststream_redis_timers_sync.web import Access, AskPassword, Request, TimerPages
 
-broker = TimersBroker(os.environ.get("REDIS_URL", "redis://localhost:6379"), prefix="shop:")
+URL = os.environ.get("REDIS_URL", "redis://localhost:6379")
+
+broker = TimersBroker(URL, prefix="shop:")
+timers = TimersClient(URL, prefix="shop:")
 
 
 @broker.subscriber("invoices")
@@ -20,10 +28,22 @@ async def remind(number: int) -> str:
     return f"reminded of {number}"
 
 
+def allow(request: Request) -> Access | AskPassword:
+    """Let in who knows the password of the environment; where there is none nobody gets in."""
+    user, password = request.credentials or ("", "")
+    wanted = os.environ.get("OPS_PASSWORD", "")
+    if user == "ops" and wanted and compare_digest(password.encode(), wanted.encode()):
+        return Access(user, may={"run", "reschedule", "cancel", "redrive"})
+    return AskPassword()
+
+
+pages = TimerPages(timers, allow=allow, topics=["invoices"], longest_lease=30)
+
 app = AsgiFastStream(
     broker,
     # 204 while the server answers and all topics are delivered, else 500.
-    asgi_routes=[("/health", make_ping_asgi(broker, timeout=1.0))],
+    asgi_routes=[("/health", make_ping_asgi(broker, timeout=1.0)), ("/timers", pages.asgi)],
     # The page can try handlers out: without Redis, as tests do.
     asyncapi_path="/docs",
+    after_shutdown=[timers.close],
 )

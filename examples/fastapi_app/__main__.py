@@ -5,6 +5,7 @@
 
 import argparse
 import os
+import secrets
 import signal
 from contextlib import suppress
 
@@ -21,13 +22,14 @@ def main() -> None:
     with suppress(KeyboardInterrupt), embedded_server() as url:
         # The app reads it when it is imported.
         os.environ["REDIS_URL"] = url
+        password = os.environ.setdefault("OPS_PASSWORD", secrets.token_urlsafe(12))
         config = uvicorn.Config("examples.fastapi_app.app:app", port=port)
         socket = config.bind_socket()
-        show(f"http://127.0.0.1:{socket.getsockname()[1]}")
+        show(f"http://127.0.0.1:{socket.getsockname()[1]}", password)
         uvicorn.Server(config).run(sockets=[socket])
 
 
-def show(address: str) -> None:
+def show(address: str, password: str) -> None:
     print(
         f"""
 Try, in another terminal:
@@ -40,6 +42,7 @@ Try, in another terminal:
   curl '{address}/health'
 
 {address}/docs is the web API, {address}/timers what comes by timer.
+{address}/admin/timers shows timers: user ops, password {password}
 Ctrl+C stops all.
 """,
         flush=True,

@@ -1,21 +1,28 @@
 """The app: begins trials, moves their end, cancels it, and handles those that are due.
 
+At /admin/timers are web pages of its timers, for the user ops with the password of OPS_PASSWORD.
+
 By itself: `REDIS_URL=redis://localhost:6379 uvicorn examples.fastapi_app.app:app`.
 """
 
 import os
 from datetime import timedelta
+from hmac import compare_digest
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, HTTPException
 from faststream_fastapi import FastStreamAPI
 
 from faststream_redis_timers import TimersBroker
+from faststream_redis_timers_sync import TimersClient
+from faststream_redis_timers_sync.web import Access, AskPassword, Request, TimerPages
 
 TOPIC = "trials"
 LONGEST = timedelta(days=14)
 
-broker = TimersBroker(os.environ.get("REDIS_URL", "redis://localhost:6379"))
+URL = os.environ.get("REDIS_URL", "redis://localhost:6379")
+
+broker = TimersBroker(URL)
 web = FastAPI()
 
 
@@ -77,6 +84,18 @@ async def health() -> dict[str, str]:
         return {"timers": "up"}
     raise HTTPException(503, "timers are not delivered")
 
+
+def allow(request: Request) -> Access | AskPassword:
+    """Let in who knows the password of the environment; where there is none nobody gets in."""
+    user, password = request.credentials or ("", "")
+    wanted = os.environ.get("OPS_PASSWORD", "")
+    if user == "ops" and wanted and compare_digest(password.encode(), wanted.encode()):
+        return Access(user, may={"run", "reschedule", "cancel", "redrive"})
+    return AskPassword()
+
+
+pages = TimerPages(TimersClient(URL), allow=allow, topics=[TOPIC], longest_lease=30)
+web.mount("/admin/timers", pages.asgi)
 
 # It starts and stops the broker with the web app; handlers must be known by now.
 app = FastStreamAPI(broker, application=web, asyncapi_path="/timers")

@@ -5,6 +5,7 @@
 
 import argparse
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -24,9 +25,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt), embedded_server() as url, running_worker(url) as worker:
         # What `flask run` uses too; in production a WSGI server such as gunicorn.
-        server = make_server("127.0.0.1", port, create_app(TIMERS_URL=url), threaded=True)
+        password = secrets.token_urlsafe(12)
+        web = create_app(TIMERS_URL=url, OPS_PASSWORD=password)
+        server = make_server("127.0.0.1", port, web, threaded=True)
         with server:
-            show(f"http://127.0.0.1:{server.server_port}", url)
+            show(f"http://127.0.0.1:{server.server_port}", url, password)
             # serve_forever would not see that the worker has ended.
             server.timeout = 0.1
             while worker.poll() is None:
@@ -46,7 +49,7 @@ def running_worker(url: str) -> Iterator["subprocess.Popen[bytes]"]:
             worker.terminate()
 
 
-def show(address: str, url: str) -> None:
+def show(address: str, url: str, password: str) -> None:
     print(
         f"""
 {address} is the web app. Try, in another terminal:
@@ -63,6 +66,7 @@ def show(address: str, url: str) -> None:
   flask timers run-now trial-counts daily
   flask timers cancel trials --all
 
+{address}/timers shows timers: user ops, password {password}
 Ctrl+C stops all.
 """,
         flush=True,

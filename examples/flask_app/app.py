@@ -1,15 +1,19 @@
 """The web app: begins trials, moves their end, and cancels it when somebody subscribes.
 
+At /timers are web pages of its timers, for the user ops with the password of OPS_PASSWORD.
+
 By itself: `FLASK_TIMERS_URL=redis://localhost:6379 flask --app examples.flask_app.app run`.
 """
 
 from datetime import timedelta
+from hmac import compare_digest
 from typing import Any
 
-from flask import Blueprint, Flask, request
+from flask import Blueprint, Flask, current_app, request
 
 from faststream_redis_timers_sync import Cron, Series
 from faststream_redis_timers_sync.flask import FlaskTimers
+from faststream_redis_timers_sync.web import Access, AskPassword, Request
 
 TOPIC = "trials"
 LONGEST = timedelta(days=14)
@@ -29,12 +33,22 @@ def create_app(**config: Any) -> Flask:
     # Created by `flask timers series`, a step of each deploy.
     app.config["TIMERS_SERIES"] = SERIES
     app.config["TIMERS_SERIES_OWNER"] = "trials"
-    # FLASK_TIMERS_URL becomes TIMERS_URL.
+    # FLASK_TIMERS_URL becomes TIMERS_URL, FLASK_OPS_PASSWORD OPS_PASSWORD.
     app.config.from_prefixed_env()
     app.config.update(config)
     timers.init_app(app)
     app.register_blueprint(views)
+    app.register_blueprint(timers.blueprint(allow=allow, longest_lease=30), url_prefix="/timers")
     return app
+
+
+def allow(pages_request: Request) -> Access | AskPassword:
+    """Let in who knows the password of the config; where there is none nobody gets in."""
+    user, password = pages_request.credentials or ("", "")
+    wanted = str(current_app.config.get("OPS_PASSWORD", ""))
+    if user == "ops" and wanted and compare_digest(password.encode(), wanted.encode()):
+        return Access(user, may={"run", "reschedule", "cancel", "redrive"})
+    return AskPassword()
 
 
 @views.post("/trials/<user>")

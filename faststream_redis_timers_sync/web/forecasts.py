@@ -65,7 +65,7 @@ def _left(address: Address, forecast: Forecast) -> str:
     """Say how many timers have left since the last look; nothing where that can't be told."""
     seen = _read(address.seen)
     now = None if seen is None else forecast.before(seen.edge)
-    if seen is None or now is None or seen.at > forecast.at:
+    if seen is None or now is None or seen.at >= forecast.at:
         return ""
     since = in_words(seen.at - forecast.at)
     if now > seen.before:

@@ -9,6 +9,7 @@ import urllib.request
 import pytest
 import redis
 from command_line import LONGEST, environment
+from example_pages import open_pages
 from relay import Relay
 from running import environment_of_an_example, running, wait_until_listening
 from waiting import wait_until
@@ -66,6 +67,23 @@ def test_try_it_out_calls_the_handler_and_leaves_the_worker_as_it_was(output):
     assert "Invoice 7 is due" in output.read_text()
     assert ask(f"{address}/docs/try", {**form, "channelName": "nothing:Here"})[0] == 404
     assert ask(f"{address}/health") == (204, "")
+
+
+def test_its_web_pages_show_timers_to_those_who_know_the_password(output):
+    assert ">invoices</a>" in open_pages(output.read_text())
+
+
+@pytest.mark.parametrize("password", [{}, {"OPS_PASSWORD": ""}])
+def test_without_a_password_nobody_sees_its_web_pages(own_url, tmp_path, password):
+    output = tmp_path / "output"
+    command = [sys.executable, "-m", "uvicorn", "examples.asgi_app.app:app", "--port", "0"]
+    with running(command, output, "Uvicorn running on", environment(REDIS_URL=own_url, **password)):
+        request = urllib.request.Request(f"{address_in(output)}/timers")  # noqa: S310
+        request.add_header("Authorization", "Basic b3BzOg==")
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=LONGEST)  # noqa: S310
+        with refused.value as response:
+            assert response.code == 401
 
 
 @pytest.fixture

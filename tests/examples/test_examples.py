@@ -1,5 +1,6 @@
 """Every example runs as a user would run it: as a process of its own."""
 
+import http.client
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from running import running
 from waiting import wait_until
 
 from examples.embedded_server import embedded_server
@@ -75,6 +77,8 @@ def test_no_example_is_left_out():
         "demo",
         "demo_cluster",
         "demo_cluster_worker",
+        "demo_web",
+        "demo_web_worker",
         "demo_worker",
         "filters",
         "get_one",
@@ -320,6 +324,37 @@ def test_demo(url):
     assert_in_order(output, "trial ", "cancelled, never fired", "report", "was", "All went as it")
     assert max(map(len, output.splitlines())) < 80
     assert_nothing_is_left(url)
+
+
+def test_demo_with_web_pages(url, tmp_path):
+    output = tmp_path / "output"
+    command = [sys.executable, "-m", "examples.demo", "--web"]
+
+    with running(command, output, "until Ctrl+C", environment(url)):
+        text = output.read_text()
+        assert_in_order(
+            text, "Pages    http://127.0.0.1:", "All went as it should.", "until Ctrl+C"
+        )
+        address = re.search(r"^Pages +(\S+)$", text, re.MULTILINE)[1]
+        place, _, token = address.removeprefix("http://").partition("/")
+        cookie = get_page(place, f"/{token}").getheader("set-cookie").partition(";")[0]
+
+        def page(query=""):
+            return get_page(place, f"/?{query}", cookie).read().decode()
+
+        for topic in ("invoices", "trials", "reports", "exports", "payments"):
+            assert f">{topic}</a>" in page()
+        # The worker fails what is due there.
+        wait_until(lambda: ">PAY-71" in page("topic=payments:dead"))
+        assert ">export-ada</a>" in page("topic=exports&only=running")
+    assert_nothing_is_left(url)
+
+
+def get_page(place, path, cookie=""):
+    connection = http.client.HTTPConnection(place, timeout=60)
+    connection.request("GET", path, headers={"Cookie": cookie})
+    # The server ends the connection, and with the response it is closed.
+    return connection.getresponse()
 
 
 def test_demo_on_a_cluster(url):

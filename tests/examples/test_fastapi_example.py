@@ -8,6 +8,7 @@ import urllib.request
 
 import pytest
 from command_line import LONGEST
+from example_pages import open_pages
 from running import environment_of_an_example, running, wait_until_listening
 from waiting import wait_until
 
@@ -67,6 +68,10 @@ def test_its_health_and_the_pages_that_describe_it(ask):
     status, page = ask("GET", "/timers")
     assert status == 200
     assert "trials:EndTrial" in page
+
+
+def test_its_web_pages_show_timers_to_those_who_know_the_password(output):
+    assert ">trials</a>" in open_pages(output.read_text())
 
 
 def test_the_curl_lines_that_are_shown_are_those_of_the_app(output, ask):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from command_line import LONGEST, ROOT, environment
+from example_pages import open_pages
 from running import environment_of_an_example, running
 from waiting import wait_until
 
@@ -106,6 +107,10 @@ def test_the_declared_series_is_created_run_now_and_goes_on(output, flask):
 
 def test_the_health_view(ask):
     assert ask("GET", "/health") == (200, {"timers": "up"})
+
+
+def test_its_web_pages_show_timers_to_those_who_know_the_password(output):
+    assert ">trials</a>" in open_pages(output.read_text())
 
 
 def test_the_curl_lines_that_are_shown_are_those_of_the_app(output):

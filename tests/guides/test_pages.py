@@ -1,5 +1,6 @@
 """What holds for all pages: files that they show are run, drawings are what their script draws."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -33,3 +34,18 @@ def test_the_drawings_are_those_of_their_script(tmp_path):
     # That of the demo tells of times, which no second run has.
     assert set(kept) - set(drawn) == {"terminal.svg"}
     assert drawn == {name: kept[name] for name in drawn}
+
+
+def test_the_pictures_of_the_web_pages_are_shown_in_both_themes_and_small():
+    page = (ROOT / "docs" / "how-to" / "web-pages.md").read_text()
+    shown = set(re.findall(r'(?:src|srcset)="\.\./drawings/web/([^"]+)"', page))
+    readme = (ROOT / "README.md").read_text()
+    shown_there = set(re.findall(r'(?:src|srcset)="docs/drawings/web/([^"]+)"', readme))
+
+    files = {file.name: file.stat().st_size for file in (DRAWINGS / "web").iterdir()}
+    assert shown == set(files)
+    assert shown_there == {"topics-light.webp", "topics-dark.webp"}
+    assert {name.replace("-light", "-dark") for name in files} == {
+        name for name in files if name.endswith("-dark.webp")
+    }
+    assert max(files.values()) <= 150 * 1024

@@ -133,6 +133,12 @@ def test_the_refresh_link_tells_what_has_left_since(visitor, timers, monkeypatch
         assert "1 timer more than at the last look" in visitor.follow(page, "Refresh").text
 
 
+def test_a_forecast_that_is_kept_tells_of_no_change(visitor, invoices):
+    page = visitor.get("topic=invoices")
+
+    assert "last look" not in visitor.follow(page, "Refresh").text
+
+
 @pytest.mark.parametrize("seen", ["nonsense", "1,2,3", "2026-01-01T00:00Z,2026-01-01T00:00Z,1"])
 def test_a_last_look_that_cannot_be_read_is_none(visitor, invoices, seen):
     page = visitor.get(f"seen={seen}")
