@@ -153,6 +153,18 @@ def listening_topics(timers: TimersClient) -> dict[str, int | None]:
     Raises:
         redis.RedisError: What the server or the connection says.
     """
+    return count_workers(timers, topics_listened_to(timers))
+
+
+def topics_listened_to(timers: TimersClient) -> list[str]:
+    """Find the topics that workers listen to.
+
+    Args:
+        timers: The client; only topics with its prefix are found, and named without it.
+
+    Raises:
+        redis.RedisError: What the server or the connection says.
+    """
     _, keys, prefix = inside(timers)
     before = keys.channel_prefix.encode()
     subcommand = b"SHARDCHANNELS" if keys.hash_tags else b"CHANNELS"
@@ -160,7 +172,7 @@ def listening_topics(timers: TimersClient) -> dict[str, int | None]:
         timers, b"PUBSUB", subcommand, before + _pattern(timers), parse=list
     )
     timelines = {keys.timeline_of(channel) for some in channels for channel in some}
-    return count_workers(timers, _topics(keys, prefix, timelines)[0])
+    return _topics(keys, prefix, timelines)[0]
 
 
 def topics_elsewhere(timers: TimersClient, topics: Iterable[str]) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from faststream_redis_timers_sync.manage.asked import ActionName
 from faststream_redis_timers_sync.manage.changing import REASONS, Outcome, Tally
 from faststream_redis_timers_sync.manage.chosen import Chosen, Preview
+from faststream_redis_timers_sync.manage.pages import Page
 from faststream_redis_timers_sync.manage.scanning import MOST_TOPICS, Remark, Scan
 from faststream_redis_timers_sync.manage.text import escape, plural
 from faststream_redis_timers_sync.web.access import Right
@@ -122,13 +123,30 @@ TOO_LARGE = (
     "the command line: faststream-redis-timers list, cancel, reschedule, pause, resume, redrive."
 )
 
+
+def looked_through(page: Page, pending: int) -> str:
+    """Say how far a page got where there was no time for all timers.
+
+    Args:
+        page: The page.
+        pending: How many timers the topic has.
+    """
+    examined = min(page.examined, pending)
+    return f"Looked through {examined:,} of {plural(pending)}: go on for the rest."
+
+
 REMARKS: Mapping[Remark, str] = {
     "no pubsub": "The server does not allow PUBSUB, so listening workers are not counted.",
     "no scan": "The server does not allow SCAN or DBSIZE: open topics by name.",
     "too many": f"There are more than {MOST_TOPICS:,} topics: open the others by name.",
+    "dropped": "Some topics that were found before are not listed any longer: note them before you "
+    "go on looking, or open them by name.",
     "gaps": "Topics may be missing, because slots of the cluster moved during the search: search "
     "again.",
 }
+
+
+NOT_COUNTED = "There was no time to count the running timers of all topics."
 
 
 def scan_text(scan: Scan) -> str:

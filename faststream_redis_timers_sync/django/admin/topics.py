@@ -22,6 +22,10 @@ _REMARKS: dict[Remark, Any] = {
     "no pubsub": _("The server does not allow PUBSUB: which workers listen stays unknown."),
     "no scan": _("The server does not allow SCAN or DBSIZE: open topics by their names."),
     "too many": _("There are more than %(most)s topics: open others by their names."),
+    "dropped": _(
+        "Some topics that were found before are not listed any longer: note them before you go on "
+        "looking, or open them by their names."
+    ),
     "gaps": _(
         "Topics may be missing: slots of the cluster moved during the search, so search again."
     ),
