@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from faststream_redis_timers_sync.manage import wording
 from faststream_redis_timers_sync.manage.deadline import PAGE_SECONDS, Deadline
 from faststream_redis_timers_sync.manage.pages import Only, Page, read_cursor
 from faststream_redis_timers_sync.manage.searching import search_page
@@ -107,10 +108,10 @@ def _facts(stats: TopicStats, *, is_dead: bool) -> list[tuple[str, str]]:
 def _nothing(address: Address, page: Page) -> str:
     """Say why a page has no timers."""
     if page.is_cut:
-        return "None found yet."
+        return wording.NONE_YET
     if address.after:
-        return "There are no more timers."
-    return "No timer matches." if address.search or address.only else "No timer is pending here."
+        return wording.NO_MORE
+    return wording.NO_MATCH if address.search or address.only else wording.NONE_HERE
 
 
 def _matching(address: Address, count: int | None) -> str:

@@ -18,7 +18,7 @@ from faststream_redis_timers_sync.web.forecasts import forecast_parts
 from faststream_redis_timers_sync.web.messages import RefusedError, Response
 from faststream_redis_timers_sync.web.shown import Moment, moment, name_of
 from faststream_redis_timers_sync.web.visit import DEAD_ENDING, Visit
-from faststream_redis_timers_sync.web.words import NOT_COUNTED, REMARKS, scan_text
+from faststream_redis_timers_sync.web.words import NOT_COUNTED, remark_text, scan_text
 
 ON_A_PAGE = 200
 """Topics on a page; a step of a scan shows all that it knows."""
@@ -92,7 +92,7 @@ def _remarks(found: Found, running: dict[str, str]) -> list[str]:
     # Of the others there is a next page.
     remarks = [one for one in found.remarks if one != "too many" or found.scan is not None]
     not_counted = [NOT_COUNTED] if _UNKNOWN in running.values() else []
-    return [*(REMARKS[one] for one in remarks), *not_counted, *found.warnings]
+    return [*(remark_text(one) for one in remarks), *not_counted, *found.warnings]
 
 
 _UNKNOWN = "?"

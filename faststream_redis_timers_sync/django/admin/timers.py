@@ -26,6 +26,7 @@ from faststream_redis_timers_sync.django.admin.shown import (
     zone_name,
 )
 from faststream_redis_timers_sync.django.tokens import Place
+from faststream_redis_timers_sync.manage import wording
 from faststream_redis_timers_sync.manage.contents import MOST_BODY, body_text, header_texts
 from faststream_redis_timers_sync.manage.deadline import PAGE_SECONDS, Deadline
 from faststream_redis_timers_sync.manage.pages import Only, Page, read_cursor
@@ -79,7 +80,8 @@ def timers_page(
     are_dead = bool(forecast.dead_topics)
     rows = rows_of(with_series(timers, place.topic, page.timers), place, now, are_dead=are_dead)
     # Only what was counted has a number.
-    count = page.matching if search or kind else stats.pending
+    is_limited = bool(search or kind)
+    count = page.matching if is_limited else stats.pending
     searched = {name: text for name, text in (("q", search), ("only", kind)) if text}
     query = {**searched, "range": forecast.range.value} if reach else searched
     end = page.end and {**query, "after": page.end.token}
@@ -94,6 +96,7 @@ def timers_page(
         "only": kind or "",
         "search_token": to_token(search) if search else "",
         "progress": _progress(page, stats.pending) if page.is_cut else "",
+        "nothing": gettext(_nothing(page, is_first=cursor is None, is_limited=is_limited)),
         "count": count,
         "count_text": "" if count is None else timers_text(count),
         "is_first": cursor is None,
@@ -129,7 +132,7 @@ def timer_page(timers: TimersClient, place: Place) -> Mapping[str, Any] | None:
             *series_facts(timer),
             (gettext("State"), row.state_name),
             *_time_facts(row, now),
-            (gettext("Correlation"), escape(timer.correlation_id)),
+            (gettext("Correlation ID"), escape(timer.correlation_id)),
             (gettext("Content type"), escape(timer.content_type or "-")),
         ],
         "times": times_of(timer, now),
@@ -140,9 +143,18 @@ def timer_page(timers: TimersClient, place: Place) -> Mapping[str, Any] | None:
     }
 
 
+def _nothing(page: Page, *, is_first: bool, is_limited: bool) -> str:
+    """Say why a page has no timers."""
+    if page.is_cut:
+        return wording.NONE_YET
+    if not is_first:
+        return wording.NO_MORE
+    return wording.NO_MATCH if is_limited else wording.NONE_HERE
+
+
 def _progress(page: Page, pending: int) -> str:
     """Say how far a page got where there was no time for all timers."""
-    words = gettext("Looked through %(examined)s of %(timers)s: go on for the rest.")
+    words = gettext(wording.LOOKED_THROUGH)
     examined = number(min(page.examined, pending))
     return words % {"examined": examined, "timers": timers_text(pending)}  # type: ignore[no-any-return]
 
