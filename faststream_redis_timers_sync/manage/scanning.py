@@ -90,6 +90,9 @@ def _fitting(names: Iterable[str], most: int) -> list[str]:
     return found
 
 
+_MOST_EXAMINED = 2**63 - 1
+
+
 def read_scan(state: str) -> Scan:
     """Read `Scan.state`.
 
@@ -103,10 +106,9 @@ def read_scan(state: str) -> Scan:
         topics, elsewhere = (
             frozenset(topic for topic in some if topic and topic.encode()) for some in found
         )
-        return Scan(
-            cursor, int(examined), topics, elsewhere=elsewhere, has_dropped=bool(has_dropped)
-        )
-    except (AttributeError, TypeError, ValueError):
+        examined = min(max(0, int(examined)), _MOST_EXAMINED)
+        return Scan(cursor, examined, topics, elsewhere=elsewhere, has_dropped=bool(has_dropped))
+    except (AttributeError, OverflowError, RecursionError, TypeError, ValueError):
         return Scan()
 
 

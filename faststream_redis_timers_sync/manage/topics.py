@@ -26,6 +26,10 @@ _CHANNELS_AT_ONCE = 500
 
 _KEYS_AT_ONCE = 500
 
+_LARGEST_NUMBER = 2**64 - 1
+_MOST_DIGITS = len(str(_LARGEST_NUMBER))
+"""What SCAN takes as a cursor."""
+
 _NO_COUNT = 1_000_000
 # Valkey 9.1 tells an address in its memory at some numbers of subscribers, see `_shared.lua`.
 
@@ -76,7 +80,8 @@ def read_cursor(cursor: str) -> _Cursor:
         ValueError: It is something else.
     """
     number, *place = cursor.split(",")
-    if len(place) not in {0, 2}:
+    is_number = number.isascii() and number.isdecimal() and len(number) <= _MOST_DIGITS
+    if len(place) not in {0, 2} or not is_number or int(number) > _LARGEST_NUMBER:
         msg = f"cursor must be one that scan_topics returned, got {cursor!r}"
         raise ValueError(msg)
     return _Cursor(int(number), *place)
