@@ -22,6 +22,7 @@ from benchmarks.measured import PROBES, Run, measured_server
 from benchmarks.page import Limit, Table, describe_machine, fill_page, show_progress, table_of
 from benchmarks.processes import produce
 from benchmarks.systems.measures import MIB
+from benchmarks.web import check_web
 from faststream_redis_timers_sync import TimersClient
 
 
@@ -63,6 +64,7 @@ CHECKS: dict[str, Callable[[Run], tuple[list[Limit], Table | None]]] = {
     "commands": check_commands,
     "forecast": check_forecast,
     "reading": check_reading,
+    "web": check_web,
     "large-bodies": check_large_bodies,
     "waiting-handlers": check_waiting_handlers,
     "wake-ups": check_wake_ups,

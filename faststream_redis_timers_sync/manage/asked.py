@@ -121,7 +121,15 @@ def carry_out_in_time(
         change,
         chosen,
         tally,
-        expected=int(expected) or None if expected.isdecimal() else None,
+        expected=_read_count(expected) or None,
         deadline=Deadline(CHANGE_SECONDS),
         on_examined=Deadline(FIND_SECONDS),
     )
+
+
+def _read_count(text: str) -> int:
+    """Read a count of a form; 0 where it is none, or more than there can be."""
+    return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else 0
+
+
+_MOST_DIGITS = 18

@@ -12,8 +12,11 @@ FIND_SECONDS = 20.0
 COUNT_SECONDS = 5.0
 """How long one request counts what would be changed."""
 
-SEARCH_SECONDS = 5.0
-"""How long one request searches."""
+PART_SECONDS = 0.1
+"""How long a page of many topics counts what has to be counted topic by topic."""
+
+PAGE_SECONDS = 0.15
+"""How long one page walks through a topic; the next one goes on there."""
 
 
 class TimeUpError(Exception):

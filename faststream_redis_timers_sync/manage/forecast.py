@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from faststream_redis_timers_sync.client import TimersClient
+from faststream_redis_timers_sync.manage.deadline import Deadline
 from faststream_redis_timers_sync.manage.pages import read_page
 from faststream_redis_timers_sync.manage.server import inside, server_time
 from faststream_redis_timers_sync.manage.stats import TopicStats
@@ -34,6 +35,9 @@ KEPT_SECONDS = 5.0
 
 MOST_KEPT = 64
 """Forecasts that are kept; the oldest go first."""
+
+_HEAD = 10
+"""Of how many timers the first is taken."""
 
 _MOST_FIRSTS = 10 * MOST_TOPICS
 
@@ -324,7 +328,9 @@ class Forecasts:
         if not counts.pending or counts.pending > counts.overdue:
             return False
         with suppress(TopicTornError):
-            for timer in read_page(self._timers, topic, limit=1).timers:
+            # What has lost its payload is no timer, and may be much.
+            first = read_page(self._timers, topic, limit=_HEAD, on_examined=Deadline(0.0))
+            for timer in first.timers:
                 return self._is_letter(topic, timer.timer_id)
         return False
 

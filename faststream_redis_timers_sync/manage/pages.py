@@ -1,20 +1,22 @@
 """Timers page by page, for whoever shows some at a time and asks for more later.
 
 A page goes on behind the last timer of the one before, by due time and id, never by rank: what
-fires meanwhile leaves none out.
+fires meanwhile leaves none out. However large a topic is, a page looks at no more of it than there
+is time for, and the next one goes on there. Searches by pattern are in `searching`.
 """
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from heapq import nsmallest
 from typing import Literal, NamedTuple
 
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.deadline import TimeUpError
-from faststream_redis_timers_sync.manage.selection import OnExamined, list_timers, pattern_of
+from faststream_redis_timers_sync.manage.selection import OnExamined
+from faststream_redis_timers_sync.manage.series import definitions_of
 from faststream_redis_timers_sync.manage.server import ask, inside, server_time
-from faststream_redis_timers_sync.manage.states import TimerState, state_of
+from faststream_redis_timers_sync.manage.states import TimerState
 from faststream_redis_timers_sync.manage.tokens import from_token, to_token
 from faststream_redis_timers_sync.protocol.keys import decode_id, encode_known_id
 from faststream_redis_timers_sync.protocol.listing import make_timer, parse_entries
@@ -24,36 +26,40 @@ from faststream_redis_timers_sync.protocol.operation import (
     in_chunks,
     reading,
 )
-from faststream_redis_timers_sync.protocol.times import score_bound, time_of
+from faststream_redis_timers_sync.protocol.times import is_lease, score_text
 
 Only = Literal["recurring", "paused"] | TimerState
 """Kinds and states of timers that a page can be limited to."""
 
-_STATES: dict[str, TimerState] = {
-    "waiting": "waiting",
-    "running": "running",
-    "overdue": "overdue",
-}
-"""Those that due times tell; the others are told by definitions."""
+Entry = tuple[bytes, bytes]
+"""A timer as a timeline has it: id and score."""
 
-_NEVER = time_of(PAUSED)
+Keep = Callable[[list[Entry]], list[Entry]]
+"""Leaves those of some timers that a page is limited to, in their order."""
 
 
 class Cursor(NamedTuple):
-    """Where a page ended; it is good for the same topic, pattern and kind alone.
+    """Where a page ended; it is good for the same topic, search and kind alone.
 
     Args:
-        score: The score of the last timer, as text; with a pattern its due time, ISO 8601.
-        timer_id: Its id.
+        score: The score of the last timer of those that were shown in order, as text; empty where
+            none were.
+        timer_id: Its id; empty likewise.
+        examined: How many timers were looked at so far; 0 where nobody counts them.
+        position: Where a search goes on whose time was up, as `searching` has it; 0 where it looks
+            at the whole topic.
     """
 
-    score: str
-    timer_id: str
+    score: str = ""
+    timer_id: str = ""
+    examined: int = 0
+    position: int = 0
 
     @property
     def token(self) -> str:
         """The cursor as one word for an address."""
-        return f"{to_token(self.score)}.{to_token(self.timer_id)}"
+        place = f"{to_token(self.score)}.{to_token(self.timer_id)}"
+        return f"{place}.{self.examined}.{self.position}" if self.examined else place
 
 
 def read_cursor(token: str) -> Cursor | None:
@@ -67,8 +73,32 @@ def read_cursor(token: str) -> Cursor | None:
     """
     if not token:
         return None
-    score, timer_id = token.split(".")
-    return Cursor(from_token(score), from_token(timer_id))
+    score, timer_id, *rest = token.split(".")
+    examined, position = map(_read_count, rest or ("0", "0"))
+    cursor = Cursor(from_token(score), from_token(timer_id), examined, position)
+    if bool(cursor.score) != bool(cursor.timer_id) or not (cursor.score or position):
+        msg = f"expected a cursor, got {token!r}"
+        raise ValueError(msg)
+    if cursor.score and math.isnan(float(cursor.score)):
+        # What is no number would be an error of the server's.
+        msg = "a cursor's score must be a number"
+        raise ValueError(msg)
+    return cursor
+
+
+def _read_count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS):
+        msg = f"expected a count, got {text!r}"
+        raise ValueError(msg)
+    count = int(text)
+    if count > _LARGEST_POSITION:
+        msg = f"expected at most 64 bits, got {text!r}"
+        raise ValueError(msg)
+    return count
+
+
+_LARGEST_POSITION = 2**64 - 1
+_MOST_DIGITS = len(str(_LARGEST_POSITION))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,111 +106,121 @@ class Page:
     """Some timers of a topic, without their bodies.
 
     Args:
-        timers: The timers, in order of due time.
+        timers: The timers, in order of due time. Where a search was cut, the next page may have
+            earlier ones.
         end: Where the next page begins; None where there is none.
-        matching: How many match pattern and kind, on this page and all others; None without
-            either.
-        is_cut: Whether there was no time to look at all timers. Then a search has looked for a
-            whole id alone, and a page of a state goes on at `end`.
+        matching: How many match search and kind, on this page and all others; None where that was
+            not counted.
+        is_cut: Whether there was no time to look at all timers, or a search goes on where time
+            was up: `end` goes on with the rest.
+        examined: How many timers were looked at for this page and those before.
     """
 
     timers: list[Timer]
     end: Cursor | None
     matching: int | None = None
     is_cut: bool = False
+    examined: int = 0
 
 
 def read_page(  # noqa: PLR0913  which timers, and which part of them
     timers: TimersClient,
     topic: str,
     *,
-    match: str | None = None,
     only: Only | None = None,
     after: Cursor | None = None,
     limit: int = 100,
     longest_lease: timedelta | None = None,
     on_examined: OnExamined | None = None,
 ) -> Page:
-    """Read a page of a topic's timers.
+    """Read a page of a topic's timers, in order of due time.
 
-    With a pattern or a kind it looks at all of them each time; with a state alone at as many as
-    it takes to fill the page.
+    It looks at as many timers as it takes to fill the page. The first page of a kind looks at all
+    of them, if there is time, and counts.
 
     Args:
         timers: The client.
         topic: The topic.
-        match: Only ids that match this glob pattern (``user:42:*``).
         only: Only timers of this kind or state.
         after: Where the page before ended; None begins.
         limit: How many timers a page has, at most 500.
         longest_lease: The longest `lease_ttl` of the topic's subscribers: with it a page of
             running timers looks no further than leases end.
-        on_examined: Where it looks at all, told how many timers it has; may raise to give up.
+        on_examined: Told, after each step, how many timers it looked at. Where it raises
+            `TimeUpError`, the page has what was found until then, and is cut.
 
     Raises:
-        ValueError: Topic or pattern is empty, or the cursor is none of `read_page`.
+        ValueError: The topic is empty.
         redis.RedisError: What the server or the connection says.
     """
-    if match is None and only is None:
-        return _read_in_order(timers, topic, after, limit)
-    state = _STATES.get(only or "")
-    if match is None and state is not None:
-        return _read_in_state(timers, topic, state, after, limit, longest_lease, on_examined)
-    pattern = "*" if match is None else match
-    is_kind = only is not None and state is None
-    every = list_timers(timers, topic, match=pattern, recurring=is_kind, on_examined=on_examined)
-    if only == "paused":
-        every = (timer for timer in every if timer.paused)
-    elif state is not None:
+    keep, bounds = None, _Bounds()
+    if only is not None:
         now = server_time(timers, topic)
-        every = (timer for timer in every if _is_in(timer, state, now))
-    return _read_matching(every, after, limit)
+        keep = keeper(timers, topic, only, now)
+        bounds = _bounds_of(only, now, longest_lease)
+    walk = _Walk(timers, topic, keep, bounds, limit)
+    return walk.read(after, on_examined, counts=after is None and only == "recurring")
 
 
-def search_page(  # noqa: PLR0913  which timers, and which part of them
-    timers: TimersClient,
-    topic: str,
-    search: str,
-    *,
-    only: Only | None = None,
-    after: Cursor | None = None,
-    limit: int = 100,
-    longest_lease: timedelta | None = None,
-    on_examined: OnExamined | None = None,
-) -> Page:
-    """Read a page of what somebody searched for; of all timers where that is nothing.
+def keeper(timers: TimersClient, topic: str, only: Only, now: datetime) -> Keep:
+    """Make what leaves the timers of a kind or state.
 
     Args:
         timers: The client.
         topic: The topic.
-        search: A part of an id, or a pattern, as `pattern_of` reads it.
-        only: As in `read_page`.
-        after: Where the page before ended; None begins.
-        limit: How many timers a page has, at most 500.
-        longest_lease: The longest `lease_ttl` of the topic's subscribers: with it a page of
-            running timers looks no further than leases end.
-        on_examined: Told how many timers were looked at. Where it raises `TimeUpError`, the
-            page has the timer whose id it is, if there is one, and no other.
-
-    Raises:
-        ValueError: The topic is empty, or the cursor is none of this search.
-        redis.RedisError: What the server or the connection says.
+        only: The kind or state.
+        now: The server's time.
     """
-    pattern = pattern_of(search)
-    try:
-        return read_page(
-            timers,
-            topic,
-            match=pattern,
-            only=only,
-            after=after,
-            limit=limit,
-            longest_lease=longest_lease,
-            on_examined=on_examined,
-        )
-    except TimeUpError:
-        found = look_at(timers, topic, [search] if search else [])
-        return Page(found, None, len(found), is_cut=True)
+    if only in {"recurring", "paused"}:
+
+        def keep(entries: list[Entry]) -> list[Entry]:
+            if only == "paused":
+                entries = [(one, score) for one, score in entries if float(score) == PAUSED]
+            names = {decode_id(one): (one, score) for one, score in entries}
+            # Nobody asks the server about none.
+            return [names[name] for name in definitions_of(timers, topic, names)]
+
+        return keep
+
+    at = now.timestamp()
+
+    def is_in(score: float) -> bool:
+        # Also one whose lease has ended is overdue. A paused timer has no due time.
+        if score <= at or score >= PAUSED:
+            return only == "overdue" and score <= at
+        return only == ("running" if is_lease(score) else "waiting")
+
+    return lambda entries: [(one, score) for one, score in entries if is_in(float(score))]
+
+
+class _Bounds(NamedTuple):
+    """Between which scores a page looks.
+
+    Args:
+        lowest: The lowest score, itself left out.
+        highest: The highest score.
+    """
+
+    lowest: bytes = b"-inf"
+    highest: bytes = b"+inf"
+
+
+def _bounds_of(only: Only, now: datetime, longest_lease: timedelta | None) -> _Bounds:
+    if only == "recurring":
+        return _Bounds()
+    if only == "paused":
+        return _Bounds(_BEFORE_PAUSED, b"%d" % PAUSED)
+    if only == "overdue":
+        return _Bounds(highest=score_text(now))
+    # What is overdue stands before all else, and what is paused behind it.
+    highest = _BEFORE_PAUSED
+    if only == "running" and longest_lease is not None:
+        # A lease may be a hundredth of a second longer.
+        highest = score_text(now + longest_lease + timedelta(seconds=1))
+    return _Bounds(score_text(now), highest)
+
+
+_BEFORE_PAUSED = repr(math.nextafter(PAUSED, 0)).encode()
 
 
 def look_at(timers: TimersClient, topic: str, timer_ids: Iterable[str]) -> list[Timer]:
@@ -198,134 +238,124 @@ def look_at(timers: TimersClient, topic: str, timer_ids: Iterable[str]) -> list[
         ValueError: The topic is empty.
         redis.RedisError: What the server or the connection says.
     """
+    full = inside(timers).full(topic)
+    return [make_timer(full, *entry) for entry in entries_of(timers, topic, timer_ids)]
+
+
+def entries_of(timers: TimersClient, topic: str, timer_ids: Iterable[str]) -> list[Entry]:
+    """Look at where timers stand, by id.
+
+    Args:
+        timers: The client.
+        topic: Their topic.
+        timer_ids: Their ids.
+
+    Returns:
+        Those that are pending, in the order asked for.
+
+    Raises:
+        ValueError: The topic is empty.
+        redis.RedisError: What the server or the connection says.
+    """
     _, keys, _ = reach = inside(timers)
-    full = reach.full(topic)
-    found: list[Timer] = []
+    timeline = keys.of(reach.full(topic)).timeline
+    found: list[Entry] = []
     for some in in_chunks(timer_ids, MOST_READ):
         ids = [encode_known_id(timer_id) for timer_id in some]
-        timeline = keys.of(full).timeline
         scores: list[bytes | float | None] = ask(
             timers, b"ZMSCORE", timeline, *ids, parse=list, keys=(timeline,)
         )
         found += (
-            make_timer(full, timer_id, score if isinstance(score, bytes) else repr(score).encode())
+            (timer_id, score if isinstance(score, bytes) else repr(score).encode())
             for timer_id, score in zip(ids, scores, strict=True)
             if score is not None
         )
     return found
 
 
-class _Entries(NamedTuple):
-    """A part of a topic in order of due time: each timer with where it stands."""
+class _Walk:
+    """Walks through a topic in order of due time.
 
-    timers: list[tuple[Timer, Cursor]]
-    end: Cursor | None
+    Args:
+        timers: The client.
+        topic: The topic.
+        keep: Leaves those timers that the page is limited to; None leaves all.
+        bounds: Between which scores to look.
+        limit: How many timers a page has.
+    """
 
+    def __init__(
+        self,
+        timers: TimersClient,
+        topic: str,
+        keep: Keep | None,
+        bounds: _Bounds,
+        limit: int,
+    ) -> None:
+        self._runner, self._keys, _ = reach = inside(timers)
+        self._full = reach.full(topic)
+        self._keep = keep
+        self._bounds = bounds
+        self._limit = limit
+        self._at_once = limit if keep is None else MOST_READ
 
-def _read_entries(
-    timers: TimersClient, topic: str, after: Cursor | None, limit: int, highest: bytes = b"+inf"
-) -> _Entries:
-    runner, keys, _ = reach = inside(timers)
-    full = reach.full(topic)
-    score, timer_id = (b"", b"") if after is None else _packed(after)
-    more = b"1"
-    found: list[tuple[Timer, Cursor]] = []
-    # A page of entries that all lack their payloads is no end.
-    while more == b"1" and not found:
-        args = (b"%d" % limit, highest, b"-inf", score, timer_id)
-        more, entries = runner.run(reading("page", keys, full, args, parse_entries))
-        found = [
-            (make_timer(full, known, at), Cursor(at.decode(), decode_id(known)))
-            for known, at, has_payload in entries
-            if has_payload
-        ]
-        if entries:
-            timer_id, score, _ = entries[-1]
-    return _Entries(found, Cursor(score.decode(), decode_id(timer_id)) if more == b"1" else None)
+    def read(self, after: Cursor | None, on_examined: OnExamined | None, *, counts: bool) -> Page:
+        """Read a page.
 
+        Args:
+            after: Where the page before ended; None begins.
+            on_examined: As `read_page` has it.
+            counts: Whether to look at all timers, if there is time, and count.
+        """
+        begin = after or Cursor()
+        at, examined = (encode_known_id(begin.timer_id), begin.score.encode()), begin.examined
+        found: list[Entry] = []
+        end: Cursor | None = None
+        count = 0
+        while True:
+            more, entries = self._step(at)
+            examined += len(entries)
+            kept = [(one, score) for one, score, has_payload in entries if has_payload]
+            kept = kept if self._keep is None else self._keep(kept)
+            count += len(kept)
+            room = self._limit - len(found)
+            found += kept[:room]
+            if end is None and len(found) == self._limit and (more or kept[room:]):
+                end = _cursor_at(found[-1], 0 if self._keep is None else examined)
+            if not more:
+                return self._page(found, end, count if counts else None, examined)
+            at = entries[-1][:2]
+            if end is not None and not counts:
+                return self._page(found, end, None, examined)
+            try:
+                if on_examined is not None:
+                    on_examined(len(entries))
+            except TimeUpError:
+                is_cut = end is None
+                end = end or _cursor_at(at, examined)
+                return self._page(found, end, None, examined, is_cut=is_cut)
 
-def _read_in_order(timers: TimersClient, topic: str, after: Cursor | None, limit: int) -> Page:
-    entries, end = _read_entries(timers, topic, after, limit)
-    return Page([timer for timer, _ in entries], end)
+    def _step(self, at: Entry) -> tuple[bool, list[tuple[bytes, bytes, bool]]]:
+        timer_id, score = at
+        lowest, highest = self._bounds
+        args = (b"%d" % self._at_once, highest, lowest, score, timer_id)
+        operation = reading("page", self._keys, self._full, args, parse_entries)
+        more, entries = self._runner.run(operation)
+        return more == b"1", entries
 
-
-def _read_in_state(  # noqa: PLR0913, PLR0917  as `read_page`
-    timers: TimersClient,
-    topic: str,
-    state: TimerState,
-    after: Cursor | None,
-    limit: int,
-    longest_lease: timedelta | None,
-    on_examined: OnExamined | None,
-) -> Page:
-    now = server_time(timers, topic)
-    last = None
-    if state == "overdue":
-        # It stands before all else.
-        last = now
-    elif state == "running" and longest_lease is not None:
-        # A lease may be a hundredth of a second longer.
-        last = now + longest_lease + timedelta(seconds=1)
-    highest = score_bound("last", last, b"+inf")
-    found: list[Timer] = []
-    end, is_cut = after, False
-    while len(found) < limit:
-        entries, end = _read_entries(timers, topic, end, MOST_READ, highest)
-        for timer, cursor in entries:
-            if _is_in(timer, state, now):
-                found.append(timer)
-                if len(found) == limit:
-                    end = None if end is None and cursor == entries[-1][1] else cursor
-                    break
-        if end is None:
-            break
-        try:
-            if on_examined is not None:
-                on_examined(MOST_READ)
-        except TimeUpError:
-            is_cut = True
-            break
-    return Page(found, end, is_cut=is_cut)
-
-
-def _is_in(timer: Timer, state: TimerState, now: datetime) -> bool:
-    # A paused timer has no due time: it is no waiting one.
-    return state_of(timer, now) == state and timer.due_at < _NEVER
-
-
-def _read_matching(matching: Iterator[Timer], after: Cursor | None, limit: int) -> Page:
-    count = 0
-
-    def counted() -> Iterator[Timer]:
-        nonlocal count
-        for timer in matching:
-            count += 1
-            yield timer
-
-    begin = None if after is None else (_due(after), encode_known_id(after.timer_id))
-    behind = (timer for timer in counted() if begin is None or _rank(timer) > begin)
-    # One more tells whether there is a next page.
-    first = nsmallest(limit + 1, behind, key=_rank)
-    # A timer may come twice while the topic changes its size.
-    page = list({timer.timer_id: timer for timer in first[:limit]}.values())
-    last = page[-1] if len(first) > limit else None
-    end = None if last is None else Cursor(last.due_at.isoformat(), last.timer_id)
-    return Page(page, end, count)
+    def _page(
+        self,
+        found: list[Entry],
+        end: Cursor | None,
+        matching: int | None,
+        examined: int,
+        *,
+        is_cut: bool = False,
+    ) -> Page:
+        shown = [make_timer(self._full, *entry) for entry in found]
+        return Page(shown, end, matching, is_cut, examined)
 
 
-def _rank(timer: Timer) -> tuple[datetime, bytes]:
-    return timer.due_at, encode_known_id(timer.timer_id)
-
-
-def _packed(cursor: Cursor) -> tuple[bytes, bytes]:
-    # What is no number would be an error of the server's.
-    float(cursor.score)
-    return cursor.score.encode(), encode_known_id(cursor.timer_id)
-
-
-def _due(cursor: Cursor) -> datetime:
-    due = datetime.fromisoformat(cursor.score)
-    if due.utcoffset() is None:
-        msg = f"the cursor's time has no time zone: {cursor.score!r}"
-        raise ValueError(msg)
-    return due
+def _cursor_at(entry: Entry, examined: int) -> Cursor:
+    timer_id, score = entry
+    return Cursor(score.decode(), decode_id(timer_id), examined)

@@ -17,23 +17,27 @@ from faststream_redis_timers_sync.manage.server import count_keys
 from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.manage.tokens import from_token, to_token
 from faststream_redis_timers_sync.manage.topics import (
-    listening_topics,
     read_cursor,
     scan_topics,
     tell_elsewhere,
     topics_elsewhere,
+    topics_listened_to,
 )
 from faststream_redis_timers_sync.protocol.keys import REMEDY_ELSEWHERE
 
 MOST_TOPICS = 1000
-"""Topics on the page; who has more names the one to look at."""
+"""Topics on a page; who has more names the one to look at, or goes on to the next page."""
+
+MOST_CARRIED = 32 * 1024
+"""Characters of names that a scan carries from step to step: forms have a limit, too."""
 
 SCAN_SECONDS = 2.0
 """How long one request scans."""
 
-Remark = Literal["no pubsub", "no scan", "too many", "gaps"]
+Remark = Literal["no pubsub", "no scan", "too many", "gaps", "dropped"]
 """What is to be said of a list of topics: the server does not allow to ask who listens, or to
-scan; there are more topics; or slots have moved during the scan, so that some may be missing."""
+scan; there are more topics; slots have moved during the scan, so that some may be missing; or some
+that earlier steps of the scan have found are not listed any longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class Scan:
         total: How many keys there are; None before the first step.
         elsewhere: The topics found whose keys have no hash tags, where the client's have.
         has_gaps: Whether topics may be missing, since slots of a cluster have moved meanwhile.
+        has_dropped: Whether some of the topics found before could not be carried on.
     """
 
     cursor: str = ""
@@ -55,17 +60,37 @@ class Scan:
     total: int | None = None
     elsewhere: frozenset[str] = field(default_factory=frozenset)
     has_gaps: bool = False
+    has_dropped: bool = False
 
     @property
     def state(self) -> str:
-        """The scan as one word for a form."""
-        found = (sorted(self.topics), sorted(self.elsewhere))
-        return to_token(json.dumps([self.cursor, self.examined, *found]))
+        """The scan as one word for a form, with as many topics as `MOST_CARRIED` lets it have."""
+        # They are few, and what is said of them is a warning.
+        elsewhere = _fitting(self.elsewhere, MOST_CARRIED // 4)
+        topics = _fitting(self.topics, MOST_CARRIED - MOST_CARRIED // 4)
+        are_all = len(topics) == len(self.topics) and len(elsewhere) == len(self.elsewhere)
+        has_dropped = self.has_dropped or not are_all
+        words = [self.cursor, self.examined, has_dropped, topics, elsewhere]
+        return to_token(json.dumps(words, ensure_ascii=False))
 
     @property
     def is_done(self) -> bool:
         """Whether all keys were looked at, or enough topics found."""
         return self.total is not None and (not self.cursor or len(self.topics) > MOST_TOPICS)
+
+
+def _fitting(names: Iterable[str], most: int) -> list[str]:
+    """Leave as many names as fit in so many bytes of JSON, the shortest first."""
+    found, size = [], 0
+    for name in sorted(names, key=lambda name: (len(name), name)):
+        size += len(json.dumps(name, ensure_ascii=False).encode()) + len(", ")
+        if size > most:
+            break
+        found.append(name)
+    return found
+
+
+_MOST_EXAMINED = 2**63 - 1
 
 
 def read_scan(state: str) -> Scan:
@@ -75,14 +100,15 @@ def read_scan(state: str) -> Scan:
         state: The word; what can't be read begins anew.
     """
     try:
-        cursor, examined, *found = json.loads(from_token(state))
+        cursor, examined, has_dropped, *found = json.loads(from_token(state))
         read_cursor(cursor)
         # What could not be named would be an error later on.
         topics, elsewhere = (
             frozenset(topic for topic in some if topic and topic.encode()) for some in found
         )
-        return Scan(cursor, int(examined), topics, elsewhere=elsewhere)
-    except (AttributeError, TypeError, ValueError):
+        examined = min(max(0, int(examined)), _MOST_EXAMINED)
+        return Scan(cursor, examined, topics, elsewhere=elsewhere, has_dropped=bool(has_dropped))
+    except (AttributeError, OverflowError, RecursionError, TypeError, ValueError):
         return Scan()
 
 
@@ -90,25 +116,36 @@ class Found(NamedTuple):
     """The topics to list.
 
     Args:
-        topics: The topics, in order, `MOST_TOPICS` at most.
+        topics: The topics, in order.
+        end: The topic behind which the next page begins; empty where there is none.
         scan: The scan that was asked for, a step further; None where none was, or it is refused.
         remarks: What is to be said of them.
         warnings: Sentences about timers in the other layout of keys, which nobody delivers.
     """
 
     topics: list[str]
+    end: str
     scan: Scan | None
     remarks: list[Remark]
     warnings: list[str]
 
 
-def find_topics(timers: TimersClient, known: Iterable[str], scan: Scan | None) -> Found:
+def find_topics(
+    timers: TimersClient,
+    known: Iterable[str],
+    scan: Scan | None,
+    *,
+    after: str = "",
+    limit: int | None = None,
+) -> Found:
     """Find the topics to list.
 
     Args:
         timers: The client.
         known: The topics that the application names.
         scan: The scan that was asked for, to be taken a step further.
+        after: Only topics behind this one, in order of their names.
+        limit: How many topics a page has; None means `MOST_TOPICS`.
 
     Raises:
         redis.RedisError: What the server or the connection says.
@@ -116,7 +153,7 @@ def find_topics(timers: TimersClient, known: Iterable[str], scan: Scan | None) -
     topics = set(known)
     remarks: list[Remark] = []
     try:
-        topics |= listening_topics(timers).keys()
+        topics.update(topics_listened_to(timers))
     except NoPermissionError:
         remarks.append("no pubsub")
     if scan is not None:
@@ -126,12 +163,17 @@ def find_topics(timers: TimersClient, known: Iterable[str], scan: Scan | None) -
         except NoPermissionError:
             scan = None
             remarks.append("no scan")
-    if len(topics) > MOST_TOPICS:
+    behind = sorted(topic for topic in topics if topic > after)
+    most = MOST_TOPICS if limit is None else limit
+    shown = behind[:most]
+    if len(behind) > most:
         remarks.append("too many")
     if scan is not None and scan.has_gaps:
         remarks.append("gaps")
-    shown = sorted(topics)[:MOST_TOPICS]
-    return Found(shown, scan, remarks, _warnings(timers, shown, scan))
+    if scan is not None and scan.has_dropped:
+        remarks.append("dropped")
+    end = shown[-1] if len(behind) > most else ""
+    return Found(shown, end, scan, remarks, _warnings(timers, shown, scan))
 
 
 def _go_on(timers: TimersClient, scan: Scan) -> Scan:
@@ -144,6 +186,7 @@ def _go_on(timers: TimersClient, scan: Scan) -> Scan:
         total,
         scan.elsewhere | part.elsewhere,
         part.has_gaps,
+        scan.has_dropped,
     )
 
 

@@ -43,7 +43,8 @@ def pattern_of(search: str) -> str | None:
         return None
     if _WILD & set(search):
         return search
-    return f"*{escape_glob(search).decode()}*"
+    part = escape_glob(search).decode(errors="surrogateescape")
+    return f"*{part}*"
 
 
 def list_timers(

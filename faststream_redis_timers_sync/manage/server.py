@@ -145,7 +145,9 @@ def escape_glob(text: str) -> bytes:
     Args:
         text: The text, for example ``what?`` (which becomes ``what\?``).
     """
-    return "".join(f"\\{c}" if c in _GLOB else c for c in text).encode()
+    escaped = "".join(f"\\{c}" if c in _GLOB else c for c in text)
+    # An id may be no UTF-8.
+    return escaped.encode(errors="surrogateescape")
 
 
 _GLOB = frozenset("*?[]\\^")

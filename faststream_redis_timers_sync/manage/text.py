@@ -79,11 +79,11 @@ def in_zone(time: datetime, zone: tzinfo | None) -> datetime:
 
 
 def exact_time(time: datetime | None) -> str | None:
-    """Write a time for programs: ISO 8601 in UTC, with microseconds.
+    """Write a time for programs: ISO 8601 with microseconds, in UTC where it can be.
 
     Args:
         time: The time; None stays None.
     """
     if time is None:
         return None
-    return time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return in_zone(time, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

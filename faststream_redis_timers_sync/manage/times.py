@@ -75,6 +75,11 @@ def parse_time(text: str) -> datetime:
             f"mean the time of this machine, or {time.isoformat()}Z if you mean UTC"
         )
         raise ValueError(msg)
+    try:
+        time.astimezone(UTC)
+    except OverflowError:
+        msg = f"{text!r} is no time that can be written in UTC"
+        raise ValueError(msg) from None
     return time
 
 

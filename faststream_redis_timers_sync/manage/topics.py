@@ -26,6 +26,10 @@ _CHANNELS_AT_ONCE = 500
 
 _KEYS_AT_ONCE = 500
 
+_LARGEST_NUMBER = 2**64 - 1
+_MOST_DIGITS = len(str(_LARGEST_NUMBER))
+"""What SCAN takes as a cursor."""
+
 _NO_COUNT = 1_000_000
 # Valkey 9.1 tells an address in its memory at some numbers of subscribers, see `_shared.lua`.
 
@@ -76,7 +80,8 @@ def read_cursor(cursor: str) -> _Cursor:
         ValueError: It is something else.
     """
     number, *place = cursor.split(",")
-    if len(place) not in {0, 2}:
+    is_number = number.isascii() and number.isdecimal() and len(number) <= _MOST_DIGITS
+    if len(place) not in {0, 2} or not is_number or int(number) > _LARGEST_NUMBER:
         msg = f"cursor must be one that scan_topics returned, got {cursor!r}"
         raise ValueError(msg)
     return _Cursor(int(number), *place)
@@ -153,6 +158,18 @@ def listening_topics(timers: TimersClient) -> dict[str, int | None]:
     Raises:
         redis.RedisError: What the server or the connection says.
     """
+    return count_workers(timers, topics_listened_to(timers))
+
+
+def topics_listened_to(timers: TimersClient) -> list[str]:
+    """Find the topics that workers listen to.
+
+    Args:
+        timers: The client; only topics with its prefix are found, and named without it.
+
+    Raises:
+        redis.RedisError: What the server or the connection says.
+    """
     _, keys, prefix = inside(timers)
     before = keys.channel_prefix.encode()
     subcommand = b"SHARDCHANNELS" if keys.hash_tags else b"CHANNELS"
@@ -160,7 +177,7 @@ def listening_topics(timers: TimersClient) -> dict[str, int | None]:
         timers, b"PUBSUB", subcommand, before + _pattern(timers), parse=list
     )
     timelines = {keys.timeline_of(channel) for some in channels for channel in some}
-    return count_workers(timers, _topics(keys, prefix, timelines)[0])
+    return _topics(keys, prefix, timelines)[0]
 
 
 def topics_elsewhere(timers: TimersClient, topics: Iterable[str]) -> list[str]:

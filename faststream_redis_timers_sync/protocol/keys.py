@@ -524,19 +524,20 @@ def encode_text(argument: str, text: str) -> bytes:
         raise ValueError(msg) from error
 
 
-def encode_known_id(timer_id: str) -> bytes:
+def encode_known_id(timer_id: str, argument: str = "timer_id") -> bytes:
     """Write the id of a timer that may be pending already.
 
     Other clients may have used bytes that are no UTF-8 as ids. Listing shows
     them with Python's surrogate escapes; written back they find their timer.
 
     Args:
-        timer_id: The id, as given to or shown by this library.
+        timer_id: The id, as given to or shown by this library; or a pattern for such ids.
+        argument: Name of the argument, for the error.
     """
     try:
         return str.encode(timer_id, "utf-8", "surrogateescape")
     except (TypeError, UnicodeEncodeError):
-        return encode_text("timer_id", timer_id)
+        return encode_text(argument, timer_id)
 
 
 def decode_id(timer_id: bytes) -> str:

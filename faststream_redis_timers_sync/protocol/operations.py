@@ -599,7 +599,8 @@ class Operations:
         if match is None:
             pages = pages_in_order(self.keys, topic, lowest, highest)
         else:
-            pattern = encode_text("match", match)
+            # Ids that somebody else has scheduled may be no UTF-8.
+            pattern = encode_known_id(match, "match") if match else encode_text("match", match)
             pages = pages_of_matches(self.keys, topic, pattern, float(lowest), float(highest))
         return pages_of_timers(self.keys, topic, pages, bodies=bodies)
 

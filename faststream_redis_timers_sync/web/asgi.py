@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
 
-from faststream_redis_timers_sync.web.messages import MOST_BODY, Request, Response
+from faststream_redis_timers_sync.web.messages import MOST_BODY, Request, Response, join_headers
 
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
@@ -45,13 +45,20 @@ class AsgiPages:
             await self._respond(scope, receive, send)
 
     async def _respond(self, scope: _Message, receive: _Receive, send: _Send) -> None:
-        headers = _headers_of(scope)
+        method = scope["method"].upper()
+        body = await _read_body(receive) if method == "POST" else b""
+        if body is None:
+            # Nobody is there to be answered, and a part of a form must do nothing.
+            return
         request = Request(
-            method=scope["method"].upper(),
+            method=method,
             query=scope.get("query_string", b"").decode("latin-1"),
-            headers=headers,
+            headers=join_headers(
+                (name.decode("latin-1"), value.decode("latin-1"))
+                for name, value in scope.get("headers", ())
+            ),
             scope=scope,
-            body=await _read_body(receive) if scope["method"].upper() == "POST" else b"",
+            body=body,
         )
         loop = asyncio.get_running_loop()
         # So what the application keeps in context variables is there for `allow`.
@@ -69,8 +76,8 @@ class AsgiPages:
                 "headers": [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in told],
             }
         )
-        body = b"" if request.method == "HEAD" else response.body
-        await send({"type": "http.response.body", "body": body})
+        shown = b"" if method == "HEAD" else response.body
+        await send({"type": "http.response.body", "body": shown})
 
 
 async def _live(receive: _Receive, send: _Send) -> None:
@@ -81,19 +88,14 @@ async def _live(receive: _Receive, send: _Send) -> None:
             return
 
 
-async def _read_body(receive: _Receive) -> bytes:
+async def _read_body(receive: _Receive) -> bytes | None:
+    """Read a body; None where its sender left before the end."""
     body = b""
     while len(body) <= MOST_BODY:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
         body += message.get("body", b"")
         if not message.get("more_body"):
             break
     return body[: MOST_BODY + 1]
-
-
-def _headers_of(scope: _Message) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in scope.get("headers", ()):
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]},{value}" if name in headers else value
-    return headers

@@ -5,6 +5,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from faststream_redis_timers_sync.manage import wording
 from faststream_redis_timers_sync.manage.asked import (
     MOVES,
     carry_out_in_time,
@@ -61,8 +62,7 @@ def ask_or_act(visit: Visit, form: Form) -> Response:
     chosen = _chosen(visit, form)
     _check_right(visit, action, chosen)
     if chosen is None:
-        msg = "Tick timers first, then choose what to do with them."
-        raise RefusedError(400, "Nothing selected", msg)
+        raise RefusedError(400, "Nothing selected", wording.SELECT_FIRST)
     return _Asking(visit, action, chosen, form).answer()
 
 
@@ -146,15 +146,17 @@ class _Asking:
     def _ask(self, problem: str) -> Response:
         seen = preview_in_time(self._visit.timers, self._action.name, self._chosen)
         if not seen.count:
-            sentence = TOO_LARGE if seen.is_cut else "None of these timers is pending any longer."
-            return self._visit.page("nothing", self._action.title, sentence=sentence, **_still())
+            sentence = TOO_LARGE if seen.is_cut else wording.NONE_PENDING
+            return self._visit.page(
+                "nothing", self._action.words.title, sentence=sentence, **_still()
+            )
         rows = []
         if seen.at is not None:
             is_dead = self._visit.holds_dead_letters
             rows = rows_of(seen.timers, self._visit.address, seen.at, is_dead=is_dead)
         return self._visit.page(
             "confirm",
-            self._action.title,
+            self._action.words.title,
             status=400 if problem else 200,
             action=self._action,
             question=question_of(self._action, self._chosen, seen),
@@ -208,7 +210,7 @@ class _Asking:
         goes_on = tally.is_cut and tally.done > 0 and not problem
         return self._visit.page(
             "outcome",
-            action.title,
+            action.words.title,
             status=503 if problem else 200,
             action=action,
             summary=f"{text[0].upper()}{text[1:]}.",

@@ -6,7 +6,12 @@ The lessons behind it: Flower CVE-2022-30034, Hangfire GHSA-7rq6-7gv8-c37h, Side
 from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qs, urlsplit
 
-from faststream_redis_timers_sync.web.messages import MOST_BODY, RefusedError, Request
+from faststream_redis_timers_sync.web.messages import (
+    MOST_BODY,
+    RefusedError,
+    Request,
+    size_to_read,
+)
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -132,12 +137,13 @@ def read_form(request: Request) -> Form:
         request: A POST.
 
     Raises:
-        RefusedError: It is too large, or no form of ours.
+        RefusedError: It is too large, a part of it is missing, or it is no form of ours.
     """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != _FORM:
         msg = f"Forms must be of type {_FORM}."
         raise RefusedError(415, "Unsupported form", msg)
+    _check_length(request)
     if len(request.body) > MOST_BODY:
         msg = f"Forms may have {MOST_BODY // 1024} KiB. Tick fewer timers."
         raise RefusedError(413, "Form too large", msg)
@@ -151,3 +157,14 @@ def read_form(request: Request) -> Form:
         msg = f"Forms may have {MOST_FIELDS} fields. Tick fewer timers."
         raise RefusedError(413, "Form too large", msg) from None
     return Form(fields)
+
+
+def _check_length(request: Request) -> None:
+    """Refuse a form that was cut off: the rest of it may have named other timers, or none."""
+    size = size_to_read(request.headers.get("content-length", ""))
+    if size is None and not request.body:
+        # Not every web server can tell the end of a body that comes in chunks.
+        raise RefusedError(411, "Length required", "Forms must say how long they are.")
+    if size is not None and len(request.body) < size:
+        msg = "The form was cut off on its way, so nothing was changed. Send it again."
+        raise RefusedError(400, "Bad form", msg)

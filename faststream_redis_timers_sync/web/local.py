@@ -6,12 +6,21 @@ place, and it leaves the address.
 
 import hmac
 import secrets
+import socket
+from contextlib import suppress
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs
 
 from faststream_redis_timers_sync.web.guard import HEADERS, NO_STORE
-from faststream_redis_timers_sync.web.messages import MOST_BODY, Request, Response
+from faststream_redis_timers_sync.web.messages import (
+    MOST_BODY,
+    Request,
+    Response,
+    join_headers,
+    size_to_read,
+)
 from faststream_redis_timers_sync.web.pages import TimerPages
 from faststream_redis_timers_sync.web.visit import problem_page
 
@@ -19,6 +28,8 @@ HOST = "127.0.0.1"
 
 _TOKEN_BYTES = 24
 _IDLE_SECONDS = 10.0
+_MOST_DRAINED = 16 * 1024 * 1024
+"""Bytes of a body that are read to be answered; of a larger one the sender may not see why."""
 
 
 class LocalServer(ThreadingHTTPServer):
@@ -36,6 +47,7 @@ class LocalServer(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self, pages: TimerPages, port: int) -> None:
         """Listen."""
@@ -70,9 +82,9 @@ class LocalServer(ThreadingHTTPServer):
         return hmac.compare_digest(text.encode(errors="replace"), self._token.encode())
 
 
-def _refusal(sentence: str) -> Response:
-    page = problem_page(403, "Refused", sentence, ())
-    return Response(403, page.body, headers=[*HEADERS, NO_STORE])
+def _refusal(sentence: str, status: int = 403, title: str = "Refused") -> Response:
+    page = problem_page(status, title, sentence, ())
+    return Response(status, page.body, headers=[*HEADERS, NO_STORE])
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -91,21 +103,46 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Answer."""
-        length = self.headers.get("Content-Length", "")
-        size = int(length) if length.isdecimal() else 0
-        self._respond(self.rfile.read(min(size, MOST_BODY + 1)))
+        size = size_to_read(self.headers.get("Content-Length", ""))
+        try:
+            body = self.rfile.read(size or 0)
+        except TimeoutError:
+            self.send_error(HTTPStatus.REQUEST_TIMEOUT)
+            return
+        self._respond(body)
+        if len(body) > MOST_BODY:
+            self._drain()
+
+    def _drain(self) -> None:
+        """Read the rest of a body: else the connection is reset, and the response may be lost."""
+        left = _MOST_DRAINED
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            while left > 0 and (part := self.connection.recv(min(left, MOST_BODY))):
+                left -= len(part)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer what is no request of ours, in the way of all pages.
+
+        Args:
+            code: The status code.
+            message: Not used: it may repeat what the client has sent.
+            explain: Not used.
+        """
+        status = HTTPStatus(code)
+        self.close_connection = True
+        self._send(_refusal(f"{status.description or status.phrase}.", status, status.phrase))
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  as its parent
         """Write nothing: the first address has the token."""
 
     def _respond(self, body: bytes) -> None:
-        headers: dict[str, str] = {}
-        for name, value in self.headers.items():
-            lower = name.lower()
-            headers[lower] = f"{headers[lower]},{value}" if lower in headers else value
         _, _, query = self.path.partition("?")
+        headers = join_headers(self.headers.items())
         request = Request(method=self.command, query=query, headers=headers, scope={}, body=body)
-        response = self.server.answer(request)
+        self._send(self.server.answer(request))
+
+    def _send(self, response: Response) -> None:
         self.send_response(response.status)
         self.send_header("Content-Type", response.content_type)
         self.send_header("Content-Length", str(len(response.body)))

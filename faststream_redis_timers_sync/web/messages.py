@@ -2,7 +2,8 @@
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
@@ -13,6 +14,22 @@ MOST_BODY = 64 * 1024
 """Bytes of a request's body; adapters read one more, which tells that it is longer."""
 
 
+def size_to_read(length: str) -> int | None:
+    """Say how many bytes of a request's body are to be read.
+
+    Args:
+        length: The header ``Content-Length``.
+
+    Returns:
+        Its number, or `MOST_BODY` and one more where it is larger; None where it is no number.
+    """
+    if not (length.isascii() and length.isdecimal()):
+        return None
+    # Python refuses to read numbers of thousands of digits.
+    is_larger = len(length.lstrip("0")) > len(str(MOST_BODY))
+    return MOST_BODY + 1 if is_larger else min(int(length), MOST_BODY + 1)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """A request, as `allow` and the pages see it.
@@ -21,7 +38,7 @@ class Request:
         method: The method, in upper case.
         query: The query of its address, as it came, without the question mark.
         headers: Its headers; names are in lower case, values of one that came several times are
-            joined by commas.
+            joined by commas, those of ``cookie`` by semicolons.
         scope: What the web server said: ASGI's scope, with ``scope["user"]`` where a middleware
             has set it, or WSGI's environ, with ``scope["REMOTE_USER"]``.
         body: The first 64 KiB of its body, and one byte more where it is longer.
@@ -35,12 +52,16 @@ class Request:
 
     @property
     def cookies(self) -> dict[str, str]:
-        """The cookies by name; none where the header can't be read."""
-        try:
-            found = SimpleCookie(self.headers.get("cookie", ""))
-        except CookieError:
-            return {}
-        return {name: one.value for name, one in found.items()}
+        """The cookies by name, without those that can't be read."""
+        found: dict[str, str] = {}
+        # One by one: behind a cookie that it can't read, Python's reader finds none. On one host
+        # all programs share them, whatever their ports.
+        for part in self.headers.get("cookie", "").split(";"):
+            with suppress(CookieError):
+                for name, one in SimpleCookie(part.strip()).items():
+                    # The first is that of the longest path.
+                    found.setdefault(name, one.value)
+        return found
 
     @property
     def credentials(self) -> tuple[str, str] | None:
@@ -56,6 +77,21 @@ class Request:
         except (binascii.Error, ValueError):
             return None
         return (user, password) if colon else None
+
+
+def join_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Put headers under their names.
+
+    Args:
+        headers: Names and values, as they came.
+    """
+    found: dict[str, str] = {}
+    for name, value in headers:
+        lower = name.lower()
+        # HTTP/2 sends each cookie by itself.
+        between = "; " if lower == "cookie" else ","
+        found[lower] = f"{found[lower]}{between}{value}" if lower in found else value
+    return found
 
 
 @dataclass(frozen=True, slots=True)

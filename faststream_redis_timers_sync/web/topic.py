@@ -2,8 +2,10 @@
 
 from typing import Any
 
-from faststream_redis_timers_sync.manage.deadline import SEARCH_SECONDS, Deadline
-from faststream_redis_timers_sync.manage.pages import Only, Page, read_cursor, search_page
+from faststream_redis_timers_sync.manage import wording
+from faststream_redis_timers_sync.manage.deadline import PAGE_SECONDS, Deadline
+from faststream_redis_timers_sync.manage.pages import Only, Page, read_cursor
+from faststream_redis_timers_sync.manage.searching import search_page
 from faststream_redis_timers_sync.manage.series import with_series
 from faststream_redis_timers_sync.manage.states import COUNT_WORDS
 from faststream_redis_timers_sync.manage.stats import TopicStats, count_topics
@@ -14,7 +16,7 @@ from faststream_redis_timers_sync.web.forecasts import forecast_parts
 from faststream_redis_timers_sync.web.messages import RefusedError, Response
 from faststream_redis_timers_sync.web.shown import moment, rows_of
 from faststream_redis_timers_sync.web.visit import Visit
-from faststream_redis_timers_sync.web.words import ACTIONS, REDRIVE, TOO_LARGE, Action
+from faststream_redis_timers_sync.web.words import ACTIONS, REDRIVE, Action, looked_through
 
 ON_A_PAGE = 100
 """Timers on a page."""
@@ -41,10 +43,11 @@ def topic_page(visit: Visit) -> Response:
         raise RefusedError(404, "Unknown topic", msg)
     forecast = forecast_parts(visit, [address.topic])
     page = _read(visit)
+    # Only what was counted has a number.
+    count = page.matching if address.search or address.only else stats.pending
     is_dead = visit.holds_dead_letters
     found = with_series(visit.timers, address.topic, page.timers)
     rows = rows_of(found, address, stats.at, is_dead=is_dead)
-    count = stats.pending if page.matching is None else page.matching
     return visit.page(
         "topic",
         escape(address.topic),
@@ -57,11 +60,11 @@ def topic_page(visit: Visit) -> Response:
         search_token=to_token(address.search),
         topic_token=to_token(address.topic),
         states=STATES,
-        is_cut=page.is_cut,
-        too_large=TOO_LARGE,
+        progress=looked_through(page, stats.pending) if page.is_cut else "",
+        nothing=_nothing(address, page),
         # With a state the form can't say which timers are meant.
         matching=_matching(address, count) if rows and not address.only else "",
-        count_text=plural(count) if not address.only or page.matching is not None else "",
+        count_text="" if count is None else plural(count),
         buttons=_buttons(visit, is_dead=is_dead, has_series=any(row.repeats for row in rows)),
         everything=to_token(""),
         can_cancel_all="cancel_all" in visit.access.may and stats.pending > 0,
@@ -75,21 +78,20 @@ def topic_page(visit: Visit) -> Response:
 def _read(visit: Visit) -> Page:
     address = visit.address
     try:
-        return search_page(
-            visit.timers,
-            address.topic,
-            address.search,
-            only=_ONLY.get(address.only),
-            after=read_cursor(address.after),
-            limit=ON_A_PAGE,
-            longest_lease=visit.longest_lease,
-            on_examined=Deadline(SEARCH_SECONDS),
-        )
+        after = read_cursor(address.after)
     except ValueError:
-        if not address.after:
-            raise
         msg = "This page does not exist: go back to the first page of the topic."
         raise RefusedError(400, "Bad address", msg) from None
+    return search_page(
+        visit.timers,
+        address.topic,
+        address.search,
+        only=_ONLY.get(address.only),
+        after=after,
+        limit=ON_A_PAGE,
+        longest_lease=visit.longest_lease,
+        on_examined=Deadline(PAGE_SECONDS),
+    )
 
 
 def _facts(stats: TopicStats, *, is_dead: bool) -> list[tuple[str, str]]:
@@ -103,10 +105,19 @@ def _facts(stats: TopicStats, *, is_dead: bool) -> list[tuple[str, str]]:
     return facts
 
 
-def _matching(address: Address, count: int) -> str:
-    if address.search:
-        return f"all {count:,} that match the search"
-    return f"all {count:,} of this topic"
+def _nothing(address: Address, page: Page) -> str:
+    """Say why a page has no timers."""
+    if page.is_cut:
+        return wording.NONE_YET
+    if address.after:
+        return wording.NO_MORE
+    return wording.NO_MATCH if address.search or address.only else wording.NONE_HERE
+
+
+def _matching(address: Address, count: int | None) -> str:
+    if not address.search:
+        return f"all {count:,} of this topic"
+    return "all that match the search" if count is None else f"all {count:,} that match the search"
 
 
 def _buttons(visit: Visit, *, is_dead: bool, has_series: bool) -> list[tuple[Action, Any]]:

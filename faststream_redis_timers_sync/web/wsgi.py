@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any
 
-from faststream_redis_timers_sync.web.messages import MOST_BODY, Request, Response
+from faststream_redis_timers_sync.web.messages import MOST_BODY, Request, Response, size_to_read
 
 
 class WsgiPages:
@@ -49,10 +49,8 @@ class WsgiPages:
 
 
 def _read_body(environ: dict[str, Any]) -> bytes:
-    length = environ.get("CONTENT_LENGTH") or ""
-    if length.isdecimal():
-        most = min(int(length), MOST_BODY + 1)
-    else:
+    most = size_to_read(environ.get("CONTENT_LENGTH") or "")
+    if most is None:
         most = MOST_BODY + 1 if environ.get("wsgi.input_terminated") else 0
     body: bytes = environ["wsgi.input"].read(most)
     return body

@@ -152,3 +152,27 @@ PAYLOAD_READS = 8
 ALL_GROUPS = 8
 """The same to find that nobody is in reserve, eight groups at a time. To find one takes as a rule
 one, in large fleets."""
+
+# --- web pages ---------------------------------------------------------------------------
+
+TOPICS_PAGE = 8
+"""Round trips of a page of topics beside those for the topics: who listens, the time, the forecast
+of few, and the connection's first."""
+
+TOPICS_PAGE_PER_TOPIC = 1.2
+"""The same per topic, 200 of which are on a page: 20 are counted in a call, 5 are forecast in one
+(100 at most), and running timers are counted topic by topic."""
+
+TOPICS_PAGE_PER_TOPIC_ALONE = 0.2
+"""The same where nobody asks for running timers."""
+
+TOPIC_PAGE = 9
+"""Round trips of a page of a topic: its counts, who listens, the time, the forecast and whether it
+holds dead letters, 100 timers and which of these are recurring."""
+
+TIMER_PAGE = 2
+"""Round trips of a page of a timer: the timer and the time."""
+
+CUT_SEARCH = 5
+"""Round trips that a search adds where its time is up at once: two steps, which timers of these
+are recurring, and the timer whose whole id was searched for."""

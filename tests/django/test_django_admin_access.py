@@ -53,7 +53,7 @@ def test_each_action_has_its_permission(timers, users, granted, may):
     page = visitor.topic("invoices")
     assert [name for name in ("cancel", "reschedule") if f'value="{name}"' in page.html] == may
     timer = visitor.follow(page, "INV-001")
-    assert ("Cancel this timer" in timer.links) == ("cancel" in may)
+    assert ("Cancel" in timer.links) == ("cancel" in may)
     assert ("Reschedule" in timer.links) == ("reschedule" in may)
     token = Place("", "", "INV-001").key
     for action, ending in (("cancel", "delete/"), ("reschedule", "reschedule/")):

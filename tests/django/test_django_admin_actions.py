@@ -9,7 +9,9 @@ from django.contrib.admin.models import DELETION, LogEntry
 from django.test import Client, override_settings
 from relay import Relay
 
+from faststream_redis_timers_sync.django.admin import actions as admin_actions
 from faststream_redis_timers_sync.django.tokens import Place
+from faststream_redis_timers_sync.web import words as web_words
 
 LATER = datetime(2099, 6, 1, 9, tzinfo=UTC)
 
@@ -41,14 +43,14 @@ def test_those_that_fired_before_the_question_are_counted_apart(visitor, invoice
     invoices.cancel_timer("invoices", "a")
     page = visitor.choose(page, "cancel", tokens("a", "b"))
     assert "Cancel 1 timer of" in page.text
-    assert "Gone meanwhile: 1 timer." in page.text
+    assert "No longer pending: 1 timer." in page.text
 
 
 def test_those_that_fired_before_the_answer_are_counted_and_said(visitor, invoices):
     page = visitor.choose(visitor.topic("invoices"), "cancel", tokens("a", "b", "c"))
     invoices.cancel_timers("invoices", ["a", "b"])
     page = visitor.send(page)
-    assert "Cancelled: 1 timer. Gone meanwhile: 2 timers." in page.text
+    assert "Cancelled: 1 timer. No longer pending: 2 timers." in page.text
     assert log() == [(DELETION, "c (invoices)", "Cancelled.")]
 
 
@@ -57,7 +59,7 @@ def test_when_all_have_fired_nothing_is_asked(visitor, invoices):
     invoices.cancel_all("invoices")
     for across in ("0", "1"):
         answer = visitor.choose(page, "cancel", select_across=across)
-        assert "Nothing to do: none of them is pending any more." in answer.text
+        assert "None of these timers is pending any longer." in answer.text
     assert log() == []
 
 
@@ -79,7 +81,7 @@ def test_all_that_match_are_cancelled_also_those_on_other_pages(visitor, timers)
     assert "Cancel 130 timers of topic “invoices”? These are all that match “user:*”." in page.text
     timers.cancel_timers("invoices", [f"user:{n}" for n in range(30)])
     page = visitor.send(page)
-    outcome = "Cancelled: 100 timers. Gone meanwhile: 30 timers."
+    outcome = "Cancelled: 100 timers. No longer pending: 30 timers."
     assert outcome in page.text
     assert "No timer matches." in page.text
     assert pending(timers) == ["kept"]
@@ -103,7 +105,7 @@ def test_all_of_a_topic_are_cancelled_in_one_call(visitor, invoices, key_names, 
 
 def test_one_is_cancelled_from_its_own_page(visitor, invoices):
     timer = visitor.follow(visitor.topic("invoices"), "a")
-    page = visitor.follow(timer, "Cancel this timer")
+    page = visitor.follow(timer, "Cancel")
     assert "Cancel 1 timer of topic" in page.text
     assert "a" in pending(invoices)
     page = visitor.send(page)
@@ -138,7 +140,7 @@ def test_a_form_without_action_or_timers_is_said_to_be_so(visitor, invoices):
 def test_a_form_that_is_none_of_ours_is_refused(visitor, invoices, token):
     page = visitor.choose(visitor.topic("invoices"), "cancel", [token])
     # Some bytes may well be an id.
-    assert page.status == 400 or "Nothing to do" in page.text
+    assert page.status == 400 or "None of these timers is pending" in page.text
 
 
 def test_more_than_a_page_cannot_be_named_in_one_form(visitor, invoices):
@@ -215,3 +217,17 @@ def test_what_was_done_before_the_answer_was_lost_is_told_and_logged(
     (unknown, done) = [words for _, _, words in log()]
     assert "was lost: it may have happened or not" in unknown
     assert "Cancelled: 200 timers." in done
+
+
+# --- words
+
+SAID = ("label", "button", "title", "question", "confirm", "explanation")
+SAID_OF_SOME = ("of_running", "of_recurring", "of_paused")
+
+
+def test_actions_have_the_words_of_the_web_pages():
+    assert set(admin_actions.ACTIONS) == set(web_words.ACTIONS)
+    for name, action in admin_actions.ACTIONS.items():
+        words = web_words.ACTIONS[name].words
+        for said in (*SAID, *SAID_OF_SOME):
+            assert getattr(action, said) == getattr(words, said)

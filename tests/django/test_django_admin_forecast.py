@@ -168,7 +168,7 @@ def test_dead_letters_are_told_apart(visitor, timers, here, named):
     assert "Due within" not in page.text
     assert page.text.count("dead letter ") == 2
     asked = visitor.choose(page, "redrive")
-    assert asked.text.count("dead letter ") == 2
+    assert asked.text.partition("take me back")[2].count("dead letter ") == 2
     assert "overdue" not in asked.text
     assert "State dead letter" in visitor.follow(page, first.decode()).text
 

@@ -17,7 +17,7 @@ from faststream_redis_timers_sync.manage import asked
 HOUR = timedelta(hours=1)
 LATER = datetime(2099, 6, 1, 9, tzinfo=UTC)
 DEAD = "invoices:dead"
-EXPLAINED = "Each comes back under its old id to the topic that it comes from, due at once,"
+EXPLAINED = "Each returns to the topic it came from, under its old ID, due at once,"
 
 
 @pytest.fixture
@@ -39,21 +39,21 @@ def test_a_dead_letter_tells_how_it_ended_and_can_be_put_back(visitor, timers, b
     (dead_id,) = bury("42", first_due=b"1767258000.250000", error="app.PaymentError")
     with timezone.override("Asia/Tokyo"):
         page = visitor.follow(visitor.topic(DEAD), dead_id)
-    assert "its attempts are used up (attempts: 3, error: app.PaymentError)" in page.text
-    assert "topic “invoices”, timer “42”" in page.text
+    assert "its attempts are used up (attempts: 3, last error: app.PaymentError)" in page.text
+    assert "From topic invoices Timer ID there 42" in page.text
     assert "First due 2026-01-01 18:00:00 Asia/Tokyo (" in page.text
     assert "dead-letter-reason" in page.text
 
-    page = visitor.follow(page, "Put back")
-    assert "Put back 1 timer of topic “invoices:dead”?" in page.text
+    page = visitor.follow(page, "Redrive")
+    assert "Redrive 1 timer of topic “invoices:dead”?" in page.text
     assert EXPLAINED in page.text
     assert timers.count_pending(DEAD) == 1
     page = visitor.send(page)
-    assert "Put back: 1 timer." in page.text
+    assert "Redriven: 1 timer." in page.text
     assert "No timer is pending here." in page.text
     assert timers.get_timer("invoices", "42").decode() == "dead 42"
     assert timers.count_pending(DEAD) == 0
-    assert log() == [(CHANGE, f"{dead_id} ({DEAD})", "Put back.")]
+    assert log() == [(CHANGE, f"{dead_id} ({DEAD})", "Redriven.")]
 
 
 def test_of_an_occurrence_it_is_shown_which_one_it_was(visitor, timers, here):
@@ -66,7 +66,7 @@ def test_of_an_occurrence_it_is_shown_which_one_it_was(visitor, timers, here):
 
     page = visitor.follow(visitor.topic("reports:dead"), dead_id)
 
-    assert "Of recurring timer “daily” (0 9 * * * Europe/Berlin)" in page.text
+    assert "From series daily (0 9 * * * Europe/Berlin)" in page.text
     assert "Occurrence 2027-03-26 08:00:00 UTC" in page.text
     assert "Next times" not in page.text
 
@@ -75,9 +75,9 @@ def test_of_an_occurrence_it_is_shown_which_one_it_was(visitor, timers, here):
 def test_what_is_no_dead_letter_is_not_offered_to_be_put_back(visitor, timers, headers):
     timers.schedule("x", "invoices", timer_id="42", activate_at=LATER, headers=headers)
     page = visitor.follow(visitor.topic("invoices"), "42")
-    assert "Put back" not in page.links
+    assert "Redrive" not in page.links
     assert "Reschedule" in page.links
-    assert "Set aside" not in page.text
+    assert "Dead-lettered" not in page.text
 
 
 def test_what_a_dead_letter_tells_is_shown_as_it_can_be(visitor, timers):
@@ -89,7 +89,7 @@ def test_what_a_dead_letter_tells_is_shown_as_it_can_be(visitor, timers):
     timers.schedule("x", DEAD, timer_id="42", activate_at=LATER, headers=odd)
     page = visitor.follow(visitor.topic(DEAD), "42")
     assert r"by <b>hand</b>\n" in page.text
-    assert r"topic “in\x00voices”" in page.text
+    assert r"From topic in\x00voices" in page.text
     assert "First due" not in page.text
     assert "<b>hand" not in page.html
 
@@ -100,9 +100,9 @@ def test_what_a_dead_letter_tells_is_shown_as_it_can_be(visitor, timers):
 def test_the_selected_ones_come_back(visitor, timers, bury):
     one, two, three = bury("1", "2", "3")
     page = visitor.choose(visitor.topic(DEAD), "redrive", tokens(one, three))
-    assert "Put back 2 timers of topic “invoices:dead”?" in page.text
+    assert "Redrive 2 timers of topic “invoices:dead”?" in page.text
     page = visitor.send(page)
-    assert "Put back: 2 timers." in page.text
+    assert "Redriven: 2 timers." in page.text
     assert "stay" not in page.text
     assert timers.get_pending_timers(DEAD) == [two]
     assert sorted(timers.get_pending_timers("invoices")) == ["1", "3"]
@@ -116,13 +116,14 @@ def test_those_that_stay_are_counted_by_the_reason(visitor, timers, here, bury):
     timers.schedule("new", "invoices", timer_id="2", activate_at=LATER)
     timers.schedule("x", DEAD, timer_id="plain", activate_at=LATER)
     page = visitor.choose(visitor.topic(DEAD), "redrive")
-    assert "Put back 5 timers" in page.text
-    assert "Running: 1 timer. They stay where they are." in page.text
+    assert "Redrive 5 timers" in page.text
+    assert "Running: 1 timer. They stay dead letters." in page.text
     timers.cancel_timer(DEAD, gone)
     page = visitor.send(page)
     assert (
-        "Put back: 1 timer. These stay: 1 timer: a timer of the old id waits, or is recurring; "
-        "1 timer: a handler runs with it; 1 timer: no dead letter. Gone meanwhile: 1 timer."
+        "Redriven: 1 timer. Unchanged: 1 timer (a timer of the old id waits, or is "
+        "recurring), 1 timer (a handler runs with it), 1 timer (no dead letter). "
+        "No longer pending: 1 timer."
     ) in page.text
     assert set(timers.get_pending_timers(DEAD)) == {held, waits, "plain"}
     assert timers.get_timer("invoices", "2").decode() == "new"
@@ -131,7 +132,7 @@ def test_those_that_stay_are_counted_by_the_reason(visitor, timers, here, bury):
 
 def test_where_all_stay_that_is_a_warning_and_nothing_is_logged(visitor, invoices):
     page = visitor.send(visitor.choose(visitor.topic("invoices"), "redrive", tokens("a", "b")))
-    assert "Put back: 0 timers. These stay: 2 timers: no dead letter." in page.text
+    assert "Redriven: 0 timers. Unchanged: 2 timers (no dead letter)." in page.text
     assert 'class="warning"' in page.html
     assert log() == []
     assert invoices.count_pending("invoices") == 5
@@ -140,11 +141,11 @@ def test_where_all_stay_that_is_a_warning_and_nothing_is_logged(visitor, invoice
 def test_all_that_match_come_back_also_those_on_other_pages(visitor, timers, bury):
     bury(*(f"user:{n}" for n in range(130)), "other")
     page = visitor.choose(visitor.topic(DEAD, q="user:*"), "redrive", select_across="1")
-    assert "Put back 130 timers of topic “invoices:dead”? These are all that match" in page.text
+    assert "Redrive 130 timers of topic “invoices:dead”? These are all that match" in page.text
     page = visitor.send(page)
-    assert "Put back: 130 timers." in page.text
+    assert "Redriven: 130 timers." in page.text
     assert timers.count_pending(DEAD) == 1
-    words = "All timers that match “user:*”: Put back. Put back: 130 timers."
+    words = "All timers that match “user:*”: Redriven. Redriven: 130 timers."
     assert log() == [(CHANGE, f"topic {DEAD}", words)]
 
 
@@ -155,7 +156,7 @@ def test_of_all_of_a_topic_the_first_with_an_old_id_comes_back(visitor, timers, 
     page = visitor.choose(visitor.topic(DEAD), "redrive", select_across="1")
     page = visitor.send(page)
     assert (
-        "Put back: 1 timer. These stay: 2 timers: a timer of the old id waits, or is recurring."
+        "Redriven: 1 timer. Unchanged: 2 timers (a timer of the old id waits, or is recurring)."
         in page.text
     )
     assert first not in timers.get_pending_timers(DEAD)
@@ -167,11 +168,11 @@ def test_what_takes_long_goes_on_when_asked_again(visitor, timers, bury, monkeyp
     bury()
     page = visitor.choose(visitor.topic(DEAD), "redrive", select_across="1")
     page = visitor.send(page)
-    assert "Put back: 200 timers. There was no time for all of them. " in page.text
+    assert "Redriven: 200 timers. There was no time for all of them. " in page.text
     for _ in range(2):
         assert "Go on with the rest of topic “invoices:dead”?" in page.text
         page = visitor.send(page)
-    assert "Put back: 50 timers." in page.text
+    assert "Redriven: 50 timers." in page.text
     assert timers.count_pending(DEAD) == 0
     assert timers.count_pending("invoices") == 450
 
@@ -181,7 +182,7 @@ def test_odd_ids_come_back_too(visitor, timers, here):
         here.plant("invoices", odd.encode("utf-8", "surrogateescape"), 1.0, b"x")
     set_aside(here)
     page = visitor.send(visitor.choose(visitor.topic(DEAD), "redrive"))
-    assert f"Put back: {len(ODD)} timers." in page.text
+    assert f"Redriven: {len(ODD)} timers." in page.text
     assert sorted(timers.get_pending_timers("invoices")) == sorted(ODD)
 
 
@@ -197,7 +198,7 @@ def test_it_needs_the_permission_to_change(users, timers, bury, granted, may):
     page = visitor.topic(DEAD)
     assert ('value="redrive"' in page.html) is may
     timer = visitor.follow(page, dead_id)
-    assert ("Put back" in timer.links) is may
+    assert ("Redrive" in timer.links) is may
     fields = {"action": "redrive", "_selected_action": tokens(dead_id)}
     address = f"{START}{Visitor.quoted(Place('default', DEAD, dead_id))}/redrive/"
     assert client.get(address).status_code == (200 if may else 403)
@@ -233,8 +234,8 @@ def test_what_was_done_before_the_answer_was_lost_is_told_and_logged(
             page = visitor.choose(visitor.topic(DEAD), "redrive", select_across="1")
             page = visitor.send(page)
     assert page.status == 503
-    assert "Before this: Put back: 200 timers." in page.text
+    assert "Before this: Redriven: 200 timers." in page.text
     assert "server's answer to redrive (200 timers, from" in page.text
     (unknown, done) = [words for _, _, words in log()]
     assert "was lost: it may have happened or not" in unknown
-    assert "Put back: 200 timers." in done
+    assert "Redriven: 200 timers." in done

@@ -1,4 +1,4 @@
-"""A dead letter in the admin's pages, put back in a real browser."""
+"""A dead letter in the admin's pages, redriven in a real browser."""
 
 from browser import live_server, log_in
 from chromium import open_browser
@@ -27,17 +27,17 @@ def test_dead_letters_are_put_back(timers, here, counting, key_settings, users):
         page.click("#content >> text=INV-001")
         expect(page.locator("#content")).to_contain_text("error: shop.payments.CardDeclined")
         _fits_a_narrow_window(browser, page)
-        page.click("text=Put back")
-        expect(page.locator("#content")).to_contain_text("Put back 1 timer of topic")
+        page.click("text=/^Redrive$/")
+        expect(page.locator("#content")).to_contain_text("Redrive 1 timer of topic")
         _fits_a_narrow_window(browser, page)
-        page.click("text=Yes, put back")
-        expect(page.locator(".messagelist")).to_contain_text("Put back: 1 timer.")
+        page.click("#content input.default")
+        expect(page.locator(".messagelist")).to_contain_text("Redriven: 1 timer.")
         page.check("#action-toggle")
         page.select_option("select[name=action]", "redrive")
         page.click("button[name=index]")
-        expect(page.locator("#content")).to_contain_text("Put back 3 timers of topic")
-        page.click("text=Yes, put back")
-        expect(page.locator(".messagelist")).to_contain_text("Put back: 3 timers.")
+        expect(page.locator("#content")).to_contain_text("Redrive 3 timers of topic")
+        page.click("#content input.default")
+        expect(page.locator(".messagelist")).to_contain_text("Redriven: 3 timers.")
         assert complaints == []
 
     assert timers.count_pending(DEAD) == 0

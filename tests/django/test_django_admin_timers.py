@@ -149,7 +149,7 @@ def test_a_timer_shows_its_headers_and_its_body_indented(visitor, timers):
     )
     page = visitor.follow(visitor.topic("invoices"), "INV-001")
     assert "tenant <i>" in page.text
-    assert "Correlation order 7" in page.text
+    assert "Correlation ID order 7" in page.text
     assert "Content type application/json" in page.text
     assert (
         "{\n  &quot;number&quot;: 1,\n  &quot;to&quot;: &quot;&lt;b&gt;&amp;&quot;\n}" in page.html

@@ -7,7 +7,8 @@ from faces import Home
 
 from faststream_redis_timers_sync import Every, TimersClient
 from faststream_redis_timers_sync.manage.deadline import Deadline, TimeUpError
-from faststream_redis_timers_sync.manage.pages import read_page, search_page
+from faststream_redis_timers_sync.manage.pages import read_page
+from faststream_redis_timers_sync.manage.searching import search_page
 
 TOPIC = "invoices"
 LATER = datetime(2099, 6, 1, 9, tzinfo=UTC)
@@ -49,7 +50,7 @@ def test_a_page_has_the_timers_of_a_state(timers, state):
 
 @pytest.mark.parametrize("state", STATES)
 def test_a_pattern_and_a_state_together(timers, state):
-    page = read_page(timers, TOPIC, match="*-2", only=state)
+    page = search_page(timers, TOPIC, "*-2", only=state)
 
     assert (ids(page), page.matching) == ([f"{state}-2"], 1)
 

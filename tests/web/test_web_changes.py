@@ -196,7 +196,7 @@ def test_nothing_ticked_is_refused(visitor, invoices):
     page = visitor.press(visitor.get("topic=invoices"), "Cancel")
 
     assert page.status == 400
-    assert "Tick timers first" in page.text
+    assert "Select timers first" in page.text
 
 
 @pytest.mark.parametrize("name", ["run_now", "cancel"])

@@ -149,7 +149,7 @@ def close_client_of(app):
             FlaskTimers().client.close()
 
 
-@pytest.mark.parametrize("make", [starlette_app, faststream_routes, *WSGI])
+@pytest.mark.parametrize("make", [*ASGI, *WSGI])
 @pytest.mark.parametrize("says_site", [True, False])
 def test_behind_a_proxy_that_changes_host_and_scheme(
     pages, timers, key_names, server_url, make, says_site

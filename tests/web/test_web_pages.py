@@ -1,14 +1,25 @@
 """The pages of topics, of a topic's timers and of one timer."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from dead import set_aside
-from web_pages import ODD, visitor_of
+from web_pages import EVERYTHING, ODD, visitor_of
 
 from faststream_redis_timers_sync import Every, TimersClient
-from faststream_redis_timers_sync.manage import forecast, pages as manage_pages, scanning
-from faststream_redis_timers_sync.web import Access, TimerPages, topic as topic_pages
+from faststream_redis_timers_sync.manage import (
+    forecast,
+    pages as manage_pages,
+    scanning,
+    topics as manage_topics,
+)
+from faststream_redis_timers_sync.web import (
+    Access,
+    TimerPages,
+    topic as topic_pages,
+    topics as topics_pages,
+)
 
 LATER = datetime(2099, 6, 1, 9, tzinfo=UTC)
 DAILY = Every(days=1)
@@ -105,6 +116,65 @@ def test_a_scan_ends_when_there_are_more_topics_than_a_page_shows(make_pages, ti
 
     assert "open the others by name" in page.text
     assert "Go on looking" not in page.buttons
+
+
+def test_many_topics_have_pages_in_order_of_their_names(make_pages, timers, monkeypatch):
+    monkeypatch.setattr(topics_pages, "ON_A_PAGE", 3)
+    names = [f"topic {n}?" for n in range(8)]
+    for topic in names[:-1]:
+        timers.schedule("x", topic, activate_at=LATER)
+    visitor = visitor_of(make_pages(topics=names))
+    page = visitor.get("refresh=60")
+    pages = [page]
+    while "Next page" in page.links:
+        page = visitor.follow(page, "Next page")
+        pages.append(page)
+
+    shown = [[text for text in page.links if text.startswith("topic ")] for page in pages]
+    assert shown == [names[:3], names[3:6], names[6:]]
+    assert page.links["First page"] == "?refresh=60"
+    # Each page counts and refreshes what it shows.
+    assert visitor.follow(pages[1], "Refresh").links["topic 4?"] == "?topic=topic%204%3F&refresh=60"
+    assert [page.text.count("1 0 2099-06-01") for page in pages] == [3, 3, 1]
+
+
+@pytest.mark.parametrize("after", ["!", "_w"])
+def test_a_page_of_topics_that_there_is_not_is_refused(visitor, after):
+    assert visitor.get(f"after={after}").status == 400
+
+
+def test_where_there_is_no_time_to_count_running_timers_that_is_said(visitor, timers, monkeypatch):
+    monkeypatch.setattr(topics_pages, "PART_SECONDS", 0.0)
+    topics = ["a", "b", "c"]
+    for topic in topics:
+        timers.schedule("x", topic, activate_at=LATER)
+    page = visitor_of(
+        TimerPages(timers, allow=lambda _: EVERYTHING, topics=topics, longest_lease=30)
+    ).get()
+
+    assert "no time to count the running timers of all topics" in page.text
+    assert "c 1 ? 0 2099" in page.text
+
+
+def test_a_scan_goes_on_however_long_the_names_are_that_it_has_found(
+    make_pages, timers, monkeypatch
+):
+    monkeypatch.setattr(scanning, "SCAN_SECONDS", 0.0)
+    monkeypatch.setattr(manage_topics, "SCAN_COUNT", 100)
+    names = {f"{n}-{'é' * 200}" for n in range(400)}
+    for topic in names:
+        timers.schedule("x", topic, activate_at=LATER)
+    visitor = visitor_of(make_pages())
+    page = visitor.press(visitor.get(), "Look for more topics")
+    found = set(page.links) & names
+    while "Go on looking" in page.buttons:
+        page = visitor.press(page, "Go on looking")
+        assert page.status == 200
+        found |= set(page.links) & names
+
+    assert found == names
+    assert "Some topics that were found before are not listed any longer" in page.text
+    assert "Looked at all" in page.text
 
 
 def test_the_forecast_is_drawn_with_a_table_and_a_note(visitor, timers):
@@ -246,27 +316,72 @@ def test_a_cursor_that_cannot_be_read_is_refused(visitor, invoices):
     assert visitor.get("topic=invoices&after=YQ.YQ").status == 400
 
 
-def test_a_search_whose_time_is_up_says_so(visitor, invoices, monkeypatch):
-    monkeypatch.setattr(topic_pages, "SEARCH_SECONDS", 0.0)
+def until_the_end(visitor, page):
+    """Go on until all was looked at; give all pages."""
+    pages = [page]
+    while "Go on" in page.links:
+        page = visitor.follow(page, "Go on")
+        pages.append(page)
+    return pages
+
+
+@pytest.fixture
+def no_time(monkeypatch):
+    monkeypatch.setattr(topic_pages, "PAGE_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("no_time")
+def test_a_search_whose_time_is_up_goes_on_and_finds_all_once(visitor, timers):
+    ids = {f"needle-{n}" for n in range(40)}
+    for some in (ids, {f"t-{n}" for n in range(9000)}):
+        for timer_id in some:
+            timers.schedule("x", "invoices", timer_id=timer_id, activate_at=LATER)
+    pages = until_the_end(visitor, visitor.get("topic=invoices&q=needle"))
+
+    assert len(pages) >= 4
+    shown = [text for page in pages for text in page.links if text.startswith("needle-")]
+    assert sorted(shown) == sorted(ids)
+    looked = [re.search(r"Looked through ([\d,]+) of 9,040 timers", p.text) for p in pages[:-1]]
+    counts = [int(one[1].replace(",", "")) for one in looked]
+    assert counts == sorted(set(counts))
+    assert "Looked through" not in pages[-1].text
+    assert "40 timers" not in pages[-1].text
+
+
+@pytest.mark.usefixtures("no_time")
+def test_all_that_match_can_be_chosen_before_they_are_found(visitor, timers):
     for n in range(4000):
-        invoices.schedule("x", "invoices", timer_id=f"t-{n}", activate_at=LATER)
-    page = visitor.get("topic=invoices&q=a")
+        timers.schedule("x", "invoices", timer_id=f"t-{n}", activate_at=LATER)
+    page = visitor.get("topic=invoices&q=t-")
 
-    assert "too large to look at all of its timers" in page.text
-    assert "a" in page.links
+    assert "Select all that match the search" in page.text
+    asked = visitor.press(page, "Cancel", all="1")
+    assert "Cancel all timers that match “*t-*” (4,000 timers)" in asked.text
 
 
+@pytest.mark.usefixtures("no_time")
+def test_a_whole_id_is_on_the_first_page_of_a_search(visitor, timers):
+    timers.schedule_batch(["x"] * 4000, "invoices", activate_at=LATER)
+    timer_id = max(timer.timer_id for timer in timers.iter_timers("invoices"))
+    pages = until_the_end(visitor, visitor.get(f"topic=invoices&q={timer_id}"))
+
+    assert timer_id in pages[0].links
+    assert not any(timer_id in page.links for page in pages[1:])
+    assert "There are no more timers." in pages[-1].text
+
+
+@pytest.mark.usefixtures("no_time")
 def test_a_state_whose_time_is_up_goes_on_at_the_next_page(visitor, invoices, monkeypatch):
-    monkeypatch.setattr(topic_pages, "SEARCH_SECONDS", 0.0)
     monkeypatch.setattr(manage_pages, "MOST_READ", 2)
     page = visitor_of(TimerPages(invoices, allow=lambda _: Access("ops"), topics=["invoices"])).get(
         "topic=invoices&only=running"
     )
 
-    assert "Not all timers were looked at in time: go to the next page." in page.text
-    while "Next page" in page.links:
-        page = visitor.follow(page, "Next page")
-    assert "No timer matches." in page.text
+    assert "Looked through 4 of 5 timers: go on for the rest." in page.text
+    assert "None found yet." in page.text
+    page = visitor.follow(page, "Go on")
+    assert "There are no more timers." in page.text
+    assert "Go on" not in page.links
 
 
 def test_an_unknown_topic_is_not_found(visitor, invoices):

@@ -27,6 +27,7 @@ from faststream_redis_timers_sync.django.admin.pages import TimerPages
 from faststream_redis_timers_sync.django.admin.shown import Row, rows_of, zone_name
 from faststream_redis_timers_sync.django.clients import get_client
 from faststream_redis_timers_sync.django.tokens import Place
+from faststream_redis_timers_sync.manage import wording
 from faststream_redis_timers_sync.manage.asked import (
     carry_out_in_time,
     change_named,
@@ -64,7 +65,7 @@ class ChangingPages(TimerPages):
         except ValueError as error:
             raise BadRequest(str(error)) from error
         if chosen is None:
-            words = gettext("Select timers first, then say what to do with them.")
+            words = gettext(wording.SELECT_FIRST)
             return self._nothing(request, place, words)
         return self.ask_or_act(request, place, action, chosen)
 
@@ -103,7 +104,7 @@ class ChangingPages(TimerPages):
         if not goes_on:
             seen = preview_in_time(timers, action.name, chosen)
         if not seen.count and not goes_on:
-            words = gettext("Nothing to do: none of them is pending any more.")
+            words = gettext(wording.NONE_PENDING)
             return self._nothing(request, place, too_large() if seen.is_cut else words)
         rows = _rows(timers, place, seen)
         context = {

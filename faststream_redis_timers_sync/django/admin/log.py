@@ -4,15 +4,11 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
-from django.utils.translation import gettext, gettext_lazy as _
+from django.utils.translation import gettext
 
 from faststream_redis_timers_sync.django.admin.actions import (
     CANCEL,
-    PAUSE,
-    REDRIVE,
     RESCHEDULE,
-    RESUME,
-    RUN_NOW,
     Action,
     outcome_text,
 )
@@ -22,14 +18,6 @@ from faststream_redis_timers_sync.django.tokens import Place
 from faststream_redis_timers_sync.manage.changing import Tally
 from faststream_redis_timers_sync.manage.chosen import Chosen
 from faststream_redis_timers_sync.manage.text import escape
-
-_WORDS = {
-    CANCEL.name: _("Cancelled."),
-    RUN_NOW.name: _("Made due."),
-    PAUSE.name: _("Paused."),
-    RESUME.name: _("Resumed."),
-    REDRIVE.name: _("Put back."),
-}
 
 
 def log_done(
@@ -47,7 +35,7 @@ def log_done(
     """
     if not tally.done:
         return
-    words = str(_WORDS.get(action.name, ""))
+    words = str(action.log)
     if action is RESCHEDULE and at is not None:
         words = gettext("Rescheduled: %s.") % local_text(at)
     if chosen.timer_ids:

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.timesince import timeuntil
-from django.utils.translation import gettext, gettext_lazy as _, ngettext
+from django.utils.translation import gettext, ngettext
 
 from faststream_redis_timers_sync.django.tokens import Place
-from faststream_redis_timers_sync.manage.endings import Told, told_of
+from faststream_redis_timers_sync.manage.endings import REASONS, Told, told_of
 from faststream_redis_timers_sync.manage.series import (
     coming_times,
     definition_text,
@@ -27,12 +27,6 @@ from faststream_redis_timers_sync.manage.states import (
 from faststream_redis_timers_sync.manage.text import escape, in_zone, local_time
 from faststream_redis_timers_sync.manage.tokens import to_token
 from faststream_redis_timers_sync.protocol.model import Timer
-
-_REASONS = {
-    "attempts": _("its attempts are used up"),
-    "rejected": _("it was rejected"),
-    "unreadable": _("it could not be read"),
-}
 
 
 class Moment(NamedTuple):
@@ -154,9 +148,9 @@ def times_of(timer: Timer, now: datetime) -> Times | None:
     zone = coming.zone or timezone.get_current_timezone()
     problem = ""
     if coming.problem:
-        problem = gettext("They are unknown here: %s") % coming.problem
+        problem = gettext("The next times can't be computed here: %s") % coming.problem
     elif not coming.times:
-        problem = gettext("There are none: the series ends.")
+        problem = gettext("There is no next time: the series ends.")
     return Times(
         gettext("Next times, if it were resumed now") if timer.paused else gettext("Next times"),
         getattr(zone, "key", None) or zone_name(now),
@@ -184,35 +178,29 @@ def ending_facts(timer: Timer, now: datetime) -> list[tuple[str, str]]:
     if told is None:
         return []
     facts = [
-        (gettext("Set aside"), _why(told)),
-        (gettext("Comes from"), _origin(told)),
+        (gettext("Dead-lettered because"), _why(told)),
+        (gettext("From topic"), told.topic),
     ]
+    if told.timer_id:
+        facts.append((gettext("Timer ID there"), told.timer_id))
     if told.due_at is not None:
         when = f"{local_text(told.due_at)} ({distance(told.due_at, now)})"
         facts.append((gettext("First due"), when))
     if told.repeats:
-        name = f"“{told.series_id}” " if told.series_id else ""
-        facts.append((gettext("Of recurring timer"), f"{name}({told.repeats})"))
+        facts.append((gettext("From series"), f"{told.series_id} ({told.repeats})".strip()))
     if told.occurrence is not None:
         facts.append((gettext("Occurrence"), local_text(told.occurrence)))
     return facts
 
 
 def _why(told: Told) -> str:
-    reason = str(_REASONS.get(told.reason) or told.reason)
+    reason = gettext(REASONS[told.reason]) if told.reason in REASONS else told.reason
     more = []
     if told.attempts:
         more.append(gettext("attempts: %s") % told.attempts)
     if told.error:
-        more.append(gettext("error: %s") % told.error)
+        more.append(gettext("last error: %s") % told.error)
     return f"{reason} ({', '.join(more)})" if more else reason
-
-
-def _origin(told: Told) -> str:
-    words = gettext("topic “%s”") % told.topic
-    if told.timer_id:
-        words += ", " + gettext("timer “%s”") % told.timer_id
-    return words  # type: ignore[no-any-return]
 
 
 def moment(time: datetime, now: datetime) -> Moment:

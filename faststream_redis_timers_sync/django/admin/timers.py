@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 from django.utils.translation import gettext, ngettext
 
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.django.admin.actions import too_large
 from faststream_redis_timers_sync.django.admin.forecast import (
     forecast_part,
     make_forecast,
@@ -27,9 +26,11 @@ from faststream_redis_timers_sync.django.admin.shown import (
     zone_name,
 )
 from faststream_redis_timers_sync.django.tokens import Place
+from faststream_redis_timers_sync.manage import wording
 from faststream_redis_timers_sync.manage.contents import MOST_BODY, body_text, header_texts
-from faststream_redis_timers_sync.manage.deadline import SEARCH_SECONDS, Deadline
-from faststream_redis_timers_sync.manage.pages import Only, read_cursor, search_page
+from faststream_redis_timers_sync.manage.deadline import PAGE_SECONDS, Deadline
+from faststream_redis_timers_sync.manage.pages import Only, Page, read_cursor
+from faststream_redis_timers_sync.manage.searching import search_page
 from faststream_redis_timers_sync.manage.series import with_series
 from faststream_redis_timers_sync.manage.server import server_time
 from faststream_redis_timers_sync.manage.stats import TopicStats, count_topics
@@ -61,27 +62,26 @@ def timers_page(
     """
     try:
         cursor = read_cursor(after)
-        kind = _KINDS.get(only)
-        page = search_page(
-            timers,
-            place.topic,
-            search,
-            only=kind,
-            after=cursor,
-            limit=ON_A_PAGE,
-            on_examined=Deadline(SEARCH_SECONDS),
-        )
     except ValueError:
-        if not after:
-            # It is not the cursor's.
-            raise
         return None
+    kind = _KINDS.get(only)
+    page = search_page(
+        timers,
+        place.topic,
+        search,
+        only=kind,
+        after=cursor,
+        limit=ON_A_PAGE,
+        on_examined=Deadline(PAGE_SECONDS),
+    )
     (stats,) = count_topics(timers, [place.topic]).topics
     now = stats.at
     forecast = make_forecast(timers, [place.topic], range_named(reach))
     are_dead = bool(forecast.dead_topics)
     rows = rows_of(with_series(timers, place.topic, page.timers), place, now, are_dead=are_dead)
-    count = stats.pending if page.matching is None else page.matching
+    # Only what was counted has a number.
+    is_limited = bool(search or kind)
+    count = page.matching if is_limited else stats.pending
     searched = {name: text for name, text in (("q", search), ("only", kind)) if text}
     query = {**searched, "range": forecast.range.value} if reach else searched
     end = page.end and {**query, "after": page.end.token}
@@ -95,10 +95,10 @@ def timers_page(
         "search": search,
         "only": kind or "",
         "search_token": to_token(search) if search else "",
-        "is_cut": page.is_cut,
-        "too_large": too_large(),
+        "progress": _progress(page, stats.pending) if page.is_cut else "",
+        "nothing": gettext(_nothing(page, is_first=cursor is None, is_limited=is_limited)),
         "count": count,
-        "count_text": timers_text(count),
+        "count_text": "" if count is None else timers_text(count),
         "is_first": cursor is None,
         "first_link": f"?{urlencode(query)}",
         "next_link": end and f"?{urlencode(end)}",
@@ -132,7 +132,7 @@ def timer_page(timers: TimersClient, place: Place) -> Mapping[str, Any] | None:
             *series_facts(timer),
             (gettext("State"), row.state_name),
             *_time_facts(row, now),
-            (gettext("Correlation"), escape(timer.correlation_id)),
+            (gettext("Correlation ID"), escape(timer.correlation_id)),
             (gettext("Content type"), escape(timer.content_type or "-")),
         ],
         "times": times_of(timer, now),
@@ -141,6 +141,22 @@ def timer_page(timers: TimersClient, place: Place) -> Mapping[str, Any] | None:
         "body_size": _bytes(len(timer.body)),
         "cut_after": number(MOST_BODY) if len(body) > MOST_BODY else "",
     }
+
+
+def _nothing(page: Page, *, is_first: bool, is_limited: bool) -> str:
+    """Say why a page has no timers."""
+    if page.is_cut:
+        return wording.NONE_YET
+    if not is_first:
+        return wording.NO_MORE
+    return wording.NO_MATCH if is_limited else wording.NONE_HERE
+
+
+def _progress(page: Page, pending: int) -> str:
+    """Say how far a page got where there was no time for all timers."""
+    words = gettext(wording.LOOKED_THROUGH)
+    examined = number(min(page.examined, pending))
+    return words % {"examined": examined, "timers": timers_text(pending)}  # type: ignore[no-any-return]
 
 
 def _facts(stats: TopicStats, *, are_dead: bool) -> list[str]:

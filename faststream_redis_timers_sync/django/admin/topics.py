@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from django.utils.translation import gettext, gettext_lazy as _
+from django.utils.translation import gettext
 
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.django.admin.forecast import (
@@ -13,19 +13,11 @@ from faststream_redis_timers_sync.django.admin.forecast import (
 )
 from faststream_redis_timers_sync.django.admin.shown import moment, number
 from faststream_redis_timers_sync.django.tokens import Place
+from faststream_redis_timers_sync.manage import wording
 from faststream_redis_timers_sync.manage.forecast import Forecast, largest
-from faststream_redis_timers_sync.manage.scanning import Remark, Scan, find_topics
+from faststream_redis_timers_sync.manage.scanning import Scan, find_topics
 from faststream_redis_timers_sync.manage.stats import TopicStats, count_topics
 from faststream_redis_timers_sync.manage.text import escape
-
-_REMARKS: dict[Remark, Any] = {
-    "no pubsub": _("The server does not allow PUBSUB: which workers listen stays unknown."),
-    "no scan": _("The server does not allow SCAN or DBSIZE: open topics by their names."),
-    "too many": _("There are more than %(most)s topics: open others by their names."),
-    "gaps": _(
-        "Topics may be missing: slots of the cluster moved during the search, so search again."
-    ),
-}
 
 
 def topics_page(
@@ -42,7 +34,10 @@ def topics_page(
     """
     found = find_topics(timers, known, scan)
     snapshot = count_topics(timers, found.topics)
-    remarks = [_REMARKS[remark] % {"most": number(len(found.topics))} for remark in found.remarks]
+    remarks = [
+        gettext(wording.REMARKS[remark]) % {"most": number(len(found.topics))}
+        for remark in found.remarks
+    ]
     forecast = make_forecast(timers, largest(snapshot.topics), range_named(reach))
     dead = [stats for stats in snapshot.topics if stats.topic in forecast.dead_topics]
     alive = [stats for stats in snapshot.topics if stats.topic not in forecast.dead_topics]
@@ -61,14 +56,10 @@ def topics_page(
 
 def _progress(scan: Scan) -> str:
     """Say how far a scan is."""
-    if scan.is_done and not scan.cursor:
-        return gettext("All %(total)s keys of the database were looked at.") % {  # type: ignore[no-any-return]
-            "total": number(scan.total or 0)
-        }
-    return gettext("About %(examined)s of %(total)s keys were looked at.") % {  # type: ignore[no-any-return]
-        "examined": number(min(scan.examined, scan.total or 0)),
-        "total": number(scan.total or 0),
-    }
+    is_whole = scan.is_done and not scan.cursor
+    total = scan.total or 0
+    counts = {"examined": number(min(scan.examined, total)), "total": number(total)}
+    return gettext(wording.SCANNED_ALL if is_whole else wording.SCANNED) % counts  # type: ignore[no-any-return]
 
 
 def _left_out(forecast: Forecast, topics: list[TopicStats]) -> str:

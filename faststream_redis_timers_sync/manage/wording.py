@@ -1,0 +1,164 @@
+"""What can be done with timers, in English: all pages take their words from here.
+
+Sentences with a ``%(name)s`` in them are filled in by the pages; Django's translate them before.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from faststream_redis_timers_sync.manage.asked import ActionName
+from faststream_redis_timers_sync.manage.scanning import Remark
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionWords:
+    """The words around something that can be done with timers.
+
+    Args:
+        label: Asks for it, beside timers that are selected.
+        button: Asks for it, where it is clear for which.
+        title: Heads the page that asks whether to do it.
+        question: Asks whether to do it, to ``%(timers)s`` of topic ``%(topic)s``.
+        confirm: Says yes to that.
+        done: Says that it was done to timers.
+        of_running: What follows for those that run.
+        explanation: What else is to be known before, if anything.
+        of_recurring: What follows for those that are recurring, if anything.
+        of_paused: What follows for those that are paused and were named, if anything.
+    """
+
+    label: str
+    button: str
+    title: str
+    question: str
+    confirm: str
+    done: str
+    of_running: str
+    explanation: str = ""
+    of_recurring: str = ""
+    of_paused: str = ""
+
+    @property
+    def done_to(self) -> str:
+        """Says to how many it was done, as a sentence without its stop."""
+        return f"{self.done.capitalize()}: %s"
+
+    @property
+    def done_once(self) -> str:
+        """Says of one timer that it was done, as a sentence."""
+        return f"{self.done.capitalize()}."
+
+
+ACTION_WORDS: Mapping[ActionName, ActionWords] = {
+    "run_now": ActionWords(
+        label="Run selected timers now",
+        button="Run now",
+        title="Run timers now",
+        question="Run %(timers)s of topic “%(topic)s” now?",
+        confirm="Run now",
+        done="made due",
+        of_running="A second run starts while the first goes on.",
+        of_recurring="Series go on at their next times.",
+        of_paused="Running a paused timer resumes it.",
+    ),
+    "reschedule": ActionWords(
+        label="Reschedule selected timers",
+        button="Reschedule",
+        title="Reschedule timers",
+        question="Reschedule %(timers)s of topic “%(topic)s”?",
+        confirm="Reschedule",
+        done="rescheduled",
+        of_running="They run again at the new time.",
+        of_recurring="Only the next occurrence of a series moves.",
+        of_paused="Rescheduling a paused timer resumes it.",
+    ),
+    "pause": ActionWords(
+        label="Pause selected recurring timers",
+        button="Pause",
+        title="Pause recurring timers",
+        question="Pause %(timers)s of topic “%(topic)s”?",
+        confirm="Pause",
+        done="paused",
+        of_running="Their handlers finish.",
+        explanation=(
+            "Paused timers are not due until you resume them, and occurrences that they miss are "
+            "not made up for. Only recurring timers can be paused."
+        ),
+    ),
+    "resume": ActionWords(
+        label="Resume selected recurring timers",
+        button="Resume",
+        title="Resume recurring timers",
+        question="Resume %(timers)s of topic “%(topic)s”?",
+        confirm="Resume",
+        done="resumed",
+        of_running="",
+        explanation="Each is due again at its next time.",
+    ),
+    "redrive": ActionWords(
+        label="Redrive selected dead letters",
+        button="Redrive",
+        title="Redrive dead letters",
+        question="Redrive %(timers)s of topic “%(topic)s”?",
+        confirm="Redrive",
+        done="redriven",
+        of_running="They stay dead letters.",
+        explanation=(
+            "Each returns to the topic it came from, under its old ID, due at once, with its "
+            "attempts reset. It stays a dead letter if a timer with that ID is pending there, or "
+            "if that topic is in another hash slot."
+        ),
+    ),
+    "cancel": ActionWords(
+        label="Cancel selected timers",
+        button="Cancel",
+        title="Cancel timers",
+        question="Cancel %(timers)s of topic “%(topic)s”?",
+        confirm="Yes, cancel",
+        done="cancelled",
+        of_running="They are removed, but their handlers finish.",
+        of_recurring=(
+            "Series end. A series that an application declares is created again by its next "
+            "start: pause it instead."
+        ),
+    ),
+}
+"""In the order in which pages offer them."""
+
+AT_LEAST = "at least %s"
+RUNNING = "Running: %s."
+RUNNING_INCLUDED = "Timers that are running are included."
+RECURRING = "Recurring: %s."
+RECURRING_INCLUDED = "Recurring timers may be among them."
+PAUSED = "Paused: %s."
+STAY_PAUSED = "They stay paused."
+GONE = "No longer pending: %s."
+UNCHANGED = "Unchanged: %s."
+NONE_PENDING = "None of these timers is pending any longer."
+SELECT_FIRST = "Select timers first, then choose what to do with them."
+
+LOOKED_THROUGH = "Looked through %(examined)s of %(timers)s: go on for the rest."
+"""What a page says that had no time for all timers."""
+
+NONE_YET = "None found yet."
+NO_MORE = "There are no more timers."
+NO_MATCH = "No timer matches."
+NONE_HERE = "No timer is pending here."
+
+TOO_LARGE = (
+    "The topic is too large to look at all of its timers in time. Search for a whole ID, or use "
+    "the command line: %(commands)s."
+)
+
+REMARKS: Mapping[Remark, str] = {
+    "no pubsub": "The server does not allow PUBSUB, so listening workers are not counted.",
+    "no scan": "The server does not allow SCAN or DBSIZE: open topics by name.",
+    "too many": "There are more than %(most)s topics: open the others by name.",
+    "dropped": "Some topics that were found before are not listed any longer: note them before "
+    "you go on looking, or open them by name.",
+    "gaps": "Topics may be missing, because slots of the cluster moved during the search: search "
+    "again.",
+}
+
+SCANNED_ALL = "Looked at all %(total)s keys of the database."
+SCANNED = "Looked at about %(examined)s of %(total)s keys."
