@@ -79,6 +79,9 @@ docs: $(VENV)/.docs ## build the site of the documentation, strictly
 docs-serve: $(VENV)/.docs ## show that site at localhost:8000 while you write
 	$(MKDOCS) serve --no-strict
 
+# What is built has the time of its commit, so that the same commit gives the same bytes.
+build release-check: export SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),1577836800)
+
 build: $(VENV)/.check ## build sdist and wheel into dist/
 	rm -rf dist
 	$(BIN)/python -m build
