@@ -20,7 +20,7 @@ LOWEST = faststream==0.7.6 redis==5.0.1 cronsim==2.8 tzdata==2024.1 celery==5.4.
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
 .PHONY: help demo test test-lowest test-redis soak simulate fuzz bench bench-all \
-	check format docs docs-serve build release-check clean
+	check format docs docs-serve build release-check sbom clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -80,7 +80,7 @@ docs-serve: $(VENV)/.docs ## show that site at localhost:8000 while you write
 	$(MKDOCS) serve --no-strict
 
 # What is built has the time of its commit, so that the same commit gives the same bytes.
-build release-check: export SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),1577836800)
+build release-check sbom: export SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),1577836800)
 
 build: $(VENV)/.check ## build sdist and wheel into dist/
 	rm -rf dist
@@ -88,6 +88,9 @@ build: $(VENV)/.check ## build sdist and wheel into dist/
 
 release-check: build ## look at sdist and wheel, and use them in new places
 	$(BIN)/python tools/release_check.py $(ARGS)
+
+sbom: $(VENV)/.release $(if $(wildcard dist/*.whl),,build) ## list dependencies and licences, in build/
+	$(BIN)/python tools/dependencies.py
 
 clean: ## remove what was made
 	rm -rf .venv .venv-* build dist site .hypothesis .*_cache
@@ -127,6 +130,11 @@ $(VENV)/.fuzz: $(VENV)/.demo
 $(VENV)/.check: $(BIN)/pip pyproject.toml
 	@echo "Installing what the checks need (only the first time)"
 	@$(INSTALL) --editable ".[check]"
+	@touch $@
+
+$(VENV)/.release: $(BIN)/pip pyproject.toml
+	@echo "Installing what lists dependencies (only the first time)"
+	@$(INSTALL) --editable ".[release]"
 	@touch $@
 
 # pip comes last when an environment is made, so it stands for a whole one.
