@@ -5,6 +5,7 @@ A page says ``<!-- made by NAME -->`` where the text of `docs_site.made.MAKERS[N
 
 import logging
 import re
+import tomllib
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -22,11 +23,18 @@ _MARKER = re.compile(r"^<!-- made by (\w+) -->$", re.MULTILINE)
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Add what makes tables fit for narrow screens.
+    """Add what makes tables fit for narrow screens, and a link to the repository.
 
     Args:
         config: MkDocs' configuration.
     """
+    project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())
+    # An empty one is none; it is filled in there for all. As repo_url it would make each page ask
+    # GitHub for stars.
+    if repository := project["tool"]["hatch"]["metadata"]["hooks"]["custom"]["repository"]:
+        config.extra["social"] = [
+            {"icon": "fontawesome/brands/git-alt", "link": repository, "name": "Repository"}
+        ]
     config.markdown_extensions.append(Tables())
     return config
 

@@ -17,15 +17,16 @@ from pathlib import Path
 from shutil import copytree
 
 from packaging.version import Version
+from trove_classifiers import classifiers
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("faststream_redis_timers", "faststream_redis_timers_sync")
 EXTRAS = ("cron", "cli", "django", "flask", "web", "prometheus", "otel", "demo")
 BESIDE_THE_PACKAGES = {
     *("CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md"),
-    *("PKG-INFO", "pyproject.toml", ".gitignore"),
+    *("PKG-INFO", "pyproject.toml", ".gitignore", "hatch_build.py"),
 }
-"""What else an sdist holds; the last three the build adds by itself."""
+"""What else an sdist holds; some of these the build adds by itself."""
 
 NEEDED = {".py": 50, ".lua": 15, ".typed": 2, ".html": 14, ".css": 2, ".js": 1}
 """How many files of a kind there are at least: none is forgotten with its folder."""
@@ -55,12 +56,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python", action="append", default=[], help="a Python to install with")
     parser.add_argument("--quick", action="store_true", help="install no extras one by one")
+    parser.add_argument("--tag", help="the tag that is released: refuse what may not be published")
     options = parser.parse_args()
     (wheel,) = (ROOT / "dist").glob("*.whl")
     (sdist,) = (ROOT / "dist").glob("*.tar.gz")
     check_wheel(wheel)
     check_sdist(sdist)
     check_metadata(wheel)
+    if options.tag is not None:
+        check_publishable(wheel, options.tag)
+    check_reproducible(wheel, sdist)
     run(sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(sdist))
     for python in options.python or [sys.executable]:
         check_installed(python, wheel, one_by_one=not options.quick)
@@ -114,12 +119,61 @@ def check_metadata(wheel: Path) -> None:
     )
     for field in ("Summary", "Keywords", "License-Expression", "Requires-Python", "Project-URL"):
         refuse_unless(bool(metadata[field]), f"the metadata has no {field}")
-    refuse_unless(len(metadata.get_all("Classifier", [])) >= 10, "too few classifiers")
+    named = metadata.get_all("Classifier", [])
+    refuse_unless(len(named) >= 10, "too few classifiers")
+    # PyPI refuses an upload for one that it does not know.
+    unknown = set(named) - classifiers
+    refuse_unless(not unknown, f"there are no classifiers {sorted(unknown)}")
     headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     refuse_unless(
         version in headings[0], f"CHANGELOG.md begins with {headings[0]!r}, not {version}"
     )
     say(f"version {version}, as the changelog says")
+
+
+def check_publishable(wheel: Path, tag: str) -> None:
+    """See that what is released is finished, and write its notes to build/notes.md.
+
+    Args:
+        wheel: The wheel.
+        tag: The tag of the commit.
+    """
+    version = wheel.name.split("-")[1]
+    refuse_unless(tag == f"v{version}", f"the tag is {tag}, but the version {version}")
+    hook = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["metadata"]
+    refuse_unless(
+        bool(hook["hooks"]["custom"]["repository"]),
+        "fill in repository in pyproject.toml: without it the README's links lead nowhere on PyPI",
+    )
+    newest = (ROOT / "CHANGELOG.md").read_text().split("\n## ")[1]
+    heading, _, notes = newest.partition("\n")
+    refuse_unless("Unreleased" not in heading, f"CHANGELOG.md still begins with {heading!r}")
+    target = ROOT / "build" / "notes.md"
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(notes.strip() + "\n")
+    say(f"{tag} may be published, with the notes in {target.relative_to(ROOT)}")
+
+
+def check_reproducible(wheel: Path, sdist: Path) -> None:
+    """See that whoever builds from the sdist gets the same bytes, wherever and whenever.
+
+    ``SOURCE_DATE_EPOCH`` has to be the one that they were built with, as make sees to.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        with tarfile.open(sdist) as archive:
+            archive.extractall(place, filter="data")
+        source = place / sdist.name.removesuffix(".tar.gz")
+        for file in source.rglob("*"):
+            # Other rights than those in the checkout; times differ anyway.
+            file.chmod(0o700 if file.is_dir() else 0o600)
+        run(sys.executable, "-m", "build", "--outdir", str(place), str(source))
+        for built in (wheel, sdist):
+            refuse_unless(
+                built.read_bytes() == (place / built.name).read_bytes(),
+                f"{built.name} has other bytes when it is built again",
+            )
+    say("built again from the sdist, both have the same bytes")
 
 
 def check_installed(python: str, wheel: Path, *, one_by_one: bool) -> None:

@@ -112,6 +112,7 @@ def test_styles_load_nothing_from_elsewhere(site):
         assert not re.findall(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//", style.read_text()), style
 
 
+HOME = "https://github.com/owner/name"
 MISTAKES = """
 [a page](nowhere.md), [a place on one](testing.md#nowhere), [a file](../examples/nowhere.py),
 and [a name][faststream_redis_timers.Nowhere].
@@ -120,9 +121,12 @@ and [a name][faststream_redis_timers.Nowhere].
 """
 
 
-def test_a_broken_link_or_reference_fails(tmp_path):
-    copy = tmp_path / "copy"
-    names = "*.yml docs docs_site examples dashboards benchmarks tests *.md faststream*"
+@pytest.fixture(scope="module")
+def changed_site(tmp_path_factory):
+    """What a build says of a copy with mistakes and with a repository's address, and its site."""
+    folder = tmp_path_factory.mktemp("changed")
+    copy = folder / "copy"
+    names = "*.yml *.toml docs docs_site examples dashboards benchmarks tests *.md faststream*"
     for pattern in names.split():
         for path in ROOT.glob(pattern):
             if path.is_dir():
@@ -134,9 +138,25 @@ def test_a_broken_link_or_reference_fails(tmp_path):
                 shutil.copy(path, copy)
     with (copy / "docs" / "index.md").open("a") as page:
         page.write(MISTAKES)
-    done = build(copy, tmp_path / "site")
+    project = copy / "pyproject.toml"
+    project.write_text(
+        re.sub(r'(?m)^repository = ".*"$', f'repository = "{HOME}"', project.read_text())
+    )
+    return build(copy, folder / "site"), folder / "site"
+
+
+def test_a_broken_link_or_reference_fails(changed_site):
+    done, _ = changed_site
     assert done.returncode != 0
     for mistake in ("nowhere.md", "#nowhere", "nowhere.py", "redis_timers.Nowhere", "nobody"):
         assert mistake in done.stdout
     warnings = [line for line in done.stdout.splitlines() if line.startswith("WARNING")]
     assert len(warnings) == 5, done.stdout
+
+
+def test_pages_link_to_the_repository_and_ask_it_for_nothing(changed_site):
+    _, folder = changed_site
+    page = (folder / "testing.html").read_text()
+    assert f'href="{HOME}"' in page
+    # What makes the theme ask GitHub for stars and forks.
+    assert 'data-md-component="source"' not in page

