@@ -1,17 +1,19 @@
 """`faststream-redis-timers web`: one person at one machine, with a token."""
 
+import re
 import socket
 import subprocess
 import sys
 from datetime import UTC, datetime
 
 import pytest
-from command_line import LONGEST, MODULE, ROOT, environment
+from command_line import LONGEST, MODULE, ROOT, click_runner, environment
 from running import running
 from waiting import wait_until
 from web_pages import place_of, web_visitor
 
 from faststream_redis_timers_sync import TimersClient
+from faststream_redis_timers_sync.cli.group import group
 
 LATER = datetime(2099, 6, 1, 9, tzinfo=UTC)
 TOPIC = "invoices"
@@ -176,3 +178,41 @@ def test_open_opens_a_browser(server_url, tmp_path):
     with running(command, output, "token=", environment(BROWSER=f"{browser} %s")):
         wait_until(lambda: opened.exists() and opened.read_text(), timeout=LONGEST)
         assert opened.read_text() == output.read_text()
+
+
+def test_who_changes_what_is_written_to_standard_error(serve, timers):
+    with serve("--allow-changes"):
+        visitor = signed_in(serve.output.read_text().strip())
+        page = visitor.get(f"topic={TOPIC}&timer=a")
+        visitor.press(visitor.press(page, "Cancel"), "Yes, cancel")
+        said = {"sec_fetch_site": "cross-site"}
+        assert visitor.post(f"topic={TOPIC}&do=cancel", [("id", "YQ")], **said).status == 403
+    _, begun, ended, refused = serve.output.read_text().splitlines()
+
+    stamp = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+    assert re.match(rf"{stamp} INFO action begun by .*: cancel in topic {TOPIC}: 1 timer", begun)
+    assert re.match(rf"{stamp} INFO action ended by .*: cancelled 1$", ended)
+    assert re.match(rf"{stamp} WARNING form refused: Sec-Fetch-Site cross-site, ", refused)
+
+
+def test_topics_that_are_named_are_listed(serve, timers):
+    with serve("--topic", "invoices:dead", "--topic", TOPIC, "--longest-lease", "30s"):
+        page = signed_in(serve.output.read_text().strip()).get()
+
+    assert {"invoices:dead", TOPIC} <= set(page.links)
+    assert "Running" in page.text
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--topic", ""], "topic must not be empty"),
+        (["--longest-lease", "0s"], "longest_lease must be above 0"),
+        (["--longest-lease", "x"], "--longest-lease"),
+    ],
+)
+def test_options_that_cannot_be(words, sentence):
+    result = click_runner().invoke(group, ["web", *words])
+
+    assert result.exit_code == 2
+    assert sentence in result.stderr
