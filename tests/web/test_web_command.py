@@ -2,6 +2,7 @@
 
 import re
 import socket
+import struct
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -216,3 +217,43 @@ def test_options_that_cannot_be(words, sentence):
 
     assert result.exit_code == 2
     assert sentence in result.stderr
+
+
+def test_a_page_of_another_address_names_the_right_one(serve, timers):
+    with serve():
+        url = serve.output.read_text().strip()
+        place = place_of(url)
+        page = web_visitor(url.partition("?")[0]).send("GET", "", {"host": "127.0.0.1:9000"}, b"")
+
+    assert page.status == 403
+    assert f"http://127.0.0.1:{place.port}/" in page.text
+    assert f"ssh -L {place.port}:127.0.0.1:{place.port}" in page.text
+    assert url.partition("token=")[2] not in page.html
+
+
+def test_the_stylesheet_needs_no_token_but_the_right_host(serve, timers):
+    with serve():
+        place = place_of(serve.output.read_text().strip())
+        visitor = web_visitor(f"http://{place.host}:{place.port}/")
+        assert visitor.get("asset=css").status == 200
+        assert (
+            visitor.get(f"topic={TOPIC}&asset=css").headers["content-type"].startswith("text/css")
+        )
+        assert visitor.send("GET", "asset=css", {"host": "evil.example"}, b"").status == 403
+        assert visitor.get("asset=nonsense").status == 403
+        assert visitor.get(f"topic={TOPIC}&asset=").status == 403
+        assert visitor.post(f"asset=css&topic={TOPIC}&do=cancel", [("id", "YQ")]).status == 403
+
+
+def test_a_client_that_leaves_early_is_no_traceback(serve, timers):
+    with serve():
+        place = place_of(serve.output.read_text().strip())
+        for request in (b"GET / HTTP/1.0\r\n\r\n", b"POST / HTTP/1.0\r\nContent-Length: 9\r\n\r\n"):
+            for _ in range(20):
+                with socket.create_connection((place.host, place.port)) as client:
+                    client.sendall(request)
+                    # It resets the connection when it is closed.
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        assert signed_in(serve.output.read_text().strip()).get().status == 200
+
+    assert len(serve.output.read_text().splitlines()) == 1
