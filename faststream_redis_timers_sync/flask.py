@@ -112,6 +112,7 @@ class FlaskTimers:
         self,
         *,
         allow: Allow,
+        name: str = _NAME,
         longest_lease: timedelta | float | None = None,
         show_body: ShowBody | None = None,
         origins: Iterable[str] = (),
@@ -121,13 +122,16 @@ class FlaskTimers:
 
             app.register_blueprint(timers.blueprint(allow=allow), url_prefix="/timers")
 
-        The topics of ``TIMERS_TOPICS`` are listed, and those that workers listen to. `allow` is
+        There is no argument for topics: those of ``TIMERS_TOPICS`` in the app's config are listed,
+        and those that workers listen to. `allow` is
         called inside the request, so Flask-Login's ``current_user`` is there. The pages check by
         themselves where forms come from: exempt the blueprint from Flask-WTF's ``CSRFProtect``,
         which knows no token of theirs.
 
         Args:
             allow: Says for each request who may see and do what, see `TimerPages`.
+            name: The blueprint's name. Its endpoint is ``timers.pages`` by default; give another
+                where the app has a blueprint of that name.
             longest_lease: As in `TimerPages`.
             show_body: As in `TimerPages`.
             origins: As in `TimerPages`.
@@ -150,7 +154,7 @@ class FlaskTimers:
         def show() -> Any:
             return Response.from_app(pages.wsgi, request.environ)
 
-        blueprint = Blueprint(_NAME, __name__)
+        blueprint = Blueprint(name, __name__)
         blueprint.add_url_rule("/", "pages", show, methods=_METHODS)
         return blueprint
 

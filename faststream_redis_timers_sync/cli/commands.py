@@ -17,7 +17,7 @@ from faststream_redis_timers_sync.cli.parameters import (
     topic_argument,
     topics_argument,
 )
-from faststream_redis_timers_sync.cli.source import complete_topic, known_topics, run
+from faststream_redis_timers_sync.cli.source import known_topics, run
 from faststream_redis_timers_sync.console import actions, arguments, changes, watch as watching
 from faststream_redis_timers_sync.console.errors import CommandError
 from faststream_redis_timers_sync.manage.forecast import Range
@@ -232,9 +232,7 @@ def stats(**options: Any) -> None:
 
 
 @click.command()
-@click.argument(
-    "topics", nargs=-1, required=True, metavar="TOPIC...", shell_complete=complete_topic
-)
+@topics_argument
 @click.option(
     "--range",
     "reach",
@@ -243,14 +241,16 @@ def stats(**options: Any) -> None:
     show_default=True,
     help=arguments.RANGE_HELP,
 )
+@scan_option
 @json_option
 def forecast(**options: Any) -> None:
     """Count how many timers are due when.
 
-    Of several topics together. What is overdue or due later follows, and how many are paused. Dead
-    letters count for nothing else.
+    Of several topics together; without a TOPIC of all that can be found. Times are this machine's,
+    and the heading has their offset from UTC. What is overdue or due later follows, and how many
+    are paused. Dead letters count for nothing else.
     """
-    run(actions.show_forecast, **options)
+    run(actions.show_forecast, known=known_topics(), **options)
 
 
 @click.command()

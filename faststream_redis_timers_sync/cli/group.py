@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from faststream_redis_timers_sync.cli import PROGRAM
 from faststream_redis_timers_sync.cli.commands import COMMANDS
 from faststream_redis_timers_sync.cli.series import series
 from faststream_redis_timers_sync.cli.source import BadServerError, Source
@@ -37,6 +38,20 @@ class _Group(click.Group):
         context = super().make_context(info_name, args, parent, **extra)
         context.obj = Source(lambda: _open(**context.params))
         return context
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            ours = {name for parameter in self.get_params(ctx) for name in parameter.opts}
+            if error.ctx and error.ctx is not ctx and error.option_name in ours:
+                _, _, command = error.ctx.command_path.partition(" ")
+                msg = (
+                    f"{error.option_name} goes before the command: "
+                    f"{PROGRAM} {error.option_name} ... {command}"
+                )
+                raise click.UsageError(msg, error.ctx) from None
+            raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         # Those that look come first, not those whose names begin with a.

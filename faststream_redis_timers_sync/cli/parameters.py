@@ -62,6 +62,20 @@ scan_option = click.option(
     default=True,
     help=arguments.SCAN_HELP,
 )
+topics_option = click.option(
+    "--topic",
+    "topics",
+    multiple=True,
+    shell_complete=complete_topic,
+    metavar="NAME",
+    help=arguments.TOPIC_HELP,
+)
+lease_option = click.option(
+    "--longest-lease",
+    callback=_reader(parse_duration),
+    metavar="DURATION",
+    help=arguments.LEASE_HELP,
+)
 headers_option = click.option(
     "--header",
     "headers",

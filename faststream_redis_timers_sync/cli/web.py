@@ -1,13 +1,19 @@
 """`web`: the pages for one person at one machine."""
 
 import getpass
+import logging
+import sys
+import time
 import webbrowser
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import get_args
 
 import click
 
-from faststream_redis_timers_sync.cli.source import BadServerError, run
+from faststream_redis_timers_sync.cli.parameters import lease_option, topics_option
+from faststream_redis_timers_sync.cli.source import BadServerError, known_topics, run
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.console.errors import DONE, MISUSED, CommandError
 from faststream_redis_timers_sync.console.output import Output
@@ -26,12 +32,23 @@ from faststream_redis_timers_sync.console.output import Output
 @click.option(
     "--show-bodies", is_flag=True, help="Show the bodies of timers, not their sizes alone."
 )
+@topics_option
+@lease_option
 @click.option("--open", "opens", is_flag=True, help="Open a browser.")
-def web(*, port: int, allow_changes: bool, show_bodies: bool, opens: bool) -> None:
+def web(
+    *,
+    port: int,
+    allow_changes: bool,
+    show_bodies: bool,
+    topics: Sequence[str],
+    longest_lease: timedelta | None,
+    opens: bool,
+) -> None:
     """Show timers on web pages.
 
     They are served on this machine alone, until Ctrl-C. The address that is printed has a token:
-    nobody sees the pages without it. Nothing can be changed without --allow-changes.
+    nobody sees the pages without it. Nothing can be changed without --allow-changes; who changes
+    what is written to standard error.
     """
     run(
         _serve,
@@ -39,17 +56,21 @@ def web(*, port: int, allow_changes: bool, show_bodies: bool, opens: bool) -> No
         port=port,
         allow_changes=allow_changes,
         show_bodies=show_bodies,
+        topics=[*known_topics(), *topics],
+        longest_lease=longest_lease,
         opens=opens,
     )
 
 
-def _serve(
+def _serve(  # noqa: PLR0913  as above
     timers: TimersClient,
     output: Output,
     *,
     port: int,
     allow_changes: bool,
     show_bodies: bool,
+    topics: Sequence[str],
+    longest_lease: timedelta | None,
     opens: bool,
 ) -> int:
     try:
@@ -60,23 +81,46 @@ def _serve(
     except ModuleNotFoundError as error:
         raise BadServerError(str(error)) from None
     access = Access(_user(), may=get_args(Right) if allow_changes else ())
-    pages = TimerPages(
-        timers,
-        allow=lambda _: access,
-        show_body=(lambda _, timer: timer.body) if show_bodies else None,
-    )
+    try:
+        pages = TimerPages(
+            timers,
+            allow=lambda _: access,
+            topics=dict.fromkeys(topics),
+            longest_lease=longest_lease,
+            show_body=(lambda _, timer: timer.body) if show_bodies else None,
+        )
+    except ValueError as error:
+        raise CommandError(str(error), MISUSED) from None
     try:
         server = LocalServer(pages, port)
     except OSError as error:
         msg = f"port {port} can't be used: {error.strerror}. Choose another, or 0 for a free one"
         raise CommandError(msg, MISUSED) from None
-    with server, suppress(KeyboardInterrupt):
+    with server, _logging_to_stderr(), suppress(KeyboardInterrupt):
         output.line(server.url)
         output.flush()
         if opens:
             webbrowser.open(server.url)
         server.serve_forever()
     return DONE
+
+
+@contextmanager
+def _logging_to_stderr() -> Iterator[None]:
+    """Write what the pages log to standard error, with the time in UTC."""
+    handler = logging.StreamHandler(sys.stderr)
+    formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    log = logging.getLogger("faststream_redis_timers_sync.web")
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
 
 
 def _user() -> str:

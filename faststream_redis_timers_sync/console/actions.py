@@ -15,7 +15,13 @@ from faststream_redis_timers_sync.console.output import Output
 from faststream_redis_timers_sync.manage.check import check_server
 from faststream_redis_timers_sync.manage.contents import MOST_BODY, body_text
 from faststream_redis_timers_sync.manage.errors import if_allowed
-from faststream_redis_timers_sync.manage.forecast import NOTE, Forecasts, Range
+from faststream_redis_timers_sync.manage.forecast import (
+    MOST_TOPICS,
+    NOTE,
+    Forecasts,
+    Range,
+    largest,
+)
 from faststream_redis_timers_sync.manage.permissions import joined_rules
 from faststream_redis_timers_sync.manage.roles import ROLES, role_rule
 from faststream_redis_timers_sync.manage.selection import OnExamined, list_timers as select_timers
@@ -178,22 +184,45 @@ def show_stats(
 
 
 def show_forecast(
-    timers: TimersClient, output: Output, *, topics: Sequence[str], reach: str
+    timers: TimersClient,
+    output: Output,
+    *,
+    reach: str,
+    topics: Sequence[str] = (),
+    known: Iterable[str] = (),
+    scan: bool = True,
 ) -> int:
     """Show how many timers of topics are due when, all topics together.
 
     Args:
         timers: The client.
         output: Where to.
-        topics: The topics.
         reach: The name of the range.
+        topics: The topics; none means all that can be found, or the largest of them.
+        known: Topics that the application names.
+        scan: Whether finding them looks through all keys of the database.
     """
-    forecast = Forecasts(timers).of(topics, Range(reach), output.zone)
+    chosen = list(dict.fromkeys(topics))
+    if not chosen:
+        found = find_topics(timers, output, known, scan=scan)
+        if not found:
+            output.note("no topics found")
+            return DONE
+        chosen = found if len(found) <= MOST_TOPICS else largest(count_topics(timers, found).topics)
+        if len(found) > len(chosen):
+            output.note(
+                f"of the {len(chosen)} topics with the most timers, of {len(found):,} found"
+            )
+    forecast = Forecasts(timers).of(chosen, Range(reach), output.zone)
     if output.as_json:
         output.record(shown.forecast_record(forecast))
-        return DONE
-    output.table(shown.FORECAST_COLUMNS, shown.forecast_rows(forecast))
-    output.note(NOTE)
+    else:
+        output.table(shown.forecast_columns(forecast), shown.forecast_rows(forecast))
+        output.note(NOTE)
+    if topics:
+        for stats in count_topics(timers, chosen).topics:
+            if not stats.pending:
+                note_none(output, stats.topic, None)
     return DONE
 
 

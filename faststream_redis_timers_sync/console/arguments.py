@@ -20,6 +20,8 @@ IN_HELP = "After this time: 3d, 1h30m, 45s."
 AT_HELP = "At this time: 2026-06-01T09:00+02:00."
 RAW_HELP = "The body alone, byte by byte."
 RANGE_HELP = "An hour by minutes, a day by hours, or 30 days by days."
+TOPIC_HELP = "A topic to list though no worker listens to it; may be given again."
+LEASE_HELP = "The longest lease_ttl of your subscribers: 30s. With it running timers are counted."
 CHECK_TOPIC_HELP = "Look for the right to use this topic."
 ROLE_HELP = "Ask nothing, and write the ACL rule that a user of this role needs."
 

@@ -3,7 +3,7 @@
 import base64
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
@@ -354,6 +354,18 @@ def stats_record(stats: TopicStats) -> dict[str, Any]:
         "last_at": exact_time(stats.last_at),
         "workers": stats.workers,
     }
+
+
+def forecast_columns(forecast: Forecast) -> list[Column]:
+    """Name the columns of a forecast, the first with the offset of its times.
+
+    Args:
+        forecast: The forecast.
+    """
+    first, *others = FORECAST_COLUMNS
+    offset = in_zone(forecast.at, forecast.zone).isoformat()[-len("+00:00") :]
+    zone = "UTC" if offset == "+00:00" else offset
+    return [replace(first, title=f"{first.title} ({zone})"), *others]
 
 
 def forecast_rows(forecast: Forecast) -> list[list[Cell]]:

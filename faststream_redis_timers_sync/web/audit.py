@@ -1,18 +1,22 @@
 """Who did what: a line before and one after each action, in a log of its own.
 
-Of each line the beginning is stable. Ids, topics and names are escaped, so that none can look like
-a line of its own.
+Forms that come from elsewhere are logged too. Of each line the beginning is stable. Ids, topics,
+names and headers are escaped, so that none can look like a line of its own.
 """
 
 import logging
 
 from faststream_redis_timers_sync.manage.chosen import Chosen
 from faststream_redis_timers_sync.manage.text import escape
+from faststream_redis_timers_sync.web.messages import Request
 
 _log = logging.getLogger("faststream_redis_timers_sync.web.audit")
 
 MOST_IDS = 20
 """Ids that a line names."""
+
+_MOST_OF_HEADER = 200
+"""Characters of a header that are shown: whoever sends it may send more."""
 
 
 def log_begun(user: str, action: str, chosen: Chosen) -> None:
@@ -64,6 +68,32 @@ def log_refused(user: str, action: str, topic: str) -> None:
         topic: The topic.
     """
     _log.warning("action refused to %s: %s in topic %s", escape(user), action, escape(topic))
+
+
+def log_form_refused(request: Request) -> None:
+    """Log that a form came from elsewhere; nobody knows who sent it.
+
+    Args:
+        request: The request.
+    """
+    site, origin, host = (
+        header_text(request, name) for name in ("sec-fetch-site", "origin", "host")
+    )
+    _log.warning("form refused: Sec-Fetch-Site %s, Origin %s, Host %s", site, origin, host)
+
+
+def header_text(request: Request, name: str) -> str:
+    """Show a header that may be anything.
+
+    Args:
+        request: The request.
+        name: The header's name, in lower case.
+    """
+    value = request.headers.get(name)
+    if value is None:
+        return "(none)"
+    shown = escape(value[:_MOST_OF_HEADER])
+    return f"{shown}..." if len(value) > _MOST_OF_HEADER else shown
 
 
 def _which(chosen: Chosen) -> str:

@@ -6,6 +6,7 @@ The lessons behind it: Flower CVE-2022-30034, Hangfire GHSA-7rq6-7gv8-c37h, Side
 from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qs, urlsplit
 
+from faststream_redis_timers_sync.web.audit import header_text, log_form_refused
 from faststream_redis_timers_sync.web.messages import (
     MOST_BODY,
     RefusedError,
@@ -118,9 +119,15 @@ def check_origin(request: Request, origins: frozenset[str]) -> None:
             return
         if _plain(origin) in origins:
             return
+    log_form_refused(request)
+    if site is not None:
+        why = f"The browser sent Sec-Fetch-Site: {header_text(request, 'sec-fetch-site')}"
+    else:
+        origin, host = (header_text(request, name) for name in ("origin", "host"))
+        why = f"The browser sent Origin: {origin}, and the application was asked as Host: {host}"
     msg = (
-        "This form does not come from these pages, so nothing was changed. If they are behind a "
-        "proxy that changes the host, name their address in the argument origins."
+        f"This form does not come from these pages, so nothing was changed. {why}. If they are "
+        "behind a proxy that changes the host, name their address in the argument origins."
     )
     raise RefusedError(403, "Refused", msg)
 

@@ -7,15 +7,18 @@ place, and it leaves the address.
 import hmac
 import secrets
 import socket
+import sys
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs
 
+from faststream_redis_timers_sync.web.addresses import read_address
 from faststream_redis_timers_sync.web.guard import HEADERS, NO_STORE
 from faststream_redis_timers_sync.web.messages import (
     MOST_BODY,
+    RefusedError,
     Request,
     Response,
     join_headers,
@@ -58,7 +61,8 @@ class LocalServer(ThreadingHTTPServer):
         self._hosts = {f"{HOST}:{at}", f"localhost:{at}"}
         # Cookies know no ports, and two of these may run.
         self._cookie = f"timers-{at}"
-        self.url = f"http://{HOST}:{at}/?token={self._token}"
+        self._root = f"http://{HOST}:{at}/"
+        self.url = f"{self._root}?token={self._token}"
 
     def answer(self, request: Request) -> Response:
         """Answer a request of this machine.
@@ -68,18 +72,43 @@ class LocalServer(ThreadingHTTPServer):
         """
         # Another name for this machine is that of somebody else's page: DNS rebinding.
         if request.headers.get("host", "").lower() not in self._hosts:
-            return _refusal("These pages have another address.")
+            port = self.server_address[1]
+            msg = (
+                f"These pages have another address: {self._root} with the token that the command "
+                "has printed. If you forward a port to them, use the same number on your machine: "
+                f"ssh -L {port}:{HOST}:{port}."
+            )
+            return _refusal(msg)
         tokens = parse_qs(request.query).get("token", [])
         if request.method == "GET" and len(tokens) == 1 and self._is_token(tokens[0]):
             cookie = f"{self._cookie}={self._token}; HttpOnly; Path=/; SameSite=Strict"
             headers = [("Location", "?"), ("Set-Cookie", cookie)]
             return Response(303, b"", headers=[*headers, *HEADERS, NO_STORE])
-        if not self._is_token(request.cookies.get(self._cookie, "")):
+        # The page that refuses has the stylesheet too, which is no secret.
+        is_open = request.method in {"GET", "HEAD"} and _is_asset(request.query)
+        if not is_open and not self._is_token(request.cookies.get(self._cookie, "")):
             return _refusal("Open the address that the command has printed: it has the token.")
         return self._pages.answer(request)
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Write a traceback, but not of a client that has left.
+
+        Args:
+            request: The connection.
+            client_address: Who it was.
+        """
+        if not isinstance(sys.exception(), (ConnectionError, TimeoutError)):
+            super().handle_error(request, client_address)
+
     def _is_token(self, text: str) -> bool:
         return hmac.compare_digest(text.encode(errors="replace"), self._token.encode())
+
+
+def _is_asset(query: str) -> bool:
+    try:
+        return bool(read_address(query).asset)
+    except RefusedError:
+        return False
 
 
 def _refusal(sentence: str, status: int = 403, title: str = "Refused") -> Response:

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 
@@ -12,8 +13,9 @@ from command_line import click_runner
 
 from faststream_redis_timers_sync.cli.commands import COMMANDS
 from faststream_redis_timers_sync.cli.source import Source
-from faststream_redis_timers_sync.console import changes
+from faststream_redis_timers_sync.console import actions, changes
 from faststream_redis_timers_sync.console.output import Output
+from faststream_redis_timers_sync.manage import forecast as forecasting
 from faststream_redis_timers_sync.manage.chosen import Chosen
 
 HOUR = timedelta(hours=1)
@@ -104,7 +106,8 @@ def test_a_forecast_tells_how_many_are_due_when(stock, records, invoke):
 
     result = invoke("forecast", "invoices", "--range", "hour")
     titles, *lines = result.stdout.splitlines()
-    assert titles.split() == ["DUE", "TIMERS"]
+    # Tests run in UTC, or in another zone whose offset is shown.
+    assert re.fullmatch(r"DUE \((UTC|[+-]\d\d:\d\d)\) +TIMERS *", titles)
     assert len(lines) == 60 + 2
     assert [line.split() for line in lines[-2:]] == [["later", "3"], ["overdue", "1"]]
     # The bar of the fullest has 30 characters.
@@ -112,10 +115,67 @@ def test_a_forecast_tells_how_many_are_due_when(stock, records, invoke):
     assert "A running timer counts at the end of its lease" in result.stderr
 
 
-def test_a_forecast_of_nothing_has_no_bars(invoke):
-    lines = invoke("forecast", "nowhere", "--range", "hour").stdout.splitlines()
+def test_a_forecast_of_nothing_has_no_bars_and_a_note_as_stats_has(stock, invoke):
+    result = invoke("forecast", "nowhere", "--range", "hour")
+    lines = result.stdout.splitlines()
 
-    assert [line.split()[1:] for line in lines[1:]] == [["0"]] * 60
+    assert result.exit_code == 0
+    assert [line.split()[-1] for line in lines[1:]] == ["0"] * 60
+    assert "no timer is pending in topic 'nowhere'\n" in result.stderr
+    result = invoke("forecast", "invoices", "nowhere", "--json")
+    assert result.stderr == "no timer is pending in topic 'nowhere'\n"
+
+
+def test_a_forecast_without_a_topic_is_that_of_all_that_are_found(stock, records):
+    stock.schedule("x", "orders", activate_in=2 * DAY)
+
+    assert {"invoices", "orders"} <= set(records("forecast")[0]["topics"])
+
+
+def test_a_forecast_of_no_topics_says_so(invoke):
+    result = invoke("--prefix", "nobody:", "forecast")
+
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "no topics found\n")
+
+
+def test_a_forecast_of_many_topics_is_that_of_the_largest(timers, invoke, monkeypatch):
+    monkeypatch.setattr(actions, "MOST_TOPICS", 1)
+    monkeypatch.setattr(forecasting, "MOST_TOPICS", 1)
+    for topic in ("a", "b", "b"):
+        timers.schedule("x", topic, activate_in=DAY)
+    result = invoke("forecast", "--json")
+
+    assert json.loads(result.stdout)["topics"] == ["b"]
+    assert result.stderr == "of the 1 topics with the most timers, of 2 found\n"
+
+
+@pytest.mark.parametrize(
+    ("offset", "shown"), [("UTC", "UTC"), ("XXX-05:30", "+05:30"), ("XXX3", "-03:00")]
+)
+def test_the_heading_of_a_forecast_has_the_offset_of_its_times(process, offset, shown):
+    assert process("forecast", "t", TZ=offset).stdout.startswith(f"DUE ({shown})")
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["web", "--redis-url", "redis://a"], "web"),
+        (["list", "t", "--prefix=x"], "list"),
+        (["series", "module:name", "--hash-tags"], "series"),
+    ],
+)
+def test_an_option_of_the_group_behind_the_command_is_told_where_it_goes(words, command, invoke):
+    result = invoke(*words)
+    option = next(word for word in words if word.startswith("--")).partition("=")[0]
+
+    assert result.exit_code == 2
+    assert (
+        f"{option} goes before the command: faststream-redis-timers {option} ... {command}\n"
+    ) in result.stderr
+
+
+def test_another_option_that_there_is_not_is_told_as_ever(invoke):
+    assert "No such option" in invoke("list", "t", "--redis").stderr
 
 
 def test_stats_of_an_unknown_topic_are_zeros_and_a_note(invoke):
@@ -563,7 +623,6 @@ def test_one_command_allows_all_that_a_user_lacks(invoke, own_server, own_url):
         (["cancel", "t", ""], "timer_id must not be empty"),
         (["cancel", "\udcff", "a"], "topic can't be written as UTF-8"),
         (["watch", "--interval", "0"], "0.0 is not in the range"),
-        (["forecast"], "Missing argument 'TOPIC...'"),
         (["forecast", ""], "topic must not be empty"),
         (["forecast", "t", "--range", "week"], "'week' is not one of 'hour', 'day', 'month'"),
         (["forecast", *map(str, range(101))], "topics must be at most 100, got 101"),

@@ -342,10 +342,12 @@ def test_demo_with_web_pages(url, tmp_path):
         def page(query=""):
             return get_page(place, f"/?{query}", cookie).read().decode()
 
-        for topic in ("invoices", "trials", "reports", "exports", "payments"):
+        for topic in ("invoices", "trials", "reports", "exports", "payments", "surveys"):
             assert f">{topic}</a>" in page()
         # The worker fails what is due there.
         wait_until(lambda: ">PAY-71" in page("topic=payments:dead"))
+        # Nobody listens to it, and yet it is listed.
+        assert ">payments:dead</a>" in page()
         assert ">export-ada</a>" in page("topic=exports&only=running")
     assert_nothing_is_left(url)
 

@@ -1,17 +1,20 @@
 """`faststream-redis-timers web`: one person at one machine, with a token."""
 
+import re
 import socket
+import struct
 import subprocess
 import sys
 from datetime import UTC, datetime
 
 import pytest
-from command_line import LONGEST, MODULE, ROOT, environment
+from command_line import LONGEST, MODULE, ROOT, click_runner, environment
 from running import running
 from waiting import wait_until
 from web_pages import place_of, web_visitor
 
 from faststream_redis_timers_sync import TimersClient
+from faststream_redis_timers_sync.cli.group import group
 
 LATER = datetime(2099, 6, 1, 9, tzinfo=UTC)
 TOPIC = "invoices"
@@ -176,3 +179,81 @@ def test_open_opens_a_browser(server_url, tmp_path):
     with running(command, output, "token=", environment(BROWSER=f"{browser} %s")):
         wait_until(lambda: opened.exists() and opened.read_text(), timeout=LONGEST)
         assert opened.read_text() == output.read_text()
+
+
+def test_who_changes_what_is_written_to_standard_error(serve, timers):
+    with serve("--allow-changes"):
+        visitor = signed_in(serve.output.read_text().strip())
+        page = visitor.get(f"topic={TOPIC}&timer=a")
+        visitor.press(visitor.press(page, "Cancel"), "Yes, cancel")
+        said = {"sec_fetch_site": "cross-site"}
+        assert visitor.post(f"topic={TOPIC}&do=cancel", [("id", "YQ")], **said).status == 403
+    _, begun, ended, refused = serve.output.read_text().splitlines()
+
+    stamp = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+    assert re.match(rf"{stamp} INFO action begun by .*: cancel in topic {TOPIC}: 1 timer", begun)
+    assert re.match(rf"{stamp} INFO action ended by .*: cancelled 1$", ended)
+    assert re.match(rf"{stamp} WARNING form refused: Sec-Fetch-Site cross-site, ", refused)
+
+
+def test_topics_that_are_named_are_listed(serve, timers):
+    with serve("--topic", "invoices:dead", "--topic", TOPIC, "--longest-lease", "30s"):
+        page = signed_in(serve.output.read_text().strip()).get()
+
+    assert {"invoices:dead", TOPIC} <= set(page.links)
+    assert "Running" in page.text
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--topic", ""], "topic must not be empty"),
+        (["--longest-lease", "0s"], "longest_lease must be above 0"),
+        (["--longest-lease", "x"], "--longest-lease"),
+    ],
+)
+def test_options_that_cannot_be(words, sentence):
+    result = click_runner().invoke(group, ["web", *words])
+
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+
+
+def test_a_page_of_another_address_names_the_right_one(serve, timers):
+    with serve():
+        url = serve.output.read_text().strip()
+        place = place_of(url)
+        page = web_visitor(url.partition("?")[0]).send("GET", "", {"host": "127.0.0.1:9000"}, b"")
+
+    assert page.status == 403
+    assert f"http://127.0.0.1:{place.port}/" in page.text
+    assert f"ssh -L {place.port}:127.0.0.1:{place.port}" in page.text
+    assert url.partition("token=")[2] not in page.html
+
+
+def test_the_stylesheet_needs_no_token_but_the_right_host(serve, timers):
+    with serve():
+        place = place_of(serve.output.read_text().strip())
+        visitor = web_visitor(f"http://{place.host}:{place.port}/")
+        assert visitor.get("asset=css").status == 200
+        assert (
+            visitor.get(f"topic={TOPIC}&asset=css").headers["content-type"].startswith("text/css")
+        )
+        assert visitor.send("GET", "asset=css", {"host": "evil.example"}, b"").status == 403
+        assert visitor.get("asset=nonsense").status == 403
+        assert visitor.get(f"topic={TOPIC}&asset=").status == 403
+        assert visitor.post(f"asset=css&topic={TOPIC}&do=cancel", [("id", "YQ")]).status == 403
+
+
+def test_a_client_that_leaves_early_is_no_traceback(serve, timers):
+    with serve():
+        place = place_of(serve.output.read_text().strip())
+        for request in (b"GET / HTTP/1.0\r\n\r\n", b"POST / HTTP/1.0\r\nContent-Length: 9\r\n\r\n"):
+            for _ in range(20):
+                with socket.create_connection((place.host, place.port)) as client:
+                    client.sendall(request)
+                    # It resets the connection when it is closed.
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        assert signed_in(serve.output.read_text().strip()).get().status == 200
+
+    assert len(serve.output.read_text().splitlines()) == 1

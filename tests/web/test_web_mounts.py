@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from fastapi import FastAPI
 from faststream.asgi import AsgiFastStream
-from flask import Flask, request as flask_request
+from flask import Blueprint, Flask, request as flask_request
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Mount
@@ -250,6 +250,18 @@ def test_allow_gets_wsgi_s_environ_and_flask_s_context(timers):
     got = app.test_client().get("/timers", environ_overrides={"REMOTE_USER": "ada"})
 
     assert "ada" in got.text
+
+
+def test_a_blueprint_may_have_another_name(server_url):
+    app = Flask(__name__)
+    app.config["TIMERS_URL"] = server_url
+    extension = FlaskTimers(app)
+    app.register_blueprint(Blueprint("timers", __name__))
+    blueprint = extension.blueprint(allow=lambda _: EVERYTHING, name="timer-pages")
+    app.register_blueprint(blueprint, url_prefix="/ops")
+
+    assert blueprint.name == "timer-pages"
+    assert "timer-pages.pages" in app.view_functions
 
 
 def test_a_blueprint_asks_inside_flask_s_request(server_url, key_names):

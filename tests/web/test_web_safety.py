@@ -197,6 +197,27 @@ def test_any_other_origin_is_refused(make_pages, invoices, origin, host):
     assert is_there(invoices)
 
 
+def test_a_refused_form_is_logged_and_the_page_names_what_was_compared(visitor, invoices, caplog):
+    page = visitor.post(
+        "topic=invoices&do=cancel", SURE, sec_fetch_site="same-site", origin="https://a.example"
+    )
+    assert "The browser sent Sec-Fetch-Site: same-site." in page.text
+    said = {"content-type": FORM, "origin": f"http://{SCRIPT}\n", "host": "h" * 201}
+    page = visitor.send("POST", "topic=invoices&do=cancel", said, b"id=YQ&sure=1")
+    assert f"Origin: http://{SCRIPT}\\n, and" in page.text
+    assert f"Host: {'h' * 200}...." in page.text
+    assert "<script>" not in page.html
+
+    first, second = caplog.records
+    assert (first.name, first.levelname) == ("faststream_redis_timers_sync.web.audit", "WARNING")
+    assert first.getMessage().startswith(
+        "form refused: Sec-Fetch-Site same-site, Origin https://a.example, Host "
+    )
+    assert second.getMessage() == (
+        f"form refused: Sec-Fetch-Site (none), Origin http://{SCRIPT}\\n, Host {'h' * 200}..."
+    )
+
+
 def test_a_form_of_another_site_is_refused_before_anybody_is_asked(make_pages, invoices):
     asked = []
     visitor = visitor_of(make_pages(allow=asked.append))
