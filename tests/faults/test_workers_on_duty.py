@@ -71,7 +71,7 @@ class Crowd:
     def is_joined(self):
         """Let timers be due, and tell whether somebody goes on duty for them.
 
-        Those who are not there are counted all the time; so somebody else is on duty where more are.
+        Those who are not there are counted all the time: where more are, somebody else is on duty.
         """
         for _ in range(8):
             self.deliver()
