@@ -24,7 +24,7 @@ from faststream_redis_timers_sync.manage.deadline import (
     Deadline,
 )
 from faststream_redis_timers_sync.manage.selection import pattern_of
-from faststream_redis_timers_sync.manage.tokens import from_token
+from faststream_redis_timers_sync.manage.tokens import from_token, to_token
 
 ActionName = Literal["cancel", "reschedule", "run_now", "pause", "resume", "redrive"]
 """What can be done with timers, as forms and addresses name it."""
@@ -57,6 +57,20 @@ def change_named(
     return Resume() if name == "resume" else Redrive()
 
 
+def token_of_search(search: str) -> str:
+    """Write for a form what was searched for.
+
+    Args:
+        search: The search; empty means everything. That has a word of its own, so that a form
+            that has lost this field does not mean everything.
+    """
+    return to_token(search) or _EVERYTHING
+
+
+_EVERYTHING = "."
+"""No token."""
+
+
 def read_chosen(
     topic: str, named: Iterable[str], search: str | None, *, most: int
 ) -> Chosen | None:
@@ -65,8 +79,8 @@ def read_chosen(
     Args:
         topic: Their topic.
         named: The tokens of those that were selected one by one.
-        search: The token of what was searched for, where all that match are meant; an empty
-            one means all that there are. None means those that were selected.
+        search: What `token_of_search` gave, where all that match are meant. None means those
+            that were selected.
         most: How many may be selected one by one.
 
     Returns:
@@ -76,8 +90,12 @@ def read_chosen(
         ValueError: It is no form of ours.
     """
     if search is not None:
-        pattern = pattern_of(from_token(search))
-        return Chosen(topic=topic, match=pattern, everything=pattern is None)
+        if search == _EVERYTHING:
+            return Chosen(topic=topic, everything=True)
+        if not search:
+            msg = "the form does not say which timers are meant"
+            raise ValueError(msg)
+        return Chosen(topic=topic, match=pattern_of(from_token(search)))
     timer_ids = tuple(dict.fromkeys(map(from_token, named)))
     if len(timer_ids) > most or not all(timer_ids):
         msg = f"named are {len(timer_ids)} timers, expected 1 to {most}"

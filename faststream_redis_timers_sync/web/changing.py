@@ -1,5 +1,6 @@
 """Asking whether somebody is sure, doing it, and telling what became of each timer."""
 
+import binascii
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from faststream_redis_timers_sync.manage.asked import (
 from faststream_redis_timers_sync.manage.changing import Tally
 from faststream_redis_timers_sync.manage.chosen import Chosen
 from faststream_redis_timers_sync.manage.errors import sentence_of
+from faststream_redis_timers_sync.manage.selection import leaves_nothing_out
 from faststream_redis_timers_sync.manage.server import inside, server_time
 from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.manage.times import parse_duration, parse_time
@@ -42,9 +44,6 @@ from faststream_redis_timers_sync.web.words import (
 MOST_NAMED = 200
 """Timers that may be ticked."""
 
-_ALL = frozenset("*?")
-"""What a pattern is made of that leaves nothing out."""
-
 
 def ask_or_act(visit: Visit, form: Form) -> Response:
     """Ask whether somebody is sure; do it if the form says so.
@@ -70,9 +69,12 @@ def _chosen(visit: Visit, form: Form) -> Chosen | None:
     search = form.get("q") if form.get("all") == "1" else None
     try:
         chosen = read_chosen(visit.address.topic, form.all("id"), search, most=MOST_NAMED)
+    except binascii.Error:
+        sentence = "The form names a timer in a way that these pages do not."
+        raise RefusedError(400, "Bad form", sentence) from None
     except ValueError as error:
         raise RefusedError(400, "Bad form", f"{str(error).capitalize()}.") from None
-    if chosen is not None and chosen.match is not None and set(chosen.match) <= _ALL:
+    if chosen is not None and chosen.match is not None and leaves_nothing_out(chosen.match):
         return Chosen(topic=chosen.topic, everything=True)
     return chosen
 

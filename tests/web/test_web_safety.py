@@ -6,6 +6,7 @@ import pytest
 from web_pages import EVERYTHING, FORM, OURS, visitor_of
 
 from faststream_redis_timers_sync import TimersClient
+from faststream_redis_timers_sync.manage.asked import token_of_search
 from faststream_redis_timers_sync.manage.tokens import to_token
 from faststream_redis_timers_sync.web import Access, AskPassword, Request, TimerPages
 from faststream_redis_timers_sync.web.access import RIGHTS
@@ -240,12 +241,41 @@ def test_who_may_look_alone_is_offered_nothing(make_pages, invoices):
 @pytest.mark.parametrize("search", ["", "*", "**", "?*", "*?*"])
 def test_cancelling_all_needs_a_right_of_its_own(make_pages, invoices, search):
     visitor = visitor_of(make_pages(allow=lambda _: Access("ops", may=RIGHTS - {"cancel_all"})))
-    fields = [("all", "1"), ("q", to_token(search)), ("sure", "1"), ("name", "invoices")]
+    fields = [("all", "1"), ("q", token_of_search(search)), ("sure", "1"), ("name", "invoices")]
     page = visitor.post("topic=invoices&do=cancel", fields)
 
     assert page.status == 403
     assert "“cancel_all”" in page.text
     assert is_there(invoices)
+
+
+def test_a_pattern_of_question_marks_leaves_longer_ids_alone(visitor, invoices):
+    fields = [("all", "1"), ("q", to_token("?")), ("sure", "1")]
+    visitor.post("topic=invoices&do=cancel", fields)
+
+    assert {one.timer_id for one in invoices.iter_timers("invoices")} == {"other-1", "other-2"}
+
+
+@pytest.mark.parametrize("fields", [[], [("q", "")]])
+def test_a_form_that_lost_its_search_does_not_mean_everything(visitor, invoices, fields):
+    page = visitor.post("topic=invoices&do=run_now", [("all", "1"), *fields, ("sure", "1")])
+
+    assert page.status == 400
+    assert "The form does not say which timers are meant." in page.text
+    assert all(one.due_at.year == 2099 for one in invoices.iter_timers("invoices"))
+
+
+@pytest.mark.parametrize(("button", "ids"), [("Cancel", ["a", "b"]), ("Run now", [])])
+def test_a_confirmation_that_lost_its_end_asks_again(visitor, invoices, button, ids):
+    more = {} if ids else {"all": "1"}
+    page = visitor.press(visitor.get("topic=invoices"), button, *ids, **more)
+    (form,) = (form for form in page.forms if form.fields)
+
+    assert form.fields[-1] == ("sure", "1")
+    again = visitor.post(form.action, form.fields[:-1])
+    assert "Yes, cancel" in again.buttons or "Run now" in again.buttons
+    assert all(one.due_at.year == 2099 for one in invoices.iter_timers("invoices"))
+    assert invoices.count_pending("invoices") == 5
 
 
 def test_a_right_withdrawn_between_confirmation_and_action(make_pages, invoices):

@@ -37,6 +37,7 @@ def chosen_in(place: Place, form: Mapping[str, Any], named: Iterable[str]) -> Ch
     Raises:
         ValueError: It is no form of ours.
     """
+    # One that has lost this field must not mean everything.
     search = form.get("search", "") if form.get("select_across") == "1" else None
     return read_chosen(place.topic, named, search, most=MOST_NAMED)
 
