@@ -1,6 +1,6 @@
 """What a form of a page asks for, and doing as much of it as one request has time for."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -15,6 +15,7 @@ from faststream_redis_timers_sync.manage.changing import (
     Tally,
     carry_out,
     concerns,
+    mark_of,
 )
 from faststream_redis_timers_sync.manage.chosen import Chosen, Preview, preview
 from faststream_redis_timers_sync.manage.deadline import (
@@ -103,6 +104,39 @@ def read_chosen(
     return Chosen(topic=topic, timer_ids=timer_ids) if timer_ids else None
 
 
+def marks_text(timer_ids: Iterable[str], seen: Preview) -> str:
+    """Write for a form how timers stand that somebody is asked about.
+
+    Args:
+        timer_ids: Their ids, as the form names them.
+        seen: What they are at this moment.
+
+    Returns:
+        One word of all; empty where none is named.
+    """
+    marks = {timer.timer_id: mark_of(timer) for timer in seen.timers}
+    return ".".join(marks.get(timer_id, "") for timer_id in timer_ids)
+
+
+def read_marks(chosen: Chosen, text: str) -> Mapping[str, str] | None:
+    """Read what `marks_text` gives.
+
+    Args:
+        chosen: Which timers are meant.
+        text: The word; empty where the form has none, which means that nobody was asked.
+
+    Raises:
+        ValueError: It is of other timers.
+    """
+    if not text:
+        return None
+    marks = text.split(".")
+    if len(marks) != len(chosen.timer_ids):
+        msg = "the form was made for other timers"
+        raise ValueError(msg)
+    return dict(zip(chosen.timer_ids, marks, strict=True))
+
+
 def preview_in_time(timers: TimersClient, name: ActionName, chosen: Chosen) -> Preview:
     """Count what an action would be done to, as far as a request has time for it.
 
@@ -119,7 +153,13 @@ def preview_in_time(timers: TimersClient, name: ActionName, chosen: Chosen) -> P
 
 
 def carry_out_in_time(
-    timers: TimersClient, change: Change, chosen: Chosen, tally: Tally, expected: str
+    timers: TimersClient,
+    change: Change,
+    chosen: Chosen,
+    tally: Tally,
+    expected: str,
+    *,
+    seen: Mapping[str, str] | None = None,
 ) -> None:
     """Change what was chosen, as much of it as a request has time for.
 
@@ -130,6 +170,7 @@ def carry_out_in_time(
         tally: Told of each; where this fails midway, it has what was done before.
         expected: How many there were when somebody said yes, as a form says it. No number, or 0,
             is what is left of a part.
+        seen: What `read_marks` gave.
 
     Raises:
         As `carry_out` does.
@@ -140,6 +181,7 @@ def carry_out_in_time(
         chosen,
         tally,
         expected=_read_count(expected) or None,
+        seen=seen,
         deadline=Deadline(CHANGE_SECONDS),
         on_examined=Deadline(FIND_SECONDS),
     )

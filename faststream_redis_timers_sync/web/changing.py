@@ -1,6 +1,7 @@
 """Asking whether somebody is sure, doing it, and telling what became of each timer."""
 
 import binascii
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,8 +12,10 @@ from faststream_redis_timers_sync.manage.asked import (
     MOVES,
     carry_out_in_time,
     change_named,
+    marks_text,
     preview_in_time,
     read_chosen,
+    read_marks,
 )
 from faststream_redis_timers_sync.manage.changing import Tally
 from faststream_redis_timers_sync.manage.chosen import Chosen
@@ -111,11 +114,12 @@ class _Asking:
             return self._ask("")
         try:
             self._check_name()
+            seen = read_marks(self._chosen, self._form.get("seen"))
             moved_to = self._moved_to()
             at = self._due_at() if moved_to is None else moved_to
         except ValueError as error:
             return self._ask(f"{str(error)[0].upper()}{str(error)[1:]}.")
-        return self._act(at, moved_to)
+        return self._act(at, moved_to, seen)
 
     @property
     def _name(self) -> str:
@@ -172,6 +176,7 @@ class _Asking:
             delay=escape(self._form.get("delay")),
             at=escape(self._form.get("at")),
             expected="" if seen.is_cut else seen.count,
+            marks=marks_text(self._chosen.timer_ids, seen),
             **self._fields(),
             **_still(),
         )
@@ -187,7 +192,9 @@ class _Asking:
             "target": "" if target is None else target.isoformat(),
         }
 
-    def _act(self, at: datetime | None, moved_to: datetime | None) -> Response:
+    def _act(
+        self, at: datetime | None, moved_to: datetime | None, seen: Mapping[str, str] | None
+    ) -> Response:
         visit, action, chosen = self._visit, self._action, self._chosen
         user, tally = visit.access.user, Tally()
         resumes = self._form.get("resumes") == "1"
@@ -195,7 +202,7 @@ class _Asking:
         log_begun(user, action.name, chosen)
         try:
             expected = self._form.get("expected")
-            carry_out_in_time(visit.timers, change, chosen, tally, expected)
+            carry_out_in_time(visit.timers, change, chosen, tally, expected, seen=seen)
         except Exception as error:
             # Whatever it is, somebody must be able to read what was done before.
             why = sentence_of(error, inside(visit.timers).runner) or type(error).__name__

@@ -1,5 +1,6 @@
 """Changing timers on the web pages: confirmation, what became of each, and the audit log."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -183,6 +184,61 @@ def test_running_timers_are_told_of(visitor, timers, here):
 
     assert "Running: 1 timer. They are removed, but their handlers finish." in page.text
     assert "a cancelled (it was running)" in visitor.press(page, "Yes, cancel").text
+
+
+def test_a_question_that_is_answered_twice_runs_a_timer_once(visitor, timers, here):
+    timers.schedule("x", "invoices", timer_id="a", activate_at=LATER)
+    page = visitor.press(visitor.get("topic=invoices"), "Run now", "a")
+    assert "Made due 1." in visitor.press(page, "Run now").text
+    here.claim("invoices")
+
+    again = visitor.press(page, "Run now")
+
+    assert "Made due 0, unchanged 1 (changed since you were asked)." in again.text
+    assert "a unchanged: changed since you were asked" in again.text
+    assert timers.get_timer("invoices", "a").running
+
+
+def test_a_running_timer_is_changed_by_who_saw_that_it_runs(visitor, timers, here):
+    timers.schedule("x", "invoices", timer_id="a")
+    here.claim("invoices")
+    page = visitor.press(visitor.get("topic=invoices"), "Run now", "a")
+    assert "A second run starts while the first goes on." in page.text
+
+    assert "a made due (it was running)" in visitor.press(page, "Run now").text
+
+
+def test_a_timer_that_took_the_place_of_another_is_left_alone(visitor, invoices):
+    invoices.cancel_timer("invoices", "b")
+    page = visitor.get("topic=invoices")
+    fields = [("id", to_token(one)) for one in ("c", "b", "a")]
+    page = visitor.post("topic=invoices&do=cancel", fields)
+    invoices.schedule("x", "invoices", timer_id="b", activate_at=LATER)
+    invoices.schedule("x", "invoices", timer_id="a", activate_in=timedelta(days=2))
+    done = visitor.press(page, "Yes, cancel")
+
+    assert "Cancelled 1, unchanged 2 (changed since you were asked)." in done.text
+    assert re.search("c cancelled b unchanged: .* a unchanged: ", done.text)
+    assert pending(invoices) == {"a", "b", "other-1", "other-2"}
+
+
+def test_marks_of_other_timers_are_not_taken(visitor, invoices):
+    fields = [("id", to_token("a")), ("seen", "1.2"), ("sure", "1")]
+    page = visitor.post("topic=invoices&do=cancel", fields)
+
+    assert page.status == 400
+    assert "The form was made for other timers." in page.text
+    assert len(pending(invoices)) == 5
+
+
+@pytest.mark.parametrize("search", ["", "other"])
+def test_more_than_were_shown_are_told_of(visitor, invoices, search):
+    page = visitor.press(visitor.get(f"topic=invoices&q={search}"), "Run now", all="1")
+    invoices.schedule("x", "invoices", timer_id="other-3", activate_at=LATER)
+    done = visitor.press(page, "Run now")
+
+    count = 3 if search else 6
+    assert f"Made due {count}, 1 more than shown when you confirmed." in done.text
 
 
 def test_nothing_is_left_to_do(visitor, invoices):

@@ -1,5 +1,6 @@
 """Asking about an action and doing it, over HTTP."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -31,7 +32,9 @@ from faststream_redis_timers_sync.manage import wording
 from faststream_redis_timers_sync.manage.asked import (
     carry_out_in_time,
     change_named,
+    marks_text,
     preview_in_time,
+    read_marks,
 )
 from faststream_redis_timers_sync.manage.changing import Change, Reschedule, Tally
 from faststream_redis_timers_sync.manage.chosen import Chosen, Preview
@@ -116,6 +119,9 @@ class ChangingPages(TimerPages):
             **confirmation(action, chosen, seen),
             "form": form,
             "media": self.media + form.media if form else self.media,
+            "expected": "" if seen.is_cut else f"{seen.count}",
+            # In the order of the rows, which the form names.
+            "marks": marks_text((timer.timer_id for timer in seen.timers), seen),
             "search_token": request.POST.get("search", ""),
             "target": moved_to and moved_to.isoformat(),
             "resumes": action in MOVES and chosen.timer_ids and seen.paused,
@@ -129,9 +135,9 @@ class ChangingPages(TimerPages):
     ) -> bool:
         """Do it, log it and say so; tell whether to ask for the rest, for lack of time."""
         tally = Tally()
-        expected = request.POST.get("expected", "")
+        expected, seen = request.POST.get("expected", ""), _read_marks(request, chosen)
         try:
-            carry_out_in_time(get_client(place.alias), change, chosen, tally, expected)
+            carry_out_in_time(get_client(place.alias), change, chosen, tally, expected, seen=seen)
         except (RedisError, TimersError) as error:
             if tally.done:
                 words = gettext("Before this: %s") % outcome_text(action, tally)
@@ -155,6 +161,13 @@ class ChangingPages(TimerPages):
     def _nothing(self, request: Any, place: Place, words: str) -> Any:
         self.message_user(request, words, messages.WARNING)
         return HttpResponseRedirect(self.list_url(request, place))
+
+
+def _read_marks(request: Any, chosen: Chosen) -> Mapping[str, str] | None:
+    try:
+        return read_marks(chosen, request.POST.get("seen", ""))
+    except ValueError as error:
+        raise BadRequest(str(error)) from error
 
 
 def _rows(timers: TimersClient, place: Place, seen: Preview) -> list[Row]:
