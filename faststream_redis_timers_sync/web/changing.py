@@ -2,7 +2,7 @@
 
 import binascii
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -18,12 +18,12 @@ from faststream_redis_timers_sync.manage.asked import (
     read_marks,
 )
 from faststream_redis_timers_sync.manage.changing import Tally
-from faststream_redis_timers_sync.manage.chosen import Chosen
+from faststream_redis_timers_sync.manage.chosen import Chosen, Preview
 from faststream_redis_timers_sync.manage.errors import sentence_of
 from faststream_redis_timers_sync.manage.selection import leaves_nothing_out
 from faststream_redis_timers_sync.manage.server import inside, server_time
 from faststream_redis_timers_sync.manage.text import escape
-from faststream_redis_timers_sync.manage.times import parse_duration, parse_time
+from faststream_redis_timers_sync.manage.times import parse_delay, parse_time
 from faststream_redis_timers_sync.manage.tokens import to_token
 from faststream_redis_timers_sync.protocol.errors import TimersError
 from faststream_redis_timers_sync.protocol.times import ask_due
@@ -73,7 +73,7 @@ def _chosen(visit: Visit, form: Form) -> Chosen | None:
     try:
         chosen = read_chosen(visit.address.topic, form.all("id"), search, most=MOST_NAMED)
     except binascii.Error:
-        sentence = "The form names a timer in a way that these pages do not."
+        sentence = "The form is damaged: it names no timer. Go back, and send it again."
         raise RefusedError(400, "Bad form", sentence) from None
     except ValueError as error:
         raise RefusedError(400, "Bad form", f"{str(error).capitalize()}.") from None
@@ -106,6 +106,7 @@ class _Asking:
         self._action = action
         self._chosen = chosen
         self._form = form
+        self._past = ""
         self._must_name = action is CANCEL and chosen.everything
 
     def answer(self) -> Response:
@@ -144,9 +145,13 @@ class _Asking:
         if bool(delay_text) == bool(time_text):
             msg = "say when: fill in either the delay or the time"
             raise ValueError(msg)
-        delay = parse_duration(delay_text) if delay_text else None
+        delay = parse_delay(delay_text) if delay_text else None
         time = parse_time(time_text) if time_text else None
         ask_due(delay, time)
+        if time is not None and time < now and self._form.get("past") != time_text:
+            self._past = time_text
+            msg = "that time is past, so they would be due at once: confirm once more to do that"
+            raise ValueError(msg)
         return time or now + (delay or timedelta())
 
     def _ask(self, problem: str) -> Response:
@@ -175,11 +180,19 @@ class _Asking:
             asks_resume=self._action.name in MOVES and self._chosen.timer_ids and seen.paused,
             delay=escape(self._form.get("delay")),
             at=escape(self._form.get("at")),
+            # What is confirmed a second time may be past.
+            past=escape(self._past),
+            example=self._example(seen) if self._action is RESCHEDULE else "",
             expected="" if seen.is_cut else seen.count,
             marks=marks_text(self._chosen.timer_ids, seen),
             **self._fields(),
             **_still(),
         )
+
+    def _example(self, seen: Preview) -> str:
+        """Write tomorrow at nine, by the server's clock."""
+        now = seen.at or server_time(self._visit.timers, self._chosen.topic)
+        return f"{now.astimezone(UTC) + timedelta(days=1):%Y-%m-%dT09:00}"
 
     def _fields(self, target: datetime | None = None) -> dict[str, Any]:
         """Give what the next form says of what was chosen."""

@@ -107,7 +107,9 @@ def test_timers_are_rescheduled_by_a_delay_or_to_a_time(visitor, invoices, field
         ({"delay": "1h", "at": "2098-01-01T10:00Z"}, "Say when"),
         ({"delay": "soon"}, "'soon' is no length of time"),
         ({"at": "2098-01-01T10:00"}, "does not say in which time zone"),
-        ({"delay": "99999999d"}, ""),
+        ({"delay": "9999999d"}, "'9999999d' is too long: a delay must be at most 365,250 days."),
+        ({"delay": "9" * 5000 + "d"}, f"'{'9' * 57}...' is too long."),
+        ({"at": "9" * 5000}, f"'{'9' * 57}...' is no time"),
     ],
 )
 def test_times_that_cannot_be_are_asked_for_again(visitor, invoices, fields, sentence):
@@ -118,6 +120,28 @@ def test_times_that_cannot_be_are_asked_for_again(visitor, invoices, fields, sen
     assert sentence in again.text
     assert "Reschedule 1 timer of topic “invoices”?" in again.text
     assert invoices.get_timer("invoices", "a").due_at == LATER
+
+
+@pytest.mark.parametrize("again", ["2020-01-01T10:00Z", "2021-01-01T10:00Z"])
+def test_a_time_that_is_past_is_asked_for_twice(visitor, invoices, again):
+    page = visitor.press(visitor.get("topic=invoices"), "Reschedule", "a")
+    page = visitor.press(page, "Reschedule", at="2020-01-01T10:00Z")
+
+    assert page.status == 400
+    assert "That time is past, so they would be due at once: confirm once more" in page.text
+    assert invoices.get_timer("invoices", "a").due_at == LATER
+
+    page = visitor.press(page, "Reschedule", at=again)
+    is_same = again.startswith("2020")
+    assert page.status == (200 if is_same else 400)
+    assert (invoices.get_timer("invoices", "a").due_at < LATER) is is_same
+
+
+def test_the_example_of_a_time_is_tomorrow(visitor, invoices):
+    page = visitor.press(visitor.get("topic=invoices"), "Reschedule", all="1")
+    days = {datetime.now(UTC) + timedelta(days=1, minutes=n) for n in (-5, 5)}
+
+    assert any(f"{day:%Y-%m-%d}T09:00Z, or with an offset" in page.text for day in days)
 
 
 def test_timers_are_run_now(visitor, invoices):

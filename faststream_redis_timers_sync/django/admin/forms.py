@@ -16,7 +16,7 @@ from faststream_redis_timers_sync.django.clients import as_aware
 from faststream_redis_timers_sync.django.tokens import Place
 from faststream_redis_timers_sync.manage.asked import read_chosen
 from faststream_redis_timers_sync.manage.chosen import Chosen
-from faststream_redis_timers_sync.manage.times import parse_duration
+from faststream_redis_timers_sync.manage.times import parse_delay
 from faststream_redis_timers_sync.protocol.times import ask_due
 
 MOST_NAMED = 500
@@ -70,7 +70,7 @@ class RescheduleForm(forms.Form):  # type: ignore[misc]  # Django has no types
         """
         text = self.cleaned_data["delay"]
         try:
-            return parse_duration(text) if text else None
+            return parse_delay(text) if text else None
         except ValueError as error:
             raise ValidationError(str(error)) from error
 
