@@ -22,7 +22,7 @@ from faststream_redis_timers_sync.manage.chosen import Chosen, Preview
 from faststream_redis_timers_sync.manage.errors import sentence_of
 from faststream_redis_timers_sync.manage.selection import leaves_nothing_out
 from faststream_redis_timers_sync.manage.server import inside, server_time
-from faststream_redis_timers_sync.manage.text import escape
+from faststream_redis_timers_sync.manage.text import escape, exact_time
 from faststream_redis_timers_sync.manage.times import parse_delay, parse_time
 from faststream_redis_timers_sync.manage.tokens import to_token
 from faststream_redis_timers_sync.protocol.errors import TimersError
@@ -212,19 +212,28 @@ class _Asking:
         user, tally = visit.access.user, Tally()
         resumes = self._form.get("resumes") == "1"
         change = change_named(action.name, at, moved_to, resumes=resumes)
-        log_begun(user, action.name, chosen)
+        what = self._for_log(at, resumes=resumes)
+        log_begun(user, what, chosen)
         try:
             expected = self._form.get("expected")
             carry_out_in_time(visit.timers, change, chosen, tally, expected, seen=seen)
         except Exception as error:
             # Whatever it is, somebody must be able to read what was done before.
             why = sentence_of(error, inside(visit.timers).runner) or type(error).__name__
-            log_failed(user, action.name, chosen, f"{summary(action, tally)}; {escape(why)}")
+            log_failed(user, what, chosen, f"{summary(action, tally)}; {escape(why)}")
             if tally.done and isinstance(error, (RedisError, TimersError)):
                 return self._told(tally, at, f"{why[0].upper()}{escape(why[1:])}.")
             raise
-        log_ended(user, action.name, chosen, summary(action, tally))
+        log_ended(user, what, chosen, summary(action, tally))
         return self._told(tally, at, "")
+
+    def _for_log(self, at: datetime | None, *, resumes: bool) -> str:
+        """Name the action for the audit log: with the new due time, if it gives one."""
+        name = self._action.name
+        if name not in MOVES or at is None:
+            return name
+        more = " (paused ones resumed)" if resumes and self._chosen.timer_ids else ""
+        return f"{name} to {exact_time(at)}{more}"
 
     def _told(self, tally: Tally, at: datetime | None, problem: str) -> Response:
         action = self._action

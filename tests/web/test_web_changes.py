@@ -122,6 +122,24 @@ def test_times_that_cannot_be_are_asked_for_again(visitor, invoices, fields, sen
     assert invoices.get_timer("invoices", "a").due_at == LATER
 
 
+def test_the_audit_log_has_the_new_due_time(visitor, invoices, audit):
+    page = visitor.press(visitor.get("topic=invoices"), "Reschedule", "a")
+    visitor.press(page, "Reschedule", at="2098-01-01T10:00+02:00")
+
+    what = "by ops: reschedule to 2098-01-01T08:00:00.000000Z in topic invoices: 1 timer (a)"
+    assert audit() == [f"action begun {what}", f"action ended {what}: rescheduled 1"]
+
+
+def test_the_audit_log_tells_that_paused_ones_were_resumed(visitor, timers, audit):
+    timers.schedule("x", "invoices", timer_id="s", repeat=DAILY)
+    timers.pause_timer("invoices", "s")
+    page = visitor.press(visitor.get("topic=invoices&timer=s"), "Run now")
+    visitor.press(page, "Run now", resumes="1")
+
+    wanted = r"by ops: run_now to \d{4}-\S+Z \(paused ones resumed\) in topic invoices: "
+    assert re.search(wanted, audit()[0])
+
+
 @pytest.mark.parametrize("again", ["2020-01-01T10:00Z", "2021-01-01T10:00Z"])
 def test_a_time_that_is_past_is_asked_for_twice(visitor, invoices, again):
     page = visitor.press(visitor.get("topic=invoices"), "Reschedule", "a")
