@@ -35,6 +35,7 @@ from faststream_redis_timers_sync.web.visit import Visit
 from faststream_redis_timers_sync.web.words import (
     ACTIONS,
     CANCEL,
+    REDRIVE,
     RESCHEDULE,
     TOO_LARGE,
     Action,
@@ -224,6 +225,9 @@ class _Asking:
             if tally.done and isinstance(error, (RedisError, TimersError)):
                 return self._told(tally, at, f"{why[0].upper()}{escape(why[1:])}.")
             raise
+        finally:
+            # Dead letters return to topics that the form does not name.
+            visit.forecasts.forget(None if action is REDRIVE else chosen.topic)
         log_ended(user, what, chosen, summary(action, tally))
         return self._told(tally, at, "")
 

@@ -290,6 +290,17 @@ def test_nothing_is_left_to_do(visitor, invoices):
     assert "None of these timers is pending any longer." in visitor.press(page, "Cancel").text
 
 
+def test_the_forecast_counts_what_was_changed_just_now(visitor, timers):
+    timers.schedule("x", "invoices", timer_id="a", activate_in=timedelta(hours=1))
+    page = visitor.get("topic=invoices")
+    assert "1 due, at most" in page.text
+    visitor.press(visitor.press(page, "Cancel", "a"), "Yes, cancel")
+    timers.schedule("x", "invoices", timer_id="b", activate_at=LATER)
+
+    assert "No timer is due in this time." in visitor.get("topic=invoices").text
+    assert "1 due, at most" not in visitor.get().text
+
+
 def test_nothing_ticked_is_refused(visitor, invoices):
     page = visitor.press(visitor.get("topic=invoices"), "Cancel")
 

@@ -14,6 +14,7 @@ from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.django.admin.actions import (
     ACTIONS,
     MOVES,
+    REDRIVE,
     RESCHEDULE,
     THE_REST,
     Action,
@@ -21,7 +22,7 @@ from faststream_redis_timers_sync.django.admin.actions import (
     outcome_text,
     too_large,
 )
-from faststream_redis_timers_sync.django.admin.forecast import holds_dead_letters
+from faststream_redis_timers_sync.django.admin.forecast import forecasts_of, holds_dead_letters
 from faststream_redis_timers_sync.django.admin.forms import RescheduleForm, chosen_in
 from faststream_redis_timers_sync.django.admin.log import log_done, log_unknown
 from faststream_redis_timers_sync.django.admin.pages import TimerPages
@@ -146,6 +147,8 @@ class ChangingPages(TimerPages):
                 log_unknown(request.user, place, action, error)
             raise
         finally:
+            # Dead letters return to topics that the form does not name.
+            forecasts_of(get_client(place.alias)).forget(None if action is REDRIVE else place.topic)
             # Also what was done before something failed.
             at = change.activate_at if isinstance(change, Reschedule) else None
             log_done(request.user, place, action, chosen, tally, at=at)
