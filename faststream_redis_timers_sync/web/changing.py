@@ -158,7 +158,7 @@ class _Asking:
     def _ask(self, problem: str) -> Response:
         seen = preview_in_time(self._visit.timers, self._action.name, self._chosen)
         if not seen.count:
-            sentence = TOO_LARGE if seen.is_cut else wording.NONE_PENDING
+            sentence = TOO_LARGE if seen.is_cut else wording.none_of(self._chosen)
             return self._visit.page(
                 "nothing", self._action.words.title, sentence=sentence, **_still()
             )

@@ -301,6 +301,14 @@ def test_the_forecast_counts_what_was_changed_just_now(visitor, timers):
     assert "1 due, at most" not in visitor.get().text
 
 
+def test_an_action_on_a_search_that_matches_nothing(visitor, invoices):
+    fields = [("all", "1"), ("q", to_token("nobody"))]
+    page = visitor.post("topic=invoices&do=cancel", fields)
+
+    assert "No timer matches." in page.text
+    assert "any longer" not in page.text
+
+
 def test_nothing_ticked_is_refused(visitor, invoices):
     page = visitor.press(visitor.get("topic=invoices"), "Cancel")
 

@@ -108,7 +108,7 @@ class ChangingPages(TimerPages):
         if not goes_on:
             seen = preview_in_time(timers, action.name, chosen)
         if not seen.count and not goes_on:
-            words = gettext(wording.NONE_PENDING)
+            words = gettext(wording.none_of(chosen))
             return self._nothing(request, place, too_large() if seen.is_cut else words)
         rows = _rows(timers, place, seen)
         context = {
