@@ -17,7 +17,7 @@ from faststream_redis_timers_sync.manage.asked import (
     read_chosen,
     read_marks,
 )
-from faststream_redis_timers_sync.manage.changing import Tally
+from faststream_redis_timers_sync.manage.changing import Outcome, Tally
 from faststream_redis_timers_sync.manage.chosen import Chosen, Preview
 from faststream_redis_timers_sync.manage.errors import sentence_of
 from faststream_redis_timers_sync.manage.selection import leaves_nothing_out
@@ -25,8 +25,11 @@ from faststream_redis_timers_sync.manage.server import inside, server_time
 from faststream_redis_timers_sync.manage.text import escape, exact_time
 from faststream_redis_timers_sync.manage.times import parse_delay, parse_time
 from faststream_redis_timers_sync.manage.tokens import to_token
+from faststream_redis_timers_sync.protocol.dead_letters import TIMER_ID, TOPIC, is_dead_letter
 from faststream_redis_timers_sync.protocol.errors import TimersError
+from faststream_redis_timers_sync.protocol.timers import OCCURRENCE
 from faststream_redis_timers_sync.protocol.times import ask_due
+from faststream_redis_timers_sync.web.addresses import Address
 from faststream_redis_timers_sync.web.audit import log_begun, log_ended, log_failed, log_refused
 from faststream_redis_timers_sync.web.guard import Form
 from faststream_redis_timers_sync.web.messages import RefusedError, Response
@@ -108,6 +111,7 @@ class _Asking:
         self._chosen = chosen
         self._form = form
         self._past = ""
+        self._returned_to: Address | None = None
         self._must_name = action is CANCEL and chosen.everything
 
     def answer(self) -> Response:
@@ -213,6 +217,7 @@ class _Asking:
         user, tally = visit.access.user, Tally()
         resumes = self._form.get("resumes") == "1"
         change = change_named(action.name, at, moved_to, resumes=resumes)
+        self._returned_to = self._origin()
         what = self._for_log(at, resumes=resumes)
         log_begun(user, what, chosen)
         try:
@@ -230,6 +235,28 @@ class _Asking:
             visit.forecasts.forget(None if action is REDRIVE else chosen.topic)
         log_ended(user, what, chosen, summary(action, tally))
         return self._told(tally, at, "")
+
+    def _link_of(self, outcome: Outcome) -> Address | None:
+        """Give the page of a timer after the action; None where it is gone, or where is unknown."""
+        if outcome.result == "unknown" or (outcome.result == "done" and self._action is CANCEL):
+            return None
+        if outcome.result == "done" and self._action is REDRIVE:
+            return self._returned_to
+        return self._visit.address.to(topic=self._chosen.topic, timer_id=outcome.timer_id)
+
+    def _origin(self) -> Address | None:
+        """Find where a dead letter returns to, if it is the only one that was named."""
+        if self._action is not REDRIVE or len(self._chosen.timer_ids) != 1:
+            return None
+        timer = self._visit.timers.get_timer(self._chosen.topic, self._chosen.timer_ids[0])
+        if timer is None or not is_dead_letter(timer.headers):
+            return None
+        topic, timer_id = timer.headers[TOPIC], timer.headers.get(TIMER_ID, "")
+        prefix = inside(self._visit.timers).prefix
+        # An occurrence of a series returns under an id of its own.
+        if not timer_id or OCCURRENCE in timer.headers or not topic.startswith(prefix):
+            return None
+        return self._visit.address.to(topic=topic.removeprefix(prefix), timer_id=timer_id)
 
     def _for_log(self, at: datetime | None, *, resumes: bool) -> str:
         """Name the action for the audit log: with the new due time, if it gives one."""
@@ -253,7 +280,7 @@ class _Asking:
             rows=[
                 (
                     name_of(one.timer_id),
-                    self._visit.address.to(topic=self._chosen.topic, timer_id=one.timer_id),
+                    self._link_of(one),
                     one.result == "done",
                     outcome_of(action, one),
                 )

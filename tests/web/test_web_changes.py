@@ -309,6 +309,28 @@ def test_an_action_on_a_search_that_matches_nothing(visitor, invoices):
     assert "any longer" not in page.text
 
 
+def test_the_outcome_links_to_no_timer_that_is_gone(visitor, invoices):
+    page = visitor.press(visitor.get("topic=invoices"), "Cancel", "a", "b")
+    invoices.cancel_timer("invoices", "b")
+    done = visitor.press(page, "Yes, cancel")
+    assert not {"a", "b"} & set(done.links)
+
+    page = visitor.press(visitor.get("topic=invoices"), "Reschedule", "c")
+    done = visitor.press(page, "Reschedule", delay="1h")
+    assert visitor.follow(done, "c").status == 200
+
+
+def test_the_outcome_of_a_redrive_links_to_where_it_returned(visitor, timers, here):
+    timers.schedule("x", "invoices", timer_id="a")
+    set_aside(here)
+    (dead,) = [timer.timer_id for timer in timers.iter_timers("invoices:dead")]
+    page = visitor.press(visitor.get("topic=invoices:dead"), "Redrive", dead)
+    page = visitor.follow(visitor.press(page, "Redrive"), dead)
+
+    assert page.status == 200
+    assert page.links["invoices"] == "?topic=invoices"
+
+
 def test_nothing_ticked_is_refused(visitor, invoices):
     page = visitor.press(visitor.get("topic=invoices"), "Cancel")
 
