@@ -133,7 +133,9 @@ class _Asking:
 
     def _check_name(self) -> None:
         if self._must_name and self._form.get("name") != self._name:
-            msg = f"type the topic's name, {self._name}, to cancel all of its timers"
+            msg = (
+                f"type the topic's name, {name_of(self._chosen.topic)}, to cancel all of its timers"
+            )
             raise ValueError(msg)
 
     def _moved_to(self) -> datetime | None:
@@ -180,7 +182,7 @@ class _Asking:
             problem=problem,
             rows=rows,
             has_series=any(row.repeats for row in rows),
-            must_name=self._name if self._must_name else "",
+            must_name=name_of(self._chosen.topic) if self._must_name else "",
             asks_when=self._action is RESCHEDULE,
             asks_resume=self._action.name in MOVES and self._chosen.timer_ids and seen.paused,
             delay=escape(self._form.get("delay")),

@@ -80,6 +80,16 @@ def test_cancelling_all_wants_the_topic_s_name(visitor, invoices, audit):
     assert audit()[0] == "action begun by ops: cancel in topic invoices: all timers"
 
 
+def test_a_topic_s_name_of_spaces_is_quoted(visitor, timers):
+    timers.schedule("x", " ", timer_id="a", activate_at=LATER)
+    page = visitor.press(visitor.get("topic=%20"), "Cancel all timers of this topic")
+    assert "Type the name of the topic, “ ” , to confirm" in page.text
+    refused = visitor.press(page, "Yes, cancel", name="x")
+    assert "Type the topic's name, “ ”, to cancel" in refused.text
+
+    assert "Cancelled 1." in visitor.press(page, "Yes, cancel", name=" ").text
+
+
 @pytest.mark.parametrize(
     ("fields", "wanted"),
     [
