@@ -1,5 +1,6 @@
 """The pages are safe: one test per line of the rules, and the attacks that others met."""
 
+import math
 from datetime import UTC, datetime
 
 import pytest
@@ -74,12 +75,29 @@ def test_a_password_is_asked_for(make_pages, invoices):
         assert visitor.send("GET", "", {"authorization": wrong}, b"").status == 401
 
 
+class AsyncAllow:
+    """What would have to be awaited."""
+
+    async def __call__(self, *_):
+        """Allow nothing."""
+
+    @staticmethod
+    async def allow(request):
+        """Allow nothing."""
+
+
+@pytest.mark.parametrize("may", [None, "run", 1])
+def test_rights_that_are_no_collection(may):
+    with pytest.raises(TypeError, match=f"may must be several rights, .* got {may!r}"):
+        Access("ops", may=may)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         ({"user": ""}, "user must be a text that is not empty, got ''"),
         ({"user": "ops", "may": {"delete"}}, "may must be some of cancel, cancel_all, redrive"),
-        ({"user": "ops", "may": "run"}, "got 'run'"),
+        ({"user": "ops", "may": [[]]}, r"got \[\[\]\]"),
     ],
 )
 def test_access_that_cannot_be(arguments, sentence):
@@ -90,6 +108,8 @@ def test_access_that_cannot_be(arguments, sentence):
 def test_a_realm_that_cannot_be():
     with pytest.raises(ValueError, match="realm must be printable ASCII"):
         AskPassword('a"b')
+    with pytest.raises(TypeError, match="realm must be a text, got None"):
+        AskPassword(None)
 
 
 @pytest.mark.parametrize(
@@ -99,14 +119,47 @@ def test_a_realm_that_cannot_be():
         ({"origins": "https://a.example"}, TypeError, "write"),
         ({"origins": ["a.example"]}, ValueError, "got 'a.example'"),
         ({"origins": ["https://a.example/path"]}, ValueError, "scheme, host and maybe port"),
-        ({"links": [("x", "javascript:alert(1)")]}, ValueError, "got 'javascript:alert"),
+        ({"links": [("x", "javascript:alert(1)")]}, ValueError, "'javascript:alert"),
         ({"longest_lease": 0}, ValueError, "longest_lease must be above 0, got 0"),
         ({"show_body": True}, TypeError, "show_body must be a function, got True"),
+        ({"links": None}, TypeError, r"links must be several pairs .*, got None"),
+        ({"links": "docs"}, TypeError, r"links must be several pairs .* write \['docs'\]"),
+        ({"links": ["docs"]}, TypeError, r"links must be pairs .*, got 'docs'"),
+        ({"links": [("a",)]}, TypeError, r"links must be pairs .*, got \('a',\)"),
+        ({"links": [("a", 1)]}, TypeError, r"links must be pairs .*, got \('a', 1\)"),
+        ({"links": [("a", "http://[")]}, ValueError, r"links must be .*, got \('a', 'http://\["),
+        ({"longest_lease": "30"}, TypeError, "longest_lease must be a timedelta .*, got '30'"),
+        ({"longest_lease": True}, TypeError, "longest_lease must be a timedelta .*, got True"),
+        ({"longest_lease": math.nan}, ValueError, "longest_lease must be finite .*, got nan"),
+        ({"longest_lease": 1e30}, ValueError, r"longest_lease must be finite .*, got 1e\+30"),
+        ({"topics": None}, TypeError, "topics must be several texts, got None"),
+        ({"topics": [1]}, TypeError, "topic must be .*1"),
+        ({"origins": None}, TypeError, "origins must be several texts, got None"),
+        ({"origins": [None]}, TypeError, "origins must be several texts, got None among them"),
+        ({"origins": ["https://"]}, ValueError, "got 'https://'"),
+        ({"origins": ["https://:8"]}, ValueError, "got 'https://:8'"),
+        ({"origins": ["https://a:x"]}, ValueError, "got 'https://a:x'"),
+        ({"origins": ["https://*.example.com"]}, ValueError, r"got 'https://\*.example.com'"),
+        ({"allow": AsyncAllow.allow}, TypeError, "allow must not be async, .* write it with def"),
+        ({"allow": AsyncAllow()}, TypeError, "allow must not be async"),
+        ({"show_body": AsyncAllow()}, TypeError, "show_body must not be async"),
+        ({"topics": AsyncAllow()}, TypeError, "topics must not be async"),
+        ({"timers": AsyncAllow()}, TypeError, "timers must not be async"),
     ],
 )
 def test_arguments_that_cannot_be(make_pages, arguments, error, sentence):
     with pytest.raises(error, match=sentence):
         make_pages(**arguments)
+
+
+def test_topics_that_a_function_gives_are_checked(make_pages, caplog):
+    assert visitor_of(make_pages(topics=lambda: "invoices")).get().status == 500
+    assert "topics must be several texts, got one: write ['invoices']" in caplog.text
+
+
+def test_pages_are_no_application_themselves(make_pages):
+    with pytest.raises(TypeError, match=r"mount pages\.asgi or pages\.wsgi"):
+        make_pages()({"type": "http"}, None, None)
 
 
 def test_a_client_that_cannot_be():
