@@ -264,7 +264,9 @@ def carry_out(  # noqa: PLR0913  what to do to which timers, and how long it may
         for outcome in _change_each(timers, change, chosen.topic, timer_ids):
             tally.add(outcome, is_named=is_named)
         if is_named:
-            order = {timer_id: place for place, timer_id in enumerate(chosen.timer_ids)}
+            order = {
+                timer_id: place for place, timer_id in enumerate(dict.fromkeys(chosen.timer_ids))
+            }
             tally.named.sort(key=lambda outcome: order[outcome.timer_id])
     if expected is not None:
         tally.more = max(0, tally.done - expected)
