@@ -231,7 +231,7 @@ def tour(page, site, timers):
 def press_without_ticks(page, site):
     page.goto(f"{site.url}/?topic=invoices")
     press(page, "Run now")
-    sees(page, "Tick timers first")
+    sees(page, "Select timers first")
 
 
 @pytest.mark.parametrize("theme", THEMES)
