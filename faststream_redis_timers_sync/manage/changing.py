@@ -8,7 +8,7 @@ A front end that has to answer in time gives a deadline and asks again for the r
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Literal, NamedTuple
 
@@ -16,6 +16,7 @@ from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.chosen import Chosen
 from faststream_redis_timers_sync.manage.deadline import Deadline, TimeUpError
 from faststream_redis_timers_sync.manage.errors import if_allowed
+from faststream_redis_timers_sync.manage.pages import look_at
 from faststream_redis_timers_sync.manage.selection import (
     OnExamined,
     cancel_each,
@@ -30,6 +31,9 @@ from faststream_redis_timers_sync.protocol.management import State, pause_one
 from faststream_redis_timers_sync.protocol.model import Timer
 from faststream_redis_timers_sync.protocol.operation import MOST_CHANGED, in_chunks
 
+_FIRST = datetime.min.replace(tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
 _SAME_TIME = timedelta(milliseconds=1)
 """Far in the future scores are coarser than microseconds."""
 
@@ -43,6 +47,7 @@ Reason = Literal[
     "already paused",
     "not paused",
     "no next time",
+    "changed",
 ]
 """Why a timer stays as it is."""
 
@@ -56,6 +61,7 @@ REASONS: dict[Reason, str] = {
     "already paused": "paused already",
     "not paused": "not paused",
     "no next time": "its next time can't be computed here",
+    "changed": "changed since you were asked",
 }
 """What they mean, in English."""
 
@@ -150,6 +156,7 @@ class Tally:
         recurring: How many that were cancelled were recurring; None where that can't be told.
         stayed: How many stay as they are, by the reason.
         named: What became of each that was named, in the order given.
+        more: How many more were changed than somebody had said yes to.
         is_cut: Whether time was up before all were looked at.
     """
 
@@ -159,6 +166,7 @@ class Tally:
     recurring: int | None = 0
     stayed: Counter[Reason] = field(default_factory=Counter)
     named: list[Outcome] = field(default_factory=list)
+    more: int = 0
     is_cut: bool = False
 
     @property
@@ -204,10 +212,15 @@ def carry_out(  # noqa: PLR0913  what to do to which timers, and how long it may
     tally: Tally,
     *,
     expected: int | None = None,
+    seen: Mapping[str, str] | None = None,
     deadline: Deadline | None = None,
     on_examined: OnExamined | None = None,
 ) -> None:
     """Change what was chosen, or as much of it as a deadline allows.
+
+    With `seen`, named timers that have changed since somebody was asked about them are left alone.
+    They are looked at just before the change, in a call of its own: what happens in between is not
+    noticed. Nor is a timer of the same id and due time that has taken the place of another.
 
     Args:
         timers: The client.
@@ -216,6 +229,8 @@ def carry_out(  # noqa: PLR0913  what to do to which timers, and how long it may
         tally: Told of each; where this fails midway, it has what was done before.
         expected: How many there were when somebody said yes; None where nobody counted, or
             where an earlier call has changed a part of them.
+        seen: `mark_of` each timer that was named when somebody was asked, by id; of one that was
+            not pending, an empty text. None means that nobody was asked.
         deadline: Ends the changing of those that were not named, at the earliest after a call.
         on_examined: Told how many timers were looked at for those. Where it raises
             `TimeUpError`, no more are looked for.
@@ -233,18 +248,51 @@ def carry_out(  # noqa: PLR0913  what to do to which timers, and how long it may
         tally.done = timers.cancel_all(chosen.topic)
         tally.running = tally.recurring = None
     else:
-        is_named = bool(chosen.timer_ids)
-        timer_ids = dict.fromkeys(chosen.timer_ids) or _in_time(
-            _find(timers, change, chosen, expected, on_examined), deadline, tally
+        named = dict.fromkeys(chosen.timer_ids)
+        is_named = bool(named)
+        if is_named and seen is not None:
+            for timer_id in _changed(timers, chosen, seen):
+                tally.add(Outcome(timer_id, "changed"), is_named=True)
+                del named[timer_id]
+        timer_ids = (
+            named
+            if is_named
+            else _in_time(_find(timers, change, chosen, expected, on_examined), deadline, tally)
         )
         if isinstance(change, Reschedule) and not is_named:
             change = replace(change, resumes=False)
         for outcome in _change_each(timers, change, chosen.topic, timer_ids):
             tally.add(outcome, is_named=is_named)
+        if is_named:
+            order = {
+                timer_id: place for place, timer_id in enumerate(dict.fromkeys(chosen.timer_ids))
+            }
+            tally.named.sort(key=lambda outcome: order[outcome.timer_id])
+    if expected is not None:
+        tally.more = max(0, tally.done - expected)
     if expected is not None and not tally.is_cut:
         # Those count too that were gone already when they were looked for a second time.
-        seen = tally.done + tally.stayed.total() + len(tally.unknown)
-        tally.gone = max(tally.gone, expected - seen)
+        counted = tally.done + tally.stayed.total() + len(tally.unknown)
+        tally.gone = max(tally.gone, expected - counted)
+
+
+def mark_of(timer: Timer) -> str:
+    """Return what tells whether a timer has changed: its due time, or that it is running.
+
+    Args:
+        timer: The timer.
+    """
+    # While a handler runs its lease is extended again and again.
+    return "r" if timer.running else f"{(timer.due_at - _FIRST) // _MICROSECOND:x}"
+
+
+def _changed(timers: TimersClient, chosen: Chosen, seen: Mapping[str, str]) -> list[str]:
+    """Find named timers that are not as they were seen; those that are gone are not among them."""
+    return [
+        timer.timer_id
+        for timer in look_at(timers, chosen.topic, dict.fromkeys(chosen.timer_ids))
+        if mark_of(timer) != seen.get(timer.timer_id)
+    ]
 
 
 def _is_of_a_whole_topic(change: Change, chosen: Chosen) -> bool:

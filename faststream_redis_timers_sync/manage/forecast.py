@@ -294,6 +294,16 @@ class Forecasts:
         self._kept = dict(list(fresh.items())[-MOST_KEPT:])
         return fresh[key][1]
 
+    def forget(self, topic: str | None = None) -> None:
+        """Make the next forecast of a topic afresh: somebody has changed its timers.
+
+        Args:
+            topic: The topic; None means all.
+        """
+        if topic is None:
+            self._kept = {}
+        self._kept = {key: kept for key, kept in self._kept.items() if topic not in key.topics}
+
     def _make(self, key: _Key) -> Forecast:
         runner, keys, _ = reach = inside(self._timers)
         names = {reach.full(topic): topic for topic in key.topics}

@@ -30,6 +30,15 @@ _WILD = frozenset("*?")
 """What makes a pattern of a search; brackets alone are rather a part of an id."""
 
 
+def leaves_nothing_out(pattern: str) -> bool:
+    """Return whether a pattern matches every id.
+
+    Args:
+        pattern: The pattern. No id is empty, so one ``?`` beside a ``*`` leaves nothing out either.
+    """
+    return set(pattern) <= _WILD and "*" in pattern and pattern.count("?") <= 1
+
+
 def pattern_of(search: str) -> str | None:
     """Make a glob pattern of what somebody typed.
 

@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 
-from faststream_redis_timers_sync.protocol.times import UNITS
+from faststream_redis_timers_sync.protocol.times import LONGEST_DELAY, UNITS
 
 _DURATION = re.compile(
     "".join(rf"(?:(?P<{unit}>\d+(?:\.\d+)?){unit})?" for unit in UNITS), re.ASCII
@@ -19,6 +19,30 @@ _SPOKEN = (
 _FEWEST = 3
 
 
+_MOST_SHOWN = 60
+"""Characters of what somebody has typed that an error repeats."""
+
+
+def _cut(text: str) -> str:
+    return repr(text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}...")
+
+
+def parse_delay(text: str) -> timedelta:
+    """Read a delay: a length of time that a timer can wait.
+
+    Args:
+        text: As `parse_duration` has it.
+
+    Raises:
+        ValueError: It is something else, or too long.
+    """
+    delay = parse_duration(text)
+    if delay > LONGEST_DELAY:
+        msg = f"{_cut(text)} is too long: a delay must be at most {LONGEST_DELAY.days:,} days"
+        raise ValueError(msg)
+    return delay
+
+
 def parse_duration(text: str) -> timedelta:
     """Read a length of time: weeks, days, hours, minutes and seconds, in this order.
 
@@ -32,14 +56,14 @@ def parse_duration(text: str) -> timedelta:
     found = _DURATION.fullmatch(text.strip().lower())
     if not text.strip() or found is None:
         msg = (
-            f"{text!r} is no length of time: write numbers with their units w, d, h, m and s, "
+            f"{_cut(text)} is no length of time: write numbers with their units w, d, h, m and s, "
             "for example 3d, 1h30m or 45s"
         )
         raise ValueError(msg)
     if "M" in text:
         msg = (
-            f"{text!r} has an upper-case M, which may mean minutes or months: write "
-            f"{text.strip().replace('M', 'm')} for minutes, or days for months: 30d"
+            f"{_cut(text)} has an upper-case M, which may mean minutes or months: write "
+            f"{text.strip()[:_MOST_SHOWN].replace('M', 'm')} for minutes, or days for months: 30d"
         )
         raise ValueError(msg)
     try:
@@ -48,7 +72,7 @@ def parse_duration(text: str) -> timedelta:
             timedelta(),
         )
     except OverflowError:
-        msg = f"{text!r} is too long"
+        msg = f"{_cut(text)} is too long"
         raise ValueError(msg) from None
 
 
@@ -65,20 +89,20 @@ def parse_time(text: str) -> datetime:
         time = datetime.fromisoformat(text.strip())
     except ValueError:
         msg = (
-            f"{text!r} is no time: write it as 2026-06-01T09:00+02:00, or in UTC as "
+            f"{_cut(text)} is no time: write it as 2026-06-01T09:00+02:00, or in UTC as "
             "2026-06-01T07:00Z"
         )
         raise ValueError(msg) from None
     if time.utcoffset() is None:
         msg = (
-            f"{text!r} does not say in which time zone: write {_with_local_offset(time)} if you "
-            f"mean the time of this machine, or {time.isoformat()}Z if you mean UTC"
+            f"{_cut(text)} does not say in which time zone: write {_with_local_offset(time)} if "
+            f"you mean the time of this machine, or {time.isoformat()}Z if you mean UTC"
         )
         raise ValueError(msg)
     try:
         time.astimezone(UTC)
     except OverflowError:
-        msg = f"{text!r} is no time that can be written in UTC"
+        msg = f"{_cut(text)} is no time that can be written in UTC"
         raise ValueError(msg) from None
     return time
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from faststream_redis_timers_sync.manage.asked import ActionName
+from faststream_redis_timers_sync.manage.chosen import Chosen
 from faststream_redis_timers_sync.manage.scanning import Remark
 
 
@@ -133,6 +134,7 @@ RECURRING_INCLUDED = "Recurring timers may be among them."
 PAUSED = "Paused: %s."
 STAY_PAUSED = "They stay paused."
 GONE = "No longer pending: %s."
+MORE = "%s more than shown when you confirmed"
 UNCHANGED = "Unchanged: %s."
 NONE_PENDING = "None of these timers is pending any longer."
 SELECT_FIRST = "Select timers first, then choose what to do with them."
@@ -162,3 +164,12 @@ REMARKS: Mapping[Remark, str] = {
 
 SCANNED_ALL = "Looked at all %(total)s keys of the database."
 SCANNED = "Looked at about %(examined)s of %(total)s keys."
+
+
+def none_of(chosen: Chosen) -> str:
+    """Say that there is no timer to ask about.
+
+    Args:
+        chosen: What was chosen.
+    """
+    return NONE_PENDING if chosen.match is None else NO_MATCH

@@ -1,6 +1,6 @@
 """Who may do what: the application says so for each request."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -8,8 +8,8 @@ from faststream_redis_timers_sync.web.messages import Request
 
 Right = Literal["run", "reschedule", "cancel", "redrive", "cancel_all"]
 """What somebody may be allowed besides looking: to run timers now; to reschedule, pause and resume
-them; to cancel those that are ticked or match a search; to redrive dead letters; and to cancel
-all timers of a topic at once."""
+them; to cancel those that are ticked or match a search, which may be all of them; to redrive dead
+letters; and to cancel all timers of a topic at once."""
 
 RIGHTS: frozenset[str] = frozenset(get_args(Right))
 
@@ -23,9 +23,10 @@ class Access:
         may: The rights: ``"run"``, ``"reschedule"`` (with pausing and resuming), ``"cancel"``,
             ``"redrive"`` and ``"cancel_all"``. By default none: somebody looks and no more.
             ``"cancel_all"`` guards against an accident, not against a person: who has
-            ``"cancel"`` can still cancel every timer, 200 at a time.
+            ``"cancel"`` can still cancel every timer, by a search that all ids match.
 
     Raises:
+        TypeError: The rights are no collection.
         ValueError: The user is empty, or there is no such right.
     """
 
@@ -38,7 +39,11 @@ class Access:
             msg = f"user must be a text that is not empty, got {self.user!r}"
             raise ValueError(msg)
         rights = self.may
-        if isinstance(rights, str) or not RIGHTS.issuperset(rights):
+        if not isinstance(rights, Iterable) or isinstance(rights, (str, bytes)):
+            msg = f"may must be several rights, as {{'run'}}, got {rights!r}"
+            raise TypeError(msg)
+        # What can't be hashed is no right either.
+        if not all(isinstance(right, str) and right in RIGHTS for right in rights):
             msg = f"may must be some of {', '.join(sorted(RIGHTS))}, got {rights!r}"
             raise ValueError(msg)
         object.__setattr__(self, "may", frozenset(rights))
@@ -58,6 +63,9 @@ class AskPassword:
 
     def __post_init__(self) -> None:
         """Check that it can stand in a header."""
+        if not isinstance(self.realm, str):
+            msg = f"realm must be a text, got {self.realm!r}"
+            raise TypeError(msg)
         if not self.realm.isascii() or not self.realm.isprintable() or set('"\\') & set(self.realm):
             msg = f"realm must be printable ASCII without quotes, got {self.realm!r}"
             raise ValueError(msg)

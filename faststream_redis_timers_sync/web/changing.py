@@ -1,6 +1,8 @@
 """Asking whether somebody is sure, doing it, and telling what became of each timer."""
 
-from datetime import datetime, timedelta
+import binascii
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -10,18 +12,24 @@ from faststream_redis_timers_sync.manage.asked import (
     MOVES,
     carry_out_in_time,
     change_named,
+    marks_text,
     preview_in_time,
     read_chosen,
+    read_marks,
 )
-from faststream_redis_timers_sync.manage.changing import Tally
-from faststream_redis_timers_sync.manage.chosen import Chosen
+from faststream_redis_timers_sync.manage.changing import Outcome, Tally
+from faststream_redis_timers_sync.manage.chosen import Chosen, Preview
 from faststream_redis_timers_sync.manage.errors import sentence_of
+from faststream_redis_timers_sync.manage.selection import leaves_nothing_out
 from faststream_redis_timers_sync.manage.server import inside, server_time
-from faststream_redis_timers_sync.manage.text import escape
-from faststream_redis_timers_sync.manage.times import parse_duration, parse_time
+from faststream_redis_timers_sync.manage.text import escape, exact_time
+from faststream_redis_timers_sync.manage.times import parse_delay, parse_time
 from faststream_redis_timers_sync.manage.tokens import to_token
+from faststream_redis_timers_sync.protocol.dead_letters import TIMER_ID, TOPIC, is_dead_letter
 from faststream_redis_timers_sync.protocol.errors import TimersError
+from faststream_redis_timers_sync.protocol.timers import OCCURRENCE
 from faststream_redis_timers_sync.protocol.times import ask_due
+from faststream_redis_timers_sync.web.addresses import Address
 from faststream_redis_timers_sync.web.audit import log_begun, log_ended, log_failed, log_refused
 from faststream_redis_timers_sync.web.guard import Form
 from faststream_redis_timers_sync.web.messages import RefusedError, Response
@@ -30,6 +38,7 @@ from faststream_redis_timers_sync.web.visit import Visit
 from faststream_redis_timers_sync.web.words import (
     ACTIONS,
     CANCEL,
+    REDRIVE,
     RESCHEDULE,
     TOO_LARGE,
     Action,
@@ -41,9 +50,6 @@ from faststream_redis_timers_sync.web.words import (
 
 MOST_NAMED = 200
 """Timers that may be ticked."""
-
-_ALL = frozenset("*?")
-"""What a pattern is made of that leaves nothing out."""
 
 
 def ask_or_act(visit: Visit, form: Form) -> Response:
@@ -70,9 +76,12 @@ def _chosen(visit: Visit, form: Form) -> Chosen | None:
     search = form.get("q") if form.get("all") == "1" else None
     try:
         chosen = read_chosen(visit.address.topic, form.all("id"), search, most=MOST_NAMED)
+    except binascii.Error:
+        sentence = "The form is damaged: it names no timer. Go back, and send it again."
+        raise RefusedError(400, "Bad form", sentence) from None
     except ValueError as error:
         raise RefusedError(400, "Bad form", f"{str(error).capitalize()}.") from None
-    if chosen is not None and chosen.match is not None and set(chosen.match) <= _ALL:
+    if chosen is not None and chosen.match is not None and leaves_nothing_out(chosen.match):
         return Chosen(topic=chosen.topic, everything=True)
     return chosen
 
@@ -101,6 +110,8 @@ class _Asking:
         self._action = action
         self._chosen = chosen
         self._form = form
+        self._past = ""
+        self._returned_to: Address | None = None
         self._must_name = action is CANCEL and chosen.everything
 
     def answer(self) -> Response:
@@ -109,11 +120,12 @@ class _Asking:
             return self._ask("")
         try:
             self._check_name()
+            seen = read_marks(self._chosen, self._form.get("seen"))
             moved_to = self._moved_to()
             at = self._due_at() if moved_to is None else moved_to
         except ValueError as error:
             return self._ask(f"{str(error)[0].upper()}{str(error)[1:]}.")
-        return self._act(at, moved_to)
+        return self._act(at, moved_to, seen)
 
     @property
     def _name(self) -> str:
@@ -121,7 +133,9 @@ class _Asking:
 
     def _check_name(self) -> None:
         if self._must_name and self._form.get("name") != self._name:
-            msg = f"type the topic's name, {self._name}, to cancel all of its timers"
+            msg = (
+                f"type the topic's name, {name_of(self._chosen.topic)}, to cancel all of its timers"
+            )
             raise ValueError(msg)
 
     def _moved_to(self) -> datetime | None:
@@ -138,15 +152,19 @@ class _Asking:
         if bool(delay_text) == bool(time_text):
             msg = "say when: fill in either the delay or the time"
             raise ValueError(msg)
-        delay = parse_duration(delay_text) if delay_text else None
+        delay = parse_delay(delay_text) if delay_text else None
         time = parse_time(time_text) if time_text else None
         ask_due(delay, time)
+        if time is not None and time < now and self._form.get("past") != time_text:
+            self._past = time_text
+            msg = "that time is past, so they would be due at once: confirm once more to do that"
+            raise ValueError(msg)
         return time or now + (delay or timedelta())
 
     def _ask(self, problem: str) -> Response:
         seen = preview_in_time(self._visit.timers, self._action.name, self._chosen)
         if not seen.count:
-            sentence = TOO_LARGE if seen.is_cut else wording.NONE_PENDING
+            sentence = TOO_LARGE if seen.is_cut else wording.none_of(self._chosen)
             return self._visit.page(
                 "nothing", self._action.words.title, sentence=sentence, **_still()
             )
@@ -164,15 +182,24 @@ class _Asking:
             problem=problem,
             rows=rows,
             has_series=any(row.repeats for row in rows),
-            must_name=self._name if self._must_name else "",
+            must_name=name_of(self._chosen.topic) if self._must_name else "",
             asks_when=self._action is RESCHEDULE,
             asks_resume=self._action.name in MOVES and self._chosen.timer_ids and seen.paused,
             delay=escape(self._form.get("delay")),
             at=escape(self._form.get("at")),
+            # What is confirmed a second time may be past.
+            past=escape(self._past),
+            example=self._example(seen) if self._action is RESCHEDULE else "",
             expected="" if seen.is_cut else seen.count,
+            marks=marks_text(self._chosen.timer_ids, seen),
             **self._fields(),
             **_still(),
         )
+
+    def _example(self, seen: Preview) -> str:
+        """Write tomorrow at nine, by the server's clock."""
+        now = seen.at or server_time(self._visit.timers, self._chosen.topic)
+        return f"{now.astimezone(UTC) + timedelta(days=1):%Y-%m-%dT09:00}"
 
     def _fields(self, target: datetime | None = None) -> dict[str, Any]:
         """Give what the next form says of what was chosen."""
@@ -185,24 +212,61 @@ class _Asking:
             "target": "" if target is None else target.isoformat(),
         }
 
-    def _act(self, at: datetime | None, moved_to: datetime | None) -> Response:
+    def _act(
+        self, at: datetime | None, moved_to: datetime | None, seen: Mapping[str, str] | None
+    ) -> Response:
         visit, action, chosen = self._visit, self._action, self._chosen
         user, tally = visit.access.user, Tally()
         resumes = self._form.get("resumes") == "1"
         change = change_named(action.name, at, moved_to, resumes=resumes)
-        log_begun(user, action.name, chosen)
+        self._returned_to = self._origin()
+        what = self._for_log(at, resumes=resumes)
+        log_begun(user, what, chosen)
         try:
             expected = self._form.get("expected")
-            carry_out_in_time(visit.timers, change, chosen, tally, expected)
+            carry_out_in_time(visit.timers, change, chosen, tally, expected, seen=seen)
         except Exception as error:
             # Whatever it is, somebody must be able to read what was done before.
             why = sentence_of(error, inside(visit.timers).runner) or type(error).__name__
-            log_failed(user, action.name, chosen, f"{summary(action, tally)}; {escape(why)}")
+            log_failed(user, what, chosen, f"{summary(action, tally)}; {escape(why)}")
             if tally.done and isinstance(error, (RedisError, TimersError)):
                 return self._told(tally, at, f"{why[0].upper()}{escape(why[1:])}.")
             raise
-        log_ended(user, action.name, chosen, summary(action, tally))
+        finally:
+            # Dead letters return to topics that the form does not name.
+            visit.forecasts.forget(None if action is REDRIVE else chosen.topic)
+        log_ended(user, what, chosen, summary(action, tally))
         return self._told(tally, at, "")
+
+    def _link_of(self, outcome: Outcome) -> Address | None:
+        """Give the page of a timer after the action; None where it is gone, or where is unknown."""
+        if outcome.result == "unknown" or (outcome.result == "done" and self._action is CANCEL):
+            return None
+        if outcome.result == "done" and self._action is REDRIVE:
+            return self._returned_to
+        return self._visit.address.to(topic=self._chosen.topic, timer_id=outcome.timer_id)
+
+    def _origin(self) -> Address | None:
+        """Find where a dead letter returns to, if it is the only one that was named."""
+        if self._action is not REDRIVE or len(self._chosen.timer_ids) != 1:
+            return None
+        timer = self._visit.timers.get_timer(self._chosen.topic, self._chosen.timer_ids[0])
+        if timer is None or not is_dead_letter(timer.headers):
+            return None
+        topic, timer_id = timer.headers[TOPIC], timer.headers.get(TIMER_ID, "")
+        prefix = inside(self._visit.timers).prefix
+        # An occurrence of a series returns under an id of its own.
+        if not timer_id or OCCURRENCE in timer.headers or not topic.startswith(prefix):
+            return None
+        return self._visit.address.to(topic=topic.removeprefix(prefix), timer_id=timer_id)
+
+    def _for_log(self, at: datetime | None, *, resumes: bool) -> str:
+        """Name the action for the audit log: with the new due time, if it gives one."""
+        name = self._action.name
+        if name not in MOVES or at is None:
+            return name
+        more = " (paused ones resumed)" if resumes and self._chosen.timer_ids else ""
+        return f"{name} to {exact_time(at)}{more}"
 
     def _told(self, tally: Tally, at: datetime | None, problem: str) -> Response:
         action = self._action
@@ -218,7 +282,7 @@ class _Asking:
             rows=[
                 (
                     name_of(one.timer_id),
-                    self._visit.address.to(topic=self._chosen.topic, timer_id=one.timer_id),
+                    self._link_of(one),
                     one.result == "done",
                     outcome_of(action, one),
                 )

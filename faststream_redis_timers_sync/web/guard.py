@@ -6,6 +6,7 @@ The lessons behind it: Flower CVE-2022-30034, Hangfire GHSA-7rq6-7gv8-c37h, Side
 from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qs, urlsplit
 
+from faststream_redis_timers_sync.web.arguments import several
 from faststream_redis_timers_sync.web.audit import header_text, log_form_refused
 from faststream_redis_timers_sync.web.messages import (
     MOST_BODY,
@@ -76,23 +77,37 @@ def read_origins(origins: Iterable[str]) -> frozenset[str]:
         origins: Each with its scheme, as ``https://ops.example.com``.
 
     Raises:
-        TypeError: It is one text.
+        TypeError: It is one text, or something else than texts.
         ValueError: One of them is something else.
     """
-    if isinstance(origins, str):
-        msg = f"origins must be several texts, got one: write [{origins!r}]"
-        raise TypeError(msg)
     found = set()
-    for origin in origins:
-        parts = urlsplit(origin)
-        if parts.scheme not in _PORTS or origin != f"{parts.scheme}://{parts.netloc}":
+    for origin in several("origins", origins, "texts"):
+        if not isinstance(origin, str):
+            msg = f"origins must be several texts, got {origin!r} among them"
+            raise TypeError(msg)
+        if not _is_origin(origin):
             msg = (
-                "origins must be scheme, host and maybe port, as https://ops.example.com, got "
-                f"{origin!r}"
+                "origins must be scheme, host and maybe port, without patterns, as "
+                f"https://ops.example.com, got {origin!r}"
             )
             raise ValueError(msg)
         found.add(_plain(origin))
     return frozenset(found)
+
+
+def _is_origin(origin: str) -> bool:
+    try:
+        parts = urlsplit(origin)
+        is_whole = parts.hostname and (parts.port is None or parts.port)
+    except ValueError:
+        return False
+    is_plain = not set(parts.netloc) & set("*?@ ")
+    return (
+        bool(is_whole)
+        and is_plain
+        and parts.scheme in _PORTS
+        and origin == f"{parts.scheme}://{parts.netloc}"
+    )
 
 
 def check_origin(request: Request, origins: frozenset[str]) -> None:

@@ -5,8 +5,7 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, NoReturn
 
 from redis.exceptions import RedisError
 
@@ -17,10 +16,15 @@ from faststream_redis_timers_sync.manage.scanning import read_scan
 from faststream_redis_timers_sync.manage.server import inside
 from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.protocol.errors import TimersError
-from faststream_redis_timers_sync.protocol.keys import plain_text
 from faststream_redis_timers_sync.protocol.model import Timer
 from faststream_redis_timers_sync.web.access import Access, Allow, AskPassword
 from faststream_redis_timers_sync.web.addresses import Address, read_address
+from faststream_redis_timers_sync.web.arguments import (
+    check_function,
+    read_lease,
+    read_links,
+    read_topics,
+)
 from faststream_redis_timers_sync.web.asgi import AsgiPages
 from faststream_redis_timers_sync.web.changing import ask_or_act
 from faststream_redis_timers_sync.web.guard import (
@@ -54,7 +58,8 @@ class TimerPages:
     Args:
         timers: The client, or a function that gives it for each request. It is never closed.
         allow: Called with each `Request`. Returns `Access` to let it through, `AskPassword` or
-            None to refuse it. Under ASGI it is called in a thread, so it may block.
+            None to refuse it. It can't be async: under ASGI it is called in a thread, so it may
+            block.
         topics: The topics that the application names, or a function that gives them. Others are
             found by their workers, or when somebody looks for them.
         longest_lease: The longest `lease_ttl` of the topics' subscribers, in seconds or as a
@@ -83,26 +88,40 @@ class TimerPages:
         links: Iterable[tuple[str, str]] = (),
     ) -> None:
         """Check the arguments; nothing is sent."""
-        if not isinstance(timers, TimersClient) and not callable(timers):
-            msg = f"timers must be a TimersClient or a function that returns one, got {timers!r}"
-            raise TypeError(msg)
-        for name, function in (("allow", allow), ("show_body", show_body)):
-            if not callable(function) and (name == "allow" or function is not None):
-                msg = f"{name} must be a function, got {function!r}"
+        if not isinstance(timers, TimersClient):
+            if not callable(timers):
+                msg = (
+                    f"timers must be a TimersClient or a function that returns one, got {timers!r}"
+                )
                 raise TypeError(msg)
+            check_function("timers", timers)
+        check_function("allow", allow)
+        if show_body is not None:
+            check_function("show_body", show_body)
+        if callable(topics):
+            check_function("topics", topics)
         self._client = timers
         self._allow = allow
-        self._topics = topics if callable(topics) else _read_topics(topics)
-        self._longest_lease = _read_lease(longest_lease)
+        self._topics = topics if callable(topics) else read_topics(topics)
+        self._longest_lease = read_lease(longest_lease)
         self._show_body = show_body
         self._origins = read_origins(origins)
-        self._links = _read_links(links)
+        self._links = read_links(links)
         self._outage = _Outage()
         self._forecasts: tuple[TimersClient, Forecasts] | None = None
         self.asgi = AsgiPages(self.answer)
         """The pages as an ASGI application."""
         self.wsgi = WsgiPages(self.answer)
         """The pages as a WSGI application."""
+
+    def __call__(self, *_: object) -> NoReturn:
+        """Refuse to be mounted: ASGI and WSGI each have an application of their own.
+
+        Raises:
+            TypeError: Always.
+        """
+        msg = "TimerPages is no application itself: mount pages.asgi or pages.wsgi"
+        raise TypeError(msg)
 
     def answer(self, request: Request) -> Response:
         """Answer a request; never raises.
@@ -170,7 +189,7 @@ class TimerPages:
             forecasts=self._forecasts_of(client),
             access=access,
             address=address,
-            topics=self._topics if isinstance(self._topics, tuple) else tuple(self._topics()),
+            topics=self._topics if isinstance(self._topics, tuple) else read_topics(self._topics()),
             longest_lease=self._longest_lease,
             show_body=self._show_body,
             links=self._links,
@@ -234,29 +253,3 @@ class _Outage:
     def end(self) -> None:
         with self._lock:
             self.since = None
-
-
-def _read_topics(topics: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(topics, str):
-        msg = f"topics must be several texts, got one: write [{topics!r}]"
-        raise TypeError(msg)
-    return tuple(plain_text("topic", topic) for topic in topics)
-
-
-def _read_lease(lease: timedelta | float | None) -> timedelta | None:
-    if lease is None:
-        return None
-    length = lease if isinstance(lease, timedelta) else timedelta(seconds=lease)
-    if length <= timedelta():
-        msg = f"longest_lease must be above 0, got {lease!r}"
-        raise ValueError(msg)
-    return length
-
-
-def _read_links(links: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    found = tuple((text, address) for text, address in links)
-    for text, address in found:
-        if not text or urlsplit(address).scheme not in {"", "http", "https"}:
-            msg = f"links must be (text, address) with http, https or no scheme, got {address!r}"
-            raise ValueError(msg)
-    return found

@@ -1,5 +1,7 @@
 """The page of one timer."""
 
+import logging
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +21,10 @@ from faststream_redis_timers_sync.web.shown import (
 )
 from faststream_redis_timers_sync.web.visit import Visit
 from faststream_redis_timers_sync.web.words import ACTIONS, Action
+
+_log = logging.getLogger("faststream_redis_timers_sync.web")
+
+NOT_SHOWN = "The body could not be shown: the application's log says why."
 
 
 def timer_page(visit: Visit) -> Response:
@@ -76,11 +82,26 @@ def _fits(action: Action, state: str, timer: Timer, *, is_dead: bool) -> bool:
 
 def _body(visit: Visit, timer: Timer) -> dict[str, Any]:
     size = plural(len(timer.body), "byte")
-    shown = None
-    if visit.show_body is not None:
-        shown = visit.show_body(visit.address.topic, timer)
-    if shown is None:
-        return {"body": None, "body_size": size, "cut_after": ""}
-    text, _is_json = body_text(replace(timer, body=shown))
+    parts = {"body": None, "body_size": size, "body_problem": "", "cut_after": ""}
+    try:
+        shown = None if visit.show_body is None else _shown_body(visit.show_body, visit, timer)
+        if shown is None:
+            return parts
+        text, _is_json = body_text(replace(timer, body=shown))
+    except Exception:  # noqa: BLE001  what the application's function raises costs the body alone
+        topic, timer_id = escape(visit.address.topic), escape(timer.timer_id)
+        _log.exception("show_body failed for timer %s of topic %s", timer_id, topic)
+        return {**parts, "body_problem": NOT_SHOWN}
     cut = f"{MOST_BODY:,}" if len(text) > MOST_BODY else ""
-    return {"body": text[:MOST_BODY], "body_size": size, "cut_after": cut}
+    return {**parts, "body": text[:MOST_BODY], "cut_after": cut}
+
+
+def _shown_body(
+    show_body: Callable[[str, Timer], bytes | None], visit: Visit, timer: Timer
+) -> bytes | None:
+    shown = show_body(visit.address.topic, timer)
+    if shown is None or isinstance(shown, bytes):
+        return shown
+    # What it gave may be what must not be shown, so it is not repeated.
+    msg = f"show_body must return bytes or None, got {type(shown).__name__}"
+    raise TypeError(msg)

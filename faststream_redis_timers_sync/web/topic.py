@@ -3,6 +3,7 @@
 from typing import Any
 
 from faststream_redis_timers_sync.manage import wording
+from faststream_redis_timers_sync.manage.asked import token_of_search
 from faststream_redis_timers_sync.manage.deadline import PAGE_SECONDS, Deadline
 from faststream_redis_timers_sync.manage.pages import Only, Page, read_cursor
 from faststream_redis_timers_sync.manage.searching import search_page
@@ -57,7 +58,7 @@ def topic_page(visit: Visit) -> Response:
         has_series=any(row.repeats for row in rows),
         is_dead=is_dead,
         search=escape(address.search, keep="\\"),
-        search_token=to_token(address.search),
+        search_token=token_of_search(address.search),
         topic_token=to_token(address.topic),
         states=STATES,
         progress=looked_through(page, stats.pending) if page.is_cut else "",
@@ -66,7 +67,7 @@ def topic_page(visit: Visit) -> Response:
         matching=_matching(address, count) if rows and not address.only else "",
         count_text="" if count is None else plural(count),
         buttons=_buttons(visit, is_dead=is_dead, has_series=any(row.repeats for row in rows)),
-        everything=to_token(""),
+        everything=token_of_search(""),
         can_cancel_all="cancel_all" in visit.access.may and stats.pending > 0,
         first=address.but(after="", seen="") if address.after else None,
         next=None if page.end is None else address.but(after=page.end.token, seen=""),

@@ -163,6 +163,8 @@ def summary(action: Action, tally: Tally) -> str:
     parts += [f"unchanged {count:,} ({why})" for why, count in stayed if count]
     if gone := tally.gone + len(tally.unknown):
         parts.append(f"no longer pending {gone:,}")
+    if tally.more:
+        parts.append(wording.MORE % f"{tally.more:,}")
     if tally.running:
         parts.append(f"of these running {tally.running:,}")
     if tally.recurring:

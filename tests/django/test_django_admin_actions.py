@@ -54,6 +54,21 @@ def test_those_that_fired_before_the_answer_are_counted_and_said(visitor, invoic
     assert log() == [(DELETION, "c (invoices)", "Cancelled.")]
 
 
+def test_those_that_changed_before_the_answer_are_left_alone(visitor, invoices):
+    page = visitor.choose(visitor.topic("invoices"), "cancel", tokens("a", "b"))
+    invoices.schedule("x", "invoices", timer_id="b", activate_at=LATER.replace(year=2098))
+    page = visitor.send(page)
+    assert "Cancelled: 1 timer. Unchanged: 1 timer (changed since you were asked)." in page.text
+    assert pending(invoices) == ["b", "c", "other-1", "other-2"]
+
+
+def test_more_than_were_shown_are_told_of(visitor, invoices):
+    page = visitor.choose(visitor.topic("invoices"), "cancel", select_across="1")
+    invoices.schedule("x", "invoices", timer_id="other-3", activate_at=LATER)
+    page = visitor.send(page)
+    assert "Cancelled: 6 timers. 1 more than shown when you confirmed." in page.text
+
+
 def test_when_all_have_fired_nothing_is_asked(visitor, invoices):
     page = visitor.topic("invoices")
     invoices.cancel_all("invoices")

@@ -254,6 +254,15 @@ def test_where_none_is_found_in_time_nothing_is_asked_again(visitor, many, monke
     assert "Go on with the rest" not in page.text
 
 
+@pytest.mark.parametrize("more", [{}, {"search": ""}])
+def test_a_form_that_lost_its_search_does_not_mean_everything(visitor, invoices, more):
+    form = {"action": "run_now", "select_across": "1", **more, "post": "yes"}
+    due = [one.due_at for one in invoices.iter_timers("invoices")]
+
+    assert visitor.post(visitor.topic("invoices").url, form).status == 400
+    assert [one.due_at for one in invoices.iter_timers("invoices")] == due
+
+
 @pytest.mark.parametrize("target", ["nonsense", "2099-01-01"])
 def test_a_form_that_goes_on_to_no_time_is_refused(visitor, invoices, target):
     page = ask_for_all(visitor, "reschedule")

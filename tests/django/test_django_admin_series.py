@@ -257,10 +257,7 @@ def test_one_that_was_paused_after_the_question_stays(visitor, reports):
     assert "Paused" not in asked.text
     reports.pause_timer("reports", "daily")
     done = visitor.send(asked)
-    assert (
-        "Made due: 0 timers. Unchanged: 1 timer (paused; resume it, or name it by its id)."
-        in done.text
-    )
+    assert "Made due: 0 timers. Unchanged: 1 timer (changed since you were asked)." in done.text
     assert paused(reports) == {"daily", "stopped"}
 
 

@@ -40,7 +40,7 @@ def make_pages(timers):
     """Make pages; who looks may do everything, unless the test says otherwise."""
 
     def make(**arguments):
-        return TimerPages(timers, **{"allow": lambda _: EVERYTHING, **arguments})
+        return TimerPages(**{"timers": timers, "allow": lambda _: EVERYTHING, **arguments})
 
     return make
 

@@ -1,5 +1,6 @@
 """Changing timers on the web pages: confirmation, what became of each, and the audit log."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -79,6 +80,16 @@ def test_cancelling_all_wants_the_topic_s_name(visitor, invoices, audit):
     assert audit()[0] == "action begun by ops: cancel in topic invoices: all timers"
 
 
+def test_a_topic_s_name_of_spaces_is_quoted(visitor, timers):
+    timers.schedule("x", " ", timer_id="a", activate_at=LATER)
+    page = visitor.press(visitor.get("topic=%20"), "Cancel all timers of this topic")
+    assert "Type the name of the topic, “ ” , to confirm" in page.text
+    refused = visitor.press(page, "Yes, cancel", name="x")
+    assert "Type the topic's name, “ ”, to cancel" in refused.text
+
+    assert "Cancelled 1." in visitor.press(page, "Yes, cancel", name=" ").text
+
+
 @pytest.mark.parametrize(
     ("fields", "wanted"),
     [
@@ -106,7 +117,9 @@ def test_timers_are_rescheduled_by_a_delay_or_to_a_time(visitor, invoices, field
         ({"delay": "1h", "at": "2098-01-01T10:00Z"}, "Say when"),
         ({"delay": "soon"}, "'soon' is no length of time"),
         ({"at": "2098-01-01T10:00"}, "does not say in which time zone"),
-        ({"delay": "99999999d"}, ""),
+        ({"delay": "9999999d"}, "'9999999d' is too long: a delay must be at most 365,250 days."),
+        ({"delay": "9" * 5000 + "d"}, f"'{'9' * 57}...' is too long."),
+        ({"at": "9" * 5000}, f"'{'9' * 57}...' is no time"),
     ],
 )
 def test_times_that_cannot_be_are_asked_for_again(visitor, invoices, fields, sentence):
@@ -117,6 +130,46 @@ def test_times_that_cannot_be_are_asked_for_again(visitor, invoices, fields, sen
     assert sentence in again.text
     assert "Reschedule 1 timer of topic “invoices”?" in again.text
     assert invoices.get_timer("invoices", "a").due_at == LATER
+
+
+def test_the_audit_log_has_the_new_due_time(visitor, invoices, audit):
+    page = visitor.press(visitor.get("topic=invoices"), "Reschedule", "a")
+    visitor.press(page, "Reschedule", at="2098-01-01T10:00+02:00")
+
+    what = "by ops: reschedule to 2098-01-01T08:00:00.000000Z in topic invoices: 1 timer (a)"
+    assert audit() == [f"action begun {what}", f"action ended {what}: rescheduled 1"]
+
+
+def test_the_audit_log_tells_that_paused_ones_were_resumed(visitor, timers, audit):
+    timers.schedule("x", "invoices", timer_id="s", repeat=DAILY)
+    timers.pause_timer("invoices", "s")
+    page = visitor.press(visitor.get("topic=invoices&timer=s"), "Run now")
+    visitor.press(page, "Run now", resumes="1")
+
+    wanted = r"by ops: run_now to \d{4}-\S+Z \(paused ones resumed\) in topic invoices: "
+    assert re.search(wanted, audit()[0])
+
+
+@pytest.mark.parametrize("again", ["2020-01-01T10:00Z", "2021-01-01T10:00Z"])
+def test_a_time_that_is_past_is_asked_for_twice(visitor, invoices, again):
+    page = visitor.press(visitor.get("topic=invoices"), "Reschedule", "a")
+    page = visitor.press(page, "Reschedule", at="2020-01-01T10:00Z")
+
+    assert page.status == 400
+    assert "That time is past, so they would be due at once: confirm once more" in page.text
+    assert invoices.get_timer("invoices", "a").due_at == LATER
+
+    page = visitor.press(page, "Reschedule", at=again)
+    is_same = again.startswith("2020")
+    assert page.status == (200 if is_same else 400)
+    assert (invoices.get_timer("invoices", "a").due_at < LATER) is is_same
+
+
+def test_the_example_of_a_time_is_tomorrow(visitor, invoices):
+    page = visitor.press(visitor.get("topic=invoices"), "Reschedule", all="1")
+    days = {datetime.now(UTC) + timedelta(days=1, minutes=n) for n in (-5, 5)}
+
+    assert any(f"{day:%Y-%m-%d}T09:00Z, or with an offset" in page.text for day in days)
 
 
 def test_timers_are_run_now(visitor, invoices):
@@ -185,11 +238,107 @@ def test_running_timers_are_told_of(visitor, timers, here):
     assert "a cancelled (it was running)" in visitor.press(page, "Yes, cancel").text
 
 
+def test_a_question_that_is_answered_twice_runs_a_timer_once(visitor, timers, here):
+    timers.schedule("x", "invoices", timer_id="a", activate_at=LATER)
+    page = visitor.press(visitor.get("topic=invoices"), "Run now", "a")
+    assert "Made due 1." in visitor.press(page, "Run now").text
+    here.claim("invoices")
+
+    again = visitor.press(page, "Run now")
+
+    assert "Made due 0, unchanged 1 (changed since you were asked)." in again.text
+    assert "a unchanged: changed since you were asked" in again.text
+    assert timers.get_timer("invoices", "a").running
+
+
+def test_a_running_timer_is_changed_by_who_saw_that_it_runs(visitor, timers, here):
+    timers.schedule("x", "invoices", timer_id="a")
+    here.claim("invoices")
+    page = visitor.press(visitor.get("topic=invoices"), "Run now", "a")
+    assert "A second run starts while the first goes on." in page.text
+
+    assert "a made due (it was running)" in visitor.press(page, "Run now").text
+
+
+def test_a_timer_that_took_the_place_of_another_is_left_alone(visitor, invoices):
+    invoices.cancel_timer("invoices", "b")
+    page = visitor.get("topic=invoices")
+    fields = [("id", to_token(one)) for one in ("c", "b", "a")]
+    page = visitor.post("topic=invoices&do=cancel", fields)
+    invoices.schedule("x", "invoices", timer_id="b", activate_at=LATER)
+    invoices.schedule("x", "invoices", timer_id="a", activate_in=timedelta(days=2))
+    done = visitor.press(page, "Yes, cancel")
+
+    assert "Cancelled 1, unchanged 2 (changed since you were asked)." in done.text
+    assert re.search("c cancelled b unchanged: .* a unchanged: ", done.text)
+    assert pending(invoices) == {"a", "b", "other-1", "other-2"}
+
+
+def test_marks_of_other_timers_are_not_taken(visitor, invoices):
+    fields = [("id", to_token("a")), ("seen", "1.2"), ("sure", "1")]
+    page = visitor.post("topic=invoices&do=cancel", fields)
+
+    assert page.status == 400
+    assert "The form was made for other timers." in page.text
+    assert len(pending(invoices)) == 5
+
+
+@pytest.mark.parametrize("search", ["", "other"])
+def test_more_than_were_shown_are_told_of(visitor, invoices, search):
+    page = visitor.press(visitor.get(f"topic=invoices&q={search}"), "Run now", all="1")
+    invoices.schedule("x", "invoices", timer_id="other-3", activate_at=LATER)
+    done = visitor.press(page, "Run now")
+
+    count = 3 if search else 6
+    assert f"Made due {count}, 1 more than shown when you confirmed." in done.text
+
+
 def test_nothing_is_left_to_do(visitor, invoices):
     page = visitor.get("topic=invoices&timer=a")
     invoices.cancel_timer("invoices", "a")
 
     assert "None of these timers is pending any longer." in visitor.press(page, "Cancel").text
+
+
+def test_the_forecast_counts_what_was_changed_just_now(visitor, timers):
+    timers.schedule("x", "invoices", timer_id="a", activate_in=timedelta(hours=1))
+    page = visitor.get("topic=invoices")
+    assert "1 due, at most" in page.text
+    visitor.press(visitor.press(page, "Cancel", "a"), "Yes, cancel")
+    timers.schedule("x", "invoices", timer_id="b", activate_at=LATER)
+
+    assert "No timer is due in this time." in visitor.get("topic=invoices").text
+    assert "1 due, at most" not in visitor.get().text
+
+
+def test_an_action_on_a_search_that_matches_nothing(visitor, invoices):
+    fields = [("all", "1"), ("q", to_token("nobody"))]
+    page = visitor.post("topic=invoices&do=cancel", fields)
+
+    assert "No timer matches." in page.text
+    assert "any longer" not in page.text
+
+
+def test_the_outcome_links_to_no_timer_that_is_gone(visitor, invoices):
+    page = visitor.press(visitor.get("topic=invoices"), "Cancel", "a", "b")
+    invoices.cancel_timer("invoices", "b")
+    done = visitor.press(page, "Yes, cancel")
+    assert not {"a", "b"} & set(done.links)
+
+    page = visitor.press(visitor.get("topic=invoices"), "Reschedule", "c")
+    done = visitor.press(page, "Reschedule", delay="1h")
+    assert visitor.follow(done, "c").status == 200
+
+
+def test_the_outcome_of_a_redrive_links_to_where_it_returned(visitor, timers, here):
+    timers.schedule("x", "invoices", timer_id="a")
+    set_aside(here)
+    (dead,) = [timer.timer_id for timer in timers.iter_timers("invoices:dead")]
+    page = visitor.press(visitor.get("topic=invoices:dead"), "Redrive", dead)
+    page = visitor.follow(visitor.press(page, "Redrive"), dead)
+
+    assert page.status == 200
+    assert page.links["invoices"] == "?topic=invoices"
 
 
 def test_nothing_ticked_is_refused(visitor, invoices):

@@ -510,12 +510,38 @@ def test_a_server_that_is_away_is_a_page_that_says_since_when(relay, key_names):
         assert visitor.get().status == 200
 
 
-def test_an_error_of_the_application_is_a_page_and_a_line_of_the_log(make_pages, invoices, caplog):
+def test_an_error_of_show_body_costs_the_body_alone(make_pages, invoices, caplog):
     def show_body(topic, timer):
         msg = "s3cret"
         raise RuntimeError(msg)
 
     page = visitor_of(make_pages(show_body=show_body)).get("topic=invoices&timer=a")
+
+    assert page.status == 200
+    assert "The body could not be shown: the application's log says why." in page.text
+    assert "s3cret" not in page.html
+    (line,) = caplog.records
+    assert line.levelname == "ERROR"
+    assert line.getMessage() == "show_body failed for timer a of topic invoices"
+    assert "s3cret" in caplog.text
+
+
+def test_a_body_that_is_no_bytes_is_not_shown(make_pages, invoices, caplog):
+    pages = make_pages(show_body=lambda _, __: "s3cret")
+    page = visitor_of(pages).get("topic=invoices&timer=a")
+
+    assert page.status == 200
+    assert "The body could not be shown" in page.text
+    assert "show_body must return bytes or None, got str" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
+def test_an_error_of_the_application_is_a_page_and_a_line_of_the_log(make_pages, invoices, caplog):
+    def allow(request):
+        msg = "s3cret"
+        raise RuntimeError(msg)
+
+    page = visitor_of(make_pages(allow=allow)).get("topic=invoices&timer=a")
 
     assert page.status == 500
     assert "s3cret" not in page.html

@@ -1,11 +1,13 @@
 """The pages are safe: one test per line of the rules, and the attacks that others met."""
 
+import math
 from datetime import UTC, datetime
 
 import pytest
 from web_pages import EVERYTHING, FORM, OURS, visitor_of
 
 from faststream_redis_timers_sync import TimersClient
+from faststream_redis_timers_sync.manage.asked import token_of_search
 from faststream_redis_timers_sync.manage.tokens import to_token
 from faststream_redis_timers_sync.web import Access, AskPassword, Request, TimerPages
 from faststream_redis_timers_sync.web.access import RIGHTS
@@ -73,12 +75,29 @@ def test_a_password_is_asked_for(make_pages, invoices):
         assert visitor.send("GET", "", {"authorization": wrong}, b"").status == 401
 
 
+class AsyncAllow:
+    """What would have to be awaited."""
+
+    async def __call__(self, *_):
+        """Allow nothing."""
+
+    @staticmethod
+    async def allow(request):
+        """Allow nothing."""
+
+
+@pytest.mark.parametrize("may", [None, "run", 1])
+def test_rights_that_are_no_collection(may):
+    with pytest.raises(TypeError, match=f"may must be several rights, .* got {may!r}"):
+        Access("ops", may=may)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         ({"user": ""}, "user must be a text that is not empty, got ''"),
         ({"user": "ops", "may": {"delete"}}, "may must be some of cancel, cancel_all, redrive"),
-        ({"user": "ops", "may": "run"}, "got 'run'"),
+        ({"user": "ops", "may": [[]]}, r"got \[\[\]\]"),
     ],
 )
 def test_access_that_cannot_be(arguments, sentence):
@@ -89,6 +108,8 @@ def test_access_that_cannot_be(arguments, sentence):
 def test_a_realm_that_cannot_be():
     with pytest.raises(ValueError, match="realm must be printable ASCII"):
         AskPassword('a"b')
+    with pytest.raises(TypeError, match="realm must be a text, got None"):
+        AskPassword(None)
 
 
 @pytest.mark.parametrize(
@@ -98,14 +119,47 @@ def test_a_realm_that_cannot_be():
         ({"origins": "https://a.example"}, TypeError, "write"),
         ({"origins": ["a.example"]}, ValueError, "got 'a.example'"),
         ({"origins": ["https://a.example/path"]}, ValueError, "scheme, host and maybe port"),
-        ({"links": [("x", "javascript:alert(1)")]}, ValueError, "got 'javascript:alert"),
+        ({"links": [("x", "javascript:alert(1)")]}, ValueError, "'javascript:alert"),
         ({"longest_lease": 0}, ValueError, "longest_lease must be above 0, got 0"),
         ({"show_body": True}, TypeError, "show_body must be a function, got True"),
+        ({"links": None}, TypeError, r"links must be several pairs .*, got None"),
+        ({"links": "docs"}, TypeError, r"links must be several pairs .* write \['docs'\]"),
+        ({"links": ["docs"]}, TypeError, r"links must be pairs .*, got 'docs'"),
+        ({"links": [("a",)]}, TypeError, r"links must be pairs .*, got \('a',\)"),
+        ({"links": [("a", 1)]}, TypeError, r"links must be pairs .*, got \('a', 1\)"),
+        ({"links": [("a", "http://[")]}, ValueError, r"links must be .*, got \('a', 'http://\["),
+        ({"longest_lease": "30"}, TypeError, "longest_lease must be a timedelta .*, got '30'"),
+        ({"longest_lease": True}, TypeError, "longest_lease must be a timedelta .*, got True"),
+        ({"longest_lease": math.nan}, ValueError, "longest_lease must be finite .*, got nan"),
+        ({"longest_lease": 1e30}, ValueError, r"longest_lease must be finite .*, got 1e\+30"),
+        ({"topics": None}, TypeError, "topics must be several texts, got None"),
+        ({"topics": [1]}, TypeError, "topic must be .*1"),
+        ({"origins": None}, TypeError, "origins must be several texts, got None"),
+        ({"origins": [None]}, TypeError, "origins must be several texts, got None among them"),
+        ({"origins": ["https://"]}, ValueError, "got 'https://'"),
+        ({"origins": ["https://:8"]}, ValueError, "got 'https://:8'"),
+        ({"origins": ["https://a:x"]}, ValueError, "got 'https://a:x'"),
+        ({"origins": ["https://*.example.com"]}, ValueError, r"got 'https://\*.example.com'"),
+        ({"allow": AsyncAllow.allow}, TypeError, "allow must not be async, .* write it with def"),
+        ({"allow": AsyncAllow()}, TypeError, "allow must not be async"),
+        ({"show_body": AsyncAllow()}, TypeError, "show_body must not be async"),
+        ({"topics": AsyncAllow()}, TypeError, "topics must not be async"),
+        ({"timers": AsyncAllow()}, TypeError, "timers must not be async"),
     ],
 )
 def test_arguments_that_cannot_be(make_pages, arguments, error, sentence):
     with pytest.raises(error, match=sentence):
         make_pages(**arguments)
+
+
+def test_topics_that_a_function_gives_are_checked(make_pages, caplog):
+    assert visitor_of(make_pages(topics=lambda: "invoices")).get().status == 500
+    assert "topics must be several texts, got one: write ['invoices']" in caplog.text
+
+
+def test_pages_are_no_application_themselves(make_pages):
+    with pytest.raises(TypeError, match=r"mount pages\.asgi or pages\.wsgi"):
+        make_pages()({"type": "http"}, None, None)
 
 
 def test_a_client_that_cannot_be():
@@ -261,12 +315,41 @@ def test_who_may_look_alone_is_offered_nothing(make_pages, invoices):
 @pytest.mark.parametrize("search", ["", "*", "**", "?*", "*?*"])
 def test_cancelling_all_needs_a_right_of_its_own(make_pages, invoices, search):
     visitor = visitor_of(make_pages(allow=lambda _: Access("ops", may=RIGHTS - {"cancel_all"})))
-    fields = [("all", "1"), ("q", to_token(search)), ("sure", "1"), ("name", "invoices")]
+    fields = [("all", "1"), ("q", token_of_search(search)), ("sure", "1"), ("name", "invoices")]
     page = visitor.post("topic=invoices&do=cancel", fields)
 
     assert page.status == 403
     assert "“cancel_all”" in page.text
     assert is_there(invoices)
+
+
+def test_a_pattern_of_question_marks_leaves_longer_ids_alone(visitor, invoices):
+    fields = [("all", "1"), ("q", to_token("?")), ("sure", "1")]
+    visitor.post("topic=invoices&do=cancel", fields)
+
+    assert {one.timer_id for one in invoices.iter_timers("invoices")} == {"other-1", "other-2"}
+
+
+@pytest.mark.parametrize("fields", [[], [("q", "")]])
+def test_a_form_that_lost_its_search_does_not_mean_everything(visitor, invoices, fields):
+    page = visitor.post("topic=invoices&do=run_now", [("all", "1"), *fields, ("sure", "1")])
+
+    assert page.status == 400
+    assert "The form does not say which timers are meant." in page.text
+    assert all(one.due_at.year == 2099 for one in invoices.iter_timers("invoices"))
+
+
+@pytest.mark.parametrize(("button", "ids"), [("Cancel", ["a", "b"]), ("Run now", [])])
+def test_a_confirmation_that_lost_its_end_asks_again(visitor, invoices, button, ids):
+    more = {} if ids else {"all": "1"}
+    page = visitor.press(visitor.get("topic=invoices"), button, *ids, **more)
+    (form,) = (form for form in page.forms if form.fields)
+
+    assert form.fields[-1] == ("sure", "1")
+    again = visitor.post(form.action, form.fields[:-1])
+    assert "Yes, cancel" in again.buttons or "Run now" in again.buttons
+    assert all(one.due_at.year == 2099 for one in invoices.iter_timers("invoices"))
+    assert invoices.count_pending("invoices") == 5
 
 
 def test_a_right_withdrawn_between_confirmation_and_action(make_pages, invoices):
@@ -527,7 +610,9 @@ def test_forms_that_are_not_encoded_are_refused(visitor, invoices):
 
 @pytest.mark.parametrize("token", ["!", "", "YQ=YQ", "é"])
 def test_tokens_that_cannot_be_are_refused(visitor, invoices, token):
-    assert visitor.post("topic=invoices&do=cancel", [("id", token), ("sure", "1")]).status == 400
+    page = visitor.post("topic=invoices&do=cancel", [("id", token), ("sure", "1")])
+    assert page.status == 400
+    assert "base64" not in page.text
 
 
 def test_a_target_that_cannot_be_is_asked_for_again(visitor, invoices):

@@ -173,6 +173,8 @@ def outcome_text(action: Action, tally: Tally) -> str:
         sentences.append(gettext(wording.UNCHANGED) % ", ".join(reasons))
     if gone := tally.gone + len(tally.unknown):
         sentences.append(gettext(wording.GONE) % timers_text(gone))
+    if tally.more:
+        sentences.append(gettext(wording.MORE) % number(tally.more) + ".")
     if tally.running:
         sentences.append(
             gettext(wording.RUNNING) % timers_text(tally.running) + f" {action.of_running}"

@@ -1,5 +1,6 @@
 """Asking about an action and doing it, over HTTP."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.django.admin.actions import (
     ACTIONS,
     MOVES,
+    REDRIVE,
     RESCHEDULE,
     THE_REST,
     Action,
@@ -20,7 +22,7 @@ from faststream_redis_timers_sync.django.admin.actions import (
     outcome_text,
     too_large,
 )
-from faststream_redis_timers_sync.django.admin.forecast import holds_dead_letters
+from faststream_redis_timers_sync.django.admin.forecast import forecasts_of, holds_dead_letters
 from faststream_redis_timers_sync.django.admin.forms import RescheduleForm, chosen_in
 from faststream_redis_timers_sync.django.admin.log import log_done, log_unknown
 from faststream_redis_timers_sync.django.admin.pages import TimerPages
@@ -31,7 +33,9 @@ from faststream_redis_timers_sync.manage import wording
 from faststream_redis_timers_sync.manage.asked import (
     carry_out_in_time,
     change_named,
+    marks_text,
     preview_in_time,
+    read_marks,
 )
 from faststream_redis_timers_sync.manage.changing import Change, Reschedule, Tally
 from faststream_redis_timers_sync.manage.chosen import Chosen, Preview
@@ -104,7 +108,7 @@ class ChangingPages(TimerPages):
         if not goes_on:
             seen = preview_in_time(timers, action.name, chosen)
         if not seen.count and not goes_on:
-            words = gettext(wording.NONE_PENDING)
+            words = gettext(wording.none_of(chosen))
             return self._nothing(request, place, too_large() if seen.is_cut else words)
         rows = _rows(timers, place, seen)
         context = {
@@ -116,6 +120,9 @@ class ChangingPages(TimerPages):
             **confirmation(action, chosen, seen),
             "form": form,
             "media": self.media + form.media if form else self.media,
+            "expected": "" if seen.is_cut else f"{seen.count}",
+            # In the order of the rows, which the form names.
+            "marks": marks_text((timer.timer_id for timer in seen.timers), seen),
             "search_token": request.POST.get("search", ""),
             "target": moved_to and moved_to.isoformat(),
             "resumes": action in MOVES and chosen.timer_ids and seen.paused,
@@ -129,9 +136,9 @@ class ChangingPages(TimerPages):
     ) -> bool:
         """Do it, log it and say so; tell whether to ask for the rest, for lack of time."""
         tally = Tally()
-        expected = request.POST.get("expected", "")
+        expected, seen = request.POST.get("expected", ""), _read_marks(request, chosen)
         try:
-            carry_out_in_time(get_client(place.alias), change, chosen, tally, expected)
+            carry_out_in_time(get_client(place.alias), change, chosen, tally, expected, seen=seen)
         except (RedisError, TimersError) as error:
             if tally.done:
                 words = gettext("Before this: %s") % outcome_text(action, tally)
@@ -140,6 +147,8 @@ class ChangingPages(TimerPages):
                 log_unknown(request.user, place, action, error)
             raise
         finally:
+            # Dead letters return to topics that the form does not name.
+            forecasts_of(get_client(place.alias)).forget(None if action is REDRIVE else place.topic)
             # Also what was done before something failed.
             at = change.activate_at if isinstance(change, Reschedule) else None
             log_done(request.user, place, action, chosen, tally, at=at)
@@ -155,6 +164,13 @@ class ChangingPages(TimerPages):
     def _nothing(self, request: Any, place: Place, words: str) -> Any:
         self.message_user(request, words, messages.WARNING)
         return HttpResponseRedirect(self.list_url(request, place))
+
+
+def _read_marks(request: Any, chosen: Chosen) -> Mapping[str, str] | None:
+    try:
+        return read_marks(chosen, request.POST.get("seen", ""))
+    except ValueError as error:
+        raise BadRequest(str(error)) from error
 
 
 def _rows(timers: TimersClient, place: Place, seen: Preview) -> list[Row]:

@@ -16,7 +16,7 @@ from faststream_redis_timers_sync.django.clients import as_aware
 from faststream_redis_timers_sync.django.tokens import Place
 from faststream_redis_timers_sync.manage.asked import read_chosen
 from faststream_redis_timers_sync.manage.chosen import Chosen
-from faststream_redis_timers_sync.manage.times import parse_duration
+from faststream_redis_timers_sync.manage.times import parse_delay
 from faststream_redis_timers_sync.protocol.times import ask_due
 
 MOST_NAMED = 500
@@ -37,6 +37,7 @@ def chosen_in(place: Place, form: Mapping[str, Any], named: Iterable[str]) -> Ch
     Raises:
         ValueError: It is no form of ours.
     """
+    # One that has lost this field must not mean everything.
     search = form.get("search", "") if form.get("select_across") == "1" else None
     return read_chosen(place.topic, named, search, most=MOST_NAMED)
 
@@ -69,7 +70,7 @@ class RescheduleForm(forms.Form):  # type: ignore[misc]  # Django has no types
         """
         text = self.cleaned_data["delay"]
         try:
-            return parse_duration(text) if text else None
+            return parse_delay(text) if text else None
         except ValueError as error:
             raise ValidationError(str(error)) from error
 

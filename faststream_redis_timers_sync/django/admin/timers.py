@@ -27,6 +27,7 @@ from faststream_redis_timers_sync.django.admin.shown import (
 )
 from faststream_redis_timers_sync.django.tokens import Place
 from faststream_redis_timers_sync.manage import wording
+from faststream_redis_timers_sync.manage.asked import token_of_search
 from faststream_redis_timers_sync.manage.contents import MOST_BODY, body_text, header_texts
 from faststream_redis_timers_sync.manage.deadline import PAGE_SECONDS, Deadline
 from faststream_redis_timers_sync.manage.pages import Only, Page, read_cursor
@@ -35,7 +36,6 @@ from faststream_redis_timers_sync.manage.series import with_series
 from faststream_redis_timers_sync.manage.server import server_time
 from faststream_redis_timers_sync.manage.stats import TopicStats, count_topics
 from faststream_redis_timers_sync.manage.text import escape
-from faststream_redis_timers_sync.manage.tokens import to_token
 from faststream_redis_timers_sync.protocol.dead_letters import is_dead_letter
 
 ON_A_PAGE = 100
@@ -94,7 +94,7 @@ def timers_page(
         "zone": zone_name(now),
         "search": search,
         "only": kind or "",
-        "search_token": to_token(search) if search else "",
+        "search_token": token_of_search(search),
         "progress": _progress(page, stats.pending) if page.is_cut else "",
         "nothing": gettext(_nothing(page, is_first=cursor is None, is_limited=is_limited)),
         "count": count,
