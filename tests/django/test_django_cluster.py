@@ -70,7 +70,7 @@ def test_a_slot_that_moves_during_the_search_is_told_of(
     finally:
         empty_cluster.move_slot(slot, owner)
 
-    assert "Topics may be missing, because slots of the cluster moved during the search" in page.text
+    assert "Topics may be missing, because slots of the cluster moved" in page.text
 
 
 # --- what manage.py check says
