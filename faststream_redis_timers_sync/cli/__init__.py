@@ -21,5 +21,16 @@ def main() -> None:
             f"the command line needs click, which is not installed: pip install '{PROGRAM}[cli]'"
         )
     # Whoever is stopped in the midst of drawing puts the terminal right first, as for Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _interrupt)
+    # In the background of a shell it is ignored.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     group(prog_name=PROGRAM)
+
+
+def _interrupt(*_: object) -> None:
+    """Interrupt the program; a second signal ends it, where Python would write a traceback."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is _interrupt:
+            signal.signal(number, signal.SIG_DFL)
+    raise KeyboardInterrupt

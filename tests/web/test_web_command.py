@@ -1,10 +1,12 @@
 """`faststream-redis-timers web`: one person at one machine, with a token."""
 
 import re
+import signal
 import socket
 import struct
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -178,7 +180,32 @@ def test_open_opens_a_browser(server_url, tmp_path):
     output = tmp_path / "output"
     with running(command, output, "token=", environment(BROWSER=f"{browser} %s")):
         wait_until(lambda: opened.exists() and opened.read_text(), timeout=LONGEST)
-        assert opened.read_text() == output.read_text()
+        # Others can read the command line of a browser, so its token serves once.
+        printed, given = output.read_text().strip(), opened.read_text().strip()
+        assert printed.partition("token=")[0] == given.partition("token=")[0]
+        assert printed != given
+        assert signed_in(given).get().status == 200
+        assert web_visitor(given.partition("?")[0]).get(given.partition("?")[2]).status == 403
+
+
+def test_two_signals_end_it_without_a_traceback(server_url, tmp_path):
+    """As where a program that began it ends it too, on Ctrl+C."""
+    for number in range(10):
+        output = tmp_path / f"output-{number}"
+        command = [*MODULE, "--redis-url", server_url, "web"]
+        with (
+            output.open("wb") as file,
+            subprocess.Popen(
+                command, stdout=file, stderr=file, env=environment(), start_new_session=True
+            ) as process,
+        ):
+            wait_until(lambda output=output: "token=" in output.read_text(), timeout=LONGEST)
+            process.send_signal(signal.SIGINT)
+            # At another moment of its end each time.
+            time.sleep(number * 0.005)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=LONGEST) in {0, -signal.SIGTERM}
+        assert "Traceback" not in output.read_text()
 
 
 def test_who_changes_what_is_written_to_standard_error(serve, timers):
