@@ -3,11 +3,13 @@
 import getpass
 import logging
 import sys
+import threading
 import time
 import webbrowser
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from typing import get_args
 
 import click
@@ -100,7 +102,9 @@ def _serve(  # noqa: PLR0913  as above
         output.line(server.url)
         output.flush()
         if opens:
-            webbrowser.open(server.url)
+            # A browser in a terminal is waited for, and the server must answer it meanwhile.
+            opening = partial(webbrowser.open, server.url_for_one_use)
+            threading.Thread(target=opening, daemon=True).start()
         server.serve_forever()
     return DONE
 

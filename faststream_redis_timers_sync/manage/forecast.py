@@ -3,6 +3,7 @@
 What is counted here is drawn by `forecast_picture`, for all pages alike.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -257,8 +258,11 @@ class Forecasts:
         """Begin with none."""
         self._timers = timers
         self._clock = clock
-        # Replaced, never changed, so that threads need no lock.
+        self._lock = threading.Lock()
         self._kept: dict[_Key, tuple[float, Forecast]] = {}
+        self._forgotten = 0
+        """How often `forget` was called: what was being made then is not kept."""
+        # Replaced, never changed, so that threads need no lock.
         self._firsts: dict[str, _First] = {}
 
     def of(
@@ -288,11 +292,20 @@ class Forecasts:
             )
             raise ValueError(msg)
         now = self._clock()
-        fresh = {known: kept for known, kept in self._kept.items() if now - kept[0] < KEPT_SECONDS}
-        if key not in fresh:
-            fresh[key] = now, self._make(key)
-        self._kept = dict(list(fresh.items())[-MOST_KEPT:])
-        return fresh[key][1]
+        with self._lock:
+            kept, forgotten = self._kept.get(key), self._forgotten
+        if kept is not None and now - kept[0] < KEPT_SECONDS:
+            return kept[1]
+        made = self._make(key)
+        with self._lock:
+            if forgotten == self._forgotten:
+                young = {
+                    known: one
+                    for known, one in self._kept.items()
+                    if known != key and now - one[0] < KEPT_SECONDS
+                }
+                self._kept = dict([*young.items(), (key, (now, made))][-MOST_KEPT:])
+        return made
 
     def forget(self, topic: str | None = None) -> None:
         """Make the next forecast of a topic afresh: somebody has changed its timers.
@@ -300,9 +313,13 @@ class Forecasts:
         Args:
             topic: The topic; None means all.
         """
-        if topic is None:
-            self._kept = {}
-        self._kept = {key: kept for key, kept in self._kept.items() if topic not in key.topics}
+        with self._lock:
+            self._forgotten += 1
+            self._kept = {
+                key: kept
+                for key, kept in self._kept.items()
+                if topic is not None and topic not in key.topics
+            }
 
     def _make(self, key: _Key) -> Forecast:
         runner, keys, _ = reach = inside(self._timers)
@@ -349,7 +366,10 @@ class Forecasts:
         # It stays the first until somebody redrives it, and its payload may be large.
         if known is None or known.timer_id != timer_id:
             timer = self._timers.get_timer(topic, timer_id)
-            known = _First(timer_id, timer is not None and is_dead_letter(timer.headers))
+            if timer is None:
+                # It has just been redriven, and may come back under this id.
+                return False
+            known = _First(timer_id, is_dead_letter(timer.headers))
             others = {name: first for name, first in self._firsts.items() if name != topic}
             self._firsts = dict([*others.items(), (topic, known)][-_MOST_FIRSTS:])
         return known.is_letter

@@ -79,11 +79,14 @@ def read_cursor(token: str) -> Cursor | None:
     if bool(cursor.score) != bool(cursor.timer_id) or not (cursor.score or position):
         msg = f"expected a cursor, got {token!r}"
         raise ValueError(msg)
-    if cursor.score and math.isnan(float(cursor.score)):
-        # What is no number would be an error of the server's.
+    # What Python takes for a number and the server does not would be an error of the server's.
+    if cursor.score and (set(cursor.score) - _OF_SCORES or math.isnan(float(cursor.score))):
         msg = "a cursor's score must be a number"
         raise ValueError(msg)
     return cursor
+
+
+_OF_SCORES = frozenset("0123456789.e+-inf")
 
 
 def _read_count(text: str) -> int:

@@ -172,6 +172,18 @@ class KeySpace:
         self.of(topic, argument)
         return topic
 
+    def mistake_of(self, topic: str) -> str:
+        """Say why a topic can have no keys; nothing where it can.
+
+        Args:
+            topic: The full topic.
+        """
+        try:
+            self.of(topic)
+        except ValueError as error:
+            return str(error)
+        return ""
+
     def topic_of(self, timeline: bytes) -> str | None:
         """Tell whose timeline a key is; this undoes `of`.
 

@@ -77,9 +77,14 @@ def _write(seen: _Seen) -> str:
     return f"{exact_time(seen.at)},{exact_time(seen.edge)},{seen.before}"
 
 
+_MOST_DIGITS = 18
+
+
 def _read(text: str) -> _Seen | None:
     try:
         at, edge, count = text.split(",")
+        if not (count.isascii() and count.isdecimal() and len(count) <= _MOST_DIGITS):
+            return None
         return _Seen(parse_time(at), parse_time(edge), int(count))
     except ValueError:
         return None

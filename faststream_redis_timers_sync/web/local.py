@@ -8,6 +8,7 @@ import hmac
 import secrets
 import socket
 import sys
+import threading
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -44,6 +45,8 @@ class LocalServer(ThreadingHTTPServer):
 
     Attributes:
         url: The address to open, with the token.
+        url_for_one_use: The same with a token that is void once it was used: for a browser's
+            command line, which others on the machine can read.
 
     Raises:
         OSError: The port is taken.
@@ -63,6 +66,9 @@ class LocalServer(ThreadingHTTPServer):
         self._cookie = f"timers-{at}"
         self._root = f"http://{HOST}:{at}/"
         self.url = f"{self._root}?token={self._token}"
+        self._once = secrets.token_urlsafe(_TOKEN_BYTES)
+        self._lock = threading.Lock()
+        self.url_for_one_use = f"{self._root}?token={self._once}"
 
     def answer(self, request: Request) -> Response:
         """Answer a request of this machine.
@@ -80,7 +86,7 @@ class LocalServer(ThreadingHTTPServer):
             )
             return _refusal(msg)
         tokens = parse_qs(request.query).get("token", [])
-        if request.method == "GET" and len(tokens) == 1 and self._is_token(tokens[0]):
+        if request.method == "GET" and len(tokens) == 1 and self._lets_in(tokens[0]):
             cookie = f"{self._cookie}={self._token}; HttpOnly; Path=/; SameSite=Strict"
             headers = [("Location", "?"), ("Set-Cookie", cookie)]
             return Response(303, b"", headers=[*headers, *HEADERS, NO_STORE])
@@ -99,6 +105,15 @@ class LocalServer(ThreadingHTTPServer):
         """
         if not isinstance(sys.exception(), (ConnectionError, TimeoutError)):
             super().handle_error(request, client_address)
+
+    def _lets_in(self, token: str) -> bool:
+        with self._lock:
+            if self._once and hmac.compare_digest(
+                token.encode(errors="replace"), self._once.encode()
+            ):
+                self._once = ""
+                return True
+        return self._is_token(token)
 
     def _is_token(self, text: str) -> bool:
         return hmac.compare_digest(text.encode(errors="replace"), self._token.encode())

@@ -155,6 +155,7 @@ class TimerPages:
             check_origin(request, self._origins)
         access = self._access(request)
         visit = self._visit(access, address)
+        _check_topic(visit)
         try:
             if is_post:
                 response = _do(visit, request)
@@ -219,6 +220,14 @@ class TimerPages:
         self, status: int, title: str, sentence: str, headers: Iterable[tuple[str, str]] = ()
     ) -> Response:
         return problem_page(status, title, sentence, self._links, headers)
+
+
+def _check_topic(visit: Visit) -> None:
+    """Refuse a topic that can have no keys: anybody may write one into the address."""
+    topic = visit.address.topic
+    reach = inside(visit.timers)
+    if topic and (mistake := reach.keys.mistake_of(reach.full(topic))):
+        raise RefusedError(400, "Bad address", f"The {escape(mistake, keep=chr(92))}.")
 
 
 def _do(visit: Visit, request: Request) -> Response:

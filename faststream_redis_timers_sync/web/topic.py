@@ -57,7 +57,7 @@ def topic_page(visit: Visit) -> Response:
         rows=rows,
         has_series=any(row.repeats for row in rows),
         is_dead=is_dead,
-        search=escape(address.search, keep="\\"),
+        search=_to_type(address.search),
         search_token=token_of_search(address.search),
         topic_token=to_token(address.topic),
         states=STATES,
@@ -74,6 +74,15 @@ def topic_page(visit: Visit) -> Response:
         now=moment(stats.at, stats.at),
         **forecast,
     )
+
+
+def _to_type(search: str) -> str:
+    """Give a search as a field can hold it and send it again, or else as it can be read."""
+    try:
+        search.encode()
+    except UnicodeEncodeError:
+        return escape(search, keep="\\")
+    return escape(search, keep="\\") if set(search) & set("\0\r\n") else search
 
 
 def _read(visit: Visit) -> Page:

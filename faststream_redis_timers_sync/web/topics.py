@@ -47,6 +47,9 @@ def topics_page(visit: Visit, scan: Scan | None) -> Response:
     snapshot = count_topics(visit.timers, found.topics)
     counted = largest(snapshot.topics)
     parts = forecast_parts(visit, counted)
+    if scan is not None:
+        # A refresh would be the page without what the scan has found.
+        parts["refresh_link"] = None
     dead = {
         topic for topic in found.topics if topic not in set(counted) and topic.endswith(DEAD_ENDING)
     } | set(parts["forecast"].dead_topics)

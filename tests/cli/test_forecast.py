@@ -27,6 +27,7 @@ from faststream_redis_timers_sync.manage.forecast import (
 )
 from faststream_redis_timers_sync.manage.server import inside
 from faststream_redis_timers_sync.manage.stats import count_topics
+from faststream_redis_timers_sync.protocol.dead_letters import REASON, TOPIC
 from faststream_redis_timers_sync.protocol.management import (
     MOST_EDGES,
     MOST_FORECAST,
@@ -483,3 +484,27 @@ def test_a_dead_letter_is_called_so(client, home, invoke):
 
     assert re.search("State +dead letter\n", shown)
     assert "overdue" not in shown
+
+
+def test_what_was_made_while_somebody_forgot_is_not_kept(still):
+    schedule(still, "invoices", START + MINUTE)
+    forecasts = Forecasts(still)
+    made = forecasts._is_dead
+
+    def change_meanwhile(*arguments):
+        still.cancel_all("invoices")
+        forecasts.forget("invoices")
+        return made(*arguments)
+
+    forecasts._is_dead = change_meanwhile
+    assert forecasts.of(["invoices"]).total == 1
+    del forecasts._is_dead
+    assert forecasts.of(["invoices"]).total == 0
+
+
+def test_a_timer_that_has_just_gone_is_asked_for_again(still):
+    forecasts = Forecasts(still)
+    assert not forecasts._is_letter("invoices:dead", "1")
+    headers = {REASON: "attempts", TOPIC: "invoices"}
+    still.schedule("x", "invoices:dead", timer_id="1", headers=headers)
+    assert forecasts._is_letter("invoices:dead", "1")

@@ -14,9 +14,10 @@ import pytest
 from web_pages import EVERYTHING, FORM, OURS, place_of, visitor_of, web_visitor
 from web_servers import LONGEST, uvicorn_serving, waitress_serving
 
+from faststream_redis_timers_sync import TimersClient
 from faststream_redis_timers_sync.manage.tokens import to_token
 from faststream_redis_timers_sync.protocol.dead_letters import REASON, TOPIC
-from faststream_redis_timers_sync.web import Access, Request
+from faststream_redis_timers_sync.web import Access, Request, TimerPages
 from faststream_redis_timers_sync.web.local import LocalServer
 
 LATER = datetime(2099, 6, 1, 9, tzinfo=UTC)
@@ -408,3 +409,67 @@ def test_a_topic_that_is_gone_meanwhile(make_pages, invoices):
     assert visitor.follow(page, "Refresh").status == 404
     assert "Cancelled 0, no longer pending 2." in visitor.press(asked, "Yes, cancel").text
     assert "None of these timers is pending any longer." in visitor.press(page, "Cancel", "a").text
+
+
+# --- what may be written into an address
+
+
+def test_a_topic_that_can_have_no_keys_is_refused(server_url, key_names):
+    with TimersClient(server_url, **key_names, hash_tags=True) as client:
+        visitor = visitor_of(TimerPages(client, allow=lambda _: EVERYTHING, topics=["good", "a}b"]))
+        assert visitor.get("topic=good").status == 200
+        for topic in ("%7D", "a%7Db", "x%7Bb"):
+            page = visitor.get(f"topic={topic}")
+            assert page.status == 400
+            assert "brace" in page.text
+        scan = to_token(json.dumps(["0", 1, False, ["c}d"], []]))
+        for page in (visitor.get(), visitor.post("do=scan", [("scan", scan)])):
+            assert page.status == 200
+            assert "good" in page.links
+            assert not any("}" in text for text in page.links)
+
+
+@pytest.mark.parametrize("score", ["1_0", "٣", " 1", "1e", "nan"])
+def test_a_cursor_whose_score_is_no_number_of_the_servers_is_refused(invoices, visitor, score):
+    after = f"{to_token(score)}.{to_token('a')}"
+    assert visitor.get(f"topic=invoices&after={after}").status == 400
+
+
+@pytest.mark.parametrize("count", ["-1", "9" * 4300, "-" + "9" * 4300, "٣"])
+def test_a_forged_last_look_is_passed_over(invoices, visitor, count):
+    page = visitor.get(f"topic=invoices&seen=2000-01-01T00:00Z,2099-01-01T00:00Z,{count}")
+    assert page.status == 200
+    assert "last look" not in page.text
+
+
+@pytest.mark.parametrize("timer_id", ["a\u00a0b", "a\u200db", "a\\b"])
+def test_the_field_of_a_search_sends_the_same_again(timers, visitor, timer_id):
+    timers.schedule("x", "invoices", timer_id=timer_id, activate_at=LATER)
+    page = visitor.get(urlencode({"topic": "invoices", "q": timer_id}))
+    assert ("value", timer_id) in page.attributes
+
+
+def test_the_result_of_a_scan_is_not_refreshed_away(invoices, visitor):
+    assert ("data-refresh", "5") in visitor.get("refresh=5").attributes
+    page = visitor.post("refresh=5&do=scan", [("scan", "")])
+    assert page.status == 200
+    assert ("data-refresh", "") in page.attributes
+    assert "http-equiv" not in page.html
+
+
+def test_a_token_for_one_use_is_void_afterwards(make_pages):
+    server = LocalServer(make_pages(), 0)
+    try:
+        place = place_of(server.url)
+        headers = {"host": f"{place.host}:{place.port}"}
+
+        def ask(url):
+            query = url.partition("?")[2]
+            request = Request(method="GET", query=query, headers=headers, scope={})
+            return server.answer(request).status
+
+        assert [ask(server.url_for_one_use) for _ in range(2)] == [303, 403]
+        assert [ask(server.url) for _ in range(2)] == [303, 303]
+        assert ask("?token=") == 403
+    finally:
+        server.server_close()

@@ -181,12 +181,8 @@ def _connection_mistake(alias: str) -> str | None:
 def _topic_mistake(place: Place) -> str | None:
     """Find out whether a topic, which anybody may write into a URL, can have no keys, and why."""
     reach = inside(get_client(place.alias))
-    try:
-        if place.topic:
-            reach.keys.of(reach.full(place.topic))
-    except ValueError as error:
-        return escape(str(error), keep="\\")
-    return None
+    mistake = reach.keys.mistake_of(reach.full(place.topic)) if place.topic else ""
+    return escape(mistake, keep="\\") or None
 
 
 def _sentence(error: Exception, alias: str) -> str:

@@ -346,7 +346,8 @@ local function take(due)
         claimed[found] = id
         bytes[2 * found - 1], bytes[2 * found] = id, payload
         local both = #id * 4294967296 + #payload
-        local line = written[both]
+        -- Beyond 2^53 two lengths could be one number.
+        local line = #id < 65536 and written[both]
         if not line then
           line = #id .. ' ' .. #payload .. ' '
           written[both] = line
