@@ -248,26 +248,24 @@ def carry_out(  # noqa: PLR0913  what to do to which timers, and how long it may
         tally.done = timers.cancel_all(chosen.topic)
         tally.running = tally.recurring = None
     else:
-        named = dict.fromkeys(chosen.timer_ids)
-        is_named = bool(named)
-        if is_named and seen is not None:
-            for timer_id in _changed(timers, chosen, seen):
+        is_named = bool(chosen.timer_ids)
+        places = {timer_id: n for n, timer_id in enumerate(dict.fromkeys(chosen.timer_ids))}
+        timer_ids: Iterable[str] = places
+        if not is_named:
+            timer_ids = _in_time(
+                _find(timers, change, chosen, expected, on_examined), deadline, tally
+            )
+            if isinstance(change, Reschedule):
+                change = replace(change, resumes=False)
+        elif seen is not None:
+            changed = _changed(timers, chosen, seen)
+            for timer_id in changed:
                 tally.add(Outcome(timer_id, "changed"), is_named=True)
-                del named[timer_id]
-        timer_ids = (
-            named
-            if is_named
-            else _in_time(_find(timers, change, chosen, expected, on_examined), deadline, tally)
-        )
-        if isinstance(change, Reschedule) and not is_named:
-            change = replace(change, resumes=False)
+            timer_ids = [timer_id for timer_id in places if timer_id not in changed]
         for outcome in _change_each(timers, change, chosen.topic, timer_ids):
             tally.add(outcome, is_named=is_named)
-        if is_named:
-            order = {
-                timer_id: place for place, timer_id in enumerate(dict.fromkeys(chosen.timer_ids))
-            }
-            tally.named.sort(key=lambda outcome: order[outcome.timer_id])
+        # Those that have changed came first.
+        tally.named.sort(key=lambda outcome: places[outcome.timer_id])
     if expected is not None:
         tally.more = max(0, tally.done - expected)
     if expected is not None and not tally.is_cut:
@@ -286,13 +284,13 @@ def mark_of(timer: Timer) -> str:
     return "r" if timer.running else f"{(timer.due_at - _FIRST) // _MICROSECOND:x}"
 
 
-def _changed(timers: TimersClient, chosen: Chosen, seen: Mapping[str, str]) -> list[str]:
+def _changed(timers: TimersClient, chosen: Chosen, seen: Mapping[str, str]) -> set[str]:
     """Find named timers that are not as they were seen; those that are gone are not among them."""
-    return [
+    return {
         timer.timer_id
         for timer in look_at(timers, chosen.topic, dict.fromkeys(chosen.timer_ids))
         if mark_of(timer) != seen.get(timer.timer_id)
-    ]
+    }
 
 
 def _is_of_a_whole_topic(change: Change, chosen: Chosen) -> bool:

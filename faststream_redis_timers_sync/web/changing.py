@@ -144,10 +144,12 @@ class _Asking:
         return parse_time(target) if target else None
 
     def _due_at(self) -> datetime | None:
-        """Read when timers are to be due; None means not at all, or now."""
+        """Read when timers are to be due; None where the action gives them no other time."""
+        if self._action.name not in MOVES:
+            return None
         now = server_time(self._visit.timers, self._chosen.topic)
         if self._action is not RESCHEDULE:
-            return now if self._action.name in MOVES else None
+            return now
         delay_text, time_text = self._form.get("delay").strip(), self._form.get("at").strip()
         if bool(delay_text) == bool(time_text):
             msg = "say when: fill in either the delay or the time"
@@ -170,7 +172,7 @@ class _Asking:
             )
         rows = []
         if seen.at is not None:
-            is_dead = self._visit.holds_dead_letters
+            is_dead = self._visit.holds_dead_letters()
             rows = rows_of(seen.timers, self._visit.address, seen.at, is_dead=is_dead)
         return self._visit.page(
             "confirm",

@@ -46,7 +46,7 @@ def topic_page(visit: Visit) -> Response:
     page = _read(visit)
     # Only what was counted has a number.
     count = page.matching if address.search or address.only else stats.pending
-    is_dead = visit.holds_dead_letters
+    is_dead = visit.holds_dead_letters(forecast["forecast"])
     found = with_series(visit.timers, address.topic, page.timers)
     rows = rows_of(found, address, stats.at, is_dead=is_dead)
     return visit.page(

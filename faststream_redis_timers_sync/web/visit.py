@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, get_args
 
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.manage.forecast import Forecasts
+from faststream_redis_timers_sync.manage.forecast import Forecast, Forecasts
 from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.protocol.model import Timer
 from faststream_redis_timers_sync.web.access import Access
@@ -44,11 +44,15 @@ class Visit:
     show_body: Callable[[str, Timer], bytes | None] | None
     links: Sequence[tuple[str, str]]
 
-    @property
-    def holds_dead_letters(self) -> bool:
-        """Whether the topic holds dead letters, by its timers, or by its name where it is empty."""
+    def holds_dead_letters(self, forecast: Forecast | None = None) -> bool:
+        """Return whether the topic holds dead letters: by its timers or, if empty, by its name.
+
+        Args:
+            forecast: A forecast of the topic; None makes one.
+        """
         topic = self.address.topic
-        return bool(self.forecasts.of([topic]).dead_topics) or topic.endswith(DEAD_ENDING)
+        forecast = forecast or self.forecasts.of([topic])
+        return bool(forecast.dead_topics) or topic.endswith(DEAD_ENDING)
 
     def page(self, template: str, title: str, *, status: int = 200, **context: Any) -> Response:
         """Make a page.

@@ -54,7 +54,9 @@ def test_a_page_of_topics_counts_running_timers_one_by_one_where_it_is_told_to(c
     assert traffic.reads <= budgets.TOPICS_PAGE + budgets.TOPICS_PAGE_PER_TOPIC_ALONE * 200
 
 
-@pytest.mark.parametrize("query", ["", "&only=waiting", "&only=overdue", "&only=paused"])
+@pytest.mark.parametrize(
+    "query", ["", "&only=waiting", "&only=overdue", "&only=paused", "&range=hour"]
+)
 @pytest.mark.parametrize("count", [10, 3000])
 def test_a_page_of_a_topic(client, meter, count, query):
     schedule(client, count)
