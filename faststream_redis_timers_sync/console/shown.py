@@ -15,8 +15,7 @@ from faststream_redis_timers_sync.manage.forecast import Forecast
 from faststream_redis_timers_sync.manage.forecast_picture import part_text
 from faststream_redis_timers_sync.manage.series import (
     coming_times,
-    definition_text,
-    owner_of,
+    series_facts,
     short_text,
     zoned,
 )
@@ -228,12 +227,7 @@ def _series_facts(timer: Timer, now: datetime, zone: tzinfo | None) -> list[tupl
     if coming.problem:
         lines = [f"unknown here: {coming.problem}"]
     title = "If resumed" if timer.paused else "Next times"
-    owner = owner_of(timer)
-    return [
-        ("Repeats", definition_text(timer.repeat)),
-        *([("Declared by", owner)] if owner else []),
-        (title, "\n".join(lines) or "none: the series ends"),
-    ]
+    return [*series_facts(timer), (title, "\n".join(lines) or "none: the series ends")]
 
 
 def _coming_line(time: datetime, zone: tzinfo | None) -> str:

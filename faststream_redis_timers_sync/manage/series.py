@@ -182,6 +182,22 @@ def owner_of(timer: Timer) -> str:
     return escape(timer.headers.get(REPEAT_OWNER, ""))
 
 
+def series_facts(timer: Timer) -> list[tuple[str, str]]:
+    """Return what a recurring timer is defined by: names, in English, and values.
+
+    Args:
+        timer: The timer, with its headers.
+
+    Returns:
+        Nothing where it is due once.
+    """
+    if timer.repeat is None:
+        return []
+    owner = owner_of(timer)
+    facts = [("Repeats", definition_text(timer.repeat))]
+    return [*facts, ("Declared by", owner)] if owner else facts
+
+
 def zoned(time: datetime, zone: tzinfo | None) -> str:
     """Show a time with its weekday and its time zone.
 

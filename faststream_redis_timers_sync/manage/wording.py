@@ -139,6 +139,9 @@ UNCHANGED = "Unchanged: %s."
 NONE_PENDING = "None of these timers is pending any longer."
 SELECT_FIRST = "Select timers first, then choose what to do with them."
 
+TIMES_UNKNOWN = "The next times can't be computed here: %s"
+NO_NEXT_TIME = "There is no next time: the series ends."
+
 LOOKED_THROUGH = "Looked through %(examined)s of %(timers)s: go on for the rest."
 """What a page says that had no time for all timers."""
 

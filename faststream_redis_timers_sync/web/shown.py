@@ -4,11 +4,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from faststream_redis_timers_sync.manage import wording
 from faststream_redis_timers_sync.manage.endings import REASONS, Told, told_of
 from faststream_redis_timers_sync.manage.series import (
     coming_times,
-    definition_text,
-    owner_of,
     short_text,
     zoned,
 )
@@ -135,23 +134,10 @@ def times_of(timer: Timer, now: datetime) -> Times | None:
     coming = coming_times(timer, now)
     problem = ""
     if coming.problem:
-        problem = f"The next times can't be computed here: {coming.problem}"
+        problem = wording.TIMES_UNKNOWN % coming.problem
     elif not coming.times:
-        problem = "There is no next time: the series ends."
+        problem = wording.NO_NEXT_TIME
     return Times([(zoned(at, coming.zone or UTC), moment(at, now)) for at in coming.times], problem)
-
-
-def series_facts(timer: Timer) -> list[tuple[str, str]]:
-    """Tell what a recurring timer is defined by: names and values.
-
-    Args:
-        timer: The timer, with its headers.
-    """
-    if timer.repeat is None:
-        return []
-    owner = owner_of(timer)
-    facts = [("Repeats", definition_text(timer.repeat))]
-    return [*facts, ("Declared by", owner)] if owner else facts
 
 
 def ending_facts(timer: Timer, now: datetime) -> list[tuple[str, str]]:

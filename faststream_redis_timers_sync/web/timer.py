@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from faststream_redis_timers_sync.manage.contents import MOST_BODY, body_text, header_texts
+from faststream_redis_timers_sync.manage.series import series_facts
 from faststream_redis_timers_sync.manage.server import server_time
 from faststream_redis_timers_sync.manage.text import escape, plural
 from faststream_redis_timers_sync.manage.tokens import to_token
@@ -16,7 +17,6 @@ from faststream_redis_timers_sync.web.shown import (
     ending_facts,
     moment,
     row_of,
-    series_facts,
     times_of,
 )
 from faststream_redis_timers_sync.web.visit import Visit

@@ -10,11 +10,10 @@ from django.utils.timesince import timeuntil
 from django.utils.translation import gettext, ngettext
 
 from faststream_redis_timers_sync.django.tokens import Place
+from faststream_redis_timers_sync.manage import wording
 from faststream_redis_timers_sync.manage.endings import REASONS, Told, told_of
 from faststream_redis_timers_sync.manage.series import (
     coming_times,
-    definition_text,
-    owner_of,
     short_text,
     zoned,
 )
@@ -106,19 +105,6 @@ def row_of(timer: Timer, key: str, now: datetime, *, is_dead: bool) -> Row:
     )
 
 
-def series_facts(timer: Timer) -> list[tuple[str, str]]:
-    """Tell what a recurring timer is defined by: names and values.
-
-    Args:
-        timer: The timer, with its headers.
-    """
-    if timer.repeat is None:
-        return []
-    owner = owner_of(timer)
-    facts = [(gettext("Repeats"), definition_text(timer.repeat))]
-    return [*facts, (gettext("Declared by"), owner)] if owner else facts
-
-
 class Times(NamedTuple):
     """The next times of a recurring timer for a template.
 
@@ -148,9 +134,9 @@ def times_of(timer: Timer, now: datetime) -> Times | None:
     zone = coming.zone or timezone.get_current_timezone()
     problem = ""
     if coming.problem:
-        problem = gettext("The next times can't be computed here: %s") % coming.problem
+        problem = gettext(wording.TIMES_UNKNOWN) % coming.problem
     elif not coming.times:
-        problem = gettext("There is no next time: the series ends.")
+        problem = gettext(wording.NO_NEXT_TIME)
     return Times(
         gettext("Next times, if it were resumed now") if timer.paused else gettext("Next times"),
         getattr(zone, "key", None) or zone_name(now),

@@ -20,7 +20,6 @@ from faststream_redis_timers_sync.django.admin.shown import (
     number,
     row_of,
     rows_of,
-    series_facts,
     timers_text,
     times_of,
     zone_name,
@@ -32,7 +31,7 @@ from faststream_redis_timers_sync.manage.contents import MOST_BODY, body_text, h
 from faststream_redis_timers_sync.manage.deadline import PAGE_SECONDS, Deadline
 from faststream_redis_timers_sync.manage.pages import Only, Page, read_cursor
 from faststream_redis_timers_sync.manage.searching import search_page
-from faststream_redis_timers_sync.manage.series import with_series
+from faststream_redis_timers_sync.manage.series import series_facts, with_series
 from faststream_redis_timers_sync.manage.server import server_time
 from faststream_redis_timers_sync.manage.stats import TopicStats, count_topics
 from faststream_redis_timers_sync.manage.text import escape
@@ -129,7 +128,7 @@ def timer_page(timers: TimersClient, place: Place) -> Mapping[str, Any] | None:
             (gettext("Timer"), row.name),
             (gettext("Topic"), escape(place.topic)),
             *ending_facts(timer, now),
-            *series_facts(timer),
+            *((gettext(name), value) for name, value in series_facts(timer)),
             (gettext("State"), row.state_name),
             *_time_facts(row, now),
             (gettext("Correlation ID"), escape(timer.correlation_id)),
