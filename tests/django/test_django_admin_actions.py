@@ -245,4 +245,4 @@ def test_actions_have_the_words_of_the_web_pages():
     for name, action in admin_actions.ACTIONS.items():
         words = web_words.ACTIONS[name].words
         for said in (*SAID, *SAID_OF_SOME):
-            assert getattr(action, said) == getattr(words, said)
+            assert getattr(action.words, said) == getattr(words, said)

@@ -12,7 +12,7 @@ from faststream_redis_timers_sync.manage.asked import ActionName
 from faststream_redis_timers_sync.manage.changing import REASONS, Tally
 from faststream_redis_timers_sync.manage.chosen import Chosen, Preview
 from faststream_redis_timers_sync.manage.text import escape
-from faststream_redis_timers_sync.manage.wording import ACTION_WORDS
+from faststream_redis_timers_sync.manage.wording import ACTION_WORDS, ActionWords
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,60 +22,23 @@ class Action:
     Args:
         name: Its name in forms.
         permission: What Django's permission for it is called.
-        label: Asks for it, in the list of actions.
-        button: Asks for it, on the page of a timer.
-        title: Heads the page that asks whether to do it.
-        question: Asks whether to do it.
-        confirm: Says yes to it.
-        done: Tells how many it was done to.
-        log: Tells that it was done, in the log.
-        of_running: What follows for those that run.
-        explanation: What else is to be known before, if anything.
-        of_recurring: What follows for those that are recurring, if anything.
-        of_paused: What follows for those that are paused and were named, if anything.
     """
 
     name: ActionName
     permission: str
-    label: Any
-    button: Any
-    title: Any
-    question: Any
-    confirm: Any
-    done: Any
-    log: Any
-    of_running: Any
-    explanation: Any = ""
-    of_recurring: Any = ""
-    of_paused: Any = ""
+
+    @property
+    def words(self) -> ActionWords:
+        """The words around it, to be translated when they are shown."""
+        return ACTION_WORDS[self.name]
 
 
-def _action(name: ActionName, permission: str) -> Action:
-    # Their texts are translated when they are shown.
-    words = ACTION_WORDS[name]
-    return Action(
-        name=name,
-        permission=permission,
-        label=_(words.label),
-        button=_(words.button),
-        title=_(words.title),
-        question=_(words.question),
-        confirm=_(words.confirm),
-        done=_(words.done_to),
-        log=_(words.done_once),
-        of_running=_(words.of_running) if words.of_running else "",
-        explanation=_(words.explanation) if words.explanation else "",
-        of_recurring=_(words.of_recurring) if words.of_recurring else "",
-        of_paused=_(words.of_paused) if words.of_paused else "",
-    )
-
-
-CANCEL = _action("cancel", "delete")
-RESCHEDULE = _action("reschedule", "change")
-RUN_NOW = _action("run_now", "change")
-PAUSE = _action("pause", "change")
-RESUME = _action("resume", "change")
-REDRIVE = _action("redrive", "change")
+CANCEL = Action("cancel", "delete")
+RESCHEDULE = Action("reschedule", "change")
+RUN_NOW = Action("run_now", "change")
+PAUSE = Action("pause", "change")
+RESUME = Action("resume", "change")
+REDRIVE = Action("redrive", "change")
 
 _GO_ON = _("Go on with the rest of topic “%(topic)s”?")
 _GO_ON_MATCHING = _("Go on with the rest of those that match “%(pattern)s” in topic “%(topic)s”?")
@@ -114,7 +77,7 @@ def confirmation(action: Action, chosen: Chosen, seen: Preview) -> Mapping[str, 
         count = timers_text(seen.count)
         if seen.is_cut:
             count = gettext(wording.AT_LEAST) % count
-        question = action.question % {"timers": count, "topic": escape(chosen.topic)}
+        question = gettext(action.words.question) % {"timers": count, "topic": escape(chosen.topic)}
         question += _which(chosen)
     if seen.running is None:
         running = gettext(wording.RUNNING_INCLUDED)
@@ -130,16 +93,16 @@ def confirmation(action: Action, chosen: Chosen, seen: Preview) -> Mapping[str, 
 
 def _series_texts(action: Action, chosen: Chosen, seen: Preview) -> list[str]:
     """Say what recurring and paused timers are to know before."""
-    texts = []
+    texts, words = [], action.words
     if action is CANCEL and seen.recurring is None:
-        texts.append(gettext(wording.RECURRING_INCLUDED) + f" {action.of_recurring}")
-    elif action.of_recurring and seen.recurring:
+        texts.append(f"{gettext(wording.RECURRING_INCLUDED)} {gettext(words.of_recurring)}")
+    elif words.of_recurring and seen.recurring:
         count = gettext(wording.RECURRING) % timers_text(seen.recurring)
-        texts.append(f"{count} {action.of_recurring}")
-    if action.of_paused and seen.paused:
+        texts.append(f"{count} {gettext(words.of_recurring)}")
+    if words.of_paused and seen.paused:
         count = gettext(wording.PAUSED) % timers_text(seen.paused)
-        more = action.of_paused if chosen.timer_ids else gettext(wording.STAY_PAUSED)
-        texts.append(f"{count} {more}")
+        more = words.of_paused if chosen.timer_ids else wording.STAY_PAUSED
+        texts.append(f"{count} {gettext(more)}")
     return texts
 
 
@@ -163,7 +126,7 @@ def outcome_text(action: Action, tally: Tally) -> str:
         action: What was done.
         tally: What became of them.
     """
-    sentences = [f"{action.done % timers_text(tally.done)}."]
+    sentences = [f"{gettext(action.words.done_to) % timers_text(tally.done)}."]
     if tally.stayed:
         reasons = [
             f"{timers_text(tally.stayed[reason])} ({gettext(why)})"
@@ -176,9 +139,8 @@ def outcome_text(action: Action, tally: Tally) -> str:
     if tally.more:
         sentences.append(gettext(wording.MORE) % number(tally.more) + ".")
     if tally.running:
-        sentences.append(
-            gettext(wording.RUNNING) % timers_text(tally.running) + f" {action.of_running}"
-        )
+        count = gettext(wording.RUNNING) % timers_text(tally.running)
+        sentences.append(f"{count} {gettext(action.words.of_running)}")
     if tally.recurring:
         sentences.append(gettext("Series ended: %s.") % number(tally.recurring))
     return " ".join(sentences)

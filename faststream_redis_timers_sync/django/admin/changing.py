@@ -129,7 +129,7 @@ class ChangingPages(TimerPages):
             "topic_url": self.url_of("topic", place),
             "back": self.list_url(request, place),
         }
-        return self.page(request, "confirm", action.title, place, context)
+        return self.page(request, "confirm", gettext(action.words.title), place, context)
 
     def _act(
         self, request: Any, place: Place, action: Action, chosen: Chosen, change: Change

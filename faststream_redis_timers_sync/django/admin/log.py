@@ -35,7 +35,7 @@ def log_done(
     """
     if not tally.done:
         return
-    words = str(action.log)
+    words = gettext(action.words.done_once)
     if action is RESCHEDULE and at is not None:
         words = gettext("Rescheduled: %s.") % local_text(at)
     if chosen.timer_ids:
