@@ -350,7 +350,7 @@ class Forecasts:
         )
 
     def _is_dead(self, topic: str, counts: DueCounts) -> bool:
-        """Tell whether a topic holds dead letters, by the first of its timers."""
+        """Return whether a topic holds dead letters, by the first of its timers."""
         # They are due when they are set aside, and nobody takes them.
         if not counts.pending or counts.pending > counts.overdue:
             return False

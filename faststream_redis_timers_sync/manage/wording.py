@@ -159,8 +159,8 @@ REMARKS: Mapping[Remark, str] = {
     "no pubsub": "The server does not allow PUBSUB, so listening workers are not counted.",
     "no scan": "The server does not allow SCAN or DBSIZE: open topics by name.",
     "too many": "There are more than %(most)s topics: open the others by name.",
-    "dropped": "Some topics that were found before are not listed any longer: note them before "
-    "you go on looking, or open them by name.",
+    "dropped": "Some topics that were found before are not listed any longer, because a page can't "
+    "carry more names: open them by name.",
     "gaps": "Topics may be missing, because slots of the cluster moved during the search: search "
     "again.",
 }

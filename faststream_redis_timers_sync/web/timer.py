@@ -72,7 +72,7 @@ def timer_page(visit: Visit) -> Response:
 
 
 def _fits(action: Action, state: str, timer: Timer, *, is_dead: bool) -> bool:
-    """Tell whether an action can be done to a timer."""
+    """Return whether an action can be done to a timer."""
     if action.name == "redrive":
         return is_dead
     if action.name == "pause":

@@ -65,7 +65,7 @@ def make_forecast(timers: TimersClient, topics: Iterable[str], reach: Range) -> 
 
 
 def holds_dead_letters(timers: TimersClient, topic: str) -> bool:
-    """Tell whether a topic holds dead letters.
+    """Return whether a topic holds dead letters.
 
     Args:
         timers: The client.
