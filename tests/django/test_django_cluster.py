@@ -70,7 +70,8 @@ def test_a_slot_that_moves_during_the_search_is_told_of(
     finally:
         empty_cluster.move_slot(slot, owner)
 
-    assert "Topics may be missing, because slots of the cluster moved" in page.text
+    told = "Topics may be missing, because slots of the cluster moved during the search"
+    assert told in page.text
 
 
 # --- what manage.py check says

@@ -124,18 +124,22 @@ def test_other_machines_can_t_reach_it(serve, timers):
             assert other.connect_ex(("127.0.0.2", port)) != 0
 
 
+def run_to_its_end(command):
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=LONGEST,
+        check=False,
+    )
+
+
 def test_a_port_that_is_taken_is_a_sentence(server_url):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = subprocess.run(
-            [*MODULE, "--redis-url", server_url, "web", "--port", str(port)],
-            cwd=ROOT,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=LONGEST,
-            check=False,
-        )
+        done = run_to_its_end([*MODULE, "--redis-url", server_url, "web", "--port", str(port)])
 
     assert done.returncode == 2
     assert f"port {port} can't be used" in done.stderr
@@ -148,15 +152,7 @@ def test_without_jinja_a_sentence_says_what_to_install(server_url):
         "sys.argv = ['timers', 'web']\n"
         "from faststream_redis_timers_sync.cli import main; main()"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=LONGEST,
-        check=False,
-    )
+    done = run_to_its_end([sys.executable, "-c", code])
 
     assert done.returncode == 2
     assert "pip install 'faststream-redis-timers[web]'" in done.stderr
