@@ -8,6 +8,7 @@ import pytest
 from fleet import Fleet
 from ledger import Row, kept_row, read_row, table, told_rows
 from servers import Server, short_folder
+from stalls import Stalls, watched
 
 from faststream_redis_timers_sync import TimersClient
 
@@ -53,3 +54,10 @@ def client(server: Server) -> Iterator[TimersClient]:
     """A client of that server."""
     with TimersClient(server.url) as client:
         yield client
+
+
+@pytest.fixture
+def stalls() -> Iterator[Stalls]:
+    """How long the machine keeps this process waiting, from now on."""
+    with watched() as stalls:
+        yield stalls

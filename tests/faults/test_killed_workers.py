@@ -5,10 +5,13 @@ import time
 LEASE = 1.0
 KNOBS = {"lease_ttl": LEASE, "max_concurrent": 10}
 LATE = 1.0
-"""Seconds after its due time, or after the end of its lease, in which a timer is claimed."""
+"""Seconds after its due time, or after the end of its lease, in which a timer is claimed, beside
+those in which the machine stalls."""
 
 
-def test_what_killed_workers_held_is_delivered_a_lease_and_a_second_later(fleet, client, record):
+def test_what_killed_workers_held_is_delivered_a_lease_and_a_second_later(
+    fleet, client, record, stalls
+):
     workers = [fleet.worker(knobs=KNOBS) for _ in range(3)]
     producers = [
         fleet.producer(front, front=front, count=150, pause=0.015, bodies=["work 0.05", "plain"])
@@ -35,14 +38,15 @@ def test_what_killed_workers_held_is_delivered_a_lease_and_a_second_later(fleet,
     ledger = fleet.ledger()
     ledger.check()
     record(ledger.row("worker killed (SIGKILL) and restarted", len(kills)))
+    late = LATE + stalls.longest
     cut_short = 0
     for runs in ledger.deliveries.values():
         for run, following in zip(runs, [*runs[1:], None], strict=True):
-            assert run.lateness <= LATE
+            assert run.lateness <= late
             killed_at = kills.get(run.begun["pid"])
             if run.end is None:
                 cut_short += 1
                 assert killed_at is not None
                 assert following is not None
-                assert following.at <= killed_at + LEASE + LATE
+                assert following.at <= killed_at + LEASE + late
     assert cut_short > 0
