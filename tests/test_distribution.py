@@ -50,7 +50,7 @@ def test_links_of_the_readme_lead_to_the_files_of_the_version(built_metadata):
     assert len(targets) > 20
     assert {urlsplit(target).scheme for target in targets} == {"https"}
     assert f"{REPOSITORY}/raw/v{version}/docs/drawings/terminal.svg" in targets
-    assert f"{REPOSITORY}/blob/v{version}/docs/start/index.md" in targets
+    assert f"{REPOSITORY}/blob/v{version}/docs/quickstart.md" in targets
     assert f"{REPOSITORY}/tree/v{version}/examples" in targets
     assert metadata["urls"]["Source"] == REPOSITORY
     assert metadata["urls"]["Issues"] == f"{REPOSITORY}/issues"

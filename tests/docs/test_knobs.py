@@ -21,7 +21,7 @@ from faststream_redis_timers_sync.cli.group import group
 from faststream_redis_timers_sync.prometheus import TimersCollector
 from faststream_redis_timers_sync.protocol import envelope, operation, steps, timers
 
-PAGE = (DOCS / "reference" / "knobs.md").read_text()
+PAGE = (DOCS / "reference" / "options.md").read_text()
 ROWS = rows_of(PAGE, "All of them")
 
 # What FastStream's brokers have in common, and what names a thing.

@@ -7,6 +7,7 @@ import zlib
 from html.parser import HTMLParser
 
 import pytest
+import yaml
 from building import build
 from pages import DOCS, ROOT, rows_of
 
@@ -79,6 +80,51 @@ def test_each_annotation_is_on_its_page():
     assert {row[0].strip("`") for row in rows} == set(names)
 
 
+def redirects():
+    """Give the old and the new place of each page that has moved."""
+    plugins = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["plugins"]
+    moved = next(plugin["redirects"] for plugin in plugins if "redirects" in plugin)
+    return {
+        old.replace(".md", ".html"): new.replace(".md", ".html")
+        for old, new in moved["redirect_maps"].items()
+    }
+
+
+@pytest.mark.parametrize(("old", "new"), redirects().items())
+def test_an_old_address_leads_to_the_page(site, old, new):
+    assert not (DOCS / old).with_suffix(".md").exists()
+    address = re.search(r'http-equiv="refresh" content="0; url=([^"]+)"', (site / old).read_text())
+    assert (site / old).parent.joinpath(address[1]).resolve() == (site / new).resolve()
+    assert (site / new).exists()
+
+
+def titles(entries):
+    """Give the title and the file of each entry of the navigation."""
+    for entry in entries:
+        for title, place in entry.items() if isinstance(entry, dict) else ():
+            if isinstance(place, list):
+                yield from titles(place)
+            else:
+                yield title, place
+
+
+NAVIGATION = list(titles(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]))
+MADE = {"examples/all.md": "Examples"}
+OUTSIDE = {"changes.md": "CHANGELOG", "contributing.md": "CONTRIBUTING"}
+OUTSIDE |= {"security-policy.md": "SECURITY"}
+
+
+@pytest.mark.parametrize(("title", "place"), NAVIGATION)
+def test_an_entry_of_the_navigation_is_the_title_of_its_page(title, place):
+    if place in MADE:
+        assert title == MADE[place]
+        return
+    page = ROOT / f"{OUTSIDE[place]}.md" if place in OUTSIDE else DOCS / place
+    # What is at home is said there.
+    wanted = "Durable timers on Redis or Valkey" if title == "Home" else title
+    assert re.search(r"^# (.*)$", page.read_text(), re.MULTILINE)[1] == wanted
+
+
 class Assets(HTMLParser):
     """Collects what a page loads."""
 
@@ -97,11 +143,12 @@ class Assets(HTMLParser):
 def test_pages_load_nothing_from_elsewhere(site):
     pages = list(site.rglob("*.html"))
     assert len(pages) > 20
+    old_places = {site / old for old in redirects()}
     for page in pages:
         assets = Assets()
         assets.feed(page.read_text())
         loaded = [asset for asset in assets.found if asset]
-        assert loaded
+        assert loaded or page in old_places
         assert not [asset for asset in loaded if re.match(r"(https?:)?//", asset)], page
 
 

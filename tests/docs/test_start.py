@@ -14,7 +14,7 @@ from pages import DOCS, blocks_of
 from running import run_python, running
 from waiting import wait_until
 
-PAGE = DOCS / "start" / "index.md"
+PAGE = DOCS / "quickstart.md"
 BLOCKS = blocks_of(PAGE)
 GREETING = "Hello, Ada!"
 
