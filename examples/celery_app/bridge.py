@@ -1,6 +1,6 @@
 """The bridge, a FastStream worker: sends a Celery task when a timer is due.
 
-By itself: `REDIS_URL=redis://localhost:6379 faststream run examples.celery_app.bridge:app`.
+Run it alone: `REDIS_URL=redis://localhost:6379 faststream run examples.celery_app.bridge:app`.
 """
 
 import os
@@ -13,7 +13,7 @@ from faststream_redis_timers.annotations import TimerMessage
 
 REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379")
 
-# The tasks are sent by their names; their code may be elsewhere.
+# Tasks are sent by name, so their code need not be here.
 celery = Celery("bridge", broker=REDIS_URL.replace("unix://", "redis+socket://", 1))
 # Seconds; without them a broker that is silent holds the handler for ever.
 celery.conf.broker_transport_options = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}

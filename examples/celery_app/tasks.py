@@ -1,6 +1,6 @@
-"""The Celery app: tasks that accept orders, settle them, and give up those that stay unpaid.
+"""The Celery app: tasks that accept orders, settle them, and cancel those that stay unpaid.
 
-By itself: `REDIS_URL=redis://localhost:6379 celery -A examples.celery_app.tasks worker`.
+Run it alone: `REDIS_URL=redis://localhost:6379 celery -A examples.celery_app.tasks worker`.
 """
 
 import os
@@ -15,7 +15,7 @@ from celery import Celery
 from faststream_redis_timers_sync import TimersClient
 
 REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379")
-# Celery has a name of its own for Unix sockets.
+# Celery has its own URL scheme for Unix sockets.
 BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)
 DATABASE = os.environ.get("SHOP_DATABASE", "shop.sqlite3")
 
@@ -52,7 +52,7 @@ def pay(order: str) -> None:
 
 @app.task(name="shop.give_up", acks_late=True)
 def give_up(order: str) -> None:
-    # Sent at least once, so perhaps twice: what decides is the state of the order.
+    # The task can be sent twice, so the state of the order decides.
     if settle(order, "cancelled"):
         print(f"{order} is cancelled: nobody paid")
     else:
@@ -68,7 +68,7 @@ def settle(order: str, state: str) -> bool:
 
 @contextmanager
 def database() -> Iterator[sqlite3.Connection]:
-    """Open the database, which stands for yours, in a transaction."""
+    """Open a transaction in the database, which stands for yours."""
     with closing(sqlite3.connect(DATABASE)) as connection, connection:
         connection.execute("CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY, state TEXT)")
         yield connection
