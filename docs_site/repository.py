@@ -111,10 +111,10 @@ def _list_of_examples() -> str:
     lines = [
         "# Examples",
         "",
-        "Each runs by itself, from a checkout: `python -m examples.NAME`, on a server of its own",
-        "or on that of `REDIS_URL`; those that begin with `test_` are for pytest.",
+        "Run an example from a checkout with `python -m examples.NAME`. It starts its own server,",
+        "or uses that of `REDIS_URL`. Run those that begin with `test_` with pytest.",
         "",
-        "| example | |",
+        "| example | content |",
         "|---|---|",
     ]
     lines += [f"| [{path.stem}]({path.stem}.md) | {_summary(path)} |" for path in _examples()]

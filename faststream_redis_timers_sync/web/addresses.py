@@ -23,7 +23,7 @@ _CLOSED: dict[str, Collection[str]] = {
     "refresh": get_args(Refresh),
     "range": ("hour", "day", "month"),
     "do": (*ACTIONS, "scan"),
-    "asset": ("css", "js"),
+    "asset": ("css", "js", "icon"),
 }
 """What the fields can be that are no free text."""
 

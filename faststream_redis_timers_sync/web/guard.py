@@ -16,8 +16,8 @@ from faststream_redis_timers_sync.web.messages import (
 )
 
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
 
 HEADERS = (
@@ -32,7 +32,7 @@ HEADERS = (
 """On every response, errors too."""
 
 NO_STORE = ("Cache-Control", "no-store")
-"""On every response but the stylesheet and the script, whose addresses have a hash."""
+"""On every response but the stylesheet, the script and the icon, whose addresses have a hash."""
 
 MOST_FIELDS = 300
 """Fields of a form."""

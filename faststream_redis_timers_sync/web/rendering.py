@@ -25,7 +25,7 @@ _environment = Environment(
 
 
 class Asset(NamedTuple):
-    """The stylesheet or the script.
+    """The stylesheet, the script or the icon.
 
     Args:
         body: Its text.
@@ -41,15 +41,16 @@ class Asset(NamedTuple):
 _FILES = {
     "css": ("timers.css", "text/css; charset=utf-8"),
     "js": ("timers.js", "text/javascript; charset=utf-8"),
+    "icon": ("timers.svg", "image/svg+xml"),
 }
 
 
 @cache
 def asset(name: str) -> Asset:
-    """Give the stylesheet or the script.
+    """Return the stylesheet, the script or the icon.
 
     Args:
-        name: ``css`` or ``js``.
+        name: ``css``, ``js`` or ``icon``.
     """
     file, content_type = _FILES[name]
     body = files("faststream_redis_timers_sync.web").joinpath("static", file).read_bytes()

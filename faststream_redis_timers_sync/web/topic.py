@@ -17,7 +17,7 @@ from faststream_redis_timers_sync.web.forecasts import forecast_parts
 from faststream_redis_timers_sync.web.messages import RefusedError, Response
 from faststream_redis_timers_sync.web.shown import moment, rows_of
 from faststream_redis_timers_sync.web.visit import Visit
-from faststream_redis_timers_sync.web.words import ACTIONS, REDRIVE, Action, looked_through
+from faststream_redis_timers_sync.web.words import ACTIONS, CANCEL, REDRIVE, Action, looked_through
 
 ON_A_PAGE = 100
 """Timers on a page."""
@@ -49,6 +49,10 @@ def topic_page(visit: Visit) -> Response:
     is_dead = visit.holds_dead_letters(forecast["forecast"])
     found = with_series(visit.timers, address.topic, page.timers)
     rows = rows_of(found, address, stats.at, is_dead=is_dead)
+    buttons = _buttons(visit, is_dead=is_dead, has_series=any(row.repeats for row in rows))
+    # To cancel all timers takes a right of its own.
+    may_match = bool(address.search) or "cancel_all" in visit.access.may
+    may_match = may_match or any(action is not CANCEL for action, _ in buttons)
     return visit.page(
         "topic",
         escape(address.topic),
@@ -60,13 +64,14 @@ def topic_page(visit: Visit) -> Response:
         search=_to_type(address.search),
         search_token=token_of_search(address.search),
         topic_token=to_token(address.topic),
-        states=STATES,
+        # Dead letters only wait: nobody delivers them.
+        states=() if is_dead and not address.only else STATES,
         progress=looked_through(page, stats.pending) if page.is_cut else "",
         nothing=_nothing(address, page),
         # With a state the form can't say which timers are meant.
-        matching=_matching(address, count) if rows and not address.only else "",
+        matching=_matching(address, count) if may_match and not address.only else "",
         count_text="" if count is None else plural(count),
-        buttons=_buttons(visit, is_dead=is_dead, has_series=any(row.repeats for row in rows)),
+        buttons=buttons,
         everything=token_of_search(""),
         can_cancel_all="cancel_all" in visit.access.may and stats.pending > 0,
         first=address.but(after="", seen="") if address.after else None,

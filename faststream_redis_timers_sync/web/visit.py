@@ -107,6 +107,5 @@ def problem_page(
 def _frame(links: Sequence[tuple[str, str]]) -> dict[str, Any]:
     return {
         "links": links,
-        "css": Address(asset="css", v=asset("css").v),
-        "js": Address(asset="js", v=asset("js").v),
+        **{name: Address(asset=name, v=asset(name).v) for name in ("css", "js", "icon")},
     }

@@ -219,6 +219,7 @@ def test_dead_letters_are_redriven(visitor, timers, here):
 
     page = visitor.get("topic=invoices:dead")
     assert "Dead letters 2" in page.text
+    assert "Search IDs Search" in page.text
     dead_ids = [timer.timer_id for timer in timers.iter_timers("invoices:dead")]
     named = visitor.press(page, "Redrive", *dead_ids)
     assert named.text.count(" now dead letter ") == 2

@@ -548,9 +548,9 @@ def test_an_error_of_the_application_is_a_page_and_a_line_of_the_log(make_pages,
     assert "s3cret" in caplog.text
 
 
-def test_the_stylesheet_and_the_script_are_kept_under_their_hashes(visitor, invoices):
+def test_the_stylesheet_the_script_and_the_icon_are_kept_under_their_hashes(visitor, invoices):
     page = visitor.get()
-    for kind in ("css", "js"):
+    for kind in ("css", "js", "icon"):
         address = next(a for _, a in page.attributes if a and f"asset={kind}" in a)
         kept = visitor.get(address)
         assert kept.status == 200

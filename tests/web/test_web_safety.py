@@ -352,6 +352,24 @@ def test_a_confirmation_that_lost_its_end_asks_again(visitor, invoices, button, 
     assert invoices.count_pending("invoices") == 5
 
 
+@pytest.mark.parametrize(
+    ("may", "search", "is_offered"),
+    [
+        ({"cancel"}, "", False),
+        ({"cancel"}, "a", True),
+        ({"cancel", "cancel_all"}, "", True),
+        ({"cancel", "run"}, "", True),
+    ],
+)
+def test_all_can_be_selected_where_something_can_be_done_to_all(
+    make_pages, invoices, may, search, is_offered
+):
+    visitor = visitor_of(make_pages(allow=lambda _: Access("ops", may=may)))
+
+    page = visitor.get(f"topic=invoices&q={search}")
+    assert ("Select all" in page.text) is is_offered
+
+
 def test_a_right_withdrawn_between_confirmation_and_action(make_pages, invoices):
     may = set(RIGHTS)
     visitor = visitor_of(make_pages(allow=lambda _: Access("ops", may=may)))
@@ -368,7 +386,8 @@ def test_a_right_withdrawn_between_confirmation_and_action(make_pages, invoices)
 
 PROMISED = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "img-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; "
+    "base-uri 'none'",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "referrer-policy": "same-origin",
