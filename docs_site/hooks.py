@@ -73,7 +73,7 @@ def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
 
 
 def on_serve(server: Any, **_: Any) -> Any:
-    """Build anew when what pages are made of has changed.
+    """Build again when the sources of made pages change.
 
     Args:
         server: The server of `mkdocs serve`.

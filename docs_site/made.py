@@ -1,4 +1,4 @@
-"""Texts of pages that code knows best: scripts, commands, errors, a worked envelope."""
+"""Texts of pages that are made from code: scripts, commands, errors, an example envelope."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ _WITH_HASH_TAGS = "_hash_tags"
 
 
 def scripts() -> str:
-    """Tell the protocol script by script, from the heads of the Lua files."""
+    """Describe the protocol script by script, from the heads of the Lua files."""
     names = sorted(path.name.removesuffix(".lua") for path in _LUA.iterdir())
     return "\n\n".join(_script(name) for name in names if not name.startswith("_"))
 
@@ -69,7 +69,7 @@ def commands() -> str:
 
 
 def _helps(command: click.Command, name: str, parent: click.Context | None) -> Iterator[str]:
-    # An environment variable of whoever builds must not stand on the page.
+    # Environment variables of the build must not appear on the page.
     context = click.Context(
         command, info_name=name, parent=parent, terminal_width=80, **command.context_settings
     )
@@ -80,7 +80,7 @@ def _helps(command: click.Command, name: str, parent: click.Context | None) -> I
 
 
 def error_tree() -> str:
-    """Show the tree of errors, which stands in the module's docstring."""
+    """Show the tree of errors from the module's docstring."""
     tree = (errors.__doc__ or "").partition("\n\n")[2].partition("\n\n")[0]
     return f"```text\n{tree}\n```"
 

@@ -11,6 +11,7 @@ ROOT = DOCS.parent
 
 _LINK = re.compile(r"(\]\()([^)#\s]+)(#[^)\s]*)?(\))")
 _CODE = re.compile(r"(^```.*?^```$|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
+_BELOW_PAGES = "---\nsearch:\n  boost: 0.5\n---\n\n"
 _LANGUAGES = {".py": "python", ".html": "html+jinja", ".css": "css"}
 
 ANCHORS = {"README.md": "index.md"}
@@ -76,9 +77,10 @@ def _text_page(name: str, shown_at: str) -> Callable[[], str]:
 
 def _code_page(path: Path) -> Callable[[], str]:
     def make() -> str:
+        title = f"{_BELOW_PAGES}# {path.relative_to(ROOT)}"
         if path.is_file():
-            return f"# {path.relative_to(ROOT)}\n\n{_fence(path)}"
-        parts = [f"# {path.relative_to(ROOT)}"]
+            return f"{title}\n\n{_fence(path)}"
+        parts = [title]
         for file in sorted(path.rglob("*")):
             if file.suffix in _LANGUAGES and file.stat().st_size:
                 parts += [f"## {file.relative_to(path)}", _fence(file)]
@@ -109,10 +111,10 @@ def _list_of_examples() -> str:
     lines = [
         "# Examples",
         "",
-        "Each runs by itself, from a checkout: `python -m examples.NAME`, on a server of its own",
-        "or on that of `REDIS_URL`; those that begin with `test_` are for pytest.",
+        "Run an example from a checkout with `python -m examples.NAME`. It starts its own server,",
+        "or uses that of `REDIS_URL`. Run those that begin with `test_` with pytest.",
         "",
-        "| example | |",
+        "| example | content |",
         "|---|---|",
     ]
     lines += [f"| [{path.stem}]({path.stem}.md) | {_summary(path)} |" for path in _examples()]

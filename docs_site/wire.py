@@ -51,13 +51,13 @@ def parts(envelope: bytes) -> list[tuple[int, bytes, str]]:
     if found[-1][0] + len(found[-1][1]) != data_starts_at:
         msg = f"the body starts at {data_starts_at}, not where the headers end"
         raise ValueError(msg)
-    take(len(envelope) - data_starts_at, "the body, up to the end")
+    take(len(envelope) - data_starts_at, "the body, to the end")
     return found
 
 
 def hex_dump() -> str:
     """Show the example part by part, as a table."""
-    lines = ["| offset | bytes | |", "|---:|---|---|"]
+    lines = ["| offset | bytes | meaning |", "|---:|---|---|"]
     for start, raw, meaning in parts(example()):
         rows = [raw[i : i + _PER_LINE].hex(" ") for i in range(0, len(raw), _PER_LINE)]
         shown = "<br>".join(f"`{row}`" for row in rows)

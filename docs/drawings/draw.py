@@ -115,8 +115,8 @@ def draw_life() -> None:
     drawing = Drawing(
         "life",
         "The life of a timer: scheduled, it waits with its due time as score. A claim makes it "
-        "run, with the end of its lease as score. A commit removes it. A handler that fails, a "
-        "worker that stops or dies bring it back to waiting; cancelling removes it.",
+        "run, with the end of its lease as score. A commit removes it. It waits again if its "
+        "handler fails, or its worker stops or dies. Cancelling removes it.",
         378,
     )
     middle, width = 180, 166
@@ -138,7 +138,7 @@ def draw_life() -> None:
     drawing.line("M97 188H44", head=False)
     drawing.box(44, 228, 84, "note", "cancel")
 
-    drawing.box(200, 345, 396, "note", "Moved or scheduled anew: waits again, also while it runs")
+    drawing.box(200, 345, 396, "note", "Rescheduled or scheduled again: waits, even while running")
     drawing.save()
 
 
@@ -200,18 +200,18 @@ def draw_crashes() -> None:
     ]
     crashes = [
         ("end", "Producer dies:", "there is no timer."),
-        ("good", "Reply lost: the timer stands.", "TimerOutcomeUnknownError tells."),
-        ("end", "Server dies: what its AOF holds", "comes back with it."),
-        ("good", "No worker is up: it waits, and is", "delivered when one comes."),
-        ("good", "Worker dies: delivered again", "when the lease ends."),
-        ("good", "Handler raises: delivered again,", "after the retry delay or lease."),
-        ("bad", "Worker dies: delivered again.", "The effect takes place twice."),
+        ("good", "Reply lost: the timer exists.", "Raises TimerOutcomeUnknownError."),
+        ("end", "Server dies: the timers in", "its AOF are restored."),
+        ("good", "No worker is running: it waits,", "and is delivered when one starts."),
+        ("good", "Worker dies: redelivered", "when the lease expires."),
+        ("good", "Handler raises: retried", "after the retry delay or lease."),
+        ("bad", "Worker dies: redelivered.", "The effect takes place twice."),
         ("good", "Reply lost: the commit is sent", "again; the lease decides."),
     ]
     pitch = 56
     drawing = Drawing(
         "crashes",
-        "What is left at each point where something may die; the page tells it in words.",
+        "What remains at each point where something may die; the page describes it in words.",
         len(steps) * pitch - 20,
     )
     x, width = 66, 124
@@ -233,7 +233,7 @@ def draw_clock_changes() -> None:
     """Draw two nights in which clocks are changed, and what is due in them."""
     drawing = Drawing(
         "clock-changes",
-        "What is due in Berlin in the nights of 28 March and 31 October 2027. In March the clock "
+        "What is due in Berlin on the nights of 28 March and 31 October 2027. In March the clock "
         "goes from 01:30 to 03:00: 30 2 is due at 03:00, each hour at 01:00, 03:00 and 04:00. In "
         "October it shows 02:00 and 02:30 twice: 30 2 is due at the first 02:30, each hour at "
         "02:00 and again at 02:00.",
@@ -242,7 +242,7 @@ def draw_clock_changes() -> None:
     _draw_night(
         drawing,
         4,
-        "28 March: 02:00 to 03:00 is left out",
+        "28 March: 02:00 to 03:00 is skipped",
         before=[("00:00", "01:00"), ("00:30", "01:30")],
         after=[("01:00", "03:00"), ("01:30", "03:30"), ("02:00", "04:00"), ("02:30", "04:30")],
         due={"30 2 * * *": {2}, "0 * * * *": {0, 2, 4}, "*/30 * * * *": set(range(6))},
@@ -251,7 +251,7 @@ def draw_clock_changes() -> None:
     _draw_night(
         drawing,
         196,
-        "31 October: 02:00 to 03:00 comes twice",
+        "31 October: 02:00 to 03:00 occurs twice",
         before=[("00:00", "02:00"), ("00:30", "02:30")],
         after=[("01:00", "02:00"), ("01:30", "02:30"), ("02:00", "03:00"), ("02:30", "03:30")],
         due={"30 2 * * *": {1}, "0 * * * *": {0, 2, 4}, "*/30 * * * *": set(range(6))},

@@ -5,6 +5,8 @@ import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
+import yaml
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -22,6 +24,20 @@ class Block(NamedTuple):
     title: str
     text: str
     line: int
+
+
+def _entries(navigation):
+    for entry in navigation:
+        for title, place in entry.items() if isinstance(entry, dict) else ():
+            if isinstance(place, list):
+                yield from _entries(place)
+            else:
+                yield title, place
+
+
+SITE = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+NAVIGATION = list(_entries(SITE["nav"]))
+"""Title and file of each entry of the navigation that has both."""
 
 
 def blocks_of(page):

@@ -22,7 +22,7 @@ from faststream_redis_timers_sync.prometheus import TimersCollector
 from faststream_redis_timers_sync.protocol import envelope, operation, steps, timers
 
 PAGE = (DOCS / "reference" / "options.md").read_text()
-ROWS = rows_of(PAGE, "All of them")
+ROWS = rows_of(PAGE, "All options")
 
 # What FastStream's brokers have in common, and what names a thing.
 COMMON = {
@@ -59,8 +59,8 @@ SPOKEN = {
     ("TimersRouter", "retry_policy"): "the broker's",
     ("TimersRouter", "dead_letter_topic"): "the broker's",
     ("TimersRouter", "duty"): "the broker's",
-    ("TimersBroker", "retry_policy"): "none: tries without end",
-    ("TimersBroker", "dead_letter_topic"): "none: removes",
+    ("TimersBroker", "retry_policy"): "none: retries without limit",
+    ("TimersBroker", "dead_letter_topic"): "none: removes the timer",
     ("RetryPolicy", "delay"): "`10 s`",
     ("RetryPolicy", "max_delay"): "`1 h`",
     ("TimersBroker", "ack_policy"): "`NACK_ON_ERROR`",
@@ -143,7 +143,7 @@ def test_the_variables_of_the_command_line():
 
 
 def test_what_is_fixed():
-    values = [row[1] for row in rows_of(PAGE, "What is fixed")]
+    values = [row[1] for row in rows_of(PAGE, "Fixed limits")]
     assert values == [
         str(operation.MOST_CHANGED),
         f"{operation.PAYLOAD_BUDGET:,}",

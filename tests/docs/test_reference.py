@@ -28,7 +28,8 @@ def test_metrics_of_brokers():
         name = collector._name + ("_total" if collector._type == "counter" else "")
         labels = [name for name in collector._labelnames if name not in {"app_name", "broker"}]
         wanted[name] = (collector._type, labels)
-    found = {row[0].strip("`"): (row[1], listed(row[2])) for row in rows_of(METRICS, "Of brokers")}
+    rows = rows_of(METRICS, "Broker metrics")
+    found = {row[0].strip("`"): (row[1], listed(row[2])) for row in rows}
     assert found == wanted
 
 
@@ -36,7 +37,7 @@ def test_metrics_of_topics():
     with TimersClient("redis://localhost") as timers:
         families = TimersCollector(timers, ["a"]).describe()
         wanted = {family.name: _LABELS[family.name.partition("timers_")[2]] for family in families}
-    found = {row[0].strip("`"): listed(row[1]) for row in rows_of(METRICS, "Of topics")}
+    found = {row[0].strip("`"): listed(row[1]) for row in rows_of(METRICS, "Topic metrics")}
     assert found == wanted
 
 

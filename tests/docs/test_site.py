@@ -7,9 +7,8 @@ import zlib
 from html.parser import HTMLParser
 
 import pytest
-import yaml
 from building import build
-from pages import DOCS, ROOT, rows_of
+from pages import DOCS, NAVIGATION, ROOT, SITE, rows_of
 
 MODULES = [
     "faststream_redis_timers",
@@ -82,8 +81,7 @@ def test_each_annotation_is_on_its_page():
 
 def redirects():
     """Give the old and the new place of each page that has moved."""
-    plugins = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["plugins"]
-    moved = next(plugin["redirects"] for plugin in plugins if "redirects" in plugin)
+    moved = next(plugin["redirects"] for plugin in SITE["plugins"] if "redirects" in plugin)
     return {
         old.replace(".md", ".html"): new.replace(".md", ".html")
         for old, new in moved["redirect_maps"].items()
@@ -98,17 +96,6 @@ def test_an_old_address_leads_to_the_page(site, old, new):
     assert (site / new).exists()
 
 
-def titles(entries):
-    """Give the title and the file of each entry of the navigation."""
-    for entry in entries:
-        for title, place in entry.items() if isinstance(entry, dict) else ():
-            if isinstance(place, list):
-                yield from titles(place)
-            else:
-                yield title, place
-
-
-NAVIGATION = list(titles(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]))
 MADE = {"examples/all.md": "Examples"}
 OUTSIDE = {"changes.md": "CHANGELOG", "contributing.md": "CONTRIBUTING"}
 OUTSIDE |= {"security-policy.md": "SECURITY"}

@@ -124,7 +124,7 @@ async def test_late(server):
         # They are due now; a second later they are overdue in words too.
         overdue = timedelta(seconds=1)
         await wait_until_async(lambda: server.overdue_for("INV-003") > overdue)
-        await asyncio.to_thread(server.shows, "## It fires late")
+        await asyncio.to_thread(server.shows, "## Timers fire late")
         release.set()
         await wait_until_async(lambda: not server.redis.keys("timers_*"))
 
@@ -132,7 +132,7 @@ async def test_late(server):
 def test_twice(server):
     for _ in range(2):
         server.timers.schedule("a", "invoices", activate_in=DAYS)
-    server.shows("## It fires twice")
+    server.shows("## A timer fires twice")
 
 
 async def test_never(server):
@@ -146,7 +146,7 @@ async def test_never(server):
         server.timers.schedule("a", "invoices", timer_id="INV-001")
         overdue = timedelta(seconds=1)
         await wait_until_async(lambda: server.overdue_for("INV-001") > overdue)
-        await asyncio.to_thread(server.shows, "## It never fires")
+        await asyncio.to_thread(server.shows, "## A timer never fires")
 
 
 def test_a_recurring_timer(server):
@@ -158,28 +158,29 @@ def test_a_recurring_timer(server):
 def test_memory(server):
     server.timers.schedule_batch(["a", "b"], "invoices", activate_in=DAYS)
     server.timers.schedule("a", "reports")
-    server.shows("## Memory grows")
+    server.shows("## Redis memory grows")
 
 
 def test_noscript(server):
     server.timers.schedule("a", "invoices")
     server.redis.script_flush()
     server.timers.schedule("a", "invoices")
-    server.shows("## NOSCRIPT")
+    server.shows("## NOSCRIPT: no matching script")
     assert "errorstat_NOSCRIPT:count=2" in server.run("redis-cli info errorstats")
 
 
 def test_readonly(server):
     server.redis.replicaof("127.0.0.1", 1)
-    server.shows("## READONLY")
+    server.shows("## READONLY: can't write against a read only replica")
 
 
 def test_noperm(server):
     server.redis.acl_setuser(
         "app", enabled=True, nopass=True, keys=["*"], commands=["+@all"], reset_channels=True
     )
-    server.shows("## NOPERM", user="app")
-    rule = next(shown for _, shown in commands_of("## NOPERM")).strip().splitlines()[-1]
+    heading = "## NOPERM: no permission for a command, key or channel"
+    server.shows(heading, user="app")
+    rule = next(shown for _, shown in commands_of(heading)).strip().splitlines()[-1]
     server.redis.execute_command(*shlex.split(rule))
     assert "may do all that timers need" in server.run("faststream-redis-timers check", "app")
 
@@ -187,6 +188,6 @@ def test_noperm(server):
 def test_oom(server):
     server.timers.schedule("a", "invoices", timer_id="INV-001")
     server.redis.config_set("maxmemory", "1")
-    server.shows("## OOM")
+    server.shows("## OOM: command not allowed when used memory > 'maxmemory'")
     # What frees memory goes on.
     assert server.timers.cancel_timer("invoices", "INV-001")
