@@ -28,17 +28,17 @@ app.conf.update(task_ignore_result=True, broker_connection_retry_on_startup=True
 
 @cache
 def timers() -> TimersClient:
-    """Give the client of this process: made by its first task, after the pool has forked."""
+    """Return the client of this process: its first task makes it, after the pool has forked."""
     return TimersClient(REDIS_URL)
 
 
-# With acks_late a task whose worker died is run again: the same id replaces the timer.
+# With acks_late Celery repeats a task whose worker died: the same id replaces the timer.
 @app.task(name="shop.accept", acks_late=True)
 def accept(order: str, patience: float = PATIENCE.total_seconds()) -> None:
-    """Take an order, to be paid within `patience` seconds."""
+    """Accept an order, to be paid within `patience` seconds."""
     with database() as connection:
         connection.execute("INSERT OR IGNORE INTO orders VALUES (?, 'unpaid')", [order])
-    # In place of give_up.apply_async([order], countdown=patience).
+    # Instead of give_up.apply_async([order], countdown=patience).
     timers().schedule(order, TOPIC, timer_id=order, activate_in=timedelta(seconds=patience))
     print(f"{order} is accepted")
 
@@ -60,7 +60,7 @@ def give_up(order: str) -> None:
 
 
 def settle(order: str, state: str) -> bool:
-    """End an order that is unpaid; tell whether it was."""
+    """Settle an unpaid order; return whether it was unpaid."""
     with database() as connection:
         query = "UPDATE orders SET state = ? WHERE id = ? AND state = 'unpaid'"
         return connection.execute(query, [state, order]).rowcount == 1
