@@ -1,1 +1,1 @@
-"""Runnable examples, and the server that they and the tests run on."""
+"""Runnable examples, and the server that they and the tests use."""

@@ -1,4 +1,4 @@
-"""Batches: one call of a handler for many timers, and outcomes for some of them.
+"""Batches: one call of a handler for many timers, with outcomes for some of them.
 
 python -m examples.batches
 """
@@ -30,17 +30,17 @@ async def main(url: str) -> None:
         if not message.is_split:
             print(f"{len(offers)} offers have expired")
         for offer, timer in zip(offers, message.timers, strict=True):
-            # A mark decides about one timer; all others are committed.
+            # A mark settles one timer; all others are committed.
             if offer == UNKNOWN:
                 await timer.reject()
-        # In place of one UPDATE ... WHERE id = ANY(...).
+        # Stands for one UPDATE ... WHERE id = ANY(...).
         expired.update(offer for offer in offers if offer != UNKNOWN)
 
     async with broker:
         for start in range(0, OFFERS, 50):
             offers = range(start, start + 50)
             await broker.publish_batch(*offers, topic=TOPIC, activate_in=timedelta(seconds=0.5))
-        while await broker.count_pending(TOPIC):  # noqa: ASYNC110  no event tells
+        while await broker.count_pending(TOPIC):  # noqa: ASYNC110  no event to wait for
             await asyncio.sleep(0.05)
         print(f"{len(expired)} offers in all")
         async for letter in broker.iter_timers(f"{TOPIC}:dead"):

@@ -1,4 +1,4 @@
-"""Schedule from blocking code, as Django, Flask, Celery or a script would.
+"""Schedule from blocking code, as in Django, Flask, Celery or a script.
 
     python -m examples.blocking_producer
 
@@ -14,16 +14,16 @@ TOPIC = "example-invoices"
 
 
 def main(url: str) -> None:
-    # One client may serve all threads of a process; only redis-py is needed for it.
+    # All threads of a process can share a client. It needs only redis-py.
     with TimersClient(url) as client:
-        # A delay is counted by the server's clock, so a wrong clock here does no harm.
+        # The server's clock counts the delay, so a wrong clock here does no harm.
         client.schedule("INV-002", topic=TOPIC, activate_in=timedelta(seconds=3))
 
         # An absolute time needs a time zone.
         at = datetime.now(UTC) + timedelta(seconds=4)
         client.schedule("INV-003", topic=TOPIC, activate_at=at)
 
-        # With an id of your own, the same reminder is never pending twice.
+        # With your own id, the same reminder is never pending twice.
         for _ in range(2):
             client.schedule(
                 "INV-004",
@@ -32,7 +32,7 @@ def main(url: str) -> None:
                 activate_in=timedelta(seconds=5),
             )
 
-        # Many at once go in one call per 500, each with its own settings if it needs any.
+        # Up to 200 go in one call, each with its own options if it needs any.
         client.schedule_batch(
             [
                 "INV-005",

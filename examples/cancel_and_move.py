@@ -1,4 +1,4 @@
-"""Cancel timers, move them, and look at what is pending.
+"""Cancel timers, reschedule them, and inspect pending ones.
 
 python -m examples.cancel_and_move
 """
@@ -29,12 +29,12 @@ async def main(url: str) -> None:
         for user in ("ada", "bob", "cyd"):
             await broker.publish(user, topic=TOPIC, timer_id=f"trial:{user}", activate_in=month)
 
-        # Ada bought it. True: it was waiting, and no worker will get it any more.
+        # Ada has paid. True: the timer was waiting, and no worker will claim it.
         print("cancelled ada:", await broker.cancel_timer(TOPIC, "trial:ada"))
-        # False: there is no such timer (or its handler runs at this very moment).
+        # False: there is no such timer (or its handler is running).
         print("cancelled ada again:", await broker.cancel_timer(TOPIC, "trial:ada"))
 
-        # Bob gets another month, Cyd's ends now. False would mean that there is none.
+        # Bob gets another month, Cyd's trial ends now. False would mean that there is no timer.
         print(
             "moved bob:", await broker.reschedule_timer(TOPIC, "trial:bob", activate_in=2 * month)
         )
@@ -43,7 +43,7 @@ async def main(url: str) -> None:
         )
         await asyncio.wait_for(fired.get(), timeout=10)
 
-        # Where a timer of an id waits already, a new one replaces it unless told otherwise.
+        # A new timer replaces a waiting timer with its id, unless if_exists says otherwise.
         try:
             await broker.publish("bob", topic=TOPIC, timer_id="trial:bob", if_exists="error")
         except TimerExistsError as error:

@@ -1,4 +1,4 @@
-"""Series that an application declares, through a deploy of its next version.
+"""Declared series, and what a deploy of the next version does to them.
 
 python -m examples.declared_series
 """
@@ -15,7 +15,7 @@ DAILY = Cron("0 9 * * MON-FRI", tz="Europe/Berlin")
 def make_first_version(url: str) -> TimersBroker:
     broker = TimersBroker(url, series_owner=OWNER)
 
-    # In the module of the handlers, as a rule: with a router, whose prefix comes before the topic.
+    # Usually in the handlers' module, with their router: its prefix comes before the topic.
     router = TimersRouter(prefix="example-shop:")
     router.add_series("daily report", "reports", timer_id="daily", repeat=DAILY)
     router.add_series("ECB", "rates", timer_id="rates", repeat=Every(hours=1))
@@ -26,9 +26,9 @@ def make_first_version(url: str) -> TimersBroker:
 def make_second_version(url: str) -> TimersBroker:
     broker = TimersBroker(url, series_owner=OWNER)
     router = TimersRouter(prefix="example-shop:")
-    # Another message and the same times: the next report stays due when it was.
+    # A new message with the same times: the next report stays due when it was.
     router.add_series("daily report, with totals", "reports", timer_id="daily", repeat=DAILY)
-    # Rates are declared no longer, and this is new.
+    # Rates are no longer declared, and stock is new.
     router.add_series("stock", "stock", timer_id="stock", repeat=Every(minutes=15))
     broker.include_router(router)
     return broker
@@ -38,12 +38,12 @@ async def start_worker(broker: TimersBroker) -> None:
     await broker.start()
     async for timer in broker.iter_timers("example-shop:reports"):
         print(f"  {timer.decode()!r} is due at {timer.due_at.isoformat()}")
-    # In a rolling deploy it goes on until those of the next version are there.
+    # In a rolling deploy it runs until workers of the next version are there.
     await broker.stop()
 
 
 async def prune(broker: TimersBroker) -> None:
-    # Nothing is delivered: that takes a start.
+    # connect() delivers nothing: only start() does.
     await broker.connect()
     ensured = await broker.ensure_series(prune=True)
     print(f"  unchanged: {ensured.unchanged}")
@@ -56,8 +56,8 @@ async def main(url: str) -> None:
     await start_worker(make_first_version(url))
 
     print("a worker of the second version starts:")
-    # Its log says that a series is no longer declared. That goes on: workers of the first
-    # version are there, and may need it.
+    # Its log says that a series is no longer declared. That series stays, because workers of
+    # the first version may need it.
     await start_worker(make_second_version(url))
 
     print("the last step of the deploy, once they are gone:")

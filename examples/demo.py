@@ -1,8 +1,8 @@
 """The demo behind `make demo`: schedule timers in two ways, and see when they fire.
 
 It starts a server (or uses the one at REDIS_URL) and a worker, schedules timers from
-blocking and from asyncio code, cancels one, moves one, and prints what the worker got.
-Its exit code is 0 if all of that went as it should. With `--web` (`make demo WEB=1`) it shows a
+blocking and from asyncio code, cancels one, reschedules one, and prints what the worker received.
+Its exit code is 0 if everything worked as expected. With `--web` (`make demo WEB=1`) it shows a
 shop's timers on web pages beside that, until Ctrl+C.
 """
 
@@ -35,16 +35,16 @@ WORKER = ("faststream", "run", "examples.demo_worker:app")
 
 TOPIC = "reminders"
 NOTES = "notes"
-"""Names that the worker knows too."""
+"""Names that the worker uses too."""
 
 
 class DemoError(Exception):
-    """Something that was expected did not happen."""
+    """Something expected did not happen."""
 
 
 @dataclass
 class Row:
-    """A timer of the demo: what was asked for, and what the worker noted."""
+    """A timer of the demo: its schedule, and the worker's notes."""
 
     timer_id: str
     scheduled_by: str
@@ -55,9 +55,9 @@ class Row:
 
 
 def main() -> int:
-    """Run the demo and give the exit code."""
+    """Run the demo and return the exit code."""
     shows_pages = "--web" in sys.argv[1:]
-    # Others may use this server too: the demo keeps to names of its own.
+    # Others may use this server too, so the demo uses its own names.
     prefix = f"demo-{uuid4().hex[:8]}:"
     try:
         with embedded_server() as url, redis.Redis.from_url(url) as server:
@@ -79,7 +79,7 @@ def main() -> int:
 
 @contextmanager
 def shop_on_pages(url: str, prefix: str) -> Iterator[str]:
-    """Run a shop with a worker of its own, and give the address of the pages that show it."""
+    """Run a shop with its own worker, and yield the address of the pages that show it."""
     environment = {"REDIS_URL": url, "DEMO_PREFIX": prefix}
     with TimersClient(url, prefix=prefix) as client:
         try:
@@ -92,7 +92,7 @@ def shop_on_pages(url: str, prefix: str) -> Iterator[str]:
 
 
 def wait_for_interrupt(address: str) -> None:
-    """Wait for Ctrl+C, so that there is time to look at the pages."""
+    """Wait for Ctrl+C, so that there is time to view the pages."""
     print(f"\nThe pages are there until Ctrl+C:\n{address}", flush=True)
     with suppress(KeyboardInterrupt):
         threading.Event().wait()
@@ -115,11 +115,11 @@ def run(url: str, prefix: str, server: redis.Redis) -> None:
     print("\nAll went as it should.")
 
 
-# --- what your own code would do
+# --- as in your own code
 
 
 def schedule_from_blocking_code(client: TimersClient) -> list[Row]:
-    """Schedule three timers, move one and cancel one, as Django or a script would."""
+    """Schedule three timers, reschedule one and cancel one, as Django or a script would."""
 
     def due_at(timer_id: str) -> datetime:
         timer = client.get_timer(TOPIC, timer_id)
@@ -176,12 +176,12 @@ async def schedule_from_asyncio_code(url: str, prefix: str, start: datetime) -> 
 def running_worker(
     words: Sequence[str], environment: Mapping[str, str], *, is_read: bool = False
 ) -> Iterator["subprocess.Popen[str]"]:
-    """Run a worker in a process of its own, and show its log if something fails.
+    """Run a worker in its own process, and show its log if something fails.
 
     Args:
-        words: The Python module that is run, and its arguments.
-        environment: Variables that it has beside those of this process.
-        is_read: Whether its output is read; otherwise it goes into the log too.
+        words: The Python module to run, and its arguments.
+        environment: Variables added to those of this process.
+        is_read: Whether the caller reads its output; otherwise it goes into the log too.
     """
     with (
         tempfile.TemporaryFile("w+") as log,
@@ -208,7 +208,7 @@ def running_worker(
 
 
 class Notes:
-    """What the worker writes down, read while the demo's time lasts."""
+    """Notes that the worker writes, read until the demo's time is over."""
 
     def __init__(self, server: redis.Redis, key: str) -> None:
         """Start the clock."""
@@ -223,7 +223,7 @@ class Notes:
         print(f"         ready after {time.monotonic() - self._start:.1f} s\n")
 
     def collect(self, rows: list[Row], worker: "subprocess.Popen[str]") -> None:
-        """Give every row its notes, until all that should fire has fired."""
+        """Add notes to the rows until every timer that should fire has fired."""
         by_id = {row.timer_id: row for row in rows}
         waiting = {row.timer_id for row in rows if not row.cancelled}
         print(f"\nWaiting for {len(waiting)} timers")
@@ -239,7 +239,7 @@ class Notes:
             print(f"{passed}  {note['timer_id']} fired: {note['text']}", flush=True)
 
     def _next(self, worker: "subprocess.Popen[str]") -> dict[str, Any] | None:
-        """Give the next note; None if there is none within a second."""
+        """Return the next note, or None if none comes within a second."""
         if time.monotonic() - self._start > LONGEST:
             msg = f"it took more than {LONGEST:g} s"
             raise DemoError(msg)
@@ -250,11 +250,11 @@ class Notes:
         return json.loads(item[1]) if item else None
 
 
-# --- what is shown
+# --- output
 
 
 def show_server(server: redis.Redis) -> None:
-    """Name the server; fails if it does not answer."""
+    """Print the server's name; fail if the server does not reply."""
     facts = server.info("server")
     version = facts.get("valkey_version")
     name = f"Valkey {version}" if version else f"Redis {facts['redis_version']}"
@@ -263,7 +263,7 @@ def show_server(server: redis.Redis) -> None:
 
 
 def say(who: str, what: str) -> None:
-    """Print what one of the front ends does."""
+    """Print what a front end does."""
     print(f"  {who:12}  {what}")
 
 
@@ -273,7 +273,7 @@ def clock(moment: datetime) -> str:
 
 
 def show_table(rows: list[Row]) -> None:
-    """Print what fired when."""
+    """Print which timers fired, and when."""
     line = "{:8}  {:12}  {:12}  {:12}  {:>8}  {}"
     print()
     print(line.format("timer", "scheduled by", "due", "delivered", "late", "").rstrip())
@@ -292,15 +292,15 @@ def show_table(rows: list[Row]) -> None:
 
 
 def delivery_of(note: dict[str, Any]) -> datetime:
-    """Give the time, by the server's clock, at which the worker got a timer."""
+    """Return the time, by the server's clock, at which the worker received a timer."""
     return datetime.fromisoformat(note["due_at"]) + timedelta(seconds=note["lateness"])
 
 
-# --- whether it is what was expected
+# --- checks
 
 
 def check(rows: list[Row], client: TimersClient) -> None:
-    """Compare what happened with what should have."""
+    """Compare what happened with what was expected."""
     for row in rows:
         expected = 0 if row.cancelled else 1
         if len(row.notes) != expected:
@@ -313,7 +313,7 @@ def check(rows: list[Row], client: TimersClient) -> None:
     if sum(row.cancelled for row in rows) != 1:
         msg = "the timer to cancel was not waiting"
         raise DemoError(msg)
-    # A timer leaves the server when its handler has finished, a moment after its note.
+    # A timer is removed when its handler has returned, a moment after its note.
     end = time.monotonic() + 1
     while client.count_pending(TOPIC):
         if time.monotonic() > end:
@@ -323,7 +323,7 @@ def check(rows: list[Row], client: TimersClient) -> None:
 
 
 def clean_up(url: str, prefix: str, server: redis.Redis) -> None:
-    """Leave nothing on the server, also if the demo was interrupted."""
+    """Leave nothing on the server, even if the demo was interrupted."""
     with suppress(redis.RedisError), TimersClient(url, prefix=prefix) as client:
         client.cancel_all(TOPIC)
         server.delete(prefix + NOTES)

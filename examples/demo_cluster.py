@@ -1,8 +1,8 @@
 """The demo behind `make demo CLUSTER=1`: topics on three primaries, one of which dies.
 
 It starts a cluster of six nodes and a worker, schedules timers in three topics, kills the
-primary that has one of them, and prints what the worker got, and from which node.
-Its exit code is 0 if all of that went as it should.
+primary of one topic, and prints what the worker received, and from which node.
+Its exit code is 0 if everything worked as expected.
 """
 
 import json
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import subprocess
 
 LONGEST = 30.0
-"""Seconds after which the demo gives up; it takes some 9."""
+"""Seconds after which the demo gives up; it takes about 9."""
 
 WORKER = ("faststream", "run", "examples.demo_cluster_worker:app")
 
@@ -33,7 +33,7 @@ TIMERS = {
     "trials": ("welcome", "goodbye"),
     "invoices": ("bill", "reminder"),
 }
-"""Topics that the worker knows too, each with a timer that is due soon and one for later."""
+"""Topics that the worker uses too, each with a timer that is due soon and one for later."""
 
 DOOMED = "trials"
 """The topic whose primary is killed."""
@@ -44,7 +44,7 @@ LATER = timedelta(seconds=5)
 
 @dataclass
 class Row:
-    """A timer of the demo, and what the worker told of it."""
+    """A timer of the demo, and the worker's note about it."""
 
     topic: str
     timer_id: str
@@ -54,11 +54,11 @@ class Row:
 
 
 def main() -> int:
-    """Run the demo and give the exit code."""
+    """Run the demo and return the exit code."""
     try:
         with EmbeddedCluster() as cluster:
             run(cluster)
-    # What fails in the cluster is a RuntimeError.
+    # Failures of the cluster are RuntimeErrors.
     except (DemoError, redis.RedisError, RuntimeError) as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1
@@ -70,7 +70,7 @@ def main() -> int:
 def run(cluster: EmbeddedCluster) -> None:
     """Schedule, kill, wait, and show what happened."""
     show_cluster(cluster)
-    # What is accepted has reached a replica: no failover loses it.
+    # Each scheduled timer has reached a replica, so the failover does not lose it.
     with (
         running_worker(WORKER, {"TIMERS_URL": cluster.url}, is_read=True) as worker,
         TimersClient(cluster.url, confirm_replicas=1) as client,
@@ -80,7 +80,7 @@ def run(cluster: EmbeddedCluster) -> None:
         soon = [schedule(cluster, client, topic, ids[0], SOON) for topic, ids in TIMERS.items()]
         later = [schedule(cluster, client, topic, ids[1], LATER) for topic, ids in TIMERS.items()]
         notes.collect(cluster, soon)
-        # A timer leaves the server when its handler has finished, a moment after its note.
+        # A timer is removed when its handler has returned, a moment after its note.
         wait_until(lambda: count_pending(client) == len(later), "the timers to be removed")
         kill_primary(cluster)
         notes.collect(cluster, later)
@@ -90,7 +90,7 @@ def run(cluster: EmbeddedCluster) -> None:
     print("\nAll went as it should.")
 
 
-# --- what your own code would do
+# --- as in your own code
 
 
 def schedule(
@@ -110,7 +110,7 @@ def schedule(
 
 
 def count_pending(client: TimersClient) -> int:
-    """Give the number of timers that have not left the server."""
+    """Return the number of pending timers."""
     return sum(client.count_pending(topic) for topic in TIMERS)
 
 
@@ -118,7 +118,7 @@ def count_pending(client: TimersClient) -> int:
 
 
 def primary_of(cluster: EmbeddedCluster, topic: str) -> Node:
-    """Give the node that has a topic: all keys of a topic are in the slot of its name."""
+    """Return the primary of a topic: all keys of a topic are in the slot of its name."""
     node = next(node for node in cluster.nodes if node.is_up)
     slot = node.ask("CLUSTER", "KEYSLOT", topic)
     for start, end, primary, *_ in node.ask("CLUSTER", "SLOTS"):
@@ -143,7 +143,7 @@ def kill_primary(cluster: EmbeddedCluster) -> None:
 
 
 class Notes:
-    """What the worker prints, read while the demo's time lasts."""
+    """Notes that the worker prints, read until the demo's time is over."""
 
     def __init__(self, worker: "subprocess.Popen[str]") -> None:
         """Start the clock."""
@@ -183,11 +183,11 @@ class Notes:
             print(f"  {note['topic']:8}  {note['timer_id']} fired: {note['text']}", flush=True)
 
 
-# --- what is shown
+# --- output
 
 
 def show_cluster(cluster: EmbeddedCluster) -> None:
-    """Name the server, and the nodes with their slots."""
+    """Print the server's name, and the nodes with their slots."""
     with cluster.nodes[0].client() as client:
         facts = client.info("server")
     version = facts.get("valkey_version")
@@ -199,12 +199,12 @@ def show_cluster(cluster: EmbeddedCluster) -> None:
 
 
 def address(node: list[Any]) -> str:
-    """Write the address of a node as CLUSTER SLOTS tells it."""
+    """Return the address of a node in a reply of CLUSTER SLOTS."""
     return f"{node[0]}:{node[1]}"
 
 
 def show_table(rows: list[Row]) -> None:
-    """Print what fired when, and from where."""
+    """Print which timers fired, when, and from which node."""
     line = "{:8}  {:8}  {:15}  {:12}  {:12}  {:>9}"
     print()
     print(line.format("topic", "timer", "delivered from", "due", "delivered", "late"))
@@ -217,11 +217,11 @@ def show_table(rows: list[Row]) -> None:
             print(line.format(*start, clock(row.due_at), delivered, late))
 
 
-# --- whether it is what was expected
+# --- checks
 
 
 def check(rows: list[Row]) -> None:
-    """Compare what happened with what should have."""
+    """Compare what happened with what was expected."""
     nodes = {row.node for row in rows if row.topic == DOOMED}
     if len(nodes) == 1:
         msg = f"the timers of {DOOMED} were delivered from one node"

@@ -1,6 +1,6 @@
-"""The worker of the cluster's demo: a FastStream app that prints what fired, a line of JSON each.
+"""The worker of the cluster demo: a FastStream app that prints a line of JSON for each timer.
 
-`make demo CLUSTER=1` runs it as a process of its own, in the way that you would run yours:
+`make demo CLUSTER=1` runs it as a separate process, as you would run yours:
 `faststream run examples.demo_cluster_worker:app`.
 """
 

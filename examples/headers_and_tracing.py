@@ -1,4 +1,4 @@
-"""Headers and the correlation id: give them when scheduling, get them in the handler.
+"""Headers and the correlation id: set them when you schedule, read them in the handler.
 
 python -m examples.headers_and_tracing
 """
@@ -21,8 +21,8 @@ CorrelationId = Annotated[str, Context("message.correlation_id")]
 Tenant = Annotated[str, Context("message.headers.x-tenant")]
 
 
-# What a handler returns becomes a timer of its own, under the same correlation id: so one
-# id can be followed through logs and services from the first timer to the last.
+# A handler's result becomes a new timer with the same correlation id. So you can follow
+# one id through logs and services from the first timer to the last.
 @router.publisher(RECEIPTS)
 @router.subscriber(INVOICES)
 async def pay(number: str, correlation_id: CorrelationId, tenant: Tenant) -> str:
@@ -44,7 +44,7 @@ async def main(url: str) -> None:
             "INV-001",
             topic=INVOICES,
             headers={"x-tenant": "José & Søn"},
-            # Without one it would be the timer's id.
+            # By default it is the timer's id.
             correlation_id="order-4711",
         )
         await asyncio.wait_for(finished.wait(), timeout=10)

@@ -1,9 +1,9 @@
-"""Metrics for Prometheus and traces of OpenTelemetry, of a worker and of a blocking program.
+"""Prometheus metrics and OpenTelemetry traces of a worker and of a blocking program.
 
-    pip install "faststream-redis-timers[prometheus,otel]"
+    pip install ".[prometheus,otel]"
     python -m examples.metrics_and_traces
 
-The metrics are what dashboards/faststream-redis-timers.json shows in Grafana.
+dashboards/faststream-redis-timers.json shows these metrics in Grafana.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from faststream_redis_timers_sync.prometheus import TimersCollector
 
 INVOICES = "example-invoices"
 
-# Yours sends its spans to a collector of OpenTelemetry, this one remembers them.
+# Your program sends its spans to an OpenTelemetry collector; this one keeps them in memory.
 spans = InMemorySpanExporter()
 tracer_provider = TracerProvider()
 tracer_provider.add_span_processor(SimpleSpanProcessor(spans))
@@ -34,7 +34,7 @@ registry = CollectorRegistry()
 
 
 async def work(url: str) -> None:
-    """Handle one timer, as a worker of your own would handle them for ever."""
+    """Handle one timer; your own worker would keep running."""
     broker = TimersBroker(
         url,
         middlewares=[
@@ -54,14 +54,14 @@ async def work(url: str) -> None:
 
 
 def schedule(client: TimersClient) -> None:
-    """Schedule as a view does: its span is named in the timers."""
+    """Schedule as a view does: the timers carry its span."""
     with tracer.start_as_current_span("POST /invoices"):
         client.schedule("INV-001", INVOICES)
         client.schedule("INV-002", INVOICES, activate_in=timedelta(days=30))
 
 
 def show_metrics(port: int) -> None:
-    """Read what Prometheus would."""
+    """Print the metrics that Prometheus would read."""
     with urllib.request.urlopen(f"http://localhost:{port}/metrics") as response:
         lines = response.read().decode().splitlines()
     for line in lines:
@@ -73,7 +73,7 @@ def show_metrics(port: int) -> None:
 
 
 def show_traces() -> None:
-    """Tell how the spans are tied together."""
+    """Print which spans are linked."""
     by_id = {span.context.span_id: span for span in spans.get_finished_spans()}
     for span in by_id.values():
         for link in span.links:
@@ -82,7 +82,7 @@ def show_traces() -> None:
 
 def main(url: str) -> None:
     with TimersClient(url) as client:
-        # It counts in threads of the little web server, so that no event loop waits for it.
+        # The collector counts in threads of the web server, so that no event loop waits for it.
         registry.register(TimersCollector(client, [INVOICES]))
         web, _ = start_http_server(0, "localhost", registry=registry)
         schedule(client)

@@ -1,10 +1,10 @@
-"""A worker: its handler is called when a timer is due.
+"""A worker whose handler is called when a timer is due.
 
-With a server at REDIS_URL (or on this machine, port 6379):
+With a server at REDIS_URL (or at localhost:6379):
 
     faststream run examples.quickstart:app
 
-Without one, on a server that lives as long as this does:
+Without one, on a server that runs as long as this program:
 
     python -m examples.quickstart
 """
@@ -29,7 +29,7 @@ async def remind(number: str) -> None:
     print(f"{number} is due", flush=True)
 
 
-# Usually something else schedules, see blocking_producer.py; this is for a first look.
+# Usually another program schedules: see blocking_producer.py.
 @app.after_startup
 async def schedule_one() -> None:
     delay = timedelta(seconds=1)

@@ -1,4 +1,4 @@
-"""A timer that recurs: it is scheduled once, and its workers let it be due again and again.
+"""A recurring timer: schedule it once, and it becomes due again after each occurrence.
 
 python -m examples.recurring
 """
@@ -20,7 +20,7 @@ written: asyncio.Queue[str] = asyncio.Queue()
 
 @router.subscriber(TOPIC)
 async def write_report(name: str, message: TimerMessage) -> None:
-    # Whenever it really runs, and however often: this is the time that it is for.
+    # The time that this occurrence is for, even if it runs late or twice.
     print(f"{name} of {message.occurrence:%d %b %Y %H:%M:%S} ({message.repeat})")
     await written.put(name)
 
@@ -29,17 +29,17 @@ async def main(url: str) -> None:
     broker = TimersBroker(url)
     broker.include_router(router)
     async with broker:
-        # Each worker may say this when it starts. Where the series is there already, with the
-        # same definition, only its message is replaced: the next report stays due when it was.
+        # Each worker can do this when it starts. If the series exists with the same
+        # definition, only its message is replaced: the next report stays due when it was.
         for _ in range(3):
             await broker.publish("report", topic=TOPIC, timer_id="report", repeat=EVERY_SECOND)
         for _ in range(3):
             await asyncio.wait_for(written.get(), timeout=10)
 
-        # Another definition: from here on the series follows that.
+        # With a new definition the series follows that from now on.
         await broker.publish("daily report", topic=TOPIC, timer_id="report", repeat=DAILY)
 
-        # Run it now, beside its times.
+        # Run it now, in addition to its times.
         await broker.reschedule_timer(TOPIC, "report", activate_in=timedelta(0))
         while await asyncio.wait_for(written.get(), timeout=10) != "daily report":
             pass
@@ -47,7 +47,7 @@ async def main(url: str) -> None:
         await broker.pause_timer(TOPIC, "report")
         print("paused:", await broker.resume_timer(TOPIC, "report"))
 
-        # This ends the series, also while its handler runs.
+        # This ends the series, even while its handler runs.
         await broker.cancel_timer(TOPIC, "report")
         print("pending:", await broker.count_pending(TOPIC))
 

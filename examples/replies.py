@@ -21,7 +21,7 @@ async def check(number: str) -> str:
 
 @router.subscriber("example-slow-checks")
 async def check_slowly(number: str) -> TimerResponse:
-    # A reply may have a time of its own, and an id.
+    # A reply can have its own time and id.
     return TimerResponse(
         f"{number} is overdue", activate_in=timedelta(seconds=0.2), timer_id=f"answer:{number}"
     )
@@ -32,8 +32,8 @@ async def check_silently(number: str) -> str:
     return f"nobody will hear of {number}"
 
 
-# Timers have no `request()`: an answer comes when the question was due, maybe in a month, and
-# to whichever process listens then. The correlation id tells which question it belongs to.
+# Timers have no `request()`: a reply comes when the question was due, perhaps in a month, and
+# goes to whichever process handles its topic then. The correlation id identifies the question.
 @router.subscriber("example-answers")
 async def hear(answer: str, message: TimerMessage) -> None:
     print(f"{message.correlation_id}: {answer}")

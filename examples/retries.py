@@ -1,4 +1,4 @@
-"""Retries with an end, dead letters, and their way back.
+"""Limited retries, dead letters, and how to redrive them.
 
 python -m examples.retries
 """
@@ -12,12 +12,12 @@ from faststream_redis_timers.annotations import TimerMessage
 
 TOPIC = "example-payments"
 
-# Three attempts in all: the second after about 0.2 s, the third after about 0.4 s more.
+# Three attempts in all: the second after about 0.2 s, the third about 0.4 s later.
 POLICY = RetryPolicy(max_attempts=3, delay=timedelta(seconds=0.2))
 
 
 async def main(url: str) -> None:
-    # For all subscribers of the broker; each may have its own.
+    # For all subscribers of the broker; each can have its own.
     broker = TimersBroker(url, retry_policy=POLICY, dead_letter_topic="{topic}:dead", logger=None)
     is_down = asyncio.Event()
     is_down.set()
@@ -32,7 +32,7 @@ async def main(url: str) -> None:
 
     async with broker:
         await broker.publish("order 7", topic=TOPIC, timer_id="7")
-        while not await broker.count_pending(f"{TOPIC}:dead"):  # noqa: ASYNC110  no event tells
+        while not await broker.count_pending(f"{TOPIC}:dead"):  # noqa: ASYNC110  no event to wait for
             await asyncio.sleep(0.05)
 
         async for letter in broker.iter_timers(f"{TOPIC}:dead"):

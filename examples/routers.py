@@ -1,4 +1,4 @@
-"""Routers: handlers in modules of their own, under prefixes.
+"""Routers: handlers in separate modules, under prefixes.
 
 python -m examples.routers
 """
@@ -17,7 +17,7 @@ from faststream_redis_timers.annotations import TimerMessage
 
 finished = asyncio.Event()
 
-# A router's prefix comes before the topics of all that is in it.
+# A router's prefix comes before the topics of all its handlers.
 reminders = TimersRouter(prefix="reminders:")
 last_reminders = reminders.publisher("last")
 
@@ -38,20 +38,20 @@ async def collect(number: str, message: TimerMessage) -> None:
     finished.set()
 
 
-# Handlers can be listed too, instead of decorated: then they stay plain functions.
+# You can also list handlers instead of decorating them: they stay plain functions.
 escalation = TimersRouter(
     handlers=[
         TimersRoute(
             remind_again,
             "reminders:last",
-            # Its result becomes a timer here, later by this delay.
+            # Its result becomes a timer on this topic, after this delay.
             publishers=[TimersRoutePublisher("court", activate_in=timedelta(seconds=0.2))],
         ),
         TimersRoute(collect, "court"),
     ]
 )
 
-# Routers hold routers: their prefixes add up.
+# Routers can contain routers: their prefixes are joined.
 billing = TimersRouter(prefix="example-billing:")
 billing.include_router(reminders)
 billing.include_router(escalation)
@@ -61,7 +61,7 @@ async def main(url: str) -> None:
     broker = TimersBroker(url)
     broker.include_router(billing)
     async with broker:
-        # Seen from the broker a topic has its prefixes in front.
+        # At the broker, use the topic with its prefixes.
         await broker.publish("INV-001", topic="example-billing:reminders:first")
         await asyncio.wait_for(finished.wait(), timeout=10)
 

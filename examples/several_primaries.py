@@ -1,6 +1,6 @@
-"""Two servers without a cluster: one broker each, and a table that says which topic lives where.
+"""Two servers without a cluster: a broker for each, and a table of topics and their servers.
 
-A Redis Cluster spreads topics by itself: docs/how-to/redis-cluster.md.
+A Redis Cluster spreads topics by itself: see docs/how-to/redis-cluster.md.
 
 python -m examples.several_primaries
 """
@@ -14,15 +14,15 @@ from faststream import FastStream
 from examples.embedded_server import embedded_server
 from faststream_redis_timers import TimersBroker, TimersRouter
 
-# The rule that all processes share, workers and those that schedule. To move a topic, let both
-# primaries have a worker until the timers that are pending on the old one have fired.
+# All processes share this table, workers and producers. To move a topic, run workers for both
+# primaries until the timers that are pending on the old one have fired.
 HOMES = {
     "example-invoices": "billing",
     "example-receipts": "billing",
     "example-trials": "accounts",
 }
 
-# A router per primary. Its handlers need not know where that primary is.
+# A router for each primary. Its handlers need not know where that primary is.
 billing = TimersRouter()
 accounts = TimersRouter()
 fired: asyncio.Queue[str] = asyncio.Queue()
@@ -48,7 +48,7 @@ async def main(billing_url: str, accounts_url: str) -> None:
     brokers["billing"].include_router(billing)
     brokers["accounts"].include_router(accounts)
 
-    # One app runs both brokers. A worker for one of the primaries has that broker alone.
+    # One app runs both brokers. A worker for one primary has only its broker.
     app = FastStream(*brokers.values(), logger=None)
 
     @app.after_startup
@@ -73,6 +73,6 @@ async def main(billing_url: str, accounts_url: str) -> None:
 
 if __name__ == "__main__":
     with ExitStack() as stack:
-        # Servers of its own, whatever REDIS_URL says: it takes two.
+        # Starts two servers, whatever REDIS_URL says.
         urls = [stack.enter_context(embedded_server(config={})) for _ in range(2)]
         asyncio.run(main(*urls))

@@ -1,4 +1,4 @@
-"""Testing what happens in thirty days, without a server and without waiting.
+"""Test what happens in thirty days, without a server and without waiting.
 
 pytest examples/test_thirty_days_later.py
 """
@@ -16,7 +16,7 @@ from faststream_redis_timers_sync.testing import FakeTimersClient
 DAY = timedelta(days=1)
 MONTH = 30 * DAY
 
-# --- what is tested
+# --- the code under test
 
 broker = TimersBroker()
 trials = broker.publisher("trials")
@@ -40,7 +40,7 @@ async def report(day: int, message: TimerMessage) -> None:
 
 @dataclass
 class Bank:
-    """A service that is closed at times."""
+    """A service that is sometimes closed."""
 
     is_open: bool = True
     charged: list[str] = field(default_factory=list)
@@ -136,7 +136,7 @@ async def test_an_invoice_is_charged_once_the_bank_is_open() -> None:
 
 @pytest.mark.asyncio
 async def test_what_a_web_view_schedules_reaches_the_worker() -> None:
-    # pytest's fixture `timers` is such a client.
+    # The pytest fixture `timers` is such a client.
     timers = FakeTimersClient()
     test = TestTimersBroker(broker, hold=True, client=timers)
     async with test:

@@ -1,6 +1,6 @@
-"""Testing handlers without a server: at once, or with the real delivery loop on fakeredis.
+"""Test handlers without a server: at once, or with the real delivery loop on fakeredis.
 
-To move time without fakeredis and freezegun see test_thirty_days_later.py.
+To move time without fakeredis and freezegun, see test_thirty_days_later.py.
 
 pytest examples/test_time_travel.py
 """
@@ -16,7 +16,7 @@ from faststream_redis_timers import TestTimersBroker, TimersBroker, TimersRouter
 
 MONTH = timedelta(days=30)
 
-# --- what is tested
+# --- the code under test
 
 router = TimersRouter()
 mails: list[str] = []
@@ -46,7 +46,7 @@ def _no_mails() -> None:
     mails.clear()
 
 
-# --- at once: nothing waits, and what was scheduled is recorded
+# --- at once: timers do not wait, and are recorded
 
 
 @pytest.mark.asyncio
@@ -61,13 +61,13 @@ async def test_signing_up_schedules_the_end_of_the_trial() -> None:
     assert mails == ["ada, your trial has ended"]
 
 
-# --- by moving the clock: a real delivery loop on fakeredis, whose time freezegun sets
+# --- with a moved clock: the real delivery loop on fakeredis, whose time freezegun sets
 
 
 async def wait_for_mails(count: int) -> None:
-    # The worker sees at its next poll that the clock was moved.
+    # The worker notices the moved clock at its next poll.
     async with asyncio.timeout(10):
-        while len(mails) < count:  # noqa: ASYNC110  nothing tells the test
+        while len(mails) < count:  # noqa: ASYNC110  no event to wait for
             await asyncio.sleep(0.01)
 
 

@@ -1,6 +1,6 @@
 """Starts a Redis server and the worker, until Ctrl+C: `python -m examples.asgi_app`.
 
-`--port 0` takes a free port. Where REDIS_URL is set that server is used.
+`--port 0` chooses a free port. If REDIS_URL is set, that server is used.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""The worker: delivers timers, says at /health how it is, describes itself at /docs.
+"""The worker: delivers timers, reports its health at /health, and describes itself at /docs.
 
 At /timers are web pages of its timers, for the user ops with the password of OPS_PASSWORD.
 
-By itself: `REDIS_URL=redis://localhost:6379 uvicorn examples.asgi_app.app:app`; with
-`faststream run examples.asgi_app.app:app --workers 2` in two processes.
+Run it alone: `REDIS_URL=redis://localhost:6379 uvicorn examples.asgi_app.app:app`, or in two
+processes: `faststream run examples.asgi_app.app:app --workers 2`.
 """
 
 import os
@@ -29,7 +29,7 @@ async def remind(number: int) -> str:
 
 
 def allow(request: Request) -> Access | AskPassword:
-    """Let in who knows the password of the environment; where there is none nobody gets in."""
+    """Allow users who know OPS_PASSWORD; without one, allow nobody."""
     user, password = request.credentials or ("", "")
     wanted = os.environ.get("OPS_PASSWORD", "")
     if user == "ops" and wanted and compare_digest(password.encode(), wanted.encode()):
@@ -41,9 +41,9 @@ pages = TimerPages(timers, allow=allow, topics=["invoices"], longest_lease=30)
 
 app = AsgiFastStream(
     broker,
-    # 204 while the server answers and all topics are delivered, else 500.
+    # 204 while the server replies and all topics are delivered, otherwise 500.
     asgi_routes=[("/health", make_ping_asgi(broker, timeout=1.0)), ("/timers", pages.asgi)],
-    # The page can try handlers out: without Redis, as tests do.
+    # The page can call handlers without Redis, as tests do.
     asyncapi_path="/docs",
     after_shutdown=[timers.close],
 )

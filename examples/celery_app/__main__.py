@@ -1,6 +1,6 @@
 """Starts a Redis server, a Celery worker and the bridge, until Ctrl+C, and sends some tasks.
 
-`python -m examples.celery_app`. Where REDIS_URL is set that server is used.
+`python -m examples.celery_app`. If REDIS_URL is set, that server is used.
 """
 
 import os
@@ -47,7 +47,7 @@ def running(*command: str) -> Iterator["subprocess.Popen[bytes]"]:
 
 
 def send_tasks() -> None:
-    # It reads the environment when it is imported.
+    # The module reads the environment when it is imported.
     from examples.celery_app.tasks import accept, pay  # noqa: PLC0415
 
     accept.delay("ORD-1", 3)

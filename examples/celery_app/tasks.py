@@ -1,6 +1,6 @@
-"""The Celery app: tasks that accept orders, settle them, and give up those that stay unpaid.
+"""The Celery app: tasks that accept orders, settle them, and cancel those that stay unpaid.
 
-By itself: `REDIS_URL=redis://localhost:6379 celery -A examples.celery_app.tasks worker`.
+Run it alone: `REDIS_URL=redis://localhost:6379 celery -A examples.celery_app.tasks worker`.
 """
 
 import os
@@ -15,7 +15,7 @@ from celery import Celery
 from faststream_redis_timers_sync import TimersClient
 
 REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379")
-# Celery has a name of its own for Unix sockets.
+# Celery has its own URL scheme for Unix sockets.
 BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)
 DATABASE = os.environ.get("SHOP_DATABASE", "shop.sqlite3")
 
@@ -28,17 +28,17 @@ app.conf.update(task_ignore_result=True, broker_connection_retry_on_startup=True
 
 @cache
 def timers() -> TimersClient:
-    """Give the client of this process: made by its first task, after the pool has forked."""
+    """Return the client of this process: its first task makes it, after the pool has forked."""
     return TimersClient(REDIS_URL)
 
 
-# With acks_late a task whose worker died is run again: the same id replaces the timer.
+# With acks_late Celery repeats a task whose worker died: the same id replaces the timer.
 @app.task(name="shop.accept", acks_late=True)
 def accept(order: str, patience: float = PATIENCE.total_seconds()) -> None:
-    """Take an order, to be paid within `patience` seconds."""
+    """Accept an order, to be paid within `patience` seconds."""
     with database() as connection:
         connection.execute("INSERT OR IGNORE INTO orders VALUES (?, 'unpaid')", [order])
-    # In place of give_up.apply_async([order], countdown=patience).
+    # Instead of give_up.apply_async([order], countdown=patience).
     timers().schedule(order, TOPIC, timer_id=order, activate_in=timedelta(seconds=patience))
     print(f"{order} is accepted")
 
@@ -52,7 +52,7 @@ def pay(order: str) -> None:
 
 @app.task(name="shop.give_up", acks_late=True)
 def give_up(order: str) -> None:
-    # Sent at least once, so perhaps twice: what decides is the state of the order.
+    # The task can be sent twice, so the state of the order decides.
     if settle(order, "cancelled"):
         print(f"{order} is cancelled: nobody paid")
     else:
@@ -60,7 +60,7 @@ def give_up(order: str) -> None:
 
 
 def settle(order: str, state: str) -> bool:
-    """End an order that is unpaid; tell whether it was."""
+    """Settle an unpaid order; return whether it was unpaid."""
     with database() as connection:
         query = "UPDATE orders SET state = ? WHERE id = ? AND state = 'unpaid'"
         return connection.execute(query, [state, order]).rowcount == 1
@@ -68,7 +68,7 @@ def settle(order: str, state: str) -> bool:
 
 @contextmanager
 def database() -> Iterator[sqlite3.Connection]:
-    """Open the database, which stands for yours, in a transaction."""
+    """Open a transaction in the database, which stands for yours."""
     with closing(sqlite3.connect(DATABASE)) as connection, connection:
         connection.execute("CREATE TABLE IF NOT EXISTS orders (id TEXT PRIMARY KEY, state TEXT)")
         yield connection

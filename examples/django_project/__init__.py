@@ -1,5 +1,5 @@
-"""A Django shop: an order expires when it is not paid in time; a FastStream worker sees to it.
+"""A Django shop: a FastStream worker expires orders that are not paid in time.
 
-`python -m examples.django_project` starts all of it. shop/ is the project and its one app,
-worker.py the worker.
+`python -m examples.django_project` starts all of it. shop/ is the project and its only app,
+worker.py is the worker.
 """

@@ -1,6 +1,6 @@
 """Starts a Redis server, the shop and its worker: `python -m examples.django_project`.
 
-All of it runs until Ctrl+C. `--port 0` takes a free port. Where REDIS_URL is set that server is
+All of it runs until Ctrl+C. `--port 0` chooses a free port. If REDIS_URL is set, that server is
 used. The database is a file that is removed at the end.
 """
 
@@ -39,7 +39,7 @@ def main() -> None:
         )
         manage("migrate", "--verbosity=0")
         manage("createsuperuser", "--noinput", "--email=", "--verbosity=0")
-        # In production: a WSGI server such as gunicorn, and timers_worker as it is.
+        # In production use a WSGI server such as gunicorn, and the same timers_worker.
         with (
             running("timers_worker", "worker:app") as worker,
             running("runserver", f"127.0.0.1:{port}", "--noreload") as web,

@@ -1,6 +1,6 @@
-"""The worker, a FastStream app: lets orders expire that nobody has paid, and counts them daily.
+"""The worker, a FastStream app: expires orders that nobody has paid, and counts orders daily.
 
-By itself: `python manage.py timers_worker worker:app`, which sets Django up before.
+Run it alone: `python manage.py timers_worker worker:app`, which sets up Django first.
 """
 
 from django.conf import settings
@@ -18,7 +18,7 @@ app = FastStream(broker)
 @broker.subscriber(Order.UNPAID_TOPIC)
 @django_handler
 def expire(order_id: int) -> None:
-    # Delivery is at least once, and somebody may have paid at the last moment.
+    # Delivery is at least once, and the customer may have paid at the last moment.
     unpaid = Order.objects.filter(pk=order_id, status=Order.Status.UNPAID)
     if unpaid.update(status=Order.Status.EXPIRED):
         print(f"Order {order_id} has expired", flush=True)

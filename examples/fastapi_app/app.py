@@ -1,8 +1,8 @@
-"""The app: begins trials, moves their end, cancels it, and handles those that are due.
+"""The app: starts, extends and cancels trials, and handles their timers when they are due.
 
 At /admin/timers are web pages of its timers, for the user ops with the password of OPS_PASSWORD.
 
-By itself: `REDIS_URL=redis://localhost:6379 uvicorn examples.fastapi_app.app:app`.
+Run it alone: `REDIS_URL=redis://localhost:6379 uvicorn examples.fastapi_app.app:app`.
 """
 
 import os
@@ -53,7 +53,7 @@ async def end_trial(user: str, accounts: AccountsDep) -> None:
 
 @web.post("/trials/{user}")
 async def begin_trial(user: str, seconds: float = LONGEST.total_seconds()) -> dict[str, str]:
-    """Let a trial end in 14 days, or in as many seconds as are asked for; also one that runs."""
+    """Let a new or a running trial end in 14 days, or in the given seconds."""
     await broker.publish(user, TOPIC, timer_id=user, activate_in=timedelta(seconds=seconds))
     return await show_trial(user)
 
@@ -69,7 +69,7 @@ async def show_trial(user: str) -> dict[str, str]:
 async def subscribe(user: str) -> dict[str, str]:
     if await broker.cancel_timer(TOPIC, user):
         return {"user": user}
-    # It has ended, or ends at this moment.
+    # It has ended, or its handler is running.
     raise HTTPException(404, f"{user} is on no trial")
 
 
@@ -86,7 +86,7 @@ async def health() -> dict[str, str]:
 
 
 def allow(request: Request) -> Access | AskPassword:
-    """Let in who knows the password of the environment; where there is none nobody gets in."""
+    """Allow users who know OPS_PASSWORD; without one, allow nobody."""
     user, password = request.credentials or ("", "")
     wanted = os.environ.get("OPS_PASSWORD", "")
     if user == "ops" and wanted and compare_digest(password.encode(), wanted.encode()):
@@ -97,5 +97,5 @@ def allow(request: Request) -> Access | AskPassword:
 pages = TimerPages(TimersClient(URL), allow=allow, topics=[TOPIC], longest_lease=30)
 web.mount("/admin/timers", pages.asgi)
 
-# It starts and stops the broker with the web app; handlers must be known by now.
+# It starts and stops the broker with the web app. Register handlers before this line.
 app = FastStreamAPI(broker, application=web, asyncapi_path="/timers")

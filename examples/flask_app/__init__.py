@@ -1,4 +1,4 @@
-"""A Flask app for trial periods: a request begins one, a FastStream worker ends it.
+"""A Flask app for trial periods: a request starts a trial, a FastStream worker ends it.
 
-`python -m examples.flask_app` starts all of it; app.py is the web app, worker.py the worker.
+`python -m examples.flask_app` starts all of it; app.py is the web app, worker.py is the worker.
 """

@@ -1,6 +1,6 @@
 """Starts a Redis server, the worker and the web app, until Ctrl+C: `python -m examples.flask_app`.
 
-`--port 0` takes a free port. Where REDIS_URL is set that server is used.
+`--port 0` chooses a free port. If REDIS_URL is set, that server is used.
 """
 
 import argparse
@@ -24,13 +24,13 @@ def main() -> None:
     port = parser.parse_args().port
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt), embedded_server() as url, running_worker(url) as worker:
-        # What `flask run` uses too; in production a WSGI server such as gunicorn.
+        # The server of `flask run`; in production use a WSGI server such as gunicorn.
         password = secrets.token_urlsafe(12)
         web = create_app(TIMERS_URL=url, OPS_PASSWORD=password)
         server = make_server("127.0.0.1", port, web, threaded=True)
         with server:
             show(f"http://127.0.0.1:{server.server_port}", url, password)
-            # serve_forever would not see that the worker has ended.
+            # serve_forever would not notice that the worker has ended.
             server.timeout = 0.1
             while worker.poll() is None:
                 server.handle_request()

@@ -1,8 +1,8 @@
-"""The web app: begins trials, moves their end, and cancels it when somebody subscribes.
+"""The web app: starts trials, extends them, and cancels their end when a user subscribes.
 
 At /timers are web pages of its timers, for the user ops with the password of OPS_PASSWORD.
 
-By itself: `FLASK_TIMERS_URL=redis://localhost:6379 flask --app examples.flask_app.app run`.
+Run it alone: `FLASK_TIMERS_URL=redis://localhost:6379 flask --app examples.flask_app.app run`.
 """
 
 from datetime import timedelta
@@ -33,7 +33,7 @@ def create_app(**config: Any) -> Flask:
     # Created by `flask timers series`, a step of each deploy.
     app.config["TIMERS_SERIES"] = SERIES
     app.config["TIMERS_SERIES_OWNER"] = "trials"
-    # FLASK_TIMERS_URL becomes TIMERS_URL, FLASK_OPS_PASSWORD OPS_PASSWORD.
+    # FLASK_TIMERS_URL becomes TIMERS_URL, and FLASK_OPS_PASSWORD becomes OPS_PASSWORD.
     app.config.from_prefixed_env()
     app.config.update(config)
     timers.init_app(app)
@@ -43,7 +43,7 @@ def create_app(**config: Any) -> Flask:
 
 
 def allow(pages_request: Request) -> Access | AskPassword:
-    """Let in who knows the password of the config; where there is none nobody gets in."""
+    """Allow users who know the OPS_PASSWORD of the config; without one, allow nobody."""
     user, password = pages_request.credentials or ("", "")
     wanted = str(current_app.config.get("OPS_PASSWORD", ""))
     if user == "ops" and wanted and compare_digest(password.encode(), wanted.encode()):
@@ -53,7 +53,7 @@ def allow(pages_request: Request) -> Access | AskPassword:
 
 @views.post("/trials/<user>")
 def begin_trial(user: str) -> Answer:
-    """Let a trial end in 14 days, or in as many seconds as the form says; also one that runs."""
+    """Let a new or a running trial end in 14 days, or in the seconds of the form."""
     lasts = request.form.get("seconds", LONGEST.total_seconds(), type=float)
     timers.client.schedule(user, TOPIC, timer_id=user, activate_in=timedelta(seconds=lasts))
     return show_trial(user)
@@ -70,7 +70,7 @@ def show_trial(user: str) -> Answer:
 def subscribe(user: str) -> Answer:
     if timers.client.cancel_timer(TOPIC, user):
         return {"user": user, "subscribed": True}, 200
-    # It has ended, or ends at this moment.
+    # It has ended, or its handler is running.
     return {"error": f"{user} is on no trial"}, 404
 
 

@@ -1,6 +1,6 @@
-"""The worker, a FastStream app: ends the trials that are due, and counts the others daily.
+"""The worker, a FastStream app: ends trials that are due, and counts the others daily.
 
-By itself: `REDIS_URL=redis://localhost:6379 faststream run examples.flask_app.worker:app`.
+Run it alone: `REDIS_URL=redis://localhost:6379 faststream run examples.flask_app.worker:app`.
 """
 
 import os

@@ -1,1 +1,1 @@
-"""The project, and the one app that it consists of."""
+"""The project, and its only app."""

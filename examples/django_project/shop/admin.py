@@ -1,4 +1,4 @@
-"""Orders in the admin; timers are there without a line."""
+"""Orders in the admin; timers appear there without any code."""
 
 from django.contrib import admin
 from shop.models import Order

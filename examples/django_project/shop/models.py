@@ -1,4 +1,4 @@
-"""The tables."""
+"""Models of the shop."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ from django.db import models
 
 
 class Order(models.Model):
-    """What somebody ordered, and whether it is paid."""
+    """An order, and whether it is paid."""
 
     UNPAID_TOPIC = "unpaid-orders"
 
     class Status(models.TextChoices):
-        """What became of it."""
+        """The state of an order."""
 
         UNPAID = "unpaid"
         PAID = "paid"
@@ -22,9 +22,9 @@ class Order(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:
-        """Name it."""
+        """Return its name."""
         return f"order {self.pk}: {self.item}"
 
     def facts(self) -> dict[str, Any]:
-        """Give what is shown as JSON."""
+        """Return the fields that are shown as JSON."""
         return {"id": self.pk, "item": self.item, "status": self.status}

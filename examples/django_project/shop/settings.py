@@ -1,10 +1,10 @@
-"""The settings of the shop."""
+"""Settings of the shop."""
 
 import os
 from datetime import timedelta
 from pathlib import Path
 
-# --- what timers need
+# --- settings for timers
 
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -25,11 +25,11 @@ TIMERS = {
     }
 }
 
-# --- the shop's own
+# --- the shop's own settings
 
 TIME_TO_PAY = timedelta(minutes=30)
 
-# --- what any project has
+# --- settings of any project
 
 SECRET_KEY = "an example has no secrets"  # noqa: S105
 DEBUG = True

@@ -1,4 +1,4 @@
-"""The shop as JSON: what was ordered, ordering, paying."""
+"""The shop as JSON: list orders, place an order, pay."""
 
 from datetime import timedelta
 
@@ -15,24 +15,24 @@ from faststream_redis_timers_sync.django import cancel_on_commit, get_client, sc
 
 
 class OrderForm(forms.ModelForm):
-    """What an order consists of."""
+    """The fields of an order."""
 
     seconds = forms.FloatField(min_value=0, max_value=86_400, required=False)
 
     class Meta:
-        """Its fields of the table."""
+        """Fields from the model."""
 
         model = Order
         fields = ("item",)
 
     @property
     def time_to_pay(self) -> timedelta:
-        """How long the order waits."""
+        """How long the customer has to pay."""
         seconds = self.cleaned_data["seconds"]
         return settings.TIME_TO_PAY if seconds is None else timedelta(seconds=seconds)
 
 
-# Programs that order have no cookies.
+# API clients have no CSRF cookie.
 @csrf_exempt
 def orders(request: HttpRequest) -> JsonResponse:
     return place_order(request) if request.method == "POST" else list_orders(request)
