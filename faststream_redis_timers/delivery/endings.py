@@ -102,7 +102,7 @@ class Endings:
                 claimed.timer_id.decode()
             envelope = self._reader.read(claimed.payload)
         except UnicodeDecodeError:
-            problem = "its id is no UTF-8"
+            problem = "its id is not UTF-8"
         except EnvelopeError as error:
             problem = str(error)
         else:
@@ -133,7 +133,7 @@ class Endings:
                 self._log(
                     logging.ERROR,
                     f"recurring timer {show_id(claimed.timer_id)} of topic {self._topic!r} can't "
-                    "be run by this worker, which leaves it leased each time it claims it: "
+                    "be run by this worker, which leaves it leased after each claim: "
                     f"{error}",
                     None,
                 )
@@ -188,7 +188,7 @@ class Endings:
             self._log(
                 logging.WARNING,
                 f"recurring timer {show_id(claimed.timer_id)} of topic {self._topic!r} has run for "
-                f"the last time and was removed: nothing follows in {occurrence.repeat}",
+                f"the last time: no occurrence follows in {occurrence.repeat}",
                 None,
             )
             return b"commit", b""
@@ -245,8 +245,8 @@ class Endings:
         except Exception as failure:  # noqa: BLE001  it is the user's
             self._log(
                 logging.ERROR,
-                f"the retry_policy failed for timer {show_id(claimed.timer_id)} of topic "
-                f"{self._topic!r} after attempt {claimed.attempt}: it is tried again",
+                f"retry_policy failed for timer {show_id(claimed.timer_id)} of topic "
+                f"{self._topic!r} after attempt {claimed.attempt}, so the timer is retried",
                 failure,
             )
             return True, None
@@ -274,7 +274,7 @@ class Endings:
         Returns:
             Action and detail of a settlement.
         """
-        told = f" ({why or _name_of(error) or 'its workers never told of an end'})"
+        told = f" ({why or _name_of(error) or 'no worker reported an outcome'})"
         told = f"{_REASONS[reason]}{told}"
         if claimed.attempt is not None:
             told += f", attempt {claimed.attempt}"
@@ -286,8 +286,8 @@ class Endings:
             if letter is None:
                 self._log(
                     logging.ERROR,
-                    f"an occurrence of recurring {timer} was given up: {told}; with "
-                    "dead_letter_topic= it would be kept",
+                    f"an occurrence of recurring {timer} was discarded: {told}; "
+                    "set dead_letter_topic= to keep such occurrences",
                     None,
                 )
                 return b"repeat", occurrence.next_due
@@ -299,12 +299,13 @@ class Endings:
             )
             return b"repeat", b"%b %b" % (occurrence.next_due, letter)
         if letter is None:
-            remedy = "" if reason == "unreadable" else "; with dead_letter_topic= it would be kept"
-            size = f" with its {len(claimed.payload)} bytes" if reason == "unreadable" else ""
+            is_unreadable = reason == "unreadable"
+            remedy = "" if is_unreadable else "; set dead_letter_topic= to keep such timers"
+            size = f" with its {len(claimed.payload)} bytes" if is_unreadable else ""
             self._log(logging.ERROR, f"{timer} was removed{size}: {told}{remedy}", None)
             return b"commit", b""
         level = logging.ERROR if reason == "unreadable" else logging.WARNING
-        self._log(level, f"{timer} was set aside in topic {self.dead_topic!r}: {told}", None)
+        self._log(level, f"{timer} was dead-lettered to topic {self.dead_topic!r}: {told}", None)
         return b"dead", letter
 
     def _write_letter(

@@ -134,8 +134,8 @@ def nack_as_told(
             others = "" if len(timers) == 1 else f" and {len(timers) - 1} others"
             log(
                 logging.ERROR,
-                f"NackMessage for timer {timer.timer_id!r}{others} of topic {timer.topic!r} is "
-                f"not understood, it counts as one without a delay: {error}",
+                f"invalid NackMessage for timer {timer.timer_id!r}{others} of topic "
+                f"{timer.topic!r}, handled as one without a delay: {error}",
             )
             options = {}
             timer.nack_soon(instruction)

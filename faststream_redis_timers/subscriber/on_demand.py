@@ -43,7 +43,7 @@ class Callers:
             return None
         if not self._loop.alive:
             msg = (
-                f"the delivery of topic {self._loop.topic!r} has died, see the log: call "
+                f"delivery of topic {self._loop.topic!r} died, see the log: call "
                 "`await subscriber.stop()`, then `await subscriber.start()`"
             )
             raise IncorrectState(msg)

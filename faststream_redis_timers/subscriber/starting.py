@@ -20,11 +20,13 @@ _starting: ContextVar[TimerDelivery | TimerBatchDelivery | None] = ContextVar(
 
 
 class LeaseEndedError(HandlerException):
-    """The lease ended before the handler began: somebody else may have the timer by now."""
+    """The lease expired before the handler began: another worker may have the timer by now."""
 
     def __str__(self) -> str:
-        """Say so in the log, where FastStream writes it at INFO."""
-        return "not handled, its lease ended before that: it is delivered again"
+        """Return the text that FastStream writes to the log at INFO."""
+        return (
+            "not handled: the lease expired before the handler began, so the timer is redelivered"
+        )
 
 
 def expect_start(delivery: TimerDelivery | TimerBatchDelivery | None) -> None:

@@ -635,9 +635,9 @@ async def test_one_whose_delivery_has_died_says_so(bench, subscriber):
     assert await subscriber.get_one(timeout=0.05) is None
     await kill_loop(subscriber)
 
-    with pytest.raises(IncorrectState, match=f"topic '{bench.topic}' has died"):
+    with pytest.raises(IncorrectState, match=f"topic '{bench.topic}' died"):
         await subscriber.get_one()
-    with pytest.raises(IncorrectState, match="has died"):
+    with pytest.raises(IncorrectState, match="died"):
         async for _ in subscriber:
             pass
 

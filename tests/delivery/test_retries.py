@@ -128,7 +128,7 @@ async def test_a_timer_is_tried_again_after_the_policys_delay_and_not_for_ever(b
     (removed,) = [line for line in bench.log.at(logging.ERROR) if "was removed" in line]
     assert removed == (
         "timer '1' of topic 'invoices' was removed: its attempts are used up (ValueError), "
-        "attempt 3; with dead_letter_topic= it would be kept"
+        "attempt 3; set dead_letter_topic= to keep such timers"
     )
 
 
