@@ -158,11 +158,11 @@ def read_level(argument: str, value: int | str) -> int:
         # A level that was added to logging may have a name of small letters.
         level = levels.get(value, levels.get(value.upper()))
         if level is None:
-            msg = f"{argument} must be a level of logging such as 'INFO', got {value!r}"
+            msg = f"{argument} must be a logging level such as 'INFO', got {value!r}"
             raise ValueError(msg)
         return level
     if not isinstance(value, int) or isinstance(value, bool):
-        _refuse(argument, "a level of logging such as logging.INFO", value)
+        _refuse(argument, "a logging level such as logging.INFO", value)
     return value
 
 

@@ -208,11 +208,11 @@ class TimersBroker(
     ) -> None:
         """Check the arguments; nothing is sent yet."""
         if not start_timeout >= 0:
-            msg = f"start_timeout must be 0 or more seconds, got {start_timeout!r}"
+            msg = f"start_timeout must be at least 0 seconds, got {start_timeout!r}"
             raise ValueError(msg)
         self._start_timeout = start_timeout
         if prune_series and series_owner is None:
-            msg = "prune_series=True needs series_owner=, whose series it is to cancel"
+            msg = "prune_series=True needs series_owner=: pruning cancels series of that owner only"
             raise ValueError(msg)
         self._series_owner = series_owner
         self._prune_series = prune_series
@@ -347,7 +347,7 @@ class TimersBroker(
         if declared and self._series_owner is None:
             first = declared[0].series
             msg = (
-                f"series {first.timer_id!r} of topic {first.topic!r} is declared, and the broker "
+                f"series {first.timer_id!r} of topic {first.topic!r} is declared, but the broker "
                 "has no series_owner: write TimersBroker(..., series_owner='NAME-OF-APPLICATION')"
             )
             raise SetupError(msg)

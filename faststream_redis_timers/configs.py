@@ -74,7 +74,7 @@ class TimersRouterConfig(BrokerConfig):
         raise IncorrectState(_NOT_INCLUDED)
 
 
-_NOT_INCLUDED = "the router is in no broker: call `broker.include_router(router)` first"
+_NOT_INCLUDED = "the router is not included in a broker: call `broker.include_router(router)` first"
 
 
 def nearest(config: Any, name: str) -> Any:

@@ -224,7 +224,7 @@ class TimersConnection:
                     await asyncio.sleep(0.05)
                 raise TimeoutError  # noqa: TRY301  like the end of the timeout
         except TimeoutError:
-            msg = f"the server did not answer within start_timeout={timeout:g} s"
+            msg = f"the server did not reply within start_timeout={timeout:g} s"
             if problem is None:
                 raise TimeoutError(msg) from None
             told = text_of(problem)
@@ -286,7 +286,7 @@ _SINGLE_TRY = 1.0
 """Seconds of a single sign of life."""
 
 _NO_CLIENT = (
-    "the TimersBroker has no client: give it a redis.asyncio.Redis or a URL, "
+    "the TimersBroker has no client: pass a redis.asyncio.Redis or a URL, "
     'as in TimersBroker("redis://localhost:6379")'
 )
 _CLOSED = (
@@ -294,8 +294,8 @@ _CLOSED = (
     "call `await broker.connect()` or `await broker.start()` first"
 )
 _OTHER_LOOP = (
-    "the TimersBroker is in use in another event loop, which is running: make one broker for "
-    "each loop, or call `await broker.stop()` there first"
+    "the TimersBroker is in use in another event loop, which is running: create one broker per "
+    "loop, or call `await broker.stop()` there first"
 )
 
 
@@ -310,7 +310,7 @@ def _options_of(url: str, security: BaseSecurity | None) -> dict[str, Any]:
         raise _no_security(security)
     if security.use_ssl:
         if "path" in options:
-            msg = "security asks for TLS, but the URL is that of a Unix socket, which has none"
+            msg = "security requires TLS, but the URL is that of a Unix socket, which can't use TLS"
             raise ValueError(msg)
         options["connection_class"] = SSLConnection
         if security.ssl_context is not None:
@@ -350,7 +350,7 @@ def _cluster_of(seeds: Iterable[Address], options: Mapping[str, Any]) -> redis.a
             startup_nodes=nodes, ssl=issubclass(connection_class, SSLConnection), **allowed
         )
     except TypeError as error:
-        msg = f"what follows the ? in the URL of a cluster can't be used: {error}"
+        msg = f"the options after the ? in the URL of a cluster can't be used: {error}"
         raise ValueError(msg) from error
     if issubclass(connection_class, SSLConnection):
         # It takes no class, and `security` has one of its own.
@@ -364,7 +364,7 @@ def _check_client(client: object) -> None:
     if isinstance(client, (redis.Redis, redis.RedisCluster)):
         kind = type(client).__name__
         msg = (
-            f"client is a blocking redis.{kind}, the broker is asynchronous: give it a "
+            f"client is a blocking redis.{kind}, but the broker is asynchronous: pass a "
             f"redis.asyncio.{kind}, or use faststream_redis_timers_sync.TimersClient"
         )
         raise TypeError(msg)

@@ -100,8 +100,8 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
         # A router has no such attribute: its broker may start later.
         if getattr(self, "running", False):
             msg = (
-                f"series {timer_id!r} of topic {topic!r} is declared too late, the broker is "
-                "running: call add_series() before start(), or publish(..., repeat=...)"
+                f"series {timer_id!r} of topic {topic!r} is declared too late: the broker is "
+                "running. Call add_series() before start(), or publish(..., repeat=...)"
             )
             raise SetupError(msg)
         series = Series(message, topic, timer_id=timer_id, repeat=repeat, headers=headers)

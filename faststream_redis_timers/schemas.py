@@ -84,8 +84,8 @@ class TimerSub:
         check_seconds("max_lease", self.max_lease)
         if self.renew_lease and self.max_lease < self.lease_ttl:
             msg = (
-                f"max_lease must be at least lease_ttl ({self.lease_ttl!r}) where leases are "
-                f"renewed, got {self.max_lease!r}"
+                f"max_lease must be at least lease_ttl ({self.lease_ttl!r}) with "
+                f"renew_lease=True, got {self.max_lease!r}"
             )
             raise ValueError(msg)
         if self.handler_timeout is not None:
@@ -111,7 +111,7 @@ class TimerSub:
             ("max_wait", self.max_wait, MAX_WAIT),
         ):
             if value != default:
-                msg = f"{name} must be given with batch=True only, got {value!r} without it"
+                msg = f"{name} works only with batch=True, got {value!r} without it"
                 raise ValueError(msg)
 
     @property
@@ -142,7 +142,7 @@ def check_seconds(name: str, value: float) -> None:
     """
     check_number(name, value)
     if not _SHORTEST_SECONDS <= value <= _LONGEST_SECONDS:
-        msg = f"{name} must be from {_SHORTEST_SECONDS} s to ten years of seconds, got {value!r}"
+        msg = f"{name} must be from {_SHORTEST_SECONDS} s to ten years in seconds, got {value!r}"
         raise ValueError(msg)
 
 
@@ -160,7 +160,7 @@ def as_timer_sub(topic: "str | TimerSub", **knobs: Any) -> TimerSub:
     if not isinstance(topic, TimerSub):
         return sub
     if sub != TimerSub(topic=topic.topic):
-        msg = f"give the knobs in the TimerSub of topic {topic.topic!r}, not beside it"
+        msg = f"give the options in the TimerSub of topic {topic.topic!r}, not beside it"
         raise ValueError(msg)
     return topic
 

@@ -72,7 +72,7 @@ def serve_tasks(
         raise TypeError(msg)
     names = sorted(backend.queues if queues is None else queues)
     if not names:
-        msg = f"TASKS[{alias!r}] allows any queue: name those to serve, queues=['default']"
+        msg = f"TASKS[{alias!r}] allows any queue: name those to serve, such as queues=['default']"
         raise ValueError(msg)
     for name in names:
         subscriber = broker.subscriber(
@@ -98,7 +98,7 @@ def _runner(backend: Any) -> Callable[..., None]:
         except BaseException as error:
             if backend.retries:
                 # Not itself: SystemExit would stop the worker.
-                msg = f"task {result.task.module_path} raised {error!r}, it is tried again"
+                msg = f"task {result.task.module_path} raised {error!r} and will be retried"
                 raise RuntimeError(msg) from error
             _fail(result, error)
             # Django logs the error that is being handled.

@@ -71,7 +71,7 @@ class TimersPrometheusMiddleware(PrometheusMiddleware[_Raw, TimerPublishCommand]
     ) -> None:
         """Register the metrics, unless another broker has."""
         if taken := _LABELS.intersection(custom_labels or {}):
-            msg = f"custom_labels must have other names than {', '.join(sorted(taken))}"
+            msg = f"custom_labels must not use the names {', '.join(sorted(taken))}"
             raise ValueError(msg)
         provider = TimersMetricsSettingsProvider()
         super().__init__(

@@ -179,8 +179,8 @@ class TimersBatchSubscriber(TimersSubscriber):
 
     def _refuse(self, what: str) -> NoReturn:
         msg = (
-            f"{what} gives timers one by one, and the subscriber of topic {self.topic!r} has "
-            "batch=True, which is for handlers: leave batch out"
+            f"{what} returns timers one by one, but the subscriber of topic {self.topic!r} has "
+            "batch=True, which works only with handlers: remove batch=True"
         )
         raise SetupError(msg)
 
@@ -205,10 +205,10 @@ class TimersBatchSubscriber(TimersSubscriber):
             if len(names) > 1 or any(one.kind is Parameter.VAR_POSITIONAL for one in params):
                 # It would get one body for each of them, and the others nobody.
                 msg = (
-                    f"handler {call.name!r} of topic {self.topic!r} has the parameters "
-                    f"{', '.join(names)}, its dependencies' ones included, to be filled from a "
-                    "message, and with batch=True a message is one list: leave one parameter that "
-                    "takes a list, and give the others a Context() or a Header()"
+                    f"handler {call.name!r} of topic {self.topic!r} and its dependencies take the "
+                    f"parameters {', '.join(names)} from a message, but with batch=True a message "
+                    "is one list: keep one parameter that takes a list, and declare the others "
+                    "with Context() or Header()"
                 )
                 raise SetupError(msg)
             # A decoder of the application's may make anything of a batch.
@@ -226,7 +226,7 @@ class TimersBatchSubscriber(TimersSubscriber):
         if is_model or issubclass(kind, (str, bytes, int, float, Mapping)):
             taken = kind.__name__
             msg = (
-                f"handler {handler!r} of topic {self.topic!r} takes {name} as {taken}, and with "
+                f"handler {handler!r} of topic {self.topic!r} takes {name} as {taken}, but with "
                 f"batch=True a message is a list: annotate it as list[{taken}]"
             )
             raise SetupError(msg)

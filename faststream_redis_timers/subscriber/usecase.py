@@ -101,7 +101,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         if self.sub.handler_timeout is not None and not is_async:
             msg = (
                 f"handler_timeout of topic {self.topic!r} needs asynchronous handlers: a thread "
-                "can't be cancelled. Write `async def`, or leave handler_timeout out"
+                "can't be cancelled. Write `async def`, or remove handler_timeout"
             )
             raise SetupError(msg)
         self.check_setup()
@@ -308,12 +308,13 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
     async def _have_callers(self) -> Callers:
         if self.calls:
             # So do FastStream's own subscribers.
-            msg = f"the subscriber of topic {self.topic!r} has handlers: they get all its timers"
+            msg = f"the subscriber of topic {self.topic!r} has handlers, which get all its timers"
             raise AssertionError(msg)
         if not self._is_started:
             msg = (
                 f"the subscriber of topic {self.topic!r} was not started: start the broker, or "
-                "call `await subscriber.start()`; a TestTimersBroker starts none but with_real=True"
+                "call `await subscriber.start()`; a TestTimersBroker starts it only if it has "
+                "with_real=True"
             )
             raise IncorrectState(msg)
         if self._callers is None:

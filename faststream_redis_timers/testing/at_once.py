@@ -159,7 +159,7 @@ class DeliveringProducer(TimersProducer):
         is_list = subscriber.sub.batch and isinstance(cmd.body, list)
         if is_list and not 1 <= len(cmd.body) <= subscriber.sub.max_records:
             msg = (
-                f"a list of {len(cmd.body)} bodies was given, and the handler of topic "
+                f"got a list of {len(cmd.body)} bodies, but the handler of topic "
                 f"{subscriber.topic!r} takes 1 to {subscriber.sub.max_records}"
             )
             raise ValueError(msg)

@@ -154,10 +154,12 @@ class TestTimersBroker(TestBroker[TimersBroker, EnterType], broker=TimersBroker)
             Exception: What a handler raised.
         """
         if self._held is None:
-            msg = "advance() needs TestTimersBroker(..., hold=True): else timers fire at once"
+            msg = (
+                "advance() needs TestTimersBroker(..., hold=True): without it, timers fire at once"
+            )
             raise IncorrectState(msg)
         if not self._is_entered:
-            msg = "advance() works within the block of `async with` alone"
+            msg = "advance() works only inside the `async with` block"
             raise IncorrectState(msg)
         await self._held.advance(by, raise_errors=raise_errors)
 

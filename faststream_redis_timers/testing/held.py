@@ -70,7 +70,7 @@ class HeldDelivery:
             Exception: What a handler raised.
         """
         if self._is_moving:
-            msg = "time is being moved already: await advance() outside of handlers, once at a time"
+            msg = "advance() is already running: await it outside handlers, one call at a time"
             raise IncorrectState(msg)
         clock = self._memory.clock
         self._is_moving = True
@@ -94,9 +94,9 @@ class HeldDelivery:
             if max(deliveries, of_series) >= MOST_DELIVERIES:
                 span = "in this move" if deliveries >= MOST_DELIVERIES else "within a second"
                 msg = (
-                    f"{MOST_DELIVERIES} timers have fired {span}, and one of topic "
-                    f"{turn.subscriber.topic!r} is due next, at {turn.time}: does a timer "
-                    "schedule itself again, or is it kept (nack) again and again? Let it end"
+                    f"{MOST_DELIVERIES} timers have fired {span}, and the next one, of topic "
+                    f"{turn.subscriber.topic!r}, is due at {turn.time}: does a timer schedule "
+                    "itself again, or is it nacked each time? Make it end"
                 )
                 raise RuntimeError(msg)
             self._memory.clock.stand_at(turn.time)

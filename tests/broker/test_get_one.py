@@ -490,7 +490,9 @@ async def test_a_test_broker_says_that_it_gives_none(make_broker, call):
     broker = make_broker()
     subscriber = broker.subscriber("invoices")
     async with TestTimersBroker(broker):
-        with pytest.raises(IncorrectState, match="TestTimersBroker starts none but with_real=True"):
+        with pytest.raises(
+            IncorrectState, match="TestTimersBroker starts it only if with_real=True"
+        ):
             await call(subscriber)
 
 

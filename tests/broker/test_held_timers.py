@@ -969,13 +969,13 @@ async def test_time_is_moved_where_it_makes_sense_alone(broker, test):
             await test.advance(DAY)
         errors.append(caught.value)
 
-    with pytest.raises(IncorrectState, match="within the block"):
+    with pytest.raises(IncorrectState, match="only inside the `async with` block"):
         await test.advance(DAY)
     async with test:
         await broker.publish("x", "invoices")
         await test.advance()
     assert len(errors) == 1
-    with pytest.raises(IncorrectState, match="within the block"):
+    with pytest.raises(IncorrectState, match="only inside the `async with` block"):
         await test.advance(DAY)
 
     at_once = TestTimersBroker(broker)

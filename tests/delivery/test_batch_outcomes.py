@@ -1159,7 +1159,7 @@ async def test_timers_are_not_given_one_by_one(bench):
     subscriber = broker.subscriber(bench.topic, batch=True)
     await broker.start()
 
-    with pytest.raises(SetupError, match=r"get_one\(\) gives timers one by one.*batch=True"):
+    with pytest.raises(SetupError, match=r"get_one\(\) returns timers one by one.*batch=True"):
         await subscriber.get_one()
-    with pytest.raises(SetupError, match=r"`async for` gives timers one by one"):
+    with pytest.raises(SetupError, match=r"`async for` returns timers one by one"):
         await anext(aiter(subscriber))

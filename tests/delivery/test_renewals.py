@@ -419,7 +419,7 @@ async def test_a_timeout_of_a_blocking_handler_is_refused(bench):
         (
             {"renew_lease": True, "max_lease": 10},
             ValueError,
-            "max_lease must be at least lease_ttl .30.0. where leases are renewed, got 10",
+            "max_lease must be at least lease_ttl .30.0. with renew_lease=True, got 10",
         ),
         ({"handler_timeout": "1"}, TypeError, "handler_timeout must be a number of seconds"),
     ],
