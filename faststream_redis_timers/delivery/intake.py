@@ -1,4 +1,4 @@
-"""What becomes of timers that were just claimed."""
+"""Sorts timers that were just claimed."""
 
 import logging
 from collections.abc import Callable
@@ -19,15 +19,15 @@ _U = TypeVar("_U", bound=Unit)
 
 
 class Intake(Generic[_U]):
-    """Takes claimed timers: most begin, some have ended, and some run here already.
+    """Sorts claimed timers: most start a handler, some are settled, some already run here.
 
     Args:
-        make_timer: Makes a timer under its lease.
-        endings: Knows which have ended.
-        leases: Knows which run here already, and gets those that begin.
-        slots: Gives them slots.
-        agenda: Gets to know where the claim may not have found all that is due.
-        max_lease: Seconds after which a suspect that runs no longer keeps others back.
+        make_timer: Creates a leased timer.
+        endings: Decides which timers are settled without a handler.
+        leases: Knows which timers already run here, and stores those that start.
+        slots: Assigns slots.
+        agenda: Is told if the claim may not have found all due timers.
+        max_lease: Seconds after which a running suspect no longer delays other suspects.
         log: Writes to the broker's log.
     """
 
@@ -52,7 +52,7 @@ class Intake(Generic[_U]):
         max_lease: float,
         log: Log,
     ) -> None:
-        """Keep them."""
+        """Store the arguments."""
         self._make_timer = make_timer
         self._endings = endings
         self._leases = leases
@@ -63,14 +63,14 @@ class Intake(Generic[_U]):
         self._is_torn = False
 
     def take(self, claim: Claim, step: Step) -> list[_U]:
-        """Take the timers of a claim.
+        """Sort the timers of a claim.
 
         Args:
-            claim: What they have in common.
+            claim: What the timers share.
             step: The claim's reply.
 
         Returns:
-            What handlers are to begin with.
+            The timers, or batches, to start handlers for.
         """
         if step.is_torn is not self._is_torn:
             self._is_torn = step.is_torn
@@ -83,7 +83,7 @@ class Intake(Generic[_U]):
         begun: list[LeasedTimer] = []
         holds_some = len(self._leases) > 0
         for claimed in step.claimed:
-            # A handler that outlives its lease is not run twice here.
+            # A timer whose handler outlives its lease does not run twice here.
             if holds_some and (held := self._leases.find(claimed)) is not None:
                 _take_again(held, claim)
                 continue
@@ -91,7 +91,7 @@ class Intake(Generic[_U]):
                 if (timer := self._read(claim, claimed)) is not None:
                     begun.append(timer)
             except Exception as error:  # noqa: BLE001
-                # Whatever it is, it must not end the delivery of all others.
+                # No error may stop the delivery of other timers.
                 line = words.not_begun(claim.topic, claimed.timer_id)
                 self._log(logging.ERROR, line, error)
         return self._begin(claim, begun)
@@ -104,12 +104,12 @@ class Intake(Generic[_U]):
         timer.holds_slot = False
         if ending is not None:
             timer.decide(*ending)
-        # The server may have passed over others for it.
+        # The server may have passed over others for this timer.
         self._agenda.poll_again()
         return None
 
     def _begin(self, claim: Claim, timers: list[LeasedTimer]) -> list[_U]:
-        """Give slots to timers, and return those that have got one."""
+        """Assign slots to timers, and return those that got one."""
         begun = []
         is_suspect, watch_until = self._endings.is_suspect, claim.received_at + self._max_lease
         for timer in timers:
@@ -123,17 +123,17 @@ class Intake(Generic[_U]):
 
 
 class BatchIntake(Intake[_U]):
-    """Takes claimed timers: those that begin make a batch.
+    """Sorts claimed timers: those that start a handler form a batch.
 
     Args:
-        make_batch: Makes a batch of them.
+        make_batch: Creates a batch of timers.
         *parts: See `Intake`.
     """
 
     __slots__ = ("_make_batch",)
 
     def __init__(self, make_batch: Callable[[list[Any]], _U], *parts: Any) -> None:
-        """Keep them."""
+        """Store the arguments."""
         super().__init__(*parts)
         self._make_batch = make_batch
 
@@ -141,7 +141,7 @@ class BatchIntake(Intake[_U]):
         if not timers:
             return []
         batch = self._make_batch(timers)
-        # A suspect is claimed apart from others.
+        # Suspects are claimed separately.
         is_suspect = self._endings.is_suspect(timers[0].claimed)
         watch_until = claim.received_at + self._max_lease if is_suspect else None
         if not self._slots.begin(batch, watch_until):
@@ -157,6 +157,6 @@ class BatchIntake(Intake[_U]):
 def _take_again(held: LeasedTimer, claim: Claim) -> None:
     held.claimed_again(claim.lease, claim.lease_ends_at)
     if held.attempt is not None:
-        # That was no attempt. It stays as it is, but for the count, which may be
-        # set again where the reply is lost.
+        # That was not an attempt. Only the count is corrected, which may be repeated if the
+        # reply is lost.
         claim.holder.settle((held,), b"recount", b"%d" % held.attempt)

@@ -68,8 +68,8 @@ class DeliveryLoop(Generic[_U]):
         always_listens: Whether to read wake-ups even if the loop is not waiting for a timer.
         make_core: Creates the delivery core.
         log: Writes to the broker's log.
-        spin_budget: Bounds active waiting, for all loops of the broker.
-        alarm_clock: Knows how late sleeps end, from those of all loops of the broker.
+        spin_budget: Limits active waiting, for all loops of the broker.
+        alarm_clock: Knows how late sleeps end, from all loops of the broker.
         on_end: Called when a stopped loop has nothing left to do.
     """
 
@@ -154,7 +154,7 @@ class DeliveryLoop(Generic[_U]):
         """Take a call for help: workers in reserve may go on duty.
 
         Args:
-            share: The fraction, 0 to 1, of the workers in reserve that is needed.
+            share: The fraction, 0 to 1, of the workers that hear it that should come.
             missing: Which workers count as on duty but are missing.
         """
         self.core.attendance.called(share, missing, monotonic())
