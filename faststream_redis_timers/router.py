@@ -58,7 +58,7 @@ class TimersRoutePublisher(ArgsContainer):
         schema: Any | None = None,
         include_in_schema: bool = True,
     ) -> None:
-        """Keep the arguments until a router takes them."""
+        """Store the arguments until a router uses them."""
         super().__init__(
             # A TimerSub is not allowed here.
             topic=plain_text("topic", topic),
@@ -108,7 +108,7 @@ class TimersRoute(SubscriberRoute):
         description: str | None = None,
         include_in_schema: bool = True,
     ) -> None:
-        """Keep the arguments until a router takes them."""
+        """Store the arguments until a router uses them."""
         sub = as_timer_sub(
             topic,
             lease_ttl=lease_ttl,

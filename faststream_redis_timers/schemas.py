@@ -147,7 +147,7 @@ def check_seconds(name: str, value: float) -> None:
 
 
 def as_timer_sub(topic: "str | TimerSub", **knobs: Any) -> TimerSub:
-    """Make a `TimerSub` of a subscriber's arguments.
+    """Return a `TimerSub` of a subscriber's arguments.
 
     Args:
         topic: The topic, or a `TimerSub` that already has the options.

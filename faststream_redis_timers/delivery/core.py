@@ -251,7 +251,7 @@ class DeliveryCore(Generic[_U]):
         self._renewals.take_outcomes(call.settlements, step.outcomes, clock_offset)
         if not is_claim:
             return []
-        # The server counts nobody, and the handlers that begin now may keep the event loop.
+        # The server may not count workers, and handlers that start now may block the event loop.
         self.attendance.claimed(step, sent_at, now)
         self._agenda.claimed(step, call.limit, now)
         ttl = self._sub.lease_ttl
@@ -384,7 +384,7 @@ class DeliveryCore(Generic[_U]):
         self._driver.stir()
 
     def end(self) -> None:
-        """Give up what is left: nothing is sent from now on."""
+        """Give up remaining settlements: nothing is sent from now on."""
         self._phase = _Phase.ENDED
         self._slots.close()
         if count := self._outbox.give_up():

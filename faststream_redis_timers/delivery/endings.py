@@ -163,7 +163,7 @@ class Endings:
         attempt = claimed.attempt
         if attempt is None or attempt == 1 or not claimed.was_leased:
             return None
-        # This claim is no attempt.
+        # This claim does not count as an attempt.
         tried = claimed._replace(attempt=attempt - 1)
         if self._ask_policy(tried, None)[0]:
             return None

@@ -58,7 +58,7 @@ class TimersPublisher(PublisherUsecase):
     def __init__(
         self, config: TimersPublisherConfig, specification: TimersPublisherSpecification
     ) -> None:
-        """Keep the configuration."""
+        """Store the configuration."""
         super().__init__(config, cast("Any", specification))
         self.config = config
 

@@ -138,7 +138,7 @@ class DeliveryLoop(Generic[_U]):
         return self.core.polling_interval
 
     def wake(self, sent_at: float, due_at: float) -> None:
-        """Take a wake-up: a timer was scheduled before all others.
+        """Process a wake-up: a timer was scheduled that is due before all others.
 
         Args:
             sent_at: The server's Unix time when it was sent, in seconds.
@@ -151,7 +151,7 @@ class DeliveryLoop(Generic[_U]):
         self.core.poll_now()
 
     def call_for_help(self, share: float, missing: Missing) -> None:
-        """Take a call for help: workers in reserve may go on duty.
+        """Process a call for help: workers in reserve may go on duty.
 
         Args:
             share: The fraction, 0 to 1, of the workers that hear it that should come.
