@@ -1,6 +1,6 @@
 """`TestTimersBroker`: prepares brokers for a test, and restores them afterwards.
 
-`at_once` and `held` deliver the timers.
+`immediate` and `held` deliver the timers.
 """
 
 from collections.abc import Generator
@@ -17,12 +17,12 @@ from faststream_redis_timers._faststream import EnterType, TestBroker
 from faststream_redis_timers.broker import TimersBroker
 from faststream_redis_timers.publisher.usecase import TimersPublisher
 from faststream_redis_timers.subscriber.usecase import TimersSubscriber
-from faststream_redis_timers.testing.at_once import (
-    DeliveringProducer,
+from faststream_redis_timers.testing.held import HeldDelivery, HoldingProducer
+from faststream_redis_timers.testing.immediate import (
     EmptyRunner,
+    ImmediateProducer,
     subscribers_of,
 )
-from faststream_redis_timers.testing.held import HeldDelivery, HoldingProducer
 from faststream_redis_timers.testing.memory import MemoryPipeline, MemoryRedis, MemoryRunner
 from faststream_redis_timers.testing.scheduled import ScheduledTimer, as_scheduled
 from faststream_redis_timers_sync.protocol.memory import timers as memory
@@ -278,7 +278,7 @@ class TestTimersBroker(TestBroker[TimersBroker, EnterType], broker=TimersBroker)
             producer = HoldingProducer(config.producer, self._memory)
             runner = MemoryRunner(self._memory, config.connection.confirmation)
         else:
-            producer = DeliveringProducer(
+            producer = ImmediateProducer(
                 config.producer, self.brokers, self.scheduled_timers, self._memory
             )
             runner = EmptyRunner(self._memory, config.connection.confirmation)

@@ -75,7 +75,7 @@ class EmptyRunner(MemoryRunner):
         check_pipeline(pipeline, Pipeline, if_exists=if_exists, confirms=confirms)
 
 
-class DeliveringProducer(TimersProducer):
+class ImmediateProducer(TimersProducer):
     """Encodes like the broker's producer, and delivers instead of scheduling.
 
     Args:
