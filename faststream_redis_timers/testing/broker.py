@@ -1,6 +1,6 @@
 """`TestTimersBroker`: prepares brokers for a test, and restores them afterwards.
 
-`immediate` and `held` deliver the timers.
+`immediate` and `virtual_time` deliver the timers.
 """
 
 from collections.abc import Generator
@@ -17,7 +17,6 @@ from faststream_redis_timers._faststream import EnterType, TestBroker
 from faststream_redis_timers.broker import TimersBroker
 from faststream_redis_timers.publisher.usecase import TimersPublisher
 from faststream_redis_timers.subscriber.usecase import TimersSubscriber
-from faststream_redis_timers.testing.held import HeldDelivery, HoldingProducer
 from faststream_redis_timers.testing.immediate import (
     EmptyRunner,
     ImmediateProducer,
@@ -25,6 +24,7 @@ from faststream_redis_timers.testing.immediate import (
 )
 from faststream_redis_timers.testing.memory import MemoryPipeline, MemoryRedis, MemoryRunner
 from faststream_redis_timers.testing.scheduled import ScheduledTimer, as_scheduled
+from faststream_redis_timers.testing.virtual_time import VirtualTimeDelivery, VirtualTimeProducer
 from faststream_redis_timers_sync.protocol.memory import timers as memory
 from faststream_redis_timers_sync.protocol.memory.timers import TimersMemory
 
@@ -121,7 +121,7 @@ class TestTimersBroker(TestBroker[TimersBroker, EnterType], broker=TimersBroker)
         self.scheduled_timers = []
         self._memory = TimersMemory() if client is None else client.memory
         self._memory.on_scheduled.append(self._record)
-        self._held = HeldDelivery(self._memory, brokers) if hold else None
+        self._held = VirtualTimeDelivery(self._memory, brokers) if hold else None
         self._is_entered = False
 
     def now(self) -> datetime:
@@ -275,7 +275,7 @@ class TestTimersBroker(TestBroker[TimersBroker, EnterType], broker=TimersBroker)
         producer: Any
         runner: Any
         if self._held is not None:
-            producer = HoldingProducer(config.producer, self._memory)
+            producer = VirtualTimeProducer(config.producer, self._memory)
             runner = MemoryRunner(self._memory, config.connection.confirmation)
         else:
             producer = ImmediateProducer(

@@ -35,7 +35,7 @@ from faststream_redis_timers import (
     TimersRouter,
 )
 from faststream_redis_timers.annotations import Pipeline, Redis, TimerMessage
-from faststream_redis_timers.testing import held
+from faststream_redis_timers.testing import virtual_time
 from faststream_redis_timers_sync.testing import FakeTimersClient
 
 ROOT = Path(__file__).parents[2]
@@ -198,7 +198,7 @@ async def test_a_daily_report_is_made_thirty_times_in_thirty_days(broker, test):
 
 
 async def test_what_fires_without_end_is_an_error_that_names_the_topic(broker, test, monkeypatch):
-    monkeypatch.setattr(held, "MOST_DELIVERIES", 50)
+    monkeypatch.setattr(virtual_time, "MOST_DELIVERIES", 50)
 
     @broker.subscriber("endless")
     async def handle(body: str) -> None:

@@ -40,7 +40,7 @@ class _Turn(NamedTuple):
     subscriber: TimersSubscriber
 
 
-class HeldDelivery:
+class VirtualTimeDelivery:
     """Delivers the timers of a memory, one after another.
 
     Args:
@@ -179,7 +179,7 @@ def _claimable_at(score: float) -> datetime:
     return time_of(score) + _MICROSECOND if is_lease(score) else time_of(score)
 
 
-class HoldingProducer(TimersProducer):
+class VirtualTimeProducer(TimersProducer):
     """Schedules like the broker's producer, and remembers the messages before encoding.
 
     Args:
