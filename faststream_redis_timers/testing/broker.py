@@ -121,7 +121,7 @@ class TestTimersBroker(TestBroker[TimersBroker, EnterType], broker=TimersBroker)
         self.scheduled_timers = []
         self._memory = TimersMemory() if client is None else client.memory
         self._memory.on_scheduled.append(self._record)
-        self._held = VirtualTimeDelivery(self._memory, brokers) if hold else None
+        self._virtual_time = VirtualTimeDelivery(self._memory, brokers) if hold else None
         self._is_entered = False
 
     def now(self) -> datetime:
@@ -154,7 +154,7 @@ class TestTimersBroker(TestBroker[TimersBroker, EnterType], broker=TimersBroker)
                 it), so it would not end.
             Exception: The error of a handler.
         """
-        if self._held is None:
+        if self._virtual_time is None:
             msg = (
                 "advance() needs TestTimersBroker(..., hold=True): without it, timers fire at once"
             )
@@ -162,7 +162,7 @@ class TestTimersBroker(TestBroker[TimersBroker, EnterType], broker=TimersBroker)
         if not self._is_entered:
             msg = "advance() works only inside the `async with` block"
             raise IncorrectState(msg)
-        await self._held.advance(by, raise_errors=raise_errors)
+        await self._virtual_time.advance(by, raise_errors=raise_errors)
 
     def pipeline(self) -> MemoryPipeline:
         """Return a pipeline for ``pipeline=``; its calls take effect when it is executed.
@@ -274,7 +274,7 @@ class TestTimersBroker(TestBroker[TimersBroker, EnterType], broker=TimersBroker)
         config = broker.config.broker_config
         producer: Any
         runner: Any
-        if self._held is not None:
+        if self._virtual_time is not None:
             producer = VirtualTimeProducer(config.producer, self._memory)
             runner = MemoryRunner(self._memory, config.connection.confirmation)
         else:
