@@ -1,6 +1,6 @@
 """Retry policies: whether a failed attempt is retried, and when.
 
-`delivery/endings.py` applies them.
+`delivery/settlement_policy.py` applies them.
 """
 
 import inspect

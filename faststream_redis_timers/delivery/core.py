@@ -14,7 +14,6 @@ from faststream_redis_timers.delivery import words
 from faststream_redis_timers.delivery.agenda import Agenda
 from faststream_redis_timers.delivery.attendance import Attendance, Posted
 from faststream_redis_timers.delivery.duty import NEVER, Duty
-from faststream_redis_timers.delivery.endings import Endings
 from faststream_redis_timers.delivery.intake import BatchIntake, Intake
 from faststream_redis_timers.delivery.leased import Claim, Holder, LeasedTimer, Unit
 from faststream_redis_timers.delivery.leases import Leases
@@ -24,6 +23,7 @@ from faststream_redis_timers.delivery.outage import Failure, FailureKind, Outage
 from faststream_redis_timers.delivery.outbox import Outbox, Settling
 from faststream_redis_timers.delivery.renewals import Renewals
 from faststream_redis_timers.delivery.schedule import FloodGap
+from faststream_redis_timers.delivery.settlement_policy import SettlementPolicy
 from faststream_redis_timers.delivery.slots import Suspects, make_slots
 from faststream_redis_timers.schemas import TimerSub
 from faststream_redis_timers_sync.protocol.envelope import Envelope
@@ -110,7 +110,7 @@ class DeliveryCore(Generic[_U]):
         sub: The topic, without prefixes, and its options.
         topic: The full topic.
         operations: Creates the operations to send.
-        endings: Decides outcomes.
+        settlement_policy: Decides outcomes.
         suspects: Lets the broker's subscribers run one suspect at a time.
         driver: Carries out the decisions.
         make_timer: Creates a leased timer.
@@ -129,7 +129,7 @@ class DeliveryCore(Generic[_U]):
         *,
         topic: str,
         operations: Operations,
-        endings: Endings,
+        settlement_policy: SettlementPolicy,
         suspects: Suspects,
         driver: Driver,
         make_timer: Callable[[Claim, Claimed, Envelope, Occurrence | None], LeasedTimer],
@@ -139,8 +139,8 @@ class DeliveryCore(Generic[_U]):
         make_batch: Callable[[list[Any]], _U] | None = None,
     ) -> None:
         """Start with a claim."""
-        self._sub, self._topic, self._operations, self._endings = sub, topic, operations, endings
-        self._driver, self._log = driver, log
+        self._sub, self._topic, self._operations = sub, topic, operations
+        self._settlement_policy, self._driver, self._log = settlement_policy, driver, log
         spread = driver.draws.spread
         # Callers and tests ask for one timer or batch at a time anyway.
         max_wait = sub.max_wait if slots is None else 0.0
@@ -148,12 +148,13 @@ class DeliveryCore(Generic[_U]):
         self._outage = Outage(topic, log, spread)
         self._outbox = Outbox()
         self._leases = Leases()
-        is_alone = slots is not None or endings.suspect_from is None
+        is_alone = slots is not None or settlement_policy.suspect_from is None
         self._slots = make_slots(
             sub, slots, None if is_alone else suspects, self._poll_for_suspects
         )
         self.attendance = Attendance(topic, duty, self._agenda, self._slots, driver, log)
-        parts = (make_timer, endings, self._leases, self._slots, self._agenda, sub.max_lease, log)
+        stores = (self._leases, self._slots, self._agenda)
+        parts = (make_timer, settlement_policy, *stores, sub.max_lease, log)
         self._intake: Intake[_U] = (
             Intake(*parts) if make_batch is None else BatchIntake(make_batch, *parts)
         )
@@ -227,9 +228,9 @@ class DeliveryCore(Generic[_U]):
             limit=limit,
             lease_ttl=self._sub.lease_ttl,
             jitter=self._driver.draws.lease(),
-            suspect_from=self._endings.suspect_from,
+            suspect_from=self._settlement_policy.suspect_from,
             most_suspects=self._slots.suspects_of(limit),
-            dead_topic=self._endings.dead_topic,
+            dead_topic=self._settlement_policy.dead_topic,
             call=self.attendance.call(now, is_claim=limit > 0),
         )
         return Call(operation, parcel.items, limit)
@@ -256,7 +257,14 @@ class DeliveryCore(Generic[_U]):
         self._agenda.claimed(step, call.limit, now)
         ttl = self._sub.lease_ttl
         claim = Claim(
-            self._topic, step.lease, sent_at + ttl, step.now, now, ttl, self._endings, self._driver
+            self._topic,
+            step.lease,
+            sent_at + ttl,
+            step.now,
+            now,
+            ttl,
+            self._settlement_policy,
+            self._driver,
         )
         begun = self._intake.take(claim, step)
         if begun:

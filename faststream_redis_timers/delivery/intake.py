@@ -6,11 +6,11 @@ from typing import Any, Generic, TypeVar, cast
 
 from faststream_redis_timers.delivery import words
 from faststream_redis_timers.delivery.agenda import Agenda
-from faststream_redis_timers.delivery.endings import Endings
 from faststream_redis_timers.delivery.leased import Claim, LeasedTimer, Unit
 from faststream_redis_timers.delivery.leases import Leases
 from faststream_redis_timers.delivery.log import Log
 from faststream_redis_timers.delivery.occurrences import Occurrence
+from faststream_redis_timers.delivery.settlement_policy import SettlementPolicy
 from faststream_redis_timers.delivery.slots import Slots
 from faststream_redis_timers_sync.protocol.envelope import Envelope
 from faststream_redis_timers_sync.protocol.model import Claimed, Step
@@ -23,7 +23,7 @@ class Intake(Generic[_U]):
 
     Args:
         make_timer: Creates a leased timer.
-        endings: Decides which timers are settled without a handler.
+        settlement_policy: Decides which timers are settled without a handler.
         leases: Knows which timers already run here, and stores those that start.
         slots: Assigns slots.
         agenda: Is told if the claim may not have found all due timers.
@@ -33,19 +33,19 @@ class Intake(Generic[_U]):
 
     __slots__ = (
         "_agenda",
-        "_endings",
         "_is_torn",
         "_leases",
         "_log",
         "_make_timer",
         "_max_lease",
+        "_settlement_policy",
         "_slots",
     )
 
     def __init__(  # noqa: PLR0913, PLR0917  its collaborators
         self,
         make_timer: Callable[[Claim, Claimed, Envelope, Occurrence | None], LeasedTimer],
-        endings: Endings,
+        settlement_policy: SettlementPolicy,
         leases: Leases,
         slots: Slots,
         agenda: Agenda,
@@ -54,7 +54,7 @@ class Intake(Generic[_U]):
     ) -> None:
         """Store the arguments."""
         self._make_timer = make_timer
-        self._endings = endings
+        self._settlement_policy = settlement_policy
         self._leases = leases
         self._slots = slots
         self._max_lease = max_lease
@@ -97,13 +97,15 @@ class Intake(Generic[_U]):
         return self._begin(claim, begun)
 
     def _read(self, claim: Claim, claimed: Claimed) -> LeasedTimer | None:
-        envelope, occurrence, begins, ending = self._endings.read(claimed, claim.claimed_at)
+        envelope, occurrence, begins, settlement = self._settlement_policy.read(
+            claimed, claim.claimed_at
+        )
         timer = self._make_timer(claim, claimed, envelope, occurrence)
         if begins:
             return timer
         timer.holds_slot = False
-        if ending is not None:
-            timer.decide(*ending)
+        if settlement is not None:
+            timer.decide(*settlement)
         # The server may have passed over others for this timer.
         self._agenda.poll_again()
         return None
@@ -111,7 +113,8 @@ class Intake(Generic[_U]):
     def _begin(self, claim: Claim, timers: list[LeasedTimer]) -> list[_U]:
         """Assign slots to timers, and return those that got one."""
         begun = []
-        is_suspect, watch_until = self._endings.is_suspect, claim.received_at + self._max_lease
+        is_suspect = self._settlement_policy.is_suspect
+        watch_until = claim.received_at + self._max_lease
         for timer in timers:
             if self._slots.begin(timer, watch_until if is_suspect(timer.claimed) else None):
                 self._leases.hold(timer)
@@ -142,7 +145,7 @@ class BatchIntake(Intake[_U]):
             return []
         batch = self._make_batch(timers)
         # Suspects are claimed separately.
-        is_suspect = self._endings.is_suspect(timers[0].claimed)
+        is_suspect = self._settlement_policy.is_suspect(timers[0].claimed)
         watch_until = claim.received_at + self._max_lease if is_suspect else None
         if not self._slots.begin(batch, watch_until):
             batch.holds_slot = False

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
-from faststream_redis_timers.delivery.endings import Endings
 from faststream_redis_timers.delivery.occurrences import Occurrence
+from faststream_redis_timers.delivery.settlement_policy import SettlementPolicy
 from faststream_redis_timers_sync.protocol.dead_letters import read_occurrence
 from faststream_redis_timers_sync.protocol.envelope import Envelope
 from faststream_redis_timers_sync.protocol.keys import decode_id
@@ -71,7 +71,7 @@ class Claim(NamedTuple):
         claimed_at: The server's Unix time of the claim, in seconds.
         received_at: When the reply came, on the holder's clock, in seconds.
         lease_ttl: Seconds for which they were leased.
-        endings: Decides outcomes.
+        settlement_policy: Decides outcomes.
         holder: Carries out settlements.
     """
 
@@ -81,7 +81,7 @@ class Claim(NamedTuple):
     claimed_at: float
     received_at: float
     lease_ttl: float
-    endings: Endings
+    settlement_policy: SettlementPolicy
     holder: Holder
 
 
@@ -276,7 +276,7 @@ class LeasedTimer:
         if self._occurrence is None:
             self.decide(b"commit", b"")
         elif not self._is_decided:
-            self.decide(*self.claim.endings.after_success(self.claimed, self._occurrence))
+            self.decide(*self.claim.settlement_policy.after_success(self.claimed, self._occurrence))
 
     @staticmethod
     def commit_all_soon(timers: Sequence["LeasedTimer"]) -> None:
@@ -307,8 +307,10 @@ class LeasedTimer:
             TypeError: `delay` is not a timedelta.
         """
         if not self._is_decided:
-            ending = self.claim.endings.after_failure(self.claimed, self._occurrence, error, delay)
-            self.decide(*ending)
+            settlement = self.claim.settlement_policy.after_failure(
+                self.claimed, self._occurrence, error, delay
+            )
+            self.decide(*settlement)
 
     def nack_assumed(self, error: BaseException) -> bool:
         """Fail this attempt without trying it alone, if the timer has attempts left.
@@ -320,10 +322,10 @@ class LeasedTimer:
             Whether it has attempts left; if not, nothing is decided.
         """
         if not self._is_decided:
-            ending = self.claim.endings.after_assumed_failure(self.claimed, error)
-            if ending is None:
+            settlement = self.claim.settlement_policy.after_assumed_failure(self.claimed, error)
+            if settlement is None:
                 return False
-            self.decide(*ending)
+            self.decide(*settlement)
         return True
 
     def take_attempt_back(self) -> None:
@@ -338,10 +340,10 @@ class LeasedTimer:
             error: The error of its handler.
         """
         if not self._is_decided:
-            ending = self.claim.endings.dead_letter(
+            settlement = self.claim.settlement_policy.dead_letter(
                 self.claimed, self._occurrence, "rejected", error
             )
-            self.decide(*ending)
+            self.decide(*settlement)
 
     def release(self) -> None:
         """Release the timer: it is due as before the claim."""

@@ -1,7 +1,7 @@
 """The lines that a broker and its subscribers write to the log, but for those about outcomes.
 
 Operators grep for events, so each event has its own words, which no other line has. Lines about
-outcomes are in `endings` and `acknowledgement`.
+outcomes are in `settlement_policy` and `acknowledgement`.
 """
 
 from faststream_redis_timers.delivery.leased import LeasedTimer

@@ -26,7 +26,7 @@ from faststream_redis_timers.delivery import words
 from faststream_redis_timers.delivery.attendance import Channels
 from faststream_redis_timers.delivery.core import DeliveryCore, Driver
 from faststream_redis_timers.delivery.duty import Duty
-from faststream_redis_timers.delivery.endings import Endings
+from faststream_redis_timers.delivery.settlement_policy import SettlementPolicy
 from faststream_redis_timers.message import TimerMessage
 from faststream_redis_timers.parser import TimersParser
 from faststream_redis_timers.publisher.fake import TimersReplyPublisher
@@ -228,7 +228,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             self.sub,
             topic=self.topic,
             operations=outer.operations,
-            endings=self._make_endings(),
+            settlement_policy=self._make_settlement_policy(),
             suspects=outer.connection.suspects,
             driver=driver,
             make_timer=TimerDelivery,
@@ -241,13 +241,13 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
     @property
     def counts_attempts(self) -> bool:
         """Whether attempts are counted: they have a limit, or timers can be dead-lettered."""
-        return self._make_endings().suspect_from is not None
+        return self._make_settlement_policy().suspect_from is not None
 
-    def _make_endings(self) -> Endings:
+    def _make_settlement_policy(self) -> SettlementPolicy:
         config = self._config
         policy = config.retry_policy
         most = policy.max_attempts if isinstance(policy, RetryPolicy) else math.inf
-        return Endings(
+        return SettlementPolicy(
             self.topic,
             policy,
             config.dead_topic,

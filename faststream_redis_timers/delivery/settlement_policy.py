@@ -36,7 +36,7 @@ handler; and if not, action and detail of a settlement, or None to leave it leas
 tuple for speed, since each timer creates one."""
 
 
-class Endings:
+class SettlementPolicy:
     """Decides the outcomes of handlers, failures and rejections in one topic.
 
     Args:
@@ -112,8 +112,8 @@ class Endings:
             if claimed.attempt is None or (tried := self._exhausted(claimed)) is None:
                 return envelope, None, True, None
             return envelope, None, False, self.dead_letter(tried, None, "attempts", None)
-        ending = self.dead_letter(claimed, None, "unreadable", None, problem)
-        return _UNREADABLE, None, False, ending
+        settlement = self.dead_letter(claimed, None, "unreadable", None, problem)
+        return _UNREADABLE, None, False, settlement
 
     def _read_recurring(
         self, claimed: Claimed, envelope: Envelope, definition: str, claimed_at: float
