@@ -68,7 +68,7 @@ class Listeners:
         self._sought: dict[bytes, None] = {}
         self._unheard: set[bytes] = set()
         self._refused: set[bytes] = set()
-        self._has_told = False
+        self._has_logged = False
         self._backoff = Backoff(random.random, ceiling=LONGEST_PAUSE)
         self._alarm: asyncio.TimerHandle | None = None
         self._may_have_moved = False
@@ -209,7 +209,7 @@ class Listeners:
         if channel in self._refused:
             self._refused.discard(channel)
             if not self._refused:
-                self._has_told = False
+                self._has_logged = False
                 self._log(logging.INFO, "wake-ups are allowed again")
         # Messages sent before are lost, also the first time.
         self._hearer.note_gap(channel)
@@ -222,8 +222,8 @@ class Listeners:
             error: The server's error.
         """
         self._note_settled(channel)
-        if not self._has_told:
-            self._has_told = True
+        if not self._has_logged:
+            self._has_logged = True
             begin = dict.fromkeys(_stem_of(wanted) for wanted in (*self._wanted, channel))
             self._log(
                 logging.WARNING,

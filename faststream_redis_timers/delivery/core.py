@@ -160,7 +160,7 @@ class DeliveryCore(Generic[_U]):
         )
         self._renewals = Renewals(sub, self._leases, self._outbox, log)
         self._phase = _Phase.CLAIMING
-        self._told_late: Claim | None = None
+        self._logged_late: Claim | None = None
 
     @property
     def polling_interval(self) -> float:
@@ -325,9 +325,9 @@ class DeliveryCore(Generic[_U]):
             timer = item.timer
             if not self._sub.batch and not item.is_renewal:
                 self._log(logging.WARNING, words.settled_too_late(timer))
-            elif not item.is_renewal and timer.claim is not self._told_late:
+            elif not item.is_renewal and timer.claim is not self._logged_late:
                 # Once per batch, which is all timers of one claim.
-                self._told_late = timer.claim
+                self._logged_late = timer.claim
                 self._log(logging.WARNING, words.batch_settled_too_late(timer.topic))
             item.given_up()
 

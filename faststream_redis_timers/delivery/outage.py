@@ -116,7 +116,7 @@ class Outage:
         if failure.kind in _DELAYS:
             if self._delayed_by is not failure.kind:
                 self._delayed_by = failure.kind
-                self._tell_of_delay(failure.kind)
+                self._log_delay(failure.kind)
             return self._backoff.next_pause()
         if failure.kind is FailureKind.LOST_REPLY and not is_claim and self._state is _State.UP:
             self._state = _State.DOUBTFUL
@@ -127,7 +127,7 @@ class Outage:
         self.is_away = True
         return self._backoff.next_pause()
 
-    def _tell_of_delay(self, kind: FailureKind) -> None:
+    def _log_delay(self, kind: FailureKind) -> None:
         if kind is FailureKind.POOL_FULL:
             self._log(logging.WARNING, words.pool_full(self._topic))
         else:

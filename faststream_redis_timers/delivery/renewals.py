@@ -108,9 +108,9 @@ class Renewals:
             elif item.is_renewal:
                 self._leases.renewed(item.timer)
         if outlived:
-            self._tell_of_outlived(outlived)
+            self._log_outlived(outlived)
 
-    def _tell_of_outlived(self, outlived: list[tuple[Settling, bool]]) -> None:
+    def _log_outlived(self, outlived: list[tuple[Settling, bool]]) -> None:
         if not self._sub.batch:
             for item, gone in outlived:
                 why = words.why_outlived(self._sub, is_gone=gone, is_renewal=item.is_renewal)

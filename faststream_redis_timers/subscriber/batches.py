@@ -72,7 +72,7 @@ async def handle_and_settle_batch(batch: TimerBatchDelivery, terms: Terms) -> Re
         Exception: The error of the handler; if timers were tried alone, for one of them.
     """
     batch.marking = _MARKING.get(terms.policy, Marking.LATER)
-    batch.on_refusal = partial(_tell_of_refusal, batch.topic, terms.log)
+    batch.on_refusal = partial(_log_refused_mark, batch.topic, terms.log)
     first = batch
     if terms.policy is AckPolicy.ACK_FIRST:
         first = await _commit_first(batch, terms.log)
@@ -82,7 +82,7 @@ async def handle_and_settle_batch(batch: TimerBatchDelivery, terms: Terms) -> Re
 _MARKING = {AckPolicy.MANUAL: Marking.AT_ONCE, AckPolicy.ACK_FIRST: Marking.REFUSED}
 
 
-def _tell_of_refusal(topic: str, log: Log) -> None:
+def _log_refused_mark(topic: str, log: Log) -> None:
     log(logging.WARNING, words.mark_refused(topic))
 
 
