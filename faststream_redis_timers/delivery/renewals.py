@@ -65,7 +65,7 @@ class Renewals:
         if others:
             self._ask_for(others)
         if hung:
-            self._tell_of(hung)
+            self._log_hung(hung)
 
     def _ask_for(self, timers: Sequence[LeasedTimer]) -> None:
         """Ask for the same longer lease for all, since equal leases are settled as a group."""
@@ -77,7 +77,7 @@ class Renewals:
             elif not timer.is_renewing:
                 timer.propose(lease)
 
-    def _tell_of(self, hung: list[LeasedTimer]) -> None:
+    def _log_hung(self, hung: list[LeasedTimer]) -> None:
         most = self._sub.max_lease
         if not self._sub.batch:
             for timer in hung:
