@@ -411,7 +411,7 @@ class TimersBroker(
             if prune:
                 log(logging.WARNING, words.series_pruned(*name, owner), name[0])
             else:
-                log(logging.WARNING, words.series_removed(*name, owner), name[0])
+                log(logging.WARNING, words.series_undeclared(*name, owner), name[0])
         for name in ensured.skipping:
             log(logging.WARNING, words.series_skipping(*name), name[0])
         return ensured

@@ -342,7 +342,7 @@ async def test_a_worker_says_so_once_polls_on_and_goes_on_when_it_is_whole(tagge
         tear(home)
         await wait_until_async(lambda: len(tagged.log.at(logging.ERROR)) == 2)
         tagged.client.cancel_all(TOPIC)
-        whole = words.whole_again(TOPIC)
+        whole = words.no_longer_torn(TOPIC)
         await wait_until_async(lambda: tagged.log.at(logging.INFO).count(whole) == 2)
 
     assert tagged.log.at(logging.ERROR) == [torn, torn]

@@ -77,7 +77,7 @@ class Intake(Generic[_U]):
             if step.is_torn:
                 self._log(logging.ERROR, words.torn(claim.topic))
             else:
-                self._log(logging.INFO, words.whole_again(claim.topic))
+                self._log(logging.INFO, words.no_longer_torn(claim.topic))
         for timer_id in step.orphans:
             self._log(logging.ERROR, words.orphan(claim.topic, timer_id))
         begun: list[LeasedTimer] = []

@@ -235,7 +235,7 @@ def hung(topic: str, count: int) -> str:
     )
 
 
-def ended(topic: str, timer_id: str, count: int, reason: BaseException) -> str:
+def stopped_by_handler(topic: str, timer_id: str, count: int, reason: BaseException) -> str:
     """Return the line for a topic whose delivery a handler stopped.
 
     Args:
@@ -296,7 +296,7 @@ def series_changed(topic: str, timer_id: str, repeat: Repeat | None) -> str:
     return f"series {timer_id!r} of topic {topic!r} was changed: {repeat}"
 
 
-def series_removed(topic: str, timer_id: str, owner: str) -> str:
+def series_undeclared(topic: str, timer_id: str, owner: str) -> str:
     """Return the line for a series that is no longer declared.
 
     Args:
@@ -386,7 +386,7 @@ def torn(topic: str) -> str:
     )
 
 
-def whole_again(topic: str) -> str:
+def no_longer_torn(topic: str) -> str:
     """Return the line for a topic whose timers have their payloads again, or were cancelled.
 
     Args:

@@ -368,7 +368,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         self._loop.begin_stop()
         if self._ended_by is None:
             timers = delivery.deliveries
-            line = words.ended(self.topic, timers[0].timer_id, len(timers), reason)
+            line = words.stopped_by_handler(self.topic, timers[0].timer_id, len(timers), reason)
             self._write_log(logging.WARNING, line)
         if self._ended_by is None or issubclass(self._ended_by, StopConsume):
             self._ended_by = type(reason)

@@ -81,7 +81,7 @@ async def test_a_series_that_is_declared_no_longer_is_warned_of_at_each_start(be
 
     for _ in range(2):
         await started(bench.broker(series_owner=OWNER))
-    assert bench.log.complaints == 2 * [words.series_removed("ticks", "a", "shop")]
+    assert bench.log.complaints == 2 * [words.series_undeclared("ticks", "a", "shop")]
     assert bench.client.has_pending("ticks", "a")
 
 

@@ -146,7 +146,7 @@ def test_it_is_told_of_when_the_topic_is_whole_and_when_it_is_torn_anew():
     driver.claim(at=100.0, is_torn=True)
 
     assert [level for level, _ in driver.lines] == [logging.ERROR, logging.INFO, logging.ERROR]
-    assert driver.lines[1][1] == words.whole_again("orders")
+    assert driver.lines[1][1] == words.no_longer_torn("orders")
 
 
 @pytest.mark.parametrize("sent_at", [-1.0, 0.0, 1.0])
