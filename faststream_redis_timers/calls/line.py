@@ -40,10 +40,10 @@ async def acquire(pool: Any, timeout: float | None) -> Any:
         # It waits for a free connection itself, up to its timeout.
         if timeout is not None:
             timeout = None if pool.timeout is None else timeout + pool.timeout
-        return await _take(pool, timeout)
+        return await _get_connection(pool, timeout)
     if not (_lines and _lines.get(pool)):
         with suppress(PoolFullError):
-            return await _take(pool, timeout)
+            return await _get_connection(pool, timeout)
     line = _lines.setdefault(pool, deque())
     loop = asyncio.get_running_loop()
     turn = loop.create_future()
@@ -60,8 +60,8 @@ async def acquire(pool: Any, timeout: float | None) -> Any:
                 turn = line[place] = loop.create_future()
             if line[0] is turn:
                 with suppress(PoolFullError):
-                    return await _take(pool, timeout)
-        return await _take(pool, timeout)
+                    return await _get_connection(pool, timeout)
+        return await _get_connection(pool, timeout)
     finally:
         line.remove(turn)
         if line:
@@ -93,7 +93,7 @@ def within(timeout: float | None) -> AbstractAsyncContextManager[Any]:
     return _NO_LIMIT if timeout is None else asyncio.timeout(timeout)
 
 
-async def _take(pool: Any, timeout: float | None) -> Any:
+async def _get_connection(pool: Any, timeout: float | None) -> Any:
     try:
         async with within(timeout):
             return await pool.get_connection(*_GET_CONNECTION_ARGS)

@@ -199,7 +199,7 @@ class Listener:
             if may_be_replica and _role_in(await self._read()) == b"replica":
                 raise ReadOnlyError
             while self._asked:
-                self._take(await self._read())
+                self._process(await self._read())
 
     async def _listen(self) -> None:
         heard_at = monotonic()
@@ -212,7 +212,7 @@ class Listener:
             if reply is not None:
                 heard_at = now
                 pinged = False
-                self._take(reply)
+                self._process(reply)
             elif pinged:
                 raise TimeoutError
             elif now - heard_at >= PING_INTERVAL:
@@ -231,7 +231,7 @@ class Listener:
         except ResponseError as error:
             return error
 
-    def _take(self, reply: Any) -> None:
+    def _process(self, reply: Any) -> None:
         match reply:
             case [self._pub_sub.message, channel, text]:
                 self._keeper.hear(channel, text)
@@ -248,7 +248,7 @@ class Listener:
                 if not self._is_reply_to(self._pub_sub.unsubscribe, channel):
                     self._lose(channel)
             case ResponseError() if self._asked:
-                self._take_refusal(self._asked.popleft(), reply)
+                self._process_refusal(self._asked.popleft(), reply)
             case _:
                 self._is_reply_to("PING")
 
@@ -257,7 +257,7 @@ class Listener:
             self._asked.remove(words)
         return is_asked
 
-    def _take_refusal(self, words: tuple[str | bytes, ...], error: ResponseError) -> None:
+    def _process_refusal(self, words: tuple[str | bytes, ...], error: ResponseError) -> None:
         match words:
             case [self._pub_sub.subscribe, bytes(channel)] if channel in self.channels:
                 if isinstance(error, NoPermissionError):

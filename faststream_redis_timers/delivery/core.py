@@ -249,7 +249,7 @@ class DeliveryCore(Generic[_U]):
         if self._outage.answered(is_claim=is_claim, may_claim=may_claim):
             self._agenda.poll_again()
         clock_offset = sent_at - step.now
-        self._renewals.take_outcomes(call.settlements, step.outcomes, clock_offset)
+        self._renewals.process_outcomes(call.settlements, step.outcomes, clock_offset)
         if not is_claim:
             return []
         # The server may not count workers, and handlers that start now may block the event loop.
@@ -266,7 +266,7 @@ class DeliveryCore(Generic[_U]):
             self._settlement_policy,
             self._driver,
         )
-        begun = self._intake.take(claim, step)
+        begun = self._intake.sort(claim, step)
         if begun:
             self._renewals.begin(now)
         return begun

@@ -227,13 +227,13 @@ class Duty:
         if self._is_small:
             self.post = self._next = Post.ON_DUTY
         elif look.found:
-            self._take(look, roster, now)
+            self._found_timers(look, roster, now)
         elif self.post is not Post.ON_DUTY:
             self.post = self._next = Post.ON_DUTY if spare < 0 else Post.IN_RESERVE
         elif look.is_outrun and self._draw() * self.PATIENCE * on_duty < spare:
             self.post = self._next = Post.IN_RESERVE
 
-    def _take(self, look: Look, roster: Roster, now: float) -> None:
+    def _found_timers(self, look: Look, roster: Roster, now: float) -> None:
         stays = self._may_stay(look.free)
         self._next = Post.ON_DUTY if stays and self.post is Post.ON_DUTY else Post.IN_RESERVE
         if look.is_more_due:

@@ -62,7 +62,7 @@ class Intake(Generic[_U]):
         self._log = log
         self._is_torn = False
 
-    def take(self, claim: Claim, step: Step) -> list[_U]:
+    def sort(self, claim: Claim, step: Step) -> list[_U]:
         """Sort the timers of a claim.
 
         Args:
@@ -85,7 +85,7 @@ class Intake(Generic[_U]):
         for claimed in step.claimed:
             # A timer whose handler outlives its lease does not run twice here.
             if holds_some and (held := self._leases.find(claimed)) is not None:
-                _take_again(held, claim)
+                _renew_by_claim(held, claim)
                 continue
             try:
                 if (timer := self._read(claim, claimed)) is not None:
@@ -157,7 +157,7 @@ class BatchIntake(Intake[_U]):
         return [batch]
 
 
-def _take_again(held: LeasedTimer, claim: Claim) -> None:
+def _renew_by_claim(held: LeasedTimer, claim: Claim) -> None:
     held.claimed_again(claim.lease, claim.lease_ends_at)
     if held.attempt is not None:
         # That was not an attempt. Only the count is corrected, which may be repeated if the

@@ -328,7 +328,7 @@ class LeasedTimer:
             self.decide(*settlement)
         return True
 
-    def take_attempt_back(self) -> None:
+    def uncount_attempt(self) -> None:
         """Leave the timer leased until its lease expires, without counting this attempt."""
         if self.claimed.attempt is not None:
             self.claim.holder.settle((self,), b"recount", b"%d" % (self.claimed.attempt - 1))

@@ -87,7 +87,7 @@ class Renewals:
         for claim, count in Counter(timer.claim for timer in hung).items():
             self._log(logging.ERROR, words.batch_past_max_lease(claim.topic, count, most))
 
-    def take_outcomes(
+    def process_outcomes(
         self, items: Sequence[Settling], outcomes: Sequence[int], clock_offset: float
     ) -> None:
         """Process the outcomes of settlements.

@@ -223,7 +223,7 @@ class _Run:
             await self._handle(TimerBatchDelivery([timer], self._batch, is_split=True))
             if isinstance(self._error, LeaseEndedError):
                 # It was not handled: too little of the lease was left.
-                timer.take_attempt_back()
+                timer.uncount_attempt()
                 self._error = error_before or self._error
                 continue
             # A timer that no filter accepts says nothing about others.
@@ -307,7 +307,7 @@ class _Run:
                 continue
             # It is redelivered alone when its lease expires: like any timer without a reported
             # outcome it is then a suspect.
-            timer.take_attempt_back()
+            timer.uncount_attempt()
             alone += 1
         line = words.no_time_to_split(self._batch.topic, len(splitting.rest), alone)
         self._terms.log(logging.WARNING, line)
@@ -324,7 +324,7 @@ def _keep_unfiltered(error: Exception, count: int, timer: TimerDelivery) -> None
         timer.nack_soon(error)
     elif not timer.nack_assumed(error):
         # In its last attempt filters must see its own headers.
-        timer.take_attempt_back()
+        timer.uncount_attempt()
 
 
 def _named_places(

@@ -27,7 +27,7 @@ class Callers:
         self._waiting: deque[asyncio.Future[TimerDelivery | None]] = deque()
         self._is_closed = False
 
-    async def take(self, timeout: float | None) -> TimerDelivery | None:
+    async def claim_one(self, timeout: float | None) -> TimerDelivery | None:
         """Wait for a due timer, and claim it.
 
         Args:

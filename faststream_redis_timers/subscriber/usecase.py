@@ -177,7 +177,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
                 when a handler fails.
         """
         callers = await self._have_callers()
-        delivery = await callers.take(timeout)
+        delivery = await callers.claim_one(timeout)
         return None if delivery is None else await self._as_message(delivery)
 
     async def __aiter__(self) -> AsyncIterator[TimerMessage]:
@@ -186,7 +186,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         Each timer is claimed when the iterator asks for it.
         """
         callers = await self._have_callers()
-        while (delivery := await callers.take(None)) is not None:
+        while (delivery := await callers.claim_one(None)) is not None:
             yield await self._as_message(delivery)
 
     def check_setup(self) -> None:
