@@ -352,7 +352,7 @@ class DeliveryCore(Generic[_U]):
         self._slots.running.discard(unit)
         for timer in unit.deliveries:
             if not timer.is_settling:
-                self._leases.let_go(timer)
+                self._leases.remove(timer)
         if self._phase is _Phase.CLOSING:
             self._driver.stir()
 
@@ -374,7 +374,7 @@ class DeliveryCore(Generic[_U]):
         """
         self._slots.hand_over(unit)
         for timer in unit.deliveries:
-            self._leases.let_go(timer)
+            self._leases.remove(timer)
 
     # --- the end
 

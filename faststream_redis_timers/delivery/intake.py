@@ -117,7 +117,7 @@ class Intake(Generic[_U]):
         watch_until = claim.received_at + self._max_lease
         for timer in timers:
             if self._slots.begin(timer, watch_until if is_suspect(timer.claimed) else None):
-                self._leases.hold(timer)
+                self._leases.add(timer)
                 begun.append(timer)
             else:
                 timer.holds_slot = False
@@ -153,7 +153,7 @@ class BatchIntake(Intake[_U]):
                 timer.release()
             return []
         for timer in timers:
-            self._leases.hold(timer)
+            self._leases.add(timer)
         return [batch]
 
 

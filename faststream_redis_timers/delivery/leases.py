@@ -10,30 +10,30 @@ from faststream_redis_timers_sync.protocol.model import Claimed, Outcome
 class Leases:
     """The leased timers, roughly in the order in which their leases expire."""
 
-    __slots__ = ("_held", "_others")
+    __slots__ = ("_others", "_timers")
 
     def __init__(self) -> None:
         """Start without timers."""
-        self._held: dict[bytes, LeasedTimer] = {}
+        self._timers: dict[bytes, LeasedTimer] = {}
         # A timer that is scheduled again while its handler runs can be leased twice.
         self._others: dict[bytes, list[LeasedTimer]] = {}
 
     def __len__(self) -> int:
         """Return the number of leased ids."""
-        return len(self._held)
+        return len(self._timers)
 
-    def hold(self, timer: LeasedTimer) -> None:
+    def add(self, timer: LeasedTimer) -> None:
         """Add a timer.
 
         Args:
             timer: The timer.
         """
-        if timer.key in self._held:
+        if timer.key in self._timers:
             self._others.setdefault(timer.key, []).append(timer)
         else:
-            self._held[timer.key] = timer
+            self._timers[timer.key] = timer
 
-    def let_go(self, timer: LeasedTimer) -> None:
+    def remove(self, timer: LeasedTimer) -> None:
         """Remove a timer, if it is known.
 
         Args:
@@ -43,13 +43,13 @@ class Leases:
         key = timer.key
         others = self._others.get(key)
         if others is None:
-            if self._held.get(key) is timer:
-                del self._held[key]
+            if self._timers.get(key) is timer:
+                del self._timers[key]
             return
         if timer in others:
             others.remove(timer)
-        elif self._held[key] is timer:
-            self._held[key] = others.pop(0)
+        elif self._timers[key] is timer:
+            self._timers[key] = others.pop(0)
         if not others:
             del self._others[key]
 
@@ -65,12 +65,12 @@ class Leases:
         return None
 
     def _of(self, key: bytes) -> Sequence[LeasedTimer]:
-        first = self._held.get(key)
+        first = self._timers.get(key)
         return () if first is None else (first, *self._others.get(key, ()))
 
     def running(self) -> Iterator[LeasedTimer]:
         """Yield timers without an outcome."""
-        for key in list(self._held):
+        for key in list(self._timers):
             for timer in self._of(key):
                 if not timer.is_decided:
                     yield timer
@@ -80,7 +80,7 @@ class Leases:
 
         The next claim would claim them. A missed one is recognized when it is claimed.
         """
-        first = next(iter(self._held.values()), None)
+        first = next(iter(self._timers.values()), None)
         if first is None or not first.lease_ended:
             return ()
         return [timer for timer in self.running() if timer.lease_ended]
@@ -91,8 +91,8 @@ class Leases:
         Args:
             timer: The timer.
         """
-        if timer.key in self._held:
-            self._held[timer.key] = self._held.pop(timer.key)
+        if timer.key in self._timers:
+            self._timers[timer.key] = self._timers.pop(timer.key)
 
     def was_lost(self, item: Settling, outcome: int) -> bool:
         """Return whether another worker took a timer over, instead of it being scheduled again.
@@ -113,4 +113,4 @@ class Leases:
         # or this settlement is repeated and was carried out before.
         if timer.is_lost or not timer.lease_ended:
             return False
-        return all(held is timer for held in self._of(timer.key))
+        return all(one is timer for one in self._of(timer.key))

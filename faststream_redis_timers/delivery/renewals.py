@@ -61,7 +61,7 @@ class Renewals:
             (hung if is_hung else others).append(timer)
         for timer in hung:
             # Forgotten here, it is redelivered by this worker or another.
-            self._leases.let_go(timer)
+            self._leases.remove(timer)
         if others:
             self._ask_for(others)
         if hung:
@@ -104,7 +104,7 @@ class Renewals:
             if item.answered(outcome, clock_offset):
                 # Kept until here, as a claim in flight when its handler ended may have renewed it.
                 if not item.timer.holds_slot:
-                    self._leases.let_go(item.timer)
+                    self._leases.remove(item.timer)
             elif item.is_renewal:
                 self._leases.renewed(item.timer)
         if outlived:

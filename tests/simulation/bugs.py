@@ -66,7 +66,7 @@ def any_claim_as_renewal() -> Iterator[None]:
     """A claim of an id whose handler runs here is taken for that handler's renewal."""
 
     def find_held(self, claimed):
-        return self._held.get(claimed.timer_id)
+        return self._timers.get(claimed.timer_id)
 
     with mock.patch.object(Leases, "find", find_held):
         yield
