@@ -187,7 +187,7 @@ class ClusterPrimaries:
                 # A node that was reset has an empty map.
                 if reply:
                     self.slots.replace(reply, address)
-                    await self._let_go_of_former()
+                    await self._close_former()
                     return
             finally:
                 await drop(connection, writer_of(connection))
@@ -195,7 +195,7 @@ class ClusterPrimaries:
                 break
         raise problem
 
-    async def _let_go_of_former(self) -> None:
+    async def _close_former(self) -> None:
         """Close idle connections to nodes that have left; `give_back` closes the others."""
         for address in self._pools.keys() - self.slots.nodes:
             for connection in idle_connections_of(self._pools.pop(address)):

@@ -82,12 +82,12 @@ class Callers:
         core.hand_over(delivery)
         self._waiting.popleft().set_result(delivery)
 
-    def send_away(self) -> None:
+    def dismiss(self) -> None:
         """Send all callers away without a timer, including future ones."""
         self._is_closed = True
-        self._let_go()
+        self._dismiss_waiting()
 
-    def _let_go(self) -> None:
+    def _dismiss_waiting(self) -> None:
         while self._waiting:
             self._loop.core.remove_slot()
             self._waiting.popleft().set_result(None)
@@ -98,9 +98,9 @@ class Callers:
         Args:
             graceful_timeout: Ignored.
         """
-        self.send_away()
+        self.dismiss()
         return True
 
     def close(self) -> None:
         """Send the remaining callers away: the loop has ended."""
-        self._let_go()
+        self._dismiss_waiting()

@@ -132,7 +132,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         if (loop := self._loop) is None:
             return
         if self._callers is not None:
-            self._callers.send_away()
+            self._callers.dismiss()
         await loop.stop(self._outer_config.graceful_timeout)
         if self._loop is loop and not loop.alive:
             self._loop = self._callers = None
