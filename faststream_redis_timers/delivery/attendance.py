@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 
 from faststream_redis_timers.delivery import words
 from faststream_redis_timers.delivery.agenda import Agenda
-from faststream_redis_timers.delivery.duty import NEVER, Duty, Look, Missing, Post, Roster
+from faststream_redis_timers.delivery.duty import NEVER, ClaimResult, Duty, Missing, Post, Roster
 from faststream_redis_timers.delivery.log import Log
 from faststream_redis_timers.delivery.slots import Slots
 from faststream_redis_timers_sync.protocol.model import Step
@@ -131,7 +131,7 @@ class Attendance:
             self.be_always_on_duty()
             return
         found = len(step.claimed)
-        look = Look(
+        look = ClaimResult(
             found=found,
             free=self._slots.free_after(found),
             # If the server was slow, no worker was missing.

@@ -41,7 +41,7 @@ class Roster(NamedTuple):
     workers: int | None
 
 
-class Look(NamedTuple):
+class ClaimResult(NamedTuple):
     """What a claim found out.
 
     Args:
@@ -216,7 +216,7 @@ class Duty:
 
     # --- results
 
-    def claimed(self, look: Look, roster: Roster, now: float) -> None:
+    def claimed(self, look: ClaimResult, roster: Roster, now: float) -> None:
         """Process the reply to a claim; if it found timers, call `turned` next."""
         enough = self._holders + self._missing_at(now).workers
         # Without a count, a worker neither leaves nor comes.
@@ -233,7 +233,7 @@ class Duty:
         elif look.is_outrun and self._draw() * self.PATIENCE * on_duty < spare:
             self.post = self._next = Post.IN_RESERVE
 
-    def _found_timers(self, look: Look, roster: Roster, now: float) -> None:
+    def _found_timers(self, look: ClaimResult, roster: Roster, now: float) -> None:
         stays = self._may_stay(look.free)
         self._next = Post.ON_DUTY if stays and self.post is Post.ON_DUTY else Post.IN_RESERVE
         if look.is_more_due:
