@@ -131,7 +131,7 @@ class Attendance:
             self.be_always_on_duty()
             return
         found = len(step.claimed)
-        look = ClaimResult(
+        result = ClaimResult(
             found=found,
             free=self._slots.free_after(found),
             # If the server was slow, no worker was missing.
@@ -139,7 +139,7 @@ class Attendance:
             is_outrun=self._agenda.is_outrun(step),
             is_more_due=step.head is not None and step.head <= step.now,
         )
-        self._duty.claimed(look, Roster(step.on_duty, step.workers), now)
+        self._duty.claimed(result, Roster(step.on_duty, step.workers), now)
         if found:
             self._began_at = now
         self._follow(self._duty.post)

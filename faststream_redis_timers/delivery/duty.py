@@ -216,7 +216,7 @@ class Duty:
 
     # --- results
 
-    def claimed(self, look: ClaimResult, roster: Roster, now: float) -> None:
+    def claimed(self, result: ClaimResult, roster: Roster, now: float) -> None:
         """Process the reply to a claim; if it found timers, call `turned` next."""
         enough = self._holders + self._missing_at(now).workers
         # Without a count, a worker neither leaves nor comes.
@@ -226,19 +226,19 @@ class Duty:
             self._is_small = roster.workers <= self.SMALL
         if self._is_small:
             self.post = self._next = Post.ON_DUTY
-        elif look.found:
-            self._found_timers(look, roster, now)
+        elif result.found:
+            self._found_timers(result, roster, now)
         elif self.post is not Post.ON_DUTY:
             self.post = self._next = Post.ON_DUTY if spare < 0 else Post.IN_RESERVE
-        elif look.is_outrun and self._draw() * self.PATIENCE * on_duty < spare:
+        elif result.is_outrun and self._draw() * self.PATIENCE * on_duty < spare:
             self.post = self._next = Post.IN_RESERVE
 
-    def _found_timers(self, look: ClaimResult, roster: Roster, now: float) -> None:
-        stays = self._may_stay(look.free)
+    def _found_timers(self, result: ClaimResult, roster: Roster, now: float) -> None:
+        stays = self._may_stay(result.free)
         self._next = Post.ON_DUTY if stays and self.post is Post.ON_DUTY else Post.IN_RESERVE
-        if look.is_more_due:
+        if result.is_more_due:
             self._be_quiet(now)
-        elif self.post is Post.IN_RESERVE and look.overdue > self._left:
+        elif self.post is Post.IN_RESERVE and result.overdue > self._left:
             if roster.on_duty is not None:
                 self._missing, self._missing_until = roster.on_duty, now + self.MEMORY
             self._next = Post.ON_DUTY
