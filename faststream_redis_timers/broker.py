@@ -76,7 +76,7 @@ if TYPE_CHECKING:
 PING_TIMEOUT = 5.0
 """Seconds of `TimersBroker.ping` where none are given."""
 
-_LOOK_TIMEOUT = 1.0
+_LAYOUT_CHECK_TIMEOUT = 1.0
 """Seconds that `start` waits at most for the check of the other layout of keys."""
 
 
@@ -334,7 +334,7 @@ class TimersBroker(
         await self.connect()
         try:
             await self.config.connection.wait_for_server(self._start_timeout)
-            await self._look_elsewhere()
+            await self._check_other_layout()
             await self._ensure_declared()
             await super().start()
         except BaseException:
@@ -416,12 +416,12 @@ class TimersBroker(
             log(logging.WARNING, words.series_skipping(*name), name[0])
         return ensured
 
-    async def _look_elsewhere(self) -> None:
+    async def _check_other_layout(self) -> None:
         """Warn about subscribers whose topics have timers in the other layout of keys."""
         subscribers = [each for each in self.subscribers if isinstance(each, TimersSubscriber)]
         steps = self._operations.find_elsewhere(each.topic for each in subscribers)
         try:
-            found = await self._runner.run_steps(steps, _LOOK_TIMEOUT)
+            found = await self._runner.run_steps(steps, _LAYOUT_CHECK_TIMEOUT)
         except Exception:  # noqa: BLE001  what is wrong with the server, the delivery will say
             return
         for each in subscribers:
