@@ -181,9 +181,9 @@ class Listeners:
         self._unheard.add(channel)
         if self._alarm is None:
             pause = self._backoff.next_pause()
-            self._alarm = asyncio.get_running_loop().call_later(pause, self._look_again)
+            self._alarm = asyncio.get_running_loop().call_later(pause, self._search_again)
 
-    def _look_again(self) -> None:
+    def _search_again(self) -> None:
         self._alarm = None
         self._may_have_moved = True
         self._seek(*(channel for channel, listener in self._wanted.items() if listener is None))

@@ -4,7 +4,7 @@ import asyncio
 from types import TracebackType
 from typing import Any
 
-LOOKS = 4
+CHECKS = 4
 """How often per timeout to check whether bytes have moved."""
 
 NO_LIMIT = 86_400.0
@@ -50,7 +50,7 @@ class UntilSilent:
         await self._limit.__aenter__()
         loop = asyncio.get_running_loop()
         self._moved_at = loop.time()
-        self._look_again(loop, self._seconds)
+        self._schedule_check(loop, self._seconds)
 
     async def __aexit__(
         self,
@@ -64,14 +64,14 @@ class UntilSilent:
             del self._reader.feed_data
         await self._limit.__aexit__(exc_type, exc_value, traceback)
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _check(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         if self._received is None:
             # Only calls that take this long are watched. And if the event loop was
             # blocked, the reply has come meanwhile.
             self._received = 0
             self._reader.feed_data = self._count
-            self._look_again(loop, self._seconds)
+            self._schedule_check(loop, self._seconds)
             return
         seen = (self._received, self._writer.transport.get_write_buffer_size())
         if seen != self._seen:
@@ -81,10 +81,10 @@ class UntilSilent:
         if left <= 0:
             self._limit.reschedule(now)
         else:
-            self._look_again(loop, left)
+            self._schedule_check(loop, left)
 
-    def _look_again(self, loop: asyncio.AbstractEventLoop, left: float) -> None:
-        self._alarm = loop.call_later(min(self._seconds / LOOKS, left), self._look, loop)
+    def _schedule_check(self, loop: asyncio.AbstractEventLoop, left: float) -> None:
+        self._alarm = loop.call_later(min(self._seconds / CHECKS, left), self._check, loop)
 
     def _count(self, data: bytes) -> None:
         self._received = (self._received or 0) + len(data)

@@ -174,4 +174,4 @@ class Agenda:
     def _gap_after(self, step: Step, found: int, now: float) -> float:
         # Timers are claimed in order of due time; those with an expired lease were due before.
         last_due = float(step.claimed[-1].previous_score) if step.claimed else -math.inf
-        return self._flood_gap.after(now, found, looked_at=step.now, last_due=last_due)
+        return self._flood_gap.after(now, found, polled_at=step.now, last_due=last_due)

@@ -45,8 +45,8 @@ class PollSchedule:
     @property
     def next_at(self) -> float:
         """When to claim next."""
-        look_at = min(self.poll_at, self.alarm_at) if self.heeds_alarms else self.poll_at
-        return max(self._not_before, look_at)
+        planned_at = min(self.poll_at, self.alarm_at) if self.heeds_alarms else self.poll_at
+        return max(self._not_before, planned_at)
 
     @property
     def is_for_alarm(self) -> bool:
@@ -68,7 +68,7 @@ class PollSchedule:
         """
         self._delay = self._base
         self._not_before = now + gap if gap else -math.inf
-        self._look_again(now, head_at)
+        self._plan_poll(now, head_at)
 
     def found_nothing(self, now: float, head_at: float) -> None:
         """Note a claim that found nothing due.
@@ -77,7 +77,7 @@ class PollSchedule:
             now: When its reply came.
             head_at: When the next timer is due; infinite if there is none.
         """
-        self._look_again(now, head_at)
+        self._plan_poll(now, head_at)
         self._delay = min(2 * self._delay, self._ceiling)
 
     def ring_at(self, due_at: float) -> None:
@@ -96,7 +96,7 @@ class PollSchedule:
         """End the gap."""
         self._not_before = -math.inf
 
-    def _look_again(self, now: float, head_at: float) -> None:
+    def _plan_poll(self, now: float, head_at: float) -> None:
         self.alarm_at = head_at
         delay = self._delay if self.heeds_alarms else self._ceiling
         self.poll_at = now + delay * (0.5 + self._jitter())
@@ -111,7 +111,7 @@ class FloodGap:
     example if each handler schedules the next timer): then it shrinks to the time they took.
     """
 
-    __slots__ = ("_claimed", "_claimed_at", "_gap", "_looked_at")
+    __slots__ = ("_claimed", "_claimed_at", "_gap", "_polled_at")
 
     FLOOD = 1000.0
     """Timers claimed per second from which claims keep a gap."""
@@ -129,7 +129,7 @@ class FloodGap:
         """Start without a flood."""
         self._claimed = 0.0
         self._claimed_at = -math.inf
-        self._looked_at = -math.inf
+        self._polled_at = -math.inf
         self._gap = self.LEAST
 
     def claimed(self, now: float, count: int) -> float:
@@ -146,24 +146,24 @@ class FloodGap:
         self._claimed, self._claimed_at = before + count, now
         return before
 
-    def after(self, now: float, count: int, *, looked_at: float, last_due: float) -> float:
+    def after(self, now: float, count: int, *, polled_at: float, last_due: float) -> float:
         """Note a claim that left nothing due; return the seconds to wait before the next one.
 
         Args:
             now: When its reply came, on the monotonic clock.
             count: How many timers it found.
-            looked_at: When the server looked, as its Unix time.
+            polled_at: When the server looked, as its Unix time.
             last_due: When the last of these timers was due, likewise.
         """
-        looked_before, self._looked_at = self._looked_at, looked_at
+        polled_before, self._polled_at = self._polled_at, polled_at
         # A burst in a single claim is not a flood, so only earlier claims count.
         if self.claimed(now, count) < self.FLOOD * self.MEMORY:
             self._gap = self.LEAST
             return 0.0
-        if looked_at - last_due < max(self.LEAST, self._gap / 8):
+        if polled_at - last_due < max(self.LEAST, self._gap / 8):
             self._gap = min(self.MOST, 1.5 * self._gap)
         else:
-            taken = last_due - looked_before + self.LEAST
+            taken = last_due - polled_before + self.LEAST
             self._gap = min(self.MOST, max(self.LEAST, taken))
         return self._gap
 
