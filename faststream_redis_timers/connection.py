@@ -227,10 +227,10 @@ class TimersConnection:
             msg = f"the server did not reply within start_timeout={timeout:g} s"
             if problem is None:
                 raise TimeoutError(msg) from None
-            told = text_of(problem)
-            msg = f"{msg}: {told}"
+            reason = text_of(problem)
+            msg = f"{msg}: {reason}"
             # A traceback would show what the text leaves out.
-            raise TimeoutError(msg) from (problem if told == str(problem) else None)
+            raise TimeoutError(msg) from (problem if reason == str(problem) else None)
 
     async def is_answered(self, timeout: float) -> bool:
         """Return whether the server replies; False after `close`, and without a client.

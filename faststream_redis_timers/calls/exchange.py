@@ -59,17 +59,19 @@ async def exchange(
     """
     writer = writer_of(connection)
     limit: AbstractAsyncContextManager[Any] = within(timeout)
-    told = None
+    read_timeout = None
     try:
         if timeout is not None and writer is not None:
-            limit, told = UntilSilent(timeout, connection, writer), NO_LIMIT
+            limit, read_timeout = UntilSilent(timeout, connection, writer), NO_LIMIT
         async with limit:
-            await _send(connection, writer, operation.pack(asking=asking), told)
+            await _send(connection, writer, operation.pack(asking=asking), read_timeout)
             try:
-                reply = await _read(connection, told, asking)
+                reply = await _read(connection, read_timeout, asking)
             except NoScriptError:
-                await _send(connection, writer, operation.pack(by_text=True, asking=asking), told)
-                reply = await _read(connection, told, asking)
+                await _send(
+                    connection, writer, operation.pack(by_text=True, asking=asking), read_timeout
+                )
+                reply = await _read(connection, read_timeout, asking)
         note_heard()
         if confirmation is not None and operation.has_written is not None:
             question = confirmation.question(operation, reply, asking=asking)
@@ -94,17 +96,17 @@ async def exchange(
         raise
 
 
-async def _read(connection: Any, told: float | None, asking: bool) -> Any:  # noqa: FBT001
+async def _read(connection: Any, read_timeout: float | None, asking: bool) -> Any:  # noqa: FBT001
     if asking:
         try:
-            await connection.read_response(disable_decoding=True, timeout=told)
+            await connection.read_response(disable_decoding=True, timeout=read_timeout)
         except ResponseError as refused:
             # The other reply still comes, and would be taken for that of the next call.
             try:
-                return await connection.read_response(disable_decoding=True, timeout=told)
+                return await connection.read_response(disable_decoding=True, timeout=read_timeout)
             except ResponseError:
                 raise refused from None
-    return await connection.read_response(disable_decoding=True, timeout=told)
+    return await connection.read_response(disable_decoding=True, timeout=read_timeout)
 
 
 async def connect_if_ended(connection: Any, timeout: float | None) -> None:
@@ -137,7 +139,7 @@ async def _send(
     connection: Any,
     writer: asyncio.StreamWriter | None,
     command: list[bytes],
-    told: float | None = None,
+    read_timeout: float | None = None,
 ) -> None:
     # redis-py writes with a timeout, for which Python 3.11 creates a task: a fifth of the
     # cost of a call. Almost always the socket takes everything immediately.
@@ -145,7 +147,7 @@ async def _send(
         await connection.send_packed_command(command)
         return
     writer.writelines(command)
-    if told is not None:
+    if read_timeout is not None:
         await writer.drain()
     elif writer.transport.get_write_buffer_size() > _HIGH_WATER:
         await connection.send_packed_command([], check_health=False)

@@ -274,19 +274,19 @@ class SettlementPolicy:
         Returns:
             Action and detail of a settlement.
         """
-        told = f" ({why or _name_of(error) or 'no worker reported an outcome'})"
-        told = f"{_REASONS[reason]}{told}"
+        details = f" ({why or _name_of(error) or 'no worker reported an outcome'})"
+        details = f"{_REASONS[reason]}{details}"
         if claimed.attempt is not None:
-            told += f", attempt {claimed.attempt}"
+            details += f", attempt {claimed.attempt}"
         timer = f"timer {show_id(claimed.timer_id)} of topic {self._topic!r}"
         letter = self._write_letter(claimed, occurrence, reason, error)
         if occurrence is not None and occurrence.next_due is not None:
             if occurrence.time is not None:
-                told += f", occurrence {occurrence.time.isoformat()}"
+                details += f", occurrence {occurrence.time.isoformat()}"
             if letter is None:
                 self._log(
                     logging.ERROR,
-                    f"an occurrence of recurring {timer} was discarded: {told}; "
+                    f"an occurrence of recurring {timer} was discarded: {details}; "
                     "set dead_letter_topic= to keep such occurrences",
                     None,
                 )
@@ -294,7 +294,7 @@ class SettlementPolicy:
             self._log(
                 logging.WARNING,
                 f"an occurrence of recurring {timer} was dead-lettered to topic "
-                f"{self.dead_topic!r} as {show_id(id_of_letter(letter))}: {told}",
+                f"{self.dead_topic!r} as {show_id(id_of_letter(letter))}: {details}",
                 None,
             )
             return b"repeat", b"%b %b" % (occurrence.next_due, letter)
@@ -302,10 +302,10 @@ class SettlementPolicy:
             is_unreadable = reason == "unreadable"
             remedy = "" if is_unreadable else "; set dead_letter_topic= to keep such timers"
             size = f" with its {len(claimed.payload)} bytes" if is_unreadable else ""
-            self._log(logging.ERROR, f"{timer} was removed{size}: {told}{remedy}", None)
+            self._log(logging.ERROR, f"{timer} was removed{size}: {details}{remedy}", None)
             return b"commit", b""
         level = logging.ERROR if reason == "unreadable" else logging.WARNING
-        self._log(level, f"{timer} was dead-lettered to topic {self.dead_topic!r}: {told}", None)
+        self._log(level, f"{timer} was dead-lettered to topic {self.dead_topic!r}: {details}", None)
         return b"dead", letter
 
     def _write_letter(

@@ -209,8 +209,8 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
 
     def warn_of_other_layout(self) -> None:
         """Warn that the topic has timers in the other layout of keys, which are not delivered."""
-        told = self._outer_config.operations.keys.tell_elsewhere(self.topic)
-        self._write_log(logging.WARNING, f"two layouts of keys: {told}: {REMEDY_ELSEWHERE}")
+        sentence = self._outer_config.operations.keys.tell_elsewhere(self.topic)
+        self._write_log(logging.WARNING, f"two layouts of keys: {sentence}: {REMEDY_ELSEWHERE}")
 
     def make_core(
         self, driver: Driver, slots: int | None = None, holders: int | None = None
