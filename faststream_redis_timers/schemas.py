@@ -146,17 +146,17 @@ def check_seconds(name: str, value: float) -> None:
         raise ValueError(msg)
 
 
-def as_timer_sub(topic: "str | TimerSub", **knobs: Any) -> TimerSub:
+def as_timer_sub(topic: "str | TimerSub", **options: Any) -> TimerSub:
     """Return a `TimerSub` of a subscriber's arguments.
 
     Args:
         topic: The topic, or a `TimerSub` that already has the options.
-        **knobs: See `TimerSub`.
+        **options: See `TimerSub`.
 
     Raises:
         ValueError: Both a `TimerSub` and options were given.
     """
-    sub = TimerSub(topic=topic.topic if isinstance(topic, TimerSub) else topic, **knobs)
+    sub = TimerSub(topic=topic.topic if isinstance(topic, TimerSub) else topic, **options)
     if not isinstance(topic, TimerSub):
         return sub
     if sub != TimerSub(topic=topic.topic):
