@@ -152,7 +152,7 @@ class FloodGap:
         Args:
             now: When its reply came, on the monotonic clock.
             count: How many timers it found.
-            polled_at: When the server looked, as its Unix time.
+            polled_at: When the server ran the claim, as its Unix time.
             last_due: When the last of these timers was due, likewise.
         """
         polled_before, self._polled_at = self._polled_at, polled_at
