@@ -66,10 +66,8 @@ async def test_a_timer_whose_attempts_are_used_up_is_set_aside(bench, open_calls
     assert letter.due_at >= time_of(due)
     assert bench.is_gone("1")
     (line,) = bench.log.at(logging.WARNING)
-    assert line == (
-        "timer '1' of topic 'invoices' was dead-lettered to topic 'invoices:dead': its attempts "
-        "are used up (LookupError), attempt 2"
-    )
+    assert "'1' of topic 'invoices' was dead-lettered to topic 'invoices:dead': " in line
+    assert line.endswith(": its attempts are used up (LookupError), attempt 2")
 
 
 @pytest.mark.parametrize("how", ["RejectMessage", "reject()", "REJECT_ON_ERROR"])

@@ -362,13 +362,8 @@ def test_without_a_topic_for_dead_letters_an_occurrence_is_given_up(open_town, e
     assert here.due("daily") == at("2027-05-04T09:00Z")
     ((level, line),) = worker.lines
     assert level == logging.ERROR
-    assert line.startswith(
-        "an occurrence of recurring timer 'daily' of topic 'reports' was discarded: "
-    )
-    assert line.endswith(
-        "attempt 1, occurrence 2027-05-03T09:00:00+00:00; "
-        "set dead_letter_topic= to keep such occurrences"
-    )
+    assert "timer 'daily' of topic 'reports' was discarded: " in line
+    assert ", attempt 1, occurrence 2027-05-03T09:00:00+00:00; " in line
 
 
 def test_the_last_attempt_that_was_lost_skips_no_time(open_town):
