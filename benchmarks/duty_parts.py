@@ -1,6 +1,6 @@
 """The rule that keeps a few workers on duty, with each of its parts left out or done otherwise."""
 
-from faststream_redis_timers.delivery.duty import NEVER, Call, Duty, Look, Post, Roster
+from faststream_redis_timers.delivery.duty import NEVER, Call, ClaimResult, Duty, Post, Roster
 
 
 class NoCallForMissing(Duty):
@@ -37,7 +37,7 @@ class Divided(Duty):
 class NoEvidence(Duty):
     """Thinks nothing of timers that are found in reserve long after they were due."""
 
-    def claimed(self, look: Look, roster: Roster, now: float) -> None:
+    def claimed(self, look: ClaimResult, roster: Roster, now: float) -> None:
         """Forget how late they were."""
         super().claimed(look._replace(overdue=0.0), roster, now)
 
@@ -45,7 +45,7 @@ class NoEvidence(Duty):
 class NoMissing(Duty):
     """Goes on duty after such a find, and yet counts on all that the server counts."""
 
-    def claimed(self, look: Look, roster: Roster, now: float) -> None:
+    def claimed(self, look: ClaimResult, roster: Roster, now: float) -> None:
         """Forget who is missing."""
         super().claimed(look, roster, now)
         self._missing = 0
@@ -62,7 +62,7 @@ class NoWord(Duty):
 class ReturnsAlways(NoMissing):
     """In place of that: who left its duty for work comes back to it, whoever is there."""
 
-    def claimed(self, look: Look, roster: Roster, now: float) -> None:
+    def claimed(self, look: ClaimResult, roster: Roster, now: float) -> None:
         """Come back."""
         was_on_duty = self.post is Post.ON_DUTY
         super().claimed(look, roster, now)
@@ -73,7 +73,7 @@ class ReturnsAlways(NoMissing):
 class NoThinning(Duty):
     """Never leaves because there are too many."""
 
-    def claimed(self, look: Look, roster: Roster, now: float) -> None:
+    def claimed(self, look: ClaimResult, roster: Roster, now: float) -> None:
         """Lose no race."""
         super().claimed(look._replace(is_outrun=False), roster, now)
 
@@ -87,7 +87,7 @@ class HastyThinning(Duty):
 class NoJoining(Duty):
     """Does not go on duty because a poll shows that too few are."""
 
-    def claimed(self, look: Look, roster: Roster, now: float) -> None:
+    def claimed(self, look: ClaimResult, roster: Roster, now: float) -> None:
         """See enough, but for the first time."""
         if self.post is Post.IN_RESERVE and not look.found:
             roster = roster._replace(on_duty=max(roster.on_duty, self._holders + self._missing))

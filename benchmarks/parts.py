@@ -18,8 +18,8 @@ from benchmarks.systems.harness import make_body
 from faststream_redis_timers.decoding import decode
 from faststream_redis_timers.delivered import TimerDelivery
 from faststream_redis_timers.delivery.core import Call, DeliveryCore, Draws
-from faststream_redis_timers.delivery.endings import Endings
 from faststream_redis_timers.delivery.leased import Claim, LeasedTimer
+from faststream_redis_timers.delivery.settlement_policy import SettlementPolicy
 from faststream_redis_timers.delivery.slots import Suspects
 from faststream_redis_timers.schemas import TimerSub
 from faststream_redis_timers_sync.protocol.encoding import encode_message
@@ -72,12 +72,12 @@ class Driver:
     def __init__(self, count: int) -> None:
         """Make the core, with a slot for each timer."""
         sub = TimerSub(topic="bench", max_concurrent=count)
-        endings = Endings("bench", None, None, lambda *_: None)
+        settlement_policy = SettlementPolicy("bench", None, None, lambda *_: None)
         self.core: DeliveryCore[TimerDelivery] = DeliveryCore(
             sub,
             topic="bench",
             operations=Operations(KeySpace()),
-            endings=endings,
+            settlement_policy=settlement_policy,
             suspects=Suspects(),
             driver=self,
             make_timer=TimerDelivery,
@@ -119,8 +119,8 @@ class Parts:
         self._envelopes = [read_envelope(each.payload) for each in self._step.claimed]
         self._traced = _read_step(write_claim(count, is_traced=True))
         self._driver = driver = Driver(count)
-        endings = Endings("bench", None, None, lambda *_: None)
-        self._claim = Claim("bench", LEASE, 30.0, 1.8e9, 0.0, 30.0, endings, driver)
+        settlement_policy = SettlementPolicy("bench", None, None, lambda *_: None)
+        self._claim = Claim("bench", LEASE, 30.0, 1.8e9, 0.0, 30.0, settlement_policy, driver)
 
     def read_reply(self) -> None:
         """Read the reply."""

@@ -14,7 +14,15 @@ from typing import Protocol
 from benchmarks.simulated_topic import GROUPS, Channel, Counts, Timeline, Timer, Topic, Work
 from faststream_redis_timers.delivery.agenda import Agenda
 from faststream_redis_timers.delivery.core import RIDE
-from faststream_redis_timers.delivery.duty import NEVER, Call, Duty, Look, Missing, Post, Roster
+from faststream_redis_timers.delivery.duty import (
+    NEVER,
+    Call,
+    ClaimResult,
+    Duty,
+    Missing,
+    Post,
+    Roster,
+)
 from faststream_redis_timers_sync.protocol.model import Step
 
 POLLING_INTERVAL = 0.05
@@ -37,7 +45,7 @@ class Rule(Protocol):
         """Say when a claim that is sent now is to call for help."""
         ...
 
-    def claimed(self, look: Look, roster: Roster, now: float) -> None:
+    def claimed(self, look: ClaimResult, roster: Roster, now: float) -> None:
         """Take the reply to a claim."""
 
     def turned(self, seconds: float, free: int) -> None:
@@ -63,7 +71,7 @@ class AllOnDuty:
         """Never call."""
         return NEVER
 
-    def claimed(self, look: Look, roster: Roster, now: float) -> None:
+    def claimed(self, look: ClaimResult, roster: Roster, now: float) -> None:
         """Ignore it."""
 
     def turned(self, seconds: float, free: int) -> None:
@@ -283,9 +291,9 @@ class Worker:
             self._begin(found, now)
         self._turn()
 
-    def _look(self, step: Step, found: list[Timer]) -> Look:
+    def _look(self, step: Step, found: list[Timer]) -> ClaimResult:
         waited = self._timeline.now - self._sent_at
-        return Look(
+        return ClaimResult(
             found=len(found),
             free=self._free(),
             overdue=step.now - found[0].due_at - waited if found else 0.0,

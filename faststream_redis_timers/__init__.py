@@ -63,7 +63,7 @@ __all__ = (
 
 
 def _load_companions() -> Mapping[Any, Any]:
-    # They load redis-py, which a program that only imports this package does without.
+    # They import redis-py, which importing this package alone must not do.
     from faststream_redis_timers import annotations, testing  # noqa: F401, PLC0415
 
     return annotations.driver_annotations()
@@ -73,7 +73,7 @@ TimersBroker._load_companions = staticmethod(_load_companions)  # noqa: SLF001  
 
 
 def __getattr__(name: str) -> Any:
-    # What tests need takes time to import, and workers do without it.
+    # Only tests need these, and they take time to import.
     if name in {"ScheduledTimer", "TestTimersBroker"}:
         from faststream_redis_timers import testing  # noqa: PLC0415
 

@@ -1,7 +1,7 @@
-"""The private parts of FastStream that a broker is made of, imported here alone.
+"""Private parts of FastStream that a broker needs, imported only here.
 
-FastStream has no public surface for brokers of third parties. What moves in a
-new FastStream breaks in this file.
+FastStream has no public API for third-party brokers. If a new FastStream moves something, only
+this file breaks.
 """
 
 from faststream._internal._compat import json_loads
@@ -50,7 +50,7 @@ from faststream._internal.types import (
 try:
     from faststream._internal.configs import UnderlyingDriverAnnotation
 except ImportError:
-    # FastStream 0.7.6 does not look for arguments that should be annotated otherwise.
+    # FastStream 0.7.6 does not check how arguments are annotated.
     UnderlyingDriverAnnotation = None  # type: ignore[assignment, misc]
 
 __all__ = (

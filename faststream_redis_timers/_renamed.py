@@ -10,7 +10,7 @@ _R = TypeVar("_R")
 
 
 def renamed_arguments(**new_names: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-    """Accept arguments under their old names too, with a warning.
+    """Return a decorator that also accepts arguments under their old names, with a warning.
 
     Args:
         **new_names: Old name -> new name.

@@ -29,10 +29,10 @@ __all__ = (
 
 
 class _Context(ContextField):
-    """A look-up that takes place where the handler runs.
+    """A look-up in the event loop that runs the handler.
 
-    FastDepends sends what is no coroutine function to a thread, for each argument of each
-    message: a hop there and back costs more than a handler that only records.
+    FastDepends runs anything but coroutine functions in a thread, for each argument of each
+    message: that costs more than a small handler.
     """
 
     async def use(self, /, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
@@ -52,15 +52,15 @@ async def _open_pipeline(redis: Redis) -> AsyncIterator[_Pipeline]:
 
 
 Pipeline = Annotated[_Pipeline, Depends(_open_pipeline, cast=False)]
-"""A pipeline of the broker's client, for this call of the handler; what it holds is sent by
-``await pipeline.execute()``, and by nothing else."""
+"""A pipeline of the broker's client, for this call of the handler; only
+``await pipeline.execute()`` sends it."""
 
 
 def driver_annotations() -> Mapping[Any, Any]:
-    """Give what FastStream says to whoever annotates an argument with the bare class.
+    """Return what FastStream suggests to users who annotate an argument with the bare class.
 
     Returns:
-        Class -> what to annotate with instead; empty for FastStream 0.7.6, which does not look.
+        Class -> what to annotate with instead; empty for FastStream 0.7.6, which does not check.
     """
     if UnderlyingDriverAnnotation is None:
         return {}

@@ -1,7 +1,7 @@
-"""What brokers, routers, subscribers and publishers may be given, argument by argument.
+"""Checks the arguments of brokers, routers, subscribers and publishers, by name.
 
-An argument means the same wherever it is taken, so it is checked in one place, by its name. What
-can't work is refused where it is given: else it would fail at the first start, call or stop.
+An argument means the same everywhere, so it is checked in one place. Values that can't work are
+refused immediately; otherwise they would fail at the first start, call or stop.
 """
 
 import inspect
@@ -32,20 +32,20 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 Reader = Callable[[str, Any], Any]
-"""Checks an argument of this name and value; gives the value that is meant.
+"""Checks an argument, given its name and value; returns the normalized value.
 
 It raises `TypeError` or `ValueError`, with name and value in the message.
 """
 
 
 def read_arguments(call: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Check what a callable is given before it is called, each argument by its reader.
+    """Return a callable whose arguments are checked by their readers before it is called.
 
     Args:
         call: The callable. Its defaults are not read.
 
     Raises:
-        TypeError: There is no reader for one of its arguments.
+        TypeError: One of its arguments has no reader.
     """
     parameters = inspect.signature(call).parameters
     if unknown := parameters.keys() - READERS.keys() - {"self"}:
@@ -56,7 +56,7 @@ def read_arguments(call: Callable[_P, _R]) -> Callable[_P, _R]:
     def call_with_what_is_meant(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         names = list(parameters)[: len(args)]
         read = [_read(parameters, name, value) for name, value in zip(names, args, strict=False)]
-        # What does not fit the signature is refused by Python itself.
+        # Python itself refuses arguments that do not fit the signature.
         rest = args[len(names) :]
         named = {name: _read(parameters, name, value) for name, value in kwargs.items()}
         return call(*read, *rest, **named)  # type: ignore[arg-type]
@@ -140,7 +140,7 @@ def _seconds_or_none(argument: str, value: Any) -> Any:
 
 
 def read_level(argument: str, value: int | str) -> int:
-    """Check a level of logging.
+    """Check a logging level.
 
     Args:
         argument: Name of the argument, for the error.
@@ -155,14 +155,14 @@ def read_level(argument: str, value: int | str) -> int:
     """
     if isinstance(value, str):
         levels = logging.getLevelNamesMapping()
-        # A level that was added to logging may have a name of small letters.
+        # An added level may have a lowercase name.
         level = levels.get(value, levels.get(value.upper()))
         if level is None:
-            msg = f"{argument} must be a level of logging such as 'INFO', got {value!r}"
+            msg = f"{argument} must be a logging level such as 'INFO', got {value!r}"
             raise ValueError(msg)
         return level
     if not isinstance(value, int) or isinstance(value, bool):
-        _refuse(argument, "a level of logging such as logging.INFO", value)
+        _refuse(argument, "a logging level such as logging.INFO", value)
     return value
 
 
@@ -180,7 +180,7 @@ def _id_generator(argument: str, value: Any) -> Any:
     except TypeError:
         _refuse(argument, expected, value)
     except ValueError:
-        # It does not tell its arguments.
+        # Its signature is unknown.
         pass
     return value
 
@@ -209,7 +209,7 @@ def _delay(argument: str, value: Any) -> Any:
 
 def _headers(argument: str, value: Any) -> Any:
     if not isinstance(value, Mapping):
-        # What was given may be secret.
+        # The value may be secret.
         msg = f"{argument} must be a mapping, got {type(value).__name__}"
         raise TypeError(msg)
     write_envelope(b"", headers=value)
@@ -221,8 +221,8 @@ _function_or_none = _or_none(_function)
 _true_or_false = _one_of("True or False", bool)
 
 READERS: Mapping[str, Reader] = {
-    # Of these the classes that they are for say what they may be: TimersConnection, KeySpace,
-    # read_confirmation and TimerSub. A type for documents may be any.
+    # The classes that use these check them: TimersConnection, KeySpace, read_confirmation and
+    # TimerSub. A type for documents may be anything.
     **dict.fromkeys(
         (
             *("client", "security", "timeline_key", "payloads_key", "attempts_key", "series_key"),
@@ -249,7 +249,7 @@ READERS: Mapping[str, Reader] = {
     "id_generator": _id_generator,
     "no_reply": _true_or_false,
     "persistent": _true_or_false,
-    # What FastStream has.
+    # FastStream's arguments.
     "call": _function,
     "codec": _or_none(_codec),
     "parser": _function_or_none,
@@ -267,7 +267,7 @@ READERS: Mapping[str, Reader] = {
     "provider": _one_of("a Provider or None", Provider, NoneType),
     "context": _one_of("a ContextRepo or None", ContextRepo, NoneType),
     "underlying_driver_annotations": _one_of("a mapping or None", Mapping, NoneType),
-    # What stands in documents.
+    # For AsyncAPI documents.
     "specification_url": _text_or_none,
     "protocol": _text_or_none,
     "protocol_version": _text,
@@ -276,4 +276,4 @@ READERS: Mapping[str, Reader] = {
     "tags": _several("Tag or dict", lambda item: isinstance(item, (Tag, Mapping))),
     "include_in_schema": _one_of("True, False or None", bool, NoneType),
 }
-"""Name of an argument -> what checks it."""
+"""Name of an argument -> its reader."""

@@ -76,8 +76,8 @@ if TYPE_CHECKING:
 PING_TIMEOUT = 5.0
 """Seconds of `TimersBroker.ping` where none are given."""
 
-_LOOK_TIMEOUT = 1.0
-"""Seconds for a look at the other layout of keys, which a start is not to wait for longer."""
+_LAYOUT_CHECK_TIMEOUT = 1.0
+"""Seconds that `start` waits at most for the check of the other layout of keys."""
 
 
 class TimersBroker(
@@ -86,40 +86,40 @@ class TimersBroker(
     """A FastStream broker of timers on Redis or Valkey.
 
     Args:
-        client: A `redis.asyncio.Redis` or, with `hash_tags`, a `redis.asyncio.RedisCluster`, which
-            stays the caller's, may be shared, and is never closed; or a URL, of which a client
-            with timeouts of 2 seconds and without redis-py's repeats is made, and closed on
-            `stop`. Query options of redis-py's URLs win. ``redis+cluster://node-1,node-2``
-            names nodes of a Redis Cluster. Each connects at the first use. Without one the
-            broker can be described and tested, not started.
-        timeline_key: Name that the timelines' keys begin with.
-        payloads_key: Name that the payloads' keys begin with.
-        attempts_key: Name that the attempts' keys begin with.
-        series_key: Name that the keys begin with which list declared series, one per owner.
-        hash_tags: Whether keys have hash tags, as a Redis Cluster needs them; see
-            docs/how-to/hash-tags.md. All that share topics need the same. The URL of a cluster
-            implies them.
-        prefix: Put before all topics, those of routers included.
-        series_owner: Who declares the series of `add_series`, for example the application's name.
-            Each application has one of its own: by it those are found that are declared no
-            longer. The prefix comes before it, as before topics.
-        prune_series: Whether `start` prunes too: it cancels series that the same owner has declared
-            before and does not declare now. Only for an application with a single worker; otherwise
-            call `ensure_series(prune=True)` in a step of the deploy: in a rolling deploy a worker
-            of the old version that starts again would cancel what the new version has added.
-            Without it they go on, and each start warns of them.
-        start_timeout: Seconds within which the server must answer `start`; 0 asks it once.
+        client: A `redis.asyncio.Redis`, a `redis.asyncio.RedisCluster` (with `hash_tags`), or a
+            URL. The broker never closes a client that you pass, and you may share it. From a URL
+            it creates a client with timeouts of 2 seconds and without redis-py's retries, and
+            closes it on `stop`; the URL's query options override both.
+            ``redis+cluster://node-1,node-2`` names nodes of a Redis Cluster. All connect at the
+            first use. Without a client the broker can be documented and tested, but not started.
+        timeline_key: First part of the keys of timelines.
+        payloads_key: First part of the keys of payloads.
+        attempts_key: First part of the keys of attempts.
+        series_key: First part of the keys that list declared series, one key per owner.
+        hash_tags: Whether keys have hash tags, which Redis Cluster needs; see
+            docs/how-to/hash-tags.md. All programs that share topics need the same value. A
+            cluster's URL implies True.
+        prefix: Prepended to all topics, including those of routers.
+        series_owner: Owner of the series that `add_series` declares, for example the
+            application's name. It must be unique per application: `start` uses it to find series
+            that are no longer declared. The prefix is prepended to it, as to topics.
+        prune_series: Whether `start` also cancels series that the same owner declared before and
+            does not declare now. Only for applications with a single worker: in a rolling deploy
+            a restarted worker of the old version would cancel what the new version added. With
+            more workers, call `ensure_series(prune=True)` in a step of the deploy. If False,
+            such series go on, and each start logs a warning about them.
+        start_timeout: Seconds within which the server must reply to `start`; 0 tries once.
         graceful_timeout: Seconds that running handlers have to finish on `stop`;
             None waits without limit.
-        confirm_replicas: How many replicas must have each timer that is scheduled, moved or
-            cancelled before the call returns; see docs/replication.md. None asks none.
-        confirm_timeout: Seconds that they have for it.
-        ack_policy: What an error in a handler means; by default another try
-            after the lease.
+        confirm_replicas: How many replicas must have each timer that is scheduled, rescheduled or
+            cancelled before the call returns; see docs/replication.md. None waits for no replica.
+        confirm_timeout: Seconds that the replicas have for it.
+        ack_policy: What happens to a timer whose handler raises; by default it is retried, see
+            `retry_policy`.
         retry_policy: What follows a failed attempt, see `subscriber`; by default
-            another one, without end.
-        dead_letter_topic: Where timers are set aside, for example ``"{topic}:dead"``, see
-            `subscriber`; by default they are removed.
+            timers are retried without limit, each time when the lease would have ended.
+        dead_letter_topic: Dead-letter topic, for example ``"{topic}:dead"``, see `subscriber`; by
+            default timers that would go there are removed.
         duty: How many workers of a topic claim when a timer is due, see `subscriber`.
         codec: Encodes and decodes bodies.
         parser: Makes messages of deliveries.
@@ -127,42 +127,41 @@ class TimersBroker(
         dependencies: FastStream dependencies of all handlers.
         middlewares: Middlewares of all subscribers and publishers.
         routers: Routers to include.
-        logger: None is silent; by default each line names topic and id.
-        log_level: Level of the lines of each message, or its name in any case.
+        logger: The logger. None disables logging; by default each line names topic and id.
+        log_level: Level of the two lines that each message writes, or its name in any case.
         apply_types: Whether FastDepends converts handlers' arguments.
-        serializer: What FastDepends converts with, by default pydantic.
-        provider: Overrides of dependencies.
+        serializer: Serializer that FastDepends uses, by default pydantic.
+        provider: FastDepends provider, which holds dependency overrides.
         context: FastStream's context.
-        id_generator: Makes the ids of timers that are given none, and so their
-            correlation ids; it must never give one twice.
+        id_generator: Creates the ids, and so the correlation ids, of timers scheduled without
+            an id. It must never return the same id twice.
         underlying_driver_annotations: Types of arguments that FastStream refuses
-            to inject, and what to annotate with instead; added to our own.
-        security: User, password and TLS of a client made from a URL, over whose
-            own they win; with a client of yours it only stands in documents,
-            where user and password never do.
+            to inject, and what to annotate with instead; added to the built-in ones.
+        security: User, password and TLS of a client created from a URL; they override the URL's.
+            With a client that you pass, it only appears in AsyncAPI documents, never with user
+            or password.
         specification_url: The server's URL in AsyncAPI documents; by default
-            made from the client, without user and password.
-        protocol: Its protocol there; by default ``rediss`` where that URL says
-            so, else ``redis``.
-        protocol_version: Its version there.
-        description: Its description there.
-        tags: Its tags there.
+            taken from the client, without user and password.
+        protocol: The server's protocol there; by default ``rediss`` if the URL says so,
+            otherwise ``redis``.
+        protocol_version: The server's protocol version there.
+        description: The server's description there.
+        tags: The server's tags there.
 
     Raises:
         TypeError: An argument has the wrong type: for example `client` is a blocking client,
-            or one of a cluster without `hash_tags`, or `security` is nothing that Redis knows.
+            or a cluster's without `hash_tags`, or Redis does not support this `security`.
         ValueError: An argument can't be used: for example a key's name is empty or used
             twice, `graceful_timeout` is negative, `prune_series` has no `series_owner`, redis-py
-            does not understand the URL, or
-            `security` asks for TLS on a Unix socket.
+            does not understand the URL, or `security` requires TLS on a Unix socket.
     """
 
     config: Any
 
     _load_companions: ClassVar[Callable[[], Mapping[Any, Any]]]
-    """Loads what FastStream looks for beside a broker, and what imports this module itself: the
-    test broker, with which an AsgiFastStream makes its page, and the annotations of handlers'
-    arguments, which it gives. The package sets it."""
+    """Loads modules that FastStream expects beside a broker, and that import this module: the
+    test broker, which AsgiFastStream uses for its page, and the annotations of handlers'
+    arguments, which it returns. The package sets it."""
 
     @read_arguments
     def __init__(  # noqa: PLR0913  FastStream's arguments
@@ -206,13 +205,13 @@ class TimersBroker(
         description: str | None = None,
         tags: Iterable[Tag | TagDict] = (),
     ) -> None:
-        """Check the arguments; nothing is sent yet."""
+        """Check the arguments; send nothing yet."""
         if not start_timeout >= 0:
-            msg = f"start_timeout must be 0 or more seconds, got {start_timeout!r}"
+            msg = f"start_timeout must be at least 0 seconds, got {start_timeout!r}"
             raise ValueError(msg)
         self._start_timeout = start_timeout
         if prune_series and series_owner is None:
-            msg = "prune_series=True needs series_owner=, whose series it is to cancel"
+            msg = "prune_series=True needs series_owner=: pruning cancels series of that owner only"
             raise ValueError(msg)
         self._series_owner = series_owner
         self._prune_series = prune_series
@@ -290,10 +289,10 @@ class TimersBroker(
             routers=routers,
         )
 
-    # --- life
+    # --- starting and stopping
 
     async def connect(self) -> "Redis | RedisCluster":
-        """Connect. The first call that needs the server does it too, but not after `stop`.
+        """Connect. The first call that needs the server also connects, except after `stop`.
 
         Returns:
             The client.
@@ -301,13 +300,13 @@ class TimersBroker(
         Raises:
             IncorrectState: The broker has no client, or another event loop uses it.
         """
-        # It may be that of an event loop that is closed by now.
+        # It may belong to an event loop that is closed by now.
         self._connection = None
         return await super().connect()
 
     async def _connect(self) -> "Redis | RedisCluster":
         client: Redis | RedisCluster = self.config.connection.open()
-        # The application may have brought another serializer since the first use.
+        # The application may have set another serializer since the first use.
         self._prepare(client)
         return client
 
@@ -319,15 +318,15 @@ class TimersBroker(
         self._setup_logger()
 
     async def start(self) -> None:
-        """Connect, ensure the declared series, and begin to deliver; nothing if it is running.
+        """Connect, ensure the declared series, and start delivery; do nothing if it is running.
 
         Raises:
-            SetupError: Series are declared, and there is no `series_owner`.
+            SetupError: Series are declared, but the broker has no `series_owner`.
             IncorrectState: The broker has no client, or another event loop uses it.
-            TimeoutError: The server did not answer within `start_timeout`.
-            Exception: The series could not be ensured: as `ensure_series`. Nothing is delivered.
-                But where the server is out of memory, a topic is torn or a replica is missing,
-                an ERROR in the log says so, and all is delivered.
+            TimeoutError: The server did not reply within `start_timeout`.
+            Exception: The series could not be ensured, see `ensure_series`; delivery does not
+                start. If the server is out of memory, a topic is torn or a replica is missing,
+                nothing is raised: an ERROR is logged, and delivery starts.
         """
         if self.running:
             return
@@ -335,7 +334,7 @@ class TimersBroker(
         await self.connect()
         try:
             await self.config.connection.wait_for_server(self._start_timeout)
-            await self._look_elsewhere()
+            await self._check_other_layout()
             await self._ensure_declared()
             await super().start()
         except BaseException:
@@ -347,7 +346,7 @@ class TimersBroker(
         if declared and self._series_owner is None:
             first = declared[0].series
             msg = (
-                f"series {first.timer_id!r} of topic {first.topic!r} is declared, and the broker "
+                f"series {first.timer_id!r} of topic {first.topic!r} is declared, but the broker "
                 "has no series_owner: write TimersBroker(..., series_owner='NAME-OF-APPLICATION')"
             )
             raise SetupError(msg)
@@ -362,33 +361,33 @@ class TimersBroker(
         try:
             await self.ensure_series(prune=self._prune_series)
         except (OutOfMemoryError, TimersError) as error:
-            # Delivering is what frees memory; and one topic that is torn, or a replica that is
-            # missing, is no reason to deliver nothing at all.
+            # Delivery frees memory, and one torn topic or a missing replica is no reason to
+            # deliver nothing at all.
             self._write_log(logging.ERROR, words.series_not_ensured(text_of(error)))
 
     async def ensure_series(self, *, prune: bool = False) -> EnsuredSeries:
         """Create and update the series of `add_series`, as `start` does, without delivering.
 
-        For a step of a deploy, after `connect`. It may be called by several processes at once,
-        and again where it failed. What it did stands in the log.
+        Call it in a step of a deploy, after `connect`. Several processes may call it at once, and
+        you may repeat it after an error. It logs what it did.
 
         Args:
-            prune: Whether to cancel series that the same owner has declared before and does not
-                declare now. Only when the last worker of the old version is gone.
+            prune: Whether to cancel series that the same owner declared before and does not
+                declare now. Do so only when the last worker of the old version is gone.
 
         Returns:
-            What became of them. `removed` are series that are not declared now; they go on,
-            unless `prune` is True.
+            What happened to each series. `removed` lists series that are no longer declared;
+            they go on unless `prune` is True.
 
         Raises:
             SetupError: The broker has no `series_owner`.
             TypeError: A message, header or `prune` has the wrong type.
-            ValueError: A series is declared twice, or a message or header can't be encoded.
-                Nothing is written then.
-            TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
+            ValueError: A series is declared twice, or a message or header can't be encoded;
+                nothing was written.
+            TimerNotReplicatedError: Too few replicas confirmed it, see `confirm_replicas`.
             IncorrectState: The broker has no client, `stop` has closed it, or another event loop
                 uses it.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         if self._series_owner is None:
             msg = (
@@ -412,17 +411,17 @@ class TimersBroker(
             if prune:
                 log(logging.WARNING, words.series_pruned(*name, owner), name[0])
             else:
-                log(logging.WARNING, words.series_removed(*name, owner), name[0])
+                log(logging.WARNING, words.series_undeclared(*name, owner), name[0])
         for name in ensured.skipping:
             log(logging.WARNING, words.series_skipping(*name), name[0])
         return ensured
 
-    async def _look_elsewhere(self) -> None:
-        """Warn of subscribers whose topics have timers in the other layout of keys."""
+    async def _check_other_layout(self) -> None:
+        """Warn about subscribers whose topics have timers in the other layout of keys."""
         subscribers = [each for each in self.subscribers if isinstance(each, TimersSubscriber)]
         steps = self._operations.find_elsewhere(each.topic for each in subscribers)
         try:
-            found = await self._runner.run_steps(steps, _LOOK_TIMEOUT)
+            found = await self._runner.run_steps(steps, _LAYOUT_CHECK_TIMEOUT)
         except Exception:  # noqa: BLE001  what is wrong with the server, the delivery will say
             return
         for each in subscribers:
@@ -435,16 +434,17 @@ class TimersBroker(
         exc_val: BaseException | None = None,
         exc_tb: TracebackType | None = None,
     ) -> None:
-        """Stop delivering and let go of the client; `start` begins anew.
+        """Stop delivery and disconnect; `start` starts it again.
 
-        A client of yours can be used as before. One made from a URL is closed, and made anew
-        by `connect` and `start` alone: until then all else raises `IncorrectState`.
+        A client that you passed can be used as before. A client created from a URL is closed, and
+        only `connect` and `start` create another: until then all other calls raise
+        `IncorrectState`.
 
-        Running handlers have `graceful_timeout`, then they are cancelled and
-        their timers given back.
+        Running handlers have `graceful_timeout` seconds to finish; then they are cancelled and
+        their timers are released.
         """
         try:
-            # FastStream 0.7.6 stops one after the other, and each has the whole timeout.
+            # FastStream 0.7.6 stops one after another, and each has the whole timeout.
             stops = (subscriber.stop() for subscriber in self.subscribers)
             await asyncio.gather(*stops, return_exceptions=True)
             await super().stop(exc_type, exc_val, exc_tb)
@@ -454,18 +454,18 @@ class TimersBroker(
 
     async def __aenter__(self) -> Self:
         """Start."""
-        # Connecting is apart from starting where a test replaces either.
+        # A test may replace either of the two.
         await self.connect()
         await self.start()
         return self
 
     async def ping(self, timeout: float | None = None) -> bool:
-        """Tell whether the server answers and all delivery loops are at work.
+        """Return whether the server replies and delivery works for all subscribers.
 
-        False after `stop`, until `connect` or `start`.
+        It returns False after `stop`, until `connect` or `start`.
 
         Args:
-            timeout: Seconds to wait for the answer; None means 5.
+            timeout: Seconds to wait for the reply; None means 5.
         """
         subscribers: list[Any] = self.subscribers
         if not all(s.alive for s in subscribers if isinstance(s, TimersSubscriber)):
@@ -490,43 +490,40 @@ class TimersBroker(
         if_exists: IfExists | None = None,
         pipeline: "Pipeline | None" = None,
     ) -> str:
-        """Schedule a timer. Without a time it is due at once.
+        """Schedule a timer, by default due now.
 
         Args:
-            message: str, bytes, None, or anything that the serializer makes JSON of.
-            topic: Where its subscriber listens.
-            timer_id: An id of your own, unique in the topic; None makes one.
-            activate_in: Delay until it is due, counted by the server's clock; a
-                negative one means now.
-            activate_at: Time at which it is due, with a time zone; one in the
-                past means now.
-            repeat: When it is due again and again, in place of a time:
+            message: str, bytes, None, or anything that the serializer encodes as JSON.
+            topic: The topic that its subscriber listens to.
+            timer_id: An id, unique in the topic; None creates one.
+            activate_in: Delay until it is due, by the server's clock; negative means now.
+            activate_at: Time at which it is due, with a time zone; a past time means now.
+            repeat: Makes it a recurring timer, instead of a time:
                 ``Every(minutes=5)`` or ``Cron("0 9 * * *", tz="Europe/Berlin")``.
-                It needs a `timer_id`. The first time is the next one after the
-                server's now, which is asked for.
-            correlation_id: Reaches the handler; by default the timer id, with
+                It needs a `timer_id`. The first occurrence is the next one by the server's
+                clock, which the call reads.
+            correlation_id: Passed to the handler; by default the timer id, with
                 `repeat` followed by the time of the occurrence.
-            headers: Reach the handler as text.
-            reply_to: Topic on which the handler's result becomes a timer.
-            if_exists: Where a timer of this id waits already: ``"replace"`` it,
-                ``"keep"`` it (and drop this one), or raise (``"error"``). One
-                that runs at this moment does not stand in the way. None replaces
-                it; a recurring timer updates it instead (``"update"``): with the
-                same `repeat` the message is new, and the due time stays.
-            pipeline: Put it into this pipeline of yours instead of sending it.
+            headers: Passed to the handler as text.
+            reply_to: Topic on which the handler's result is scheduled as a timer.
+            if_exists: What to do if a timer with this id is waiting: ``"replace"`` it,
+                ``"keep"`` it (and drop this one), or raise (``"error"``). A running timer
+                does not count. None means ``"replace"``, and with `repeat` ``"update"``: if
+                the `repeat` is the same, the message changes and the due time stays.
+            pipeline: Add the call to this pipeline instead of sending it.
 
         Returns:
             The timer's id.
 
         Raises:
             TypeError: An argument has the wrong type.
-            ValueError: An argument can't be used; its name and value are named.
-            TimerExistsError: With ``if_exists="error"``.
-            TimerOutcomeUnknownError: The server's answer was lost.
-            TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
+            ValueError: An argument can't be used; the message names it and its value.
+            TimerExistsError: The timer exists, with ``if_exists="error"``.
+            TimerOutcomeUnknownError: The server's reply was lost.
+            TimerNotReplicatedError: Too few replicas confirmed it, see `confirm_replicas`.
             IncorrectState: The broker has no client, `stop` has closed it, or another event loop
                 uses it.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         command = TimerPublishCommand(
             message,
@@ -562,15 +559,15 @@ class TimersBroker(
         Each call is atomic.
 
         Args:
-            *messages: Messages, or `TimerPublishMessage` for one with an id, time,
-                `repeat`, headers or correlation id of its own.
-            topic: Where their subscriber listens.
-            activate_in: As in `publish`, for messages without a time of their own.
-            activate_at: As in `publish`, for messages without a time of their own.
-            repeat: As in `publish`, for messages without a time or `repeat` of their
-                own; each needs a `timer_id` then.
-            correlation_id: For messages without one of their own.
-            headers: For all messages; a message's own headers win.
+            *messages: Messages; wrap one in a `TimerPublishMessage` to give it its own id, time,
+                `repeat`, headers or correlation id.
+            topic: The topic that their subscriber listens to.
+            activate_in: As in `publish`, for messages without their own time.
+            activate_at: As in `publish`, for messages without their own time.
+            repeat: As in `publish`, for messages without their own time or `repeat`; each of
+                them needs a `timer_id`.
+            correlation_id: For messages without their own.
+            headers: For all messages; a message's own headers override them.
             reply_to: As in `publish`.
             if_exists: As in `publish`.
             pipeline: As in `publish`.
@@ -581,13 +578,13 @@ class TimersBroker(
         Raises:
             TypeError: An argument has the wrong type.
             ValueError: An argument can't be used, or an id occurs twice.
-            TimerExistsError: With ``if_exists="error"``. Nothing of that call
-                was scheduled; earlier calls were.
-            TimerOutcomeUnknownError: The server's answer to a call was lost.
-            TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
+            TimerExistsError: A timer exists, with ``if_exists="error"``. That call scheduled
+                nothing; earlier calls did.
+            TimerOutcomeUnknownError: The server's reply to a call was lost.
+            TimerNotReplicatedError: Too few replicas confirmed it, see `confirm_replicas`.
             IncorrectState: The broker has no client, `stop` has closed it, or another event loop
                 uses it.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         topic = self._full(topic)
         if not messages:
@@ -618,10 +615,10 @@ class TimersBroker(
         headers: Mapping[str, HeaderValue] | None = None,
         timeout: float = 0.5,
     ) -> TimerMessage:
-        """Not supported: timers have no answer to wait for.
+        """Not supported: timers have no response to wait for.
 
         In a `TestTimersBroker` it calls the handler. "Try it out" on FastStream's AsyncAPI
-        page comes in here.
+        page uses it.
 
         Args:
             message: As in `publish`.
@@ -631,7 +628,7 @@ class TimersBroker(
             timeout: Seconds that the handler may take.
 
         Raises:
-            FeatureNotSupportedException: Always, but in a test.
+            FeatureNotSupportedException: Always, except in a `TestTimersBroker`.
         """
         command = TimerPublishCommand(
             message,
@@ -676,28 +673,29 @@ class TimersBroker(
         activate_at: datetime | None = None,
         pipeline: "Pipeline | None" = None,
     ) -> bool | None:
-        """Move a timer to another due time; one that runs fires again then.
+        """Change the due time of a timer; a running one fires again then.
 
-        Of a recurring timer only the next occurrence is moved. A paused one is resumed.
+        For a recurring timer this changes only the next occurrence, and resumes it if it is
+        paused.
 
         Args:
             topic: Its topic.
             timer_id: Its id.
             activate_in: Delay from now, counted by the server's clock.
-            activate_at: Time with a time zone. One of the two must be given.
-            pipeline: Put it into this pipeline of yours instead of sending it.
+            activate_at: Time, with a time zone. Pass one of the two.
+            pipeline: Add the call to this pipeline instead of sending it.
 
         Returns:
             Whether the timer existed, waiting or running; None in a pipeline.
 
         Raises:
             TypeError: No time was given, or an argument has the wrong type.
-            ValueError: An argument can't be used; its name and value are named.
-            TimerOutcomeUnknownError: The server's answer was lost.
-            TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
+            ValueError: An argument can't be used; the message names it and its value.
+            TimerOutcomeUnknownError: The server's reply was lost.
+            TimerNotReplicatedError: Too few replicas confirmed it, see `confirm_replicas`.
             IncorrectState: The broker has no client, `stop` has closed it, or another event loop
                 uses it.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         operation = self._operations.reschedule(
             self._full(topic), timer_id, activate_in=activate_in, activate_at=activate_at
@@ -713,26 +711,26 @@ class TimersBroker(
     async def cancel_timer(
         self, topic: str, timer_id: str, *, pipeline: "Pipeline | None" = None
     ) -> bool | None:
-        """Cancel a timer. Afterwards it is gone, whatever the answer.
+        """Cancel a timer. Afterwards it is gone, whatever is returned.
 
-        A recurring timer ends, also where it runs at this moment and False is returned.
+        A recurring timer ends, even if it is running and False is returned.
 
         Args:
             topic: Its topic.
             timer_id: Its id.
-            pipeline: Put it into this pipeline of yours instead of sending it.
+            pipeline: Add the call to this pipeline instead of sending it.
 
         Returns:
-            True if it was waiting: no worker will claim it any more. False if it
-            ran at this moment or is unknown. None in a pipeline.
+            True if it was waiting, so no worker will claim it. False if it was running or does
+            not exist. None in a pipeline.
 
         Raises:
             ValueError: Topic or id is empty.
-            TimerOutcomeUnknownError: The server's answer was lost.
-            TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
+            TimerOutcomeUnknownError: The server's reply was lost.
+            TimerNotReplicatedError: Too few replicas confirmed it, see `confirm_replicas`.
             IncorrectState: The broker has no client, `stop` has closed it, or another event loop
                 uses it.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         operation = self._operations.cancel(self._full(topic), timer_id)
         return await self._runner.run_or_queue(operation, pipeline)
@@ -740,53 +738,53 @@ class TimersBroker(
     async def pause_timer(self, topic: str, timer_id: str) -> bool:
         """Pause a recurring timer: nothing is due until it is resumed.
 
-        Where its handler runs at this moment it goes on, and its end does nothing: no
-        occurrence follows, and a failure is not retried. `reschedule_timer` resumes a paused
-        timer too, at the time given; `cancel_timer` ends the series.
+        A running handler goes on, but its outcome has no effect: no occurrence follows, and a
+        failure is not retried. `reschedule_timer` also resumes a paused timer, at the given
+        time; `cancel_timer` ends the series.
 
         Args:
             topic: Its topic.
             timer_id: Its id.
 
         Returns:
-            Whether it is paused now, also where it was before. False if it is unknown.
+            Whether it is paused now, including if it was before. False if it does not exist.
 
         Raises:
-            ValueError: It is no recurring timer, or topic or id is empty.
-            TimerOutcomeUnknownError: The server's answer was lost.
-            TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
+            ValueError: It is not a recurring timer, or topic or id is empty.
+            TimerOutcomeUnknownError: The server's reply was lost.
+            TimerNotReplicatedError: Too few replicas confirmed it, see `confirm_replicas`.
             IncorrectState: The broker has no client, `stop` has closed it, or another event loop
                 uses it.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         return await self._runner.run(self._operations.pause(self._full(topic), timer_id))
 
     async def resume_timer(self, topic: str, timer_id: str) -> bool:
-        """Make a paused timer due again, at its next time after the server's now.
+        """Resume a paused timer: it is due at its next time by the server's clock.
 
-        What it missed while it was paused is not made up for.
+        Occurrences that it missed while paused are not made up.
 
         Args:
             topic: Its topic.
             timer_id: Its id.
 
         Returns:
-            Whether it was paused. False if it was not, or is unknown; then nothing is changed.
+            Whether it was paused. False if it was not or does not exist; nothing changes then.
 
         Raises:
-            ValueError: This machine does not know its time zone, it has no further time, or
-                topic or id is empty.
+            ValueError: This machine does not know the time zone, the definition has no further
+                time, or topic or id is empty.
             ModuleNotFoundError: It is a `Cron`, and cronsim is not installed.
-            TimerOutcomeUnknownError: The server's answer was lost.
-            TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
+            TimerOutcomeUnknownError: The server's reply was lost.
+            TimerNotReplicatedError: Too few replicas confirmed it, see `confirm_replicas`.
             IncorrectState: The broker has no client, `stop` has closed it, or another event loop
                 uses it.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         return await self._runner.run_steps(self._operations.resume(self._full(topic), timer_id))
 
     async def cancel_timers(self, topic: str, timer_ids: Iterable[str]) -> int:
-        """Cancel several timers, 200 in a call.
+        """Cancel several timers, up to 200 per call to the server.
 
         Args:
             topic: Their topic.
@@ -797,67 +795,67 @@ class TimersBroker(
 
         Raises:
             ValueError: Topic or an id is empty.
-            TimerOutcomeUnknownError: The server's answer to a call was lost.
-            TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
+            TimerOutcomeUnknownError: The server's reply to a call was lost.
+            TimerNotReplicatedError: Too few replicas confirmed it, see `confirm_replicas`.
             IncorrectState: The broker has no client, `stop` has closed it, or another event loop
                 uses it.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         steps = self._operations.cancel_many(self._full(topic), timer_ids)
         return await self._runner.run_steps(steps)
 
     async def cancel_all(self, topic: str) -> int:
-        """Cancel all timers of a topic, running ones too.
+        """Cancel all timers of a topic, including running ones.
 
         Args:
             topic: The topic.
 
         Returns:
-            How many there were, running ones included.
+            How many were cancelled, including running ones.
 
         Raises:
-            TimerOutcomeUnknownError: The server's answer was lost.
-            TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
+            TimerOutcomeUnknownError: The server's reply was lost.
+            TimerNotReplicatedError: Too few replicas confirmed it, see `confirm_replicas`.
             IncorrectState: The broker has no client, `stop` has closed it, or another event loop
                 uses it.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         return await self._runner.run(self._operations.cancel_all(self._full(topic)))
 
     async def redrive(self, dead_topic: str, timer_ids: Iterable[str] | None = None) -> int:
-        """Put dead letters back into the topics that they come from, due now.
+        """Redrive dead letters: schedule them on their original topics, due now.
 
-        Each comes back under its old id with its attempts at zero, and without the
-        headers that told of its end. A dead letter stays where a timer of that id waits,
-        where a handler holds it, or with hash tags where it comes from a topic of another
-        slot; so do timers of the topic that are no dead letters.
+        Each has its original id again, its attempts at zero, and loses the headers that say why it
+        was dead-lettered. A dead letter stays where it is if a timer with that id is waiting, if a
+        handler is running it, or with hash tags if its original topic is in another slot. Timers
+        in the topic that are not dead letters stay too.
 
         A dead letter of a recurring timer is one occurrence: it runs once under its own id, and
-        keeps the headers that name its series. A recurring timer stands in the way while it runs,
-        too.
+        keeps the headers that name its series. It also stays while that recurring timer is
+        running.
 
         Args:
-            dead_topic: The topic for dead letters, for example ``"invoices:dead"``.
-            timer_ids: Their ids there; None means all that there are now.
+            dead_topic: The dead-letter topic, for example ``"invoices:dead"``.
+            timer_ids: Their ids there; None means all that are there now.
 
         Returns:
-            How many were put back.
+            How many were redriven.
 
         Raises:
-            TypeError: `timer_ids` is a single id.
-            TimerOutcomeUnknownError: The server's answer was lost.
-            TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
+            TypeError: `timer_ids` is a single id, not a list.
+            TimerOutcomeUnknownError: The server's reply was lost.
+            TimerNotReplicatedError: Too few replicas confirmed it, see `confirm_replicas`.
             IncorrectState: The broker has no client, `stop` has closed it, or another event loop
                 uses it.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         steps = self._operations.redrive(self._full(dead_topic, "dead_topic"), timer_ids)
         return await self._runner.run_steps(steps)
 
-    # --- looking
+    # --- inspecting
 
     async def has_pending(self, topic: str, timer_id: str) -> bool:
-        """Tell whether a timer is pending: scheduled and neither done nor cancelled.
+        """Return whether a timer is pending: scheduled, and not settled or cancelled yet.
 
         Args:
             topic: Its topic.
@@ -866,7 +864,7 @@ class TimersBroker(
         Raises:
             IncorrectState: The broker has no client, `stop` has closed it, or another event loop
                 uses it.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         return await self._runner.run(self._operations.has_pending(self._full(topic), timer_id))
 
@@ -878,27 +876,27 @@ class TimersBroker(
             timer_id: Its id.
 
         Returns:
-            The timer, None if it is not pending.
+            The timer; None if it is not pending.
 
         Raises:
             IncorrectState: The broker has no client, `stop` has closed it, or another event loop
                 uses it.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         return await self._runner.run(self._operations.get(self._full(topic), timer_id))
 
     async def get_pending_timers(self, topic: str, before: datetime | None = None) -> list[str]:
-        """List the ids of pending timers in order of due time, running ones too.
+        """Return the ids of pending timers in order of due time, including running ones.
 
         Args:
             topic: The topic.
-            before: Only those due at this time or before it.
+            before: Only timers due at or before this time.
 
         Raises:
-            ValueError: `before` is naive.
+            ValueError: `before` has no time zone.
             IncorrectState: The broker has no client, `stop` has closed it, or another event loop
                 uses it.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         timers = self.iter_timers(topic, before=before, bodies=False)
         return [timer.timer_id async for timer in timers]
@@ -912,25 +910,25 @@ class TimersBroker(
         before: datetime | None = None,
         bodies: bool = True,
     ) -> AsyncIterator[Timer]:
-        """Read pending timers in order of due time, running ones too, page by page.
+        """Iterate over pending timers in order of due time, including running ones, in pages.
 
-        A timer that is scheduled, moved or fires meanwhile may be left out or
-        come twice; any other comes once (with `match` also twice while the topic
-        changes its size).
+        A timer that is scheduled, rescheduled or fires meanwhile may be left out or occur
+        twice. Every other timer occurs once, but with `match` it may occur twice while the
+        topic's size changes.
 
         Args:
             topic: The topic.
-            match: Only ids that match this glob pattern (``user:42:*``); the
-                order is then none.
+            match: Only timers whose ids match this glob pattern (``user:42:*``), in no
+                particular order.
             after: Only timers due after this time.
-            before: Only timers due at this time or before it.
-            bodies: Whether to read bodies and headers too.
+            before: Only timers due at or before this time.
+            bodies: Whether to also read bodies and headers.
 
         Raises:
-            ValueError: A time is naive, or `match` is empty.
+            ValueError: A time has no time zone, or `match` is empty.
             IncorrectState: The broker has no client, `stop` has closed it, or another event loop
                 uses it.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         pages = self._operations.iterate(
             self._full(topic), match=match, after=after, before=before, bodies=bodies
@@ -938,7 +936,7 @@ class TimersBroker(
         return self._runner.iterate(pages)
 
     async def count_pending(self, topic: str) -> int:
-        """Count the pending timers of a topic, running ones too.
+        """Return the number of pending timers of a topic, including running ones.
 
         Args:
             topic: The topic.
@@ -946,7 +944,7 @@ class TimersBroker(
         Raises:
             IncorrectState: The broker has no client, `stop` has closed it, or another event loop
                 uses it.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         return await self._runner.run(self._operations.count(self._full(topic)))
 
@@ -966,7 +964,7 @@ class TimersBroker(
             self._operations.keys.checked(full, argument)
             if len(known) >= REMEMBERED_TOPICS:
                 known.clear()
-            # Finding it takes as long as encoding a small message.
+            # Computing it takes as long as encoding a small message.
             known[plain(topic)] = full
         return full
 

@@ -6,25 +6,25 @@ from faststream_redis_timers.configs import TimersBrokerConfig
 
 
 def channel_key(topic: str, name: str) -> str:
-    """Make the key of a channel.
+    """Return the key of a channel.
 
-    "Try it out" on FastStream's page takes what is before the first colon for the topic, so
-    those of the topic become dots. The channel's address is the topic as it is.
+    "Try it out" on FastStream's page uses the part before the first colon as the topic, so the
+    topic's colons become dots. The channel's address is the topic unchanged.
 
     Args:
         topic: The full topic.
-        name: What sets this channel apart from others of the topic.
+        name: Distinguishes this channel from others of the topic.
     """
     return f"{topic.replace(':', '.')}:{name}"
 
 
 def channel_binding(config: TimersBrokerConfig, topic: str, method: str) -> ChannelBinding:
-    """Tell the key in Redis where the timers of a topic wait.
+    """Return the binding with the Redis key of a topic's timeline.
 
     Args:
         config: The broker's configuration.
         topic: The full topic.
-        method: The command by which they come there, or are taken.
+        method: The command that adds timers, or claims them.
     """
     timeline = config.operations.keys.of(topic).timeline.decode()
     return ChannelBinding(redis=redis.ChannelBinding(channel=timeline, method=method))

@@ -7,8 +7,8 @@ from collections.abc import Callable
 def monotonic(*, _clock: Callable[[], float] = time.monotonic) -> float:
     """Return the time of this process's monotonic clock, in seconds.
 
-    It is the real one even where a test freezes time: a default argument keeps
-    what freezegun replaces in modules. Were it frozen, a lease would seem to end
-    when the test moves its clock, and a sleep never.
+    It is the real clock even if a test freezes time: the default argument keeps the function
+    that freezegun replaces in modules. With a frozen clock, leases would end when the test
+    moves its clock, and sleeps never.
     """
     return _clock()

@@ -21,12 +21,12 @@ class TimersBrokerConfig(BrokerConfig):
 
     Args:
         connection: Its client.
-        operations: Makes the calls.
+        operations: Creates the operations to call.
         underlying_driver_annotations: Types of arguments that FastStream refuses
-            to inject, and what to annotate with instead. 0.7.6 knows none.
+            to inject, and what to annotate with instead. FastStream 0.7.6 ignores it.
         default_driver_annotations: The same for the types of this package.
-        retry_policy: What follows a failed attempt, where no router or subscriber says.
-        dead_letter_topic: Where timers are set aside, likewise.
+        retry_policy: What follows a failed attempt, unless a router or subscriber sets it.
+        dead_letter_topic: The dead-letter topic, likewise.
         duty: How many workers of a topic are on duty, likewise; None means all.
     """
 
@@ -57,37 +57,37 @@ class TimersRouterConfig(BrokerConfig):
 
     @property
     def connection(self) -> "TimersConnection":
-        """The broker's.
+        """The broker's, which a router does not have yet.
 
         Raises:
-            IncorrectState: No broker includes the router.
+            IncorrectState: Always: no broker includes the router.
         """
         raise IncorrectState(_NOT_INCLUDED)
 
     @property
     def operations(self) -> Operations:
-        """The broker's.
+        """The broker's, which a router does not have yet.
 
         Raises:
-            IncorrectState: No broker includes the router.
+            IncorrectState: Always: no broker includes the router.
         """
         raise IncorrectState(_NOT_INCLUDED)
 
 
-_NOT_INCLUDED = "the router is in no broker: call `broker.include_router(router)` first"
+_NOT_INCLUDED = "the router is not included in a broker: call `broker.include_router(router)` first"
 
 
 def nearest(config: Any, name: str) -> Any:
-    """Find the setting of the innermost router that has one, else the broker's.
+    """Return an option of the innermost router that sets it, else the broker's.
 
     Args:
         config: A composition of the configs of broker and routers, or one of them.
-        name: The setting's name.
+        name: The option's name.
 
     Returns:
-        The setting; `EMPTY` where none has one.
+        The option; `EMPTY` if none sets it.
     """
-    # FastStream's compositions tell of settings that they don't know what the broker says.
+    # For unknown attributes FastStream's compositions return the broker's.
     for one in reversed(getattr(config, "configs", ())):
         found = nearest(one, name)
         if found is not EMPTY:

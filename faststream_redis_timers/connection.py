@@ -1,7 +1,7 @@
-"""A broker's client, and what all of its subscribers share beside it.
+"""A broker's client, and other objects that all its subscribers share.
 
-Whatever imports redis-py is imported from here, and this when a broker is made:
-redis-py takes as long to import as all the rest of this package.
+All modules that import redis-py are imported from here, and this module when a broker is
+created: redis-py takes as long to import as the rest of this package.
 """
 
 import asyncio
@@ -63,25 +63,25 @@ Client: TypeAlias = redis.asyncio.Redis | redis.asyncio.RedisCluster
 
 
 class TimersConnection:
-    """The broker's client, and what its subscribers share beside it.
+    """The broker's client, and other objects that its subscribers share.
 
-    The first use opens it. A client that was made here belongs to the event loop in which that
-    was; another loop gets another one, once this one does not run any more.
+    The first use opens it. A client created here belongs to the event loop of that first use.
+    Another loop gets another client, once the first loop no longer runs.
 
     Args:
-        client: A client, which stays the caller's; a URL, of which one is made
-            and closed here; or None. Beside that of a cluster connections are made here too.
+        client: A client, which the caller must close; a URL, from which a client is created
+            and closed here; or None. For a cluster's client, connections are created here too.
         on_open: Called with the client each time it is opened.
-        log: Writes a line of a `logging` level to the broker's log.
-        security: User, password and TLS of a client made from a URL.
-        confirmation: How many replicas must have what is written; None asks none.
-        hash_tags: Whether keys have hash tags: wake-ups are sharded then.
+        log: Writes a line with a `logging` level to the broker's log.
+        security: User, password and TLS of a client created from a URL.
+        confirmation: How many replicas must confirm writes; None waits for none.
+        hash_tags: Whether keys have hash tags, and wake-ups are sharded.
 
     Raises:
-        TypeError: `client` is a blocking client, or no client at all; or `security` can't be
+        TypeError: `client` is a blocking client, or not a client; or `security` can't be
             used with a URL.
         ValueError: redis-py does not understand the URL, or it is that of a Unix
-            socket and `security` asks for TLS.
+            socket and `security` requires TLS.
     """
 
     def __init__(
@@ -94,9 +94,9 @@ class TimersConnection:
         *,
         hash_tags: bool = False,
     ) -> None:
-        """Check client and security; nothing is sent yet."""
+        """Check client and security; send nothing yet."""
         if security is not None and not isinstance(security, BaseSecurity):
-            # What was given may be a password.
+            # The value may be a password.
             raise _no_security(security)
         self.confirmation = confirmation
         self._hash_tags = hash_tags
@@ -112,7 +112,7 @@ class TimersConnection:
                 **_options_of(client, security),
             }
             if self._seeds:
-                # What it can't use is told here, not at the first call.
+                # Raise for unusable options here, not at the first call.
                 _cluster_of(self._seeds, self._options)
         elif client is not None:
             _check_client(client)
@@ -132,7 +132,7 @@ class TimersConnection:
         """Runs operations on the client, which connects when it is first used.
 
         Raises:
-            IncorrectState: There is no client; or one made here was closed and not opened
+            IncorrectState: There is no client; or a client created here was closed and not opened
                 again, or is in use in another event loop.
         """
         if self._runner is not None:
@@ -153,7 +153,7 @@ class TimersConnection:
             return Runner(self._given, self.confirmation)
         if isinstance(self._given, str) and self._is_closed:
             raise IncorrectState(_CLOSED)
-        # Connections that are made here belong to this event loop.
+        # Connections created here belong to this event loop.
         self._loop = asyncio.get_running_loop()
         if isinstance(self._given, redis.asyncio.RedisCluster):
             return ClusterRunner(self._given, self.confirmation)
@@ -177,7 +177,7 @@ class TimersConnection:
 
     @property
     def database(self) -> int:
-        """The number of the server's database; a cluster has 0 alone."""
+        """The number of the server's database; a cluster has only 0."""
         if isinstance(self._given, redis.asyncio.Redis):
             return database_of(connection_options(self._given))
         return database_of(self._options)
@@ -193,23 +193,23 @@ class TimersConnection:
         return self._wake_ups
 
     def open(self) -> "Client":
-        """Have a client, also after `close`; it connects when it is first used.
+        """Return a client, even after `close`; it connects at its first use.
 
         Raises:
-            IncorrectState: Neither client nor URL was given, or it is in use in another
-                event loop.
+            IncorrectState: The broker has neither client nor URL, or another event loop uses
+                it.
         """
         self._is_closed = False
         return self.runner.client
 
     async def wait_for_server(self, timeout: float) -> None:
-        """Ask the server for a sign of life until it gives one.
+        """Ping the server until it replies.
 
         Args:
-            timeout: Seconds; 0 asks once, and waits a second at most.
+            timeout: Seconds; 0 pings once, and waits a second at most.
 
         Raises:
-            TimeoutError: It did not.
+            TimeoutError: It did not reply in time.
         """
         problem: Exception | None = None
         try:
@@ -219,24 +219,24 @@ class TimersConnection:
                         return await self.runner.ping()
                     except (RedisError, OSError) as error:
                         problem = error
-                        # It may have come in place of the end of the timeout.
+                        # The error may have replaced the cancellation of the timeout.
                         check_cancelled()
                     await asyncio.sleep(0.05)
                 raise TimeoutError  # noqa: TRY301  like the end of the timeout
         except TimeoutError:
-            msg = f"the server did not answer within start_timeout={timeout:g} s"
+            msg = f"the server did not reply within start_timeout={timeout:g} s"
             if problem is None:
                 raise TimeoutError(msg) from None
-            told = text_of(problem)
-            msg = f"{msg}: {told}"
-            # A traceback would show what is left out.
-            raise TimeoutError(msg) from (problem if told == str(problem) else None)
+            reason = text_of(problem)
+            msg = f"{msg}: {reason}"
+            # A traceback would show what the text leaves out.
+            raise TimeoutError(msg) from (problem if reason == str(problem) else None)
 
     async def is_answered(self, timeout: float) -> bool:
-        """Tell whether the server answers; not after `close`, nor without a client.
+        """Return whether the server replies; False after `close`, and without a client.
 
         Args:
-            timeout: Seconds to wait for the answer.
+            timeout: Seconds to wait for the reply.
         """
         if self._is_closed or self._given is None:
             return False
@@ -248,12 +248,12 @@ class TimersConnection:
         return False
 
     async def close(self) -> None:
-        """Let go of the client, and close it if it was made here.
+        """Disconnect, and close the client if it was created here.
 
-        One that was given goes on when it is used again.
+        A client that the user passed works again when it is used.
 
         Raises:
-            IncorrectState: It is in use in another event loop.
+            IncorrectState: Another event loop uses it.
         """
         is_left = self._loop not in {None, asyncio.get_running_loop()}
         if self._loop is not None and is_left and self._loop.is_running():
@@ -269,10 +269,10 @@ class TimersConnection:
             await self._close_if_ours(runner)
 
     async def close_again(self, runner: Runner) -> None:
-        """Close what a delivery loop used after `close`: a handler had stopped the broker.
+        """Close the runner that a delivery loop used after `close`: a handler stopped the broker.
 
         Args:
-            runner: What the loop used.
+            runner: The loop's runner.
         """
         if runner is not self._runner:
             await self._close_if_ours(runner)
@@ -283,10 +283,10 @@ class TimersConnection:
 
 
 _SINGLE_TRY = 1.0
-"""Seconds of a single sign of life."""
+"""Seconds of a single ping."""
 
 _NO_CLIENT = (
-    "the TimersBroker has no client: give it a redis.asyncio.Redis or a URL, "
+    "the TimersBroker has no client: pass a redis.asyncio.Redis or a URL, "
     'as in TimersBroker("redis://localhost:6379")'
 )
 _CLOSED = (
@@ -294,8 +294,8 @@ _CLOSED = (
     "call `await broker.connect()` or `await broker.start()` first"
 )
 _OTHER_LOOP = (
-    "the TimersBroker is in use in another event loop, which is running: make one broker for "
-    "each loop, or call `await broker.stop()` there first"
+    "the TimersBroker is in use in another event loop, which is running: create one broker per "
+    "loop, or call `await broker.stop()` there first"
 )
 
 
@@ -310,12 +310,12 @@ def _options_of(url: str, security: BaseSecurity | None) -> dict[str, Any]:
         raise _no_security(security)
     if security.use_ssl:
         if "path" in options:
-            msg = "security asks for TLS, but the URL is that of a Unix socket, which has none"
+            msg = "security requires TLS, but the URL is that of a Unix socket, which can't use TLS"
             raise ValueError(msg)
         options["connection_class"] = SSLConnection
         if security.ssl_context is not None:
             options["connection_class"] = _with_context(security.ssl_context)
-        # Before 6.0 redis-py leaves it out by default, which FastStream never does.
+        # redis-py below 6.0 does not check host names by default; FastStream always does.
         options.setdefault("ssl_check_hostname", options.get("ssl_cert_reqs") != "none")
     return options
 
@@ -332,7 +332,7 @@ _UNKNOWN_TO_REDIS = (SASLScram256, SASLScram512, SASLOAuthBearer, SASLGSSAPI)
 
 def _with_context(context: SSLContext) -> type[Connection]:
     class SecuredConnection(SSLConnection):
-        # redis-py makes its context of files. FastStream's RedisBroker comes in here too.
+        # redis-py creates its context from files. FastStream's RedisBroker overrides the same.
         def _connection_arguments(self) -> dict[str, Any]:
             return {**Connection._connection_arguments(self), "ssl": context}  # noqa: SLF001
 
@@ -350,10 +350,10 @@ def _cluster_of(seeds: Iterable[Address], options: Mapping[str, Any]) -> redis.a
             startup_nodes=nodes, ssl=issubclass(connection_class, SSLConnection), **allowed
         )
     except TypeError as error:
-        msg = f"what follows the ? in the URL of a cluster can't be used: {error}"
+        msg = f"the options after the ? in the URL of a cluster can't be used: {error}"
         raise ValueError(msg) from error
     if issubclass(connection_class, SSLConnection):
-        # It takes no class, and `security` has one of its own.
+        # It accepts no connection class, and `security` needs its own.
         client.connection_kwargs["connection_class"] = connection_class
         for node in client.nodes_manager.startup_nodes.values():
             node.connection_class = connection_class
@@ -364,7 +364,7 @@ def _check_client(client: object) -> None:
     if isinstance(client, (redis.Redis, redis.RedisCluster)):
         kind = type(client).__name__
         msg = (
-            f"client is a blocking redis.{kind}, the broker is asynchronous: give it a "
+            f"client is a blocking redis.{kind}, but the broker is asynchronous: pass a "
             f"redis.asyncio.{kind}, or use faststream_redis_timers_sync.TimersClient"
         )
         raise TypeError(msg)

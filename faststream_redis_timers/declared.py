@@ -1,4 +1,4 @@
-"""Series that brokers and routers declare, to be there once a broker has started."""
+"""Series that brokers and routers declare, and that a broker's start ensures."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,19 +17,19 @@ class DeclaredSeries(NamedTuple):
     """A series, and the broker or router that declares it.
 
     Args:
-        series: The series; its topic stands without prefixes.
-        config: The configuration of that broker or router, which tells its prefixes and
-            middlewares, those too of what includes it later.
+        series: The series; its topic has no prefixes.
+        config: The configuration of that broker or router, with its prefixes and middlewares,
+            including those of what includes it later.
     """
 
     series: Series
     config: "TimersBrokerConfig"
 
     async def encode(self, owner: str) -> tuple[str, EncodedTimer]:
-        """Make a timer of it as `publish` does: middlewares see the command.
+        """Encode it as a timer, like `publish`: middlewares see the command.
 
         Args:
-            owner: Who declares it.
+            owner: The full `series_owner`.
 
         Returns:
             Its full topic, and the timer.

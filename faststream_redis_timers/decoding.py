@@ -13,11 +13,11 @@ _read_json: Callable[[bytes], Any]
 try:
     from pydantic_core import from_json as _read_json
 except ImportError:
-    # Pydantic 1 has none.
+    # Pydantic 1 has no such function.
     _read_json = json.loads
 
-# FastStream reads with orjson where that is installed. The standard library gives what pydantic
-# gives, and takes six times as long; all that pydantic refuses is left to it.
+# FastStream uses orjson if it is installed. The standard library returns the same as pydantic in
+# six times the time; bodies that pydantic refuses are left to it.
 if json_loads is not json.loads:
     _read_json = json_loads
 
@@ -30,7 +30,7 @@ def decode_all(bodies: Sequence[bytes], content_types: Iterable[str | None]) -> 
         content_types: Their MIME types.
 
     Raises:
-        ValueError: A body is not what its content type says.
+        ValueError: A body does not match its content type.
     """
     types = list(content_types)
     if types.count(JSON) == len(bodies):
@@ -44,16 +44,16 @@ def decode(body: bytes, content_type: str | None) -> Any:
 
     Args:
         body: The encoded body.
-        content_type: Its MIME type. Without one a body that is JSON is decoded as such, any
-            other stays bytes.
+        content_type: Its MIME type. Without one, a JSON body is decoded, and any other body
+            stays bytes.
 
     Raises:
-        ValueError: The body is not what its content type says.
+        ValueError: The body does not match its content type.
     """
     if not content_type or content_type.startswith(JSON):
         try:
             return _read_json(body)
         except (ValueError, RecursionError):
-            # It may be JSON nevertheless: UTF-16, or with NaN where orjson reads.
+            # It may still be JSON: in UTF-16, or with NaN, which orjson refuses.
             pass
     return decode_body(body, content_type)

@@ -1,4 +1,4 @@
-"""Claimed timers on their way through a handler: what FastStream calls the raw message."""
+"""Claimed timers that a handler processes: what FastStream calls the raw message."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,31 +20,31 @@ class TimerDelivery(LeasedTimer):
     Args:
         claim: The claim that it came with.
         claimed: The timer as it was claimed.
-        envelope: Its payload, read.
-        occurrence: Which occurrence it is, where it is a recurring timer.
+        envelope: Its decoded payload.
+        occurrence: The occurrence, for a recurring timer.
     """
 
     __slots__ = ()
 
     async def commit(self) -> bool:
-        """Remove the timer, or let a recurring one be due next: its handler has finished.
+        """Commit the timer: it is removed, or due at its next time if it recurs.
 
         Returns:
-            Whether that was done under this lease. False: it was replaced,
-            rescheduled, cancelled, or another worker has claimed it.
+            Whether that was done under this lease. If False, it was replaced, rescheduled
+            or cancelled, or another worker has claimed it.
         """
         self.commit_soon()
         return await self.wait_for_outcome()
 
     async def nack(self, delay: timedelta | None = None) -> bool:
-        """Keep the timer for another attempt, if it has any left.
+        """Fail this attempt: the timer is retried, if it has attempts left.
 
         Args:
-            delay: When; None means after the delay of the retry policy, and
-                without one when the lease would have ended.
+            delay: Delay until the retry. None means that of the retry policy or, without one,
+                until the lease would have ended.
 
         Returns:
-            Whether it was kept under this lease.
+            Whether that was done under this lease.
 
         Raises:
             TypeError: `delay` is not a timedelta.
@@ -53,9 +53,9 @@ class TimerDelivery(LeasedTimer):
         return await self.wait_for_outcome()
 
     async def reject(self) -> bool:
-        """Dead-letter the timer, or remove it where there is no dead-letter topic.
+        """Dead-letter the timer or, without a dead-letter topic, remove it.
 
-        A recurring timer is due at its next time beside that.
+        A recurring timer also stays, and is due at its next time.
 
         Returns:
             Whether that was done under this lease.
@@ -64,16 +64,16 @@ class TimerDelivery(LeasedTimer):
         return await self.wait_for_outcome()
 
     async def renew(self, lease_ttl: float | None = None) -> bool:
-        """Extend the lease, unless it lasts that long anyhow.
+        """Renew the lease, unless it already lasts that long.
 
         Args:
-            lease_ttl: Seconds from now; None means those of the claim.
+            lease_ttl: Seconds from now; None means the claim's.
 
         Returns:
-            Whether the timer still is this worker's.
+            Whether this worker still has the lease.
 
         Raises:
-            TypeError: `lease_ttl` is no number.
+            TypeError: `lease_ttl` is not a number.
             ValueError: It is out of range.
         """
         if lease_ttl is None:
@@ -85,18 +85,18 @@ class TimerDelivery(LeasedTimer):
         return not (self.is_lost or self.is_decided)
 
     async def wait_for_outcome(self) -> bool:
-        """Wait until what was decided has been carried out.
+        """Wait until the settlement has been carried out.
 
         Returns:
-            Whether it was, under this lease.
+            Whether it was carried out under this lease.
         """
         while (outcome := self.outcome) is None:
             await self._wait()
         return outcome
 
     async def _wait(self) -> None:
-        # Each has a future of its own: a handler that is cancelled here gives up the
-        # reply, not the settlement, and after a timeout it may ask for it again.
+        # Each caller has its own future: a handler that is cancelled here gives up the
+        # reply, not the settlement, and may wait again after a timeout.
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters = [*self._waiters, waiter]
         await waiter
@@ -109,16 +109,16 @@ class TimerDelivery(LeasedTimer):
 
 
 class Marking(Enum):
-    """What a mark on a timer of a batch does."""
+    """When marks on timers of a batch are carried out."""
 
     LATER = auto()
-    """It is carried out when the handler has ended."""
+    """When the handler has ended."""
 
     AT_ONCE = auto()
-    """It is carried out at once, and awaited."""
+    """Immediately, and they are awaited."""
 
     REFUSED = auto()
-    """Nothing: the timers were committed before."""
+    """Never: the timers were committed before."""
 
 
 class TimerBatchDelivery(LeasedBatch[TimerDelivery]):
@@ -130,10 +130,10 @@ class TimerBatchDelivery(LeasedBatch[TimerDelivery]):
         is_split: See `LeasedBatch`.
 
     Attributes:
-        has_begun: Whether the handler itself has begun with it.
-        count_of_bodies: How many bodies it was decoded to; None if it was not, or to no list.
-        marking: What a mark does.
-        on_refusal: Called for a mark that does nothing.
+        has_begun: Whether the handler itself has started.
+        count_of_bodies: How many bodies were decoded; None before that, or if not to a list.
+        marking: When marks are carried out.
+        on_refusal: Called for a mark that has no effect.
     """
 
     __slots__ = ("count_of_bodies", "has_begun", "marking", "on_refusal")
@@ -145,7 +145,7 @@ class TimerBatchDelivery(LeasedBatch[TimerDelivery]):
         *,
         is_split: bool = False,
     ) -> None:
-        """Begin with marks that are carried out later, or as the whole does."""
+        """Start with marks that are carried out later, or as in the whole batch."""
         super().__init__(deliveries, whole, is_split=is_split)
         self.has_begun = False
         self.count_of_bodies: int | None = None
@@ -156,7 +156,7 @@ class TimerBatchDelivery(LeasedBatch[TimerDelivery]):
         """Mark a timer as done.
 
         Args:
-            index: Its place; None marks all that have no mark yet.
+            index: Its index; None marks all unmarked timers.
         """
         await self._mark(index, TimerDelivery.commit_soon)
 
@@ -164,8 +164,8 @@ class TimerBatchDelivery(LeasedBatch[TimerDelivery]):
         """Mark a timer as failed.
 
         Args:
-            index: Its place; None marks all that have no mark yet.
-            delay: When to try it again, see `TimerDelivery.nack`.
+            index: Its index; None marks all unmarked timers.
+            delay: Delay until the retry, see `TimerDelivery.nack`.
 
         Raises:
             TypeError: `delay` is not a timedelta.
@@ -179,7 +179,7 @@ class TimerBatchDelivery(LeasedBatch[TimerDelivery]):
         """Mark a timer as rejected.
 
         Args:
-            index: Its place; None marks all that have no mark yet.
+            index: Its index; None marks all unmarked timers.
         """
         await self._mark(index, lambda timer: timer.reject_soon(RejectMessage()))
 

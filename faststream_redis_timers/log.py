@@ -15,15 +15,15 @@ _WHOLE_MESSAGE_ID = 10_000
 
 
 class TimersLoggerStorage(DefaultLoggerStorage):
-    """Makes the default logger."""
+    """Creates the default logger."""
 
     def __init__(self) -> None:
-        """Begin with a narrow column for topics."""
+        """Start with a narrow column for topics."""
         super().__init__()
         self._topic_width = len("topic")
 
     def register_subscriber(self, params: dict[str, Any]) -> None:
-        """Make room for a subscriber's topic.
+        """Widen the column for a subscriber's topic.
 
         Args:
             params: Its log context.
@@ -31,10 +31,10 @@ class TimersLoggerStorage(DefaultLoggerStorage):
         self._topic_width = max(self._topic_width, len(params.get("topic", "")))
 
     def get_logger(self, *, context: ContextRepo) -> LoggerProto:
-        """Make the logger, once.
+        """Return the logger, which is created once.
 
         Args:
-            context: Where the context of a line is looked up.
+            context: The context that log lines are filled from.
         """
         logger = self._get_logger_ref()
         if logger is None:

@@ -1,4 +1,4 @@
-"""The messages that handlers get: of one timer, or of a batch."""
+"""The messages that handlers get: one timer, or a batch of timers."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -27,8 +27,8 @@ class TimerMessage(StreamMessage[TimerDelivery]):
     def due_at(self) -> datetime:
         """When it was due, in UTC.
 
-        Where attempts are counted it is the first due time. Else for a redelivery it is
-        when its last lease ended, or the delay that a ``NackMessage`` asked for.
+        If attempts are counted, this is the first due time. Otherwise, for a redelivery it is
+        the time at which its last lease ended, or to which a ``NackMessage`` delayed it.
 
         For a recurring timer it is `occurrence`, or the due time above if that is later and not
         the end of a lease.
@@ -42,23 +42,23 @@ class TimerMessage(StreamMessage[TimerDelivery]):
 
     @property
     def repeat(self) -> Repeat | None:
-        """When it is due again and again, for a recurring timer; else None."""
+        """The definition of a recurring timer; None for others."""
         return self.raw_message.repeat
 
     @property
     def occurrence(self) -> datetime | None:
-        """The last time of its series at its claim, in UTC, however many have passed.
+        """The latest time of its series when it was claimed, in UTC, however many were missed.
 
-        None where it is no recurring timer, or its first time has not come yet. For an occurrence
-        that was redriven it is the one which was dead-lettered.
+        None if it is not a recurring timer, or its first time has not come yet. For a redriven
+        occurrence it is the time of the one that was dead-lettered.
         """
         return self.raw_message.occurrence
 
     @property
     def redelivered(self) -> bool:
-        """Whether a worker held it before and did not finish.
+        """Whether a worker has claimed it before and did not finish.
 
-        Where attempts are not counted a ``NackMessage`` with a delay makes it False again.
+        If attempts are not counted, a ``NackMessage`` with a delay makes it False again.
         """
         return self.raw_message.redelivered
 
@@ -66,50 +66,50 @@ class TimerMessage(StreamMessage[TimerDelivery]):
     def attempt(self) -> int | None:
         """Which attempt this is, from 1.
 
-        None where attempts are not counted: the subscriber has neither a `retry_policy`
-        nor a topic for dead letters.
+        None if attempts are not counted: the subscriber has neither a `retry_policy`
+        nor a `dead_letter_topic`.
         """
         return self.raw_message.attempt
 
     @property
     def lease_lost(self) -> bool:
-        """Whether the timer is no longer this worker's: stop where that matters.
+        """Whether this worker has lost the timer: stop if that matters.
 
-        Its lease has ended, or could not be renewed: another worker has claimed it, or
-        it was cancelled, moved or scheduled anew. Its commit will do nothing.
+        Its lease has ended or could not be renewed: another worker has claimed it, or
+        it was cancelled, rescheduled or replaced. Its commit will have no effect.
         """
         return self.raw_message.lease_lost
 
     async def renew(self, lease_ttl: float | None = None) -> bool:
-        """Extend the lease, unless it lasts that long anyhow.
+        """Renew the lease, unless it already lasts that long.
 
         Args:
             lease_ttl: Seconds from now; None means the subscriber's `lease_ttl`.
 
         Returns:
-            Whether the timer still is this worker's.
+            Whether this worker still has the lease.
 
         Raises:
-            TypeError: `lease_ttl` is no number.
+            TypeError: `lease_ttl` is not a number.
             ValueError: It is out of range.
         """
         return await self.raw_message.renew(lease_ttl)
 
     async def ack(self) -> None:
-        """Commit the timer, if it still has this lease: it leaves Redis.
+        """Commit the timer, which removes it from Redis if it still has this lease.
 
-        A recurring one stays, and is due at its next time.
+        A recurring timer stays, and is due at its next time.
         """
         if self.committed is None:
             await self.raw_message.commit()
         await super().ack()
 
     async def nack(self, delay: timedelta | None = None) -> None:
-        """Keep the timer for another try, if it has any left.
+        """Fail this attempt: the timer is retried, if it has attempts left.
 
         Args:
-            delay: When; None means after the delay of the retry policy, and without
-                one when its lease would have ended.
+            delay: Delay until the retry. None means that of the retry policy or, without one,
+                until its lease would have ended.
 
         Raises:
             TypeError: `delay` is not a timedelta.
@@ -119,16 +119,16 @@ class TimerMessage(StreamMessage[TimerDelivery]):
         await super().nack()
 
     async def reject(self) -> None:
-        """Never try it again: it becomes a dead letter, or is removed without a topic for them.
+        """Reject the timer: it is dead-lettered or, without a dead-letter topic, removed.
 
-        A recurring one stays beside that, and is due at its next time.
+        A recurring timer also stays, and is due at its next time.
         """
         if self.committed is None:
             await self.raw_message.reject()
         await super().reject()
 
     def __repr__(self) -> str:
-        """Name topic and ids; body and headers may be secret."""
+        """Return topic and ids; body and headers may be secret."""
         return (
             f"{type(self).__name__}(topic={self.topic!r}, timer_id={self.timer_id!r}, "
             f"correlation_id={self.correlation_id!r})"
@@ -136,10 +136,10 @@ class TimerMessage(StreamMessage[TimerDelivery]):
 
 
 class TimerBatchMessage(StreamMessage[TimerBatchDelivery]):
-    """Timers that are handled together: what a handler of a subscriber with `batch` gets.
+    """Timers that are handled together; a subscriber with `batch` passes them to its handlers.
 
     `body` is a list of bytes. `headers`, `correlation_id` and `message_id` are those of the
-    first timer; `batch_headers` and `timers` tell them of each. `reply_to` is empty.
+    first timer; `batch_headers` and `timers` have those of each. `reply_to` is empty.
     """
 
     body: list[bytes]
@@ -151,7 +151,7 @@ class TimerBatchMessage(StreamMessage[TimerBatchDelivery]):
         return self.raw_message.topic
 
     async def decode(self) -> Any:
-        """Decode the bodies: a list, unless a decoder of the application makes something else."""
+        """Decode the bodies to a list, unless the application's decoder returns another type."""
         decoded = await super().decode()
         self.raw_message.count_of_bodies = len(decoded) if isinstance(decoded, list) else None
         return decoded
@@ -172,37 +172,37 @@ class TimerBatchMessage(StreamMessage[TimerBatchDelivery]):
 
     @batch_headers.setter
     def batch_headers(self, batch_headers: list[dict[str, Any]]) -> None:
-        # FastStream gives an empty list where it was given none.
+        # FastStream passes an empty list where it got none.
         self._batch_headers = batch_headers or None
 
     @property
     def is_split(self) -> bool:
-        """Whether these timers were part of a batch that has failed just now.
+        """Whether these timers were part of a batch that has just failed.
 
-        That call may have done some of their work already.
+        That call may have already done some of their work.
         """
         return self.raw_message.is_split
 
     @property
     def redelivered(self) -> bool:
-        """Whether a handler may have begun with any of them before: `is_split`, or an attempt.
+        """Whether a handler may have started any of them before: `is_split`, or an attempt.
 
-        Not told of those that were released after a call that failed.
+        It does not know about timers that were released after a failed call.
         """
         return self.raw_message.redelivered
 
     @property
     def lease_lost(self) -> bool:
-        """Whether one of the timers is no longer this worker's, see `BatchedTimer.lease_lost`."""
+        """Whether this worker has lost one of the timers, see `BatchedTimer.lease_lost`."""
         return any(delivery.lease_lost for delivery in self.raw_message.deliveries)
 
     async def ack(self) -> None:
-        """Mark all timers that have no mark yet as done, see `BatchedTimer.ack`."""
+        """Mark all unmarked timers as done, see `BatchedTimer.ack`."""
         await self.raw_message.mark_ack()
         await super().ack()
 
     async def nack(self, delay: timedelta | None = None) -> None:
-        """Mark all timers that have no mark yet as failed, see `BatchedTimer.nack`.
+        """Mark all unmarked timers as failed, see `BatchedTimer.nack`.
 
         Args:
             delay: See `BatchedTimer.nack`.
@@ -215,17 +215,17 @@ class TimerBatchMessage(StreamMessage[TimerBatchDelivery]):
         await super().nack()
 
     async def reject(self) -> None:
-        """Mark all timers that have no mark yet as rejected, see `BatchedTimer.reject`."""
+        """Mark all unmarked timers as rejected, see `BatchedTimer.reject`."""
         await self.raw_message.mark_reject()
         await super().reject()
 
     def __repr__(self) -> str:
-        """Name topic and number; bodies and headers may be secret."""
+        """Return topic and number; bodies and headers may be secret."""
         return f"{type(self).__name__}(topic={self.topic!r}, {len(self.body)} timers)"
 
 
 class BatchedTimers(Sequence["BatchedTimer"]):
-    """The timers of a batch, each made when it is asked for.
+    """The timers of a batch, each created on access.
 
     Args:
         batch: The batch.
@@ -234,7 +234,7 @@ class BatchedTimers(Sequence["BatchedTimer"]):
     __slots__ = ("_batch",)
 
     def __init__(self, batch: TimerBatchDelivery) -> None:
-        """Keep the batch."""
+        """Store the batch."""
         self._batch = batch
 
     def __len__(self) -> int:
@@ -255,27 +255,27 @@ class BatchedTimers(Sequence["BatchedTimer"]):
         return [BatchedTimer(self._batch, place) for place in places]
 
     def __repr__(self) -> str:
-        """Name topic and number."""
+        """Return topic and number."""
         return f"{type(self).__name__}(topic={self._batch.topic!r}, {len(self)} timers)"
 
 
 class BatchedTimer:
-    """A timer of a batch, which can have an outcome of its own.
+    """A timer of a batch, which can have its own outcome.
 
-    A mark decides about it: `ack`, `nack` or `reject`; the first one counts. With
-    ``AckPolicy.MANUAL`` it is sent at once and awaited. With other policies it is sent when the
-    handler has ended, whether that raises or not. With ``AckPolicy.ACK_FIRST`` the timer was
-    committed before, and a mark does nothing.
+    A mark decides the outcome: `ack`, `nack` or `reject`; the first one counts. With
+    ``AckPolicy.MANUAL`` it is sent immediately and awaited. With other policies it is sent when
+    the handler has ended, whether it raises or not. With ``AckPolicy.ACK_FIRST`` the timer was
+    committed before, so a mark has no effect.
 
     Args:
         batch: Its batch.
-        index: Its place there.
+        index: Its index in the batch.
     """
 
     __slots__ = ("_batch", "_delivery", "_index")
 
     def __init__(self, batch: TimerBatchDelivery, index: int) -> None:
-        """Keep both."""
+        """Store both."""
         self._batch = batch
         self._index = index
         self._delivery: TimerDelivery = batch.deliveries[index]
@@ -326,15 +326,15 @@ class BatchedTimer:
         return self._delivery.lease_lost
 
     async def ack(self) -> None:
-        """Mark it as done: it is committed. A recurring one is due at its next time."""
+        """Mark it as done: it is committed. A recurring timer is due at its next time."""
         await self._batch.mark_ack(self._index)
 
     async def nack(self, delay: timedelta | None = None) -> None:
-        """Mark it as failed: it is kept for another attempt, if it has any left.
+        """Mark it as failed: it is retried, if it has attempts left.
 
         Args:
-            delay: When; None means after the delay of the retry policy, and without
-                one when its lease would have ended.
+            delay: Delay until the retry. None means that of the retry policy or, without one,
+                until its lease would have ended.
 
         Raises:
             TypeError: `delay` is not a timedelta.
@@ -343,12 +343,12 @@ class BatchedTimer:
         await self._batch.mark_nack(self._index, delay)
 
     async def reject(self) -> None:
-        """Mark it as rejected: it is dead-lettered, or removed without a dead-letter topic.
+        """Mark it as rejected: it is dead-lettered or, without a dead-letter topic, removed.
 
-        A recurring one stays beside that, and is due at its next time.
+        A recurring timer also stays, and is due at its next time.
         """
         await self._batch.mark_reject(self._index)
 
     def __repr__(self) -> str:
-        """Name topic and id; body and headers may be secret."""
+        """Return topic and id; body and headers may be secret."""
         return f"{type(self).__name__}(topic={self._batch.topic!r}, timer_id={self.timer_id!r})"

@@ -1,4 +1,4 @@
-"""Makes messages of deliveries."""
+"""Creates messages from deliveries."""
 
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,7 +14,7 @@ class TimersParser:
     """The default parser and decoder."""
 
     async def parse_message(self, message: TimerDelivery) -> TimerMessage:
-        """Make a message of a delivery.
+        """Create a message from a delivery.
 
         Args:
             message: The delivery.
@@ -40,10 +40,10 @@ class TimersParser:
 
 
 class TimersBatchParser:
-    """The default parser and decoder of batches; FastStream goes by the names of its methods."""
+    """The default parser and decoder of batches; FastStream looks for its methods by name."""
 
     async def parse_batch(self, message: TimerBatchDelivery) -> TimerBatchMessage:
-        """Make a message of a batch.
+        """Create a message from a batch.
 
         Args:
             message: The batch.

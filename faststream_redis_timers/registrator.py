@@ -54,16 +54,16 @@ if TYPE_CHECKING:
 
 
 class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
-    """What brokers and routers have in common."""
+    """What brokers and routers share."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Declare no series yet."""
+        """Start without series."""
         self._series: list[DeclaredSeries] = []
         super().__init__(*args, **kwargs)
 
     @property
     def declared_series(self) -> list[DeclaredSeries]:
-        """All series that are declared here and by included routers."""
+        """All series that this and its included routers declare."""
         routers = (each for each in self.routers if isinstance(each, TimersRegistrator))
         return [*self._series, *(one for router in routers for one in router.declared_series)]
 
@@ -76,32 +76,32 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
         repeat: Repeat,
         headers: Mapping[str, HeaderValue] | None = None,
     ) -> None:
-        """Declare a recurring timer: it is there once the broker has started.
+        """Declare a recurring timer, which exists once the broker has started.
 
-        Each start of a worker updates it. With the same `repeat` it keeps its next due time and
-        has the new message; with another one it is due as that says. A paused one stays paused.
-        One that somebody has cancelled is created again: pause it instead.
+        Each start of a worker updates it. If its `repeat` is the same, it keeps its next due time
+        and gets the new message; with another one its due time follows that. A paused timer stays
+        paused. A cancelled one is created again, so pause it instead.
 
-        The broker needs a `series_owner`. One that only publishes, after `connect`, creates
-        nothing.
+        The broker needs a `series_owner`. A broker that only publishes, after `connect`, creates
+        no series.
 
         Args:
-            message: As in `publish`; the broker encodes it when it starts.
-            topic: Where its subscriber listens, prefixes left out.
+            message: As in `publish`; encoded when the broker starts.
+            topic: The topic that its subscriber listens to, without prefixes.
             timer_id: Its id, unique in the topic.
-            repeat: When it is due again and again: `Every` or `Cron`.
+            repeat: When it is due: `Every` or `Cron`.
             headers: Its headers.
 
         Raises:
             TypeError: An argument has the wrong type.
             ValueError: Topic or id is empty, or can't be written as UTF-8.
-            SetupError: The broker is running.
+            SetupError: The broker is running already.
         """
         # A router has no such attribute: its broker may start later.
         if getattr(self, "running", False):
             msg = (
-                f"series {timer_id!r} of topic {topic!r} is declared too late, the broker is "
-                "running: call add_series() before start(), or publish(..., repeat=...)"
+                f"series {timer_id!r} of topic {topic!r} is declared too late: the broker is "
+                "running. Call add_series() before start(), or publish(..., repeat=...)"
             )
             raise SetupError(msg)
         series = Series(message, topic, timer_id=timer_id, repeat=repeat, headers=headers)
@@ -122,17 +122,17 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
         middlewares: Sequence[BrokerMiddleware[Any, Any]] = (),
         include_in_schema: bool | None = None,
     ) -> None:
-        """Include a router: its subscribers and publishers become this one's too.
+        """Include a router with its subscribers and publishers.
 
         Args:
             router: The router.
-            prefix: Put before the router's own prefix.
-            dependencies: FastStream dependencies of its handlers, before its own.
-            middlewares: Middlewares of its subscribers and publishers, before its own.
-            include_in_schema: Whether its endpoints stand in AsyncAPI documents.
+            prefix: Prepended to the router's own prefix.
+            dependencies: FastStream dependencies of its handlers, which come before its own.
+            middlewares: Middlewares of its subscribers and publishers, which come before its own.
+            include_in_schema: Whether AsyncAPI documents include its endpoints.
 
         Raises:
-            TypeError: The prefix is no str.
+            TypeError: The prefix is not a str.
             ValueError: It can't be written as UTF-8.
         """
         super().include_router(
@@ -236,52 +236,53 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
         """Subscribe a handler to a topic.
 
         Args:
-            topic: The topic, prefixes left out; or a `TimerSub` with the knobs.
-            lease_ttl: Seconds that a claimed timer stays leased to its worker; a
-                handler should end well within.
+            topic: The topic, without prefixes, or a `TimerSub` with the options.
+            lease_ttl: Seconds that a claimed timer stays leased to its worker; handlers
+                should end well within them.
             polling_interval: Seconds between polls right after a timer was due.
             max_polling_interval: Seconds to which that grows while nothing is due.
-            batch: Whether a handler gets a list: all timers that were claimed together.
-            max_records: With `batch`: how many timers a list holds at most, from 1 to 100.
-            max_wait: With `batch`: seconds to pause after a claim that found timers, but
-                not as many as it asked for, so that the next list is longer. It delays no
-                timer after a quiet time, and nothing is leased meanwhile.
-            max_concurrent: How many handlers may run at once; None means 5, with `batch` 1.
-            renew_lease: Whether the worker extends the leases of handlers that run,
+            batch: Whether a handler gets a list of all timers that were claimed together.
+            max_records: With `batch`: how many timers a list has at most, from 1 to 100.
+            max_wait: With `batch`: seconds to pause after a claim that found fewer timers
+                than it asked for, so that the next list is longer. It does not delay the
+                first timers after a quiet time, and nothing is leased meanwhile.
+            max_concurrent: How many handlers may run at once; None means 5, or 1 with `batch`.
+            renew_lease: Whether the worker renews the leases of running handlers,
                 every third of `lease_ttl`.
-            max_lease: Seconds after which it no longer does.
-            handler_timeout: Seconds after which a handler is cancelled and has failed;
-                None never. It needs asynchronous handlers.
+            max_lease: Seconds after which it stops renewing them.
+            handler_timeout: Seconds after which a handler is cancelled and counts as failed;
+                None means never. It needs asynchronous handlers.
             retry_policy: What follows a failed attempt: a `RetryPolicy`, or a function of
-                attempt and error that gives the delay until the next one, or None for
-                no more. None tries again without end; by default the router's or
+                attempt and error that returns the delay until the next attempt, or None
+                for no further one. None retries without limit; by default the router's or
                 broker's.
-            dead_letter_topic: The topic to which timers are set aside that have used up their
-                attempts, were rejected, or can't be read; prefixes left out, and
-                ``{topic}`` stands for the subscriber's. None removes such timers; by
-                default the router's or broker's.
+            dead_letter_topic: The topic for timers that have used up their attempts, were
+                rejected, or can't be read; without prefixes, and ``{topic}`` stands for the
+                subscriber's topic. None removes such timers; by default the router's or
+                broker's.
             duty: How many workers of the topic claim when a timer is due, and are woken when
-                one is scheduled. The others poll, and are called when they are needed. In
-                fleets of up to 8 workers, and with None, all do. All workers of a topic
-                should have the same; by default the router's or broker's.
+                one is scheduled. The others only poll, and are called when they are needed.
+                In fleets of up to 8 workers, and with None, all workers claim. All workers of
+                a topic should have the same value; by default the router's or broker's.
             dependencies: FastStream dependencies of its handlers.
             parser: Makes messages of deliveries.
             decoder: Decodes bodies.
-            codec: Decodes bodies too, in FastStream's newer way.
-            ack_policy: What an error means; by default another try after the lease.
-            no_reply: Ignore `reply_to` of messages.
+            codec: Also decodes bodies, in FastStream's newer way.
+            ack_policy: What happens to a timer whose handler raises; by default it is retried,
+                see `retry_policy`.
+            no_reply: Whether to ignore the `reply_to` of messages.
             persistent: Whether the broker keeps it alive.
             title: Its name in AsyncAPI documents.
             description: Its description there.
-            include_in_schema: Whether it stands there.
+            include_in_schema: Whether AsyncAPI documents include it.
 
         Returns:
-            The subscriber, a decorator for handlers. Without any it gives its
-            timers to who asks: `get_one`, ``async for``.
+            The subscriber, a decorator for handlers. Without handlers, claim its timers with
+            `get_one` or ``async for``.
 
         Raises:
             TypeError: An option has the wrong type.
-            ValueError: The topic is empty, or an option can't work.
+            ValueError: The topic is empty, or an option is out of range.
         """
         sub = as_timer_sub(
             topic,
@@ -340,24 +341,24 @@ class TimersRegistrator(Registrator[TimerDelivery, TimersBrokerConfig]):
         schema: Any | None = None,
         include_in_schema: bool = True,
     ) -> TimersPublisher:
-        """Make a publisher: a decorator over a handler, or an object to publish with.
+        """Create a publisher: a decorator for handlers, or an object to publish with.
 
         Args:
-            topic: The topic, prefixes left out.
-            activate_in: Delay of its timers that have no time of their own.
+            topic: The topic, without prefixes.
+            activate_in: Delay of its timers that have no own time.
             headers: Headers of all its timers.
-            reply_to: Topic for the results of their handlers.
+            reply_to: Topic on which the results of their handlers are scheduled.
             persistent: Whether the broker keeps it alive.
             title: Its name in AsyncAPI documents.
             description: Its description there.
             schema: The type of its messages there.
-            include_in_schema: Whether it stands there.
+            include_in_schema: Whether AsyncAPI documents include it.
 
         Raises:
             TypeError: An option has the wrong type.
-            ValueError: The topic is empty, or an option can't work.
+            ValueError: The topic is empty, or an option is out of range.
         """
-        # A TimerSub is none.
+        # A TimerSub is not allowed here.
         plain_text("topic", topic)
         outer_config = self._shared_config
         specification = TimersPublisherSpecification(

@@ -21,12 +21,12 @@ class TimerResponse(Response):
         body: The result.
         activate_in: Delay until its timer is due, by the server's clock.
         activate_at: Time at which its timer is due, with a time zone.
-        repeat: When its timer is due again and again, see `TimersBroker.publish`.
-        timer_id: The timer's id; None makes one. `repeat` needs it.
-        if_exists: What to do where a timer of this id waits already, see `TimersBroker.publish`.
+        repeat: Makes its timer recurring, see `TimersBroker.publish`.
+        timer_id: The timer's id; None creates one. `repeat` needs it.
+        if_exists: What to do if a timer with this id is waiting, see `TimersBroker.publish`.
         headers: Headers of the timer.
         correlation_id: By default that of the handled message; with `repeat` each occurrence has
-            one of its own.
+            its own.
     """
 
     def __init__(  # noqa: PLR0913  a timer has that many properties
@@ -41,18 +41,18 @@ class TimerResponse(Response):
         headers: Mapping[str, HeaderValue] | None = None,
         correlation_id: str | None = None,
     ) -> None:
-        """Keep the settings."""
+        """Store the arguments."""
         super().__init__(body, headers=dict(headers or {}), correlation_id=correlation_id)
         self.activate_in = activate_in
         self.activate_at = activate_at
         self.repeat = repeat
         self.timer_id = timer_id
         self.if_exists = if_exists
-        # FastStream gives a result that of the handled message, which all occurrences would have.
+        # FastStream sets that of the handled message, which all occurrences would share.
         self._given_correlation_id = correlation_id
 
     def as_publish_command(self) -> "TimerPublishCommand":
-        """Make the command that a publisher sends."""
+        """Return the command that a publisher sends."""
         return TimerPublishCommand(
             self.body,
             topic="",  # the publisher names it
@@ -74,20 +74,20 @@ class TimerPublishCommand(BatchPublishCommand):
 
     Args:
         message: The message.
-        *messages: Further ones, of a batch.
+        *messages: Further messages, of a batch.
         topic: The full topic.
-        timer_id: Id of a single timer; None makes one.
+        timer_id: Id of a single timer; None creates one.
         activate_in: Delay until they are due, by the server's clock.
         activate_at: Time at which they are due, with a time zone.
-        repeat: When they are due again and again, in place of a time.
-        repeat_owner: Who declares a series, see `TimersBroker.add_series`.
-        default_delay: The publisher's delay, where none of these is given.
-        if_exists: What to do where a timer of an id waits already; None replaces it, or
-            updates it where it recurs.
-        pipeline: A caller's pipeline to put the call into.
+        repeat: Makes them recurring, instead of a time.
+        repeat_owner: Owner of a declared series, see `TimersBroker.add_series`.
+        default_delay: The publisher's delay, used if none of these is given.
+        if_exists: What to do if a timer with the same id is waiting; None replaces it, or
+            updates a recurring one.
+        pipeline: The caller's pipeline to add the call to.
         headers: Their headers.
         correlation_id: Their correlation id; by default each one's timer id.
-        reply_to: Full topic for the handler's result.
+        reply_to: Full topic on which the handler's result is scheduled.
     """
 
     def __init__(  # noqa: PLR0913  a timer has that many properties
@@ -109,7 +109,7 @@ class TimerPublishCommand(BatchPublishCommand):
         reply_to: str = "",
         _publish_type: PublishType,
     ) -> None:
-        """Keep the settings."""
+        """Store the arguments."""
         super().__init__(
             message,
             *messages,
@@ -131,7 +131,7 @@ class TimerPublishCommand(BatchPublishCommand):
 
     @property
     def batch_bodies(self) -> tuple[Any, ...]:
-        """All messages; None is a message too."""
+        """All messages; None counts as a message."""
         return () if self._is_empty else (self.body, *self.extra_bodies)
 
     @batch_bodies.setter
@@ -142,7 +142,7 @@ class TimerPublishCommand(BatchPublishCommand):
 
     @classmethod
     def from_cmd(cls, cmd: PublishCommand, *, batch: bool = False) -> "TimerPublishCommand":
-        """Make one of any other command.
+        """Return a command as one of this class.
 
         Args:
             cmd: The command.

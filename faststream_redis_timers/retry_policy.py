@@ -1,6 +1,6 @@
-"""What users say about failed attempts: whether another one follows, and when.
+"""Retry policies: whether a failed attempt is retried, and when.
 
-Acting on it is the matter of `delivery/retries.py`.
+`delivery/settlement_policy.py` applies them.
 """
 
 import inspect
@@ -14,26 +14,26 @@ from faststream_redis_timers_sync.protocol.checks import check_count, check_numb
 from faststream_redis_timers_sync.protocol.times import ask_in
 
 RetryDecision = Callable[[int, BaseException | None], timedelta | None]
-"""Says what follows a failed attempt: the delay until the next one, None for no more.
+"""Returns the delay until the next attempt after a failed one; None for no further attempt.
 
-It is called with the number of the attempt that has failed, from 1, and with its error:
-None where it never told of one, since its worker died or its lease was lost.
+It is called with the number of the failed attempt, from 1, and its error. The error is None
+if none was reported, because the worker died or the lease was lost.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """Tries again after growing delays, and not for ever.
+    """Retries a limited number of times, after growing delays.
 
     After attempt number n the delay is ``delay * factor ** (n - 1)``.
 
     Args:
-        max_attempts: How often a timer is tried in all.
+        max_attempts: How many attempts a timer has, including the first.
         delay: Delay after the first attempt.
-        factor: By what each further delay is longer.
+        factor: Factor by which each further delay is longer.
         max_delay: The longest delay.
-        jitter: Share, from 0 to 1, by which a delay is longer or shorter at random, so
-            that timers which failed together do not come back together.
+        jitter: Fraction, from 0 to 1, by which a delay is randomly longer or shorter, so that
+            timers which failed together are not retried together.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -58,18 +58,18 @@ class RetryPolicy:
         _check_factor("jitter", self.jitter, least=0.0, most=1.0)
 
     def __call__(self, attempt: int, error: BaseException | None = None) -> timedelta | None:
-        """Give the delay until the next attempt.
+        """Return the delay until the next attempt.
 
         Args:
-            attempt: The number of the attempt that has failed, from 1.
-            error: Its error, without a meaning here.
+            attempt: The number of the failed attempt, from 1.
+            error: Its error, which is ignored.
 
         Returns:
             The delay; None after the last attempt.
         """
         if attempt >= self.max_attempts:
             return None
-        # Also the longest delay is spread, and never exceeded.
+        # The longest delay has jitter too, and is never exceeded.
         most = self.max_delay.total_seconds() / (1 + self.jitter)
         try:
             seconds = min(most, self.delay.total_seconds() * self.factor ** (attempt - 1))
@@ -87,13 +87,13 @@ def _check_factor(argument: str, value: float, *, least: float, most: float) -> 
 
 
 def check_retry_policy(policy: RetryDecision | None) -> None:
-    """Refuse what can't be a retry policy.
+    """Raise unless a value can be a retry policy.
 
     Args:
-        policy: What was given.
+        policy: The value.
 
     Raises:
-        TypeError: It can't be called with attempt and error, or is a class or asynchronous.
+        TypeError: It can't be called with attempt and error, or it is a class or asynchronous.
     """
     if policy is None or _is_decision(policy):
         return
@@ -114,6 +114,6 @@ def _is_decision(policy: object) -> bool:
     except TypeError:
         return False
     except ValueError:
-        # It does not tell its arguments.
+        # Its signature is unknown.
         pass
     return True

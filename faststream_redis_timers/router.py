@@ -58,9 +58,9 @@ class TimersRoutePublisher(ArgsContainer):
         schema: Any | None = None,
         include_in_schema: bool = True,
     ) -> None:
-        """Keep the arguments until a router takes them."""
+        """Store the arguments until a router uses them."""
         super().__init__(
-            # A TimerSub is none.
+            # A TimerSub is not allowed here.
             topic=plain_text("topic", topic),
             activate_in=activate_in,
             headers=headers,
@@ -108,7 +108,7 @@ class TimersRoute(SubscriberRoute):
         description: str | None = None,
         include_in_schema: bool = True,
     ) -> None:
-        """Keep the arguments until a router takes them."""
+        """Store the arguments until a router uses them."""
         sub = as_timer_sub(
             topic,
             lease_ttl=lease_ttl,
@@ -146,22 +146,21 @@ class TimersRoute(SubscriberRoute):
 
 
 class TimersRouter(TimersRegistrator, BrokerRouter[TimerDelivery, TimersRouterConfig]):
-    """A group of subscribers and publishers, to be included in a broker or router.
+    """A group of subscribers and publishers that a broker or router includes.
 
     Args:
-        prefix: Put before the topics of all its subscribers and publishers.
-        handlers: Its handlers, besides those that it decorates.
+        prefix: Prepended to the topics of all its subscribers and publishers.
+        handlers: Its handlers, in addition to decorated ones.
         dependencies: FastStream dependencies of its handlers.
         middlewares: Middlewares of its subscribers and publishers.
         routers: Routers to include.
         parser: Makes messages of deliveries.
         decoder: Decodes bodies.
-        include_in_schema: Whether its endpoints stand in AsyncAPI documents.
-        ack_policy: What an error in its handlers means.
+        include_in_schema: Whether AsyncAPI documents include its endpoints.
+        ack_policy: What happens to a timer whose handler raises.
         retry_policy: What follows a failed attempt, see `subscriber`; by default the
             broker's.
-        dead_letter_topic: Where its timers are set aside, see `subscriber`; by default the
-            broker's.
+        dead_letter_topic: Its dead-letter topic, see `subscriber`; by default the broker's.
         duty: How many workers are on duty, see `subscriber`; by default the broker's.
         underlying_driver_annotations: See `TimersBroker`; added to the broker's.
 

@@ -1,4 +1,4 @@
-"""What a subscriber can be told: its topic and its knobs."""
+"""A subscriber's topic and options."""
 
 import math
 from dataclasses import dataclass
@@ -20,33 +20,33 @@ DUTY: int | None = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimerSub:
-    """A topic to subscribe to, with its knobs.
+    """A topic to subscribe to, with its options.
 
     Args:
         topic: The topic, without the prefixes of broker and routers.
-        lease_ttl: Seconds that a claimed timer stays leased to its worker. A
-            handler should end well within: after it the timer may run again.
+        lease_ttl: Seconds that a claimed timer stays leased to its worker. Handlers should
+            end well within them: afterwards the timer may be redelivered.
         polling_interval: Seconds between polls right after a timer was due.
-        max_polling_interval: Seconds to which the interval grows, doubling,
-            while nothing is due. Each pause varies by half, so a timer whose
-            wake-up was lost is late by one and a half of it at most.
-        batch: Whether a handler gets a list: all timers that were claimed together.
-        max_records: With `batch`: how many timers a list holds at most, from 1 to 100.
-        max_wait: With `batch`: seconds to pause after a claim that found timers, but
-            not as many as it asked for, so that the next list is longer. It delays no
-            timer after a quiet time, and nothing is leased meanwhile.
+        max_polling_interval: Seconds to which the interval grows, doubling, while nothing
+            is due. Each pause varies by up to half, so a timer whose wake-up was lost is late
+            by at most one and a half times this.
+        batch: Whether a handler gets a list of all timers that were claimed together.
+        max_records: With `batch`: how many timers a list has at most, from 1 to 100.
+        max_wait: With `batch`: seconds to pause after a claim that found fewer timers than
+            it asked for, so that the next list is longer. It does not delay the first timers
+            after a quiet time, and nothing is leased meanwhile.
         max_concurrent: How many handlers of this subscriber may run at once; None means
-            5, with `batch` 1.
-        renew_lease: Whether the worker extends the leases of handlers that run.
-        max_lease: Seconds after which it no longer does: a handler that hangs
-            must not hold a timer for ever. After them it also no longer keeps
-            back timers that may have killed their workers.
-        handler_timeout: Seconds after which a handler is cancelled and has
-            failed; None never. It needs asynchronous handlers.
+            5, or 1 with `batch`.
+        renew_lease: Whether the worker renews the leases of running handlers.
+        max_lease: Seconds after which it stops renewing them, so that a handler that hangs
+            does not keep its timer forever. From then on the timer also no longer delays
+            others that are suspected of killing their workers.
+        handler_timeout: Seconds after which a handler is cancelled and counts as failed;
+            None means never. It needs asynchronous handlers.
 
     Raises:
-        TypeError: A knob has the wrong type.
-        ValueError: The topic is empty, or a knob can't work.
+        TypeError: An option has the wrong type.
+        ValueError: The topic is empty, or an option is out of range.
     """
 
     topic: str
@@ -62,7 +62,7 @@ class TimerSub:
     handler_timeout: float | None = None
 
     def __post_init__(self) -> None:
-        """Check the knobs."""
+        """Check the options."""
         object.__setattr__(self, "topic", plain_text("topic", self.topic))
         check_seconds("lease_ttl", self.lease_ttl)
         check_seconds("polling_interval", self.polling_interval)
@@ -84,8 +84,8 @@ class TimerSub:
         check_seconds("max_lease", self.max_lease)
         if self.renew_lease and self.max_lease < self.lease_ttl:
             msg = (
-                f"max_lease must be at least lease_ttl ({self.lease_ttl!r}) where leases are "
-                f"renewed, got {self.max_lease!r}"
+                f"max_lease must be at least lease_ttl ({self.lease_ttl!r}) with "
+                f"renew_lease=True, got {self.max_lease!r}"
             )
             raise ValueError(msg)
         if self.handler_timeout is not None:
@@ -111,17 +111,17 @@ class TimerSub:
             ("max_wait", self.max_wait, MAX_WAIT),
         ):
             if value != default:
-                msg = f"{name} must be given with batch=True only, got {value!r} without it"
+                msg = f"{name} works only with batch=True, got {value!r} without it"
                 raise ValueError(msg)
 
     @property
     def slots(self) -> int:
-        """`max_concurrent`, which is never None once it was checked."""
+        """`max_concurrent`, which is never None after the check."""
         return cast("int", self.max_concurrent)
 
     @property
     def most_running(self) -> int:
-        """How many timers are handled at once."""
+        """How many timers can be handled at once."""
         return self.slots * self.max_records if self.batch else self.slots
 
 
@@ -130,46 +130,46 @@ _LONGEST_SECONDS = 10.0 * 365 * 86_400
 
 
 def check_seconds(name: str, value: float) -> None:
-    """Refuse what is no length of time that a knob can have.
+    """Raise unless a value is a number of seconds that an option accepts.
 
     Args:
         name: Name of the argument, for the error.
         value: The seconds.
 
     Raises:
-        TypeError: It is no number.
+        TypeError: It is not a number.
         ValueError: It is below a millisecond or above ten years.
     """
     check_number(name, value)
     if not _SHORTEST_SECONDS <= value <= _LONGEST_SECONDS:
-        msg = f"{name} must be from {_SHORTEST_SECONDS} s to ten years of seconds, got {value!r}"
+        msg = f"{name} must be from {_SHORTEST_SECONDS} s to ten years in seconds, got {value!r}"
         raise ValueError(msg)
 
 
-def as_timer_sub(topic: "str | TimerSub", **knobs: Any) -> TimerSub:
-    """Make a `TimerSub` of a subscriber's arguments.
+def as_timer_sub(topic: "str | TimerSub", **options: Any) -> TimerSub:
+    """Return a `TimerSub` of a subscriber's arguments.
 
     Args:
-        topic: The topic, or a `TimerSub` that has the knobs already.
-        **knobs: See `TimerSub`.
+        topic: The topic, or a `TimerSub` that already has the options.
+        **options: See `TimerSub`.
 
     Raises:
-        ValueError: A `TimerSub` was given and knobs beside it.
+        ValueError: Both a `TimerSub` and options were given.
     """
-    sub = TimerSub(topic=topic.topic if isinstance(topic, TimerSub) else topic, **knobs)
+    sub = TimerSub(topic=topic.topic if isinstance(topic, TimerSub) else topic, **options)
     if not isinstance(topic, TimerSub):
         return sub
     if sub != TimerSub(topic=topic.topic):
-        msg = f"give the knobs in the TimerSub of topic {topic.topic!r}, not beside it"
+        msg = f"give the options in the TimerSub of topic {topic.topic!r}, not beside it"
         raise ValueError(msg)
     return topic
 
 
 def check_dead_letter_topic(dead_letter_topic: str | None, topic: str) -> None:
-    """Refuse a topic for dead letters that is the subscriber's own.
+    """Raise if the dead-letter topic is the subscriber's own.
 
     Args:
-        dead_letter_topic: What the subscriber was given: None, and `EMPTY`, name none.
+        dead_letter_topic: The subscriber's option; None and `EMPTY` mean no topic.
         topic: Its topic.
 
     Raises:
@@ -184,7 +184,7 @@ def check_dead_letter_topic(dead_letter_topic: str | None, topic: str) -> None:
 
 
 def topic_for_dead_letters(dead_letter_topic: str, topic: str) -> str:
-    """Name the topic for dead letters of a topic.
+    """Return the dead-letter topic of a topic.
 
     Args:
         dead_letter_topic: The name, in which ``{topic}`` stands for the topic.

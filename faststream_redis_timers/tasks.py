@@ -1,4 +1,4 @@
-"""Ending a task for certain."""
+"""Ends tasks reliably."""
 
 import asyncio
 from typing import Any
@@ -10,11 +10,11 @@ _PAUSE = 0.05
 async def end_task(task: "asyncio.Task[Any]") -> None:
     """Cancel a task and wait until it has ended.
 
-    Up to Python 3.11 `asyncio.wait_for`, by which redis-py sends, swallows a
+    Up to Python 3.11 `asyncio.wait_for`, which redis-py uses to send, swallows a
     cancellation that comes just when it is done, so one may not be enough.
 
     Args:
-        task: The task, one of our own: it ends soon after it was cancelled.
+        task: A task of this package, which ends soon after it is cancelled.
     """
     while not task.done():
         task.cancel()
@@ -22,13 +22,13 @@ async def end_task(task: "asyncio.Task[Any]") -> None:
 
 
 def check_cancelled() -> None:
-    """Raise where a cancellation of the running task was swallowed: see `end_task`.
+    """Raise if a cancellation of the current task was swallowed, see `end_task`.
 
-    A loop that may run inside ``asyncio.run`` calls it in each turn, since at its end that
-    cancels each task once, and then waits for them.
+    A loop that may run inside ``asyncio.run`` calls it in each turn, since ``asyncio.run``
+    cancels each task only once when it ends, and then waits for it.
 
     Raises:
-        asyncio.CancelledError: The task was asked to end.
+        asyncio.CancelledError: The task was cancelled.
     """
     task = asyncio.current_task()
     if task is not None and task.cancelling():

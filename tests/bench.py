@@ -25,6 +25,10 @@ NO_POLLS = {"polling_interval": 3600.0, "max_polling_interval": 3600.0}
 """Knobs with which a worker, once it has looked, only wakes for what it has learnt."""
 
 
+INTERRUPTED, RESUMED = "interrupted, trying again until it succeeds", "resumed"
+"""What the first and the last line of an outage have after the topic, see `delivery.words`."""
+
+
 class LogLines(logging.Handler):
     """A logger's lines, kept."""
 

@@ -18,6 +18,7 @@ from examples.embedded_cluster import HOST
 from examples.embedded_server import embedded_server
 from faststream_redis_timers import TopicTornError
 from faststream_redis_timers.annotations import TimerMessage
+from faststream_redis_timers.delivery import words
 from faststream_redis_timers_sync import TimersClient
 from faststream_redis_timers_sync.cli.group import group
 from faststream_redis_timers_sync.manage.stats import count_running, count_topics
@@ -325,12 +326,7 @@ async def test_a_worker_says_so_once_polls_on_and_goes_on_when_it_is_whole(tagge
 
     home = tagged.home
     tear(home)
-    torn = (
-        "topic 'invoices' is torn: it has timers, and all of their payloads are gone, as after a "
-        "node failed while their slot moved, so none is delivered: start the failed node again "
-        "and bring the keys together with `redis-cli --cluster fix`, or give the timers up with "
-        "cancel_all"
-    )
+    torn = words.torn(TOPIC)
 
     def claims():
         return home.redis.info("commandstats")["cmdstat_evalsha"]["calls"]
@@ -346,7 +342,7 @@ async def test_a_worker_says_so_once_polls_on_and_goes_on_when_it_is_whole(tagge
         tear(home)
         await wait_until_async(lambda: len(tagged.log.at(logging.ERROR)) == 2)
         tagged.client.cancel_all(TOPIC)
-        whole = "topic 'invoices' is no longer torn"
+        whole = words.no_longer_torn(TOPIC)
         await wait_until_async(lambda: tagged.log.at(logging.INFO).count(whole) == 2)
 
     assert tagged.log.at(logging.ERROR) == [torn, torn]

@@ -1,1 +1,1 @@
-"""All that touches redis-py's connections."""
+"""Everything that uses redis-py's connections."""

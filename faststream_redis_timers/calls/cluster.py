@@ -1,7 +1,7 @@
-"""Runs operations on a Redis Cluster: each on the primary of its keys, asked once.
+"""Runs operations on a Redis Cluster: each on the primary of its keys, and only once.
 
-The connections are this package's own. Those of a RedisCluster are closed under calls that are in
-flight whenever the client meets an error of its own, and redis-py 5 can't give them back.
+The connections are created here. A RedisCluster closes its connections under calls in flight
+whenever it has an error itself, and redis-py 5 can't release them.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 _NO_MAINTENANCE: dict[str, Any] = {}
 if "maint_notifications_config" in signature(AbstractConnection.__init__).parameters:
-    # From redis-py 8.1 on. Its handlers close connections under calls, and lead back to the
+    # From redis-py 8.1 on. Its handlers close connections under calls, and refer to the
     # caller's client.
     from redis.maint_notifications import MaintNotificationsConfig
 
@@ -66,13 +66,13 @@ class ClusterPrimaries:
     """The primaries of a cluster: which slots they serve, and a pool of connections to each.
 
     Args:
-        client: Whose arguments tell how to connect; none of its connections is used.
+        client: The client; its arguments are used to connect, but not its connections.
     """
 
     is_cluster = True
 
     def __init__(self, client: RedisCluster) -> None:
-        """Read the arguments; nothing is sent yet."""
+        """Read the arguments; send nothing yet."""
         options = client.connection_kwargs
         self._connection_class: type[Any] = options["connection_class"]
         self._max_connections: int = options["max_connections"]
@@ -88,7 +88,7 @@ class ClusterPrimaries:
         self._is_closed = False
 
     def pool_of(self, primary: Address) -> ConnectionPool:
-        """Give the pool of connections to a primary.
+        """Return the pool of connections to a primary.
 
         Args:
             primary: The primary.
@@ -104,7 +104,7 @@ class ClusterPrimaries:
         return pool
 
     def new_connection(self, primary: Address | None) -> Any:
-        """Return a connection of redis-py's beside all pools, which is still to be connected.
+        """Return a redis-py connection outside all pools, which is not connected yet.
 
         Args:
             primary: What `primary_of` returned.
@@ -113,14 +113,14 @@ class ClusterPrimaries:
         return self._connection_class(**self._options, **address)
 
     async def primary_of(self, key: bytes) -> Address:
-        """Return which serves a key or a sharded channel.
+        """Return the primary of a key or sharded channel.
 
         Args:
             key: The key or channel.
 
         Raises:
-            redis.RedisError: No node can tell, or none serves it.
-            OSError: No node answers.
+            redis.RedisError: No node knows, or none serves it.
+            OSError: No node replies.
         """
         if self.slots.version == 0:
             await self.refresh()
@@ -132,11 +132,11 @@ class ClusterPrimaries:
         return primary
 
     async def refresh(self) -> None:
-        """Ask a node anew which primary serves which slot.
+        """Ask a node again which primary serves which slot.
 
         Raises:
-            redis.RedisError: No node can tell.
-            OSError: No node answers.
+            redis.RedisError: No node knows.
+            OSError: No node replies.
         """
         try:
             await self.refresh_once(self.slots.version, None, LONGEST_REFRESH)
@@ -144,15 +144,15 @@ class ClusterPrimaries:
             raise error.problem from None
 
     async def refresh_once(self, version: int, without: Address | None, seconds: float) -> None:
-        """Do it, unless it was done since; all who ask at the same time wait for one answer.
+        """Refresh the map, unless it was refreshed since; concurrent callers share one request.
 
         Args:
-            version: That of the map which led astray.
-            without: A node that has just not answered, which is asked last.
-            seconds: For how long to wait.
+            version: The version of the outdated map.
+            without: A node that has just failed to reply, which is asked last.
+            seconds: How long to wait, in seconds.
 
         Raises:
-            NotSentError: No node answers, or none can tell.
+            NotSentError: No node replies, or none knows.
         """
         if self.slots.version != version:
             return
@@ -169,7 +169,7 @@ class ClusterPrimaries:
     def _end_refresh(self, task: "asyncio.Task[None]") -> None:
         self._refreshing = None
         if not task.cancelled():
-            # Whoever waited for it is told; maybe nobody does any more.
+            # Waiters get the exception; perhaps nobody waits any longer.
             task.exception()
 
     async def _refresh(self, without: Address | None) -> None:
@@ -184,10 +184,10 @@ class ClusterPrimaries:
             except (RedisError, OSError) as error:
                 problem = explained(error, address)
             else:
-                # A node that was reset knows nothing.
+                # A node that was reset has an empty map.
                 if reply:
                     self.slots.replace(reply, address)
-                    await self._let_go_of_former()
+                    await self._close_former()
                     return
             finally:
                 await drop(connection, writer_of(connection))
@@ -195,15 +195,15 @@ class ClusterPrimaries:
                 break
         raise problem
 
-    async def _let_go_of_former(self) -> None:
-        """Close idle connections to nodes that have left; `give_back` does it with the others."""
+    async def _close_former(self) -> None:
+        """Close idle connections to nodes that have left; `give_back` closes the others."""
         for address in self._pools.keys() - self.slots.nodes:
             for connection in idle_connections_of(self._pools.pop(address)):
-                # They may be gone without a word, and TLS would wait for one.
+                # The node may be dead, and TLS would wait for its reply.
                 await drop(connection, writer_of(connection))
 
     async def give_back(self, primary: Address, pool: ConnectionPool, connection: Any) -> None:
-        """Give a connection back to its pool, or close it where nobody asks that any more.
+        """Return a connection to its pool, or close it if the pool is no longer used.
 
         Args:
             primary: The pool's primary.
@@ -215,7 +215,7 @@ class ClusterPrimaries:
         await release(pool, connection)
 
     async def close(self) -> None:
-        """Close all connections; who goes on has others, which are closed after each call."""
+        """Close all connections; later calls use new ones, which are closed after each call."""
         self._is_closed = True
         if self._refreshing is not None:
             await end_task(self._refreshing)
@@ -223,7 +223,7 @@ class ClusterPrimaries:
         await close_pools(list(pools.values()))
 
     def hang_up(self) -> None:
-        """Close all connections, whose event loop does not run: nothing can be awaited."""
+        """Close all connections without awaiting, as their event loop does not run."""
         pools, self._pools = self._pools, {}
         hang_up(*pools.values())
 
@@ -232,9 +232,9 @@ class ClusterRunner(Runner):
     """Runs operations on a cluster.
 
     Args:
-        client: Tells nodes and arguments; its own connections are not used.
-        confirmation: How many replicas must have what is written; None asks none.
-        closes_client: Whether the client is ours, and closed too.
+        client: The client; its nodes and arguments are used, but not its connections.
+        confirmation: How many replicas must confirm writes; None waits for none.
+        closes_client: Whether the client was created here, and must be closed.
     """
 
     __slots__ = ("_closes_client", "primaries")
@@ -249,7 +249,7 @@ class ClusterRunner(Runner):
         *,
         closes_client: bool = False,
     ) -> None:
-        """Keep them."""
+        """Store them."""
         self.client = client
         self.confirmation = confirmation
         self._closes_client = closes_client
@@ -272,10 +272,10 @@ class ClusterRunner(Runner):
                 except PoolFullError:
                     raise
                 except asyncio.CancelledError:
-                    # Whoever has lost patience may have asked a node that is silent.
+                    # A caller that gave up may have waited for a silent node.
                     primaries.slots.is_stale = True
                     raise
-                except Exception as error:  # noqa: BLE001  the way knows what each means
+                except Exception as error:  # noqa: BLE001  `way` handles each error
                     turn = way.throw(error)
                 else:
                     turn = way.send(answer)
@@ -304,37 +304,37 @@ class ClusterRunner(Runner):
             await self.primaries.give_back(turn.primary, pool, connection)
 
     async def ping(self) -> None:
-        """Ask the cluster for a sign of life: that all slots are served.
+        """Check that the cluster replies and serves all slots.
 
         Raises:
-            redis.RedisError: They are not, or what the nodes say.
+            redis.RedisError: Some slots are not served, or the nodes failed.
         """
         await self.primaries.refresh()
         if self.primaries.slots.uncovered:
             raise ClusterDownError(str(not_served(self.primaries.slots)))
 
     async def warm(self, key: bytes) -> None:
-        """Ask the primary of a key for a sign of life, which warms the connection to it.
+        """Ping the primary of a key, which warms the connection to it.
 
         Args:
             key: The key.
 
         Raises:
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         await self.run(command(b"PING", parse=bool, keys=(key,)))
 
     async def close(self) -> None:
-        """Close the connections; the client's only where it is ours."""
+        """Close the connections, and the client if it was created here."""
         await self.primaries.close()
         if self._closes_client:
-            # Its connections are there only if somebody has asked it for something.
+            # It has connections only if something used it.
             with suppress(RedisError, OSError):
                 async with asyncio.timeout(LONGEST_CLOSE):
                     await self.client.aclose()
 
     def hang_up(self) -> None:
-        """Close them where their event loop does not run."""
+        """Close the connections if their event loop does not run."""
         self.primaries.hang_up()
 
 
@@ -348,7 +348,7 @@ def address_of_cluster(client: RedisCluster) -> str:
 
 
 def address_of_nodes(seeds: Iterable[Address], connection_class: type[Any]) -> str:
-    """Return the same for nodes that a URL names.
+    """Return the URL of nodes for documents.
 
     Args:
         seeds: The nodes.

@@ -1,7 +1,7 @@
-"""Tells a connection that the server has closed before anything is sent on it.
+"""Detects connections that the server has closed, before anything is sent on them.
 
-Pools of redis-py hand out idle connections whose end they have not noticed: what is sent there is
-lost, and whether it was carried out can't be told.
+Pools of redis-py return idle connections whose end they have not noticed: a command sent there is
+lost, and it is unknown whether it was carried out.
 """
 
 import asyncio
@@ -13,11 +13,11 @@ from typing import Any
 
 LONGEST_UNSEEN = 0.001
 """Seconds after a reply during which the event loop's view of a connection counts. An older view is
-checked, which takes 2 microseconds. A caller that sends its next call at once is spared the check;
-one that first blocks the event loop, by a call of a blocking client say, takes longer, and is not.
+checked, which takes 2 microseconds. A caller that sends its next call immediately skips the check;
+one that first blocks the event loop, for example with a blocking client, does not.
 """
 
-# Where a system can't tell an end alone, whatever may be read on an idle connection counts.
+# If a system can't detect only the end, any readable data on an idle connection counts.
 _ENDED = getattr(select, "POLLRDHUP", getattr(select, "POLLIN", 0))
 
 
@@ -26,12 +26,12 @@ class _Heard(threading.local):
 
 
 _heard = _Heard()
-# When this thread's event loop passed on a reply: until then it has seen what had ended.
+# When this thread's event loop last passed on a reply: it has seen all ends until then.
 
 
 def note_heard(*, _clock: Callable[[], float] = time.monotonic) -> None:
     """Note that the event loop of this thread has just passed on a reply."""
-    # The clock is an argument for the reason that `clock.monotonic` gives, without its call.
+    # The clock is an argument as in `clock.monotonic`, but without an extra call.
     _heard.at = _clock()
 
 
@@ -44,12 +44,12 @@ def has_ended(
     """Return whether the server has closed a connection.
 
     Args:
-        connection: A connection of redis-py's, which nobody uses.
-        writer: What it writes to.
+        connection: An idle connection of redis-py.
+        writer: Its writer.
     """
-    if writer.transport.is_closing() or connection._reader.at_eof():  # noqa: SLF001  there is no other way to see it
+    if writer.transport.is_closing() or connection._reader.at_eof():  # noqa: SLF001  there is no other way
         return True
-    # An event loop that was kept busy, by this very caller maybe, has not looked since.
+    # An event loop that was blocked, perhaps by this caller, has not checked since.
     return _clock() - _heard.at > LONGEST_UNSEEN and _is_hung_up(writer)
 
 

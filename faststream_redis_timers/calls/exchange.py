@@ -1,4 +1,4 @@
-"""One request and its reply on one connection: sent, read, confirmed, or the connection dropped."""
+"""One request and its reply on one connection; after errors the connection is dropped."""
 
 import asyncio
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LOST = (RedisConnectionError, *TIMED_OUT, OSError)
 _HIGH_WATER = 64 * 1024
-# Bytes that asyncio's transports hold before who writes has to wait.
+# Bytes that asyncio's transports buffer before writers must wait.
 
 
 async def exchange(
@@ -36,40 +36,42 @@ async def exchange(
     *,
     asking: bool = False,
 ) -> Any:
-    """Send an operation once, and give its reply.
+    """Send an operation once, and return its reply.
 
-    After an error the connection is closed, unless the server's reply was one.
+    After an error the connection is closed, unless the error is the server's reply.
 
     Args:
-        connection: A connection of redis-py's.
+        connection: A connection of redis-py.
         operation: The operation.
-        timeout: Seconds for connecting, and again of silence until the reply is there; None leaves
+        timeout: Seconds for connecting, and again of silence until the reply has come; None leaves
             both to the connection.
-        confirmation: How many replicas must have what is written; None asks none.
-        asking: Whether the node is asked for a slot that is on its way to it.
+        confirmation: How many replicas must confirm writes; None waits for none.
+        asking: Whether to send ASKING first, for a slot that is moving to the node.
 
     Returns:
-        The reply, not decoded.
+        The undecoded reply.
 
     Raises:
-        TimerOutcomeUnknownError: The reply was lost, and it may not be repeated.
-        TimerNotReplicatedError: Too few replicas have it.
-        TimeoutError: It took too long, and nothing was changed.
-        redis.RedisError: What the server or the connection says.
+        TimerOutcomeUnknownError: The reply was lost, and the operation must not be repeated.
+        TimerNotReplicatedError: Too few replicas confirmed it.
+        TimeoutError: It took too long, and nothing has changed.
+        redis.RedisError: The server or the connection failed.
     """
     writer = writer_of(connection)
     limit: AbstractAsyncContextManager[Any] = within(timeout)
-    told = None
+    read_timeout = None
     try:
         if timeout is not None and writer is not None:
-            limit, told = UntilSilent(timeout, connection, writer), NO_LIMIT
+            limit, read_timeout = UntilSilent(timeout, connection, writer), NO_LIMIT
         async with limit:
-            await _send(connection, writer, operation.pack(asking=asking), told)
+            await _send(connection, writer, operation.pack(asking=asking), read_timeout)
             try:
-                reply = await _read(connection, told, asking)
+                reply = await _read(connection, read_timeout, asking)
             except NoScriptError:
-                await _send(connection, writer, operation.pack(by_text=True, asking=asking), told)
-                reply = await _read(connection, told, asking)
+                await _send(
+                    connection, writer, operation.pack(by_text=True, asking=asking), read_timeout
+                )
+                reply = await _read(connection, read_timeout, asking)
         note_heard()
         if confirmation is not None and operation.has_written is not None:
             question = confirmation.question(operation, reply, asking=asking)
@@ -81,7 +83,7 @@ async def exchange(
             raise
         raise unknown from error
     except ReadOnlyError:
-        # It talks to what is a replica now: the next connection may find the primary.
+        # The server is a replica now; the next connection may find the primary.
         await drop(connection, writer)
         raise
     except (ResponseError, TimersError) as error:
@@ -89,36 +91,36 @@ async def exchange(
             raise
         raise meaning from error
     except BaseException:
-        # A reply that was not read would be taken for that of the next call.
+        # An unread reply would be taken for that of the next call.
         await drop(connection, writer)
         raise
 
 
-async def _read(connection: Any, told: float | None, asking: bool) -> Any:  # noqa: FBT001
+async def _read(connection: Any, read_timeout: float | None, asking: bool) -> Any:  # noqa: FBT001
     if asking:
         try:
-            await connection.read_response(disable_decoding=True, timeout=told)
+            await connection.read_response(disable_decoding=True, timeout=read_timeout)
         except ResponseError as refused:
-            # The other reply comes all the same, and would be taken for that of the next call.
+            # The other reply still comes, and would be taken for that of the next call.
             try:
-                return await connection.read_response(disable_decoding=True, timeout=told)
+                return await connection.read_response(disable_decoding=True, timeout=read_timeout)
             except ResponseError:
                 raise refused from None
-    return await connection.read_response(disable_decoding=True, timeout=told)
+    return await connection.read_response(disable_decoding=True, timeout=read_timeout)
 
 
 async def connect_if_ended(connection: Any, timeout: float | None) -> None:
-    """Connect anew where the server has closed an idle connection.
+    """Reconnect if the server has closed an idle connection.
 
-    Nothing is sent on it yet, so nothing is lost: the server was restarted, or is tired of it.
+    Nothing was sent on it, so nothing is lost: the server was restarted, or closed it as idle.
 
     Args:
-        connection: A connection of redis-py's, which nobody uses.
+        connection: An idle connection of redis-py.
         timeout: Seconds for connecting; None leaves it to the connection.
 
     Raises:
         TimeoutError: It took too long.
-        redis.RedisError: What the connection says.
+        redis.RedisError: The connection failed.
     """
     writer = writer_of(connection)
     if writer is None or not has_ended(connection, writer):
@@ -128,7 +130,7 @@ async def connect_if_ended(connection: Any, timeout: float | None) -> None:
             await drop(connection, writer)
             await connection.connect()
     except BaseException:
-        # It may have got as far as asking something.
+        # It may already have sent something.
         await drop(connection, writer_of(connection))
         raise
 
@@ -137,41 +139,41 @@ async def _send(
     connection: Any,
     writer: asyncio.StreamWriter | None,
     command: list[bytes],
-    told: float | None = None,
+    read_timeout: float | None = None,
 ) -> None:
-    # redis-py writes within its timeout, for which Python 3.11 makes a task: a fifth of
-    # what a call costs. Almost always the socket takes all at once, and nothing waits.
+    # redis-py writes with a timeout, for which Python 3.11 creates a task: a fifth of the
+    # cost of a call. Almost always the socket takes everything immediately.
     if writer is None or writer.is_closing() or connection.health_check_interval:
         await connection.send_packed_command(command)
         return
     writer.writelines(command)
-    if told is not None:
+    if read_timeout is not None:
         await writer.drain()
     elif writer.transport.get_write_buffer_size() > _HIGH_WATER:
         await connection.send_packed_command([], check_health=False)
 
 
 async def drop(connection: Any, writer: asyncio.StreamWriter | None) -> None:
-    """Close a connection at once, whatever is still to be sent or read.
+    """Close a connection immediately, even with unsent or unread data.
 
     Args:
-        connection: A connection of redis-py's.
-        writer: What it writes to, as `writer_of` gave it.
+        connection: A connection of redis-py.
+        writer: Its writer, from `writer_of`.
     """
     await connection.disconnect(nowait=True)
     if writer is not None:
-        # Closing alone would send what is left whenever the server takes it, maybe much later.
+        # Closing alone would send the remaining data, perhaps much later.
         writer.transport.abort()
 
 
 def writer_of(connection: Any) -> asyncio.StreamWriter | None:
-    """Return what a connection writes to, if it is one of redis-py's own.
+    """Return the writer of a connection, if it is redis-py's own.
 
     Args:
         connection: The connection.
     """
-    # A fake's connection has something else, or nothing; and who sends in a way of their own
-    # is to be asked.
+    # A fake's connection has another writer or none. Connections that override sending must
+    # send themselves.
     if type(connection).send_packed_command is not AbstractConnection.send_packed_command:
         return None
     writer = getattr(connection, "_writer", None)
@@ -189,7 +191,7 @@ async def _confirm(
     result = operation.parse(reply)
     try:
         confirmed = await _ask_replicas(connection, *question)
-    except Exception as error:  # whatever it was, the write has happened
+    except Exception as error:  # whatever it is, the write was carried out
         await drop(connection, writer)
         raise confirmation.unanswered(operation, result, error) from error
     confirmation.check(operation, result, confirmed)
@@ -198,18 +200,18 @@ async def _confirm(
 async def _ask_replicas(
     connection: Any, commands: list[bytes], replies: int, answer_timeout: float
 ) -> Any:
-    # A fake's connection has none.
+    # A fake's connection has no writer.
     stream = getattr(connection, "_writer", None)
     await connection.send_packed_command(commands, check_health=False)
     answer = None
     for _ in range(replies):
-        # Its own timeout may be shorter.
+        # The connection's own timeout may be shorter.
         answer = await connection.read_response(disable_decoding=True, timeout=answer_timeout)
         if answer is None:
             msg = f"no answer within {answer_timeout:g} s"
             raise RedisTimeoutError(msg)
     if getattr(connection, "_writer", None) is not stream:
-        # It was closed, and sending has opened another, maybe to another server.
+        # The connection was closed, and sending opened another, perhaps to another server.
         msg = "the connection was closed meanwhile"
         raise RedisConnectionError(msg)
     return answer

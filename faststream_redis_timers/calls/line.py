@@ -1,4 +1,4 @@
-"""Takes connections of a pool and gives them back; who meets a full pool waits in line."""
+"""Takes connections from a pool and returns them; while it is full, callers wait in line."""
 
 import asyncio
 from collections import deque
@@ -25,7 +25,7 @@ _GET_CONNECTION_ARGS = get_connection_args(redis.__version__)
 
 
 async def acquire(pool: Any, timeout: float | None) -> Any:
-    """Take a connection of a pool, waiting in line while all of them are in use.
+    """Return a connection from a pool; wait in line while all are in use.
 
     Args:
         pool: The pool.
@@ -34,16 +34,16 @@ async def acquire(pool: Any, timeout: float | None) -> Any:
     Raises:
         PoolFullError: All connections were in use for too long.
         TimeoutError: It took too long to connect.
-        redis.RedisError: What the pool or the connection says.
+        redis.RedisError: The pool or the connection failed.
     """
     if isinstance(pool, BlockingConnectionPool):
-        # It waits by itself while all connections are in use, for as long as it was told.
+        # It waits for a free connection itself, up to its timeout.
         if timeout is not None:
             timeout = None if pool.timeout is None else timeout + pool.timeout
-        return await _take(pool, timeout)
+        return await _get_connection(pool, timeout)
     if not (_lines and _lines.get(pool)):
         with suppress(PoolFullError):
-            return await _take(pool, timeout)
+            return await _get_connection(pool, timeout)
     line = _lines.setdefault(pool, deque())
     loop = asyncio.get_running_loop()
     turn = loop.create_future()
@@ -51,7 +51,7 @@ async def acquire(pool: Any, timeout: float | None) -> Any:
     try:
         for pause in pauses_for_pool():
             if line[0] is turn:
-                # Others than us may give a connection back, which nobody tells.
+                # Other code may return a connection without notice.
                 await asyncio.wait({turn}, timeout=pause)
             else:
                 await turn
@@ -60,8 +60,8 @@ async def acquire(pool: Any, timeout: float | None) -> Any:
                 turn = line[place] = loop.create_future()
             if line[0] is turn:
                 with suppress(PoolFullError):
-                    return await _take(pool, timeout)
-        return await _take(pool, timeout)
+                    return await _get_connection(pool, timeout)
+        return await _get_connection(pool, timeout)
     finally:
         line.remove(turn)
         if line:
@@ -71,10 +71,10 @@ async def acquire(pool: Any, timeout: float | None) -> Any:
 
 
 async def release(pool: Any, connection: Any) -> None:
-    """Give a connection back, and call who is next in line.
+    """Return a connection to its pool, and call the next in line.
 
     Args:
-        pool: Its pool.
+        pool: The pool.
         connection: The connection.
     """
     try:
@@ -84,7 +84,7 @@ async def release(pool: Any, connection: Any) -> None:
 
 
 def within(timeout: float | None) -> AbstractAsyncContextManager[Any]:
-    """Limit the time of a block.
+    """Return a timeout for a block.
 
     Args:
         timeout: Seconds; None for no limit.
@@ -93,7 +93,7 @@ def within(timeout: float | None) -> AbstractAsyncContextManager[Any]:
     return _NO_LIMIT if timeout is None else asyncio.timeout(timeout)
 
 
-async def _take(pool: Any, timeout: float | None) -> Any:
+async def _get_connection(pool: Any, timeout: float | None) -> Any:
     try:
         async with within(timeout):
             return await pool.get_connection(*_GET_CONNECTION_ARGS)
@@ -101,13 +101,13 @@ async def _take(pool: Any, timeout: float | None) -> Any:
         if is_pool_full(error):
             raise PoolFullError(*error.args) from error
         if isinstance(error.__cause__, TIMED_OUT):
-            # Over a Unix socket redis-py wraps it; unwrapped, the server is not asked again.
+            # For Unix sockets redis-py wraps it; unwrapped, the call is not repeated.
             raise RedisTimeoutError(*error.__cause__.args) from error
         raise
 
 
 def _call_next(pool: Any) -> None:
-    # Mostly nobody waits, and to look a pool up takes longer.
+    # Usually nobody waits, and looking up a pool takes longer.
     if _lines and (line := _lines.get(pool)) and not line[0].done():
         line[0].set_result(None)
 
@@ -117,5 +117,5 @@ class PoolFullError(RedisConnectionError):
 
 
 _lines: WeakKeyDictionary[Any, deque["asyncio.Future[None]"]] = WeakKeyDictionary()
-# Who waits for a connection of a pool, first come first served: otherwise many
-# publishers would keep a claim or commit waiting for as long as they go on.
+# Waiters for a connection of a pool, first come, first served: otherwise many
+# publishers could delay a claim or commit without end.

@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from faststream_redis_timers_sync.protocol.cluster import Address
 
 PING_INTERVAL = 30.0
-"""Seconds of silence after which the connection is pinged: on one that is half
-open every timer would be late, unnoticed."""
+"""Seconds of silence after which the connection is pinged: on a half-open one
+every timer would be late without notice."""
 
 ANSWER_TIMEOUT = 5.0
-"""Seconds within which it must connect, subscribe and answer a ping."""
+"""Seconds within which it must connect, subscribe and reply to a ping."""
 
 MOST_UNREAD = 16
-"""Answers that may wait to be read while nobody waits for messages."""
+"""Unread replies that may pile up while nothing waits for messages."""
 
 
 class PubSub(NamedTuple):
-    """The words of one kind of pub/sub.
+    """The commands and replies of one kind of pub/sub.
 
     Args:
-        subscribe: The command that begins to listen to a channel.
-        unsubscribe: The command that ends it.
+        subscribe: The command to listen to a channel.
+        unsubscribe: The command to stop.
         subscribed: The first word of the reply to the former.
-        unsubscribed: That of the reply to the latter, or of the news that the channel has moved.
+        unsubscribed: That of the reply to the latter, or of the notice that the channel has moved.
         message: The first word of a message.
     """
 
@@ -45,44 +45,44 @@ class PubSub(NamedTuple):
 
 
 PLAIN = PubSub("SUBSCRIBE", "UNSUBSCRIBE", b"subscribe", b"unsubscribe", b"message")
-"""What PUBLISH sends."""
+"""For messages of PUBLISH."""
 
 SHARDED = PubSub("SSUBSCRIBE", "SUNSUBSCRIBE", b"ssubscribe", b"sunsubscribe", b"smessage")
-"""What SPUBLISH sends."""
+"""For messages of SPUBLISH."""
 
 
 class Keeper(Protocol):
-    """Who is told what becomes of a listener and its channels."""
+    """Is told what happens to a listener and its channels."""
 
     def hear(self, channel: bytes, message: bytes) -> None:
-        """Take a message."""
+        """Receive a message."""
 
     def note_heard(self, channel: bytes) -> None:
         """Note that a channel is listened to from now on."""
 
     def note_refused(self, channel: bytes, error: Exception) -> None:
-        """Note that this user may not listen to a channel; it stays the listener's."""
+        """Note that the user may not listen to a channel, which stays with the listener."""
 
     def note_lost(self, channel: bytes) -> None:
-        """Note that a channel is the listener's no more: another primary may serve it."""
+        """Note that the listener has lost a channel: another primary may serve it."""
 
     def note_end(self, listener: "Listener") -> None:
-        """Note that a listener has ended, and none of its channels is listened to."""
+        """Note that a listener has ended, and listens to none of its channels."""
 
 
 class Listener:
-    """Listens to channels on a connection of its own, until that ends or no channel is left.
+    """Listens to channels on its own connection, until that ends or no channel is left.
 
     Args:
-        primaries: Tells how to connect.
+        primaries: Creates connections.
         primary: The primary.
         pub_sub: The kind of pub/sub.
-        keeper: Is told what becomes of it.
-        may_read: While it is not set, no message is read.
+        keeper: Is told what happens to it.
+        may_read: Messages are read only while it is set.
 
     Attributes:
         primary: The primary.
-        channels: Those that it is to listen to, in the order in which they were added.
+        channels: The channels to listen to, in the order in which they were added.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Listener:
         keeper: Keeper,
         may_read: asyncio.Event,
     ) -> None:
-        """Begin to connect."""
+        """Start connecting."""
         self.primary = primary
         self.channels: dict[bytes, None] = {}
         self._primaries = primaries
@@ -103,13 +103,13 @@ class Listener:
         self._may_read = may_read
         self._is_connected = False
         self._confirmed: set[bytes] = set()
-        # Commands without a reply so far: errors do not name theirs.
+        # Commands without a reply yet, since errors do not name theirs.
         self._asked: deque[tuple[str | bytes, ...]] = deque()
         self._sending: asyncio.Task[None] | None = None
         self._task = asyncio.create_task(self._run(), name="wake-ups of timers")
 
     def add(self, channel: bytes) -> None:
-        """Listen to one more channel.
+        """Listen to another channel.
 
         Args:
             channel: The channel.
@@ -118,7 +118,7 @@ class Listener:
         self._ask_if_connected(self._pub_sub.subscribe, channel)
 
     def remove(self, channel: bytes) -> None:
-        """Stop listening to a channel: the server is told at once.
+        """Stop listening to a channel, and tell the server immediately.
 
         Args:
             channel: The channel.
@@ -127,12 +127,12 @@ class Listener:
         self._ask_if_connected(self._pub_sub.unsubscribe, channel)
 
     def hang_up(self) -> None:
-        """Cut the connection, which ends the listener as if the server had."""
+        """Cut the connection, which ends the listener as if the server had closed it."""
         if self._is_connected and (writer := writer_of(self._connection)) is not None:
             writer.transport.abort()
 
     async def close(self) -> None:
-        """End, and tell the keeper nothing more."""
+        """End without telling the keeper."""
         self.channels.clear()
         await end_task(self._task)
 
@@ -142,13 +142,13 @@ class Listener:
 
     def _ask_if_connected(self, command: str, channel: bytes) -> None:
         if self._is_connected:
-            # Where the connection fails the channels are listened to on another.
+            # If the connection fails, another one listens to the channels.
             with suppress(Exception):
                 self._ask(command, channel)
 
     def _ask(self, *words: str | bytes) -> None:
         packed = self._connection.pack_command(*words)
-        # redis-py may make a task to write. Until that runs a handler can keep the event loop,
+        # redis-py may create a task to write. A handler can block the event loop until that runs,
         # and two commands could change places.
         writer = writer_of(self._connection)
         if writer is None:
@@ -159,21 +159,21 @@ class Listener:
             writer.writelines(packed)
         self._asked.append(words)
         if len(self._asked) > MOST_UNREAD:
-            # A loop that always has something to claim waits for no message. It comes and goes
-            # with each claim nevertheless, and answers would pile up.
+            # A loop that always has something to claim waits for no messages, but subscribes and
+            # unsubscribes with each claim, so replies would pile up.
             self._may_read.set()
 
     async def _send(self, packed: Any, before: "asyncio.Task[None] | None") -> None:
         if before is not None:
             await asyncio.wait({before})
-        # Who reads learns that the connection has failed.
+        # The reader notices that the connection has failed.
         with suppress(Exception):
-            # A health check would read, as the listener does at this moment.
+            # A health check would read at the same time as the listener.
             await self._connection.send_packed_command(packed, check_health=False)
 
     async def _run(self) -> None:
         try:
-            # An outage is told by the delivery loops; whatever it is, wake-ups go on.
+            # Delivery loops log outages; whatever the error is, wake-ups go on.
             with suppress(Exception):
                 await self._connect()
                 await self._listen()
@@ -194,12 +194,12 @@ class Listener:
             self._is_connected = True
             for channel in self.channels:
                 self._ask(self._pub_sub.subscribe, channel)
-            # A replica takes channels, and few messages come to it. It is asked in one go with
-            # the first of them: a primary that becomes a replica later tells so.
+            # A replica accepts channels, but gets few messages. So the role is requested together
+            # with the first channels; a primary that becomes a replica later tells us.
             if may_be_replica and _role_in(await self._read()) == b"replica":
                 raise ReadOnlyError
             while self._asked:
-                self._take(await self._read())
+                self._process(await self._read())
 
     async def _listen(self) -> None:
         heard_at = monotonic()
@@ -212,11 +212,11 @@ class Listener:
             if reply is not None:
                 heard_at = now
                 pinged = False
-                self._take(reply)
+                self._process(reply)
             elif pinged:
                 raise TimeoutError
             elif now - heard_at >= PING_INTERVAL:
-                # What was refused may be allowed by now.
+                # Refused channels may be allowed by now.
                 for channel in self.channels.keys() - self._confirmed:
                     self._ask(self._pub_sub.subscribe, channel)
                 self._ask("PING")
@@ -231,24 +231,24 @@ class Listener:
         except ResponseError as error:
             return error
 
-    def _take(self, reply: Any) -> None:
+    def _process(self, reply: Any) -> None:
         match reply:
             case [self._pub_sub.message, channel, text]:
                 self._keeper.hear(channel, text)
             case [self._pub_sub.subscribed, channel, _]:
                 words = (self._pub_sub.subscribe, channel)
                 self._is_reply_to(*words)
-                # It may have been left meanwhile, and asked for again.
+                # It may have been removed meanwhile, and added again.
                 if channel in self.channels and words not in self._asked:
                     self._confirmed.add(channel)
                     self._keeper.note_heard(channel)
             case [self._pub_sub.unsubscribed, channel, _]:
-                # Nobody asks for it where the channel moves to another primary, or this one
+                # It was not requested if the channel moves to another primary, or this one
                 # becomes a replica.
                 if not self._is_reply_to(self._pub_sub.unsubscribe, channel):
                     self._lose(channel)
             case ResponseError() if self._asked:
-                self._take_refusal(self._asked.popleft(), reply)
+                self._process_refusal(self._asked.popleft(), reply)
             case _:
                 self._is_reply_to("PING")
 
@@ -257,7 +257,7 @@ class Listener:
             self._asked.remove(words)
         return is_asked
 
-    def _take_refusal(self, words: tuple[str | bytes, ...], error: ResponseError) -> None:
+    def _process_refusal(self, words: tuple[str | bytes, ...], error: ResponseError) -> None:
         match words:
             case [self._pub_sub.subscribe, bytes(channel)] if channel in self.channels:
                 if isinstance(error, NoPermissionError):
@@ -275,7 +275,7 @@ class Listener:
 
 
 def _role_in(reply: Any) -> Any:
-    """Give the role that a node tells in its reply to HELLO; None where it tells none."""
+    """Return the role in a node's reply to HELLO; None if it has none."""
     match reply:
         case list():
             return dict(zip(reply[::2], reply[1::2], strict=False)).get(b"role")

@@ -1,4 +1,4 @@
-"""Has each wanted channel listened to on the primary that serves it, wherever that is."""
+"""Listens to each wanted channel on the primary that serves it."""
 
 import asyncio
 import logging
@@ -19,33 +19,33 @@ if TYPE_CHECKING:
     from faststream_redis_timers_sync.protocol.cluster import Address
 
 LONGEST_PAUSE = 5.0
-"""Seconds, 7.5 with jitter, between two tries to listen to a channel."""
+"""Longest pause in seconds, 7.5 with jitter, between two tries to listen to a channel."""
 
 
 class Hearer(Protocol):
-    """Who is told what is heard."""
+    """Receives messages and notices."""
 
     def hear(self, channel: bytes, message: bytes) -> None:
-        """Take a message."""
+        """Receive a message."""
 
     def note_gap(self, channel: bytes) -> None:
-        """Note that messages of a channel may have been missed: it is listened to from now on."""
+        """Note that messages of a channel may have been missed before it is heard from now on."""
 
     def note_refused(self, channel: bytes) -> None:
-        """Note that this user may not listen to a channel, or not leave it."""
+        """Note that the user may not listen to a channel, or not leave it."""
 
 
 class Listeners:
     """One listener for each primary that serves wanted channels.
 
     Args:
-        primaries: Tells which primary serves a channel, and how to connect to it.
+        primaries: Knows which primary serves a channel, and connects to it.
         pub_sub: The kind of pub/sub.
-        hearer: Is told what is heard.
-        log: Writes a line of a `logging` level to the broker's log.
+        hearer: Receives messages and notices.
+        log: Writes a line with a `logging` level to the broker's log.
 
     Attributes:
-        may_read: While it is not set, no message is read.
+        may_read: Messages are read only while it is set.
     """
 
     def __init__(
@@ -55,20 +55,20 @@ class Listeners:
         hearer: Hearer,
         log: Callable[[int, str], None],
     ) -> None:
-        """Prepare; the first `add` begins."""
+        """Prepare; the first `add` connects."""
         self._primaries = primaries
         self._pub_sub = pub_sub
         self._hearer = hearer
         self._log = log
         self.may_read = asyncio.Event()
         self._listeners: dict[Address | None, Listener] = {}
-        # All that are wanted, in the order in which they were added, and who has them.
+        # Wanted channels, in the order in which they were added, and their listeners.
         self._wanted: dict[bytes, Listener | None] = {}
-        # Those whose primary is looked up next.
+        # Channels whose primary is looked up next.
         self._sought: dict[bytes, None] = {}
         self._unheard: set[bytes] = set()
         self._refused: set[bytes] = set()
-        self._has_told = False
+        self._has_logged = False
         self._backoff = Backoff(random.random, ceiling=LONGEST_PAUSE)
         self._alarm: asyncio.TimerHandle | None = None
         self._may_have_moved = False
@@ -76,11 +76,11 @@ class Listeners:
 
     @property
     def hear_all(self) -> bool:
-        """Whether all channels are listened to, but those that are refused."""
+        """Whether all channels are heard, except refused ones."""
         return bool(self._wanted) and not self._unheard
 
     def hears(self, channel: bytes) -> bool:
-        """Return whether a channel is listened to.
+        """Return whether a channel is heard.
 
         Args:
             channel: The channel.
@@ -88,7 +88,7 @@ class Listeners:
         return channel in self._wanted and channel not in self._unheard | self._refused
 
     def add(self, channel: bytes) -> None:
-        """Listen to one more channel.
+        """Listen to another channel.
 
         Args:
             channel: The channel.
@@ -98,7 +98,7 @@ class Listeners:
         self._seek(channel)
 
     def remove(self, channel: bytes) -> None:
-        """Stop listening to a channel: the server is told at once.
+        """Stop listening to a channel, and tell the server immediately.
 
         Args:
             channel: The channel.
@@ -111,7 +111,7 @@ class Listeners:
             listener.remove(channel)
 
     async def close_idle(self) -> None:
-        """Close the connections of primaries that serve no wanted channel."""
+        """Close connections to primaries that serve no wanted channel."""
         while idle := [one for one in self._listeners.values() if not one.channels]:
             del self._listeners[idle[0].primary]
             await idle[0].close()
@@ -119,12 +119,12 @@ class Listeners:
             await self._end_search()
 
     def keep_to(self, primaries: "Collection[Address]") -> None:
-        """Give up connections to nodes that are no primaries any more.
+        """Drop connections to nodes that are no longer primaries.
 
-        One whose machine has died does not close them, and would be missed by its silence alone.
+        If a node's machine has died, nothing else would close them before they time out.
 
         Args:
-            primaries: All that serve slots.
+            primaries: All nodes that serve slots.
         """
         for primary, listener in self._listeners.items():
             if primary not in primaries:
@@ -138,7 +138,7 @@ class Listeners:
         if search is not None:
             await end_task(search)
 
-    # --- looking for primaries
+    # --- finding primaries
 
     def _seek(self, *channels: bytes) -> None:
         self._sought |= dict.fromkeys(channels)
@@ -149,7 +149,7 @@ class Listeners:
         while self._sought:
             if self._may_have_moved:
                 self._may_have_moved = False
-                # Where nobody can tell, what was known is tried.
+                # If no node knows, try the old map.
                 with suppress(Exception):
                     await self._primaries.refresh()
                 check_cancelled()
@@ -181,14 +181,14 @@ class Listeners:
         self._unheard.add(channel)
         if self._alarm is None:
             pause = self._backoff.next_pause()
-            self._alarm = asyncio.get_running_loop().call_later(pause, self._look_again)
+            self._alarm = asyncio.get_running_loop().call_later(pause, self._search_again)
 
-    def _look_again(self) -> None:
+    def _search_again(self) -> None:
         self._alarm = None
         self._may_have_moved = True
         self._seek(*(channel for channel, listener in self._wanted.items() if listener is None))
 
-    # --- what becomes of channels
+    # --- what happens to channels
 
     def hear(self, channel: bytes, message: bytes) -> None:
         """Pass a message on.
@@ -200,7 +200,7 @@ class Listeners:
         self._hearer.hear(channel, message)
 
     def note_heard(self, channel: bytes) -> None:
-        """Pass on that a channel is listened to from now on.
+        """Pass on that a channel is heard from now on.
 
         Args:
             channel: The channel.
@@ -209,33 +209,34 @@ class Listeners:
         if channel in self._refused:
             self._refused.discard(channel)
             if not self._refused:
-                self._has_told = False
+                self._has_logged = False
                 self._log(logging.INFO, "wake-ups are allowed again")
-        # What was sent before is lost, the first time too.
+        # Messages sent before are lost, also the first time.
         self._hearer.note_gap(channel)
 
     def note_refused(self, channel: bytes, error: Exception) -> None:
-        """Tell of the first channel that is refused.
+        """Log the first refused channel, and pass it on.
 
         Args:
             channel: The channel.
-            error: What the server says.
+            error: The server's error.
         """
         self._note_settled(channel)
-        if not self._has_told:
-            self._has_told = True
+        if not self._has_logged:
+            self._has_logged = True
             begin = dict.fromkeys(_stem_of(wanted) for wanted in (*self._wanted, channel))
             self._log(
                 logging.WARNING,
-                "wake-ups are refused, timers scheduled at short notice may be up to a poll delay "
-                "late, and all workers of a topic claim when one is due; the ACL must allow the "
-                f"channels that begin with {', '.join(map(repr, begin))}: {text_of(error)}",
+                "wake-ups are refused: timers scheduled at short notice may be late by up to a "
+                "polling interval, and all workers of a topic claim when a timer is due. The ACL "
+                f"must allow channels that begin with {', '.join(map(repr, begin))}: "
+                f"{text_of(error)}",
             )
         self._refused.add(channel)
         self._hearer.note_refused(channel)
 
     def note_lost(self, channel: bytes) -> None:
-        """Look for the primary that serves a channel by now.
+        """Look up the primary that serves a lost channel now.
 
         Args:
             channel: The channel.
@@ -243,7 +244,7 @@ class Listeners:
         self._put_off(channel)
 
     def note_end(self, listener: Listener) -> None:
-        """Look for primaries of the channels that a listener had.
+        """Look up the primaries for the channels of an ended listener.
 
         Args:
             listener: The listener.
@@ -260,7 +261,7 @@ class Listeners:
 
 
 def _stem_of(channel: bytes) -> str:
-    """Give what all channels of a channel's topic begin with.
+    """Return the common beginning of all channels of a channel's topic.
 
     Args:
         channel: The channel.

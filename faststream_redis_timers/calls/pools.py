@@ -1,4 +1,4 @@
-"""What a client's pool says of its server, and how a client is closed."""
+"""What a client's pool knows about its server, and how to close a client."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from faststream_redis_timers.calls.exchange import LOST, drop, writer_of
 
 
 def connection_options(client: Redis) -> Mapping[str, Any]:
-    """Return the arguments with which redis-py makes a client's connections.
+    """Return the arguments with which redis-py creates a client's connections.
 
     Args:
         client: The client.
@@ -25,7 +25,7 @@ def address_of(client: Redis) -> str:
     """Return the URL of a client's server for documents, without user and password.
 
     Args:
-        client: The client; for one of a Sentinel's it is the URL of the Sentinels.
+        client: The client; for a Sentinel's client the URL is that of the Sentinels.
     """
     pool = client.connection_pool
     if isinstance(pool, SentinelConnectionPool):
@@ -55,12 +55,12 @@ def _host_and_port(options: Mapping[str, Any]) -> str:
 
 
 async def close_pools(pools: Sequence[Any]) -> None:
-    """Close all connections of pools, also where a server has fallen silent.
+    """Close all connections of pools, even if a server is silent.
 
-    TLS closes in agreement: redis-py waits for the peer's part, and raises where it doesn't come.
+    With TLS both sides close: redis-py waits for the peer, and raises if it does not reply.
 
     Args:
-        pools: Pools of redis-py's own.
+        pools: Pools of redis-py.
     """
     with_writers = [(connection, writer_of(connection)) for connection in _connections_of(pools)]
     try:
@@ -76,33 +76,33 @@ LONGEST_CLOSE = 1.0
 
 
 def hang_up(*pools: Any) -> None:
-    """Close the connections of pools whose event loop does not run: nothing can be awaited.
+    """Close the connections of pools whose event loop does not run, without awaiting.
 
     Args:
-        *pools: Pools of redis-py's own.
+        *pools: Pools of redis-py.
     """
     for connection in _connections_of(pools):
         writer = writer_of(connection)
         socket = None if writer is None else writer.get_extra_info("socket")
         if socket is not None:
-            # uvloop takes no such call: it has closed them together with the loop.
+            # uvloop does not support this: it closed them together with the loop.
             with suppress(OSError, TypeError):
                 socket.shutdown(SHUT_RDWR)
 
 
 def idle_connections_of(pool: Any) -> list[Any]:
-    """Give the connections of a pool that nobody uses.
+    """Return the idle connections of a pool.
 
     Args:
-        pool: A pool of redis-py's own.
+        pool: A pool of redis-py.
     """
-    return list(pool._available_connections)  # noqa: SLF001  there is no other way to them
+    return list(pool._available_connections)  # noqa: SLF001  there is no other way
 
 
 def _connections_of(pools: Sequence[Any]) -> list[Any]:
     return [
         connection
         for pool in pools
-        # There is no other way to them.
+        # There is no other way.
         for connection in (*idle_connections_of(pool), *pool._in_use_connections)  # noqa: SLF001
     ]

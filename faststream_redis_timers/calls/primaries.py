@@ -13,23 +13,23 @@ class Primaries(Protocol):
 
     @property
     def is_cluster(self) -> bool:
-        """Whether slots are served by several, and may move from one to another."""
+        """Whether several primaries serve slots, which may move between them."""
         ...
 
     async def primary_of(self, key: bytes) -> "Address | None":
-        """Return which serves a key or a sharded channel; None, if there is one primary alone.
+        """Return the primary of a key or sharded channel; None if there is only one primary.
 
         Args:
             key: The key or channel.
 
         Raises:
-            redis.RedisError: No node can tell.
-            OSError: No node answers.
+            redis.RedisError: No node knows.
+            OSError: No node replies.
         """
         ...
 
     def new_connection(self, primary: "Address | None") -> Any:
-        """Return a connection of redis-py's beside all pools, which is still to be connected.
+        """Return a redis-py connection outside all pools, which is not connected yet.
 
         Args:
             primary: What `primary_of` returned.
@@ -37,11 +37,11 @@ class Primaries(Protocol):
         ...
 
     async def refresh(self) -> None:
-        """Ask a node anew which primary serves which slot.
+        """Ask a node again which primary serves which slot.
 
         Raises:
-            redis.RedisError: No node can tell.
-            OSError: No node answers.
+            redis.RedisError: No node knows.
+            OSError: No node replies.
         """
         ...
 
@@ -50,24 +50,24 @@ class OnePrimary:
     """The primary that a client without cluster connects to.
 
     Args:
-        client: Whose pool tells how to connect; none of its connections is used.
+        client: The client; its pool has the connection options, but its connections are not used.
     """
 
     is_cluster = False
 
     def __init__(self, client: "Redis") -> None:
-        """Keep the client."""
+        """Store the client."""
         self._client = client
 
     async def primary_of(self, key: bytes) -> None:
-        """Return None: there is one alone.
+        """Return None: there is only one.
 
         Args:
             key: Any key.
         """
 
     def new_connection(self, primary: "Address | None") -> Any:
-        """Return a connection of redis-py's beside the pool, which is still to be connected.
+        """Return a redis-py connection outside the pool, which is not connected yet.
 
         Args:
             primary: None.
@@ -76,4 +76,4 @@ class OnePrimary:
         return pool.connection_class(**pool.connection_kwargs)
 
     async def refresh(self) -> None:
-        """Do nothing: there is one alone."""
+        """Do nothing: there is only one."""

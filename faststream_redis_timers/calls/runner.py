@@ -1,8 +1,8 @@
-"""Runs operations on an asyncio redis-py client, asking the server once.
+"""Runs operations on an asyncio redis-py client, and sends each only once.
 
 redis-py's own ``execute_command`` repeats a command whose reply was lost, which
-makes a second timer, or leases a second batch. So this takes a connection from
-the pool, sends, and reads one reply.
+would schedule a second timer, or lease a second batch. So this takes a connection
+from the pool, sends the command, and reads one reply.
 """
 
 from collections.abc import AsyncIterator
@@ -29,11 +29,11 @@ class Runner:
     """Runs operations on one client.
 
     Args:
-        client: The client whose pool gives the connections.
-        confirmation: How many replicas must have what is written; None asks none.
+        client: The client whose pool provides connections.
+        confirmation: How many replicas must confirm writes; None waits for none.
 
     Attributes:
-        primaries: Which primary serves a key.
+        primaries: Knows which primary serves a key.
     """
 
     __slots__ = ("client", "confirmation", "primaries")
@@ -42,28 +42,28 @@ class Runner:
     primaries: Primaries
 
     delivers = True
-    """Whether subscribers that are started on it have delivery loops."""
+    """Whether subscribers that start with it have delivery loops."""
 
     def __init__(self, client: Redis, confirmation: Confirmation | None = None) -> None:
-        """Keep both."""
+        """Store both."""
         self.client = client
         self.confirmation = confirmation
         self.primaries = OnePrimary(client)
 
     async def run(self, operation: Operation[_T], timeout: float | None = None) -> _T:
-        """Send an operation and give its result.
+        """Send an operation and return its result.
 
         Args:
             operation: The operation.
-            timeout: Seconds for connecting, and again of silence until the answer is
-                there, less where the client's `socket_timeout` is less; waiting for a
+            timeout: Seconds for connecting, and again of silence until the reply has
+                come, or the client's `socket_timeout` if that is shorter. Waiting for a
                 connection of a full pool does not count. None leaves it to the client.
 
         Raises:
-            TimerOutcomeUnknownError: The reply was lost, and it may not be repeated.
-            TimerNotReplicatedError: Too few replicas have it.
-            TimeoutError: It took too long, and nothing was changed.
-            redis.RedisError: What the server or the connection says.
+            TimerOutcomeUnknownError: The reply was lost, and the operation must not be repeated.
+            TimerNotReplicatedError: Too few replicas confirmed it.
+            TimeoutError: It took too long, and nothing has changed.
+            redis.RedisError: The server or the connection failed.
         """
         return operation.parse(await self._answer(operation, timeout))
 
@@ -71,7 +71,7 @@ class Runner:
         try:
             return await self._ask(operation, timeout)
         except (*TIMED_OUT, PoolFullError):
-            # A server that is silent would be waited for twice, and so would a full pool.
+            # A repetition would wait for a silent server, or a full pool, twice.
             raise
         except LOST:
             if not operation.may_repeat:
@@ -88,44 +88,44 @@ class Runner:
             await release(pool, connection)
 
     async def ping(self) -> None:
-        """Ask the server for a sign of life.
+        """Ping the server.
 
         Raises:
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         await self.run(PING)
 
     async def warm(self, key: bytes) -> None:
-        """Ask the server of a key for a sign of life, which warms the pool's connection to it.
+        """Ping the server of a key, which warms the pool's connection to it.
 
         Args:
             key: The key.
 
         Raises:
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         await self.ping()
 
     async def close(self) -> None:
-        """Close the client, which is ours."""
+        """Close the client, which was created here."""
         await close_pools([self._pool])
 
     @property
     def _pool(self) -> Any:
-        # Each time anew: the caller may give the client another one.
+        # Not stored: the caller may replace the client's pool.
         client: Any = self.client
         return client.connection_pool
 
     def hang_up(self) -> None:
-        """Close it where its event loop does not run."""
+        """Close the client if its event loop does not run."""
         hang_up(self._pool)
 
     async def run_steps(self, steps: Steps[_T], timeout: float | None = None) -> _T:
-        """Send several operations, one after the other, and give their common result.
+        """Send several operations, one after another, and return their common result.
 
         Args:
             steps: The operations.
-            timeout: As in `run`, of each.
+            timeout: As in `run`, for each.
         """
         go_on = partial(steps.send, None)
         while True:
@@ -136,7 +136,7 @@ class Runner:
             try:
                 go_on = partial(steps.send, await self.run(operation, timeout))
             except TimersError as error:
-                # One of several topics may fail, and the others' steps follow.
+                # One of several topics may fail, and the steps of others follow.
                 go_on = partial(steps.throw, error)
 
     @overload
@@ -148,7 +148,7 @@ class Runner:
     ) -> _T | None: ...
 
     async def run_or_queue(self, operation: Operation[_T], pipeline: Pipeline | None) -> _T | None:
-        """Send an operation and give its result, or put it into a caller's pipeline.
+        """Send an operation and return its result, or add it to a caller's pipeline.
 
         Args:
             operation: The operation.
@@ -165,28 +165,28 @@ class Runner:
     def queue(
         self, pipeline: Pipeline, operation: Operation[Any], if_exists: str | None = None
     ) -> None:
-        """Put an operation into a caller's pipeline.
+        """Add an operation to a caller's pipeline.
 
-        It goes as EVAL with the script's text: inside EXEC a NOSCRIPT would come
-        after the caller's own writes are done.
+        It is sent as EVAL with the script's text: inside EXEC a NOSCRIPT would come
+        after the caller's own writes.
 
         Args:
             pipeline: The pipeline.
             operation: The operation.
-            if_exists: What was asked for.
+            if_exists: The caller's `if_exists`.
 
         Raises:
-            TypeError: It is no asyncio pipeline.
-            ValueError: It would run the command at once, ``if_exists="error"``, or
-                replicas are waited for.
+            TypeError: It is not an asyncio pipeline.
+            ValueError: It would run the command immediately, `if_exists` is ``"error"``, or
+                replicas must confirm.
         """
         confirms = self.confirmation is not None
         check_pipeline(pipeline, Pipeline, if_exists=if_exists, confirms=confirms)
-        # Only a watching pipeline would give something to await.
+        # Only a watching pipeline would return something to await.
         pipeline.execute_command(*operation.words(by_text=True))
 
     async def iterate(self, pages: TimerPages) -> AsyncIterator[Timer]:
-        """Give timers one by one, asking for pages as they are needed.
+        """Yield timers one by one, and read pages as needed.
 
         Args:
             pages: The operations and pages.

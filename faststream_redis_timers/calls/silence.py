@@ -1,26 +1,26 @@
-"""A time limit that counts from the last byte, for calls that carry much."""
+"""A timeout that counts from the last byte, for large calls."""
 
 import asyncio
 from types import TracebackType
 from typing import Any
 
-LOOKS = 4
-"""How often it is looked in a time limit whether anything has moved."""
+CHECKS = 4
+"""How often per timeout to check whether bytes have moved."""
 
 NO_LIMIT = 86_400.0
-"""Seconds that redis-py is told: given none it would take its own, for the whole of a reply."""
+"""Timeout that redis-py gets: without one it would apply its own to the whole reply."""
 
 
 class UntilSilent:
-    """Ends what is done in its block when nothing has come or gone for some time.
+    """Cancels its block when no bytes have been received or sent for some time.
 
-    A limit for the whole of a call would end each try to claim a payload that takes
-    longer, for ever, and each would lease it anew.
+    A timeout for a whole call would cancel each claim of a payload that takes longer,
+    and each would lease the timer again, without end.
 
     Args:
-        seconds: How long it may be silent.
+        seconds: The longest silence, in seconds.
         connection: A connection of redis-py's.
-        writer: What it writes to.
+        writer: The writer of the connection.
     """
 
     __slots__ = (
@@ -35,7 +35,7 @@ class UntilSilent:
     )
 
     def __init__(self, seconds: float, connection: Any, writer: asyncio.StreamWriter) -> None:
-        """Prepare; the block begins it."""
+        """Prepare; the block starts it."""
         if connection.socket_timeout is not None:
             seconds = min(seconds, connection.socket_timeout)
         self._seconds = seconds
@@ -46,11 +46,11 @@ class UntilSilent:
         self._limit = asyncio.timeout(None)
 
     async def __aenter__(self) -> None:
-        """Begin."""
+        """Start."""
         await self._limit.__aenter__()
         loop = asyncio.get_running_loop()
         self._moved_at = loop.time()
-        self._look_again(loop, self._seconds)
+        self._schedule_check(loop, self._seconds)
 
     async def __aexit__(
         self,
@@ -58,20 +58,20 @@ class UntilSilent:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End; raises TimeoutError where it was too silent."""
+        """End; raise TimeoutError if the silence was too long."""
         self._alarm.cancel()
         if self._received is not None:
             del self._reader.feed_data
         await self._limit.__aexit__(exc_type, exc_value, traceback)
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _check(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         if self._received is None:
-            # Only a call that takes this long is watched. And where the event loop was
-            # blocked, the answer has come meanwhile.
+            # Only calls that take this long are watched. And if the event loop was
+            # blocked, the reply has come meanwhile.
             self._received = 0
             self._reader.feed_data = self._count
-            self._look_again(loop, self._seconds)
+            self._schedule_check(loop, self._seconds)
             return
         seen = (self._received, self._writer.transport.get_write_buffer_size())
         if seen != self._seen:
@@ -81,10 +81,10 @@ class UntilSilent:
         if left <= 0:
             self._limit.reschedule(now)
         else:
-            self._look_again(loop, left)
+            self._schedule_check(loop, left)
 
-    def _look_again(self, loop: asyncio.AbstractEventLoop, left: float) -> None:
-        self._alarm = loop.call_later(min(self._seconds / LOOKS, left), self._look, loop)
+    def _schedule_check(self, loop: asyncio.AbstractEventLoop, left: float) -> None:
+        self._alarm = loop.call_later(min(self._seconds / CHECKS, left), self._check, loop)
 
     def _count(self, data: bytes) -> None:
         self._received = (self._received or 0) + len(data)

@@ -1,7 +1,7 @@
-"""Tells the delivery loops of a broker that wait what their channels say.
+"""Passes messages of channels to the waiting delivery loops of a broker.
 
-A wake-up says that a timer was scheduled before all others of its topic. It is a
-hint: one that is lost costs a poll delay at most.
+A wake-up says that a timer was scheduled that is due before all others of its topic.
+A lost wake-up delays that timer by one polling interval at most.
 """
 
 import asyncio
@@ -34,31 +34,31 @@ class Wakeable(Protocol):
         ...
 
     def wake(self, sent_at: float, due_at: float) -> None:
-        """Take a hint: server's time when sent, and the due time, in Unix seconds."""
+        """Process a wake-up: server's time when sent, and the due time, in Unix seconds."""
 
     def call_for_help(self, share: float, missing: Missing) -> None:
-        """Take a call for help: how many of those who hear it are to come, and who is missing."""
+        """Process a call for help: which fraction of hearers should come, and who is missing."""
 
     def poll_now(self) -> None:
-        """Claim at the next chance: wake-ups may have been missed."""
+        """Claim as soon as possible: wake-ups may have been missed."""
 
     def be_always_on_duty(self) -> None:
-        """Count on nobody else: a channel is refused."""
+        """Stay on duty: a channel is refused, so other workers can't be called."""
 
 
 class WakeUps:
-    """Passes wake-ups, and calls for help, on to the delivery loops that wait.
+    """Passes wake-ups and calls for help to the waiting delivery loops.
 
     Args:
-        primaries: Tells which primary serves a channel, and how to connect to it.
-        log: Writes a line of a `logging` level to the broker's log.
-        are_sharded: Whether they are sent with SPUBLISH, as keys with hash tags have it.
+        primaries: Knows which primary serves a channel, and connects to it.
+        log: Writes a line with a `logging` level to the broker's log.
+        are_sharded: Whether they are sent with SPUBLISH, as with hash tags.
     """
 
     def __init__(
         self, primaries: "Primaries", log: Callable[[int, str], None], *, are_sharded: bool
     ) -> None:
-        """Prepare; the first `follow_post` begins."""
+        """Prepare; the first `follow_post` connects."""
         self._listeners = Listeners(primaries, SHARDED if are_sharded else PLAIN, self, log)
         self._loops: dict[bytes, set[Wakeable]] = {}
         self._followed: dict[Wakeable, tuple[bytes, ...]] = {}
@@ -66,23 +66,23 @@ class WakeUps:
         self._polls: dict[Wakeable, asyncio.TimerHandle] = {}
 
     def follow(self, slots: "SlotMap") -> None:
-        """Have calls through a cluster tell of what they learn of its primaries.
+        """Follow what calls find out about a cluster's primaries.
 
         Args:
-            slots: The map that the calls keep.
+            slots: The map that the calls update.
         """
         slots.on_asked = self.note_asked
         slots.on_replaced = lambda: self._listeners.keep_to(slots.primaries)
 
     @property
     def are_heard(self) -> bool:
-        """Whether all channels are listened to; asked by tests alone."""
+        """Whether all channels are heard; used only by tests."""
         return self._listeners.hear_all
 
     def follow_post(self, loop: Wakeable, post: Post) -> None:
-        """Listen for a delivery loop to the channels of its post, and to no others.
+        """Listen to the channels of a delivery loop's post only.
 
-        What it leaves, the server is told at once.
+        The server is told immediately which channels it leaves.
 
         Args:
             loop: The loop.
@@ -91,7 +91,7 @@ class WakeUps:
         self._listen(loop, loop.channels.at(post))
 
     async def remove(self, loop: Wakeable) -> None:
-        """Stop listening for a delivery loop; after the last ones connections are closed.
+        """Stop listening for a delivery loop, and close connections that no loop needs.
 
         Args:
             loop: The loop.
@@ -131,7 +131,7 @@ class WakeUps:
                     loop.poll_now()
 
     def set_waiting(self, loop: Wakeable, *, waits: bool) -> None:
-        """Note whether a loop waits: while none does, nothing is read.
+        """Note whether a loop waits; while none waits, nothing is read.
 
         Args:
             loop: The loop.
@@ -150,21 +150,21 @@ class WakeUps:
 
         Args:
             channel: The channel.
-            message: What came there.
+            message: The message.
         """
-        # One that comes to help leaves the channel.
+        # A loop that comes to help leaves the channel.
         for loop in tuple(self._loops.get(channel, ())):
             with suppress(ValueError):
                 if channel == loop.channels.wake_ups:
                     sent_at, _, due_at = message.partition(b" ")
                     loop.wake(float(sent_at), float(due_at))
                 elif channel == loop.channels.help_calls:
-                    # What a later version has to add comes behind these.
+                    # Later versions may append values.
                     share, workers, seconds, *_ = message.split(b" ")
                     loop.call_for_help(float(share), Missing(int(workers), float(seconds)))
 
     def note_gap(self, channel: bytes) -> None:
-        """Let the loops of a channel look: wake-ups may have been missed.
+        """Let the loops of a channel poll: wake-ups may have been missed.
 
         Args:
             channel: The channel.
@@ -174,7 +174,7 @@ class WakeUps:
                 loop.poll_now()
 
     def note_refused(self, channel: bytes) -> None:
-        """Let the loops of a channel count on nobody else.
+        """Keep the loops of a channel on duty: it is refused.
 
         Args:
             channel: The channel.
@@ -184,11 +184,11 @@ class WakeUps:
                 loop.be_always_on_duty()
 
     def note_asked(self, key: bytes) -> None:
-        """Note that a call was sent on with ASK: the slot of its key moves to another primary.
+        """Note that a call was redirected with ASK: its slot is moving to another primary.
 
-        Scripts that run there already wake nobody, so the loops of the slot poll after their
-        `polling_interval`. A poll that is sent on too is noted again, and so on until the slot has
-        moved.
+        Scripts that already run there wake nobody, so the loops of the slot poll after their
+        `polling_interval`. If such a poll is redirected too, this is called again, until the slot
+        has moved.
 
         Args:
             key: A key of the call.

@@ -1,1 +1,1 @@
-"""What a subscriber decides about its timers; it touches no server and no event loop."""
+"""A subscriber's decisions about its timers, without server and event loop."""

@@ -1,4 +1,4 @@
-"""When to claim next: what claims have found, and wake-ups, on one clock."""
+"""When to claim next, by the results of claims and by wake-ups, on one clock."""
 
 import math
 from collections.abc import Callable
@@ -15,8 +15,8 @@ class Agenda:
     Args:
         polling_interval: Seconds between polls right after a timer was due.
         max_polling_interval: Seconds to which that grows.
-        spread: Gives a number from 0 to 1, for the jitter of polls.
-        max_wait: Seconds to leave after a claim that has found some, and not all it asked for.
+        spread: Returns a number from 0 to 1, for the jitter of polls.
+        max_wait: Seconds to wait after a claim that found fewer timers than it asked for.
     """
 
     __slots__ = (
@@ -38,7 +38,7 @@ class Agenda:
         spread: Callable[[], float],
         max_wait: float = 0.0,
     ) -> None:
-        """Begin with a claim at once."""
+        """Start with an immediate claim."""
         self.clock = ServerClock()
         self._schedule = PollSchedule(polling_interval, max_polling_interval, spread)
         self._flood_gap = FloodGap()
@@ -47,7 +47,7 @@ class Agenda:
         self._last_wake_up = _NO_WAKE_UP
         self._poll_asked = False
         self._leaves_no_gap = False
-        # The alarm that the last claim was for; infinite where it was for none.
+        # The alarm that the last claim was for; infinite if it was for none.
         self._rang_at = math.inf
 
     @property
@@ -66,35 +66,35 @@ class Agenda:
 
     @property
     def is_for_alarm(self) -> bool:
-        """Whether the next claim is for a timer's due time, and no poll."""
+        """Whether the next claim is for a timer's due time, and not a poll."""
         return self._schedule.is_for_alarm
 
     def wake(self, sent_at: float, due_at: float) -> bool:
-        """Note a wake-up: a timer was scheduled before all others.
+        """Note a wake-up: a timer was scheduled that is due before all others.
 
         Args:
             sent_at: The server's Unix time when it was sent, in seconds.
             due_at: When the timer is due, likewise.
 
         Returns:
-            Whether that was news.
+            Whether it was new.
         """
-        # What was sent before a claim looked at the timeline, it has seen. At the very
-        # same time it may not have: the clock of a test may stand still.
+        # A claim has seen what was scheduled before it. What was scheduled at the very same
+        # time it may have missed: a test's clock may stand still.
         if not self.clock.is_set or sent_at < self._nothing_due_since:
             return False
-        # Behind a lease that was lost each is announced, not only what comes earlier.
+        # After a lost lease each timer is announced, not only earlier ones.
         self._last_wake_up = (sent_at, min(due_at, self._last_wake_up[1]))
         self._schedule.ring_at(self.clock.here(due_at))
         return True
 
     def poll_now(self) -> None:
-        """Claim at the next chance: wake-ups may have been missed."""
+        """Claim as soon as possible: wake-ups may have been missed."""
         self._poll_asked = True
         self._schedule.poll_now()
 
     def poll_without_gap(self) -> None:
-        """Claim at the next chance: what was passed over does not wait for others to become due."""
+        """Claim as soon as possible: passed-over timers do not wait for others to become due."""
         self._leaves_no_gap = True
         self._schedule.end_gap()
         self.poll_now()
@@ -111,9 +111,9 @@ class Agenda:
             self._rang_at = self._schedule.alarm_at if self._schedule.is_for_alarm else math.inf
 
     def is_outrun(self, step: Step) -> bool:
-        """Return whether the last claim came for a timer that another worker has.
+        """Return whether the last claim came for a timer that another worker already has.
 
-        One that came before the timer was due, by this server's clock, was only early.
+        A claim before the timer was due, by the server's clock, was only early.
 
         Args:
             step: Its reply.
@@ -123,17 +123,17 @@ class Agenda:
         return self._rang_at < math.inf and self.clock.there(self._rang_at) <= step.now
 
     def answered(self, sent_at: float, now: float, server_now: float) -> None:
-        """Note that a call was answered.
+        """Note the reply to a call.
 
         Args:
-            sent_at: When it was sent.
+            sent_at: When the call was sent.
             now: When its reply came.
             server_now: The server's Unix time in the reply, in seconds.
         """
         self.clock.observe(sent_at, now, server_now)
 
     def poll_again(self) -> None:
-        """Claim at the next chance: the last claim may not have found all that is due."""
+        """Claim as soon as possible: the last claim may not have found all due timers."""
         self._schedule.poll_now()
 
     def claimed(self, step: Step, limit: int, now: float) -> None:
@@ -153,7 +153,7 @@ class Agenda:
             return
         self._nothing_due_since = step.now
         if is_more_due:
-            # It was passed over, with more before it than one claim looks through.
+            # It was passed over, behind more timers than one claim examines.
             head_at = math.inf
         if found:
             max_wait = 0.0 if self._leaves_no_gap else self._max_wait
@@ -161,17 +161,17 @@ class Agenda:
             self._schedule.found(now, head_at, gap)
         else:
             self._schedule.found_nothing(now, head_at)
-        # Asked while the claim was on its way, maybe after the server had looked.
+        # Requested during the claim, perhaps after the server had run it.
         if self._poll_asked:
             self._schedule.poll_now()
-        # A wake-up can overtake the reply of a claim that was made before it. The
-        # last one's stamp goes with the earliest: at worst that is one claim too many.
-        # It is used once: under a clock that stands still it would ring without end.
+        # A wake-up can overtake the reply to an earlier claim. The last one's stamp is
+        # combined with the earliest due time: at worst that costs one extra claim. It is
+        # used once: with a clock that stands still it would ring without end.
         sent_at, due_at = self._last_wake_up
         if sent_at >= step.now:
             self._schedule.ring_at(self.clock.here(due_at))
 
     def _gap_after(self, step: Step, found: int, now: float) -> float:
-        # Claimed in order of due time; what came back from a lease was due before.
+        # Timers are claimed in order of due time; those with an expired lease were due before.
         last_due = float(step.claimed[-1].previous_score) if step.claimed else -math.inf
-        return self._flood_gap.after(now, found, looked_at=step.now, last_due=last_due)
+        return self._flood_gap.after(now, found, polled_at=step.now, last_due=last_due)

@@ -1,11 +1,11 @@
-"""Keeps a delivery loop at the post that the rule of its fleet gives it."""
+"""Keeps a delivery loop at the post that `Duty` decides."""
 
 import logging
 from typing import NamedTuple, Protocol
 
 from faststream_redis_timers.delivery import words
 from faststream_redis_timers.delivery.agenda import Agenda
-from faststream_redis_timers.delivery.duty import NEVER, Duty, Look, Missing, Post, Roster
+from faststream_redis_timers.delivery.duty import NEVER, ClaimResult, Duty, Missing, Post, Roster
 from faststream_redis_timers.delivery.log import Log
 from faststream_redis_timers.delivery.slots import Slots
 from faststream_redis_timers_sync.protocol.model import Step
@@ -15,10 +15,10 @@ class Channels(NamedTuple):
     """The channels of a delivery loop.
 
     Args:
-        wake_ups: Where wake-ups come.
-        help_calls: Where workers of the reserve are called for help; empty where the loop is
-            always on duty.
-        workers: By which workers are counted; likewise.
+        wake_ups: The channel for wake-ups.
+        help_calls: The channel on which workers in reserve are called for help; empty if the
+            loop is always on duty.
+        workers: The channel by which workers are counted; likewise.
     """
 
     wake_ups: bytes
@@ -26,7 +26,7 @@ class Channels(NamedTuple):
     workers: bytes = b""
 
     def at(self, post: Post) -> tuple[bytes, ...]:
-        """Give those that are listened to at a post.
+        """Return the channels that a loop listens to at a post.
 
         Args:
             post: The post.
@@ -39,17 +39,17 @@ class Channels(NamedTuple):
 
 
 class Posted(Protocol):
-    """Who listens as its post says."""
+    """Listens to the channels of its post."""
 
     def stir(self) -> None:
-        """Ask again when to claim next."""
+        """Wake up and ask when to claim next."""
 
     def follow_post(self, post: Post) -> None:
-        """Listen to the channels of a post, and leave all others at once."""
+        """Listen to the channels of a post only."""
 
 
 def _overdue(step: Step) -> float:
-    # What was leased may have been passed over, by those on duty, since its lease ended.
+    # Workers on duty may have passed over a timer whose lease had expired.
     for timer in step.claimed:
         if not timer.was_leased:
             return step.now - float(timer.previous_score)
@@ -57,19 +57,19 @@ def _overdue(step: Step) -> float:
 
 
 class Attendance:
-    """Tells the rule what happens, and carries out what it decides.
+    """Reports events to `Duty`, and carries out its decisions.
 
     Args:
         topic: The full topic.
-        duty: The rule; None where the loop is always on duty.
-        agenda: Gets to know whether alarms are heeded.
-        slots: Knows how many handlers may begin.
-        posted: Listens as the post says.
+        duty: Decides; None if the loop is always on duty.
+        agenda: Is told whether to heed alarms.
+        slots: Knows how many handlers may start.
+        posted: Listens to the channels of the post.
         log: Writes to the broker's log.
 
     Attributes:
-        farewell: What a call is to ask for that claims nothing, since the loop ends.
-        post: What the loop listens to.
+        farewell: The call for help of a last call, which claims nothing, as the loop ends.
+        post: The current post.
     """
 
     __slots__ = (
@@ -87,7 +87,7 @@ class Attendance:
     def __init__(
         self, topic: str, duty: Duty | None, agenda: Agenda, slots: Slots, posted: Posted, log: Log
     ) -> None:
-        """Begin where the rule does."""
+        """Start at the first post of `Duty`."""
         self._topic = topic
         self._duty = duty
         self._agenda = agenda
@@ -100,7 +100,7 @@ class Attendance:
         agenda.heeds_alarms = self.post is Post.ON_DUTY
 
     def call(self, now: float, *, is_claim: bool) -> bytes:
-        """Say what a call that is sent now asks for, as the script takes it: see `Call`.
+        """Return the call for help of a call that is sent now, in the script's form, see `Call`.
 
         Args:
             now: The time.
@@ -112,12 +112,12 @@ class Attendance:
         if self._duty is None:
             return b""
         slots = self._slots
-        # Where they are batched, one timer takes as many slots as a hundred.
+        # With batches, one timer takes as many slots as a hundred.
         free_if_some, free_if_full = slots.free_after(1), slots.free_after(slots.claim_limit)
         return self._duty.call(now, free_if_some, free_if_full).packed()
 
     def claimed(self, step: Step, sent_at: float, now: float) -> None:
-        """Take the reply to a claim, before anything else is made of it.
+        """Process the reply to a claim, before anything else does.
 
         Args:
             step: The reply.
@@ -131,27 +131,27 @@ class Attendance:
             self.be_always_on_duty()
             return
         found = len(step.claimed)
-        look = Look(
+        result = ClaimResult(
             found=found,
             free=self._slots.free_after(found),
-            # A server that did nothing for a while is nobody's absence.
+            # If the server was slow, no worker was missing.
             overdue=_overdue(step) - (now - sent_at),
             is_outrun=self._agenda.is_outrun(step),
             is_more_due=step.head is not None and step.head <= step.now,
         )
-        self._duty.claimed(look, Roster(step.on_duty, step.workers), now)
+        self._duty.claimed(result, Roster(step.on_duty, step.workers), now)
         if found:
             self._began_at = now
         self._follow(self._duty.post)
 
     def turned(self, now: float) -> None:
-        """Note that the event loop turns: handlers that were to begin have begun."""
+        """Note that the event loop turns: handlers have started."""
         if self._began_at is not None:
             seconds, self._began_at = now - self._began_at, None
             self.stalled(seconds)
 
     def stalled(self, seconds: float) -> None:
-        """Note that the event loop has not turned for some seconds."""
+        """Note that the event loop was blocked for some seconds."""
         if self._duty is not None:
             self._duty.turned(seconds, self._slots.free)
             self._follow(self._duty.post, was_deaf=seconds > Duty.STALL)
@@ -163,18 +163,18 @@ class Attendance:
             self._follow(self._duty.post, was_deaf=True)
 
     def called(self, share: float, missing: Missing, now: float) -> None:
-        """Take a call for help, see `Duty.called`."""
+        """Process a call for help, see `Duty.called`."""
         if self._duty is not None:
             self._duty.called(share, missing, now)
             self._follow(self._duty.post)
 
     def be_always_on_duty(self) -> None:
-        """Count on no other worker: nobody can be counted, or called."""
+        """Stay on duty: workers can't be counted, or called."""
         self._duty = None
         self._follow(Post.ON_DUTY)
 
     def leave(self) -> None:
-        """Note that it claims no more: who is on duty calls another one."""
+        """Note that the loop stops claiming: if it is on duty, it calls another worker."""
         if self._duty is not None:
             self.farewell = self._duty.leaving()
 
@@ -182,7 +182,7 @@ class Attendance:
         if post is self.post:
             return
         if was_deaf and self.post is Post.AWAY:
-            # What was scheduled meanwhile may have had nobody who heard of it.
+            # Perhaps no worker heard the wake-ups of timers scheduled meanwhile.
             self._agenda.poll_again()
         self.post = post
         self._agenda.heeds_alarms = post is Post.ON_DUTY

@@ -1,4 +1,4 @@
-"""A batch: timers of one claim that a handler gets together, and that hold one slot."""
+"""A batch: timers of one claim that a handler gets together, and that share one slot."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,17 +12,17 @@ _T = TypeVar("_T", bound=LeasedTimer)
 class LeasedBatch(Generic[_T]):
     """Timers that are handled together; at least one.
 
-    A mark is what a handler has decided about one of them: it is carried out when the handler
-    has ended, however that was. The first one counts.
+    A mark is the outcome that a handler has decided for one of them: it is carried out when the
+    handler has ended, even with an error. The first one counts.
 
     Args:
         deliveries: The timers.
-        whole: The batch that they are a part of, which holds the slot; None where it is the whole.
-        is_split: Whether that has failed.
+        whole: The whole batch, which holds the slot, if this is a part; None for the whole.
+        is_split: Whether the whole batch has failed.
 
     Attributes:
         has_failed: Whether its handler has raised an error, for the whole or a part.
-        marks: What carries out the mark of each timer that has one.
+        marks: Function that carries out the mark, by marked timer.
     """
 
     __slots__ = ("_holds_slot", "deliveries", "has_failed", "is_split", "marks")
@@ -34,7 +34,7 @@ class LeasedBatch(Generic[_T]):
         *,
         is_split: bool = False,
     ) -> None:
-        """Begin without marks, or with those of the whole."""
+        """Start without marks, or with those of the whole."""
         self.deliveries = deliveries
         self.is_split = is_split
         self.has_failed = False
@@ -42,7 +42,7 @@ class LeasedBatch(Generic[_T]):
         self.marks: dict[_T, Callable[[], None]] = {} if whole is None else whole.marks
 
     def __repr__(self) -> str:
-        """Name topic and number; ids, bodies and headers may be secret."""
+        """Return topic and number; ids, bodies and headers may be secret."""
         return f"{type(self).__name__}(topic={self.topic!r}, {len(self.deliveries)} timers)"
 
     # --- facts
@@ -60,7 +60,7 @@ class LeasedBatch(Generic[_T]):
 
     @property
     def claim(self) -> Claim:
-        """The claim that all of them came with."""
+        """The claim of all timers."""
         return self.deliveries[0].claim
 
     @property
@@ -70,26 +70,26 @@ class LeasedBatch(Generic[_T]):
 
     @property
     def redelivered(self) -> bool:
-        """Whether a handler may have begun with any of them before."""
+        """Whether a handler may have started any of them before."""
         return self.is_split or any(timer.redelivered for timer in self.deliveries)
 
     @property
     def lease_ends_at(self) -> float:
-        """When the first of their leases ends, on the holder's clock, in seconds.
+        """When the first of their leases expires, on the holder's clock, in seconds.
 
-        That of a timer which was cancelled or rescheduled meanwhile counts only where all were.
+        Leases of timers that were cancelled or rescheduled meanwhile count only if all were.
         """
         leased = [timer for timer in self.deliveries if not timer.is_lost]
         return min(timer.lease_ends_at for timer in leased or self.deliveries)
 
     @property
     def lease_ended(self) -> bool:
-        """Whether a lease of theirs has ended by the holder's clock."""
+        """Whether one of their leases has expired by the holder's clock."""
         return self.claim.holder.now() >= self.lease_ends_at
 
     @property
     def unmarked(self) -> list[_T]:
-        """Those about which nothing was decided yet."""
+        """Timers without a mark or outcome."""
         return [
             timer for timer in self.deliveries if not timer.is_decided and timer not in self.marks
         ]
@@ -101,12 +101,12 @@ class LeasedBatch(Generic[_T]):
 
         Args:
             timer: The timer.
-            decide: Carries the mark out.
+            decide: Function that carries out the mark.
         """
         self.marks.setdefault(timer, partial(decide, timer))
 
     def settle_marks(self) -> None:
-        """Carry out the marks, those of the whole too."""
+        """Carry out the marks, including those of the whole."""
         for decide in self.marks.values():
             decide()
         self.marks.clear()
@@ -118,5 +118,5 @@ class LeasedBatch(Generic[_T]):
             timer.release()
 
     def free_slot(self) -> None:
-        """Let another batch have the slot: the handler has ended."""
+        """Free the slot for another batch: the handler has ended."""
         self.claim.holder.free_slot(self)

@@ -1,7 +1,7 @@
 """The decisions of a subscriber: what to do next, and what replies mean.
 
-It touches no server and no event loop, and has time and random numbers from what drives it.
-That asks `next`, does what it says, and reports back.
+The core uses neither server nor event loop; its driver provides time and random numbers. The
+driver calls `next`, does what it returns, and reports the result.
 """
 
 import logging
@@ -14,7 +14,6 @@ from faststream_redis_timers.delivery import words
 from faststream_redis_timers.delivery.agenda import Agenda
 from faststream_redis_timers.delivery.attendance import Attendance, Posted
 from faststream_redis_timers.delivery.duty import NEVER, Duty
-from faststream_redis_timers.delivery.endings import Endings
 from faststream_redis_timers.delivery.intake import BatchIntake, Intake
 from faststream_redis_timers.delivery.leased import Claim, Holder, LeasedTimer, Unit
 from faststream_redis_timers.delivery.leases import Leases
@@ -24,6 +23,7 @@ from faststream_redis_timers.delivery.outage import Failure, FailureKind, Outage
 from faststream_redis_timers.delivery.outbox import Outbox, Settling
 from faststream_redis_timers.delivery.renewals import Renewals
 from faststream_redis_timers.delivery.schedule import FloodGap
+from faststream_redis_timers.delivery.settlement_policy import SettlementPolicy
 from faststream_redis_timers.delivery.slots import Suspects, make_slots
 from faststream_redis_timers.schemas import TimerSub
 from faststream_redis_timers_sync.protocol.envelope import Envelope
@@ -33,8 +33,8 @@ from faststream_redis_timers_sync.protocol.operations import Operations
 from faststream_redis_timers_sync.protocol.times import lease_text
 
 RIDE = FloodGap.MOST
-"""Seconds that a commit waits for the next claim, if that comes so soon: a call of its
-own costs more than a handler that only records. No handler waits for it."""
+"""Seconds for which a commit waits to travel with the next claim: a separate call costs more
+than a small handler. No handler waits for it."""
 
 _LAST_OF_A_LEASE = 10 * RIDE
 
@@ -45,8 +45,8 @@ class Call(NamedTuple):
     """Send this, then report `answered` or `failed`.
 
     Args:
-        operation: What to send.
-        settlements: What it settles.
+        operation: The operation to send.
+        settlements: The settlements in it.
         limit: How many timers it claims at most.
     """
 
@@ -56,12 +56,12 @@ class Call(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """Sleep, unless `stir` is called before.
+    """Sleep until a time, or until `stir` is called.
 
     Args:
-        until: Until when; infinite where only `stir` ends it.
-        is_precise: Whether a timer is due then, to the microsecond.
-        listens: Whether wake-ups are of use meanwhile: there is a free slot.
+        until: The time; infinite if only `stir` ends the sleep.
+        is_precise: Whether a timer is due at exactly that time.
+        listens: Whether wake-ups are useful meanwhile, since a slot is free.
     """
 
     until: float
@@ -74,11 +74,11 @@ class Done(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """Where random numbers come from.
+    """Sources of random numbers.
 
     Args:
-        spread: Gives a number from 0 to 1, for the jitter of pauses.
-        lease: Gives a whole number from 0 on, below `LEASE_JITTER`, that keeps leases apart.
+        spread: Returns a number from 0 to 1, for the jitter of pauses.
+        lease: Returns a whole number below `LEASE_JITTER`, which makes leases distinct.
     """
 
     spread: Callable[[], float]
@@ -86,11 +86,11 @@ class Draws(NamedTuple):
 
 
 class Driver(Holder, Posted, Protocol):
-    """What asks the core, and does what it says."""
+    """Drives the core: calls `next` and does what it returns."""
 
     @property
     def draws(self) -> Draws:
-        """Where random numbers come from."""
+        """Sources of random numbers."""
         ...
 
 
@@ -102,25 +102,25 @@ class _Phase(Enum):
 
 
 class DeliveryCore(Generic[_U]):
-    """Decides about the timers of one topic.
+    """Makes the decisions about the timers of one topic.
 
     Times are seconds on the driver's clock.
 
     Args:
         sub: The topic, without prefixes, and its options.
         topic: The full topic.
-        operations: What can be sent.
-        endings: Decides what follows failures.
-        suspects: The suspect that all subscribers of the broker run one at a time.
-        driver: Does what is decided here.
-        make_timer: Makes a timer under its lease.
+        operations: Creates the operations to send.
+        settlement_policy: Decides outcomes.
+        suspects: Lets the broker's subscribers run one suspect at a time.
+        driver: Carries out the decisions.
+        make_timer: Creates a leased timer.
         log: Writes to the broker's log.
         slots: How many handlers may run at once; None means as many as `sub` says.
         duty: Decides whether it is on duty; None means always.
-        make_batch: Makes what handlers get of such timers; None if they get each alone.
+        make_batch: Creates a batch of timers for a handler; None if handlers get single timers.
 
     Attributes:
-        attendance: Carries that out.
+        attendance: Carries out the decisions of `duty`.
     """
 
     def __init__(  # noqa: PLR0913  its collaborators
@@ -129,7 +129,7 @@ class DeliveryCore(Generic[_U]):
         *,
         topic: str,
         operations: Operations,
-        endings: Endings,
+        settlement_policy: SettlementPolicy,
         suspects: Suspects,
         driver: Driver,
         make_timer: Callable[[Claim, Claimed, Envelope, Occurrence | None], LeasedTimer],
@@ -138,28 +138,29 @@ class DeliveryCore(Generic[_U]):
         duty: Duty | None = None,
         make_batch: Callable[[list[Any]], _U] | None = None,
     ) -> None:
-        """Begin with a claim."""
-        self._sub, self._topic, self._operations, self._endings = sub, topic, operations, endings
-        self._driver, self._log = driver, log
+        """Start with a claim."""
+        self._sub, self._topic, self._operations = sub, topic, operations
+        self._settlement_policy, self._driver, self._log = settlement_policy, driver, log
         spread = driver.draws.spread
-        # Callers, and tests, ask for one timer or batch at a time anyhow.
+        # Callers and tests ask for one timer or batch at a time anyway.
         max_wait = sub.max_wait if slots is None else 0.0
         self._agenda = Agenda(sub.polling_interval, sub.max_polling_interval, spread, max_wait)
         self._outage = Outage(topic, log, spread)
         self._outbox = Outbox()
         self._leases = Leases()
-        is_alone = slots is not None or endings.suspect_from is None
+        is_alone = slots is not None or settlement_policy.suspect_from is None
         self._slots = make_slots(
             sub, slots, None if is_alone else suspects, self._poll_for_suspects
         )
         self.attendance = Attendance(topic, duty, self._agenda, self._slots, driver, log)
-        parts = (make_timer, endings, self._leases, self._slots, self._agenda, sub.max_lease, log)
+        stores = (self._leases, self._slots, self._agenda)
+        parts = (make_timer, settlement_policy, *stores, sub.max_lease, log)
         self._intake: Intake[_U] = (
             Intake(*parts) if make_batch is None else BatchIntake(make_batch, *parts)
         )
         self._renewals = Renewals(sub, self._leases, self._outbox, log)
         self._phase = _Phase.CLAIMING
-        self._told_late: Claim | None = None
+        self._logged_late: Claim | None = None
 
     @property
     def polling_interval(self) -> float:
@@ -168,23 +169,23 @@ class DeliveryCore(Generic[_U]):
 
     @property
     def is_away(self) -> bool:
-        """Whether the server is away."""
+        """Whether there is an outage."""
         return self._outage.is_away
 
     @property
     def claims(self) -> bool:
-        """Whether it goes on claiming."""
+        """Whether it still claims timers."""
         return self._phase is _Phase.CLAIMING
 
     @property
     def is_stopping(self) -> bool:
-        """Whether it claims nothing more, and still sends what is settled."""
+        """Whether it no longer claims timers, but still sends settlements."""
         return self._phase is _Phase.DRAINING or self._phase is _Phase.CLOSING
 
     # --- what to do
 
     def next(self, now: float) -> Call | Wait | Done:
-        """Say what to do now."""
+        """Return what to do now."""
         self.attendance.turned(now)
         if now >= self._renewals.next_at:
             self._renewals.renew(now)
@@ -210,7 +211,7 @@ class DeliveryCore(Generic[_U]):
         return 0 if self._agenda.next_at > now else self._slots.claim_limit
 
     def _may_ride(self, now: float) -> bool:
-        """Return whether all that is settled may wait for the next claim."""
+        """Return whether all settlements may wait for the next claim."""
         if self._phase is not _Phase.CLAIMING or self._outbox.is_urgent or self._slots.free <= 0:
             return False
         return not self._outage.is_away and self._agenda.next_at - now <= RIDE
@@ -227,20 +228,20 @@ class DeliveryCore(Generic[_U]):
             limit=limit,
             lease_ttl=self._sub.lease_ttl,
             jitter=self._driver.draws.lease(),
-            suspect_from=self._endings.suspect_from,
+            suspect_from=self._settlement_policy.suspect_from,
             most_suspects=self._slots.suspects_of(limit),
-            dead_topic=self._endings.dead_topic,
+            dead_topic=self._settlement_policy.dead_topic,
             call=self.attendance.call(now, is_claim=limit > 0),
         )
         return Call(operation, parcel.items, limit)
 
-    # --- what came of it
+    # --- results
 
     def answered(self, call: Call, step: Step, sent_at: float, now: float) -> list[_U]:
-        """Take the reply to a call that was sent at some time.
+        """Process the reply to a call that was sent at `sent_at`.
 
         Returns:
-            What handlers are to begin with. For each `ended` must follow.
+            The timers or batches to start handlers for. Call `ended` for each of them later.
         """
         is_claim = call.limit > 0
         self._agenda.answered(sent_at, now, step.now)
@@ -248,17 +249,24 @@ class DeliveryCore(Generic[_U]):
         if self._outage.answered(is_claim=is_claim, may_claim=may_claim):
             self._agenda.poll_again()
         clock_offset = sent_at - step.now
-        self._renewals.take_outcomes(call.settlements, step.outcomes, clock_offset)
+        self._renewals.process_outcomes(call.settlements, step.outcomes, clock_offset)
         if not is_claim:
             return []
-        # The server counts nobody, and the handlers that begin now may keep the event loop.
+        # The server may not count workers, and handlers that start now may block the event loop.
         self.attendance.claimed(step, sent_at, now)
         self._agenda.claimed(step, call.limit, now)
         ttl = self._sub.lease_ttl
         claim = Claim(
-            self._topic, step.lease, sent_at + ttl, step.now, now, ttl, self._endings, self._driver
+            self._topic,
+            step.lease,
+            sent_at + ttl,
+            step.now,
+            now,
+            ttl,
+            self._settlement_policy,
+            self._driver,
         )
-        begun = self._intake.take(claim, step)
+        begun = self._intake.sort(claim, step)
         if begun:
             self._renewals.begin(now)
         return begun
@@ -267,25 +275,25 @@ class DeliveryCore(Generic[_U]):
         """Note that a call has failed.
 
         Returns:
-            Seconds to pause before asking `next`.
+            Seconds to pause before calling `next`.
         """
         is_lost = failure.kind is FailureKind.LOST_REPLY
         self._outbox.put_back(call.settlements, is_repeated=is_lost)
         return self._outage.failed(failure, is_claim=call.limit > 0)
 
     def cancelled(self, call: Call) -> None:
-        """Note that nobody waits for the reply to a call any longer."""
+        """Note that a call was cancelled before its reply."""
         self._outbox.put_back(call.settlements, is_repeated=True)
 
-    # --- what happens meanwhile
+    # --- events
 
     def wake(self, sent_at: float, due_at: float) -> None:
-        """Take a wake-up: when it was sent, and the due time, as the server's Unix times."""
+        """Process a wake-up: when it was sent, and the due time, as the server's Unix times."""
         if self._agenda.wake(sent_at, due_at):
             self._driver.stir()
 
     def poll_now(self) -> None:
-        """Claim at the next chance: wake-ups may have been missed."""
+        """Claim as soon as possible: wake-ups may have been missed."""
         self._agenda.poll_now()
         self._driver.stir()
 
@@ -296,13 +304,13 @@ class DeliveryCore(Generic[_U]):
     def settle(
         self, timers: Sequence[LeasedTimer], action: bytes, detail: bytes, now: float
     ) -> None:
-        """Settle timers alike, see `Settlement`, with one of the next calls."""
+        """Settle timers in the same way, see `Settlement`, with one of the next calls."""
         items = []
         is_urgent = False
         soon = now + _LAST_OF_A_LEASE
         for timer in timers:
             items.append(Settling(timer, action, detail))
-            # A handler that holds its slot waits for the reply. No commit waits past its lease.
+            # A handler with a slot waits for the reply. And no commit may wait past its lease.
             if timer.holds_slot or timer.lease_ends_at < soon:
                 is_urgent = True
         if self._phase is _Phase.ENDED:
@@ -317,74 +325,74 @@ class DeliveryCore(Generic[_U]):
             timer = item.timer
             if not self._sub.batch and not item.is_renewal:
                 self._log(logging.WARNING, words.settled_too_late(timer))
-            elif not item.is_renewal and timer.claim is not self._told_late:
-                # Once for all of a batch, which is what has come with one claim.
-                self._told_late = timer.claim
+            elif not item.is_renewal and timer.claim is not self._logged_late:
+                # Once per batch, which is all timers of one claim.
+                self._logged_late = timer.claim
                 self._log(logging.WARNING, words.batch_settled_too_late(timer.topic))
             item.given_up()
 
     def propose_lease(self, lease_ttl: float, now: float) -> bytes:
-        """Return a lease that begins now, and lasts for some seconds.
+        """Return a lease of `lease_ttl` seconds from now.
 
-        Were it the server's, it would be unknown where the reply is lost.
+        A lease that the server chose would be unknown if the reply is lost.
         """
         return lease_text(self._agenda.clock.there(now) + lease_ttl, self._driver.draws.lease())
 
     def free_slot(self, unit: Unit) -> None:
-        """Count a slot as free: the handler of its timer, or of its batch, has ended."""
+        """Free the slot of a timer or batch: its handler has ended."""
         if self._slots.free_slot(unit):
             self.attendance.ended()
             if self._slots.free == 1:
                 self._driver.stir()
 
     def ended(self, unit: Unit) -> None:
-        """Note that nothing of a handler runs, or that nobody waits for its end."""
+        """Note that a handler has ended, or is no longer waited for."""
         if unit.holds_slot:
             self.free_slot(unit)
         self._slots.running.discard(unit)
         for timer in unit.deliveries:
             if not timer.is_settling:
-                self._leases.let_go(timer)
+                self._leases.remove(timer)
         if self._phase is _Phase.CLOSING:
             self._driver.stir()
 
     # --- callers in place of handlers
 
     def add_slot(self) -> None:
-        """Have a slot more: a caller waits for a timer. What is due by now is polled for."""
+        """Add a slot for a waiting caller, and poll for due timers."""
         self._slots.add()
         self.poll_now()
 
     def remove_slot(self) -> None:
-        """Have a slot less: a caller waits no more."""
+        """Remove a slot: a caller has stopped waiting."""
         self._slots.remove()
 
     def hand_over(self, unit: Unit) -> None:
-        """Let a timer or a batch go, with its slot, to the caller who had brought that.
+        """Pass a timer or batch, with its slot, to the caller that added the slot.
 
-        Leases are no longer renewed but by the caller.
+        From then on only the caller renews leases.
         """
         self._slots.hand_over(unit)
         for timer in unit.deliveries:
-            self._leases.let_go(timer)
+            self._leases.remove(timer)
 
     # --- the end
 
     def drain(self) -> None:
-        """Claim nothing more."""
+        """Stop claiming."""
         if self.claims:
             self._phase = _Phase.DRAINING
             self.attendance.leave()
         self._driver.stir()
 
     def close(self) -> None:
-        """Claim nothing more, and be done when all handlers have ended and all is settled."""
+        """Stop claiming, and end when all handlers have ended and all timers are settled."""
         if self._phase is not _Phase.ENDED:
             self._phase = _Phase.CLOSING
         self._driver.stir()
 
     def end(self) -> None:
-        """Give up what is left: nothing is sent from now on."""
+        """Give up remaining settlements: nothing is sent from now on."""
         self._phase = _Phase.ENDED
         self._slots.close()
         if count := self._outbox.give_up():

@@ -1,11 +1,11 @@
-"""Which workers of a fleet answer alarms and wake-ups: arithmetic alone, no clock and no I/O.
+"""Which workers of a fleet react to alarms and wake-ups: only arithmetic, without clock and I/O.
 
-Were all that wait to claim whenever a timer is due, a fleet would cost the more calls the larger
-it is. So a few workers are on duty, and the others in reserve. Nobody assigns them. A reply to a
-claim tells how many are subscribed to the topic's channel for wake-ups, and with that number each
-decides for itself. It is an upper bound: workers that hang are counted for minutes. What happens
-is the better evidence. Who loses a race leaves, since another worker lives; and a timer that was
-left lying shows that those who are counted are not there.
+If all idle workers claimed whenever a timer is due, calls would grow with the fleet. So a few
+workers are on duty, and the others in reserve. Nothing assigns them: the reply to a claim has the
+number of subscribers of the topic's channel for wake-ups, and each worker decides by that number.
+It is an upper bound, since workers that hang count for minutes. Events are better evidence: a
+worker that loses a race leaves, since another worker is alive; and a timer that nobody claimed
+shows that the counted workers are missing.
 """
 
 import math
@@ -20,7 +20,7 @@ class Post(Enum):
     Attributes:
         ON_DUTY: It hears wake-ups, and claims when a timer is due.
         IN_RESERVE: It hears calls for help, and polls.
-        AWAY: It hears nothing: it has no free slot, or its handlers may keep the event loop.
+        AWAY: It hears nothing: it has no free slot, or its handlers may block the event loop.
     """
 
     ON_DUTY = auto()
@@ -29,28 +29,27 @@ class Post(Enum):
 
 
 class Roster(NamedTuple):
-    """How many there are, as the server counts them at a claim.
+    """How many workers there are, as the server counts them at a claim.
 
     Args:
-        on_duty: Workers that are subscribed to wake-ups; None where the server does not know
-            it: there is one at least.
-        workers: All of the topic, those that are away too; likewise.
+        on_duty: Workers that are subscribed to wake-ups; None if the server does not know, but
+            there is at least one.
+        workers: All workers of the topic, including those that are away; likewise.
     """
 
     on_duty: int | None
     workers: int | None
 
 
-class Look(NamedTuple):
-    """What a claim showed.
+class ClaimResult(NamedTuple):
+    """What a claim found out.
 
     Args:
         found: How many timers it found.
         free: How many slots are left.
-        overdue: Seconds for which the first of them had been due that nobody had held before; 0
-            without any.
-        is_outrun: Whether it came for a timer that another worker has.
-        is_more_due: Whether it left timers that are due.
+        overdue: For how many seconds the first never-leased timer had been due; 0 without one.
+        is_outrun: Whether another worker already has the timer that it came for.
+        is_more_due: Whether it left due timers.
     """
 
     found: int
@@ -61,11 +60,11 @@ class Look(NamedTuple):
 
 
 class Missing(NamedTuple):
-    """What a worker knows of those who are counted as on duty, and are not there.
+    """What a worker knows about workers that count as on duty but are missing.
 
     Args:
-        workers: How many they are.
-        seconds: For how long this is to be believed.
+        workers: How many.
+        seconds: For how long this is valid.
     """
 
     workers: int
@@ -73,17 +72,17 @@ class Missing(NamedTuple):
 
 
 class Call(NamedTuple):
-    """When a claim is to call workers of the reserve.
+    """When a claim should call workers in reserve.
 
-    A claim that finds timers calls as many as are missing on duty, or as take what it leaves,
-    whichever is more.
+    A claim that finds timers calls as many as are missing on duty, or as can take the timers that
+    it leaves, whichever is more.
 
     Args:
-        least: How many are to be on duty, the worker itself included if it is.
-        least_if_full: The same where it finds as many timers as it asks for.
-        slots: How many of the timers that it leaves each takes who comes; 0 where it does not
-            call for them.
-        missing: What those who come are to know.
+        least: How many workers should be on duty, including this one if it is.
+        least_if_full: The same if it finds as many timers as it asks for.
+        slots: How many of the remaining timers each called worker takes; 0 to call nobody for
+            them.
+        missing: What the called workers should know.
     """
 
     least: int
@@ -92,14 +91,14 @@ class Call(NamedTuple):
     missing: Missing
 
     def packed(self) -> bytes:
-        """Return it as scripts take it."""
+        """Return it in the form of scripts."""
         workers, seconds = self.missing
         numbers = (self.least, self.least_if_full, self.slots, workers, seconds)
         return b"%d %d %d %d %.1f" % numbers
 
 
 NEVER = Call(0, 0, 0, Missing(0, 0.0))
-"""Not to call."""
+"""Call nobody."""
 
 
 class Duty:
@@ -108,13 +107,13 @@ class Duty:
     Times are seconds of one monotonic clock.
 
     Args:
-        holders: How many workers are to be on duty.
-        slots: How many timers a worker that has nothing to do takes.
-        draw: Gives a number from 0 to 1.
-        max_wait: Seconds for which those on duty may let timers lie, to claim more at once.
+        holders: How many workers should be on duty.
+        slots: How many timers an idle worker takes.
+        draw: Returns a random number from 0 to 1.
+        max_wait: Seconds for which workers on duty may leave due timers, to claim more at once.
 
     Attributes:
-        post: What it listens to.
+        post: The current post.
     """
 
     __slots__ = (
@@ -135,33 +134,34 @@ class Duty:
     """Workers up to which all are on duty."""
 
     STALL = 0.005
-    """Seconds: a handler that keeps the event loop for longer makes its worker deaf."""
+    """Seconds for which a handler may block the event loop before its worker counts as deaf."""
 
     LEFT = 0.05
-    """Seconds: who finds a timer in reserve that has been due for longer, and for longer than those
-    on duty wait for others, knows that nobody on duty was there. Workers that share too few
-    processors may well be later than `STALL`: such a find would have all of them on duty, and make
-    them later still."""
+    """Seconds: if a worker in reserve finds a timer that was due for longer, and for longer than
+    workers on duty wait for others, nobody on duty was there. It is longer than `STALL`, since
+    workers that share too few processors may be later than that: then all of them would go on duty,
+    and be later still."""
 
     MEMORY = 300.0
-    """Seconds for which those who were not there are not counted on. Should the server count them
-    for longer, they are found out again."""
+    """Seconds for which missing workers are ignored. If the server counts them for longer, they are
+    found missing again."""
 
     PROBATION = 100
-    """Handlers that must end without keeping the event loop, once one has kept it."""
+    """How many handlers must end without blocking the event loop after one that blocked it."""
 
     PATIENCE = 8
-    """Races in which one of those leaves who are too many on duty. All who lose a race draw at the
-    same time, and the winner may leave for its handler: none at all would be left too often."""
+    """Number of races after which one of too many workers on duty leaves, on average. All losers of
+    a race draw at the same time, and the winner may leave for its handler: with a lower number,
+    too often nobody would stay."""
 
     QUIET = 0.01
-    """Seconds after a claim that has left some, or after it was called, until it calls for what is
-    left."""
+    """Seconds after a claim that left due timers, or after being called, until it calls for the
+    remaining timers."""
 
     def __init__(
         self, holders: int, slots: int, draw: Callable[[], float], max_wait: float = 0.0
     ) -> None:
-        """Begin away: nothing is known until a claim was answered."""
+        """Start away: nothing is known before the first reply."""
         self._holders = holders
         self._left = self.LEFT + max_wait
         self._slots = slots
@@ -171,19 +171,19 @@ class Duty:
         self._is_small = False
         self._missing = 0
         self._missing_until = -math.inf
-        # So many handlers must end before its event loop is trusted to turn while they run.
+        # How many handlers must end before the event loop is trusted to turn while they run.
         self._to_be_trusted = 1
         self._quiet_until = -math.inf
 
     # --- what to ask the server for
 
     def call(self, now: float, free_if_some: int = 1, free_if_full: int = 0) -> Call:
-        """Say when a claim is to call for help.
+        """Return when a claim should call for help.
 
         Args:
             now: The time when it is sent.
             free_if_some: How many slots are left if it finds fewer timers than it asks for.
-            free_if_full: How many are left if it finds as many.
+            free_if_full: How many slots are left if it finds as many.
         """
         if self._is_small:
             return NEVER
@@ -191,8 +191,8 @@ class Duty:
         on_duty = self.post is Post.ON_DUTY
         is_quiet = now < self._quiet_until
         if is_quiet and not on_duty:
-            # Where all are busy there is nobody to call, and to look for one takes longer than a
-            # claim. Who leaves its post calls all the same.
+            # If all workers are busy there is nobody to call, and the search takes longer than a
+            # claim. A worker that leaves its post calls anyway.
             return Call(0, 0, 0, missing)
         holders = self._holders + missing.workers
         return Call(
@@ -203,9 +203,9 @@ class Duty:
         )
 
     def leaving(self) -> Call:
-        """Say what to call for when it leaves for good: another one, if it is on duty.
+        """Return what to call for when it leaves for good: another worker, if it is on duty.
 
-        Whoever else is counted may leave at the same moment.
+        All other counted workers may leave at the same moment.
         """
         is_holder = self._next is Post.ON_DUTY and not self._is_small
         return Call(1, 1, 0, Missing(0, 0.0)) if is_holder else NEVER
@@ -214,38 +214,38 @@ class Duty:
         seconds = self._missing_until - now
         return Missing(self._missing, seconds) if seconds > 0 else Missing(0, 0.0)
 
-    # --- what came of it
+    # --- results
 
-    def claimed(self, look: Look, roster: Roster, now: float) -> None:
-        """Take the reply to a claim; if it found timers, `turned` follows."""
+    def claimed(self, result: ClaimResult, roster: Roster, now: float) -> None:
+        """Process the reply to a claim; if it found timers, call `turned` next."""
         enough = self._holders + self._missing_at(now).workers
-        # Who does not know how many there are neither leaves nor comes.
+        # Without a count, a worker neither leaves nor comes.
         on_duty = enough if roster.on_duty is None else roster.on_duty
         spare = on_duty - enough
         if roster.workers is not None:
             self._is_small = roster.workers <= self.SMALL
         if self._is_small:
             self.post = self._next = Post.ON_DUTY
-        elif look.found:
-            self._take(look, roster, now)
+        elif result.found:
+            self._found_timers(result, roster, now)
         elif self.post is not Post.ON_DUTY:
             self.post = self._next = Post.ON_DUTY if spare < 0 else Post.IN_RESERVE
-        elif look.is_outrun and self._draw() * self.PATIENCE * on_duty < spare:
+        elif result.is_outrun and self._draw() * self.PATIENCE * on_duty < spare:
             self.post = self._next = Post.IN_RESERVE
 
-    def _take(self, look: Look, roster: Roster, now: float) -> None:
-        stays = self._may_stay(look.free)
+    def _found_timers(self, result: ClaimResult, roster: Roster, now: float) -> None:
+        stays = self._may_stay(result.free)
         self._next = Post.ON_DUTY if stays and self.post is Post.ON_DUTY else Post.IN_RESERVE
-        if look.is_more_due:
+        if result.is_more_due:
             self._be_quiet(now)
-        elif self.post is Post.IN_RESERVE and look.overdue > self._left:
+        elif self.post is Post.IN_RESERVE and result.overdue > self._left:
             if roster.on_duty is not None:
                 self._missing, self._missing_until = roster.on_duty, now + self.MEMORY
             self._next = Post.ON_DUTY
         self.post = self._next if stays else Post.AWAY
 
     def _may_stay(self, free: int) -> bool:
-        """Return whether it hears wake-ups although it has work."""
+        """Return whether it can hear wake-ups while handlers run."""
         return free > 0 and not self._to_be_trusted
 
     def _be_quiet(self, now: float) -> None:
@@ -254,10 +254,10 @@ class Duty:
     # --- its handlers
 
     def turned(self, seconds: float, free: int) -> None:
-        """Note that the event loop turns again, after handlers have begun or one has stalled it.
+        """Note that the event loop turns again, after handlers have started or one blocked it.
 
         Args:
-            seconds: How long it did not: meanwhile nothing was heard.
+            seconds: For how long it did not turn, and nothing was heard.
             free: How many slots are left.
         """
         if seconds > self.STALL:
@@ -280,11 +280,11 @@ class Duty:
     # --- calls for help
 
     def called(self, share: float, missing: Missing, now: float) -> None:
-        """Take a call for help.
+        """Process a call for help.
 
         Args:
-            share: Of those who hear it, how many are to come, 0 to 1.
-            missing: What the caller knows.
+            share: The fraction, 0 to 1, of the workers that hear it that should come.
+            missing: What the caller knows about missing workers.
             now: The time.
         """
         if self.post is not Post.IN_RESERVE or self._draw() >= share:

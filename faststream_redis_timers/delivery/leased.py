@@ -1,12 +1,12 @@
-"""A timer under its lease: which leases it may have by now, and what was decided about it."""
+"""A leased timer: the leases that it may have by now, and its outcome."""
 
 import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
-from faststream_redis_timers.delivery.endings import Endings
 from faststream_redis_timers.delivery.occurrences import Occurrence
+from faststream_redis_timers.delivery.settlement_policy import SettlementPolicy
 from faststream_redis_timers_sync.protocol.dead_letters import read_occurrence
 from faststream_redis_timers_sync.protocol.envelope import Envelope
 from faststream_redis_timers_sync.protocol.keys import decode_id
@@ -17,7 +17,7 @@ from faststream_redis_timers_sync.protocol.times import is_lease, time_of
 
 
 class Unit(Protocol):
-    """What holds a slot: a timer, or a batch of timers that are handled together."""
+    """Something that holds a slot: a timer, or a batch of timers that are handled together."""
 
     holds_slot: bool
 
@@ -28,7 +28,7 @@ class Unit(Protocol):
 
     @property
     def lease_ended(self) -> bool:
-        """Whether a lease has ended by the holder's clock."""
+        """Whether a lease has expired by the holder's clock."""
         ...
 
     @property
@@ -37,42 +37,42 @@ class Unit(Protocol):
         ...
 
     def release(self) -> None:
-        """Release what was not decided about: it is due as before the claim."""
+        """Release timers without an outcome: they are due as before the claim."""
         ...
 
 
 class Holder(Protocol):
-    """Holds leases: what drives a `DeliveryCore`, and knows the time."""
+    """Holds leases: the driver of a `DeliveryCore`, which knows the time."""
 
     def now(self) -> float:
-        """Return the time of the clock by which leases end here, in seconds."""
+        """Return the time of the clock by which leases expire here, in seconds."""
         ...
 
     def settle(self, timers: Sequence["LeasedTimer"], action: bytes, detail: bytes, /) -> None:
-        """Settle timers alike, and call their `settled` (`renewed`) with the outcomes."""
+        """Settle timers in the same way; call their `settled` or `renewed` with the outcomes."""
         ...
 
     def propose_lease(self, lease_ttl: float, /) -> bytes:
-        """Return a lease that begins now and lasts for some seconds, as a score."""
+        """Return a lease of `lease_ttl` seconds from now, as a score."""
         ...
 
     def free_slot(self, unit: Unit, /) -> None:
-        """Count the slot of a timer, or of a batch, as free: its handler has ended."""
+        """Free the slot of a timer, or of a batch: its handler has ended."""
         ...
 
 
 class Claim(NamedTuple):
-    """What the timers of one claim have in common.
+    """What the timers of one claim share.
 
     Args:
         topic: The full topic.
-        lease: The score that they have while leased, as text.
-        lease_ends_at: When the lease ends, on the holder's clock, in seconds.
+        lease: Their score while leased, as text.
+        lease_ends_at: When the lease expires, on the holder's clock, in seconds.
         claimed_at: The server's Unix time of the claim, in seconds.
         received_at: When the reply came, on the holder's clock, in seconds.
         lease_ttl: Seconds for which they were leased.
-        endings: Decides what follows a failure.
-        holder: Carries out what is decided.
+        settlement_policy: Decides outcomes.
+        holder: Carries out settlements.
     """
 
     topic: str
@@ -81,18 +81,18 @@ class Claim(NamedTuple):
     claimed_at: float
     received_at: float
     lease_ttl: float
-    endings: Endings
+    settlement_policy: SettlementPolicy
     holder: Holder
 
 
 class LeasedTimer:
-    """A timer that this worker has leased.
+    """A timer that is leased to this worker.
 
     Args:
         claim: The claim that it came with.
         claimed: The timer as it was claimed.
-        envelope: Its payload, read.
-        occurrence: Which occurrence it is, where it is a recurring timer.
+        envelope: Its decoded payload.
+        occurrence: The occurrence, for a recurring timer.
     """
 
     __slots__ = (
@@ -118,13 +118,13 @@ class LeasedTimer:
         envelope: Envelope,
         occurrence: Occurrence | None = None,
     ) -> None:
-        """Begin with the lease of the claim."""
+        """Start with the lease of the claim."""
         self.claim = claim
         self.claimed = claimed
         self.key = claimed.timer_id
         self.envelope = envelope
         self._occurrence = occurrence
-        # After renewals that were not answered it may be any of several.
+        # After renewals without a reply it may be any of several.
         self.leases: tuple[bytes, ...] = (claim.lease,)
         self.lease_ends_at = claim.lease_ends_at
         self.holds_slot = True
@@ -132,23 +132,23 @@ class LeasedTimer:
         self._is_decided = False
         self._is_lost = False
         self._outcome: bool | None = None
-        # Those who wait for a reply.
+        # Waiters for a reply.
         self._waiters: Sequence[Any] = ()
 
     def __repr__(self) -> str:
-        """Name topic and id; body and headers may be secret."""
+        """Return topic and id; body and headers may be secret."""
         return f"{type(self).__name__}(topic={self.topic!r}, timer_id={self.timer_id!r})"
 
     # --- facts
 
     @property
     def deliveries(self) -> "tuple[LeasedTimer]":
-        """Itself: the timers that its slot is for."""
+        """Only itself: the timers that its slot is for."""
         return (self,)
 
     @property
     def has_failed(self) -> bool:
-        """False: it is no batch."""
+        """False: it is not a batch."""
         return False
 
     @property
@@ -170,8 +170,8 @@ class LeasedTimer:
     def due_at(self) -> datetime:
         """When it was due, in UTC.
 
-        Where attempts are counted it is the first due time. Else for a redelivery it is
-        when its last lease ended, or the delay that a ``NackMessage`` asked for.
+        If attempts are counted, this is the first due time. Otherwise, for a redelivery it is
+        the time at which its last lease ended, or to which a ``NackMessage`` delayed it.
 
         For a recurring timer it is `occurrence`, or the due time above if that is later and not
         the end of a lease.
@@ -193,15 +193,15 @@ class LeasedTimer:
 
     @property
     def repeat(self) -> Repeat | None:
-        """When it is due again and again; None where it is due once."""
+        """The definition of a recurring timer; None for others."""
         return None if self._occurrence is None else self._occurrence.repeat
 
     @property
     def occurrence(self) -> datetime | None:
-        """The last time of its series at its claim, in UTC, however many have passed.
+        """The latest time of its series when it was claimed, in UTC, however many were missed.
 
-        None where it is no recurring timer, or its first time has not come yet. For an occurrence
-        that was redriven it is the one which was dead-lettered.
+        None if it is not a recurring timer, or its first time has not come yet. For a redriven
+        occurrence it is the time of the one that was dead-lettered.
         """
         if self._occurrence is not None:
             return self._occurrence.time
@@ -219,25 +219,25 @@ class LeasedTimer:
 
     @property
     def attempt(self) -> int | None:
-        """Which attempt this is, from 1; None where attempts are not counted."""
+        """Which attempt this is, from 1; None if attempts are not counted."""
         return self.claimed.attempt
 
     @property
     def redelivered(self) -> bool:
-        """Whether a worker held it before and did not finish."""
+        """Whether a worker has claimed it before and did not finish."""
         attempt = self.claimed.attempt
         return self.claimed.was_leased or (attempt is not None and attempt > 1)
 
     @property
     def lease_ended(self) -> bool:
-        """Whether its lease has ended by the holder's clock."""
+        """Whether its lease has expired by the holder's clock."""
         return self.claim.holder.now() >= self.lease_ends_at
 
     @property
     def lease_lost(self) -> bool:
-        """Whether it is no longer this worker's, as far as it knows.
+        """Whether this worker has lost the timer, as far as it knows.
 
-        Its lease has ended, or the server has refused to renew it: another worker has
+        Its lease has expired, or the server has refused to renew it: another worker has
         claimed it, or it was cancelled, rescheduled or replaced.
         """
         if self._outcome is not None:
@@ -256,31 +256,31 @@ class LeasedTimer:
 
     @property
     def is_decided(self) -> bool:
-        """Whether it is decided what becomes of it."""
+        """Whether its outcome is decided."""
         return self._is_decided
 
     @property
     def outcome(self) -> bool | None:
-        """Whether what was decided was carried out under its lease; None until that is known."""
+        """Whether its settlement was carried out under its lease; None until that is known."""
         return self._outcome
 
     @property
     def is_settling(self) -> bool:
-        """Whether it is decided what becomes of it, and not yet carried out."""
+        """Whether its outcome is decided, but not yet carried out."""
         return self._is_decided and self._outcome is None
 
-    # --- decisions: they are sent later, and `settled` tells the outcome
+    # --- decisions: they are sent later, and `settled` gets the outcome
 
     def commit_soon(self) -> None:
         """Commit the timer; a recurring one is due at its next time."""
         if self._occurrence is None:
             self.decide(b"commit", b"")
         elif not self._is_decided:
-            self.decide(*self.claim.endings.after_success(self.claimed, self._occurrence))
+            self.decide(*self.claim.settlement_policy.after_success(self.claimed, self._occurrence))
 
     @staticmethod
     def commit_all_soon(timers: Sequence["LeasedTimer"]) -> None:
-        """Commit timers of one holder, as `commit_soon` does, in less time for each.
+        """Commit timers of one holder, like `commit_soon`, but faster.
 
         Args:
             timers: The timers.
@@ -296,38 +296,40 @@ class LeasedTimer:
             alike[0].claim.holder.settle(alike, b"commit", b"")
 
     def nack_soon(self, error: BaseException, delay: timedelta | None = None) -> None:
-        """Keep the timer for another attempt, if it has any left.
+        """Fail this attempt: the timer is retried, if it has attempts left.
 
         Args:
-            error: What its handler raised.
-            delay: When; None means after the delay of the retry policy, and
-                without one when the lease would have ended.
+            error: The error of its handler.
+            delay: Delay until the retry. None means that of the retry policy or, without one,
+                until the lease would have ended.
 
         Raises:
             TypeError: `delay` is not a timedelta.
         """
         if not self._is_decided:
-            ending = self.claim.endings.after_failure(self.claimed, self._occurrence, error, delay)
-            self.decide(*ending)
+            settlement = self.claim.settlement_policy.after_failure(
+                self.claimed, self._occurrence, error, delay
+            )
+            self.decide(*settlement)
 
     def nack_assumed(self, error: BaseException) -> bool:
-        """Keep the timer for another attempt, if it has any left: its handler was not asked.
+        """Fail this attempt without trying it alone, if the timer has attempts left.
 
         Args:
-            error: What others of its batch raised.
+            error: The error of other timers of its batch.
 
         Returns:
-            Whether it has one left; if not, nothing is decided.
+            Whether it has attempts left; if not, nothing is decided.
         """
         if not self._is_decided:
-            ending = self.claim.endings.after_assumed_failure(self.claimed, error)
-            if ending is None:
+            settlement = self.claim.settlement_policy.after_assumed_failure(self.claimed, error)
+            if settlement is None:
                 return False
-            self.decide(*ending)
+            self.decide(*settlement)
         return True
 
-    def take_attempt_back(self) -> None:
-        """Leave the timer leased until its lease ends, and let this attempt not count."""
+    def uncount_attempt(self) -> None:
+        """Leave the timer leased until its lease expires, without counting this attempt."""
         if self.claimed.attempt is not None:
             self.claim.holder.settle((self,), b"recount", b"%d" % (self.claimed.attempt - 1))
 
@@ -335,31 +337,31 @@ class LeasedTimer:
         """Reject the timer.
 
         Args:
-            error: What its handler raised.
+            error: The error of its handler.
         """
         if not self._is_decided:
-            ending = self.claim.endings.dead_letter(
+            settlement = self.claim.settlement_policy.dead_letter(
                 self.claimed, self._occurrence, "rejected", error
             )
-            self.decide(*ending)
+            self.decide(*settlement)
 
     def release(self) -> None:
         """Release the timer: it is due as before the claim."""
         self.decide(b"release", self.claimed.previous_score)
 
     def decide(self, action: bytes, detail: bytes) -> None:
-        """Settle the timer, see `Settlement`; nothing if that was decided before."""
+        """Settle the timer, see `Settlement`; do nothing if its outcome is decided."""
         if not self._is_decided:
             self._is_decided = True
             self.claim.holder.settle((self,), action, detail)
 
     def free_slot(self) -> None:
-        """Let another timer have its slot: its handler has ended."""
+        """Free its slot for another timer: its handler has ended."""
         self.claim.holder.free_slot(self)
 
     @property
     def leases_word(self) -> bytes:
-        """The leases that it may have by now, as `Settlement` has them."""
+        """The leases that it may have by now, in the form of `Settlement`."""
         return self.leases[0] if len(self.leases) == 1 else b" ".join(self.leases)
 
     # --- renewals
@@ -376,23 +378,23 @@ class LeasedTimer:
         """Ask for a longer lease.
 
         Args:
-            lease: The one to ask for, as the holder has proposed it.
+            lease: The new lease, from the holder's `propose_lease`.
         """
         if self._is_decided or self._is_lost:
             return
-        # One that ends before the present lease does lowers no score, but asks for it. Where
-        # an earlier renewal was lost on its way it may be the longest nevertheless.
+        # A lease that expires before the present one never lowers the score. If an earlier
+        # renewal was lost on its way, it may still be the longest.
         self.leases += (lease,)
         self._renewals += 1
         self.claim.holder.settle((self,), b"renew", lease)
 
     def extend(self, waiting: bytes, lease: bytes, *, may_be_known: bool) -> None:
-        """Let a renewal that has not been answered ask for a later lease.
+        """Change a renewal without a reply to ask for a later lease.
 
         Args:
             waiting: The lease that it asks for.
-            lease: The later one, as the holder has proposed it.
-            may_be_known: Whether the server may have the first one already.
+            lease: The later lease, from the holder's `propose_lease`.
+            may_be_known: Whether the server may already have the former lease.
         """
         if not may_be_known:
             self.leases = tuple(one for one in self.leases if one != waiting)
@@ -407,11 +409,11 @@ class LeasedTimer:
             self._notify()
 
     def renewed(self, lease: bytes | None, lease_ends_at: float = -math.inf) -> None:
-        """Note what has become of a renewal.
+        """Note the result of a renewal.
 
         Args:
-            lease: The lease that was proposed; None where it was refused.
-            lease_ends_at: When that ends, on the holder's clock, in seconds.
+            lease: The new lease; None if it was refused.
+            lease_ends_at: When it expires, on the holder's clock, in seconds.
         """
         self._renewals -= 1
         if lease is None:
@@ -423,16 +425,16 @@ class LeasedTimer:
             self._notify()
 
     def claimed_again(self, lease: bytes, lease_ends_at: float) -> None:
-        """Take a claim by this worker, while its handler runs, for a renewal.
+        """Treat a claim by this worker, while its handler runs, as a renewal.
 
         Args:
             lease: The new lease.
-            lease_ends_at: When it ends, on the holder's clock, in seconds.
+            lease_ends_at: When it expires, on the holder's clock, in seconds.
         """
-        # A renewal that is on its way may still come after it.
+        # A renewal in flight may still arrive after the claim.
         later = [one for one in self.leases if float(one) > float(lease)]
         self.leases = (lease, *later)
         self.lease_ends_at = lease_ends_at
 
     def _notify(self) -> None:
-        """Wake those who wait for a reply, if there are any: here nobody can."""
+        """Wake waiters for a reply; this class has none."""

@@ -1,4 +1,4 @@
-"""Which timers a subscriber holds: to renew their leases, and to know them when claimed again."""
+"""The leased timers of a subscriber: to renew leases, and to recognize repeated claims."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,55 +8,56 @@ from faststream_redis_timers_sync.protocol.model import Claimed, Outcome
 
 
 class Leases:
-    """The timers that are held, roughly in the order in which their leases end."""
+    """The leased timers, roughly in the order in which their leases expire."""
 
-    __slots__ = ("_held", "_others")
+    __slots__ = ("_others", "_timers")
 
     def __init__(self) -> None:
-        """Begin with none."""
-        self._held: dict[bytes, LeasedTimer] = {}
-        # A timer that is scheduled again while its handler runs can be held twice.
+        """Start without timers."""
+        self._timers: dict[bytes, LeasedTimer] = {}
+        # A timer that is scheduled again while its handler runs can be leased twice.
         self._others: dict[bytes, list[LeasedTimer]] = {}
 
     def __len__(self) -> int:
-        """Count the ids that are held."""
-        return len(self._held)
+        """Return the number of leased ids."""
+        return len(self._timers)
 
-    def hold(self, timer: LeasedTimer) -> None:
-        """Add one.
+    def add(self, timer: LeasedTimer) -> None:
+        """Add a timer.
 
         Args:
             timer: The timer.
         """
-        if timer.key in self._held:
+        if timer.key in self._timers:
             self._others.setdefault(timer.key, []).append(timer)
         else:
-            self._held[timer.key] = timer
+            self._timers[timer.key] = timer
 
-    def let_go(self, timer: LeasedTimer) -> None:
-        """Take one out, if it is in.
+    def remove(self, timer: LeasedTimer) -> None:
+        """Remove a timer, if it is known.
 
         Args:
-            timer: The timer. It is no longer renewed, and not known when it is claimed again.
+            timer: The timer. Its lease is no longer renewed, and repeated claims of it are not
+                recognized.
         """
         key = timer.key
         others = self._others.get(key)
         if others is None:
-            if self._held.get(key) is timer:
-                del self._held[key]
+            if self._timers.get(key) is timer:
+                del self._timers[key]
             return
         if timer in others:
             others.remove(timer)
-        elif self._held[key] is timer:
-            self._held[key] = others.pop(0)
+        elif self._timers[key] is timer:
+            self._timers[key] = others.pop(0)
         if not others:
             del self._others[key]
 
     def find(self, claimed: Claimed) -> LeasedTimer | None:
-        """Find the timer that was held under the very lease which a claim has replaced.
+        """Return the timer whose lease a claim has replaced; None if there is none.
 
         Args:
-            claimed: What was claimed.
+            claimed: The claimed timer.
         """
         for timer in self._of(claimed.timer_id):
             if float(claimed.previous_score) in map(float, timer.leases):
@@ -64,37 +65,37 @@ class Leases:
         return None
 
     def _of(self, key: bytes) -> Sequence[LeasedTimer]:
-        first = self._held.get(key)
+        first = self._timers.get(key)
         return () if first is None else (first, *self._others.get(key, ()))
 
     def running(self) -> Iterator[LeasedTimer]:
-        """Return those whose handlers have not decided yet."""
-        for key in list(self._held):
+        """Yield timers without an outcome."""
+        for key in list(self._timers):
             for timer in self._of(key):
                 if not timer.is_decided:
                     yield timer
 
     def overdue(self) -> Sequence[LeasedTimer]:
-        """Return those of `running` whose leases have ended, if the first one's has.
+        """Return those of `running` whose leases have expired, if the first one's has.
 
-        The next claim would take them. One that is missed is known again when it is claimed.
+        The next claim would claim them. A missed one is recognized when it is claimed.
         """
-        first = next(iter(self._held.values()), None)
+        first = next(iter(self._timers.values()), None)
         if first is None or not first.lease_ended:
             return ()
         return [timer for timer in self.running() if timer.lease_ended]
 
     def renewed(self, timer: LeasedTimer) -> None:
-        """Put one behind all others: its lease now ends last.
+        """Move a timer behind all others: its lease now expires last.
 
         Args:
             timer: The timer.
         """
-        if timer.key in self._held:
-            self._held[timer.key] = self._held.pop(timer.key)
+        if timer.key in self._timers:
+            self._timers[timer.key] = self._timers.pop(timer.key)
 
     def was_lost(self, item: Settling, outcome: int) -> bool:
-        """Tell a timer that another worker took over from one that was scheduled again.
+        """Return whether another worker took a timer over, instead of it being scheduled again.
 
         Args:
             item: A settlement.
@@ -102,14 +103,14 @@ class Leases:
         """
         timer = item.timer
         if item.action == b"release":
-            # Its handler was not run to its end, or at all.
+            # Its handler did not finish, or did not run.
             return False
-        # One that is gone, or is due next already, may owe that to this very settlement.
+        # This very settlement may have removed it, or made it due at its next time.
         is_over = outcome in {Outcome.GONE, Outcome.REPEATED}
         if outcome != Outcome.LEASED_ANEW and (not is_over or item.is_repeated):
             return False
-        # While its lease lasts no one takes it: either it was scheduled again and
-        # claimed, or this settlement is repeated and has been carried out before.
+        # While its lease lasts nobody claims it: either it was scheduled again and claimed,
+        # or this settlement is repeated and was carried out before.
         if timer.is_lost or not timer.lease_ended:
             return False
-        return all(held is timer for held in self._of(timer.key))
+        return all(one is timer for one in self._of(timer.key))

@@ -1,4 +1,4 @@
-"""How a subscriber writes to the broker's log."""
+"""The function that writes to the broker's log."""
 
 from typing import Protocol
 

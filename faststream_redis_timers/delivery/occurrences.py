@@ -1,4 +1,4 @@
-"""An occurrence of a recurring timer: which one a claim has brought, and what comes after it."""
+"""Occurrences of recurring timers: the one of a claim, and the next one."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -8,13 +8,12 @@ from faststream_redis_timers_sync.protocol.times import score_text
 
 
 class Occurrence(NamedTuple):
-    """What is due again and again, at one of its times.
+    """An occurrence of a recurring timer, at some moment.
 
     Args:
         repeat: The definition.
-        time: The last time up to the moment from which is counted, in UTC; None before the
-            first one.
-        next_due: The score of the first time after that moment, as text; None where there is
+        time: The latest time up to that moment, in UTC; None before the first one.
+        next_due: The score of the first time after that moment, as text; None if there is
             none.
     """
 
@@ -24,11 +23,11 @@ class Occurrence(NamedTuple):
 
 
 def occurrence_at(repeat: Repeat, moment: datetime) -> Occurrence:
-    """Return the occurrence that a run covers.
+    """Return the occurrence that a claim covers.
 
     Args:
         repeat: The definition.
-        moment: When the run was claimed, by the server's clock.
+        moment: The time of the claim, by the server's clock.
 
     Raises:
         ValueError: This worker can't compute the definition's times, see `Repeat`.
@@ -43,13 +42,13 @@ def occurrence_at(repeat: Repeat, moment: datetime) -> Occurrence:
 
 
 def lost_occurrence(present: Occurrence, first_due: datetime) -> Occurrence:
-    """Return the occurrence whose attempts are used up, where nobody has told of their ends.
+    """Return the occurrence whose attempts are used up, none of which reported an outcome.
 
-    When the last one was claimed is not known by then. So a time that has come since the first
-    was due is not skipped: it is due next, as it was, and all such times share that run.
+    The time of its last claim is unknown. So a time that has come since the first attempt was due
+    is not skipped: it is due next, and all such times share one occurrence.
 
     Args:
-        present: The occurrence that a run would cover now.
+        present: The occurrence that a claim would cover now.
         first_due: When the first attempt was due.
 
     Raises:

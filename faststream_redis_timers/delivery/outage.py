@@ -1,4 +1,4 @@
-"""What failed calls mean, and how long to pause after one."""
+"""What failed calls mean, and how long to pause after them."""
 
 import logging
 from collections.abc import Callable
@@ -18,13 +18,13 @@ class FailureKind(Enum):
     """How a call can fail."""
 
     LOST_REPLY = auto()
-    """It was sent, and nobody knows whether it was carried out."""
+    """It was sent, and it is unknown whether it was carried out."""
 
     POOL_FULL = auto()
     """All connections were in use."""
 
     SLOT_MOVING = auto()
-    """The slot of its keys is on its way to another primary, and not all of them are there yet."""
+    """The slot of its keys is moving to another primary, and some keys are not there yet."""
 
     OTHER = auto()
     """It was refused, or was never sent."""
@@ -34,7 +34,7 @@ class Failure(NamedTuple):
     """A call that has failed.
 
     Args:
-        kind: How.
+        kind: How it failed.
         reason: The error, for the log.
     """
 
@@ -43,10 +43,10 @@ class Failure(NamedTuple):
 
 
 def failure_of(error: BaseException) -> Failure:
-    """Say what an error means for a call.
+    """Return what an error means for a call.
 
     Args:
-        error: What sending it, or reading its reply, raised.
+        error: The error of sending it, or of reading its reply.
     """
     kind = FailureKind.OTHER
     if is_pool_full(error):
@@ -55,51 +55,51 @@ def failure_of(error: BaseException) -> Failure:
         kind = FailureKind.SLOT_MOVING
     elif isinstance(error, TimerOutcomeUnknownError):
         kind = FailureKind.LOST_REPLY
-        # What was claimed is redelivered after its lease; the reason is of use.
+        # The log needs the cause: claimed timers are redelivered when their leases expire.
         error = error.__cause__ or error
     return Failure(kind, f"{type(error).__name__}: {text_of(error)}".rstrip(": "))
 
 
 _DELAYS = {FailureKind.POOL_FULL, FailureKind.SLOT_MOVING}
-# They are no outage, but make timers late.
+# These are not outages, but delay timers.
 
 
 class _State(Enum):
     UP = auto()
-    # One reply was lost: a connection that was closed meanwhile is no outage yet.
+    # One reply was lost: a single closed connection is not an outage.
     DOUBTFUL = auto()
     DOWN = auto()
-    # The server answers, but no claim yet: it can answer questions and yet refuse to write,
-    # or cut long replies.
+    # The server replies, but not to a claim yet: it may reply to reads and still refuse to
+    # write, or cut long replies.
     ANSWERING = auto()
 
 
 class Outage:
-    """Whether the server is away, as the calls of one subscriber tell.
+    """Whether there is an outage, judged by the calls of one subscriber.
 
     Args:
         topic: The full topic.
         log: Writes to the broker's log, once for each change.
-        spread: Gives a number from 0 to 1, for the jitter of pauses.
+        spread: Returns a number from 0 to 1, for the jitter of pauses.
     """
 
     __slots__ = ("_backoff", "_delayed_by", "_log", "_state", "_topic", "is_away")
 
     def __init__(self, topic: str, log: Log, spread: Callable[[], float]) -> None:
-        """Begin with a server that is there."""
+        """Start without an outage."""
         self._topic = topic
         self._log = log
         self._backoff = Backoff(spread)
         self._state = _State.UP
         self._delayed_by: FailureKind | None = None
-        # Asked for each settlement.
+        # Read for each settlement.
         self.is_away = False
 
     @property
     def is_unanswered(self) -> bool:
-        """Whether the last call has failed: the next one should ask for nothing.
+        """Whether the last call has failed, so that the next one should not claim.
 
-        That may be lost. A claim whose reply is lost leases timers to nobody.
+        Its reply may be lost, and then nobody would handle the timers that it leases.
         """
         return self._state is _State.DOWN
 
@@ -107,8 +107,8 @@ class Outage:
         """Note a call that has failed.
 
         Args:
-            failure: How.
-            is_claim: Whether it asked for timers.
+            failure: How it failed.
+            is_claim: Whether it claimed timers.
 
         Returns:
             Seconds to pause before the next call.
@@ -116,7 +116,7 @@ class Outage:
         if failure.kind in _DELAYS:
             if self._delayed_by is not failure.kind:
                 self._delayed_by = failure.kind
-                self._tell_of_delay(failure.kind)
+                self._log_delay(failure.kind)
             return self._backoff.next_pause()
         if failure.kind is FailureKind.LOST_REPLY and not is_claim and self._state is _State.UP:
             self._state = _State.DOUBTFUL
@@ -127,19 +127,19 @@ class Outage:
         self.is_away = True
         return self._backoff.next_pause()
 
-    def _tell_of_delay(self, kind: FailureKind) -> None:
+    def _log_delay(self, kind: FailureKind) -> None:
         if kind is FailureKind.POOL_FULL:
             self._log(logging.WARNING, words.pool_full(self._topic))
         else:
             self._log(logging.WARNING, words.slot_moving(self._topic))
 
     def answered(self, *, is_claim: bool, may_claim: bool) -> bool:
-        """Note a call that was answered.
+        """Note a call with a reply.
 
         Args:
-            is_claim: Whether it asked for timers.
-            may_claim: Whether a claim can be made next. Where it can, only an answered
-                one shows that timers are delivered.
+            is_claim: Whether it claimed timers.
+            may_claim: Whether claims are possible now. Then only the reply to a claim shows
+                that timers are delivered.
 
         Returns:
             Whether the call before had failed.

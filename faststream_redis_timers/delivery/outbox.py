@@ -1,4 +1,4 @@
-"""Settlements on their way to the server."""
+"""Settlements to be sent to the server."""
 
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ class Settling(NamedTuple):
     """A settlement that waits to be sent, or for its outcome.
 
     Args:
-        timer: The timer that it is for.
+        timer: The timer.
         action: See `Settlement`.
         detail: See `Settlement`.
         is_repeated: Whether the server may have carried it out before.
@@ -25,7 +25,7 @@ class Settling(NamedTuple):
     is_repeated: bool = False
 
     def __repr__(self) -> str:
-        """Name timer and action; the detail of a dead letter holds its payload."""
+        """Return timer and action; the detail of a dead letter contains its payload."""
         return f"{type(self).__name__}({self.timer!r}, {self.action!r})"
 
     @property
@@ -35,24 +35,24 @@ class Settling(NamedTuple):
 
     @property
     def is_correction(self) -> bool:
-        """Whether it only corrects a count, and nobody waits for it."""
+        """Whether it only corrects a count, and nothing waits for it."""
         return self.action == b"recount"
 
     def settlement(self) -> Settlement:
-        """Make what is sent, under the leases that the timer may have by now."""
+        """Return the settlement to send, under the leases that the timer may have by now."""
         timer = self.timer
         return Settlement(self.action, timer.key, timer.leases_word, self.detail)
 
     def answered(self, outcome: int, clock_offset: float) -> bool:
-        """Let the timer know the outcome.
+        """Pass the outcome to the timer.
 
         Args:
             outcome: One of `Outcome`.
             clock_offset: Seconds from the server's Unix time to the clock by which leases
-                end here.
+                expire here.
 
         Returns:
-            Whether that is the end of the timer here.
+            Whether the timer is settled, so that this worker is done with it.
         """
         action = self.action
         if action == b"renew":
@@ -62,8 +62,8 @@ class Settling(NamedTuple):
         if action == b"recount":
             return False
         done = outcome == Outcome.DONE or (
-            # The first try was carried out, and only its reply lost: while the lease
-            # lasts nobody else commits.
+            # The first call was carried out, and only its reply lost: nobody else
+            # commits while the lease lasts.
             outcome == (Outcome.REPEATED if action == b"repeat" else Outcome.GONE)
             and self.is_repeated
             and not self.timer.lease_ended
@@ -72,7 +72,7 @@ class Settling(NamedTuple):
         return True
 
     def given_up(self) -> None:
-        """Let the timer know that it will not be sent."""
+        """Tell the timer that it will not be sent."""
         if self.is_renewal:
             self.timer.renewed(None)
         elif not self.is_correction:
@@ -80,12 +80,12 @@ class Settling(NamedTuple):
 
 
 class Parcel(NamedTuple):
-    """What one call carries.
+    """The settlements of one call.
 
     Args:
         items: All settlements, in the order of their outcomes.
-        settlements: What is sent of those that travel alone, which come first.
-        groups: What is sent of the others.
+        settlements: Those that are sent singly, which come first.
+        groups: The others, which are sent in groups.
     """
 
     items: list[Settling]
@@ -94,15 +94,15 @@ class Parcel(NamedTuple):
 
 
 LEAST_OF_A_GROUP = 3
-"""Commits under the same leases, from which on they travel as a group."""
+"""How many commits under the same leases are sent as a group."""
 
 
 def pack(items: list[Settling]) -> Parcel:
-    """Put settlements together for a call.
+    """Pack settlements for a call.
 
     Args:
-        items: The settlements. Commits may go behind all others: of what a call does to a timer
-            its removal is the last.
+        items: The settlements. Commits may move behind all others, since removing a timer is the
+            last thing that a call does to it.
     """
     groups: list[CommitGroup] = []
     if len(items) < LEAST_OF_A_GROUP:
@@ -128,37 +128,37 @@ def pack(items: list[Settling]) -> Parcel:
 
 
 class Outbox:
-    """What is to be sent, in order."""
+    """The settlements to be sent, in order."""
 
     __slots__ = ("_waiting", "is_urgent")
 
     def __init__(self) -> None:
-        """Begin empty."""
+        """Start empty."""
         self._waiting: deque[Settling] = deque()
         self.is_urgent = False
 
     def __len__(self) -> int:
-        """Count what waits to be sent."""
+        """Return the number of settlements that wait."""
         return len(self._waiting)
 
     def put(self, items: Iterable[Settling], *, is_urgent: bool) -> None:
-        """Add some.
+        """Add settlements.
 
         Args:
             items: The settlements.
-            is_urgent: Whether one may not wait for a claim to ride with.
+            is_urgent: Whether one of them must not wait for the next claim.
         """
         self._waiting.extend(items)
         self.is_urgent |= is_urgent
 
     def next_parcel(self) -> Parcel:
-        """Take what one call carries."""
+        """Remove and return the settlements for one call."""
         waiting = self._waiting
         items: list[Settling] = []
         size = 0
         while waiting and len(items) < MOST_CHANGED:
             item = waiting.popleft()
-            # Dead letters bring their payloads.
+            # Dead letters contain their payloads.
             size += len(item.detail)
             if items and size > PAYLOAD_BUDGET:
                 waiting.appendleft(item)
@@ -168,12 +168,12 @@ class Outbox:
         return pack(items)
 
     def put_back(self, items: Sequence[Settling], *, is_repeated: bool) -> None:
-        """Add what a call carried that has failed, before all others.
+        """Put the settlements of a failed call back, before all others.
 
         Args:
-            items: What it carried.
-            is_repeated: Whether it may have been carried out. What was not sent, or was
-                refused, is not repeated: "gone" is not this worker's doing then.
+            items: The settlements.
+            is_repeated: Whether they may have been carried out. If they were not sent, or were
+                refused, they are not repeated: "gone" is not their result then.
         """
         self.is_urgent = True
         self._waiting.extendleft(
@@ -181,17 +181,17 @@ class Outbox:
         )
 
     def renewals(self) -> dict[int, int]:
-        """Return the places of renewals that wait, by the `id()` of their timers."""
+        """Return the indexes of waiting renewals, by the `id()` of their timers."""
         return {id(item.timer): n for n, item in enumerate(self._waiting) if item.is_renewal}
 
     def extend_renewal(self, place: int, lease: bytes) -> None:
-        """Let a renewal that waits ask for a lease that begins now.
+        """Change a waiting renewal to ask for a later lease.
 
-        While the server is away they would pile up.
+        Otherwise renewals would pile up during an outage.
 
         Args:
-            place: Its place, as `renewals` gives it.
-            lease: The lease, as the holder has proposed it.
+            place: Its index, from `renewals`.
+            lease: The later lease, from the holder's `propose_lease`.
         """
         item = self._waiting[place]
         if float(lease) > float(item.detail):
@@ -199,10 +199,10 @@ class Outbox:
             self._waiting[place] = item._replace(detail=lease, is_repeated=False)
 
     def give_up(self) -> int:
-        """Send nothing more, and let all timers know.
+        """Give all settlements up, and tell their timers.
 
         Returns:
-            How many timers stay as they are though their handlers have settled them.
+            How many settled timers stay unchanged on the server.
         """
         items = list(self._waiting)
         self._waiting.clear()

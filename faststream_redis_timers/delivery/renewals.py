@@ -1,4 +1,4 @@
-"""When the leases of running handlers are extended, when no longer, and what became of leases."""
+"""Renews the leases of running handlers up to `max_lease`, and notices lost leases."""
 
 import logging
 import math
@@ -14,15 +14,15 @@ from faststream_redis_timers.schemas import TimerSub
 from faststream_redis_timers_sync.protocol.model import Outcome
 
 _RENEWALS_PER_LEASE = 3
-# So two may be lost, before the lease ends.
+# So two renewals may be lost before the lease expires.
 
 
 class Renewals:
-    """Extends the leases of the timers that are held.
+    """Renews the leases of timers.
 
     Args:
-        sub: Says whether, and for how long.
-        leases: The timers that are held.
+        sub: The subscriber's options.
+        leases: The leased timers.
         outbox: The settlements that wait to be sent.
         log: Writes to the broker's log.
     """
@@ -30,7 +30,7 @@ class Renewals:
     __slots__ = ("_leases", "_log", "_outbox", "_sub", "next_at")
 
     def __init__(self, sub: TimerSub, leases: Leases, outbox: Outbox, log: Log) -> None:
-        """Begin with nothing to extend."""
+        """Start with nothing to renew."""
         self._sub = sub
         self._leases = leases
         self._outbox = outbox
@@ -38,7 +38,7 @@ class Renewals:
         self.next_at = math.inf
 
     def begin(self, now: float) -> None:
-        """Note that handlers begin.
+        """Note that handlers start.
 
         Args:
             now: The time on the holder's clock.
@@ -47,7 +47,7 @@ class Renewals:
             self.next_at = now + self._sub.lease_ttl / _RENEWALS_PER_LEASE
 
     def renew(self, now: float) -> None:
-        """Ask for longer leases, but for handlers that have run for too long.
+        """Renew leases, except those of handlers that exceeded `max_lease`.
 
         Args:
             now: The time on the holder's clock.
@@ -60,15 +60,15 @@ class Renewals:
             is_hung = now - timer.claim.received_at >= self._sub.max_lease
             (hung if is_hung else others).append(timer)
         for timer in hung:
-            # Not to be found held, it is redelivered, by this worker or another.
-            self._leases.let_go(timer)
+            # Forgotten here, it is redelivered by this worker or another.
+            self._leases.remove(timer)
         if others:
             self._ask_for(others)
         if hung:
-            self._tell_of(hung)
+            self._log_hung(hung)
 
     def _ask_for(self, timers: Sequence[LeasedTimer]) -> None:
-        """Ask for a longer lease: the same for all, since equal leases are settled as a group."""
+        """Ask for the same longer lease for all, since equal leases are settled as a group."""
         lease = timers[0].claim.holder.propose_lease(self._sub.lease_ttl)
         waiting = self._outbox.renewals()
         for timer in timers:
@@ -77,40 +77,40 @@ class Renewals:
             elif not timer.is_renewing:
                 timer.propose(lease)
 
-    def _tell_of(self, hung: list[LeasedTimer]) -> None:
+    def _log_hung(self, hung: list[LeasedTimer]) -> None:
         most = self._sub.max_lease
         if not self._sub.batch:
             for timer in hung:
                 self._log(logging.ERROR, words.past_max_lease(timer, most))
             return
-        # A batch is what has come with one claim.
+        # A batch is all timers of one claim.
         for claim, count in Counter(timer.claim for timer in hung).items():
             self._log(logging.ERROR, words.batch_past_max_lease(claim.topic, count, most))
 
-    def take_outcomes(
+    def process_outcomes(
         self, items: Sequence[Settling], outcomes: Sequence[int], clock_offset: float
     ) -> None:
-        """Take what settlements have done to the leases of their timers.
+        """Process the outcomes of settlements.
 
         Args:
             items: The settlements.
-            outcomes: Theirs, see `Outcome`.
-            clock_offset: The holder's clock less the server's.
+            outcomes: Their outcomes, see `Outcome`.
+            clock_offset: The holder's clock minus the server's, in seconds.
         """
         outlived: list[tuple[Settling, bool]] = []
         for item, outcome in zip(items, outcomes, strict=True):
             if outcome != Outcome.DONE and self._leases.was_lost(item, outcome):
                 outlived.append((item, outcome == Outcome.GONE))
             if item.answered(outcome, clock_offset):
-                # Held until here: a claim in flight when its handler ended may have renewed it.
+                # Kept until here, as a claim in flight when its handler ended may have renewed it.
                 if not item.timer.holds_slot:
-                    self._leases.let_go(item.timer)
+                    self._leases.remove(item.timer)
             elif item.is_renewal:
                 self._leases.renewed(item.timer)
         if outlived:
-            self._tell_of_outlived(outlived)
+            self._log_outlived(outlived)
 
-    def _tell_of_outlived(self, outlived: list[tuple[Settling, bool]]) -> None:
+    def _log_outlived(self, outlived: list[tuple[Settling, bool]]) -> None:
         if not self._sub.batch:
             for item, gone in outlived:
                 why = words.why_outlived(self._sub, is_gone=gone, is_renewal=item.is_renewal)
@@ -122,9 +122,9 @@ class Renewals:
             self._log(logging.WARNING, words.batch_outlived(claim.topic, count, why))
 
     def renew_overdue(self) -> None:
-        """Ask for leases in place of those that have ended, whether they are renewed or not.
+        """Renew expired leases, with or without `renew_lease`.
 
-        Else the next claim takes such a timer as a new one.
+        Otherwise the next claim would treat such a timer as a new one.
         """
         overdue = self._leases.overdue()
         if overdue:

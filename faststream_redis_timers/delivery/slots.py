@@ -1,4 +1,4 @@
-"""Who may run: free slots, running handlers, and timers that may have killed their workers."""
+"""Which timers may run: free slots, running handlers, and suspects that may kill their worker."""
 
 import math
 from collections.abc import Callable
@@ -9,29 +9,29 @@ from faststream_redis_timers_sync.protocol.steps import MOST_CLAIMED
 
 
 class Suspects:
-    """The single suspect that a broker runs at a time where attempts are counted.
+    """The single suspect that a broker runs at a time if attempts are counted.
 
-    It is one for all subscribers of a broker: a timer that kills its worker takes the
-    handlers of other topics with it too.
+    All subscribers of a broker share it: a timer that kills its worker also kills the
+    handlers of other topics.
     """
 
     __slots__ = ("_denied", "is_running")
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Start without a suspect."""
         self.is_running = False
         self._denied: set[Callable[[], None]] = set()
 
     def deny(self, call: Callable[[], None]) -> None:
-        """Note who may have passed over a suspect for the one that runs.
+        """Note that a suspect may have been passed over for the running one.
 
         Args:
-            call: Called once, when that one has ended.
+            call: Called once, when the running one has ended.
         """
         self._denied.add(call)
 
     def end(self) -> None:
-        """Note that the one has ended."""
+        """Note that the running suspect has ended."""
         self.is_running = False
         denied, self._denied = self._denied, set()
         for call in denied:
@@ -41,16 +41,16 @@ class Suspects:
 class Slots:
     """How many handlers of a subscriber may run, and how many suspects among them.
 
-    Whoever runs beside a timer that kills its worker loses its lease too. So where attempts
-    are counted, such suspects run one at a time, and no such timer alone uses up the attempts
-    of a good one. Several may: each takes its share while one of the two is not suspected.
-    Where they are not, each timer whose lease was lost is suspect: a fresh process begins
-    with one, and takes twice as many each time one has ended.
+    Timers that run beside one that kills its worker lose their leases too. So if attempts are
+    counted, suspects run one at a time, and no single suspect uses up the attempts of a good
+    timer. Several suspects may: each costs attempts until both timers are suspected. If attempts
+    are not counted, each timer with a lost lease is a suspect: a new process starts with one, and
+    allows twice as many each time one has ended.
 
     Args:
         most: How many handlers run at once.
-        suspects: Those of the broker; None where attempts are not counted.
-        poll_now: Looks for suspects that were passed over.
+        suspects: The broker's suspect; None if attempts are not counted.
+        poll_now: Polls for suspects that were passed over.
     """
 
     __slots__ = (
@@ -64,14 +64,14 @@ class Slots:
     )
 
     def __init__(self, most: int, suspects: Suspects | None, poll_now: Callable[[], None]) -> None:
-        """Begin cautiously."""
+        """Start with one suspect at most."""
         self.free = most
         self.running: set[Unit] = set()
         self._most = most
         self._suspects = suspects
         self._poll_now = poll_now
         self._allowed = 1
-        # The suspects that run, and when they no longer keep others back.
+        # The running suspects, and until when they delay others.
         self._watched: dict[Unit, float] = {}
 
     @property
@@ -80,7 +80,7 @@ class Slots:
         return min(self.free, MOST_CLAIMED)
 
     def free_after(self, found: int) -> int:
-        """Return how many slots are free once all has begun that a claim has found.
+        """Return how many slots are free once the timers of a claim have started.
 
         Args:
             found: How many timers.
@@ -88,7 +88,7 @@ class Slots:
         return self.free - found
 
     def suspects_of(self, limit: int) -> int:
-        """Return how many suspects a claim may take.
+        """Return how many suspects a claim may lease.
 
         Args:
             limit: How many timers it asks for.
@@ -103,15 +103,15 @@ class Slots:
         return min(limit, 1)
 
     def begin(self, unit: Unit, watch_until: float | None = None) -> bool:
-        """Give a slot to a timer, or to a batch.
+        """Assign a slot to a timer or batch.
 
         Args:
             unit: The timer, or the batch.
-            watch_until: For a suspect, when it no longer keeps others back, on the
-                holder's clock: one that hangs must not do so without end.
+            watch_until: For a suspect, until when it delays others, on the holder's clock:
+                one that hangs must not do so forever.
 
         Returns:
-            Whether it may run: another subscriber's suspect can have begun while this
+            Whether it may run: another subscriber's suspect may have started while this
             one was claimed.
         """
         if watch_until is not None:
@@ -126,15 +126,15 @@ class Slots:
         return True
 
     def add(self) -> None:
-        """Have a slot more."""
+        """Add a slot."""
         self.free += 1
 
     def remove(self) -> None:
-        """Have a slot less, also while a claim for it is in flight: then there are -1."""
+        """Remove a slot; if a claim for it is in flight, -1 are free."""
         self.free -= 1
 
     def free_slot(self, unit: Unit) -> bool:
-        """Take the slot back, if it is held.
+        """Free the slot of a timer or batch, if it holds one.
 
         Args:
             unit: The timer, or the batch. Its task may still be running.
@@ -151,7 +151,7 @@ class Slots:
         return True
 
     def hand_over(self, unit: Unit) -> None:
-        """Let a timer or a batch go with its slot: a caller, who was the slot, has got it.
+        """Remove a timer or batch with its slot: it was passed to the caller that was the slot.
 
         Args:
             unit: The timer, or the batch.
@@ -161,9 +161,9 @@ class Slots:
         self.end_suspicion(unit)
 
     def end_suspicion(self, unit: Unit) -> None:
-        """Note that a suspect, if it is one, has not killed this process.
+        """Note that a suspect has not killed this process; do nothing for other timers.
 
-        Others may have been passed over for it, also in a claim in flight.
+        Others may have been passed over for it, even in a claim in flight.
 
         Args:
             unit: The timer, or the batch.
@@ -179,11 +179,11 @@ class Slots:
 
     @property
     def watches_until(self) -> float:
-        """When the first suspect no longer keeps others back; infinite without any."""
+        """When the first suspect no longer delays others; infinite without suspects."""
         return min(self._watched.values(), default=math.inf) if self._watched else math.inf
 
     def expire(self, now: float) -> None:
-        """Let suspects that have run for too long keep nobody back any longer.
+        """Stop delaying others for suspects that have run for too long.
 
         Args:
             now: The time on the holder's clock.
@@ -192,26 +192,26 @@ class Slots:
             self.end_suspicion(unit)
 
     def close(self) -> None:
-        """Note that the subscriber has stopped: what still runs holds up no other one."""
+        """Note that the subscriber has stopped: its suspects no longer delay others."""
         if self._suspects is not None and self._watched:
             self._suspects.end()
         self._watched.clear()
 
 
 class BatchSlots(Slots):
-    """How many batches may run, and how suspects come into them.
+    """How many batches may run, and how suspects are batched.
 
-    Whoever is in a batch with a timer that kills its worker loses its lease too, and that can
-    be a hundred others. So a claim that finds a suspect first of all takes it alone, and one
-    that finds it later passes it over. After a suspect the next claim passes over all of them:
-    others are not to wait until the last one has run. One runs at a time also where attempts
-    are not counted. There a list takes twice as many each time a handler has returned, and one
-    again after an error: nothing is dead-lettered for others.
+    Up to a hundred timers in a batch with one that kills its worker lose their leases too. So a
+    claim whose first timer is a suspect leases it alone, and a claim that finds a suspect later
+    passes it over. After a suspect the next claim passes over all suspects: other timers must not
+    wait until the last suspect has run. One runs at a time even if attempts are not counted. Then a
+    batch may have twice as many suspects each time a handler has returned, and one again after an
+    error, since no timer can be dead-lettered for others.
 
     Args:
         most: How many batches run at once.
         max_records: How many timers a batch has at most.
-        suspects: Those of the broker; None where attempts are not counted.
+        suspects: The broker's suspect; None if attempts are not counted.
         poll_now: See `Slots`.
     """
 
@@ -224,7 +224,7 @@ class BatchSlots(Slots):
         suspects: Suspects | None,
         poll_now: Callable[[], None],
     ) -> None:
-        """Begin with a claim that may take a suspect."""
+        """Start with a claim that may lease a suspect."""
         self._is_counted = suspects is not None
         self._alone = Suspects() if suspects is None else suspects
         super().__init__(most, self._alone, poll_now)
@@ -237,15 +237,15 @@ class BatchSlots(Slots):
         return self._max_records if self.free > 0 else 0
 
     def free_after(self, found: int) -> int:
-        """Return how many slots are free once all has begun that a claim has found.
+        """Return how many slots are free once the timers of a claim have started.
 
         Args:
-            found: How many timers, which are a batch.
+            found: How many timers, which form a batch.
         """
         return self.free - (found > 0)
 
     def suspects_of(self, limit: int) -> int:
-        """Return how many suspects a claim may take: none, or so many and no others, below 0.
+        """Return 0 for no suspects in a claim, or -n for n suspects without other timers.
 
         Args:
             limit: How many timers it asks for.
@@ -257,14 +257,14 @@ class BatchSlots(Slots):
             self._alone.deny(self._poll_now)
             return 0
         if passes_over:
-            # The claim after this one looks for them, also if this one finds nothing.
+            # The next claim looks for them, even if this one finds nothing.
             self._poll_now()
             return 0
-        # A claim that may take as many as it asks for would bring them with others.
+        # If all timers of a claim might be suspects, it would lease them with others.
         return -min(self._allowed, max(1, limit - 1))
 
     def begin(self, unit: Unit, watch_until: float | None = None) -> bool:
-        """Give a slot to a batch; see `Slots`.
+        """Assign a slot to a batch; see `Slots`.
 
         Args:
             unit: The batch.
@@ -278,7 +278,7 @@ class BatchSlots(Slots):
         """Note that a batch of suspects has not killed this process; see `Slots`.
 
         Args:
-            unit: The batch. One that still holds its slot hangs.
+            unit: The batch. If it still holds its slot, it hangs.
         """
         if unit in self._watched and not self._is_counted:
             is_well = not unit.holds_slot and not unit.has_failed
@@ -289,7 +289,7 @@ class BatchSlots(Slots):
 def make_slots(
     sub: TimerSub, slots: int | None, suspects: Suspects | None, poll_now: Callable[[], None]
 ) -> Slots:
-    """Make the slots of a subscriber.
+    """Create the slots of a subscriber.
 
     Args:
         sub: Its options.

@@ -1,4 +1,4 @@
-"""Which timers of a failed batch are tried alone, and what their outcomes say about the others."""
+"""Chooses the timers of a failed batch to try alone, and draws conclusions for the others."""
 
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
@@ -6,22 +6,22 @@ from typing import Generic, TypeVar
 _T = TypeVar("_T")
 
 PROBES = 2
-"""Timers that are tried alone to find out whether the cause is one timer or common to all."""
+"""How many timers are tried alone to find out whether the cause is common to all."""
 
 
 class Splitting(Generic[_T]):
-    """Tries timers of a batch alone: first two at random, and then the others in order.
+    """Tries timers of a batch alone: first two random ones, then the others in order.
 
-    If both fail the cause is common to all, say a database that is away, and there is no use
-    in asking a hundred times. If not, each has an outcome of its own.
+    If both fail the cause is common to all, such as an unavailable database, and trying a hundred
+    timers is useless. If not, each timer has its own outcome.
 
     Args:
-        timers: Those about which nothing is decided.
-        sample: Draws some of a sequence at random, as `random.sample` does.
-        longest: Seconds that a call may take, as far as is known.
+        timers: The timers without an outcome.
+        sample: Returns a random sample of a sequence, like `random.sample`.
+        longest: Seconds that a call may take, as far as known.
 
     Attributes:
-        rest: Those that were not tried yet, in order.
+        rest: The timers that were not tried yet, in order.
         has_common_cause: Whether both probes have failed.
     """
 
@@ -33,7 +33,7 @@ class Splitting(Generic[_T]):
         sample: Callable[[Sequence[_T], int], list[_T]],
         longest: float = 0.0,
     ) -> None:
-        """Begin with the probes."""
+        """Start with the probes."""
         self.rest = list(timers)
         self._probes = sample(self.rest, min(PROBES, len(self.rest)))
         self._longest = longest
@@ -45,14 +45,14 @@ class Splitting(Generic[_T]):
         """Return the timer to try next.
 
         Args:
-            seconds_left: How long the leases last, less what it takes to release.
+            seconds_left: For how long the leases last, less the time to release timers.
 
         Returns:
-            The timer; None if none is left, or no time for it.
+            The timer; None if no timer, or not enough time, is left.
         """
         if not self.rest:
             return None
-        # One probe says nothing.
+        # A single probe proves nothing.
         needed = max(1, len(self._probes)) * self._longest
         if seconds_left <= 0 or seconds_left < needed:
             return None
@@ -61,7 +61,7 @@ class Splitting(Generic[_T]):
         return timer
 
     def tried(self, seconds: float, *, has_failed: bool) -> None:
-        """Note what has come of the timer that `next` has given.
+        """Note the result of the timer that `next` returned.
 
         Args:
             seconds: How long its call took.
@@ -74,14 +74,14 @@ class Splitting(Generic[_T]):
 
     @property
     def has_tried(self) -> bool:
-        """Whether any was tried."""
+        """Whether any timer was tried."""
         return self._tried > 0
 
     @property
     def rest_has_failed(self) -> bool:
-        """Whether the rest counts as failed, though it was not tried.
+        """Whether the rest counts as failed without being tried.
 
-        None has passed, and there was no time for both probes: if that did not count, a batch
-        that takes all the time there is would be claimed again without end.
+        None has succeeded, and there was no time for both probes: if that did not count, a batch
+        that uses up its leases would be redelivered without end.
         """
         return not self._has_passed and self._tried < PROBES

@@ -1,4 +1,8 @@
-"""The sentences that a subscriber writes to the log about its timers."""
+"""The lines that a broker and its subscribers write to the log, but for those about outcomes.
+
+Operators grep for events, so each event has its own words, which no other line has. Lines about
+outcomes are in `settlement_policy` and `acknowledgement`.
+"""
 
 from faststream_redis_timers.delivery.leased import LeasedTimer
 from faststream_redis_timers.schemas import TimerSub
@@ -8,31 +12,31 @@ from faststream_redis_timers_sync.protocol.recurrence import Repeat
 
 
 def orphan(topic: str, timer_id: bytes) -> str:
-    """Say that an entry had no payload.
+    """Return the line for an entry without a payload.
 
     Args:
         topic: The full topic.
         timer_id: The entry's id, as it stands in the keys.
     """
     return (
-        f"timer {show_id(timer_id)} of topic {topic!r} had no payload and was removed: "
+        f"timer {show_id(timer_id)} of topic {topic!r} had no payload, so its entry was deleted: "
         "was it evicted? See the server's maxmemory-policy"
     )
 
 
 NOT_ALLOWED = "the ACL must allow PUBSUB NUMSUB (with hash tags PUBSUB SHARDNUMSUB)"
-"""Why workers can't be counted: this user may not."""
+"""Why workers can't be counted: the user lacks the right."""
 
 NO_HASH_TAGS = "each node of a cluster counts its own subscribers, unless keys have hash tags"
-"""Why workers can't be counted: they listen at several nodes."""
+"""Why workers can't be counted: they listen on several nodes."""
 
 
 def not_counted(topic: str, why: str) -> str:
-    """Say that nobody can tell how many workers there are.
+    """Return the line for a topic whose workers can't be counted.
 
     Args:
         topic: The full topic.
-        why: Why not.
+        why: The reason: `NOT_ALLOWED` or `NO_HASH_TAGS`.
     """
     return (
         f"workers of topic {topic!r} can't be counted, so all of them claim when a timer is due: "
@@ -41,7 +45,7 @@ def not_counted(topic: str, why: str) -> str:
 
 
 def not_begun(topic: str, timer_id: bytes) -> str:
-    """Say that a claimed timer could not be given to a handler.
+    """Return the line for a claimed timer that could not be given to a handler.
 
     Args:
         topic: The full topic.
@@ -49,12 +53,12 @@ def not_begun(topic: str, timer_id: bytes) -> str:
     """
     return (
         f"timer {show_id(timer_id)} of topic {topic!r} could not be "
-        "begun, it is delivered again when its lease ends"
+        "started: it will be redelivered when its lease expires"
     )
 
 
 def outlived(timer: LeasedTimer, why: str) -> str:
-    """Say that a handler took longer than its lease, and another worker has the timer.
+    """Return the line for a timer whose lease expired before its handler ended.
 
     Args:
         timer: The timer.
@@ -64,23 +68,23 @@ def outlived(timer: LeasedTimer, why: str) -> str:
 
 
 def batch_outlived(topic: str, count: int, why: str) -> str:
-    """Say that the handler of a batch took longer than leases, and others have the timers.
+    """Return the line for timers of a batch whose leases expired before its handler ended.
 
     Args:
         topic: The full topic.
         count: How many timers.
         why: See `why_outlived`.
     """
-    return f"{count} timers of a batch of topic {topic!r} outlived their leases and each {why}"
+    return f"timers of a batch of topic {topic!r} outlived their leases ({count}), and each {why}"
 
 
 def why_outlived(sub: TimerSub, *, is_gone: bool, is_renewal: bool) -> str:
-    """Say what has become of a timer that outlived its lease, and what to do.
+    """Return what happened to a timer that outlived its lease, and the remedy.
 
     Args:
         sub: The subscriber's options.
-        is_gone: Whether the timer is there no more.
-        is_renewal: Whether a renewal has found that out.
+        is_gone: Whether the timer no longer exists.
+        is_renewal: Whether a renewal found this out, so the handler still runs.
     """
     if is_gone:
         runs = "is gone: another worker has run it too, or it was cancelled"
@@ -99,181 +103,179 @@ def why_outlived(sub: TimerSub, *, is_gone: bool, is_renewal: bool) -> str:
 
 
 def past_max_lease(timer: LeasedTimer, max_lease: float) -> str:
-    """Say that a lease is no longer renewed.
+    """Return the line for a timer whose lease is no longer renewed.
 
     Args:
         timer: The timer.
-        max_lease: Seconds after which it no longer is.
+        max_lease: Seconds for which a lease is renewed.
     """
     return (
-        f"the handler of timer {timer.timer_id!r} of topic {timer.topic!r} has run "
-        f"for longer than max_lease ({max_lease:g} s), so its lease is no "
-        "longer renewed and the timer will be delivered again: does the handler hang? "
-        "handler_timeout= ends it"
+        f"handler of timer {timer.timer_id!r} of topic {timer.topic!r} exceeded max_lease "
+        f"({max_lease:g} s): its lease is no longer renewed, so the timer will be redelivered. "
+        "If the handler hangs, set handler_timeout="
     )
 
 
 def batch_past_max_lease(topic: str, count: int, max_lease: float) -> str:
-    """Say that the leases of a batch are no longer renewed.
+    """Return the line for a batch whose leases are no longer renewed.
 
     Args:
         topic: The full topic.
-        count: How many of its timers nothing was decided about.
-        max_lease: Seconds after which they no longer are.
+        count: How many of its timers have no outcome yet.
+        max_lease: Seconds for which leases are renewed.
     """
     return (
-        f"the handler of a batch of topic {topic!r} has run for longer than max_lease "
-        f"({max_lease:g} s), so the leases of {count} timers are no longer renewed and they will "
-        "be delivered again: does the handler hang? handler_timeout= ends it"
+        f"handler of a batch of topic {topic!r} exceeded max_lease ({max_lease:g} s): the leases "
+        f"of {count} timers are no longer renewed, so they will be redelivered. If the handler "
+        "hangs, set handler_timeout="
     )
 
 
 def not_committed_first(topic: str, count: int) -> str:
-    """Say that timers of a batch could not be committed before its handler.
+    """Return the line for timers of a batch that could not be committed before its handler.
 
     Args:
         topic: The full topic.
         count: How many.
     """
     return (
-        f"{count} timers of a batch of topic {topic!r} could not be committed first, so its "
+        f"timers of a batch of topic {topic!r} could not be committed first ({count}), so its "
         "handler does not get them"
     )
 
 
 def mark_refused(topic: str) -> str:
-    """Say that a mark on a timer of a batch does nothing.
+    """Return the line for a mark on a timer of a batch that has no effect.
 
     Args:
         topic: The full topic.
     """
     return (
-        f"a mark on timers of a batch of topic {topic!r} does nothing: with AckPolicy.ACK_FIRST "
-        "they are committed before the handler is called"
+        f"ack, nack or reject had no effect in a batch of topic {topic!r}: AckPolicy.ACK_FIRST "
+        "commits timers before the handler is called"
     )
 
 
 def common_cause(topic: str, count: int, reason: str) -> str:
-    """Say that timers of a failed batch count as failed though they were not tried alone.
+    """Return the line for timers of a failed batch that count as failed without being tried alone.
 
     Args:
         topic: The full topic.
         count: How many.
-        reason: The kind of the error that those have raised which were tried.
+        reason: The type of the error that the timers tried alone raised.
     """
     return (
-        f"a batch of topic {topic!r} failed, and two of its timers failed alone too ({reason}): "
-        f"the cause is common, so {count} others count as failed and are retried"
+        f"batch of topic {topic!r} failed for a common cause: two of its timers failed alone too "
+        f"({reason}), so {count} others count as failed and are retried"
     )
 
 
 def no_time_to_split(topic: str, count: int, alone: int) -> str:
-    """Say that a failed batch has left no time to try its timers alone.
+    """Return the line for a failed batch that left no time to try its timers alone.
 
     Args:
         topic: The full topic.
         count: How many.
-        alone: How many of them stay leased, and are redelivered alone.
+        alone: How many of them stay leased and will be redelivered alone.
     """
     return (
-        f"a batch of topic {topic!r} failed so late that its lease leaves no time to try timers "
-        f"alone: {count - alone} count as failed, {alone} are redelivered alone when their leases "
-        "end; a longer lease_ttl, a shorter handler_timeout or a smaller max_records leaves time"
+        f"batch of topic {topic!r} failed too late to try its timers alone within their leases: "
+        f"{count - alone} count as failed, {alone} will be redelivered alone when their leases "
+        "expire. Set a longer lease_ttl, a shorter handler_timeout or a smaller max_records"
     )
 
 
 def unsettled(topic: str, count: int) -> str:
-    """Say that the outcome of handlers has not reached the server.
+    """Return the line for timers whose outcomes did not reach the server.
 
     Args:
         topic: The full topic.
-        count: How many timers are concerned.
+        count: How many timers.
     """
     return (
-        f"{count} timers of topic {topic!r} could not be settled "
-        "before the delivery ended. They will be delivered again when their leases end"
+        f"timers of topic {topic!r} were not settled before delivery ended ({count}): they will be "
+        "redelivered when their leases expire"
     )
 
 
 def settled_too_late(timer: LeasedTimer) -> str:
-    """Say that a timer was settled when nobody could send that any more.
+    """Return the line for a timer that was settled after its subscriber stopped.
 
     Args:
         timer: The timer.
     """
     return (
         f"timer {timer.timer_id!r} of topic {timer.topic!r} was settled after its "
-        "subscriber had stopped: it will be delivered again when its lease ends"
+        "subscriber stopped: it will be redelivered when its lease expires"
     )
 
 
 def batch_settled_too_late(topic: str) -> str:
-    """Say that timers of a batch were settled when nobody could send that any more.
+    """Return the line for timers of a batch that were settled after their subscriber stopped.
 
     Args:
         topic: The full topic.
     """
     return (
-        f"timers of a batch of topic {topic!r} were settled after their subscriber had stopped: "
-        "they will be delivered again when their leases end"
+        f"timers of a batch of topic {topic!r} were settled after their subscriber stopped: "
+        "they will be redelivered when their leases expire"
     )
 
 
 def hung(topic: str, count: int) -> str:
-    """Say that handlers did not end when they were cancelled.
+    """Return the line for handlers that did not end when they were cancelled.
 
     Args:
         topic: The full topic.
         count: How many.
     """
     return (
-        f"{count} handlers of topic {topic!r} did not end when they were "
-        "cancelled; their timers stay leased until their leases end"
+        f"handlers of topic {topic!r} did not end when they were cancelled ({count}): their timers "
+        "stay leased until their leases expire"
     )
 
 
-def ended(topic: str, timer_id: str, count: int, reason: BaseException) -> str:
-    """Say that a handler has ended the delivery of its topic.
+def stopped_by_handler(topic: str, timer_id: str, count: int, reason: BaseException) -> str:
+    """Return the line for a topic whose delivery a handler stopped.
 
     Args:
         topic: The full topic.
         timer_id: The id of its timer, or of the first one of its batch.
         count: How many timers it had.
-        reason: What it raised.
+        reason: What the handler raised.
     """
     others = "" if count == 1 else f" and {count - 1} others"
     return (
-        f"delivery of topic {topic!r} has ended until its subscriber is started again: "
+        f"delivery of topic {topic!r} stopped until its subscriber is restarted: "
         f"the handler of timer {timer_id!r}{others} raised {type(reason).__name__}"
     )
 
 
 def died(topic: str) -> str:
-    """Say that delivery has ended by an error of its own.
+    """Return the line for a topic whose delivery died of an internal error.
 
     Args:
         topic: The full topic.
     """
     return (
-        f"the delivery of topic {topic!r} has died: stop and start its subscriber, or restart "
-        "the process"
+        f"delivery of topic {topic!r} died: stop and start its subscriber, or restart the process"
     )
 
 
 def slot_moving(topic: str) -> str:
-    """Say that a slot of a cluster is on its way.
+    """Return the line for a topic whose slot moves to another primary.
 
     Args:
         topic: The full topic.
     """
     return (
-        f"topic {topic!r} waits for its slot to move: the cluster moves it key by key to another "
-        "primary, and its timers are late until it is there"
+        f"topic {topic!r} waits for its slot to move: the cluster is moving it key by key to "
+        "another primary, and timers are late until all keys have moved"
     )
 
 
 def series_created(topic: str, timer_id: str, repeat: Repeat | None) -> str:
-    """Say that a declared series was not there.
+    """Return the line for a declared series that was created.
 
     Args:
         topic: The full topic.
@@ -284,7 +286,7 @@ def series_created(topic: str, timer_id: str, repeat: Repeat | None) -> str:
 
 
 def series_changed(topic: str, timer_id: str, repeat: Repeat | None) -> str:
-    """Say that a declared series had another definition, or none.
+    """Return the line for a declared series whose definition was changed.
 
     Args:
         topic: The full topic.
@@ -294,33 +296,33 @@ def series_changed(topic: str, timer_id: str, repeat: Repeat | None) -> str:
     return f"series {timer_id!r} of topic {topic!r} was changed: {repeat}"
 
 
-def series_removed(topic: str, timer_id: str, owner: str) -> str:
-    """Say that a series is declared no longer.
+def series_undeclared(topic: str, timer_id: str, owner: str) -> str:
+    """Return the line for a series that is no longer declared.
 
     Args:
         topic: The full topic.
         timer_id: Its id.
-        owner: Who has declared it.
+        owner: The `series_owner` that declared it.
     """
     return (
-        f"series {timer_id!r} of topic {topic!r} is no longer declared by {owner!r}, and goes on: "
-        "cancel it, or prune series in the next deploy"
+        f"series {timer_id!r} of topic {topic!r} is no longer declared by {owner!r} but still "
+        "runs: cancel it, or prune series in the next deploy"
     )
 
 
 def series_pruned(topic: str, timer_id: str, owner: str) -> str:
-    """Say that a series that is declared no longer was cancelled.
+    """Return the line for a series that was cancelled because it is no longer declared.
 
     Args:
         topic: The full topic.
         timer_id: Its id.
-        owner: Who has declared it.
+        owner: The `series_owner` that declared it.
     """
     return f"series {timer_id!r} of topic {topic!r} was pruned: {owner!r} no longer declares it"
 
 
 def series_not_ensured(reason: str) -> str:
-    """Say that a broker has started, and its declared series are not all as declared.
+    """Return the line for a broker that started without ensuring all declared series.
 
     Args:
         reason: The error.
@@ -329,7 +331,7 @@ def series_not_ensured(reason: str) -> str:
 
 
 def series_skipping(topic: str, timer_id: str) -> str:
-    """Say that a series leaves out times.
+    """Return the line for a series that skips occurrences.
 
     Args:
         topic: The full topic.
@@ -342,50 +344,50 @@ def series_skipping(topic: str, timer_id: str) -> str:
 
 
 def pool_full(topic: str) -> str:
-    """Say that there was no free connection.
+    """Return the line for a call that found no free connection.
 
     Args:
         topic: The full topic.
     """
     return (
-        f"topic {topic!r} waits for a connection: all of the client's pool are "
-        "in use, max_connections is too low"
+        f"topic {topic!r} waits for a connection: all connections of the client's pool are in use, "
+        "max_connections is too low"
     )
 
 
 def outage(topic: str, reason: str) -> str:
-    """Say that calls fail.
+    """Return the line for the first failed call of an outage.
 
     Args:
         topic: The full topic.
         reason: The error.
     """
-    return f"topic {topic!r} can't be delivered, trying again until it can: {reason}"
+    return f"delivery of topic {topic!r} interrupted, trying again until it succeeds: {reason}"
 
 
 def recovery(topic: str) -> str:
-    """Say that calls are answered again.
+    """Return the line for the end of an outage.
 
     Args:
         topic: The full topic.
     """
-    return f"topic {topic!r} is delivered again"
+    return f"delivery of topic {topic!r} resumed"
 
 
 def torn(topic: str) -> str:
-    """Say that none of the topic's timers can be delivered: see `TopicTornError`.
+    """Return the line for a torn topic, see `TopicTornError`.
 
     Args:
         topic: The full topic.
     """
     return (
-        f"topic {topic!r} is torn: it has timers, and all of their payloads are gone, as after a "
-        f"node failed while their slot moved, so none is delivered: {TORN_REMEDY}"
+        f"topic {topic!r} is torn: it has timers, but all of their payloads are gone, as after "
+        f"a node failed while their slot moved, so none is delivered: {TORN_REMEDY}"
     )
 
 
-def whole_again(topic: str) -> str:
-    """Say that the topic's timers and payloads are together again, or both gone.
+def no_longer_torn(topic: str) -> str:
+    """Return the line for a topic whose timers have their payloads again, or were cancelled.
 
     Args:
         topic: The full topic.

@@ -1,7 +1,7 @@
 """Handlers that use Django's ORM: they leave no database connection behind.
 
-A worker's module calls `django.setup()` before it imports models, unless ``manage.py
-timers_worker`` runs it, which has done so.
+A worker's module must call `django.setup()` before it imports models, unless ``manage.py
+timers_worker`` runs it, which does so.
 """
 
 import inspect
@@ -16,34 +16,34 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def django_handler(handler: _F) -> _F:
-    """Let a handler use the ORM as a view does.
+    """Let a handler use the ORM like a view.
 
-    Django ends each request by closing the database connections that are too old or broken;
-    in a worker nothing does, so each thread that ran a handler would keep its own. Write it
-    below the subscriber::
+    Django closes database connections that are too old or broken after each request. In a
+    worker nothing does so, and each thread that ran a handler would keep its connection. Put
+    the decorator below the subscriber::
 
         @broker.subscriber("invoices")
         @django_handler
         def remind(invoice_id: int) -> None:
             invoice = Invoice.objects.get(pk=invoice_id)
 
-    A blocking handler closes connections that are too old (`CONN_MAX_AGE`) or broken before
-    and after it, in the thread that it runs in. An asynchronous one (``await
-    Invoice.objects.aget(...)``) has a thread of its own for the ORM, as a request under ASGI
-    has, and closes its connections with it.
+    For a blocking handler, connections that are too old (`CONN_MAX_AGE`) or broken are closed
+    before and after it, in its thread. An asynchronous handler (``await
+    Invoice.objects.aget(...)``) has its own thread for the ORM, like a request under ASGI, whose
+    connections are closed after it.
 
-    A dependency (`Depends`) that uses the ORM runs outside of the handler: it needs the
-    decorator too. In tests that thread does not see what a `TestCase` has not committed:
-    use `TransactionTestCase`, with a database that is a file or on a server.
+    A dependency (`Depends`) that uses the ORM runs outside the handler, so it needs the
+    decorator too. In tests, that thread does not see uncommitted data of a `TestCase`:
+    use `TransactionTestCase`, with a database in a file or on a server.
 
     Args:
-        handler: The handler, a function with or without ``async``.
+        handler: The handler, a function or an ``async`` function.
 
     Returns:
         The handler, with the same signature.
 
     Raises:
-        TypeError: It is no function, or the subscriber has it already.
+        TypeError: It is not a function, or the subscriber already has it.
     """
     if hasattr(handler, "_original_call"):
         msg = (
@@ -78,7 +78,7 @@ def _asynchronous(handler: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 return await handler(*args, **kwargs)
             finally:
-                # The thread ends here, so none of its connections can be used again.
+                # The thread ends here, so its connections can't be used again.
                 await sync_to_async(connections.close_all)()
 
     return handle

@@ -1,4 +1,4 @@
-"""Runs tasks of `django.tasks` that `TimersBackend` has scheduled (Django 6 or newer)."""
+"""Runs tasks of `django.tasks` that `TimersBackend` scheduled (Django 6 or newer)."""
 
 import os
 import socket
@@ -40,28 +40,28 @@ def serve_tasks(
         app = FastStream(broker)
         serve_tasks(broker)
 
-    Each queue is a topic with a subscriber of its own. Tasks run in threads, as many at once as
-    the subscriber has slots, and leave no database connection open; an asynchronous one has an
-    event loop of its own there, as `Task.call` gives it. Django's signals ``task_started`` and
-    ``task_finished`` are sent, and so Django logs what fails, receivers that raise too.
+    Each queue is a topic with its own subscriber. Tasks run in threads, up to `max_concurrent`
+    at once, and leave no database connection open; `Task.call` runs an asynchronous task in its
+    own event loop there. Django's signals ``task_started`` and ``task_finished`` are sent, so
+    Django logs failed tasks, and receivers that raise.
 
-    At least once: a task is run again if its worker dies, or if it takes longer than its lease.
-    What a task returns must be JSON, but is not kept. One that raises is FAILED and removed; with
-    ``OPTIONS = {"RETRY": True}`` it is tried again when its lease has ended, and nothing is said
-    to have finished. Tries are not counted: ``context.attempt`` is 1. A timer that names no task
-    which this worker knows is kept, for a newer worker may.
+    Delivery is at least once: a task is redelivered if its worker dies, or if it takes longer
+    than its lease. Its result must be JSON, but is not kept. A task that raises is FAILED and
+    removed. With ``OPTIONS = {"RETRY": True}`` it is retried when its lease would have ended, and
+    ``task_finished`` is not sent. Attempts are not counted: ``context.attempt`` is 1. A timer
+    whose task this worker does not know is kept, since a newer worker may know it.
 
     Args:
-        broker: A broker or router, with the prefix and the keys' names of the alias of `TIMERS`.
+        broker: A broker or router, with the same prefix and key names as the alias of `TIMERS`.
         alias: The backend's alias in `TASKS`.
-        queues: Which of its queues; by default those of ``QUEUES``.
+        queues: The queues to serve; by default those of ``QUEUES``.
         lease_ttl: Seconds that a task may take.
         max_concurrent: How many tasks of a queue may run at once.
 
     Raises:
         InvalidTaskBackend: `TASKS` has no such alias.
-        TypeError: The backend is no `TimersBackend`.
-        ValueError: No queue is named.
+        TypeError: The backend is not a `TimersBackend`.
+        ValueError: No queue is given.
     """
     backend = task_backends[alias]
     if not hasattr(backend, "topic_of"):
@@ -72,7 +72,7 @@ def serve_tasks(
         raise TypeError(msg)
     names = sorted(backend.queues if queues is None else queues)
     if not names:
-        msg = f"TASKS[{alias!r}] allows any queue: name those to serve, queues=['default']"
+        msg = f"TASKS[{alias!r}] allows any queue: name those to serve, such as queues=['default']"
         raise ValueError(msg)
     for name in names:
         subscriber = broker.subscriber(
@@ -82,23 +82,23 @@ def serve_tasks(
 
 
 def _runner(backend: Any) -> Callable[..., None]:
-    # Blocking also for asynchronous tasks: what can't be interrupted stays leased when its
-    # worker is stopped, and is not run a second time beside itself.
+    # Blocking also for asynchronous tasks: a thread can't be interrupted, so its timer stays
+    # leased when the worker stops, and the task does not run twice at the same time.
     def run_task(task: Any, message: TimerMessage) -> None:
         """Run a task of `django.tasks`."""
         result = backend.read(message.timer_id, task)
         _start(result)
-        # Robust, here and below: a receiver that raises would have the task run again, for ever.
+        # Robust, here and below: a receiver that raises would cause endless retries of the task.
         task_started.send_robust(type(backend), task_result=result)
         try:
             value = _call(result)
         except KeyboardInterrupt:
             raise
-        # Whatever it is comes from the task: in this thread nobody cancels anything.
+        # Any exception comes from the task: nothing is cancelled in this thread.
         except BaseException as error:
             if backend.retries:
-                # Not itself: SystemExit would stop the worker.
-                msg = f"task {result.task.module_path} raised {error!r}, it is tried again"
+                # Not the error itself: SystemExit would stop the worker.
+                msg = f"task {result.task.module_path} raised {error!r} and will be retried"
                 raise RuntimeError(msg) from error
             _fail(result, error)
             # Django logs the error that is being handled.
@@ -137,6 +137,6 @@ def _end(result: Any, status: Any, **more: Any) -> None:
 
 
 def _set(result: Any, **values: Any) -> None:
-    # A result is frozen for those who enqueue; backends set it as Django's own do.
+    # Results are frozen for callers; Django's own backends set them in the same way.
     for name, value in values.items():
         object.__setattr__(result, name, value)

@@ -1,6 +1,6 @@
-"""FastStream's ``run`` with Django set up: what ``manage.py timers_worker`` becomes.
+"""FastStream's ``run`` with Django set up; ``manage.py timers_worker`` executes it.
 
-FastStream's child processes, those of ``--workers`` and ``--reload``, begin by importing the
+FastStream's child processes, those of ``--workers`` and ``--reload``, first import the
 main module of their parent. That is this one, so Django is set up there too.
 """
 
@@ -17,5 +17,5 @@ if __name__ == "__main__":
     from typer.main import get_command
 
     group: Any = get_command(cli)
-    # The command alone: as one of a group it would be called "manage.py run" in its help.
+    # Only the command: within its group its help would call it "manage.py run".
     group.commands["run"].main(prog_name="manage.py timers_worker")

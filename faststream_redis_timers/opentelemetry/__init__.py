@@ -1,7 +1,7 @@
 """Traces and metrics of a worker for OpenTelemetry.
 
-A blocking client needs nothing from here: it names its span by itself, see the `tracing` module
-of `faststream_redis_timers_sync.protocol`.
+A blocking client needs nothing from here: it adds the current span itself, see the `tracing`
+module of `faststream_redis_timers_sync.protocol`.
 """
 
 from faststream_redis_timers_sync.protocol.extras import missing_extra

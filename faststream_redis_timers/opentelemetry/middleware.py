@@ -1,4 +1,4 @@
-"""Spans of scheduling and of handling, tied together by headers that may wait for weeks."""
+"""Spans of scheduling and handling, linked by headers that may wait for weeks."""
 
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -31,28 +31,28 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 
 class TimersTelemetryMiddleware(TelemetryMiddleware[TimerPublishCommand]):
-    """Makes spans of what a broker schedules and handles, and FastStream's metrics of both.
+    """Creates spans for what a broker schedules and handles, and FastStream's metrics for both.
 
-    Scheduling is a span "create" and within it "publish", and the timer carries the W3C header
-    ``traceparent`` of the first, as one of a `TimersClient` carries that of the span around it.
-    When it is due, weeks later perhaps, its handler runs in a span "process" that begins a new
-    trace and has a link to that span: a trace that lasts for weeks is one that most backends
-    can't show, and the sampler decides anew. What the handler schedules belongs to its trace.
-    A batch is one span "process" with a link for each of its timers.
+    Scheduling is a span "create" that contains a span "publish", and the timer carries the W3C
+    header ``traceparent`` of the former (a `TimersClient` uses that of the current span). When it
+    is due, perhaps weeks later, its handler runs in a span "process" that starts a new trace and
+    links to that span: most backends can't show a trace that lasts for weeks, and the sampler
+    decides again. Timers that the handler schedules belong to its trace. A batch is one span
+    "process" with a link for each of its timers.
 
-    Baggage goes along where it is named: in ``headers=Baggage(...).to_headers()``, and from a
-    message to what its handler schedules, see FastStream's `CurrentBaggage`. What the process
-    has set as baggage of its own stays there.
+    Baggage is passed on if it is named: in ``headers=Baggage(...).to_headers()``, and from a
+    message to what its handler schedules, see FastStream's `CurrentBaggage`. Baggage that the
+    process itself has set is not passed on.
 
-    A handler's instruction (`AckMessage`, `RejectMessage` and so on) is no error of its span.
+    A handler's instruction (`AckMessage`, `RejectMessage` and so on) is not an error of its span.
 
     Args:
-        tracer_provider: Makes the tracer; by default the global one.
-        meter_provider: Makes the meter; by default the global one.
+        tracer_provider: Provides the tracer; by default the global one.
+        meter_provider: Provides the meter; by default the global one.
         meter: The meter itself.
-        include_messages_counters: Whether messages are counted, not only timed.
-        continue_trace: Make the span "process" a child of the producer's span, in its trace,
-            instead of linking to it: for timers that are due soon. A batch always has links.
+        include_messages_counters: Whether to count messages, in addition to timing them.
+        continue_trace: Whether the span "process" is a child of the producer's span, in its
+            trace, instead of linking to it: for timers that are due soon. A batch always links.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class TimersTelemetryMiddleware(TelemetryMiddleware[TimerPublishCommand]):
         include_messages_counters: bool = True,
         continue_trace: bool = False,
     ) -> None:
-        """Make tracer and meter."""
+        """Create tracer and meter."""
         self._provider = TimersTelemetrySettingsProvider()
         super().__init__(
             settings_provider_factory=lambda _: self._provider,
@@ -78,10 +78,10 @@ class TimersTelemetryMiddleware(TelemetryMiddleware[TimerPublishCommand]):
     def __call__(
         self, msg: TimerDelivery | TimerBatchDelivery | None, /, *, context: ContextRepo
     ) -> "_TimersTelemetry":
-        """Make the middleware of one message.
+        """Return the middleware of one message.
 
         Args:
-            msg: The delivery or batch; None where a timer is scheduled.
+            msg: The delivery or batch; None when a timer is scheduled.
             context: FastStream's context.
         """
         return _TimersTelemetry(
@@ -96,9 +96,9 @@ class TimersTelemetryMiddleware(TelemetryMiddleware[TimerPublishCommand]):
 
 
 class _TimersTelemetry(BaseTelemetryMiddleware[TimerPublishCommand]):
-    """Publishes as FastStream does, and consumes in a way of its own.
+    """Publishes as FastStream does, and consumes in its own way.
 
-    FastStream's consuming side can link for batches alone, and leaves its contexts behind where
+    FastStream's consuming side can link only for batches, and does not reset its contexts if
     the handler raises or schedules nothing.
     """
 
@@ -127,11 +127,11 @@ class _TimersTelemetry(BaseTelemetryMiddleware[TimerPublishCommand]):
                 _name_timer(result, command)
             return result
 
-        # What the process has set as baggage would go into the headers of batches.
+        # The process's own baggage would go into the headers of batches.
         surroundings = baggage.clear()
         with ExitStack() as scopes:
             if self._current_span is not None:
-                # A handler's result, which is scheduled when the handler has returned.
+                # A handler's result is scheduled when the handler has returned.
                 surroundings = trace.set_span_in_context(self._current_span, surroundings)
                 scopes.enter_context(self.context.scope("baggage", self._baggage))
             scopes.enter_context(_attached(surroundings))
@@ -160,13 +160,13 @@ class _TimersTelemetry(BaseTelemetryMiddleware[TimerPublishCommand]):
         )
         within = trace.set_span_in_context(span, parent)
         self._current_span = span
-        # FastStream names this one to those who get the handler's result.
+        # FastStream passes this on with the handler's result.
         self._origin_context = parent or within
         count = attributes.get(SpanAttributes.MESSAGING_BATCH_MESSAGE_COUNT, 1)
         with self._measured(msg, count), _attached(within):
-            # Read here, where there is none of the process's.
+            # Read it here, where the process's own baggage is not set.
             self._baggage = Baggage.from_msg(msg)
-            # FastStream's mark of a message from a batch is not the sender's.
+            # FastStream's marker of messages from batches is not the sender's baggage.
             for payload in self._baggage.get_all_batch():
                 payload.pop(WITH_BATCH, None)
             self._baggage.remove(WITH_BATCH)
@@ -206,7 +206,7 @@ def _attached(context: Context) -> Iterator[None]:
 
 def _links_to(producers: list[Context]) -> list[Link]:
     spans = (trace.get_current_span(producer).get_span_context() for producer in producers)
-    # What one call of `publish_batch` has scheduled shares a span.
+    # Timers of one call of `publish_batch` share a span.
     return [
         Link(one)
         for one in {(one.trace_id, one.span_id): one for one in spans if one.is_valid}.values()
@@ -214,7 +214,7 @@ def _links_to(producers: list[Context]) -> list[Link]:
 
 
 def _name_timer(timer_id: str, command: TimerPublishCommand) -> None:
-    # Of the span "publish": only now the id is known.
+    # On the span "publish": the id is known only now.
     span = trace.get_current_span()
     span.set_attribute(SpanAttributes.MESSAGING_MESSAGE_ID, timer_id)
     span.set_attribute(

@@ -1,4 +1,4 @@
-"""What spans and metrics say of a timer: the attributes of messaging, and how late it was."""
+"""Attributes of spans and metrics: those of messaging, and how late a timer was."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from faststream_redis_timers.delivered import TimerBatchDelivery, TimerDelivery
 from faststream_redis_timers.response import TimerPublishCommand
 
 LATENESS = "timers.lateness"
-"""Seconds from due time to claim; for a batch the longest."""
+"""Seconds from due time to claim; for a batch, the longest."""
 
 REDELIVERED = "timers.redelivered"
-"""Whether a worker held it before and did not finish; for a batch any of its timers."""
+"""Whether a worker claimed it before and did not finish; for a batch, any of its timers."""
 
 
 _Raw = TimerDelivery | TimerBatchDelivery
@@ -60,7 +60,7 @@ class TimersTelemetrySettingsProvider(TelemetrySettingsProvider[_Raw, TimerPubli
         }
 
     def get_consume_destination_name(self, msg: StreamMessage[_Raw]) -> str:
-        """Give the full topic of what a handler gets.
+        """Return the full topic of a message.
 
         Args:
             msg: The message.
@@ -77,14 +77,14 @@ class TimersTelemetrySettingsProvider(TelemetrySettingsProvider[_Raw, TimerPubli
             SpanAttributes.MESSAGING_SYSTEM: self.messaging_system,
             SpanAttributes.MESSAGING_DESTINATION_NAME: cmd.destination,
             SpanAttributes.MESSAGING_MESSAGE_ID: cmd.timer_id,
-            # Where none is given it is the timer's id.
+            # By default it is the timer's id.
             SpanAttributes.MESSAGING_MESSAGE_CONVERSATION_ID: cmd.correlation_id or cmd.timer_id,
         }
-        # What is no text is a message in a wrong place, which is refused later.
+        # Other values are misplaced messages, which are refused later.
         return {name: value for name, value in attributes.items() if isinstance(value, str)}
 
     def get_publish_destination_name(self, cmd: TimerPublishCommand) -> str:
-        """Give the full topic of what is scheduled.
+        """Return the full topic of a command.
 
         Args:
             cmd: The command.

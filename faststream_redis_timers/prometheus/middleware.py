@@ -21,7 +21,7 @@ LATENESS_BUCKETS = (
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0, 21_600.0, 86_400.0),
     math.inf,
 )
-"""Seconds: from what an idle worker needs, over the longest poll, to a day without workers."""
+"""Seconds: from an idle worker's delay, over the longest poll, to a day without workers."""
 
 
 _LABELS = {"app_name", "broker", "destination", "exception_type", "handler", "status", "topic"}
@@ -33,30 +33,30 @@ _Raw = TimerDelivery | TimerBatchDelivery
 class TimersPrometheusMiddleware(PrometheusMiddleware[_Raw, TimerPublishCommand]):
     """Counts and times what a broker handles and schedules.
 
-    Next to FastStream's metrics (``faststream_received_messages_total`` and so on, see
-    FastStream's documentation) there is ``faststream_timers_lateness_seconds``: how long after
-    its due time a timer was claimed, by the server's clock. For a further attempt it counts from
-    when that was due, or from the end of the last lease: pauses of a retry policy are not in it,
-    as they are in a message's `lateness`. Of a recurring timer whose times have passed while no
-    worker ran it counts from the last one, its `occurrence`.
+    In addition to FastStream's metrics (``faststream_received_messages_total`` and so on, see
+    FastStream's documentation) it has ``faststream_timers_lateness_seconds``: how long after
+    its due time a timer was claimed, by the server's clock. For a retry it counts from when that
+    was due, and for a redelivery from the end of the last lease: it excludes the delays of a retry
+    policy, which a message's `lateness` includes. For a recurring timer that missed occurrences
+    while no worker ran, it counts from the last one, its `occurrence`.
 
-    A batch counts as its number of messages, and its duration and size as one. Where it is split
-    after an error, each further call counts once more, but for the lateness.
+    A batch counts as its number of messages, but has one duration and size. If it is split after
+    an error, each further call counts again, except for the lateness.
 
     Several brokers may share a registry.
 
     Args:
-        registry: Where the metrics are registered.
+        registry: The registry for the metrics.
         app_name: The label `app_name`; by default `metrics_prefix`.
-        metrics_prefix: What all names begin with.
-        received_messages_size_buckets: Upper bounds of the sizes' buckets, in bytes.
-        lateness_buckets: Upper bounds of the lateness's buckets, in seconds.
-        custom_labels: Further labels of all metrics: a text, or a callable that gives one for
-            a `TimerDelivery`, for a `TimerBatchDelivery`, or for None where a timer is scheduled.
+        metrics_prefix: Prefix of all names.
+        received_messages_size_buckets: Upper bounds of the buckets of sizes, in bytes.
+        lateness_buckets: Upper bounds of the buckets of lateness, in seconds.
+        custom_labels: Further labels of all metrics: a text, or a function that returns one for
+            a `TimerDelivery`, a `TimerBatchDelivery`, or None when a timer is scheduled.
 
     Raises:
-        ValueError: A custom label has the name of one that is there already, or a bucket or a
-            name is none.
+        ValueError: A custom label has the name of a built-in one, or a bucket or a name is
+            invalid.
     """
 
     def __init__(
@@ -69,9 +69,9 @@ class TimersPrometheusMiddleware(PrometheusMiddleware[_Raw, TimerPublishCommand]
         lateness_buckets: Sequence[float] = LATENESS_BUCKETS,
         custom_labels: dict[str, str | Callable[[Any], str]] | None = None,
     ) -> None:
-        """Register the metrics, unless another broker has."""
+        """Register the metrics, unless another broker did."""
         if taken := _LABELS.intersection(custom_labels or {}):
-            msg = f"custom_labels must have other names than {', '.join(sorted(taken))}"
+            msg = f"custom_labels must not use the names {', '.join(sorted(taken))}"
             raise ValueError(msg)
         provider = TimersMetricsSettingsProvider()
         super().__init__(
@@ -85,7 +85,7 @@ class TimersPrometheusMiddleware(PrometheusMiddleware[_Raw, TimerPublishCommand]
         self._system = provider.messaging_system
         self._app_name = metrics_prefix if app_name is EMPTY else app_name
         name = f"{metrics_prefix}_timers_lateness_seconds"
-        # The way in which FastStream finds the metrics of another middleware.
+        # FastStream finds the metrics of another middleware in the same way.
         known = self._metrics_container._get_registered_metric(name)  # noqa: SLF001
         self._lateness = cast("Histogram | None", known) or Histogram(
             name=name,
@@ -96,10 +96,10 @@ class TimersPrometheusMiddleware(PrometheusMiddleware[_Raw, TimerPublishCommand]
         )
 
     def __call__(self, msg: _Raw | None, /, *, context: ContextRepo) -> "_TimersPrometheus":
-        """Make the middleware of one message.
+        """Return the middleware of one message.
 
         Args:
-            msg: The delivery or batch; None where a timer is scheduled.
+            msg: The delivery or batch; None when a timer is scheduled.
             context: FastStream's context.
         """
         labels = self._static_labels | {
@@ -167,4 +167,4 @@ _INTERRUPTIONS = (asyncio.CancelledError, SystemExit, KeyboardInterrupt)
 
 
 class _InterruptedError(IgnoredException):
-    """The handler was stopped: FastStream would count its timer as acked, and it is given back."""
+    """The handler was stopped: its timer is released, but FastStream would count it as acked."""

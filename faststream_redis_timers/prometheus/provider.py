@@ -41,7 +41,7 @@ class TimersMetricsSettingsProvider(
         return {"destination_name": raw.topic, "message_size": size, "messages_count": count}
 
     def get_publish_destination_name_from_cmd(self, cmd: TimerPublishCommand) -> str:
-        """Give the full topic of what is scheduled.
+        """Return the full topic of a command.
 
         Args:
             cmd: The command.

@@ -9,7 +9,7 @@ from faststream_redis_timers.response import TimerPublishCommand
 
 
 class TimersReplyPublisher(FakePublisher):
-    """Makes a timer of a handler's result.
+    """Schedules a handler's result as a timer.
 
     Args:
         producer: Schedules it.
@@ -17,12 +17,12 @@ class TimersReplyPublisher(FakePublisher):
     """
 
     def __init__(self, producer: ProducerProto[Any], topic: str) -> None:
-        """Keep the topic."""
+        """Store the topic."""
         super().__init__(producer=producer)
         self._topic = topic
 
     def patch_command(self, cmd: PublishCommand) -> TimerPublishCommand:
-        """Send a command to the topic.
+        """Direct a command to the topic.
 
         Args:
             cmd: The result, as a command.

@@ -42,12 +42,12 @@ class TimersProducer(ProducerProto[TimerPublishCommand]):
     """Schedules messages.
 
     Args:
-        connection: Where to schedule.
+        connection: The broker's connection.
         operations: Makes the calls.
         parser: The broker's own parser, if it has one.
         decoder: The broker's own decoder, if it has one.
         codec: Encodes messages.
-        id_generator: Makes ids of timers that have none.
+        id_generator: Creates ids for timers without an id.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class TimersProducer(ProducerProto[TimerPublishCommand]):
         codec: CodecProto | None,
         id_generator: IdGenerator,
     ) -> None:
-        """Keep the parts."""
+        """Store the arguments."""
         self._connection = connection
         self._operations = operations
         default = TimersParser()
@@ -71,10 +71,10 @@ class TimersProducer(ProducerProto[TimerPublishCommand]):
         self.serializer: Any = None
 
     def connect(self, serializer: Any) -> None:
-        """Take the serializer of the broker's application.
+        """Set the serializer of the broker's application.
 
         Args:
-            serializer: FastStream's, None for plain JSON.
+            serializer: FastStream's serializer; None for plain JSON.
         """
         self.serializer = serializer
 
@@ -82,7 +82,7 @@ class TimersProducer(ProducerProto[TimerPublishCommand]):
         """Schedule one message.
 
         Args:
-            cmd: The message and its settings.
+            cmd: The message and its options.
 
         Returns:
             The timer's id.
@@ -103,7 +103,7 @@ class TimersProducer(ProducerProto[TimerPublishCommand]):
         """Schedule several messages.
 
         Args:
-            cmd: The messages and their common settings.
+            cmd: The messages and their common options.
 
         Returns:
             The timers' ids, in order.
@@ -120,7 +120,7 @@ class TimersProducer(ProducerProto[TimerPublishCommand]):
         if cmd.pipeline is None:
             await runner.run_steps(self._operations.schedule_batch(topic, timers, cmd.if_exists))
             return
-        # A pipeline has no answers yet, so the server's time is asked for beside it.
+        # A pipeline has no replies yet, so the server's time is read outside it.
         timers = await runner.run_steps(self._operations.find_first_times(topic, timers))
         for operation in self._operations.schedule_calls(topic, timers, cmd.if_exists):
             runner.queue(cmd.pipeline, operation, cmd.if_exists)
@@ -134,10 +134,10 @@ class TimersProducer(ProducerProto[TimerPublishCommand]):
         raise FeatureNotSupportedException(NO_REQUEST)
 
     async def encode(self, cmd: TimerPublishCommand) -> EncodedTimer:
-        """Make a timer of a command.
+        """Encode a command's message as a timer.
 
         Args:
-            cmd: The message and its settings.
+            cmd: The message and its options.
         """
         refuse_publish_message(cmd.body)
         body, content_type = await self._encode_body(cmd.body, cmd.destination, "message")
@@ -160,10 +160,10 @@ class TimersProducer(ProducerProto[TimerPublishCommand]):
         )
 
     async def encode_batch(self, cmd: TimerPublishCommand) -> list[EncodedTimer]:
-        """Make timers of a command.
+        """Encode a command's messages as timers.
 
         Args:
-            cmd: The messages and their common settings.
+            cmd: The messages and their common options.
         """
         messages = [self._named(message, cmd.repeat) for message in cmd.batch_bodies]
         encoded = await self._encode_bodies([one.body for one in messages], cmd.destination)
@@ -185,9 +185,8 @@ class TimersProducer(ProducerProto[TimerPublishCommand]):
         ]
 
     def _named(self, message: Any, repeat: Repeat | None) -> TimerPublishMessage:
-        # Recurring timers get no id: under one that nobody knows they would be founded anew
-        # each time. Making another message with the id would take half as long as all of the
-        # encoding.
+        # Recurring timers get no id: with a random one each call would create another series.
+        # Replacing the message to add the id would take half as long as the whole encoding.
         if not isinstance(message, TimerPublishMessage):
             timer_id = self._id_generator() if repeat is None else None
             return TimerPublishMessage(message, timer_id=timer_id)
@@ -224,7 +223,7 @@ class TimersProducer(ProducerProto[TimerPublishCommand]):
     async def _encode_body(self, message: Any, topic: str, name: str) -> tuple[bytes, str | None]:
         try:
             body, content_type = await self.codec.encode(message, self.serializer)
-            # What bytes of a user's codec mean is known to that alone.
+            # Only a user's codec knows what its bytes mean.
             if type(self.codec) is DefaultCodec:
                 check_json(body, content_type, name)
         except Exception as error:

@@ -1,4 +1,4 @@
-"""What AsyncAPI documents say of a publisher."""
+"""What AsyncAPI documents say about a publisher."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from faststream_redis_timers.configs import TimersBrokerConfig
 
 @dataclass(kw_only=True)
 class TimersPublisherSpecificationConfig(PublisherSpecificationConfig):
-    """What documents say of a publisher.
+    """What AsyncAPI documents say about a publisher.
 
     Args:
         topic: The topic, without prefixes.

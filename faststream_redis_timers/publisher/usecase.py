@@ -40,7 +40,7 @@ class TimersPublisherConfig(PublisherUsecaseConfig):
         topic: The topic, without prefixes.
         headers: Headers of all its timers.
         reply_to: Topic for handlers' results, without prefixes.
-        activate_in: Delay of timers that have no time of their own.
+        activate_in: Delay of timers that have no own time.
     """
 
     _outer_config: TimersBrokerConfig
@@ -58,7 +58,7 @@ class TimersPublisher(PublisherUsecase):
     def __init__(
         self, config: TimersPublisherConfig, specification: TimersPublisherSpecification
     ) -> None:
-        """Keep the configuration."""
+        """Store the configuration."""
         super().__init__(config, cast("Any", specification))
         self.config = config
 
@@ -77,7 +77,7 @@ class TimersPublisher(PublisherUsecase):
             SetupError: It handles batches.
         """
         if isinstance(func, HandlerCallWrapper):
-            # FastStream tells it nowhere else.
+            # FastStream offers no other way to find this out.
             for subscriber in func._subscribers:  # noqa: SLF001
                 sub = getattr(subscriber, "sub", None)
                 if isinstance(sub, TimerSub) and sub.batch:
@@ -99,17 +99,17 @@ class TimersPublisher(PublisherUsecase):
         if_exists: IfExists | None = None,
         pipeline: "Pipeline | None" = None,
     ) -> str:
-        """Schedule a timer. Without a time it is due after the publisher's delay.
+        """Schedule a timer, by default due after the publisher's delay.
 
         Args:
             message: See `TimersBroker.publish`.
-            topic: Another topic than the publisher's; its prefix goes in front.
+            topic: A topic other than the publisher's; its prefix is prepended.
             timer_id: See `TimersBroker.publish`.
             activate_in: See `TimersBroker.publish`.
             activate_at: See `TimersBroker.publish`.
-            repeat: See `TimersBroker.publish`. The publisher's delay means nothing then.
+            repeat: See `TimersBroker.publish`. It overrides the publisher's delay.
             correlation_id: See `TimersBroker.publish`.
-            headers: Added to the publisher's own, over which they win.
+            headers: Added to the publisher's headers, which they override.
             reply_to: See `TimersBroker.publish`; by default the publisher's.
             if_exists: See `TimersBroker.publish`.
             pipeline: See `TimersBroker.publish`.
@@ -142,7 +142,7 @@ class TimersPublisher(PublisherUsecase):
     async def _publish(
         self, cmd: PublishCommand, *, _extra_middlewares: Iterable[PublisherMiddleware]
     ) -> None:
-        """Make a timer of a handler's result."""
+        """Schedule a handler's result as a timer."""
         command = TimerPublishCommand.from_cmd(cmd)
         command.destination = self.topic
         command.default_delay = self.config.activate_in
@@ -182,13 +182,13 @@ class TimersPublisher(PublisherUsecase):
         activate_at: datetime | None = None,
         pipeline: "Pipeline | None" = None,
     ) -> bool | None:
-        """Move a timer of this topic, see `TimersBroker.reschedule_timer`.
+        """Change the due time of a timer of this topic, see `TimersBroker.reschedule_timer`.
 
         Args:
             timer_id: Its id.
             activate_in: Delay from now, by the server's clock.
-            activate_at: Time with a time zone. One of the two must be given.
-            pipeline: Put it into this pipeline of yours instead of sending it.
+            activate_at: Time, with a time zone. Pass one of the two.
+            pipeline: Add the call to this pipeline instead of sending it.
 
         Returns:
             Whether the timer existed, waiting or running; None in a pipeline.
@@ -211,7 +211,7 @@ class TimersPublisher(PublisherUsecase):
 
         Args:
             timer_id: Its id.
-            pipeline: Put it into this pipeline of yours instead of sending it.
+            pipeline: Add the call to this pipeline instead of sending it.
 
         Returns:
             Whether it was waiting; None in a pipeline.
@@ -226,13 +226,13 @@ class TimersPublisher(PublisherUsecase):
             timer_id: Its id.
 
         Returns:
-            Whether it is paused now. False if it is unknown.
+            Whether it is paused now. False if it does not exist.
         """
         operation = self._outer_config.operations.pause(self.topic, timer_id)
         return await self._outer_config.connection.runner.run(operation)
 
     async def resume_timer(self, timer_id: str) -> bool:
-        """Make a paused timer of this topic due again, see `TimersBroker.resume_timer`.
+        """Resume a paused timer of this topic, see `TimersBroker.resume_timer`.
 
         Args:
             timer_id: Its id.
@@ -257,7 +257,7 @@ class TimersPublisher(PublisherUsecase):
         await self.cancel_timer(timer_id)
 
     async def fetch_redis_timers(self, dt: datetime) -> list[tuple[str, str]]:
-        """List the timers due by a time, as version 0.5 did.
+        """Return the timers due by a time, as version 0.5 did.
 
         Args:
             dt: The time, with a time zone.
@@ -290,10 +290,10 @@ class TimersPublisher(PublisherUsecase):
 
 
 def no_replies(topic: str) -> SetupError:
-    """Make the error for a handler of batches whose results would be published.
+    """Return the error for a batch handler whose results would be published.
 
     Args:
-        topic: Its subscriber's topic.
+        topic: The topic of its subscriber.
     """
     return SetupError(
         f"a publisher can't decorate a handler with batch=True (topic {topic!r}): a batch has no "

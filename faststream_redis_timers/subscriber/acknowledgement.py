@@ -1,8 +1,8 @@
-"""What becomes of a timer when its handler has ended.
+"""Settles a timer when its handler has ended.
 
 FastStream's own acknowledgement middleware drops a timer on `StopConsume` under
 two policies, runs the handler after a refused ACK_FIRST, and settles nothing on
-`SkipMessage`. So this stands in its place, around all middlewares.
+`SkipMessage`. So this replaces it, around all middlewares.
 """
 
 import asyncio
@@ -32,25 +32,24 @@ async def handle_and_settle(
     on_stop: Callable[[TimerDelivery, BaseException], None],
     log: Callable[[int, str], None],
 ) -> Response:
-    """Run a handler and settle its timer, unless it has done so by itself.
+    """Run a handler and settle its timer, unless the handler has settled it.
 
-    When its handler has ended nobody waits for the answer: the delivery loop sends
-    the settlement, also before it stops. A handler that the loop cancels leaves all
-    to the loop, which gives the timer back.
+    Nothing waits for the reply: the delivery loop sends the settlement, even while it
+    stops. If the loop cancels the handler, it also releases the timer.
 
     Args:
         delivery: The timer.
-        policy: What an error means.
+        policy: What happens to the timer if the handler raises.
         handle: Parses the message and runs the handler and its middlewares.
-        on_stop: Called with the timer, and with what its handler raised to stop its subscriber
-            or the process.
-        log: Writes a line of a `logging` level to the broker's log.
+        on_stop: Called with the timer and the exception that its handler raised to stop the
+            subscriber or the process.
+        log: Writes a line with a `logging` level to the broker's log.
 
     Returns:
         The handler's response.
 
     Raises:
-        Exception: What the handler raised, but for the instructions
+        Exception: The handler's exception, except the instructions
             `AckMessage`, `NackMessage`, `RejectMessage` and `SkipMessage`.
     """
     if policy is AckPolicy.ACK_FIRST and not await delivery.commit():
@@ -60,7 +59,7 @@ async def handle_and_settle(
             "first, so its handler is not called",
         )
         return ensure_response(None)
-    # One that is committed first is nobody else's, however long it takes to begin.
+    # A timer that is committed first can't be claimed again, however late its handler starts.
     expect_start(None if policy is AckPolicy.ACK_FIRST else delivery)
     try:
         response = await handle(delivery)
@@ -74,7 +73,7 @@ async def handle_and_settle(
         delivery.free_slot()
         nack_as_told([delivery], instruction, log)
     except (StopConsume, SystemExit, KeyboardInterrupt) as reason:
-        # Nothing may be claimed any more, lest the timer comes straight back.
+        # Stop claiming first, or this worker would claim the timer again at once.
         on_stop(delivery, reason)
         delivery.release()
         raise
@@ -92,12 +91,12 @@ async def handle_and_settle(
 
 
 def is_cancelled(error: BaseException) -> bool:
-    """Tell a handler that is cancelled from one that awaited something which was.
+    """Return whether a handler was cancelled, not something that it awaited.
 
     The latter is a failure like any other.
 
     Args:
-        error: What came out of it, in the task that runs it.
+        error: The exception that it raised, in the task that runs it.
     """
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
@@ -105,9 +104,9 @@ def is_cancelled(error: BaseException) -> bool:
 
 def _settle_failure(delivery: TimerDelivery, policy: AckPolicy, error: BaseException) -> None:
     if isinstance(error, LeaseEndedError):
-        # It has not begun, and is not this worker's any more.
+        # The handler has not started, and this worker no longer has the lease.
         return
-    # No policy drops a message that no filter takes: a newer worker may know it.
+    # No policy drops a message that no filter accepts: a newer worker may handle it.
     if policy is AckPolicy.NACK_ON_ERROR or isinstance(error, SubscriberNotFound):
         delivery.nack_soon(error)
     elif policy is AckPolicy.REJECT_ON_ERROR:
@@ -119,12 +118,12 @@ def _settle_failure(delivery: TimerDelivery, policy: AckPolicy, error: BaseExcep
 def nack_as_told(
     timers: Sequence[TimerDelivery], instruction: NackMessage, log: Callable[[int, str], None]
 ) -> None:
-    """Keep timers for another attempt, as their handler says.
+    """Fail the attempts of timers, as their handler says.
 
     Args:
         timers: The timers.
-        instruction: What the handler raised.
-        log: Writes a line of a `logging` level to the broker's log.
+        instruction: The exception that the handler raised.
+        log: Writes a line with a `logging` level to the broker's log.
     """
     options = instruction.extra_options
     for timer in timers:
@@ -134,8 +133,8 @@ def nack_as_told(
             others = "" if len(timers) == 1 else f" and {len(timers) - 1} others"
             log(
                 logging.ERROR,
-                f"NackMessage for timer {timer.timer_id!r}{others} of topic {timer.topic!r} is "
-                f"not understood, it counts as one without a delay: {error}",
+                f"invalid NackMessage for timer {timer.timer_id!r}{others} of topic "
+                f"{timer.topic!r}, handled as one without a delay: {error}",
             )
             options = {}
             timer.nack_soon(instruction)

@@ -1,4 +1,4 @@
-"""The subscriber whose handlers get lists: the timers of a claim, handled together."""
+"""The subscriber with `batch`: its handlers get the timers of a claim as a list."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import is_dataclass
@@ -52,7 +52,7 @@ _Handle = Callable[[TimerBatchDelivery], Awaitable[Response]]
 
 
 class HandlerOptions(TypedDict, total=False):
-    """What else a handler may have, see FastStream's subscribers."""
+    """Options of a handler, see FastStream's subscribers."""
 
     filter: Filter[Any]
     parser: CustomCallable | None
@@ -63,7 +63,7 @@ class HandlerOptions(TypedDict, total=False):
 class BatchDecorator(Protocol):
     """Decorates a handler whose first or second argument is a list, or whose first is the message.
 
-    With the message as a second argument, a first one that is no list would not be found.
+    With the message as a second argument, type checkers would miss a first one that is not a list.
     """
 
     @overload
@@ -83,11 +83,11 @@ class BatchDecorator(Protocol):
 
 
 class TimersBatchSubscriber(TimersSubscriber):
-    """Hands the due timers of a topic to its handlers, those of a claim together."""
+    """Delivers the due timers of a topic to its handlers, those of a claim together."""
 
     _make_batch = TimerBatchDelivery
 
-    # FastStream's takes any handler.
+    # FastStream's accepts any handler.
     @overload  # type: ignore[override]
     def __call__(
         self,
@@ -116,7 +116,7 @@ class TimersBatchSubscriber(TimersSubscriber):
         """Register a handler.
 
         Args:
-            func: The handler; None makes a decorator of the options.
+            func: The handler; None returns a decorator with the options.
             **options: `filter`, `parser`, `decoder` and `dependencies`, as FastStream's
                 subscribers have them. A filter sees the headers of the first timer.
 
@@ -150,7 +150,7 @@ class TimersBatchSubscriber(TimersSubscriber):
                 for argument in call.dependant.params
             },
             policy=self._config.ack_policy,
-            # FastStream's: that of the parent settles a single timer.
+            # FastStream's, since the parent's settles a single timer.
             handle=cast("_Handle", super(TimersSubscriber, self).process_message),
             on_stop=self._begin_stop,
             is_stopping=_is_stopping,
@@ -159,64 +159,64 @@ class TimersBatchSubscriber(TimersSubscriber):
         return await handle_and_settle_batch(cast("TimerBatchDelivery", msg), terms)
 
     async def get_one(self, *, timeout: float = 5) -> NoReturn:
-        """Refuse to give timers one by one.
+        """Raise: timers can't be claimed one by one.
 
         Args:
-            timeout: Without a meaning here.
+            timeout: Ignored.
 
         Raises:
-            SetupError: Always: it gives batches to handlers.
+            SetupError: Always, since it delivers batches to handlers.
         """
         self._refuse("get_one()")
 
     def __aiter__(self) -> AsyncIterator[NoReturn]:
-        """Refuse to give timers one by one.
+        """Raise: timers can't be claimed one by one.
 
         Raises:
-            SetupError: Always: it gives batches to handlers.
+            SetupError: Always, since it delivers batches to handlers.
         """
         self._refuse("`async for`")
 
     def _refuse(self, what: str) -> NoReturn:
         msg = (
-            f"{what} gives timers one by one, and the subscriber of topic {self.topic!r} has "
-            "batch=True, which is for handlers: leave batch out"
+            f"{what} returns timers one by one, but the subscriber of topic {self.topic!r} has "
+            "batch=True, which works only with handlers: remove batch=True"
         )
         raise SetupError(msg)
 
     def check_setup(self) -> None:
-        """Check that it can work.
+        """Check that the subscriber can work.
 
         Raises:
             SetupError: It can't have these keys, see `TimersSubscriber.check_setup`, or results
                 of a handler would be published.
-            ValueError: A topic can have no hash tag.
+            ValueError: A topic can't have a hash tag.
         """
         super().check_setup()
         for call in self.calls:
             self._check_replies(call.handler)
 
     def _build_fastdepends_model(self) -> None:
-        # FastStream has the parameters here, whoever starts it: a broker, a test, a document.
+        # FastStream knows the parameters here, whether a broker, test or document starts it.
         super()._build_fastdepends_model()
         for call in self.calls:
             params: Sequence[Any] = getattr(call.dependant, "flat_params", ())
             names = [param.field_name for param in params]
             if len(names) > 1 or any(one.kind is Parameter.VAR_POSITIONAL for one in params):
-                # It would get one body for each of them, and the others nobody.
+                # FastStream would pass one body for each parameter, and drop the others.
                 msg = (
-                    f"handler {call.name!r} of topic {self.topic!r} has the parameters "
-                    f"{', '.join(names)}, its dependencies' ones included, to be filled from a "
-                    "message, and with batch=True a message is one list: leave one parameter that "
-                    "takes a list, and give the others a Context() or a Header()"
+                    f"handler {call.name!r} of topic {self.topic!r} and its dependencies take the "
+                    f"parameters {', '.join(names)} from a message, but with batch=True a message "
+                    "is one list: keep one parameter that takes a list, and declare the others "
+                    "with Context() or Header()"
                 )
                 raise SetupError(msg)
-            # A decoder of the application's may make anything of a batch.
+            # The application's decoder may return anything for a batch.
             if names and call.decoder == self._decoder:
                 self._check_list(call.name, names[0], params[0].field_type)
 
     def _check_list(self, handler: str, name: str, annotation: Any) -> None:
-        """Refuse a parameter that is known to take something else than a list."""
+        """Raise if a parameter can't take a list."""
         if get_origin(annotation) is Annotated:
             annotation = get_args(annotation)[0]
         kind = get_origin(annotation) or annotation
@@ -226,21 +226,21 @@ class TimersBatchSubscriber(TimersSubscriber):
         if is_model or issubclass(kind, (str, bytes, int, float, Mapping)):
             taken = kind.__name__
             msg = (
-                f"handler {handler!r} of topic {self.topic!r} takes {name} as {taken}, and with "
+                f"handler {handler!r} of topic {self.topic!r} takes {name} as {taken}, but with "
                 f"batch=True a message is a list: annotate it as list[{taken}]"
             )
             raise SetupError(msg)
 
     def _check_replies(self, handler: HandlerCallWrapper[..., Any]) -> None:
-        # FastStream tells it nowhere else.
+        # FastStream offers no other way to find this out.
         if handler._publishers:  # noqa: SLF001
             raise no_replies(self.topic)
 
     def get_log_context(self, message: "StreamMessage[Any] | None") -> dict[str, str]:
-        """Give what each line of the log names: the topic, and the first timer's id.
+        """Return the topic and the first timer's id, which each log line names.
 
         Args:
-            message: The message, None outside of one.
+            message: The message; None for lines that concern no message.
         """
         context = super().get_log_context(message)
         if message is not None and (more := len(message.raw_message.deliveries) - 1):
@@ -259,7 +259,7 @@ class TimersBatchSubscriber(TimersSubscriber):
 
 
 def _is_stopping(batch: TimerBatchDelivery) -> bool:
-    """Return whether what has claimed a batch claims no more: it stops, or has been stopped."""
+    """Return whether the loop that claimed a batch claims no more: it is stopping or stopped."""
     holder = batch.claim.holder
-    # In a test nothing but the test delivers.
+    # In a test only the test delivers.
     return isinstance(holder, DeliveryLoop) and not holder.core.claims

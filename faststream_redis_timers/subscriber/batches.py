@@ -1,7 +1,7 @@
-"""What becomes of the timers of a batch when its handler has ended, and of those of a failed one.
+"""Settles the timers of a batch when its handler has ended, and splits failed batches.
 
 One timer can make the handler of a hundred fail. So timers of a failed batch are tried alone,
-at once and under the same lease: see `Splitting` for which, and `_Run` for how long.
+immediately and under the same lease: see `Splitting` for which, and `_Run` for how long.
 """
 
 import asyncio
@@ -31,21 +31,21 @@ from faststream_redis_timers.subscriber.acknowledgement import is_cancelled, nac
 from faststream_redis_timers.subscriber.starting import LeaseEndedError, expect_start
 
 RELEASING = 1.0
-"""Seconds of a lease that are left for releasing what was not tried, or a tenth of it."""
+"""Seconds of a lease reserved for releasing timers that were not tried; at most a tenth of it."""
 
 _SPLITTING = {AckPolicy.NACK_ON_ERROR, AckPolicy.REJECT_ON_ERROR}
 
 
 class Terms(NamedTuple):
-    """What a subscriber says about its batches.
+    """How a subscriber handles its batches.
 
     Args:
         sub: Its options.
-        bodies: Each handler's name, with that of its argument for the bodies.
-        policy: What an error means.
+        bodies: Pairs of a handler's name and the name of its argument for the bodies.
+        policy: What happens to the timers if the handler raises.
         handle: Parses the message, and runs the handler and its middlewares.
-        on_stop: Called with what a handler raised to stop its subscriber or the process.
-        is_stopping: Whether the subscriber that has claimed a batch is stopping.
+        on_stop: Called with the exception that a handler raised to stop the subscriber or process.
+        is_stopping: Returns whether the subscriber that claimed a batch is stopping.
         log: Writes to the broker's log.
     """
 
@@ -63,16 +63,16 @@ async def handle_and_settle_batch(batch: TimerBatchDelivery, terms: Terms) -> Re
 
     Args:
         batch: The batch.
-        terms: How.
+        terms: How the subscriber handles batches.
 
     Returns:
-        The handler's response; an empty one where timers were tried alone.
+        The handler's response; an empty one if timers were tried alone.
 
     Raises:
-        Exception: What the handler raised: where timers were tried alone, for one of these.
+        Exception: The error of the handler; if timers were tried alone, for one of them.
     """
     batch.marking = _MARKING.get(terms.policy, Marking.LATER)
-    batch.on_refusal = partial(_tell_of_refusal, batch.topic, terms.log)
+    batch.on_refusal = partial(_log_refused_mark, batch.topic, terms.log)
     first = batch
     if terms.policy is AckPolicy.ACK_FIRST:
         first = await _commit_first(batch, terms.log)
@@ -82,12 +82,12 @@ async def handle_and_settle_batch(batch: TimerBatchDelivery, terms: Terms) -> Re
 _MARKING = {AckPolicy.MANUAL: Marking.AT_ONCE, AckPolicy.ACK_FIRST: Marking.REFUSED}
 
 
-def _tell_of_refusal(topic: str, log: Log) -> None:
+def _log_refused_mark(topic: str, log: Log) -> None:
     log(logging.WARNING, words.mark_refused(topic))
 
 
 async def _commit_first(batch: TimerBatchDelivery, log: Log) -> TimerBatchDelivery:
-    """Commit all timers, and return the batch without those that could not be."""
+    """Commit all timers, and return the batch without those that could not be committed."""
     TimerDelivery.commit_all_soon(batch.deliveries)
     committed = [timer for timer in batch.deliveries if await timer.wait_for_outcome()]
     missing = len(batch.deliveries) - len(committed)
@@ -105,17 +105,17 @@ class _Run:
         self._terms = terms
         self._now = batch.claim.holder.now
         self._error: Exception | asyncio.CancelledError | None = None
-        # What the last timer has raised that has failed alone.
+        # The error of the last timer that failed alone.
 
     async def run(self, first: TimerBatchDelivery) -> Response:
-        """Handle what the handler gets of the batch."""
+        """Run the handler for the batch, or for those of its timers that were committed first."""
         response = await self._handle(first) if first.deliveries else None
         if self._error is not None:
             raise self._error
         return ensure_response(None) if response is None else response
 
     async def _handle(self, part: TimerBatchDelivery) -> Response | None:
-        """Handle some timers, and settle them; return the response if the handler gave one."""
+        """Run the handler for some timers and settle them; return its response, if any."""
         started_at = self._now()
         try:
             response = await self._call(part)
@@ -126,7 +126,7 @@ class _Run:
         except NackMessage as instruction:
             nack_as_told(self._carry_marks_out(part), instruction, self._terms.log)
         except (StopConsume, SystemExit, KeyboardInterrupt) as reason:
-            # Nothing may be claimed any more, lest the timers come straight back.
+            # Stop claiming first, or this worker would claim the timers again at once.
             self._terms.on_stop(part, reason)
             self._batch.release()
             raise
@@ -144,25 +144,25 @@ class _Run:
         return None
 
     async def _call(self, part: TimerBatchDelivery) -> Response:
-        # What is committed first is nobody else's, however long it takes to begin.
+        # Timers that are committed first can't be claimed again, however late the handler starts.
         expect_start(None if self._terms.policy is AckPolicy.ACK_FIRST else part)
         return await self._terms.handle(part)
 
     def _settle(
         self, part: TimerBatchDelivery, decide: Callable[[TimerDelivery], None] | None
     ) -> None:
-        """Carry out the marks, and decide about the others."""
+        """Carry out the marks, and apply `decide` to unmarked timers."""
         unmarked = self._carry_marks_out(part)
         if decide is not None:
             for timer in unmarked:
                 decide(timer)
 
     def _commit(self, part: TimerBatchDelivery) -> None:
-        """Carry out the marks, and commit the others."""
+        """Carry out the marks, and commit unmarked timers."""
         TimerDelivery.commit_all_soon(self._carry_marks_out(part))
 
     def _carry_marks_out(self, part: TimerBatchDelivery) -> list[TimerDelivery]:
-        """Carry out the marks, and return the timers that have none."""
+        """Carry out the marks, and return unmarked timers."""
         if not part.is_split:
             self._batch.free_slot()
         unmarked = part.unmarked
@@ -170,7 +170,7 @@ class _Run:
         return unmarked
 
     def _leave(self, part: TimerBatchDelivery) -> None:
-        """Release what no handler has: the loop does so with the part, if that has ended."""
+        """Release the timers outside this part; the loop releases the part when it has ended."""
         self._batch.settle_marks()
         for timer in self._batch.deliveries:
             if timer not in part.deliveries:
@@ -184,9 +184,9 @@ class _Run:
         policy = self._terms.policy
         self._batch.has_failed = True
         if isinstance(error, LeaseEndedError):
-            # They have not begun, and are not this worker's any more.
+            # The handler has not started, and this worker no longer has the leases.
             self._settle(part, None)
-        # No policy drops messages that no filter takes: a newer worker may know them.
+        # No policy drops messages that no filter accepts: a newer worker may handle them.
         elif isinstance(error, SubscriberNotFound):
             self._settle(part, partial(_keep_unfiltered, error, len(part.deliveries)))
         elif policy in _SPLITTING and len(part.deliveries) > 1:
@@ -211,7 +211,7 @@ class _Run:
         unmarked = _still_leased(part.unmarked)
         part.settle_marks()
         timeout = self._terms.sub.handler_timeout
-        # One that hangs may be among those that are tried.
+        # A timer that hangs may be among those to try.
         longest = timeout if timeout is not None and seconds >= timeout else 0.0
         splitting = Splitting(unmarked, random.sample, longest)
         while (timer := self._next_of(splitting)) is not None:
@@ -222,11 +222,11 @@ class _Run:
             started_at = self._now()
             await self._handle(TimerBatchDelivery([timer], self._batch, is_split=True))
             if isinstance(self._error, LeaseEndedError):
-                # It was not handled: there was no time.
-                timer.take_attempt_back()
+                # It was not handled: too little of the lease was left.
+                timer.uncount_attempt()
                 self._error = error_before or self._error
                 continue
-            # One that no filter takes says nothing about others.
+            # A timer that no filter accepts says nothing about others.
             failure = None if isinstance(self._error, SubscriberNotFound) else self._error
             was_common = splitting.has_common_cause
             splitting.tried(self._now() - started_at, has_failed=failure is not None)
@@ -234,14 +234,14 @@ class _Run:
                 self._assume_failed(splitting, failure)
             self._error = self._error or error_before
         if not splitting.has_tried:
-            # No error of a timer that was tried alone stands for it.
+            # No timer was tried alone whose error could be raised.
             self._error = error
         self._give_up(splitting, error)
 
     async def _leave_out(
         self, part: TimerBatchDelivery, places: set[int], error: Exception | asyncio.CancelledError
     ) -> None:
-        """Let those fail that were found to be wrong, and handle the others as a batch again."""
+        """Fail the timers with invalid bodies, and handle the others as a batch again."""
         self._error = error
         # A dependency or a middleware may have marked some.
         unmarked = set(part.unmarked)
@@ -269,7 +269,7 @@ class _Run:
         return splitting.next(self._seconds_left(rest))
 
     def _seconds_left(self, timers: list[TimerDelivery]) -> float:
-        """Return how long leases last, less what it takes to release what was not tried."""
+        """Return for how long leases last, less the time to release timers that were not tried."""
         sub, now = self._terms.sub, self._now()
         ends_at = min(timer.lease_ends_at for timer in timers)
         if sub.renew_lease and now < ends_at:
@@ -279,7 +279,7 @@ class _Run:
     def _assume_failed(
         self, splitting: Splitting[TimerDelivery], error: Exception | asyncio.CancelledError
     ) -> None:
-        """Let the rest fail as the probes have, but for those that would have no attempt left."""
+        """Fail the rest like the probes, except timers that would have no attempt left."""
         if self._terms.policy is AckPolicy.REJECT_ON_ERROR:
             return
         count = len(splitting.rest)
@@ -291,7 +291,7 @@ class _Run:
     def _give_up(
         self, splitting: Splitting[TimerDelivery], error: Exception | asyncio.CancelledError
     ) -> None:
-        """Decide about those that were not tried."""
+        """Settle the timers that were not tried."""
         splitting.rest = _still_leased(splitting.rest)
         if not splitting.rest:
             return
@@ -305,37 +305,37 @@ class _Run:
             counts = self._terms.policy is AckPolicy.NACK_ON_ERROR and timer.attempt is not None
             if counts and timer.nack_assumed(error):
                 continue
-            # It comes alone when its lease has ended: it is then suspected as any whose handler
-            # has not told of its end.
-            timer.take_attempt_back()
+            # It is redelivered alone when its lease expires: like any timer without a reported
+            # outcome it is then a suspect.
+            timer.uncount_attempt()
             alone += 1
         line = words.no_time_to_split(self._batch.topic, len(splitting.rest), alone)
         self._terms.log(logging.WARNING, line)
 
 
 def _still_leased(timers: list[TimerDelivery]) -> list[TimerDelivery]:
-    """Leave out what was cancelled or rescheduled meanwhile: its lease is not renewed."""
+    """Leave out timers that were cancelled or rescheduled meanwhile: their renewals fail."""
     return [timer for timer in timers if not timer.is_lost]
 
 
 def _keep_unfiltered(error: Exception, count: int, timer: TimerDelivery) -> None:
-    """Keep one of so many timers that no filter has taken together: it sees the first's headers."""
+    """Keep a timer of `count` that no filter accepted together: it saw the first one's headers."""
     if count == 1:
         timer.nack_soon(error)
     elif not timer.nack_assumed(error):
-        # Its last attempt is one in which filters see its own headers.
-        timer.take_attempt_back()
+        # In its last attempt filters must see its own headers.
+        timer.uncount_attempt()
 
 
 def _named_places(
     error: BaseException, part: TimerBatchDelivery, bodies: set[tuple[str, str]]
 ) -> set[int]:
-    """Return which bodies of a batch pydantic has found to be wrong.
+    """Return the indexes of bodies that pydantic found invalid.
 
-    FastDepends validates a handler's arguments, and can wrap what pydantic says about them.
+    FastDepends validates a handler's arguments, and can wrap pydantic's error.
 
     Args:
-        error: What was raised before the handler has begun.
+        error: The error raised before the handler started.
         part: The batch.
         bodies: See `Terms`. Other arguments may be lists too, such as results of `Depends`.
     """
@@ -351,5 +351,5 @@ def _named_places(
                 places.add(place)
             case _:
                 return set()
-    # A decoder of the user's may have made more or fewer of them than there are timers.
+    # A user's decoder may have returned more or fewer bodies than there are timers.
     return places if part.count_of_bodies == len(part.deliveries) else set()

@@ -17,10 +17,10 @@ from faststream_redis_timers.schemas import TimerSub, topic_for_dead_letters
 
 @dataclass(kw_only=True)
 class TimersSubscriberSpecificationConfig(SubscriberSpecificationConfig):
-    """What documents say of a subscriber.
+    """What AsyncAPI documents say about a subscriber.
 
     Args:
-        sub: The topic and knobs.
+        sub: The topic and options.
     """
 
     sub: TimerSub
@@ -28,12 +28,12 @@ class TimersSubscriberSpecificationConfig(SubscriberSpecificationConfig):
 
 @dataclass(kw_only=True)
 class TimersSubscriberConfig(SubscriberUsecaseConfig):
-    """How a subscriber works.
+    """A subscriber's configuration.
 
     Args:
-        sub: The topic and knobs.
+        sub: The topic and options.
         _retry_policy: What follows a failed attempt.
-        _dead_letter_topic: Where timers are set aside; ``{topic}`` stands for the topic.
+        _dead_letter_topic: The dead-letter topic; ``{topic}`` stands for the topic.
         _duty: How many workers of the topic are on duty.
     """
 
@@ -45,7 +45,7 @@ class TimersSubscriberConfig(SubscriberUsecaseConfig):
 
     @property
     def auto_ack_disabled(self) -> bool:
-        """FastStream's acknowledgement is always off: ours takes its place."""
+        """True: FastStream's acknowledgement is always replaced by ours."""
         return True
 
     @property
@@ -64,9 +64,9 @@ class TimersSubscriberConfig(SubscriberUsecaseConfig):
 
     @property
     def dead_topic(self) -> str | None:
-        """The full topic for dead letters, as `retry_policy` is found.
+        """The full dead-letter topic, found like `retry_policy`.
 
-        None too where it would be the subscriber's own topic.
+        Also None if it would be the subscriber's own topic.
         """
         dead_letter_topic = self._nearest(self._dead_letter_topic, "dead_letter_topic")
         if dead_letter_topic is EMPTY or dead_letter_topic is None:
@@ -76,7 +76,7 @@ class TimersSubscriberConfig(SubscriberUsecaseConfig):
 
     @property
     def duty(self) -> int | None:
-        """How many workers of the topic are on duty, as `retry_policy` is found; None means all."""
+        """How many workers of the topic are on duty, found like `retry_policy`; None means all."""
         return cast("int | None", self._nearest(self._duty, "duty"))
 
     def _nearest(self, own: Any, name: str) -> Any:

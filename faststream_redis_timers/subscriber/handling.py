@@ -1,4 +1,4 @@
-"""Runs handlers, each in a task of its own, and ends them when their subscriber stops."""
+"""Runs handlers, each in its own task, and ends them when their subscriber stops."""
 
 import asyncio
 import logging
@@ -22,11 +22,11 @@ CANCELLED_HANDLERS = 5.0
 """Seconds that a stop waits for handlers after cancelling them."""
 
 _handler: ContextVar["asyncio.Task[None] | None"] = ContextVar("_handler", default=None)
-# The handler that this code runs in. A broker stops its subscribers in tasks of
-# their own, so the current task does not tell.
+# The handler that runs this code. A broker stops its subscribers in separate tasks, so the
+# current task may be another.
 
 _stoppers: set["asyncio.Task[None]"] = set()
-# Handlers that have stopped a subscriber, whichever, and go on: one at a time waits.
+# Handlers that have stopped any subscriber and are still running: only one waits at a time.
 
 
 _U = TypeVar("_U", bound=Unit)
@@ -36,12 +36,12 @@ class Handling(Generic[_U]):
     """The running handlers of a subscriber.
 
     Args:
-        core: Decides about their timers.
+        core: Decides what happens to their timers.
         topic: The full topic.
-        handle: Runs the handler for a delivery; it raises no Exception.
+        handle: Runs the handler for a delivery; it never raises an Exception.
         log: Writes to the broker's log.
-        threads: How many threads its blocking handlers need; None where none blocks.
-            Those can't be cancelled, so their timers stay leased and do not run twice.
+        threads: How many threads its blocking handlers need; None if none blocks. Blocking
+            handlers can't be cancelled, so their timers stay leased and do not run twice.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Handling(Generic[_U]):
         log: Log,
         threads: int | None,
     ) -> None:
-        """Begin with none."""
+        """Start without handlers."""
         self._core = core
         self._topic = topic
         self._handle = handle
@@ -63,10 +63,10 @@ class Handling(Generic[_U]):
         self._more_threads = threads or 0
 
     def start(self) -> None:
-        """Make room for threads: each slot brings one.
+        """Add threads: one for each slot.
 
-        All blocking code of an event loop shares 40 of them, also what FastDepends calls for
-        the asynchronous handlers of others.
+        All blocking code of an event loop shares 40 threads, including dependencies of
+        other subscribers' asynchronous handlers.
         """
         if self._more_threads:
             self._threads = to_thread.current_default_thread_limiter()
@@ -99,8 +99,8 @@ class Handling(Generic[_U]):
     async def finish(self, graceful_timeout: float | None) -> bool:
         """Wait for the handlers, then cancel them.
 
-        Called from inside a handler it does not wait for that handler, nor at all
-        while another handler does the same: the two would wait for each other.
+        If a handler calls this, it does not wait for that handler, and not at all while
+        another handler calls it too: the two would wait for each other.
 
         Args:
             graceful_timeout: Seconds; None waits without limit.
@@ -110,7 +110,7 @@ class Handling(Generic[_U]):
         """
         this = _handler.get()
         if this is not None and this.done():
-            # It has begun this stop in a task of its own.
+            # It started this stop in another task.
             this = None
         if this is not None:
             if _stoppers - {this}:
@@ -129,7 +129,7 @@ class Handling(Generic[_U]):
         hung = running
         end = monotonic() + CANCELLED_HANDLERS
         while hung and monotonic() < end:
-            # Once may not be enough: some code swallows it.
+            # Once may not be enough: some code swallows cancellations.
             for task in hung:
                 task.cancel()
             _, hung = await asyncio.wait(hung, timeout=CANCELLED_AGAIN)
@@ -141,6 +141,6 @@ class Handling(Generic[_U]):
             self._log(logging.ERROR, words.hung(self._topic, len(given_up)))
 
     def close(self) -> None:
-        """Give the threads back."""
+        """Remove the added threads."""
         if self._threads is not None:
             self._threads.total_tokens -= self._more_threads

@@ -1,7 +1,7 @@
-"""The delivery loop of a subscriber: it does what the core says, and tells it what came of it.
+"""The delivery loop of a subscriber: it carries out the core's decisions and reports results.
 
-One coroutine sends all calls of a subscriber, one at a time. What handlers have
-settled meanwhile travels together in the next call, and a claim rides with it.
+One coroutine sends all calls of a subscriber, one at a time. The next call carries all
+settlements since the last one, and a claim with them.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ CALL_TIMEOUT = 5.0
 """Seconds after which a call of the loop counts as lost."""
 
 LAST_CALLS = 1.0
-"""Seconds that a stop still gives to settlements when the graceful timeout is over."""
+"""Seconds that a stop grants settlements after the graceful timeout."""
 
 
 _U = TypeVar("_U", bound=Unit)
@@ -41,16 +41,16 @@ _Taken_contra = TypeVar("_Taken_contra", bound=Unit, contravariant=True)
 
 
 class Receiver(Protocol[_Taken_contra]):
-    """Takes deliveries: handlers, or callers who wait for them."""
+    """Receives deliveries: handlers, or waiting callers."""
 
     def start(self) -> None:
-        """Begin."""
+        """Start."""
 
     def begin(self, delivery: _Taken_contra) -> None:
-        """Take a delivery."""
+        """Receive a delivery."""
 
     async def finish(self, graceful_timeout: float | None) -> bool:
-        """Take no more; tell whether nothing runs any longer."""
+        """Receive no more; return whether nothing is running."""
         ...
 
     def close(self) -> None:
@@ -63,14 +63,14 @@ class DeliveryLoop(Generic[_U]):
     Args:
         topic: The full topic.
         channels: The channels to listen to.
-        runner: Makes the calls.
+        runner: Sends the calls.
         wake_ups: Hears wake-ups for all loops of the broker.
-        always_listens: Whether wake-ups are read also while nothing is waited for.
-        make_core: Makes what decides.
+        always_listens: Whether to read wake-ups even if the loop is not waiting for a timer.
+        make_core: Creates the delivery core.
         log: Writes to the broker's log.
-        spin_budget: Bounds active waiting, for all loops of the broker.
-        alarm_clock: Knows how late sleeps end, from those of all loops of the broker.
-        on_end: Called when a loop that was stopped has nothing left to do.
+        spin_budget: Limits active waiting, for all loops of the broker.
+        alarm_clock: Knows how late sleeps end, from all loops of the broker.
+        on_end: Called when a stopped loop has nothing left to do.
     """
 
     def __init__(  # noqa: PLR0913  its collaborators
@@ -87,7 +87,7 @@ class DeliveryLoop(Generic[_U]):
         alarm_clock: AlarmClock,
         on_end: Callable[[], Awaitable[None]],
     ) -> None:
-        """Prepare; `start` begins."""
+        """Prepare; `start` starts delivery."""
         self.topic = topic
         self.channels = channels
         self._runner = runner
@@ -111,10 +111,10 @@ class DeliveryLoop(Generic[_U]):
     # --- what others call
 
     async def start(self, receiver: Receiver[_U]) -> None:
-        """Begin to deliver.
+        """Start delivery.
 
         Args:
-            receiver: Takes the deliveries.
+            receiver: Receives the deliveries.
         """
         self._receiver = receiver
         receiver.start()
@@ -124,12 +124,12 @@ class DeliveryLoop(Generic[_U]):
 
     @property
     def alive(self) -> bool:
-        """Whether it is at work (also while it is stopping)."""
+        """Whether the loop is running, including while it stops."""
         return self._task is not None and not self._task.done()
 
     @property
     def healthy(self) -> bool:
-        """Whether it is at work and its last call was answered."""
+        """Whether the loop is running and the server replies."""
         return self.alive and not self.core.is_away
 
     @property
@@ -138,7 +138,7 @@ class DeliveryLoop(Generic[_U]):
         return self.core.polling_interval
 
     def wake(self, sent_at: float, due_at: float) -> None:
-        """Take a wake-up: a timer was scheduled before all others.
+        """Process a wake-up: a timer was scheduled that is due before all others.
 
         Args:
             sent_at: The server's Unix time when it was sent, in seconds.
@@ -147,33 +147,33 @@ class DeliveryLoop(Generic[_U]):
         self.core.wake(sent_at, due_at)
 
     def poll_now(self) -> None:
-        """Claim at the next chance: wake-ups may have been missed."""
+        """Claim as soon as possible: wake-ups may have been missed."""
         self.core.poll_now()
 
     def call_for_help(self, share: float, missing: Missing) -> None:
-        """Take a call for help: who is in reserve may go on duty.
+        """Process a call for help: workers in reserve may go on duty.
 
         Args:
-            share: Of those who hear it, how many are to come, 0 to 1.
-            missing: Who is counted as on duty and is not there.
+            share: The fraction, 0 to 1, of the workers that hear it that should come.
+            missing: Which workers count as on duty but are missing.
         """
         self.core.attendance.called(share, missing, monotonic())
 
     def be_always_on_duty(self) -> None:
-        """Count on nobody else: a channel is refused."""
+        """Stay on duty: a channel is refused, so other workers can't be called."""
         self.core.attendance.be_always_on_duty()
 
     def begin_stop(self) -> None:
-        """Claim nothing more, and listen to nothing."""
+        """Stop claiming and listening."""
         self.core.drain()
         self._wake_ups.leave(self)
 
     async def stop(self, graceful_timeout: float | None) -> None:
-        """Stop: handlers may finish within the timeout, then are cancelled.
+        """Stop: handlers may finish within the timeout, then they are cancelled.
 
-        Their timers are released, and so are those that were claimed and not
-        begun. Called from inside a handler it waits neither for that handler nor
-        for the loop, which ends by itself after it.
+        Their timers are released, and so are claimed timers whose handlers have not
+        started. If a handler calls this, it waits neither for that handler nor for
+        the loop, which ends by itself after the handler.
 
         Args:
             graceful_timeout: Seconds; None waits without limit.
@@ -195,7 +195,7 @@ class DeliveryLoop(Generic[_U]):
             return
         remaining = None
         if graceful_timeout is not None:
-            # A claim in flight is awaited, or it would lease timers to nobody.
+            # Wait for a claim in flight, or nothing would handle the timers that it leases.
             least = LAST_CALLS + (CALL_TIMEOUT if self._claiming else 0.0)
             remaining = max(least, started_at + graceful_timeout - monotonic())
         await asyncio.wait({task}, timeout=remaining)
@@ -206,7 +206,7 @@ class DeliveryLoop(Generic[_U]):
     async def _run(self, receiver: Receiver[_U]) -> None:
         while True:
             # Handlers that end in the same turn of the event loop settle together. And a
-            # fake server answers without letting others run at all.
+            # fake server replies without yielding to the event loop.
             await asyncio.sleep(0)
             check_cancelled()
             turn = self.core.next(monotonic())
@@ -224,8 +224,8 @@ class DeliveryLoop(Generic[_U]):
         try:
             step = await self._runner.run(call.operation, CALL_TIMEOUT)
         except Exception as error:  # noqa: BLE001
-            # Not redis-py's errors alone: it raises AttributeError where somebody
-            # closes the client meanwhile. Nothing but a stop ends the loop.
+            # Not only redis-py's errors: it raises AttributeError if the client is closed
+            # meanwhile. Only a stop ends the loop.
             await asyncio.sleep(self.core.failed(call, failure_of(error)))
             return
         except BaseException:
@@ -239,14 +239,14 @@ class DeliveryLoop(Generic[_U]):
     def _end(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._log(logging.CRITICAL, words.died(self.topic), error)
-        # Were it dead and went on listening, it would be counted as a worker.
+        # If it still listened, it would count as a worker.
         self._wake_ups.leave(self)
         self.core.end()
         if self._receiver is not None:
             self._receiver.close()
 
     def _note_waiting(self, waits: bool) -> None:  # noqa: FBT001
-        # Not once it stops: it is not listened for any more.
+        # Not while it stops: nothing listens then.
         always = self._always_listens and self.core.claims
         self._wake_ups.set_waiting(self, waits=waits or always)
 
@@ -256,17 +256,17 @@ class DeliveryLoop(Generic[_U]):
     # --- what the core and its timers ask for
 
     def follow_post(self, post: Post) -> None:
-        """Listen to the channels of a post, and leave all others at once.
+        """Listen to the channels of a post only.
 
         Args:
             post: The post.
         """
-        # Once it stops it listens to nothing.
+        # While it stops it does not listen.
         if self.core.claims:
             self._wake_ups.follow_post(self, post)
 
     def stir(self) -> None:
-        """Ask the core again."""
+        """Wake the loop so that it asks the core again."""
         self.sleeper.stir()
 
     now = staticmethod(monotonic)
@@ -275,7 +275,7 @@ class DeliveryLoop(Generic[_U]):
         """Send a settlement with one of the next calls.
 
         Args:
-            timers: The timers that it is for, which get its outcomes.
+            timers: The settled timers, which get the outcomes.
             action: See `Settlement`.
             detail: See `Settlement`.
         """

@@ -1,6 +1,6 @@
-"""Callers who wait for a timer, one each: `get_one` and `async for`.
+"""Callers that wait for one timer each: `get_one` and `async for`.
 
-Claiming, waiting, settling and outages are the delivery loop's; here is who gets what.
+The delivery loop claims, waits, settles and handles outages; this assigns timers to callers.
 """
 
 import asyncio
@@ -13,21 +13,21 @@ from faststream_redis_timers.subscriber.loop import DeliveryLoop
 
 
 class Callers:
-    """Those who wait for a timer. Each is a slot, so none is claimed ahead.
+    """Waiting callers. Each is a slot, so no timer is claimed ahead.
 
-    One that has got its timer is on its own, and settles it, or lets its lease end.
+    A caller that has its timer leaves: it settles the timer, or lets the lease expire.
 
     Args:
         loop: Delivers to them.
     """
 
     def __init__(self, loop: DeliveryLoop[TimerDelivery]) -> None:
-        """Begin with none."""
+        """Start without callers."""
         self._loop = loop
         self._waiting: deque[asyncio.Future[TimerDelivery | None]] = deque()
         self._is_closed = False
 
-    async def take(self, timeout: float | None) -> TimerDelivery | None:
+    async def claim_one(self, timeout: float | None) -> TimerDelivery | None:
         """Wait for a due timer, and claim it.
 
         Args:
@@ -37,19 +37,19 @@ class Callers:
             The timer; None after the timeout, or when the subscriber stops.
 
         Raises:
-            IncorrectState: The delivery has died.
+            IncorrectState: Delivery died.
         """
         if self._is_closed:
             return None
         if not self._loop.alive:
             msg = (
-                f"the delivery of topic {self._loop.topic!r} has died, see the log: call "
+                f"delivery of topic {self._loop.topic!r} died, see the log: call "
                 "`await subscriber.stop()`, then `await subscriber.start()`"
             )
             raise IncorrectState(msg)
         caller: asyncio.Future[TimerDelivery | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(caller)
-        # What was learnt for the caller before may be old, so it polls.
+        # What the last poll found may be old, so poll again.
         core = self._loop.core
         core.add_slot()
         try:
@@ -65,42 +65,42 @@ class Callers:
         return caller.result() if caller.done() else None
 
     def start(self) -> None:
-        """Begin: callers come by themselves."""
+        """Do nothing: callers come by themselves."""
 
     def begin(self, delivery: TimerDelivery) -> None:
-        """Give a delivery to the caller that has waited longest.
+        """Pass a delivery to the caller that has waited longest.
 
         Args:
             delivery: The delivery.
         """
         core = self._loop.core
         if not self._waiting or not core.claims or delivery.lease_ended:
-            # Its caller has gone while it was claimed.
+            # Its caller left while it was claimed.
             delivery.release()
             core.ended(delivery)
             return
         core.hand_over(delivery)
         self._waiting.popleft().set_result(delivery)
 
-    def send_away(self) -> None:
-        """Let all callers go without a timer, those who are yet to come too."""
+    def dismiss(self) -> None:
+        """Send all callers away without a timer, including future ones."""
         self._is_closed = True
-        self._let_go()
+        self._dismiss_waiting()
 
-    def _let_go(self) -> None:
+    def _dismiss_waiting(self) -> None:
         while self._waiting:
             self._loop.core.remove_slot()
             self._waiting.popleft().set_result(None)
 
     async def finish(self, graceful_timeout: float | None) -> bool:
-        """Send all callers away; those with a timer are not waited for.
+        """Send all callers away; do not wait for those with a timer.
 
         Args:
-            graceful_timeout: Without a meaning here.
+            graceful_timeout: Ignored.
         """
-        self.send_away()
+        self.dismiss()
         return True
 
     def close(self) -> None:
-        """Let go of those who are left: the loop has ended."""
-        self._let_go()
+        """Send the remaining callers away: the loop has ended."""
+        self._dismiss_waiting()

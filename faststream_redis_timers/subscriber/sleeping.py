@@ -1,4 +1,4 @@
-"""Sleeps until a subscriber's next turn: to the microsecond, where a timer is due then."""
+"""Sleeps until a subscriber's next turn, precisely if a timer is due then."""
 
 import asyncio
 import math
@@ -11,22 +11,22 @@ from faststream_redis_timers.delivery.duty import Duty
 from faststream_redis_timers.delivery.schedule import AlarmClock, SpinBudget
 
 WARMING = 0.1
-"""Seconds that the ping which warms a connection may take."""
+"""Seconds that the ping that warms a connection may take."""
 
 SHORTEST_SPIN = 0.001
-"""Seconds; where the budget allows less, sleeping alone is as good."""
+"""Shortest spin in seconds; with a smaller budget, sleeping is as good."""
 
 
 class Sleeper:
-    """Sleeps, and is stirred.
+    """Sleeps until a time, or until `stir` is called.
 
     Args:
         ping: Warms a connection of the pool.
-        on_wait: Called with whether wake-ups are of use, when a sleep begins and ends.
-        on_stall: Called with the seconds by which a sleep was too long, if handlers have kept the
+        on_wait: Called with whether wake-ups are useful, when a sleep begins and ends.
+        on_stall: Called with the seconds by which a sleep was too long, if handlers blocked the
             event loop.
-        spin_budget: Bounds active waiting, for all subscribers of the broker.
-        alarm_clock: Knows how late sleeps end, from those of all subscribers of the broker.
+        spin_budget: Limits active waiting, for all subscribers of the broker.
+        alarm_clock: Knows how late sleeps end, from all subscribers of the broker.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Sleeper:
         spin_budget: SpinBudget,
         alarm_clock: AlarmClock,
     ) -> None:
-        """Begin awake."""
+        """Start awake."""
         self._ping = ping
         self._on_wait = on_wait
         self._on_stall = on_stall
@@ -53,12 +53,12 @@ class Sleeper:
             _finish(self._waiter, True)
 
     async def sleep(self, turn: Wait) -> None:
-        """Sleep until the end of a turn, or until stirred.
+        """Sleep until the end of a turn, or until `stir` is called.
 
         Args:
-            turn: How long, and how precisely.
+            turn: Until when, and how precisely.
         """
-        # What `next` has put off is in its answer already.
+        # `next` has already considered earlier calls of `stir`.
         self._is_stirred = False
         self._on_wait(turn.listens)
         try:
@@ -86,7 +86,7 @@ class Sleeper:
         self._spin_budget.spend(monotonic() - started_at)
 
     async def _sleep(self, until: float) -> bool:
-        """Sleep until a moment of the monotonic clock; tell whether stirred before."""
+        """Sleep until a time of the monotonic clock; return whether `stir` ended the sleep."""
         until = max(until, monotonic())
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[bool] = loop.create_future()

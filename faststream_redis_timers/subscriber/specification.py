@@ -1,4 +1,4 @@
-"""What AsyncAPI documents say of a subscriber."""
+"""What AsyncAPI documents say about a subscriber."""
 
 from faststream.specification.asyncapi.utils import resolve_payloads
 from faststream.specification.schema import Message, Operation, SubscriberSpec
@@ -21,7 +21,7 @@ class TimersSubscriberSpecification(
 
     @property
     def channel_labels(self) -> list[str]:
-        """The topic is the one channel."""
+        """The topic, which is the only channel."""
         return [self.topic]
 
     @property

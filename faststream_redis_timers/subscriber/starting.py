@@ -1,7 +1,7 @@
-"""Looks once more whether a lease still lasts, at the moment when the handler begins.
+"""Checks that a lease has not expired when its handler starts.
 
-Between the claim and that moment dependencies are resolved, blocking handlers wait for a
-thread, and a handler beside them may stop the whole event loop for longer than the lease.
+After the claim dependencies are resolved, blocking handlers wait for a thread, and another
+handler may block the event loop for longer than the lease.
 """
 
 import functools
@@ -20,30 +20,32 @@ _starting: ContextVar[TimerDelivery | TimerBatchDelivery | None] = ContextVar(
 
 
 class LeaseEndedError(HandlerException):
-    """The lease ended before the handler began: somebody else may have the timer by now."""
+    """The lease expired before the handler began: another worker may have the timer by now."""
 
     def __str__(self) -> str:
-        """Say so in the log, where FastStream writes it at INFO."""
-        return "not handled, its lease ended before that: it is delivered again"
+        """Return the text that FastStream writes to the log at INFO."""
+        return (
+            "not handled: the lease expired before the handler began, so the timer is redelivered"
+        )
 
 
 def expect_start(delivery: TimerDelivery | TimerBatchDelivery | None) -> None:
-    """Let the handler that this task calls next begin only within this delivery's lease.
+    """Let the next handler of this task start only within this delivery's lease.
 
     Args:
-        delivery: The delivery, or the batch; None lets it begin at any time.
+        delivery: The delivery, or the batch; None lets it start at any time.
     """
     _starting.set(delivery)
 
 
 def within_lease(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a handler so that it does not begin once its lease has ended.
+    """Wrap a handler so that it does not start after its lease has expired.
 
     Args:
-        handler: What the user wrote, a coroutine function or not.
+        handler: The user's function, asynchronous or not.
 
     Returns:
-        The same, but it raises `LeaseEndedError`.
+        The handler, which raises `LeaseEndedError` then.
     """
     if inspect.iscoroutinefunction(handler):
 
@@ -64,7 +66,7 @@ def within_lease(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 def _check() -> None:
     delivery = _starting.get()
-    # Once: a handler may call another, as any function, when its lease has ended.
+    # Only once: the handler may call other handlers as functions after its lease has expired.
     _starting.set(None)
     if delivery is not None and delivery.lease_ended:
         raise LeaseEndedError

@@ -1,4 +1,4 @@
-"""Ends handlers that take too long."""
+"""Cancels handlers that take too long."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,11 +8,11 @@ from faststream import BaseMiddleware
 from faststream.message import StreamMessage
 
 CANCELLED_AGAIN = 1.0
-"""Seconds after which a handler that goes on is cancelled once more."""
+"""Seconds after which a handler that goes on is cancelled again."""
 
 
 class HandlerTimeout(BaseMiddleware):
-    """Cancels a handler after some seconds; to all other middlewares it has failed.
+    """Cancels a handler after some seconds; other middlewares see a failure.
 
     Args:
         timeout: The seconds.
@@ -21,7 +21,7 @@ class HandlerTimeout(BaseMiddleware):
     """
 
     def __init__(self, timeout: float, *args: Any, **kwargs: Any) -> None:
-        """Keep the seconds."""
+        """Store the timeout."""
         super().__init__(*args, **kwargs)
         self._timeout = timeout
 
@@ -55,7 +55,7 @@ class _Limit:
     """Cancels the current task after a time, and again until it ends.
 
     `asyncio.timeout` cancels once, and some code swallows that: redis-py 8.1 does while it
-    connects, so a handler could go on for ever.
+    connects, so a handler could go on forever.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -71,13 +71,13 @@ class _Limit:
         self._alarm = asyncio.get_running_loop().call_later(CANCELLED_AGAIN, self._cancel)
 
     def was_reached_alone(self) -> bool:
-        """Tell whether nobody else has cancelled the task."""
+        """Return whether only this limit has cancelled the task."""
         if self._task is None or not self._times:
             return False
         return self._task.cancelling() - self._times <= self._cancelled_before
 
     def end(self) -> None:
-        """Cancel no more, and take back what was this limit's."""
+        """Stop cancelling, and take back this limit's cancellations."""
         self._alarm.cancel()
         for _ in range(self._times):
             if self._task is not None:

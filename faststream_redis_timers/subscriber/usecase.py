@@ -26,7 +26,7 @@ from faststream_redis_timers.delivery import words
 from faststream_redis_timers.delivery.attendance import Channels
 from faststream_redis_timers.delivery.core import DeliveryCore, Driver
 from faststream_redis_timers.delivery.duty import Duty
-from faststream_redis_timers.delivery.endings import Endings
+from faststream_redis_timers.delivery.settlement_policy import SettlementPolicy
 from faststream_redis_timers.message import TimerMessage
 from faststream_redis_timers.parser import TimersParser
 from faststream_redis_timers.publisher.fake import TimersReplyPublisher
@@ -47,11 +47,11 @@ if TYPE_CHECKING:
 
 
 class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
-    """Hands the due timers of a topic to its handlers."""
+    """Delivers the due timers of a topic to its handlers."""
 
     _outer_config: TimersBrokerConfig
     _make_batch: type[TimerBatchDelivery] | None = None
-    # What makes a batch of timers; None where each is handled alone.
+    # Makes a batch of timers; None if each is handled alone.
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         specification: TimersSubscriberSpecification,
         calls: CallsCollection[TimerDelivery],
     ) -> None:
-        """Prepare; `start` begins."""
+        """Prepare; `start` starts delivery."""
         self._set_parser(config)
         super().__init__(config, cast("Any", specification), calls)
         self._call_decorators = (within_lease,)
@@ -84,32 +84,32 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
 
     @property
     def alive(self) -> bool:
-        """Whether it delivers; one that was not started, or was stopped, is not dead.
+        """Whether delivery works; a subscriber that is not started, or stopped, counts as alive.
 
-        One whose handler raised `SystemExit` is, where the process lives on, until it is
-        started again: that is what a supervisor is there for.
+        One whose handler raised `SystemExit` in a process that lives on does not, until it is
+        started again: a supervisor is expected to restart the process.
         """
         if self._ended_by is not None and not issubclass(self._ended_by, StopConsume):
             return False
         return self._loop is None or not self.running or self._loop.healthy
 
     async def start(self) -> None:
-        """Begin to deliver; nothing if it does already."""
+        """Start delivery; do nothing if it is running."""
         if self.running:
             return
         is_async = all(_is_async(call.handler) for call in self.calls)
         if self.sub.handler_timeout is not None and not is_async:
             msg = (
                 f"handler_timeout of topic {self.topic!r} needs asynchronous handlers: a thread "
-                "can't be cancelled. Write `async def`, or leave handler_timeout out"
+                "can't be cancelled. Write `async def`, or remove handler_timeout"
             )
             raise SetupError(msg)
         self.check_setup()
         await super().start()
         self._ended_by = None
-        # A test's runner hands timers to handlers by itself, and there are none for callers.
+        # A test's runner delivers timers to handlers itself, and has none for callers.
         delivers = self._outer_config.connection.runner.delivers
-        # A stop that was cancelled has left them.
+        # A cancelled stop leaves them behind.
         self._loop = self._callers = None
         loop = None
         if delivers and self.calls:
@@ -123,16 +123,16 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             await loop.start(handling)
 
     async def stop(self) -> None:
-        """Stop: running handlers may finish within the broker's graceful timeout.
+        """Stop delivery: running handlers have the broker's `graceful_timeout` to finish.
 
-        Then they are cancelled, and their timers given back.
+        Then they are cancelled, and their timers are released.
         """
-        # The base class would wait for the handler from which this may be called.
+        # The base class would wait for the handler that may be calling this.
         self.running = self._is_started = False
         if (loop := self._loop) is None:
             return
         if self._callers is not None:
-            self._callers.send_away()
+            self._callers.dismiss()
         await loop.stop(self._outer_config.graceful_timeout)
         if self._loop is loop and not loop.alive:
             self._loop = self._callers = None
@@ -148,8 +148,8 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         """
         return await handle_and_settle(
             msg,
-            # Not what it was when the subscriber was made: a router's subscribers
-            # learn of the broker's policy when it includes the router.
+            # Not the policy at creation: a router's subscribers get the broker's policy
+            # when it includes the router.
             self._config.ack_policy,
             super().process_message,
             on_stop=self._begin_stop,
@@ -157,45 +157,44 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         )
 
     async def get_one(self, *, timeout: float = 5) -> TimerMessage | None:
-        """Claim the next timer that is due, for a caller instead of a handler.
+        """Claim the next due timer for the caller instead of a handler.
 
-        The caller settles it, within `lease_ttl` and before the broker stops:
+        The caller must settle it within `lease_ttl`, and before the broker stops, with
         ``await message.ack()``, ``nack()`` or ``reject()``, whatever the subscriber's
-        policy. One that it does not settle comes again when its lease ends; only
-        ``await message.renew()`` extends that. `handler_timeout` does not count here.
+        policy. A timer that is not settled is redelivered when its lease expires; only
+        ``await message.renew()`` extends the lease. `handler_timeout` does not apply.
 
         Args:
-            timeout: Seconds to wait for a timer to become due, a call to the server
-                included.
+            timeout: Seconds to wait for a due timer, including the call to the server.
 
         Returns:
-            Its message; None after the timeout, or when the subscriber stops.
+            The timer's message; None after the timeout, or when the subscriber stops.
 
         Raises:
             AssertionError: The subscriber has handlers, which get all its timers.
-            IncorrectState: The subscriber was not started, or its delivery has died.
-            Exception: What a parser or middleware raises; the timer is kept, as
-                where a handler fails.
+            IncorrectState: The subscriber was not started, or its delivery died.
+            Exception: The error of a parser or middleware; the timer is kept, as
+                when a handler fails.
         """
         callers = await self._have_callers()
-        delivery = await callers.take(timeout)
+        delivery = await callers.claim_one(timeout)
         return None if delivery is None else await self._as_message(delivery)
 
     async def __aiter__(self) -> AsyncIterator[TimerMessage]:
-        """Give due timers one by one, until the subscriber stops; see `get_one`.
+        """Iterate over due timers until the subscriber stops; see `get_one`.
 
-        The next one is claimed when it is asked for.
+        Each timer is claimed when the iterator asks for it.
         """
         callers = await self._have_callers()
-        while (delivery := await callers.take(None)) is not None:
+        while (delivery := await callers.claim_one(None)) is not None:
             yield await self._as_message(delivery)
 
     def check_setup(self) -> None:
-        """Check that its topics can have keys, and that one script may touch those of both.
+        """Check that its topics can have keys, and that one script can use the keys of both.
 
         Raises:
-            SetupError: Keys have hash tags, and timers would be set aside in another slot.
-            ValueError: A topic can have no hash tag.
+            SetupError: Keys have hash tags, and the dead-letter topic is in another slot.
+            ValueError: A topic can't have a hash tag.
         """
         keys = self._outer_config.operations.keys
         topic, dead_topic = self.topic, self._config.dead_topic
@@ -209,14 +208,14 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             raise SetupError(msg)
 
     def warn_of_other_layout(self) -> None:
-        """Warn that the topic has timers in the other layout of keys, which stay undelivered."""
-        told = self._outer_config.operations.keys.tell_elsewhere(self.topic)
-        self._write_log(logging.WARNING, f"two layouts of keys: {told}: {REMEDY_ELSEWHERE}")
+        """Warn that the topic has timers in the other layout of keys, which are not delivered."""
+        sentence = self._outer_config.operations.keys.tell_elsewhere(self.topic)
+        self._write_log(logging.WARNING, f"two layouts of keys: {sentence}: {REMEDY_ELSEWHERE}")
 
     def make_core(
         self, driver: Driver, slots: int | None = None, holders: int | None = None
     ) -> DeliveryCore[Any]:
-        """Make what decides about timers, of the options that the subscriber has by now.
+        """Create the delivery core, with the subscriber's current options.
 
         Args:
             driver: See `DeliveryCore`.
@@ -229,7 +228,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             self.sub,
             topic=self.topic,
             operations=outer.operations,
-            endings=self._make_endings(),
+            settlement_policy=self._make_settlement_policy(),
             suspects=outer.connection.suspects,
             driver=driver,
             make_timer=TimerDelivery,
@@ -241,14 +240,14 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
 
     @property
     def counts_attempts(self) -> bool:
-        """Whether attempts are counted: failures have an end, or a place to go to."""
-        return self._make_endings().suspect_from is not None
+        """Whether attempts are counted: they have a limit, or timers can be dead-lettered."""
+        return self._make_settlement_policy().suspect_from is not None
 
-    def _make_endings(self) -> Endings:
+    def _make_settlement_policy(self) -> SettlementPolicy:
         config = self._config
         policy = config.retry_policy
         most = policy.max_attempts if isinstance(policy, RetryPolicy) else math.inf
-        return Endings(
+        return SettlementPolicy(
             self.topic,
             policy,
             config.dead_topic,
@@ -258,10 +257,10 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         )
 
     def get_log_context(self, message: "StreamMessage[TimerDelivery] | None") -> dict[str, str]:
-        """Give what each line of the log names: the topic and the timer's id.
+        """Return the topic and the timer's id, which each log line names.
 
         Args:
-            message: The message, None outside of one.
+            message: The message; None for lines that concern no message.
         """
         return {
             "topic": printable(self.topic),
@@ -272,7 +271,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         self, slots: int | None = None, *, always_listens: bool = False
     ) -> DeliveryLoop[Any]:
         connection = self._outer_config.connection
-        # Callers who wait take what there is at once.
+        # Waiting callers claim timers at once.
         holders = self._count_holders() if slots is None else None
         return DeliveryLoop(
             self.topic,
@@ -284,7 +283,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             log=self._write_log,
             spin_budget=connection.spin_budget,
             alarm_clock=connection.alarm_clock,
-            # A handler may stop the broker and go on: its connection is closed then.
+            # A handler may stop the broker and go on; its connection is closed when it ends.
             on_end=partial(connection.close_again, connection.runner),
         )
 
@@ -307,20 +306,21 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
 
     async def _have_callers(self) -> Callers:
         if self.calls:
-            # So do FastStream's own subscribers.
-            msg = f"the subscriber of topic {self.topic!r} has handlers: they get all its timers"
+            # FastStream's own subscribers raise the same.
+            msg = f"the subscriber of topic {self.topic!r} has handlers, which get all its timers"
             raise AssertionError(msg)
         if not self._is_started:
             msg = (
                 f"the subscriber of topic {self.topic!r} was not started: start the broker, or "
-                "call `await subscriber.start()`; a TestTimersBroker starts none but with_real=True"
+                "call `await subscriber.start()`; a TestTimersBroker starts it only if it has "
+                "with_real=True"
             )
             raise IncorrectState(msg)
         if self._callers is None:
-            # An error of these comes before anything is claimed.
+            # If these raise, nothing has been claimed yet.
             parsing = self._get_parser_and_decoder()
             self._parser_for_callers, self._decoder_for_callers = parsing
-            # Wake-ups are read also while nobody asks, lest they pile up on the server.
+            # Wake-ups are read even without callers, so that they don't pile up on the server.
             self._loop = loop = self._make_loop(slots=0, always_listens=True)
             self._callers = Callers(loop)
             await loop.start(self._callers)
@@ -350,7 +350,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         middlewares = super()._broker_middlewares
         if self.sub.handler_timeout is None:
             return middlewares
-        # The innermost: the others see a failure.
+        # It is the innermost, so the others see a failure.
         return [*middlewares, partial(HandlerTimeout, self.sub.handler_timeout)]
 
     def _make_response_publisher(
@@ -361,20 +361,20 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
     def _begin_stop(
         self, delivery: TimerDelivery | TimerBatchDelivery, reason: BaseException
     ) -> None:
-        # A handler may have stopped its subscriber and started it again, or be tried out
-        # beside a worker: this loop then is another's.
+        # A handler may have restarted its subscriber, or be tested beside a running worker:
+        # then this loop is not the timer's.
         if self._loop is None or delivery.claim.holder is not self._loop:
             return
         self._loop.begin_stop()
         if self._ended_by is None:
             timers = delivery.deliveries
-            line = words.ended(self.topic, timers[0].timer_id, len(timers), reason)
+            line = words.stopped_by_handler(self.topic, timers[0].timer_id, len(timers), reason)
             self._write_log(logging.WARNING, line)
         if self._ended_by is None or issubclass(self._ended_by, StopConsume):
             self._ended_by = type(reason)
 
     def _write_log(self, level: int, message: str, error: BaseException | None = None) -> None:
-        # A logger of the user's that raises must not end the delivery.
+        # A user's logger that raises must not stop delivery.
         with suppress(Exception):
             self._outer_config.logger.log(
                 message, level, extra=self.get_log_context(None), exc_info=error
@@ -382,6 +382,6 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
 
 
 def _is_async(handler: Any) -> bool:
-    # What the user wrote: FastStream 0.7.8 keeps it apart from what it made of it.
+    # The user's function: FastStream 0.7.8 stores it apart from its wrapper.
     call = getattr(handler, "_declared_call", handler._original_call)  # noqa: SLF001
     return inspect.iscoroutinefunction(inspect.unwrap(call))

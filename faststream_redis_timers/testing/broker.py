@@ -1,6 +1,6 @@
-"""`TestTimersBroker`: puts brokers into a test, and back out of it.
+"""`TestTimersBroker`: prepares brokers for a test, and restores them afterwards.
 
-How timers are delivered stands in `at_once` and `held`.
+`immediate` and `virtual_time` deliver the timers.
 """
 
 from collections.abc import Generator
@@ -17,20 +17,20 @@ from faststream_redis_timers._faststream import EnterType, TestBroker
 from faststream_redis_timers.broker import TimersBroker
 from faststream_redis_timers.publisher.usecase import TimersPublisher
 from faststream_redis_timers.subscriber.usecase import TimersSubscriber
-from faststream_redis_timers.testing.at_once import (
-    DeliveringProducer,
+from faststream_redis_timers.testing.immediate import (
     EmptyRunner,
+    ImmediateProducer,
     subscribers_of,
 )
-from faststream_redis_timers.testing.held import HeldDelivery, HoldingProducer
 from faststream_redis_timers.testing.memory import MemoryPipeline, MemoryRedis, MemoryRunner
 from faststream_redis_timers.testing.scheduled import ScheduledTimer, as_scheduled
+from faststream_redis_timers.testing.virtual_time import VirtualTimeDelivery, VirtualTimeProducer
 from faststream_redis_timers_sync.protocol.memory import timers as memory
 from faststream_redis_timers_sync.protocol.memory.timers import TimersMemory
 
 
 class HasMemory(Protocol):
-    """A `FakeTimersClient`, of which this package must know nothing."""
+    """A `FakeTimersClient`, which this package must not import."""
 
     memory: TimersMemory
 
@@ -39,7 +39,7 @@ _is_beside_a_worker = ContextVar("_is_beside_a_worker", default=False)
 
 
 class _Beside:
-    """A part of a worker whose handlers are tried out: the test's in its block, real elsewhere.
+    """Part of a running worker whose handlers are tested: the test's inside its block, else real.
 
     So a timer that another handler or a request schedules meanwhile is not lost.
     """
@@ -53,32 +53,32 @@ class _Beside:
 
 
 class TestTimersBroker(TestBroker[TimersBroker, EnterType], broker=TimersBroker):
-    """Runs brokers without a server; commands of their Redis client are refused.
+    """Runs brokers without a server; commands on their Redis client are refused.
 
-    What is scheduled is delivered at once, and nothing is ever pending but declared series
-    (`TimersBroker.add_series`), which are recorded and not run. A handler that
-    schedules its own timer again is called again, ten times at most: what comes then is
-    recorded only, or it would never end. An exception of a handler comes out of `publish`.
+    Timers are delivered as soon as they are scheduled, so nothing is ever pending except
+    declared series (`TimersBroker.add_series`), which are recorded but not run. A handler that
+    schedules its own timer again is called again, at most ten times; further timers are only
+    recorded, as this would never end. `publish` raises the exceptions of handlers.
 
-    With `hold` timers wait until the test moves time with `advance`. All operations answer
-    as a server's do, and what becomes of a timer whose handler has ended is what becomes
-    of it in production.
+    With `hold` timers wait until the test moves time with `advance`. All operations return
+    what they return with a server, and timers are settled as in production.
 
     Args:
         *brokers: The brokers to test.
-        with_real: Run on their real server instead, with mocks; nothing is recorded.
-        connect_only: Do not start them; FastStream's `TestApp` will.
-        hold: Keep timers until the test moves time.
-        client: A `FakeTimersClient` of the blocking package. Its timers and those of
-            the brokers are then the same ones, as on one server. It needs `hold`.
+        with_real: Whether to use their real server, with mocks; nothing is recorded.
+        connect_only: Whether to only connect them, since FastStream's `TestApp` starts them.
+        hold: Whether timers wait until the test moves time.
+        client: A `FakeTimersClient` of the blocking package, which then shares its timers with
+            the brokers, as on one server. It needs `hold`.
 
     Raises:
-        ValueError: `hold` was given with `with_real`, or `client` without `hold`.
+        ValueError: `hold` is combined with `with_real`, or `client` lacks `hold`.
     """
 
     scheduled_timers: list[ScheduledTimer]
-    """All that was scheduled, in order. With `hold`: as it was then, though it was moved,
-    replaced or cancelled since; and not what ``if_exists="keep"`` dropped."""
+    """All scheduled timers, in order. With `hold`, each is as it was when scheduled, even if it
+    was rescheduled, replaced or cancelled since; those that ``if_exists="keep"`` dropped are
+    left out."""
 
     @overload
     def __init__(
@@ -110,7 +110,7 @@ class TestTimersBroker(TestBroker[TimersBroker, EnterType], broker=TimersBroker)
         hold: bool = False,
         client: HasMemory | None = None,
     ) -> None:
-        """Begin with nothing scheduled."""
+        """Start with nothing scheduled."""
         super().__init__(*brokers, with_real=with_real, connect_only=connect_only)
         if hold and with_real:
             msg = "hold=True can't be used with with_real=True: a real server's time can't be moved"
@@ -121,50 +121,53 @@ class TestTimersBroker(TestBroker[TimersBroker, EnterType], broker=TimersBroker)
         self.scheduled_timers = []
         self._memory = TimersMemory() if client is None else client.memory
         self._memory.on_scheduled.append(self._record)
-        self._held = HeldDelivery(self._memory, brokers) if hold else None
+        self._virtual_time = VirtualTimeDelivery(self._memory, brokers) if hold else None
         self._is_entered = False
 
     def now(self) -> datetime:
-        """Tell the time by which timers are due, in UTC: this machine's, moved by `advance`."""
+        """Return the test's time, in UTC: that of this machine, moved by `advance`."""
         return self._memory.clock.now()
 
     async def advance(self, by: timedelta = timedelta(0), *, raise_errors: bool = True) -> None:
-        """Move time on, and deliver what is due on the way, in the order of due times.
+        """Move time forward, and deliver timers that become due, in order of due time.
 
-        One handler runs after the other. While it runs the clock stands at the time at which
-        its timer is due, so what it schedules counts from there, and fires too if it is due
-        before the end. Of several subscribers of a topic one gets a timer, as on a server.
-        Tasks that it starts get a few turns of the event loop, and are not waited for.
+        Handlers run one after another. While one runs, the clock stands at the due time of its
+        timer: what it schedules counts from there, and also fires if it is due before the end.
+        If a topic has several subscribers, one of them gets each timer, as on a server. Tasks
+        that a handler starts get a few turns of the event loop, and are not awaited.
 
-        An error of a handler ends the move, once its timer is settled as its policy
-        demands. Time then stands where the error happened; by default the timer is due
-        again after the lease (30 seconds): move time by that to test the next try.
+        An error of a handler ends the move, after its timer is settled by its policy. Time
+        then stands where the error happened. By default the timer is due again after the
+        lease (30 seconds): move time by that to test the retry.
 
         Args:
-            by: How far; nothing moves no time and delivers what is due now.
-            raise_errors: Whether errors of handlers come out of this. If not they are
-                dropped, and all tries take place up to the end.
+            by: How far; by default time does not move, and timers that are due now are delivered.
+            raise_errors: Whether to raise the errors of handlers. If False they are
+                ignored, and all retries up to the end take place.
 
         Raises:
-            IncorrectState: It was called without `hold`, outside of the block, or
+            IncorrectState: It was called without `hold`, outside the block, or
                 by a handler.
-            TypeError: `by` is no timedelta.
+            TypeError: `by` is not a timedelta.
             ValueError: `by` is negative.
-            RuntimeError: 10,000 timers have fired within a second, so this would not end.
-            Exception: What a handler raised.
+            RuntimeError: 10,000 timers have fired in this move (recurring ones: within a second of
+                it), so it would not end.
+            Exception: The error of a handler.
         """
-        if self._held is None:
-            msg = "advance() needs TestTimersBroker(..., hold=True): else timers fire at once"
+        if self._virtual_time is None:
+            msg = (
+                "advance() needs TestTimersBroker(..., hold=True): without it, timers fire at once"
+            )
             raise IncorrectState(msg)
         if not self._is_entered:
-            msg = "advance() works within the block of `async with` alone"
+            msg = "advance() works only inside the `async with` block"
             raise IncorrectState(msg)
-        await self._held.advance(by, raise_errors=raise_errors)
+        await self._virtual_time.advance(by, raise_errors=raise_errors)
 
     def pipeline(self) -> MemoryPipeline:
-        """Make a pipeline for ``pipeline=``: what goes into it happens when it is executed.
+        """Return a pipeline for ``pipeline=``; its calls take effect when it is executed.
 
-        With `hold` no other is taken, since its server knows nothing of these timers.
+        With `hold` no other pipeline is accepted, since its server does not have these timers.
         """
         return MemoryRedis(self._memory).pipeline()
 
@@ -214,14 +217,14 @@ class TestTimersBroker(TestBroker[TimersBroker, EnterType], broker=TimersBroker)
 
     def _fake_start(self, broker: TimersBroker, *args: Any, **kwargs: Any) -> None:
         for subscriber in broker.subscribers:
-            # What keeps it from starting would else be found out in production.
+            # Otherwise what keeps it from starting would only show in production.
             if isinstance(subscriber, TimersSubscriber):
                 subscriber.check_setup()
         before = {subscriber: subscriber.running for subscriber in broker.subscribers}
         super()._fake_start(broker, *args, **kwargs)
         if self.with_real:
-            # The real start is yet to come, and passes over those that are running: also
-            # over what was made for a publisher, where a caller waits for the timers.
+            # The real start comes later, and skips subscribers that are running: also those
+            # created for a publisher, where a caller waits for the timers.
             for_callers = self._topics_for_callers()
             for subscriber in broker.subscribers:
                 competes = isinstance(subscriber, TimersSubscriber) and (
@@ -238,31 +241,31 @@ class TestTimersBroker(TestBroker[TimersBroker, EnterType], broker=TimersBroker)
         }
 
     def _fake_close(self, broker: TimersBroker, *args: Any, **kwargs: Any) -> None:
-        # FastStream takes those that it has made out of the first broker alone.
+        # FastStream removes those that it created from the first broker only.
         for subscriber in self._fake_subscribers:
             for one in self.brokers:
                 one._subscribers.discard(subscriber)  # noqa: SLF001  as FastStream does
         super()._fake_close(broker, *args, **kwargs)
         for subscriber in broker.subscribers:
             # FastStream leaves all of them stopped, also those of a worker whose handlers
-            # somebody has tried out on its page.
+            # somebody tries out on its page.
             subscriber.running = subscriber in self._were_running
 
     def create_publisher_fake_subscriber(
         self, broker: TimersBroker, publisher: TimersPublisher
     ) -> tuple[TimersSubscriber, bool]:
-        """Find the subscriber of a publisher's topic, or make one.
+        """Return the subscriber of a publisher's topic, or create one.
 
         Args:
             broker: The publisher's broker.
             publisher: The publisher.
 
         Returns:
-            The subscriber, and whether it is a real one.
+            The subscriber, and whether it is the application's.
         """
         for subscriber in subscribers_of(self.brokers, publisher.topic):
             return subscriber, True
-        # Also beside a subscriber without handlers: FastStream would give it one that stays.
+        # Also beside a subscriber without handlers: FastStream would add a permanent one.
         topic = publisher.topic.removeprefix(broker.config.prefix)
         return broker.subscriber(topic, persistent=False), False
 
@@ -271,11 +274,11 @@ class TestTimersBroker(TestBroker[TimersBroker, EnterType], broker=TimersBroker)
         config = broker.config.broker_config
         producer: Any
         runner: Any
-        if self._held is not None:
-            producer = HoldingProducer(config.producer, self._memory)
+        if self._virtual_time is not None:
+            producer = VirtualTimeProducer(config.producer, self._memory)
             runner = MemoryRunner(self._memory, config.connection.confirmation)
         else:
-            producer = DeliveringProducer(
+            producer = ImmediateProducer(
                 config.producer, self.brokers, self.scheduled_timers, self._memory
             )
             runner = EmptyRunner(self._memory, config.connection.confirmation)

@@ -1,4 +1,4 @@
-"""Drives the decisions of a subscriber, one timer or batch at a time, as a test asks for it."""
+"""Drives a subscriber's delivery core in a test, one timer or batch at a time."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -16,12 +16,12 @@ _NO_JITTER = Draws(spread=lambda: 0.5, lease=lambda: 0)
 
 
 class OneByOne:
-    """A subscriber whose timers are claimed when a test says so, and settled at once.
+    """A subscriber whose timers a test claims one by one, and that are settled immediately.
 
     Args:
         subscriber: The subscriber.
-        answer: Answers its calls, in place of a server.
-        now: Gives the time, in seconds.
+        answer: Replies to its calls, in place of a server.
+        now: Returns the time, in seconds.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class OneByOne:
     def claim(self) -> "TimerDelivery | TimerBatchDelivery | None":
         """Claim the next timer, or with `batch` all that are due, up to `max_records`.
 
-        One whose attempts are used up is settled, and the one behind it is claimed.
+        A timer whose attempts are used up is settled, and the next one is claimed.
 
         Returns:
             The timer or batch; None if none is due.
@@ -73,24 +73,24 @@ class OneByOne:
 
     @property
     def draws(self) -> Draws:
-        """No draws: nobody claims beside a test, so neither polls nor leases are kept apart."""
+        """No randomness: a test has no other workers, from which polls and leases must differ."""
         return _NO_JITTER
 
     def stir(self) -> None:
-        """Do nothing: nobody sleeps."""
+        """Do nothing: a test does not sleep."""
 
     def follow_post(self, post: "Post") -> None:
-        """Do nothing: nobody listens."""
+        """Do nothing: a test does not listen."""
 
     def now(self) -> float:
-        """Return the time by which leases end, in seconds."""
+        """Return the time by which leases expire, in seconds."""
         return self._now()
 
     def settle(self, timers: "Sequence[LeasedTimer]", action: bytes, detail: bytes, /) -> None:
         """Carry out a settlement.
 
         Args:
-            timers: The timers that it is for, which get its outcomes.
+            timers: The settled timers, which get the outcomes.
             action: See `Settlement`.
             detail: See `Settlement`.
         """
@@ -107,4 +107,4 @@ class OneByOne:
         return self._core.propose_lease(lease_ttl, self._now())
 
     def free_slot(self, unit: "Unit", /) -> None:
-        """Do nothing: the slot went with the timer."""
+        """Do nothing: the slot is removed with the timer."""

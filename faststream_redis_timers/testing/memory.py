@@ -1,4 +1,4 @@
-"""Timers in memory as the broker meets them: a runner, a client and a pipeline of no server."""
+"""Timers in memory for a broker: a runner, a client and a pipeline without a server."""
 
 from typing import Any, NoReturn, TypeVar
 
@@ -20,31 +20,31 @@ class MemoryRunner(Runner):
     """Runs operations on a memory.
 
     Args:
-        memory: Where the timers are.
-        confirmation: How many replicas are asked for; all of them confirm at once.
+        memory: The memory with the timers.
+        confirmation: How many replicas must confirm; all of them do so immediately.
     """
 
     __slots__ = ("memory",)
 
     delivers = False
-    """Whether subscribers that are started have delivery loops: here the test delivers."""
+    """Whether started subscribers have delivery loops: here the test delivers."""
 
     def __init__(self, memory: TimersMemory, confirmation: Confirmation | None = None) -> None:
-        """Keep them, with a client of no server."""
+        """Store them, with a client without a server."""
         super().__init__(MemoryRedis(memory), confirmation)
         self.memory = memory
 
     async def run(self, operation: Operation[_T], timeout: float | None = None) -> _T:
-        """Answer an operation.
+        """Run an operation on the memory and return its reply.
 
         Args:
             operation: The operation.
-            timeout: Without a meaning here.
+            timeout: Ignored.
         """
         return self.memory.run(operation)
 
     async def ping(self) -> None:
-        """Give a sign of life."""
+        """Return: memory always replies."""
 
     def queue(
         self, pipeline: Pipeline, operation: Operation[Any], if_exists: str | None = None
@@ -54,11 +54,11 @@ class MemoryRunner(Runner):
         Args:
             pipeline: The pipeline.
             operation: The operation.
-            if_exists: What was asked for.
+            if_exists: The caller's `if_exists`.
 
         Raises:
-            TypeError: It is another's pipeline.
-            ValueError: With ``if_exists="error"``, or where replicas are waited for.
+            TypeError: It is not a pipeline of this memory.
+            ValueError: `if_exists` is ``"error"``, or replicas must confirm.
         """
         confirms = self.confirmation is not None
         check_pipeline(pipeline, Pipeline, if_exists=if_exists, confirms=confirms)
@@ -66,14 +66,14 @@ class MemoryRunner(Runner):
 
 
 class MemoryRedis(Redis):
-    """What handlers get for the broker's client: it makes pipelines, and connects to nothing.
+    """The broker's client that handlers get in a test: it creates pipelines, and never connects.
 
     Args:
-        memory: Where the timers are.
+        memory: The memory with the timers.
     """
 
     def __init__(self, memory: TimersMemory) -> None:
-        """Keep it."""
+        """Store it."""
         super().__init__(host="in-memory.invalid")
         self._memory = memory
 
@@ -86,24 +86,24 @@ class MemoryRedis(Redis):
         raise no_server_for(args[0], NAME)
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> "MemoryPipeline":  # noqa: FBT001, FBT002  as redis-py
-        """Make a pipeline that takes timers.
+        """Return a pipeline that accepts timers.
 
         Args:
-            transaction: Without a meaning here: nothing happens in between.
-            shard_hint: Without a meaning here.
+            transaction: Ignored: nothing happens in between.
+            shard_hint: Ignored.
         """
         return MemoryPipeline(self._memory)
 
 
 class MemoryPipeline(Pipeline):
-    """Takes calls with ``pipeline=``, and no other commands.
+    """Accepts calls with ``pipeline=``, and no other commands.
 
     Args:
-        memory: Where they happen, in their order, when `execute` is called.
+        memory: The memory on which `execute` runs the calls, in order.
     """
 
     def __init__(self, memory: TimersMemory) -> None:
-        """Begin empty, with a pool that is never asked for a connection."""
+        """Start empty, with a pool that is never used."""
         super().__init__(ConnectionPool(), {}, True, None)
         self.memory = memory
 
@@ -116,13 +116,13 @@ class MemoryPipeline(Pipeline):
         raise no_server_for(args[0], NAME)
 
     async def execute(self, raise_on_error: bool = True) -> list[Any]:  # noqa: FBT001, FBT002  as redis-py
-        """Let all happen that was put in.
+        """Run the calls that were added.
 
         Args:
-            raise_on_error: Without a meaning here: nothing fails.
+            raise_on_error: Ignored: nothing fails.
 
         Returns:
-            The replies, as a server gives them.
+            The replies, as from a server.
         """
         operations: list[Any] = self.command_stack
         self.command_stack = []

@@ -1,4 +1,4 @@
-"""What a test has scheduled, as `TestTimersBroker.scheduled_timers` shows it."""
+"""The items of `TestTimersBroker.scheduled_timers`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,17 +13,17 @@ _OF_THE_ENVELOPE = {"correlation_id", "content-type", "reply_to", REPEAT, REPEAT
 
 @dataclass(frozen=True, slots=True)
 class ScheduledTimer:
-    """What a test has scheduled.
+    """A timer that was scheduled in a test.
 
     Args:
         topic: The full topic.
         timer_id: The timer's id.
-        activate_at: When it would be due, in UTC, by this machine's clock; by the
-            clock that a test moves, with `hold`.
+        activate_at: When it is due, in UTC, by this machine's clock or, with `hold`, by the
+            clock that the test moves.
         body: The message, not encoded.
         correlation_id: Its correlation id.
-        headers: Its headers, as they were given; with `hold` as text.
-        repeat: When it is due again and again; None where it is due once.
+        headers: Its headers, as they were passed; with `hold` as text.
+        repeat: Definition of a recurring timer; None for others.
     """
 
     topic: str
@@ -36,7 +36,7 @@ class ScheduledTimer:
 
 
 def as_scheduled(timer: memory.ScheduledTimer) -> ScheduledTimer:
-    """Show a timer that went into memory.
+    """Return a timer in memory as a `ScheduledTimer`.
 
     Args:
         timer: The timer.

@@ -19,6 +19,7 @@ from faststream_redis_timers import (
     TimersBroker,
     TimersRouter,
 )
+from faststream_redis_timers.delivery import words
 
 OWNER = "shop"
 HOURLY = Every(hours=1)
@@ -80,12 +81,7 @@ async def test_a_series_that_is_declared_no_longer_is_warned_of_at_each_start(be
 
     for _ in range(2):
         await started(bench.broker(series_owner=OWNER))
-    assert bench.log.complaints == 2 * [
-        (
-            "series 'a' of topic 'ticks' is no longer declared by 'shop', and goes on: cancel it, "
-            "or prune series in the next deploy"
-        )
-    ]
+    assert bench.log.complaints == 2 * [words.series_undeclared("ticks", "a", "shop")]
     assert bench.client.has_pending("ticks", "a")
 
 
@@ -96,9 +92,7 @@ async def test_with_prune_series_a_start_cancels_it(bench):
 
     await started(bench.broker(series_owner=OWNER, prune_series=True))
 
-    assert bench.log.complaints == [
-        "series 'a' of topic 'ticks' was pruned: 'shop' no longer declares it"
-    ]
+    assert bench.log.complaints == [words.series_pruned("ticks", "a", "shop")]
     assert bench.home.written() == []
 
 

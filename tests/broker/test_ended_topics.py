@@ -115,10 +115,8 @@ async def test_who_asks_after_a_worker_learns_that_a_topic_has_ended(worker, end
         assert await worker.broker.ping() is is_well
         assert await health(worker.app) == (204 if is_well else 500)
         (line,) = worker.warnings()
-        assert line == (
-            "delivery of topic 'invoices' has ended until its subscriber is started again: "
-            f"the handler of timer '42' raised {ending}"
-        )
+        assert line.startswith("delivery of topic 'invoices' stopped until ")
+        assert line.endswith(f"the handler of timer '42' raised {ending}")
         # The others go on.
         await worker.broker.publish("y", "other")
         assert await worker.inbox.get() == "y"

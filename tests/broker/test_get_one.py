@@ -490,7 +490,9 @@ async def test_a_test_broker_says_that_it_gives_none(make_broker, call):
     broker = make_broker()
     subscriber = broker.subscriber("invoices")
     async with TestTimersBroker(broker):
-        with pytest.raises(IncorrectState, match="TestTimersBroker starts none but with_real=True"):
+        with pytest.raises(
+            IncorrectState, match="TestTimersBroker starts it only if with_real=True"
+        ):
             await call(subscriber)
 
 
@@ -635,9 +637,9 @@ async def test_one_whose_delivery_has_died_says_so(bench, subscriber):
     assert await subscriber.get_one(timeout=0.05) is None
     await kill_loop(subscriber)
 
-    with pytest.raises(IncorrectState, match=f"topic '{bench.topic}' has died"):
+    with pytest.raises(IncorrectState, match=f"topic '{bench.topic}' died"):
         await subscriber.get_one()
-    with pytest.raises(IncorrectState, match="has died"):
+    with pytest.raises(IncorrectState, match="died"):
         async for _ in subscriber:
             pass
 

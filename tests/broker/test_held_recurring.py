@@ -17,7 +17,7 @@ from faststream_redis_timers import (
     next_times,
 )
 from faststream_redis_timers.annotations import TimerMessage
-from faststream_redis_timers.testing import held
+from faststream_redis_timers.testing import virtual_time
 
 DAY = timedelta(days=1)
 YEAR = 365 * DAY
@@ -69,7 +69,7 @@ async def test_a_year_of_days_has_each_once_across_both_clock_changes(broker, te
 
 
 async def test_the_limit_of_deliveries_is_not_for_what_recurs_for_long(broker, test, monkeypatch):
-    monkeypatch.setattr(held, "MOST_DELIVERIES", 50)
+    monkeypatch.setattr(virtual_time, "MOST_DELIVERIES", 50)
     seen = recorder(broker)
 
     async with test:
@@ -80,7 +80,7 @@ async def test_the_limit_of_deliveries_is_not_for_what_recurs_for_long(broker, t
 
 
 async def test_what_fires_without_end_beside_a_series_is_an_error(broker, test, monkeypatch):
-    monkeypatch.setattr(held, "MOST_DELIVERIES", 50)
+    monkeypatch.setattr(virtual_time, "MOST_DELIVERIES", 50)
     recorder(broker)
 
     @broker.subscriber("endless")
@@ -95,7 +95,7 @@ async def test_what_fires_without_end_beside_a_series_is_an_error(broker, test, 
 
 
 async def test_retries_without_end_are_an_error_however_long_they_take(broker, test, monkeypatch):
-    monkeypatch.setattr(held, "MOST_DELIVERIES", 50)
+    monkeypatch.setattr(virtual_time, "MOST_DELIVERIES", 50)
 
     @broker.subscriber("endless")
     async def handle(body: str) -> None:

@@ -35,7 +35,7 @@ from faststream_redis_timers import (
     TimersRouter,
 )
 from faststream_redis_timers.annotations import Pipeline, Redis, TimerMessage
-from faststream_redis_timers.testing import held
+from faststream_redis_timers.testing import virtual_time
 from faststream_redis_timers_sync.testing import FakeTimersClient
 
 ROOT = Path(__file__).parents[2]
@@ -198,7 +198,7 @@ async def test_a_daily_report_is_made_thirty_times_in_thirty_days(broker, test):
 
 
 async def test_what_fires_without_end_is_an_error_that_names_the_topic(broker, test, monkeypatch):
-    monkeypatch.setattr(held, "MOST_DELIVERIES", 50)
+    monkeypatch.setattr(virtual_time, "MOST_DELIVERIES", 50)
 
     @broker.subscriber("endless")
     async def handle(body: str) -> None:
@@ -969,13 +969,13 @@ async def test_time_is_moved_where_it_makes_sense_alone(broker, test):
             await test.advance(DAY)
         errors.append(caught.value)
 
-    with pytest.raises(IncorrectState, match="within the block"):
+    with pytest.raises(IncorrectState, match="only inside the `async with` block"):
         await test.advance(DAY)
     async with test:
         await broker.publish("x", "invoices")
         await test.advance()
     assert len(errors) == 1
-    with pytest.raises(IncorrectState, match="within the block"):
+    with pytest.raises(IncorrectState, match="only inside the `async with` block"):
         await test.advance(DAY)
 
     at_once = TestTimersBroker(broker)

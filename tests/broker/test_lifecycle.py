@@ -250,7 +250,7 @@ async def test_a_server_that_does_not_answer_fails_the_start_and_leaves_no_task(
     with pytest.raises(TimeoutError) as caught:
         await broker.start()
 
-    assert str(caught.value).startswith("the server did not answer within start_timeout=0.2 s")
+    assert str(caught.value).startswith("the server did not reply within start_timeout=0.2 s")
     if sickness == "refusing":
         # The sentence says why.
         assert isinstance(caught.value.__cause__, redis.ConnectionError)
@@ -287,7 +287,7 @@ async def test_a_start_timeout_of_0_is_one_try(
     given = redis.asyncio.Redis.from_url(relay.url, socket_timeout=None)
     broker = make_broker(given, start_timeout=0)
 
-    with pytest.raises(TimeoutError, match="did not answer within start_timeout=0 s"):
+    with pytest.raises(TimeoutError, match="did not reply within start_timeout=0 s"):
         await broker.start()
 
     assert len(tries) == 1

@@ -69,9 +69,7 @@ async def test_without_a_client_a_broker_can_be_described(key_names):
 
 @pytest.mark.parametrize("call", ["start", "connect"])
 async def test_without_a_client_nothing_can_be_reached(call):
-    with pytest.raises(
-        IncorrectState, match=r"has no client: give it a redis\.asyncio\.Redis or a"
-    ):
+    with pytest.raises(IncorrectState, match=r"has no client: pass a redis\.asyncio\.Redis or a"):
         await getattr(TimersBroker(), call)()
 
 
@@ -169,7 +167,7 @@ async def test_the_prefix_stands_before_topics_and_reply_to(key_names, make_brok
 @pytest.mark.parametrize("start_timeout", [-1, -0.001, math.nan])
 def test_a_start_timeout_that_cannot_work_is_refused(start_timeout):
     with pytest.raises(
-        ValueError, match=f"start_timeout must be 0 or more seconds.*{start_timeout}"
+        ValueError, match=f"start_timeout must be at least 0 seconds.*{start_timeout}"
     ):
         TimersBroker(start_timeout=start_timeout)
 
@@ -561,7 +559,7 @@ def test_a_pause_between_claims_that_cannot_work_is_refused(value):
 
 @pytest.mark.parametrize(("option", "value"), [("max_records", 10), ("max_wait", 0.5)])
 def test_an_option_of_batches_is_refused_without_them(decorate, option, value):
-    with pytest.raises(ValueError, match=f"{option} must be given with batch=True only"):
+    with pytest.raises(ValueError, match=f"{option} works only with batch=True"):
         decorate(**{option: value})
 
 
@@ -642,7 +640,7 @@ def test_the_knobs_default_to_the_documented_ones():
     ids=repr,
 )
 def test_knobs_beside_a_timer_sub_are_refused(knobs):
-    with pytest.raises(ValueError, match="give the knobs in the TimerSub of topic 'invoices'"):
+    with pytest.raises(ValueError, match="give the options in the TimerSub of topic 'invoices'"):
         TimersBroker().subscriber(TimerSub(topic="invoices"), **knobs)
 
 

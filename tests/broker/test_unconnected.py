@@ -337,7 +337,7 @@ async def test_without_a_client_each_use_says_what_to_give():
     broker = TimersBroker()
 
     for use in (broker.publish("x", TOPIC), broker.count_pending(TOPIC), broker.connect()):
-        with pytest.raises(IncorrectState, match=r"has no client: give it a redis\.asyncio\.Redis"):
+        with pytest.raises(IncorrectState, match=r"has no client: pass a redis\.asyncio\.Redis"):
             await use
     assert await broker.ping() is False
 

@@ -2,8 +2,8 @@
 
 from faststream_redis_timers.delivery.batch import LeasedBatch
 from faststream_redis_timers.delivery.core import Call, DeliveryCore, Draws, Wait
-from faststream_redis_timers.delivery.endings import Endings
 from faststream_redis_timers.delivery.leased import LeasedTimer
+from faststream_redis_timers.delivery.settlement_policy import SettlementPolicy
 from faststream_redis_timers.delivery.slots import Suspects
 from faststream_redis_timers.schemas import TimerSub
 from faststream_redis_timers_sync.protocol.keys import KeySpace
@@ -27,7 +27,7 @@ class Driver:
             TimerSub(topic="orders", **options),
             topic="orders",
             operations=Operations(KeySpace()),
-            endings=Endings(
+            settlement_policy=SettlementPolicy(
                 "orders", policy, None, self.log, is_batched=options.get("batch", False)
             ),
             suspects=suspects or Suspects(),

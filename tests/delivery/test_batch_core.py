@@ -6,6 +6,7 @@ import pytest
 from core_driver import SERVER, Driver
 
 from faststream_redis_timers import RetryPolicy
+from faststream_redis_timers.delivery import words
 from faststream_redis_timers.delivery.core import Call
 from faststream_redis_timers.delivery.outage import Failure, FailureKind
 from faststream_redis_timers.delivery.slots import Suspects
@@ -120,12 +121,10 @@ def test_the_log_has_a_line_for_a_batch_whose_leases_others_have_taken():
 
     taken, gone = (line for _, line in driver.lines)
     assert taken.startswith(
-        "3 timers of a batch of topic 'orders' outlived their leases and each was claimed by "
-        "another worker and run twice: lease_ttl (2 s) must be longer"
+        words.batch_outlived("orders", 3, "was claimed by another worker and run twice: ")
+        + "lease_ttl (2 s) must be longer"
     )
-    assert gone.startswith(
-        "1 timers of a batch of topic 'orders' outlived their leases and each is gone"
-    )
+    assert gone.startswith(words.batch_outlived("orders", 1, "is gone"))
 
 
 def test_what_runs_here_already_counts_as_renewed_and_comes_into_no_batch():

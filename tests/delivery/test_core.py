@@ -8,6 +8,7 @@ import pytest
 from core_driver import SERVER, Driver
 
 from faststream_redis_timers import RetryPolicy
+from faststream_redis_timers.delivery import words
 from faststream_redis_timers.delivery.core import Done, Wait
 from faststream_redis_timers.delivery.outage import Failure, FailureKind
 from faststream_redis_timers.delivery.slots import Suspects
@@ -128,7 +129,7 @@ def test_a_torn_topic_is_told_of_once_and_polled_for_at_growing_intervals():
     assert not driver.core.is_away
     ((level, line),) = driver.lines
     assert level == logging.ERROR
-    assert line.startswith("topic 'orders' is torn: ")
+    assert line == words.torn("orders")
 
 
 def test_it_is_told_of_when_the_topic_is_whole_and_when_it_is_torn_anew():
@@ -145,7 +146,7 @@ def test_it_is_told_of_when_the_topic_is_whole_and_when_it_is_torn_anew():
     driver.claim(at=100.0, is_torn=True)
 
     assert [level for level, _ in driver.lines] == [logging.ERROR, logging.INFO, logging.ERROR]
-    assert driver.lines[1][1] == "topic 'orders' is no longer torn"
+    assert driver.lines[1][1] == words.no_longer_torn("orders")
 
 
 @pytest.mark.parametrize("sent_at", [-1.0, 0.0, 1.0])

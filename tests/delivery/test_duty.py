@@ -2,7 +2,15 @@
 
 import pytest
 
-from faststream_redis_timers.delivery.duty import NEVER, Call, Duty, Look, Missing, Post, Roster
+from faststream_redis_timers.delivery.duty import (
+    NEVER,
+    Call,
+    ClaimResult,
+    Duty,
+    Missing,
+    Post,
+    Roster,
+)
 
 ON_DUTY, IN_RESERVE, AWAY = Post
 
@@ -10,7 +18,7 @@ SLOTS = 5
 
 NOBODY = Missing(0, 0.0)
 
-EMPTY = Look(found=0, free=SLOTS, overdue=0.0, is_outrun=False, is_more_due=False)
+EMPTY = ClaimResult(found=0, free=SLOTS, overdue=0.0, is_outrun=False, is_more_due=False)
 OUTRUN = EMPTY._replace(is_outrun=True)
 ONE = EMPTY._replace(found=1, free=SLOTS - 1)
 ALL = EMPTY._replace(found=SLOTS, free=0)

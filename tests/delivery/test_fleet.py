@@ -343,7 +343,7 @@ async def test_where_a_channel_is_refused_workers_are_on_duty_for_good(
             await wait_until_async(lambda: len(fleet.at(Post.ON_DUTY)) == WORKERS)
         finally:
             await asyncio.gather(*(broker.stop() for broker in fleet.brokers))
-    assert {line.split(",")[0] for line in bench.log.at(logging.WARNING)} == {
+    assert {line.split(":")[0] for line in bench.log.at(logging.WARNING)} == {
         "wake-ups are refused"
     }
     assert all(repr(bench.timeline.decode()) in line for line in bench.log.complaints)
@@ -482,7 +482,7 @@ async def test_channels_that_are_refused_one_after_the_other_make_one_line(own_b
         for ear in ears:
             await wake_ups.remove(ear)
     assert len(lines) == 1
-    assert lines[0].startswith("wake-ups are refused, ")
+    assert lines[0].startswith("wake-ups are refused: ")
 
 
 @pytest.mark.parametrize(

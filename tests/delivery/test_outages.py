@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import pytest
 import redis
 import redis.asyncio
-from bench import Bench, delivering
+from bench import RESUMED, Bench, delivering
 from faces import Home
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -129,7 +129,7 @@ async def test_a_server_that_restarts_is_found_again_without_help(
 
 
 def recoveries(bench):
-    return [line for line in bench.log.at(logging.INFO) if "is delivered again" in line]
+    return [line for line in bench.log.at(logging.INFO) if RESUMED in line]
 
 
 def is_back(bench):

@@ -126,10 +126,8 @@ async def test_a_timer_is_tried_again_after_the_policys_delay_and_not_for_ever(b
     assert {message.due_at for message in messages} == {time_of(due)}
     assert messages[2].lateness > messages[1].lateness > messages[0].lateness >= 0
     (removed,) = [line for line in bench.log.at(logging.ERROR) if "was removed" in line]
-    assert removed == (
-        "timer '1' of topic 'invoices' was removed: its attempts are used up (ValueError), "
-        "attempt 3; with dead_letter_topic= it would be kept"
-    )
+    assert "'1' of topic 'invoices' was removed: " in removed
+    assert ": its attempts are used up (ValueError), attempt 3; " in removed
 
 
 async def test_while_it_waits_for_its_next_attempt_it_holds_no_slot(bench, open_calls):

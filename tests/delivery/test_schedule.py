@@ -159,7 +159,7 @@ def gaps(rate, seconds, gap_of, taken=math.inf):
         wait = max(gap, 1 / rate)
         at += wait
         came_for = min(wait, taken)
-        gap = gap_of.after(at, round(rate * wait), looked_at=at, last_due=at - wait + came_for)
+        gap = gap_of.after(at, round(rate * wait), polled_at=at, last_due=at - wait + came_for)
         gaps.append(gap)
     return gaps
 
@@ -190,15 +190,15 @@ def test_where_all_come_at_the_beginning_of_a_gap_it_is_no_longer_than_that():
 def test_a_burst_in_one_claim_is_no_flood():
     gap = FloodGap()
 
-    assert gap.after(100.0, 100, looked_at=5.0, last_due=5.0) == 0.0
-    assert gap.after(100.2, 100, looked_at=5.2, last_due=5.2) == 0.0
+    assert gap.after(100.0, 100, polled_at=5.0, last_due=5.0) == 0.0
+    assert gap.after(100.2, 100, polled_at=5.2, last_due=5.2) == 0.0
 
 
 def test_a_flood_that_has_passed_leaves_no_gap():
     gap = FloodGap()
     gaps(20_000, 1.0, gap)
 
-    assert gap.after(1.5, 1, looked_at=1.5, last_due=1.5) == 0.0
+    assert gap.after(1.5, 1, polled_at=1.5, last_due=1.5) == 0.0
 
 
 # --- the server's clock ------------------------------------------------------------------

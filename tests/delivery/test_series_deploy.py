@@ -46,7 +46,7 @@ def test_three_workers_start_with_the_same_then_with_changed_definitions(process
     (created,) = workers.lines_about(new, "was created")
     assert "series 'comes' of topic 'invoices' was created" in created
     # Each start says what nobody declares any more, and lets it be.
-    gone = workers.lines_about(new, "is no longer declared by 'shop', and goes on")
+    gone = workers.lines_about(new, "is no longer declared by 'shop' but still runs")
     assert ["'goes'" in line for line in gone] == [True] * 3
     assert bench.score("goes") == due["goes"]
     assert bench.score("comes") % WEEK == 0

@@ -493,7 +493,7 @@ async def test_a_channel_that_one_node_s_acl_refuses_is_heard_once_it_is_allowed
             assert [listening.ears[channel].refusals for channel in (one, other)] == [0, 0]
             assert listening.ears[refused].refusals > 0
             (line,) = listening.log
-            assert line.startswith("wake-ups are refused, ")
+            assert line.startswith("wake-ups are refused: ")
             assert repr(refused.decode()) in line
             cluster.owner_of(slot_of(refused)).ask("ACL", "SETUSER", user, b"&" + refused)
             await wait_until_async(lambda: listening.ears[refused].polls == 1)

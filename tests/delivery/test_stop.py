@@ -687,7 +687,7 @@ async def test_stop_ends_soon_after_the_graceful_timeout_while_the_server_is_awa
     assert time.monotonic() - started_at < 0.5 + 2 + 2  # and two for a slow machine
     assert timer_tasks() == []
     assert bench.is_leased("1")
-    assert any("could not be settled" in line for line in bench.log.at(logging.ERROR))
+    assert any("were not settled before" in line for line in bench.log.at(logging.ERROR))
 
 
 async def test_a_short_outage_during_stop_does_not_lose_the_commit(bench, relay, calls):

@@ -8,9 +8,9 @@ import fakeredis
 from freezegun import freeze_time
 
 from faststream_redis_timers.delivery.core import Call, DeliveryCore, Draws
-from faststream_redis_timers.delivery.endings import Endings
 from faststream_redis_timers.delivery.leased import LeasedTimer
 from faststream_redis_timers.delivery.outage import Failure, FailureKind
+from faststream_redis_timers.delivery.settlement_policy import SettlementPolicy
 from faststream_redis_timers.delivery.slots import Suspects
 from faststream_redis_timers.schemas import TimerSub
 from faststream_redis_timers_sync.calls.runner import Runner
@@ -131,7 +131,7 @@ class Worker:
             TimerSub(topic=topic, **options),
             topic=topic,
             operations=town.operations,
-            endings=Endings(topic, policy, dead_topic, self.log),
+            settlement_policy=SettlementPolicy(topic, policy, dead_topic, self.log),
             suspects=Suspects(),
             driver=self,
             make_timer=LeasedTimer,

@@ -5,15 +5,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import pytest
-from bench import Bench, Calls
+from bench import INTERRUPTED, RESUMED, Bench, Calls
 from waiting import wait_until_async
 
 from faststream_redis_timers import TimersBroker
 from faststream_redis_timers.annotations import TimerMessage
 from faststream_redis_timers_sync import TimerPublishMessage
-
-RECOVERY = "is delivered again"
-"""What a line says with which a worker tells the end of an outage."""
 
 
 @dataclass(frozen=True)
@@ -93,12 +90,12 @@ def noting(
 
 def recoveries(bench: Bench) -> list[str]:
     """Give the lines that tell of a recovery."""
-    return [line for line in bench.log.lines if RECOVERY in line]
+    return [line for line in bench.log.lines if RESUMED in line]
 
 
 def outages(bench: Bench) -> list[str]:
     """Give the lines that tell of an outage."""
-    return [line for line in bench.log.complaints if "can't be delivered" in line]
+    return [line for line in bench.log.complaints if INTERRUPTED in line]
 
 
 async def until_away(bench: Bench, count: int = 1) -> None:

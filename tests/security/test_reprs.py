@@ -23,9 +23,9 @@ from faststream_redis_timers import (
     TimersRouter,
 )
 from faststream_redis_timers.delivered import TimerDelivery
-from faststream_redis_timers.delivery.endings import Endings
 from faststream_redis_timers.delivery.leased import Claim
 from faststream_redis_timers.delivery.outbox import Settling
+from faststream_redis_timers.delivery.settlement_policy import SettlementPolicy
 from faststream_redis_timers.parser import TimersParser
 from faststream_redis_timers_sync import TimersClient
 from faststream_redis_timers_sync._settings import Place, read_settings
@@ -62,7 +62,7 @@ def delivery():
         claimed_at=1.0,
         received_at=1.0,
         lease_ttl=30.0,
-        endings=Endings("invoices", None, None, lambda *_: None),
+        settlement_policy=SettlementPolicy("invoices", None, None, lambda *_: None),
         holder=None,
     )
     return TimerDelivery(claim, CLAIMED, read_envelope(CLAIMED.payload))

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from bench import INTERRUPTED, RESUMED
 from command_line import ROOT, environment
 from planted import HOSTILE, SECRETS, assert_no_secret, assert_tame
 from pydantic import BaseModel, ValidationError
@@ -137,9 +138,9 @@ def test_nothing_that_a_worker_or_a_client_prints_under_fault_has_a_secret(
             "validation error",
             "had no payload",
             "was removed with its",
-            "is not understood",
-            "was set aside in topic",
-            "the retry_policy failed",
+            "invalid NackMessage",
+            "was dead-lettered to topic",
+            "retry_policy failed",
             "handler_timeout",
             "RuntimeError: no secret of mine",
         ):
@@ -148,14 +149,14 @@ def test_nothing_that_a_worker_or_a_client_prints_under_fault_has_a_secret(
 
         # Refused, away, silent, cut, empty of scripts, and without the right to listen.
         own_server.execute_command("ACL", "SETUSER", "leaky", "-evalsha", "-eval")
-        worker.until_said("can't be delivered")
+        worker.until_said(INTERRUPTED)
         own_server.execute_command("ACL", "SETUSER", "leaky", "+@all")
-        worker.until_said("is delivered again")
-        before = worker.said.count("is delivered again")
+        worker.until_said(RESUMED)
+        before = worker.said.count(RESUMED)
         relay.refuse()
         worker.until_said("Error 111 connecting")
         relay.accept()
-        worker.until_said("is delivered again", before + 1)
+        worker.until_said(RESUMED, before + 1)
         own_server.script_flush()
         relay.lose_reply()
         own_server.execute_command("ACL", "SETUSER", "leaky", "resetchannels")

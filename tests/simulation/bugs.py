@@ -16,8 +16,8 @@ from simulation.cores.driver import Driver
 
 from faststream_redis_timers import TimerOutcomeUnknownError
 from faststream_redis_timers.calls.runner import Runner
-from faststream_redis_timers.delivery.endings import Endings
 from faststream_redis_timers.delivery.leases import Leases
+from faststream_redis_timers.delivery.settlement_policy import SettlementPolicy
 from faststream_redis_timers.subscriber.loop import DeliveryLoop
 from faststream_redis_timers_sync.protocol import operations
 from faststream_redis_timers_sync.protocol.operation import Script
@@ -66,7 +66,7 @@ def any_claim_as_renewal() -> Iterator[None]:
     """A claim of an id whose handler runs here is taken for that handler's renewal."""
 
     def find_held(self, claimed):
-        return self._held.get(claimed.timer_id)
+        return self._timers.get(claimed.timer_id)
 
     with mock.patch.object(Leases, "find", find_held):
         yield
@@ -125,12 +125,12 @@ def repeated_publish() -> Iterator[None]:
 @contextmanager
 def repeated_from_due_time() -> Iterator[None]:
     """The next time counts from when a timer was due, or its lease has ended, not its claim."""
-    read = Endings.read
+    read = SettlementPolicy.read
 
     def count_from_score(self, claimed, claimed_at):
         return read(self, claimed, float(claimed.previous_score))
 
-    with mock.patch.object(Endings, "read", count_from_score):
+    with mock.patch.object(SettlementPolicy, "read", count_from_score):
         yield
 
 

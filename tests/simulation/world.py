@@ -177,7 +177,7 @@ class World:
         if level < logging.WARNING or isinstance(error, PlannedError):
             return
         self.note("logs", actor, logging.getLevelName(level), message)
-        if "has died" in str(message):
+        if " died: " in str(message):
             self.ledger.violated("alive", f"{actor}: {message} {error!r}")
 
     def describe(self):

@@ -1,9 +1,9 @@
--- Put before every script where keys have hash tags: what a slot may have lost on its way.
+-- Prepended to every script if keys have hash tags: detects what a moving slot may have lost.
 --
--- A node may fail when a topic's payloads have moved to another one, and its timeline has not.
--- The replica that takes its place serves a timeline without payloads. Nothing may take its
--- timers for leftovers then, or write payloads beside those that are elsewhere. A single entry
--- without a payload is what a server whose memory is full can leave, and no sign of that.
+-- A node may fail when a topic's payloads have moved to another node, but its timeline has not.
+-- Then the replica that replaces it serves a timeline without payloads. No script may treat those
+-- timers as leftovers, or write payloads beside the ones elsewhere. A single entry without a
+-- payload is not a sign of this: a server whose memory is full can leave it.
 
 local function is_torn(timeline, payloads)
   return redis.call('EXISTS', payloads) == 0 and redis.call('ZCARD', timeline) > 1

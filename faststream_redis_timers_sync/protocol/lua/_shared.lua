@@ -1,17 +1,17 @@
--- What scripts share: the clock, the grid of scores and the wake-up. Before each script stand
--- those of these paragraphs that it uses, itself or through others.
+-- Functions that scripts share: the clock, the grid of scores and wake-ups. Each script is
+-- preceded by the paragraphs that it uses, directly or indirectly.
 --
--- What stands behind `--@` is code only where keys have hash tags.
+-- Text after `--@` is code only if keys have hash tags.
 --
 -- A due time is a whole microsecond; the end of a lease is half a microsecond
 -- past one, so that the two are never equal.
 --
--- Lua's tostring keeps 14 digits, and a score needs 17. So text is written from
--- integers (seconds, microseconds), or by a server, which writes numbers with all
+-- Lua's tostring keeps 14 digits, but a score needs 17. So text is written from
+-- integers (seconds, microseconds), or by the server, which writes numbers with all
 -- digits. seconds + microseconds / 1000000 is the double nearest to the text: the
 -- quotient is rounded far below the last digit of the sum.
 
--- Seconds and microseconds, and the score that they make.
+-- Returns seconds and microseconds, and their score.
 local function server_time()
   local time = redis.call('TIME')
   local seconds, microseconds = tonumber(time[1]), tonumber(time[2])
@@ -40,8 +40,8 @@ local function lease_score(seconds, microseconds)
   return string.format('%d.%06d5', seconds, microseconds)
 end
 
--- The score of a due time that a caller asked for: '+12.345678' counts from
--- now, '@12.345678' is Unix time, and the past means now.
+-- Returns the score of a requested due time: '+12.345678' counts from now,
+-- '@12.345678' is Unix time, and a past time means now.
 local function resolve_due(asked, now_seconds, now_microseconds)
   if string.sub(asked, 1, 1) == '+' then
     local seconds, microseconds = split_time(asked)
@@ -50,7 +50,7 @@ local function resolve_due(asked, now_seconds, now_microseconds)
   return math.max(tonumber(string.sub(asked, 2)), now_seconds + now_microseconds / 1000000)
 end
 
--- Doubles keep half microseconds apart up to 2^32 seconds (the year 2106).
+-- Doubles distinguish half microseconds up to 2^32 seconds (the year 2106).
 local function is_lease(score)
   if score >= 4294967296 then
     return false
@@ -60,8 +60,8 @@ local function is_lease(score)
   return fraction > 0.25 and fraction < 0.75
 end
 
--- What an envelope's first headers say: the definition of a series, and who declares it. The
--- definition is nil where the timer is none of a series; whoever reads envelopes keeps to the same.
+-- Returns the first headers of an envelope: the definition of a series, and its owner. The
+-- definition is nil if the timer is not a series; all code that reads envelopes does the same.
 local function read_series(payload)
   -- The magic, and the version.
   if string.sub(payload, 1, 10) ~= '\137BIN\r\n\026\n\000\001' then
@@ -95,39 +95,39 @@ local function read_series(payload)
   return definition, count > 1 and next_text() == 'timer-repeat-owner' and next_text() or nil
 end
 
--- The score of a series that is paused: the first second of 9999-12-31. Before the end of that day
--- other timers may be due.
+-- The score of a paused series: the first second of 9999-12-31. Other timers may be due until the
+-- end of that day.
 local PAUSED = 253402214400
 
--- The lowest score of a timeline as text, or nil.
+-- Returns the lowest score of a timeline as text, or nil.
 local function head_of(timeline)
   return redis.call('ZRANGE', timeline, 0, 0, 'WITHSCORES')[2]
 end
 
--- Where a slot of a cluster migrates, key by key, a script may touch only keys that are here, and one
--- without attempts may be nowhere. So attempts are not declared where nothing is counted, and are
--- forgotten last of all, if they can be: what is left over counts for nothing.
+-- While a slot of a cluster migrates key by key, a script may use only keys that are here, and a
+-- missing key of attempts may be nowhere. So that key is not declared if nothing is counted, and
+-- attempts are forgotten last, if possible: leftovers have no effect.
 local function forget_attempts(attempts, ...)
   redis.pcall('HDEL', attempts, ...)
 end
 
--- Another database than 0 has one of its own.
+-- Each database except 0 has its own prefix.
 local channel_prefix = ''
 
--- Gives a number of subscribers as PUBSUB NUMSUB tells it; nil where that is none. Valkey 9.1 tells an
--- address in its memory while the channel's table is half-way through growing or shrinking: with 8, 15,
--- 16, 29 to 32 subscribers, and so on, and with the last few of many. There is one at least.
+-- Returns a count of PUBSUB NUMSUB; nil if that is invalid. Valkey 9.1 returns an address in its
+-- memory while the channel's table is growing or shrinking: with 8, 15, 16, 29 to 32 subscribers,
+-- and so on, and with the last few of many. There is at least one subscriber then.
 local function subscribers(count)
   return count < 1000000 and count or nil
 end
 
--- Calls workers of the reserve for a topic, group by group from any on, until as many hear it as are
--- wanted. `word` is what they are to know: '<missing> <seconds>'. The names of their channels are those
--- of `KeySpace.reserve_channel_of`. A call is a hint, as a wake-up is.
+-- Calls workers in reserve for a topic, group by group from an arbitrary one, until enough of them
+-- hear it. `word` is what they should know: '<missing> <seconds>'. `KeySpace.reserve_channel_of`
+-- names their channels. Like a wake-up, a call may be lost.
 local function call_for_help(timeline, wanted, word, microseconds)
   local beginning = channel_prefix .. timeline .. '\255'
   local channels, uncounted, reached = {}, {}, 0
-  -- To ask for all groups takes longer than a claim, and most calls are for one or two workers.
+  -- Counting all groups takes longer than a claim, and most calls are for one or two workers.
   for first = microseconds, microseconds + 63, 8 do
     local names = {}
     for n = 0, 7 do
@@ -147,29 +147,29 @@ local function call_for_help(timeline, wanted, word, microseconds)
       break
     end
   end
-  -- All of such a group are to come, so it is asked last.
+  -- All workers of such a group should come, so it is called last.
   for n = 1, math.min(#uncounted, wanted - reached) do
     channels[#channels + 1] = uncounted[n]
   end
-  -- Each draws for itself: were one expected, none would come in a third of all calls.
+  -- Each worker draws for itself: with one expected, none would come in a third of all calls.
   local share = reached > wanted and math.min(1, (wanted + 1) / reached) or 1
   for _, channel in ipairs(channels) do
     redis.pcall('PUBLISH', channel, string.format('%.6f ', share) .. word)
   end
 end
 
--- Tells waiting workers of a due time that comes before the old head, or behind
--- a lease that was lost: they may be passing that over. It is a hint: a worker
--- that misses it (no permission to publish, connection lost) finds the timer at
--- its next poll. Where there are workers, and none of them hears it, one is called.
--- Both times are numbers or text.
+-- Wakes waiting workers for a due time before the old head, or after a lost lease,
+-- which they may be passing over. A wake-up may be lost: a worker that misses it (no
+-- permission to publish, lost connection) finds the timer at its next poll. If there
+-- are workers, but none of them hears it, one is called. Both times are numbers or
+-- text.
 local function wake(timeline, old_head, score, now)
   local head = tonumber(old_head or nil)
   if not head or tonumber(score) < head or (head <= tonumber(now) and is_lease(head)) then
     local channel = channel_prefix .. timeline
     redis.pcall('PUBLISH', channel, string.format('%.6f %.6f', now, score))
-    -- PUBLISH counts whoever listens to a pattern, too. Where workers can't be counted, in a cluster
-    -- without hash tags, there is none in the second channel.
+    -- PUBLISH also counts clients that listen to a pattern. If workers can't be counted, in a
+    -- cluster without hash tags, the second channel has no subscribers.
     local roster = redis.pcall('PUBSUB', 'NUMSUB', channel, channel .. '\255w')
     if roster[2] == 0 and roster[4] ~= 0 then
       call_for_help(timeline, 1, '0 0.0', math.floor(now * 1000000))

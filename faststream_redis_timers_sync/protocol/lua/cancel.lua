@@ -3,12 +3,12 @@
 -- KEYS  timeline, payloads
 -- ARGV  the key attempts, then ids
 -- Reply a character per id: 'w' it was waiting, 'r' it was running,
---       '0' no such timer (one without payload counts as absent)
+--       '0' no such timer (one without a payload counts as absent)
 
 local timeline, payloads, attempts = KEYS[1], KEYS[2], ARGV[1]
 --@ if is_torn(timeline, payloads) then return torn(timeline) end
 
--- Most calls are for one timer: without tables it takes half as long.
+-- Most calls are for one timer, which takes half as long without tables.
 if #ARGV == 2 then
   local id = ARGV[2]
   local score = redis.call('ZSCORE', timeline, id)

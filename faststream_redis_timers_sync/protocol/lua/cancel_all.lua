@@ -1,8 +1,8 @@
--- Removes all timers of one topic, running ones too.
+-- Removes all timers of one topic, including running ones.
 --
 -- KEYS  timeline, payloads
 -- ARGV  the key attempts
--- Reply how many there were (entries without payload count as absent)
+-- Reply how many there were (entries without a payload count as absent)
 
 local count = math.min(redis.call('ZCARD', KEYS[1]), redis.call('HLEN', KEYS[2]))
 --@ if is_torn(KEYS[1], KEYS[2]) then count = redis.call('ZCARD', KEYS[1]) end

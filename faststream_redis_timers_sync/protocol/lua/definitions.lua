@@ -1,10 +1,10 @@
 -- Reads the definitions of up to 500 timers of one topic, as many as fit the byte budget (at least
--- one): payloads are read whole for it, and stay on the server.
+-- one). Whole payloads are read for it, but stay on the server.
 --
 -- KEYS  timeline, payloads
 -- ARGV  byte budget for payloads, ids
 -- Reply one bulk string: a line with the length of each definition of the first ids (-1 for a timer
---       that is none of a series, or absent), then the definitions without a gap
+--       that is not a series, or absent), then the definitions without gaps
 
 --@ if is_torn(KEYS[1], KEYS[2]) then return torn(KEYS[1]) end
 local budget, size = tonumber(ARGV[1]), 0

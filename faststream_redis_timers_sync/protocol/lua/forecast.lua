@@ -1,12 +1,12 @@
--- Counts the timers of several topics that are due before each of some times.
+-- Counts the timers of several topics that are due before each of several times.
 --
 -- KEYS  the topics' timelines
 -- ARGV  times, in whole seconds of Unix time
 -- Reply a line with the server's time, then a line per topic: how many are
---       pending (running ones too), how many overdue (nobody holds them, or a
---       lease that has ended), how many paused, and how many are due before
---       each time. One that is due at that very time is not; the end of a
---       lease counts as a due time.
+--       pending (including running ones), how many overdue (not leased, or with
+--       an expired lease), how many paused, and how many are due before
+--       each time. A timer due at exactly that time does not count; the end of
+--       a lease counts as a due time.
 
 local now = due_score(server_time())
 local lines = {now}

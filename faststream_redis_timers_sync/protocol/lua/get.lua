@@ -3,7 +3,7 @@
 -- KEYS  timeline, payloads
 -- ARGV  byte budget for payloads, ids
 -- Reply one bulk string: a line 'score length score length ...' for the first
---       ids ('- 0' for one that is absent), then the payloads without a gap
+--       ids ('- 0' for an absent one), then the payloads without gaps
 
 --@ if is_torn(KEYS[1], KEYS[2]) then return torn(KEYS[1]) end
 local budget = tonumber(ARGV[1])

@@ -1,10 +1,10 @@
--- Moves up to 200 timers of one topic, waiting or running, to another due time.
+-- Reschedules up to 200 timers of one topic, waiting or running, to one due time.
 --
 -- KEYS  timeline, payloads
--- ARGV  the key attempts, then due time asked for (see resolve_due), ids
+-- ARGV  the key attempts, then the requested due time (see resolve_due), ids
 -- Reply a character per id: 'w' it was waiting, 'r' it was running, 'p' it is
---       one of a series that is paused, and stays so, '0' no such timer (one
---       without payload counts as absent)
+--       a paused series, and stays so, '0' no such timer (one without a
+--       payload counts as absent)
 
 local timeline, payloads, attempts = KEYS[1], KEYS[2], table.remove(ARGV, 1)
 --@ if is_torn(timeline, payloads) then return torn(timeline) end

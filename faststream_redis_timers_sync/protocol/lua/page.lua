@@ -1,14 +1,14 @@
--- Reads a page of ids in order of (score, id), from just behind a cursor. A
--- page starts by rank, found anew each time: timers that fire meanwhile shift
--- the ranks, not the cursor, so none is left out.
+-- Reads a page of ids in order of (score, id), starting after a cursor. A page
+-- starts at a rank that is computed each time: timers that fire meanwhile shift
+-- ranks, but not the cursor, so none is left out.
 --
 -- KEYS  timeline, payloads
 -- ARGV  1 limit, 2 highest score ('+inf' or a number)
---       3 lowest score, itself left out ('-inf' or a number)
+--       3 lowest score, exclusive ('-inf' or a number)
 --       4 score and 5 id of the cursor; both '' at the start
--- Reply one bulk string: a line '1' if more may follow else '0', then per timer
---       its score and the length of its id; then the ids without a gap. An
---       entry without payload is marked by a length below 0: the id still
+-- Reply one bulk string: a line '1' if more may follow, else '0', then per timer
+--       its score and the length of its id; then the ids without gaps. A
+--       length below 0 marks an entry without a payload, whose id still
 --       serves as a cursor.
 
 local timeline, payloads = KEYS[1], KEYS[2]
@@ -16,8 +16,8 @@ local timeline, payloads = KEYS[1], KEYS[2]
 local limit, highest, lowest = tonumber(ARGV[1]), ARGV[2], ARGV[3]
 local cursor_score, cursor_id = ARGV[4], ARGV[5]
 
--- Byte order, which is the order of a sorted set; the < of Lua follows the
--- server's locale.
+-- Compares by bytes, like a sorted set; the < of Lua depends on the server's
+-- locale.
 local function comes_after(a, b)
   for i = 1, math.min(#a, #b) do
     local x, y = string.byte(a, i), string.byte(b, i)

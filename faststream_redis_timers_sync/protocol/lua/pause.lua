@@ -1,9 +1,9 @@
--- Pauses a timer of a series, waiting or running: nobody claims it until it is resumed.
+-- Pauses a series, waiting or running: it is not claimed until it is resumed.
 --
 -- KEYS  timeline, payloads
 -- ARGV  the key attempts, then id
--- Reply '1' paused, 'p' it was paused already, 'n' it is none of a series,
---       '0' no such timer (one without payload counts as absent)
+-- Reply '1' paused, 'p' it was already paused, 'n' it is not a series,
+--       '0' no such timer (one without a payload counts as absent)
 
 local timeline, payloads, attempts = KEYS[1], KEYS[2], table.remove(ARGV, 1)
 --@ if is_torn(timeline, payloads) then return torn(timeline) end
@@ -18,8 +18,8 @@ elseif not read_series(payload) then
 elseif tonumber(score) == PAUSED then
   return 'p'
 end
--- A server that is full refuses a script's first write if it asks for memory: so this one, which
--- changes nothing.
+-- A server whose memory is full refuses a script's first write if that needs memory. So the first
+-- write is this one, which changes nothing.
 redis.call('HDEL', payloads, '')
 redis.call('ZADD', timeline, PAUSED, id)
 forget_attempts(attempts, id)

@@ -1,6 +1,6 @@
--- Tells which commands the user of this connection may run. Nothing is run.
+-- Returns which commands the user of this connection may run. It runs none of them.
 --
--- KEYS  none: those that a command names need not be allowed
+-- KEYS  none: the keys of the commands need not be allowed
 -- ARGV  per command: how many words it has, then the words
 -- Reply a character per command: '1' allowed, '0' not
 

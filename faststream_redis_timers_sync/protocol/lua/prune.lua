@@ -1,8 +1,8 @@
--- Cancels a timer of a series if it is still declared by an owner.
+-- Cancels a series if the given owner declared it.
 --
 -- KEYS  timeline, payloads
 -- ARGV  the key attempts, then id, the owner
--- Reply '1' cancelled, waiting or running; '0' there is no such timer of that owner
+-- Reply '1' cancelled, waiting or running; '0' that owner has no such series
 
 local timeline, payloads, attempts = KEYS[1], KEYS[2], table.remove(ARGV, 1)
 --@ if is_torn(timeline, payloads) then return torn(timeline) end

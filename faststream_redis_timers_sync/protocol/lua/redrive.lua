@@ -1,11 +1,11 @@
--- Puts up to 200 dead letters back into the topic that they come from, due now.
+-- Redrives up to 200 dead letters: schedules them on their original topic, due now.
 --
--- KEYS  timeline and payloads of the topic for dead letters; the same of the topic
---       that they come from
--- ARGV  the key attempts of either; then per dead letter: id, score, the timer's id, its payload
--- Reply a character per dead letter: '1' moved; else nothing is moved, since
---       'w' a timer of that id waits, or one of a series is there, 'r' a handler
---       holds the dead letter, or '0' it is gone or changed meanwhile
+-- KEYS  timeline and payloads of the dead-letter topic; the same of the original
+--       topic
+-- ARGV  the key attempts of both; then per dead letter: id, score, the timer's id, its payload
+-- Reply a character per dead letter: '1' redriven; otherwise it stays, since
+--       'w' a timer with that id is waiting, or is a series, 'r' the dead letter
+--       is running, or '0' it is gone or has changed meanwhile
 
 local dead_timeline, dead_payloads, timeline, payloads = unpack(KEYS)
 --@ if is_torn(dead_timeline, dead_payloads) then return torn(dead_timeline) end
@@ -14,8 +14,8 @@ local dead_attempts, attempts = table.remove(ARGV, 1), table.remove(ARGV, 1)
 local now_seconds, now_microseconds = server_time()
 local now = due_score(now_seconds, now_microseconds)
 local old_head = head_of(timeline)
--- Once a key is empty nothing more is there, and it is not touched again: where a slot
--- migrates that would end this script.
+-- Once a key is empty it is not used again: while a slot migrates, that would end this
+-- script.
 local left = math.min(redis.call('ZCARD', dead_timeline), redis.call('HLEN', dead_payloads))
 local dead_ids, ids = {}, {}
 
@@ -35,7 +35,7 @@ local function redrive(dead_id, score, id, payload)
   end
   local waiting = redis.call('ZSCORE', timeline, id)
   local present = waiting and redis.call('HGET', payloads, id)
-  -- The end of a run that is due again may not be lost, so a series stands in the way as it runs.
+  -- A running series blocks it, since the outcome of its occurrence must not be lost.
   if present and (not is_lease(tonumber(waiting)) or read_series(present)) then
     return 'w'
   end
@@ -46,7 +46,7 @@ local function redrive(dead_id, score, id, payload)
   redis.call('HDEL', dead_payloads, dead_id)
   dead_ids[#dead_ids + 1] = dead_id
   ids[#ids + 1] = id
-  -- One that comes from the topic that it is in leaves something there.
+  -- If both topics are the same, the key is not empty afterwards.
   left = timeline == dead_timeline and left or left - 1
   return '1'
 end

@@ -1,8 +1,8 @@
--- Moves a timer, waiting or running, to another due time.
+-- Reschedules a timer, waiting or running.
 --
 -- KEYS  timeline, payloads
--- ARGV  the key attempts, then id, due time asked for (see resolve_due)
--- Reply '1' moved, '0' no such timer (one without payload counts as absent)
+-- ARGV  the key attempts, then id, the requested due time (see resolve_due)
+-- Reply '1' rescheduled, '0' no such timer (one without a payload counts as absent)
 
 local timeline, payloads, attempts, id = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
 --@ if is_torn(timeline, payloads) then return torn(timeline) end

@@ -1,10 +1,10 @@
--- Makes a timer of a series that is paused due again.
+-- Resumes a paused series.
 --
 -- KEYS  timeline, payloads
--- ARGV  the key attempts, then id, the definition that it is taken to have, due
---       time asked for (see resolve_due)
--- Reply '1' resumed, 'c' it has another definition, '0' there is no such timer
---       that is paused
+-- ARGV  the key attempts, then id, the expected definition, the requested due time
+--       (see resolve_due)
+-- Reply '1' resumed, 'c' it has another definition, '0' there is no such paused
+--       series
 
 local timeline, payloads, attempts = KEYS[1], KEYS[2], table.remove(ARGV, 1)
 --@ if is_torn(timeline, payloads) then return torn(timeline) end

@@ -1,9 +1,9 @@
--- Counts the timers of a topic that workers hold.
+-- Counts the running timers of a topic.
 --
 -- KEYS  timeline
--- ARGV  1 the longest lease in whole seconds, 2 how many timers to look at
--- Reply how many; -1 where more timers than that lie within such a lease: ends
---       of leases stand among due times, so each has to be looked at.
+-- ARGV  1 the longest lease in whole seconds, 2 how many timers to examine
+-- Reply how many; -1 if more timers than that are within such a lease: ends of
+--       leases are mixed with due times, so each timer must be examined.
 
 local now_seconds, now_microseconds = server_time()
 local lowest = '(' .. due_score(now_seconds, now_microseconds)

@@ -1,10 +1,10 @@
--- Reads ids that match a glob pattern, in no order, a bounded step at a time.
+-- Reads ids that match a glob pattern, unordered, in steps of bounded work.
 --
 -- KEYS  timeline, payloads
 -- ARGV  cursor ('0' at the start), pattern, how much work to do (ZSCAN's COUNT)
 -- Reply one bulk string: a line with the next cursor ('0' at the end), then per
---       timer its score and the length of its id; then the ids without a gap.
---       An entry without payload counts as absent.
+--       timer its score and the length of its id; then the ids without gaps.
+--       An entry without a payload counts as absent.
 
 --@ if is_torn(KEYS[1], KEYS[2]) then return torn(KEYS[1]) end
 local step = redis.call('ZSCAN', KEYS[1], ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[3])

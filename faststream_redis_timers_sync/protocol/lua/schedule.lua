@@ -1,29 +1,29 @@
--- Schedules up to 200 timers of one topic: all of them, or with "error" none.
+-- Schedules up to 200 timers of one topic: all of them or, with 'error', possibly none.
 --
 -- KEYS  timeline, payloads
 -- ARGV  the key attempts
---       then if_exists: what to do where a timer of that id waits already:
+--       then if_exists: what to do if a timer with that id is waiting:
 --         'replace' it, 'keep' it, or schedule nothing ('error').
---         A running timer, or one without payload, does not stand in the way.
---         'update' replaces too, but for timers with an 'u' before their due
---         time: these are of series, and update what is there. Where the
---         definition is the same that is the payload alone.
---       then per timer: id, payload, due time asked for (see resolve_due)
--- Reply a character per timer: '1' scheduled, '0' kept the old one, 's' updated
---       a series of the same definition, 'c' of another one, or a timer of none;
---       or 'E' and the position (from 1) of the first that waits already
+--         A running timer, or one without a payload, does not count.
+--         'update' also replaces, except for timers with a 'u' before their due
+--         time: these are series, and update the existing timer. If the
+--         definition is the same, only the payload changes.
+--       then per timer: id, payload, the requested due time (see resolve_due)
+-- Reply a character per timer: '1' scheduled, '0' kept the old one, 's' updated a
+--       series with the same definition, 'c' with another one, or a one-off timer;
+--       or 'E' and the position (from 1) of the first waiting timer
 
 local timeline, payloads, attempts = KEYS[1], KEYS[2], ARGV[1]
 --@ if is_torn(timeline, payloads) then return torn(timeline) end
 local if_exists = ARGV[2]
 local now_seconds, now_microseconds, now = server_time()
 
--- Most calls are for one timer: without tables it takes two thirds of the time.
+-- Most calls are for one timer, which takes two thirds of the time without tables.
 if #ARGV == 5 and if_exists == 'replace' then
   local id, score = ARGV[3], resolve_due(ARGV[5], now_seconds, now_microseconds)
   local old_head = head_of(timeline)
   -- ZADD comes first: a server that is out of memory refuses it, and then
-  -- nothing at all is written.
+  -- nothing is written.
   redis.call('ZADD', timeline, score, id)
   redis.call('HSET', payloads, id, ARGV[4])
   forget_attempts(attempts, id)
@@ -52,9 +52,9 @@ if if_exists == 'keep' or if_exists == 'error' then
   end
 end
 
--- What a series finds under its id: the answer, and its score; no score leaves the one that is
--- there. A failed attempt of a series that waits for the next one is told by its count; no answer
--- means that this can't be told now.
+-- Returns the reply for a series by what exists under its id, and its new score; no score keeps the
+-- present one. A series whose failed attempt waits for a retry is recognized by its count; no reply
+-- means that this is unknown now.
 local update = updates and function(n, id, first)
   local score = tonumber(scores[n] or nil)
   local present = score and redis.call('HGET', payloads, id)
@@ -71,7 +71,7 @@ local update = updates and function(n, id, first)
   elseif is_lease(score) or not definition then
     return 'c', first
   end
-  -- Where a slot migrates and attempts are not here, they may be on the other node.
+  -- While a slot migrates, attempts that are not here may be on the other node.
   --@ if type(redis.pcall('EXISTS', timeline, attempts)) == 'table' then return nil end
   local value = redis.call('HMGET', attempts, id)[1]
   local counted = string.match(value or '', '^%d+ %S+ (%S+)$')
@@ -91,7 +91,7 @@ for n, id in ipairs(ids) do
       asked = ARGV[3 * n + 2]
       is_update = updates and string.sub(asked, 1, 1) == 'u'
       local due = is_update and string.sub(asked, 2) or asked
-      -- As text, since a server would write a number again for each timer.
+      -- As text, since the server would format a number again for each timer.
       score = string.format('%.6f', resolve_due(due, now_seconds, now_microseconds))
       if not is_update and (not earliest or tonumber(score) < tonumber(earliest)) then
         earliest = score

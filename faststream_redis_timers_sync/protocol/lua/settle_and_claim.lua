@@ -1,59 +1,59 @@
 -- One step of a worker: settles the timers whose handlers have ended, then
 -- leases due ones. Either part may be empty.
 --
--- KEYS  timeline, payloads; then timeline and payloads of the topic for dead
---       letters, if a settlement asks for it; then attempts, if they are counted
+-- KEYS  timeline, payloads; then timeline and payloads of the dead-letter topic,
+--       if a settlement needs it; then attempts, if they are counted
 -- ARGV  the key attempts, counted or not; then
 --       1 how many timers to claim at most (0: none, at most 100)
 --       2 length of the lease, as '30.000000' seconds
 --       3 microseconds to add to it, a random number below 10,000: two claims
---         may share a microsecond, their leases must not
+--         may share a microsecond, but their leases must differ
 --       4 byte budget for the claimed payloads (one timer may exceed it)
---       5 '' if attempts are not counted; else the attempt from which on a
---         timer whose lease was lost is suspected of killing its workers.
---         Where they are not counted, every such timer is
+--       5 '' if attempts are not counted; else the attempt from which a timer
+--         with a lost lease is suspected of killing its workers. If attempts are
+--         not counted, every timer with a lost lease is
 --       6 how many suspects to claim at most; others are passed over. Below 0: so
---         many of them and no other timer, if one is due first of all; else none
---       7 when a claim that finds timers calls workers of the reserve:
---         'least least_if_full slots missing seconds'. As many are called as are missing
---         on duty, where there are to be at least so many, and more of them if it
---         leaves timers or finds as many as it asks for; or as take what it leaves, if
---         each takes so many as slots (0: what it leaves calls nobody), whichever is
---         more. A call that claims nothing calls as many as least says, whoever is on duty.
---         The last two are what those who come are to know. '' asks for nothing
---       then per settlement: action, id, leases, detail; and behind all others groups of
---         commits: 'commits', how many, their leases, and so many ids. It does nothing unless
---         the timer's score is one of those leases (separated by spaces).
+--         many suspects and no other timers, if the first due timer is one; else none
+--       7 when to call workers in reserve:
+--         'least least_if_full slots missing seconds'. A claim that finds timers calls as
+--         many workers as are missing on duty (least should be, or least_if_full if it
+--         finds as many as it asks for), or as can take the timers that it leaves, if
+--         each takes slots of them (0: it calls nobody for them), whichever is more.
+--         A call that claims nothing calls least workers, however many are on duty.
+--         The last two are for the called workers. '' calls nobody
+--       then per settlement: action, id, leases, detail; and after all others groups of
+--         commits: 'commits', how many, their leases, and that many ids. It has no effect
+--         unless the timer's score is one of those leases (separated by spaces).
 --           'commit'  removes the timer
 --           'nack'    due when the lease would have ended, or after the delay
 --                     '+2.000000' in detail
---           'release' due at the score in detail, and the attempt not counted
---           'recount' due as it is; detail is the attempt that this one is
+--           'release' due at the score in detail, without counting the attempt
+--           'recount' due time unchanged; detail is the number of this attempt
 --           'renew'   leased until the score in detail, if that is later
---           'dead'    removed, and due now in the topic for dead letters:
---                     detail is the length of its id there, a colon, that id,
---                     and its payload there
---           'repeat'  due at the score in detail, and its attempts forgotten. Where
---                     a space and a detail of 'dead' follow that is done too
--- Reply one bulk string, a line and then bytes without a gap.
---       Line: the server's time, the lease ('-' if none is given, 'torn' where keys
---       have hash tags, timers are there and all payloads are gone: then nothing is
---       claimed or removed, and no head told), the head of
---       the timeline without what was passed over ('-' if there is none), the
---       outcomes ('-' if none), where 7 is not '' how many workers are on duty and how
---       many there are ('-' and '-' if that is refused, '?' for each number that the
---       server does not know), the number of timers claimed;
---       per claimed timer the length of its id, of its payload and its score before, and where
---       attempts are counted which attempt this is and the due time of the
---       first; per entry that had no payload, and is removed by this, the
---       length of its id.
+--           'dead'    removed, and due now in the dead-letter topic: detail is
+--                     the length of its id there, a colon, that id, and its
+--                     payload there
+--           'repeat'  due at the score in detail, and its attempts forgotten. If a
+--                     space and a detail of 'dead' follow, that is done too
+-- Reply one bulk string, a line and then bytes without gaps.
+--       Line: the server's time, the lease ('-' if nothing is leased, 'torn' if keys
+--       have hash tags and the topic has timers, but no payloads: then nothing is
+--       claimed or removed, and the head is '-'), the head of
+--       the timeline without timers passed over ('-' if there is none), the
+--       outcomes ('-' if none), if 7 is not '' how many workers are on duty and how
+--       many there are ('-' and '-' if that is refused, '?' for a number that the
+--       server does not know), the number of claimed timers;
+--       per claimed timer the lengths of its id and payload, its previous score and, if
+--       attempts are counted, the number of this attempt and the due time of the
+--       first; per entry without a payload, which this removes, the length of its
+--       id.
 --       Bytes: id and payload of each claimed timer, then those removed ids.
---       Outcome of a settlement: '1' done, '0' the timer is gone, 'l' another
---       lease holds it, 'd' it is due anew (scheduled or moved meanwhile), 's' it is
---       due when 'repeat' asks for, as if that had been done already.
+--       Outcome of a settlement: '1' done, '0' the timer is gone, 'l' it has another
+--       lease, 'd' it has another due time (scheduled or rescheduled meanwhile), 's' it
+--       has the due time of 'repeat', as if that had already been done.
 --
--- A value of attempts is 'count first-due score'. It counts as long as the
--- timer has that score: who schedules it anew may not know of this key.
+-- A value of attempts is 'count first-due score'. It is valid as long as the timer
+-- has that score: other clients that reschedule it may not know this key.
 
 local timeline, payloads, attempts = KEYS[1], KEYS[2], table.remove(ARGV, 1)
 local limit, budget = tonumber(ARGV[1]), tonumber(ARGV[4])
@@ -64,14 +64,14 @@ most_suspects = math.abs(most_suspects)
 local now_seconds, now_microseconds = server_time()
 local now = due_score(now_seconds, now_microseconds)
 
--- Whether this step has removed the last timer, or the last payload: where a slot migrates,
--- to touch such a key again would end this script.
+-- Whether this step has removed the last timer, or the last payload: while a slot migrates,
+-- using such a key again would end this script.
 local is_empty, is_bare = false, false
--- The ids of which there is nothing to count.
+-- The ids whose attempts are not kept.
 local forgotten = {}
 
--- How often a timer with this score was claimed, and when it was due first. What
--- the worker could not read as numbers is void too: somebody's hand.
+-- Returns how often a timer with this score was claimed, and its first due time. Values
+-- that a worker could not parse, such as manual edits, are ignored.
 local function read_attempts(value, score)
   local count, first_due, of_score =
     string.match(value or '', '^(%d+) ([%d.einf+-]+) (%S+)$')
@@ -81,7 +81,7 @@ local function read_attempts(value, score)
   return 0, score
 end
 
--- The one of these leases that the score is, if any.
+-- Returns the lease that equals the score, if any.
 local function find_lease(score, leases)
   if tonumber(leases) == score then
     return leases
@@ -93,9 +93,9 @@ local function find_lease(score, leases)
   end
 end
 
--- Keeps the counts of timers that get another score: by id, the score so far,
--- the new one, what to add to the count, and where it is known the count itself.
--- That of none is kept while the score does not tell when the timer was due first.
+-- Keeps the counts of timers that get another score: by id, the old score, the new
+-- one, what to add to the count, and the count itself if it is known. A count of 0 is
+-- kept if the new score is not the first due time.
 local function carry_attempts(ids, old_scores, new_scores, changes, known)
   local values = redis.call('HMGET', attempts, unpack(ids))
   local kept = {}
@@ -126,7 +126,7 @@ local function bury(dead)
   wake(dead_timeline, old_head, now, now)
 end
 
--- What a settlement comes to that finds the timer without its lease.
+-- Returns the outcome of a settlement whose timer does not have its lease.
 local function outcome_without(score, repeated)
   if not score then
     return '0'
@@ -134,11 +134,11 @@ local function outcome_without(score, repeated)
   return is_lease(score) and 'l' or score == repeated and 's' or 'd'
 end
 
--- Finds those of the timers from ARGV[first] to ARGV[last] that have one of these leases, for their
--- removal, and returns all outcomes.
+-- Adds the timers from ARGV[first] to ARGV[last] that have one of these leases to `removed`, and
+-- returns all outcomes.
 local function commit_group(first, last, leases, removed)
   local scores = redis.call('ZMSCORE', timeline, unpack(ARGV, first, last))
-  -- By score as text: mostly all of them have the lease of their claim.
+  -- By score as text: usually all of them have the lease of their claim.
   local outcomes, known = {}, {}
   for n, text in ipairs(scores) do
     local outcome = known[text]
@@ -166,7 +166,7 @@ local function remove(...)
 end
 
 local function settle()
-  -- Most steps settle one timer, which needs none of the tables below.
+  -- Most steps settle one timer, which does not need the tables below.
   if #ARGV == 11 and ARGV[8] == 'commit' then
     local id, score = ARGV[9], tonumber(redis.call('ZMSCORE', timeline, ARGV[9])[1] or nil)
     if not score or not find_lease(score, ARGV[10]) then
@@ -187,7 +187,7 @@ local function settle()
   local removed, dead, outcomes, earliest = {}, {}, {}, nil
   -- New scores, each before its id.
   local members = {}
-  -- A timer may be renewed, counted anew and put off in one step, and is moved once.
+  -- A timer may be renewed, recounted and delayed in one step, but its score is set once.
   local places, moved, old_scores, new_scores, changes, known = {}, {}, {}, {}, {}, {}
   for n, id in ipairs(ids) do
     local action, leases, detail = ARGV[4 * n + 4], ARGV[4 * n + 6], ARGV[4 * n + 7]
@@ -206,7 +206,7 @@ local function settle()
           next_due = string.sub(detail, 1, place - 1)
           dead[#dead + 1] = string.sub(detail, place + 1)
         end
-        -- Whatever else this step says of its score and its attempts is void.
+        -- Other settlements of its score and attempts in this step have no effect.
         forgotten[id] = true
         members[#members + 1] = next_due
         members[#members + 1] = id
@@ -252,8 +252,8 @@ local function settle()
   local old_head = earliest and head_of(timeline)
   -- A timer may be renewed and removed in one step, so removing comes last.
   if #moved > 0 or #members > 0 then
-    -- ZADD asks for memory. A server that is full refuses a script's first
-    -- write if it does, but none after: so this one, which changes nothing.
+    -- ZADD needs memory. A server whose memory is full refuses that only for a script's
+    -- first write. So the first write is this one, which changes nothing.
     redis.call('HDEL', payloads, '')
     for place, id in ipairs(moved) do
       if not forgotten[id] then
@@ -285,22 +285,22 @@ local lease = '-'
 local claimed, lengths, bytes, orphans, fields = {}, {}, {}, {}, {}
 local found, size, suspects, passed_over, passed = 0, 0, 0, 0, {}
 
--- So many payloads are read at once; and whether one was so large that they are read one by one.
+-- How many payloads to read at once; and whether one was so large that they are read one by one.
 local at_once, is_any_large = 1, false
 local large = budget / 400
 
--- What the line says of lengths, by these: to write numbers takes as long as to read a timer.
+-- Texts of lengths, by lengths: formatting numbers takes as long as reading a timer.
 local written = {}
 
--- Claims of these (id, score, ...); tells whether there is room for more.
+-- Claims some of these (id, score, ...); returns whether there is room for more.
 local function take(due)
   local ids = {}
   for i = 1, #due, 2 do
     ids[(i + 1) / 2] = due[i]
   end
   local values = counts and redis.call('HMGET', attempts, unpack(ids))
-  -- The payloads that are read ahead, and between which places. Pages grow as long as payloads are
-  -- small: among small ones a few large ones may stand, which are not to be read in vain.
+  -- The payloads read ahead, and their first and last index. Pages grow as long as payloads are
+  -- small: a few large ones may be among them, which must not be read in vain.
   local read, read_from, read_to = nil, 0, 0
   for n, id in ipairs(ids) do
     local score = due[2 * n]
@@ -309,7 +309,7 @@ local function take(due)
       count, first_due = read_attempts(not forgotten[id] and values[n], score)
       count = count + 1
     end
-    -- Ten digits, a point and at most six more are a whole microsecond, which is seen sooner.
+    -- Ten digits, a point and at most six digits are a whole microsecond: a faster check.
     local is_suspect = most_suspects < limit
       and (#score > 17 or string.byte(score, 11) ~= 46) and is_lease(tonumber(score))
       and not (counts and count < suspect_from)
@@ -320,8 +320,8 @@ local function take(due)
       passed_over = passed_over + 1
       passed[id] = true
     else
-      -- Large ones are not read in vain; to ask for the size of each small one costs more, and
-      -- so does it to read small ones one by one.
+      -- Large payloads are not read in vain. Reading the size of each small one, or reading small
+      -- ones one by one, would cost more.
       if found > 0 and size > budget / 16
           and size + redis.call('HSTRLEN', payloads, id) > budget then
         return false
@@ -346,7 +346,7 @@ local function take(due)
         claimed[found] = id
         bytes[2 * found - 1], bytes[2 * found] = id, payload
         local both = #id * 4294967296 + #payload
-        -- Beyond 2^53 two lengths could be one number.
+        -- Above 2^53 different lengths could become one number.
         local line = #id < 65536 and written[both]
         if not line then
           line = #id .. ' ' .. #payload .. ' '
@@ -368,12 +368,12 @@ local function take(due)
   return true
 end
 
--- Whether it has claimed as much as it may.
+-- Whether the claim has reached its limit or budget.
 local is_full = false
 
 if limit > 0 and not is_empty then
-  -- Behind timers that are passed over others may be due; not to look through
-  -- thousands, there is an end to it.
+  -- Behind timers that are passed over others may be due; the search is limited, since
+  -- there may be thousands.
   local seen, page, is_room = 0, limit, false
   for _ = 1, 5 do
     local due = redis.call('ZRANGE', timeline, '-inf', now, 'BYSCORE',
@@ -386,8 +386,8 @@ if limit > 0 and not is_empty then
     seen, page = seen + page, 100
   end
   if is_room then
-    -- What was lost is old, so new ones are at the other end: they must not wait
-    -- for all that lies in between.
+    -- Timers with lost leases are old, so new ones are at the other end: they must not
+    -- wait for all timers in between.
     local latest = redis.call('ZRANGE', timeline, now, '-inf', 'BYSCORE', 'REV',
       'LIMIT', 0, 100, 'WITHSCORES')
     for _, ids in ipairs({claimed, orphans}) do
@@ -440,14 +440,14 @@ if limit > 0 and not is_empty then
   end
 end
 
--- What was passed over is due, and yet nothing for this worker now.
+-- Timers that were passed over are due, but not for this worker now.
 local head = not is_empty
   and redis.call('ZRANGE', timeline, passed_over, passed_over, 'WITHSCORES')[2] or '-'
 if limit > 0 and head == '-' and passed_over == 0 then
   redis.pcall('UNLINK', attempts)
 elseif #ARGV > 7 or #orphans > 0 then
-  -- Most topics count nothing, and to look costs less than to name ids to a key that is not there.
-  -- Where a slot migrates it can't be looked up.
+  -- Most topics count no attempts, and a check costs less than sending ids to a missing key.
+  -- While a slot migrates, the check is impossible.
   local may_be_there = counts
   --@ may_be_there = true
   if may_be_there or redis.pcall('EXISTS', attempts) ~= 0 then
@@ -473,11 +473,11 @@ if ARGV[7] ~= '' then
     local least, least_if_full, slots, word = string.match(ARGV[7], '^(%d+) (%d+) (%d+) (.*)')
     local wanted = tonumber(least)
     if limit > 0 then
-      -- Of a number that is not known one is sure: too many may come, not too few.
+      -- If the number is unknown, assume one: too many may come, but not too few.
       wanted = (is_full and least_if_full or least) - (on_duty == '?' and 1 or on_duty)
     end
     if is_full and slots ~= '0' and head ~= '-' and tonumber(head) <= tonumber(now) then
-      -- Rules for workers of former versions do not allow it.
+      -- ACL rules for workers of former versions do not allow this.
       local due = redis.pcall('ZCOUNT', timeline, '-inf', now)
       local left = type(due) == 'number' and due - passed_over or 1
       wanted = math.max(wanted, math.ceil(left / slots))

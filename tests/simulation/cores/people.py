@@ -7,7 +7,7 @@ from simulation.cores.driver import Driver
 from simulation.cores.virtual_time import live
 from simulation.people import TOPIC, Producer, Worker, handle
 
-from faststream_redis_timers.delivery.endings import Endings
+from faststream_redis_timers.delivery.settlement_policy import SettlementPolicy
 from faststream_redis_timers.delivery.slots import Suspects
 from faststream_redis_timers_sync.protocol.timers import encode_timer
 
@@ -29,7 +29,7 @@ class CoreWorker(Worker):
         self._graceful_timeout = graceful_timeout
         policy = self._knobs["retry_policy"]
         log = partial(world.note_log, actor)
-        endings = Endings(
+        settlement_policy = SettlementPolicy(
             TOPIC,
             policy,
             f"{TOPIC}:dead" if world.sets_aside else None,
@@ -43,7 +43,7 @@ class CoreWorker(Worker):
             lambda timer: handle(world, self, actor, timer, timer.envelope.body),
             topic=TOPIC,
             operations=world.operations,
-            endings=endings,
+            settlement_policy=settlement_policy,
             suspects=Suspects(),
             log=log,
         )

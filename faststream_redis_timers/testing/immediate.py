@@ -1,4 +1,4 @@
-"""Delivery at once: what is scheduled goes straight to its handlers, and nothing is pending."""
+"""Immediate delivery: timers go straight to their handlers, and nothing is pending."""
 
 import time
 from collections import Counter
@@ -37,10 +37,10 @@ _MOST_NESTED = 10
 
 
 def subscribers_of(brokers: tuple[TimersBroker, ...], topic: str) -> Iterator[TimersSubscriber]:
-    """Find the subscribers of a topic that have handlers: others wait for their callers.
+    """Yield the subscribers of a topic that have handlers; others wait for callers.
 
     Args:
-        brokers: Where to look.
+        brokers: The brokers to search.
         topic: The full topic.
     """
     for broker in brokers:
@@ -54,35 +54,35 @@ def subscribers_of(brokers: tuple[TimersBroker, ...], topic: str) -> Iterator[Ti
 
 
 class EmptyRunner(MemoryRunner):
-    """Answers as a server without timers does, but for declared series, in anybody's pipeline."""
+    """Replies like a server without timers, except for declared series; takes any pipeline."""
 
     def queue(
         self, pipeline: Pipeline, operation: Operation[Any], if_exists: str | None = None
     ) -> None:
-        """Refuse what a pipeline refuses. There is nothing to cancel or move.
+        """Check the pipeline; do nothing else, as there is nothing to cancel or reschedule.
 
         Args:
-            pipeline: The pipeline, whosesoever.
+            pipeline: Any pipeline.
             operation: The operation.
-            if_exists: What was asked for.
+            if_exists: The caller's `if_exists`.
 
         Raises:
-            TypeError: It is no asyncio pipeline.
-            ValueError: It would run the command at once, ``if_exists="error"``, or
-                replicas are waited for.
+            TypeError: It is not an asyncio pipeline.
+            ValueError: It would run the command immediately, `if_exists` is ``"error"``, or
+                replicas must confirm.
         """
         confirms = self.confirmation is not None
         check_pipeline(pipeline, Pipeline, if_exists=if_exists, confirms=confirms)
 
 
-class DeliveringProducer(TimersProducer):
+class ImmediateProducer(TimersProducer):
     """Encodes like the broker's producer, and delivers instead of scheduling.
 
     Args:
         real: The broker's producer.
-        brokers: Those whose subscribers get what is scheduled.
-        scheduled: Where all of it is recorded.
-        memory: Where declared series are, which wait.
+        brokers: The brokers whose subscribers get the timers.
+        scheduled: The list that records the timers.
+        memory: The memory with declared series, which wait.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class DeliveringProducer(TimersProducer):
         scheduled: list[ScheduledTimer],
         memory: TimersMemory,
     ) -> None:
-        """Take over the parts of the broker's producer."""
+        """Copy the attributes of the broker's producer."""
         self.__dict__.update(real.__dict__)
         self._brokers = brokers
         self._scheduled = scheduled
@@ -100,14 +100,14 @@ class DeliveringProducer(TimersProducer):
         self._in_hand: Counter[tuple[str, str]] = Counter()
 
     async def encode(self, cmd: TimerPublishCommand) -> EncodedTimer:
-        """Make a timer of a command.
+        """Encode a command's message as a timer.
 
         Args:
-            cmd: The message and its settings.
+            cmd: The message and its options.
         """
         timer = await super().encode(cmd)
         if cmd.repeat_owner is not None:
-            # A declared series is recorded where it is put, as a timer that waits.
+            # Memory records declared series, as waiting timers.
             self._memory.remember([cmd.body], [timer])
         return timer
 
@@ -115,7 +115,7 @@ class DeliveringProducer(TimersProducer):
         """Deliver one message.
 
         Args:
-            cmd: The message and its settings.
+            cmd: The message and its options.
 
         Returns:
             The timer's id.
@@ -128,7 +128,7 @@ class DeliveringProducer(TimersProducer):
         """Deliver several messages.
 
         Args:
-            cmd: The messages and their common settings.
+            cmd: The messages and their common options.
 
         Returns:
             The timers' ids, in order.
@@ -142,24 +142,24 @@ class DeliveringProducer(TimersProducer):
         return [timer.timer_id for timer in timers]
 
     async def request(self, cmd: TimerPublishCommand) -> TimerDelivery:
-        """Call a handler and give its result, as "Try it out" on FastStream's page asks for it.
+        """Call a handler and return its result, for "Try it out" on FastStream's page.
 
         Args:
-            cmd: The message and its settings.
+            cmd: The message and its options.
 
         Returns:
-            The result, on its way to a message.
+            The result as a delivery.
 
         Raises:
-            SubscriberNotFound: There is no handler.
-            ValueError: A handler of batches was given no body, or more than it takes.
+            SubscriberNotFound: The topic has no handler.
+            ValueError: A batch handler got no body, or more than it takes.
         """
         subscriber = self._find_tried_out(cmd.destination)
-        # Documents say that a handler of batches takes a list.
+        # Documents say that a batch handler takes a list.
         is_list = subscriber.sub.batch and isinstance(cmd.body, list)
         if is_list and not 1 <= len(cmd.body) <= subscriber.sub.max_records:
             msg = (
-                f"a list of {len(cmd.body)} bodies was given, and the handler of topic "
+                f"got a list of {len(cmd.body)} bodies, but the handler of topic "
                 f"{subscriber.topic!r} takes 1 to {subscriber.sub.max_records}"
             )
             raise ValueError(msg)
@@ -176,8 +176,8 @@ class DeliveringProducer(TimersProducer):
     def _find_tried_out(self, topic: str) -> TimersSubscriber:
         for subscriber in subscribers_of(self._brokers, topic):
             return subscriber
-        # The page takes for the topic what its channel's key has before the first colon, and
-        # the broker has put its prefix before that.
+        # The page uses the part of the channel's key before the first colon as the topic, and
+        # the broker has prepended its prefix.
         for broker in self._brokers:
             key = topic.removeprefix(broker.config.prefix)
             for each in broker.subscribers:
@@ -188,7 +188,7 @@ class DeliveringProducer(TimersProducer):
     async def _check(
         self, cmd: TimerPublishCommand, timers: list[EncodedTimer]
     ) -> list[EncodedTimer]:
-        """Refuse what the broker's producer refuses, and find out when recurring ones are due."""
+        """Check what the broker's producer checks, and find the first times of recurring timers."""
         self._operations.schedule_batch(cmd.destination, timers, cmd.if_exists)
         if cmd.pipeline is not None:
             confirms = self._connection.confirmation is not None
@@ -247,7 +247,7 @@ def _claim(subscriber: TimersSubscriber, timers: Sequence[EncodedTimer]) -> Any:
     score = b"%.6f" % now
 
     def answer(call: Call) -> Step:
-        # Nothing is ever pending: what is scheduled is claimed, and what is settled is done.
+        # Nothing is ever pending: scheduled timers are claimed, and settled ones are done.
         claimed = [Claimed(one.timer_id.encode(), one.payload, score) for one in timers]
         if driver.counts_attempts:
             claimed = [one._replace(attempt=1, first_due=score) for one in claimed]
@@ -255,7 +255,7 @@ def _claim(subscriber: TimersSubscriber, timers: Sequence[EncodedTimer]) -> Any:
         return Step(now, lease_text(now, 0), None, outcomes, claimed if call.limit else [], [])
 
     driver = OneByOne(subscriber, answer, lambda: now)
-    # They are due, and have all their attempts left.
+    # They are due, and have all attempts left.
     return driver.claim()
 
 

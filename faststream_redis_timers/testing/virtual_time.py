@@ -1,4 +1,4 @@
-"""Delivery when a test moves time: timers wait in memory, and fire in the order of their times."""
+"""Delivery when a test moves time: timers wait in memory, and fire in order of due time."""
 
 import asyncio
 from collections.abc import Iterator
@@ -22,61 +22,61 @@ from faststream_redis_timers_sync.protocol.timers import as_publish_message
 from faststream_redis_timers_sync.protocol.times import is_lease, time_of
 
 MOST_DELIVERIES = 10_000
-"""Deliveries in a move. More mean that something fires without end. First attempts of recurring
-timers are counted within a second of the time that is moved: they are due for years, and each of
-them once a second at most."""
+"""Most deliveries in a move; more mean that timers fire without end. First attempts of recurring
+timers count per second of moved time: a move may span years, and each of them is due at most once
+a second."""
 
 _TURNS_OF_TASKS = 10
-# Of the event loop, after each delivery: enough for a task that a handler has made, to publish.
+# Turns of the event loop after each delivery: enough for a handler's task to publish.
 
 _MICROSECOND = timedelta(microseconds=1)
 _SECOND = timedelta(seconds=1)
 
 
 class _Turn(NamedTuple):
-    """Whose timer is next, and when."""
+    """The next timer's due time and subscriber."""
 
     time: datetime
     subscriber: TimersSubscriber
 
 
-class HeldDelivery:
-    """Delivers the timers of a memory, one after the other.
+class VirtualTimeDelivery:
+    """Delivers the timers of a memory, one after another.
 
     Args:
-        memory: Where they are.
-        brokers: Those whose subscribers get them.
+        memory: The memory.
+        brokers: The brokers whose subscribers get the timers.
     """
 
     def __init__(self, memory: TimersMemory, brokers: tuple[TimersBroker, ...]) -> None:
-        """Keep both."""
+        """Store both."""
         self._memory = memory
         self._brokers = brokers
         self._drivers: dict[TimersSubscriber, OneByOne] = {}
         self._is_moving = False
         self._occurrences: dict[tuple[str, str], datetime | None] = {}
-        # The last one of each recurring timer: attempts need not be counted.
+        # The last occurrence of each recurring timer, since attempts may not be counted.
 
     async def advance(self, by: timedelta, *, raise_errors: bool) -> None:
-        """Move time on, and deliver what is due on the way.
+        """Move time forward, and deliver timers that become due.
 
         Args:
             by: How far.
-            raise_errors: Whether an error of a handler ends this.
+            raise_errors: Whether an error of a handler ends the move.
 
         Raises:
-            IncorrectState: Time is being moved already.
+            IncorrectState: `advance` is already running.
             RuntimeError: Timers fire without end.
-            Exception: What a handler raised.
+            Exception: The error of a handler.
         """
         if self._is_moving:
-            msg = "time is being moved already: await advance() outside of handlers, once at a time"
+            msg = "advance() is already running: await it outside handlers, one call at a time"
             raise IncorrectState(msg)
         clock = self._memory.clock
         self._is_moving = True
         try:
-            # First of all: else what is due now would be handled a little later than the
-            # move begins, and what counts from there would be due after its end.
+            # First, stop the clock: otherwise timers that are due now would be handled slightly
+            # after the start of the move, and what counts from there would be due after its end.
             clock.stand_at(clock.now())
             end = clock.after(by)
             await self._deliver_until(end, raise_errors=raise_errors)
@@ -94,27 +94,27 @@ class HeldDelivery:
             if max(deliveries, of_series) >= MOST_DELIVERIES:
                 span = "in this move" if deliveries >= MOST_DELIVERIES else "within a second"
                 msg = (
-                    f"{MOST_DELIVERIES} timers have fired {span}, and one of topic "
-                    f"{turn.subscriber.topic!r} is due next, at {turn.time}: does a timer "
-                    "schedule itself again, or is it kept (nack) again and again? Let it end"
+                    f"{MOST_DELIVERIES} timers have fired {span}, and the next one, of topic "
+                    f"{turn.subscriber.topic!r}, is due at {turn.time}: does a timer schedule "
+                    "itself again, or is it nacked each time? Make it end"
                 )
                 raise RuntimeError(msg)
             self._memory.clock.stand_at(turn.time)
             delivery = self._driver_of(turn.subscriber).claim()
             if delivery is None:
-                # Its attempts are used up, or another thread has cancelled it meanwhile.
+                # Its attempts are used up, or another thread cancelled it meanwhile.
                 deliveries += 1
             else:
                 new = sum(map(self._is_new_occurrence, delivery.deliveries))
                 of_series += new
                 deliveries += len(delivery.deliveries) - new
                 await self._handle(turn.subscriber, delivery, raise_errors=raise_errors)
-            # What tasks of handlers schedule may be due before the end.
+            # Timers that handlers' tasks schedule may be due before the end.
             for _ in range(_TURNS_OF_TASKS):
                 await asyncio.sleep(0)
 
     def _next_turn(self) -> _Turn | None:
-        # Those that are due at the same time go by topic: a test is the same each time.
+        # Timers due at the same time are ordered by topic, so that tests are deterministic.
         return min(self._turns(), key=lambda turn: (turn.time, turn.subscriber.topic), default=None)
 
     def _turns(self) -> Iterator[_Turn]:
@@ -130,7 +130,7 @@ class HeldDelivery:
                     yield _Turn(_claimable_at(head), subscriber)
 
     def _head(self, operations: Operations, topic: str) -> float | None:
-        # A step that asks for nothing.
+        # A step that claims and settles nothing.
         step = operations.settle_and_claim(topic, (), limit=0, lease_ttl=1.0, jitter=0)
         return self._memory.run(step).head
 
@@ -175,38 +175,38 @@ class HeldDelivery:
 
 
 def _claimable_at(score: float) -> datetime:
-    # A lease ends half a microsecond past a whole one, which no clock shows.
+    # A lease ends half a microsecond past a whole one, which clocks can't show.
     return time_of(score) + _MICROSECOND if is_lease(score) else time_of(score)
 
 
-class HoldingProducer(TimersProducer):
-    """Schedules like the broker's producer, and remembers messages as they were given.
+class VirtualTimeProducer(TimersProducer):
+    """Schedules like the broker's producer, and remembers the messages before encoding.
 
     Args:
         real: The broker's producer.
-        memory: Where they are remembered.
+        memory: The memory that remembers them.
     """
 
     def __init__(self, real: TimersProducer, memory: TimersMemory) -> None:
-        """Take over the parts of the broker's producer."""
+        """Copy the attributes of the broker's producer."""
         self.__dict__.update(real.__dict__)
         self._memory = memory
 
     async def encode(self, cmd: TimerPublishCommand) -> EncodedTimer:
-        """Make a timer of a command.
+        """Encode a command's message as a timer.
 
         Args:
-            cmd: The message and its settings.
+            cmd: The message and its options.
         """
         timer = await super().encode(cmd)
         self._memory.remember([cmd.body], [timer])
         return timer
 
     async def encode_batch(self, cmd: TimerPublishCommand) -> list[EncodedTimer]:
-        """Make timers of a command.
+        """Encode a command's messages as timers.
 
         Args:
-            cmd: The messages and their common settings.
+            cmd: The messages and their common options.
         """
         timers = await super().encode_batch(cmd)
         messages = map(as_publish_message, cmd.batch_bodies)

@@ -1,6 +1,6 @@
-"""What follows a handler: another attempt, the next occurrence, a dead letter, or removal.
+"""Outcomes of handlers: a retry, the next occurrence, a dead letter, or removal.
 
-Counting attempts is the server's matter, see `settle_and_claim.lua`.
+The server counts attempts, see `settle_and_claim.lua`.
 """
 
 import logging
@@ -24,29 +24,29 @@ from faststream_redis_timers_sync.protocol.recurrence import REPEAT, read_repeat
 from faststream_redis_timers_sync.protocol.times import ask_in, is_lease, lease_end, time_of
 
 LOSSES_OF_A_SUSPECT = 2
-"""Lost leases, from which on a timer is suspected of killing its workers."""
+"""Number of lost leases after which a timer is suspected of killing its workers."""
 
 _UNREADABLE = Envelope(b"", {})
-# What stands for an envelope that can't be read.
+# Placeholder for an envelope that can't be read.
 
 
 Reading = tuple[Envelope, Occurrence | None, bool, tuple[bytes, bytes] | None]
-"""A claimed timer, read: its payload; which occurrence it is, where it is a recurring timer;
-whether its handler is to begin; and where it is not, action and detail of a settlement, or None
-to leave it leased. A plain tuple, as each timer makes one."""
+"""A decoded timer: its envelope; its occurrence, for a recurring timer; whether to start its
+handler; and if not, action and detail of a settlement, or None to leave it leased. It is a plain
+tuple for speed, since each timer creates one."""
 
 
-class Endings:
-    """Decides what follows handlers, failures and rejections in one topic.
+class SettlementPolicy:
+    """Decides the outcomes of handlers, failures and rejections in one topic.
 
     Args:
         topic: The full topic.
-        policy: Gives the delay after a failed attempt, of its number and its error, or None
-            for no more; None tries again without end, each time when the lease would have
-            ended.
-        dead_topic: The full topic to which timers are set aside; None removes them.
-        log: Writes a line of a `logging` level, with an error's traceback if given.
-        max_attempts: After how many attempts the policy gives none, if that is known.
+        policy: Returns the delay after a failed attempt, given its number and error, or None
+            for no further attempt. Without a policy timers are retried without limit, each
+            time when the lease would have ended.
+        dead_topic: The full dead-letter topic; None removes timers instead.
+        log: Writes a line with a `logging` level, and an error's traceback if given.
+        max_attempts: After how many attempts the policy returns None, if known.
         is_batched: Whether timers are handled together with up to a hundred others.
     """
 
@@ -71,27 +71,27 @@ class Endings:
         *,
         is_batched: bool = False,
     ) -> None:
-        """Keep them."""
+        """Store the arguments."""
         self._topic = topic
         self._policy = policy
         self._log = log
         self._is_batched = is_batched
         self._reader = EnvelopeReader()
         self._unknown: set[str] = set()
-        # Definitions about which the log has been told.
+        # Definitions that have been logged.
         self.dead_topic = dead_topic
         self.suspect_from: int | None = None
         if policy is not None or dead_topic is not None:
-            # A policy with fewer attempts must not use them up on a poisonous timer's neighbours.
+            # With so few attempts, timers beside a poison timer must not use theirs up.
             is_short = max_attempts <= LOSSES_OF_A_SUSPECT
             self.suspect_from = 2 if is_short else LOSSES_OF_A_SUSPECT + 1
             if is_batched:
-                # Each loss may be that of a hundred others. One whose attempt was taken back,
-                # since it is to be tried alone, comes with its first attempt.
+                # Each loss may be the fault of a hundred others. A timer that is to be tried alone
+                # comes with its first attempt, since that was taken back.
                 self.suspect_from = 1
 
     def read(self, claimed: Claimed, claimed_at: float) -> Reading:
-        """Read the payload of a claimed timer, and decide where no handler is to get it.
+        """Decode a claimed timer, and decide its outcome if no handler is to get it.
 
         Args:
             claimed: The timer.
@@ -102,7 +102,7 @@ class Endings:
                 claimed.timer_id.decode()
             envelope = self._reader.read(claimed.payload)
         except UnicodeDecodeError:
-            problem = "its id is no UTF-8"
+            problem = "its id is not UTF-8"
         except EnvelopeError as error:
             problem = str(error)
         else:
@@ -112,8 +112,8 @@ class Endings:
             if claimed.attempt is None or (tried := self._exhausted(claimed)) is None:
                 return envelope, None, True, None
             return envelope, None, False, self.dead_letter(tried, None, "attempts", None)
-        ending = self.dead_letter(claimed, None, "unreadable", None, problem)
-        return _UNREADABLE, None, False, ending
+        settlement = self.dead_letter(claimed, None, "unreadable", None, problem)
+        return _UNREADABLE, None, False, settlement
 
     def _read_recurring(
         self, claimed: Claimed, envelope: Envelope, definition: str, claimed_at: float
@@ -133,18 +133,18 @@ class Endings:
                 self._log(
                     logging.ERROR,
                     f"recurring timer {show_id(claimed.timer_id)} of topic {self._topic!r} can't "
-                    "be run by this worker, which leaves it leased each time it claims it: "
+                    "be run by this worker, which leaves it leased after each claim: "
                     f"{error}",
                     None,
                 )
-            # Another worker may be able to. Its handler has not run, so this was no attempt.
+            # Another worker may be able to run it. Its handler has not run, so this was no attempt.
             attempt = claimed.attempt
             recount = None if attempt is None else (b"recount", b"%d" % (attempt - 1))
             return envelope, None, False, recount
         return envelope, lost, False, self.dead_letter(tried, lost, "attempts", None)
 
     def is_suspect(self, claimed: Claimed) -> bool:
-        """Return whether a timer may be what killed its worker, as the server decides.
+        """Return whether a timer may have killed its worker, by the server's rule.
 
         Args:
             claimed: The timer.
@@ -156,26 +156,26 @@ class Endings:
     def _exhausted(self, claimed: Claimed) -> Claimed | None:
         """Return a timer that was claimed although its last attempt is over, else None.
 
-        That one has lost its lease, so nobody has decided then.
+        Its last attempt lost the lease, so no outcome was decided.
 
-        Where timers are batched its last attempt alone must be over too.
+        If timers are batched, it must also have had its last attempt alone.
         """
         attempt = claimed.attempt
         if attempt is None or attempt == 1 or not claimed.was_leased:
             return None
-        # This claim is no attempt.
+        # This claim does not count as an attempt.
         tried = claimed._replace(attempt=attempt - 1)
         if self._ask_policy(tried, None)[0]:
             return None
         if self._is_batched:
-            # That may have been lost for another one of its batch: it has one more, alone.
+            # Another timer of its batch may have caused the loss: it has one more attempt, alone.
             before = claimed._replace(attempt=attempt - 2)
             if before.attempt == 0 or self._ask_policy(before, None)[0]:
                 return None
         return tried
 
     def after_success(self, claimed: Claimed, occurrence: Occurrence) -> tuple[bytes, bytes]:
-        """Decide about a recurring timer whose handler has finished.
+        """Decide the outcome of a recurring timer whose handler has succeeded.
 
         Args:
             claimed: The timer.
@@ -188,7 +188,7 @@ class Endings:
             self._log(
                 logging.WARNING,
                 f"recurring timer {show_id(claimed.timer_id)} of topic {self._topic!r} has run for "
-                f"the last time and was removed: nothing follows in {occurrence.repeat}",
+                f"the last time: no occurrence follows in {occurrence.repeat}",
                 None,
             )
             return b"commit", b""
@@ -201,13 +201,13 @@ class Endings:
         error: BaseException | None,
         delay: timedelta | None,
     ) -> tuple[bytes, bytes]:
-        """Decide about a timer whose attempt has failed.
+        """Decide the outcome of a timer whose attempt has failed.
 
         Args:
             claimed: The timer.
-            occurrence: Which occurrence it is, where it is a recurring timer.
-            error: What its handler raised.
-            delay: The delay that its handler asks for, instead of the policy's.
+            occurrence: The occurrence, for a recurring timer.
+            error: The error of its handler.
+            delay: The delay that its handler requests, instead of the policy's.
 
         Returns:
             Action and detail of a settlement.
@@ -220,14 +220,14 @@ class Endings:
     def after_assumed_failure(
         self, claimed: Claimed, error: BaseException
     ) -> tuple[bytes, bytes] | None:
-        """Decide about a timer that has not failed itself, but others of its batch.
+        """Decide the outcome of a timer that was not tried, but others of its batch failed.
 
         Args:
             claimed: The timer.
-            error: What they raised.
+            error: The error of the others.
 
         Returns:
-            Action and detail of a settlement; None where this was its last attempt.
+            Action and detail of a settlement; None if this was its last attempt.
         """
         goes_on, delay = self._ask_policy(claimed, error)
         return _nack(delay) if goes_on else None
@@ -235,7 +235,7 @@ class Endings:
     def _ask_policy(
         self, claimed: Claimed, error: BaseException | None
     ) -> tuple[bool, timedelta | None]:
-        """Return whether there is another attempt, and after which delay."""
+        """Return whether another attempt follows, and after which delay."""
         if self._policy is None or claimed.attempt is None:
             return True, None
         try:
@@ -245,8 +245,8 @@ class Endings:
         except Exception as failure:  # noqa: BLE001  it is the user's
             self._log(
                 logging.ERROR,
-                f"the retry_policy failed for timer {show_id(claimed.timer_id)} of topic "
-                f"{self._topic!r} after attempt {claimed.attempt}: it is tried again",
+                f"retry_policy failed for timer {show_id(claimed.timer_id)} of topic "
+                f"{self._topic!r} after attempt {claimed.attempt}, so the timer is retried",
                 failure,
             )
             return True, None
@@ -260,51 +260,52 @@ class Endings:
         error: BaseException | None,
         why: str = "",
     ) -> tuple[bytes, bytes]:
-        """Make a dead letter of a timer, or remove it where there is no topic for them.
+        """Dead-letter a timer or, without a dead-letter topic, remove it.
 
-        A recurring timer stays, due at its next time, if there is one.
+        A recurring timer stays, and is due at its next time, if it has one.
 
         Args:
             claimed: The timer.
-            occurrence: Which occurrence it is, where it is a recurring timer.
-            reason: Why.
-            error: What its handler raised, None where it did not tell.
-            why: More about it, for the log.
+            occurrence: The occurrence, for a recurring timer.
+            reason: The reason.
+            error: The error of its handler; None if none was reported.
+            why: Details for the log.
 
         Returns:
             Action and detail of a settlement.
         """
-        told = f" ({why or _name_of(error) or 'its workers never told of an end'})"
-        told = f"{_REASONS[reason]}{told}"
+        details = f" ({why or _name_of(error) or 'no worker reported an outcome'})"
+        details = f"{_REASONS[reason]}{details}"
         if claimed.attempt is not None:
-            told += f", attempt {claimed.attempt}"
+            details += f", attempt {claimed.attempt}"
         timer = f"timer {show_id(claimed.timer_id)} of topic {self._topic!r}"
         letter = self._write_letter(claimed, occurrence, reason, error)
         if occurrence is not None and occurrence.next_due is not None:
             if occurrence.time is not None:
-                told += f", occurrence {occurrence.time.isoformat()}"
+                details += f", occurrence {occurrence.time.isoformat()}"
             if letter is None:
                 self._log(
                     logging.ERROR,
-                    f"an occurrence of recurring {timer} was given up: {told}; with "
-                    "dead_letter_topic= it would be kept",
+                    f"an occurrence of recurring {timer} was discarded: {details}; "
+                    "set dead_letter_topic= to keep such occurrences",
                     None,
                 )
                 return b"repeat", occurrence.next_due
             self._log(
                 logging.WARNING,
                 f"an occurrence of recurring {timer} was dead-lettered to topic "
-                f"{self.dead_topic!r} as {show_id(id_of_letter(letter))}: {told}",
+                f"{self.dead_topic!r} as {show_id(id_of_letter(letter))}: {details}",
                 None,
             )
             return b"repeat", b"%b %b" % (occurrence.next_due, letter)
         if letter is None:
-            remedy = "" if reason == "unreadable" else "; with dead_letter_topic= it would be kept"
-            size = f" with its {len(claimed.payload)} bytes" if reason == "unreadable" else ""
-            self._log(logging.ERROR, f"{timer} was removed{size}: {told}{remedy}", None)
+            is_unreadable = reason == "unreadable"
+            remedy = "" if is_unreadable else "; set dead_letter_topic= to keep such timers"
+            size = f" with its {len(claimed.payload)} bytes" if is_unreadable else ""
+            self._log(logging.ERROR, f"{timer} was removed{size}: {details}{remedy}", None)
             return b"commit", b""
         level = logging.ERROR if reason == "unreadable" else logging.WARNING
-        self._log(level, f"{timer} was set aside in topic {self.dead_topic!r}: {told}", None)
+        self._log(level, f"{timer} was dead-lettered to topic {self.dead_topic!r}: {details}", None)
         return b"dead", letter
 
     def _write_letter(
