@@ -71,7 +71,7 @@ class ClientSettings:
     Args:
         place: Where they stand.
         url: The server's URL, or None.
-        client: What makes a client, or its dotted path; None where there is a URL.
+        client: What makes a client, or its dotted path; None if there is a URL.
         topics: The topics that the project names, without prefix.
         options: Options of the redis-py client that is made from the URL.
         arguments: The prefix, the keys' names and layout, and the replicas that must confirm,

@@ -183,9 +183,9 @@ class TimersClient:
             TypeError: An argument has the wrong type.
             ValueError: An argument can't be used; its name and value are named.
             TimerExistsError: With ``if_exists="error"``.
-            TimerOutcomeUnknownError: The server's answer was lost.
+            TimerOutcomeUnknownError: The server's reply was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         topic = prefixed(self._prefix, topic)
         refuse_publish_message(message)
@@ -253,9 +253,9 @@ class TimersClient:
             ValueError: An argument can't be used, or an id occurs twice.
             TimerExistsError: With ``if_exists="error"``. Nothing of that call
                 was scheduled; earlier calls were.
-            TimerOutcomeUnknownError: The server's answer to a call was lost.
+            TimerOutcomeUnknownError: The server's reply to a call was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         if isinstance(messages, (str, bytes)):
             msg = "messages must be several messages, got a single str or bytes: put it in a list"
@@ -336,7 +336,7 @@ class TimersClient:
             ValueError: The owner is empty, a series is declared twice, or a message or header
                 can't be encoded. Nothing is written then.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         owner = prefixed(self._prefix, owner, "owner")
         messages, declared = self._declare(series, owner)
@@ -359,7 +359,7 @@ class TimersClient:
         Raises:
             TypeError: An argument has the wrong type.
             ValueError: As `ensure_series`.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         owner = prefixed(self._prefix, owner, "owner")
         _, declared = self._declare(series, owner)
@@ -435,9 +435,9 @@ class TimersClient:
         Raises:
             TypeError: No time was given, or an argument has the wrong type.
             ValueError: An argument can't be used; its name and value are named.
-            TimerOutcomeUnknownError: The server's answer was lost.
+            TimerOutcomeUnknownError: The server's reply was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         operation = self._operations.reschedule(
             prefixed(self._prefix, topic),
@@ -471,9 +471,9 @@ class TimersClient:
 
         Raises:
             ValueError: Topic or id is empty.
-            TimerOutcomeUnknownError: The server's answer was lost.
+            TimerOutcomeUnknownError: The server's reply was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         operation = self._operations.cancel(prefixed(self._prefix, topic), timer_id)
         return self._run_or_queue(operation, pipeline)
@@ -494,9 +494,9 @@ class TimersClient:
 
         Raises:
             ValueError: It is no recurring timer, or topic or id is empty.
-            TimerOutcomeUnknownError: The server's answer was lost.
+            TimerOutcomeUnknownError: The server's reply was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         return self._runner.run(self._operations.pause(prefixed(self._prefix, topic), timer_id))
 
@@ -516,9 +516,9 @@ class TimersClient:
             ValueError: This machine does not know its time zone, it has no further time, or
                 topic or id is empty.
             ModuleNotFoundError: It is a `Cron`, and cronsim is not installed.
-            TimerOutcomeUnknownError: The server's answer was lost.
+            TimerOutcomeUnknownError: The server's reply was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         return self._runner.run_steps(
             self._operations.resume(prefixed(self._prefix, topic), timer_id)
@@ -536,9 +536,9 @@ class TimersClient:
 
         Raises:
             ValueError: Topic or an id is empty.
-            TimerOutcomeUnknownError: The server's answer to a call was lost.
+            TimerOutcomeUnknownError: The server's reply to a call was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         steps = self._operations.cancel_many(prefixed(self._prefix, topic), timer_ids)
         return self._runner.run_steps(steps)
@@ -553,9 +553,9 @@ class TimersClient:
             How many there were, running ones included.
 
         Raises:
-            TimerOutcomeUnknownError: The server's answer was lost.
+            TimerOutcomeUnknownError: The server's reply was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         return self._runner.run(self._operations.cancel_all(prefixed(self._prefix, topic)))
 
@@ -580,22 +580,22 @@ class TimersClient:
 
         Raises:
             TypeError: `timer_ids` is a single id.
-            TimerOutcomeUnknownError: The server's answer was lost.
+            TimerOutcomeUnknownError: The server's reply was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         full = prefixed(self._prefix, dead_topic, "dead_topic")
         return self._runner.run_steps(self._operations.redrive(full, timer_ids))
 
     def has_pending(self, topic: str, timer_id: str) -> bool:
-        """Tell whether a timer is pending: scheduled and neither done nor cancelled.
+        """Return whether a timer is pending: scheduled and neither done nor cancelled.
 
         Args:
             topic: Its topic.
             timer_id: Its id.
 
         Raises:
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         operation = self._operations.has_pending(prefixed(self._prefix, topic), timer_id)
         return self._runner.run(operation)
@@ -611,7 +611,7 @@ class TimersClient:
             The timer, None if it is not pending.
 
         Raises:
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         return self._runner.run(self._operations.get(prefixed(self._prefix, topic), timer_id))
 
@@ -624,7 +624,7 @@ class TimersClient:
 
         Raises:
             ValueError: `before` is naive.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         timers = self.iter_timers(topic, before=before, bodies=False)
         return [timer.timer_id for timer in timers]
@@ -654,7 +654,7 @@ class TimersClient:
 
         Raises:
             ValueError: A time is naive, or `match` is empty.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         pages = self._operations.iterate(
             prefixed(self._prefix, topic), match=match, after=after, before=before, bodies=bodies
@@ -668,12 +668,12 @@ class TimersClient:
             topic: The topic.
 
         Raises:
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         return self._runner.run(self._operations.count(prefixed(self._prefix, topic)))
 
     def ping(self) -> bool:
-        """Tell whether the server answers.
+        """Return whether the server answers.
 
         Returns:
             False if it refuses, or stays silent for as long as the client waits:

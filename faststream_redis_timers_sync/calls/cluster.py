@@ -156,7 +156,7 @@ class ClusterRunner(Runner):
         return self._slots.fingerprint
 
     def share_fate(self, operation: Operation[Any], other: Operation[Any]) -> bool:
-        """Tell whether one operation fails where the other did: its slot is the same."""
+        """Return whether one operation fails where the other did: its slot is the same."""
         return share_slot(*operation.keys[:1], *other.keys[:1])
 
     def new_pipeline(self) -> "OneByOne":
@@ -260,7 +260,7 @@ class ClusterRunner(Runner):
             NotSentError: No connection came about.
             TimerOutcomeUnknownError: The reply was lost, and it may not be repeated.
             TimerNotReplicatedError: Too few replicas have it.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         pool = self._pool_of(primary)
         try:

@@ -42,7 +42,7 @@ def exchange(
     Raises:
         TimerOutcomeUnknownError: The reply was lost, and it may not be repeated.
         TimerNotReplicatedError: Too few replicas have it.
-        redis.RedisError: What the server or the connection says.
+        redis.RedisError: The server or the connection failed.
     """
     try:
         connection.send_packed_command(operation.pack(asking=asking))

@@ -78,7 +78,7 @@ class Runner:
         return self.client.pipeline(transaction=False)
 
     def share_fate(self, operation: Operation[Any], other: Operation[Any]) -> bool:
-        """Tell whether one operation fails where the other found its server away.
+        """Return whether one operation fails where the other found its server away.
 
         Args:
             operation: The one.
@@ -115,7 +115,7 @@ class Runner:
         Raises:
             TimerOutcomeUnknownError: The reply was lost, and it may not be repeated.
             TimerNotReplicatedError: Too few replicas have it.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         return operation.parse(self._answer(operation))
 
@@ -142,7 +142,7 @@ class Runner:
         """Ask the server for a sign of life.
 
         Raises:
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         self.run(PING)
 

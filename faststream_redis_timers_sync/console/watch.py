@@ -29,19 +29,19 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 _AWAY = (RedisConnectionError, RedisTimeoutError, ClusterDownError, TryAgainError)
-"""What a server, or a part of a cluster, says that may do again later."""
+"""Errors of a server, or of a part of a cluster, that may recover."""
 
 _LINES_AROUND = 7
-"""Lines of the terminal that hold no topics."""
+"""Lines of the terminal that are not topics."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """One look at the server.
+    """One query of the server.
 
     Args:
-        snapshot: What was seen, or if there was no answer, what was seen last.
-        silent: Seconds since the server answered last; 0 if it answers.
+        snapshot: The counts; without a reply, the last ones received.
+        silent: Seconds since the server's last reply; 0 if it replied now.
     """
 
     snapshot: Snapshot
@@ -57,19 +57,19 @@ def watch(
     interval: float = 2.0,
     scan: bool = True,
 ) -> int:
-    """Show counts of topics again and again, until Ctrl-C.
+    """Show counts of topics repeatedly, until Ctrl-C.
 
-    Where results go to no terminal, what is seen is written as lines: of one endless table,
-    or of JSON. A server that stops answering is asked again until it does.
+    If results do not go to a terminal, each update is written as lines of one endless table or of
+    JSON. A server that stops replying is asked again until it replies.
 
     Args:
         timers: The client.
         output: Where to.
-        topics: The topics; none means all that can be found, by a scan at the start alone.
-            Topics that workers begin to listen to come in later.
+        topics: The topics; none means all that can be found, by a scan only at the start.
+            Topics that workers begin to listen to are added later.
         known: Topics that the application names.
-        interval: Seconds between two looks.
-        scan: Whether finding topics looks through all keys of the database.
+        interval: Seconds between updates.
+        scan: Whether finding topics scans all keys of the database.
     """
     chosen = list(dict.fromkeys(topics)) or find_topics(timers, output, known, scan=scan)
     looks = _looks(timers, output, chosen, interval, finds_more=not topics)
@@ -111,7 +111,7 @@ def _rows(output: Output, looks: Iterator[_Look]) -> Iterator[list[Cell]]:
     for look in looks:
         if look.silent:
             if not was_silent:
-                output.note("the server does not answer: trying on")
+                output.note("the server does not reply: still trying")
         else:
             for stats in look.snapshot.topics:
                 yield shown.watch_line(stats, output.zone)
@@ -141,9 +141,9 @@ def _picture(look: _Look, interval: float, zone: tzinfo | None, room: int) -> "R
         (f"{overdue:,} overdue", "red" if overdue else ""),
         f", {paused:,} paused" if paused else "",
     )
-    foot = Text(f"every {interval:g} s, Ctrl-C ends", "dim")
+    foot = Text(f"every {interval:g} s, Ctrl-C to stop", "dim")
     if look.silent:
-        foot = Text(f"the server has not answered for {look.silent:.0f} s: trying on", "bold red")
+        foot = Text(f"no reply from the server for {look.silent:.0f} s: still trying", "bold red")
     some = topics
     if len(topics) > max(room, 1):
         some = sorted(topics, key=_urgency)[: max(room, 1)]

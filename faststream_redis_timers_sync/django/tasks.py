@@ -114,7 +114,7 @@ class TimersBackend(BaseTaskBackend):  # type: ignore[misc]  # Django has no typ
             InvalidTask: The task can't be enqueued.
             TypeError: An argument can't be written as JSON.
             ImproperlyConfigured: `TIMERS` is not in order, or has no such alias.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         self.validate_task(task)
         now = datetime.now(UTC)

@@ -11,7 +11,7 @@ class Place(NamedTuple):
     Args:
         alias: The alias of `TIMERS`.
         topic: The topic, without the client's prefix.
-        timer_id: The timer's id; empty where the topic is meant.
+        timer_id: The timer's id; empty if the topic is meant.
     """
 
     alias: str

@@ -188,7 +188,7 @@ def database_of(options: Mapping[str, Any]) -> int:
         options: The arguments, as redis-py takes them.
 
     Returns:
-        The number; 0 where there is none, or none that a server could take.
+        The number; 0 if there is none, or none that a server could take.
     """
     try:
         return int(options.get("db") or 0)

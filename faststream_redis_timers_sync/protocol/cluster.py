@@ -26,7 +26,7 @@ def slot_of(key: bytes) -> int:
 
 
 def hash_tag_of(key: bytes) -> bytes:
-    """Give the hash tag of a key, empty where it has none.
+    """Give the hash tag of a key, empty if it has none.
 
     Args:
         key: The key.
@@ -37,7 +37,7 @@ def hash_tag_of(key: bytes) -> bytes:
 
 
 def share_slot(*keys: bytes) -> bool:
-    """Tell whether all keys are in one slot, so that one script may touch them.
+    """Return whether all keys are in one slot, so that one script may touch them.
 
     Args:
         keys: The keys.
@@ -73,7 +73,7 @@ class SlotMap:
         remap: Makes of an announced address the one to connect to.
 
     Attributes:
-        version: Grows with each `replace`; 0 where no node has given the map yet.
+        version: Grows with each `replace`; 0 if no node has given the map yet.
         nodes: All nodes that were named last time, replicas too.
         is_stale: Whether a node that it names did not answer since.
         tried_at: When it was read last, or that was tried: the monotonic time of who did, in
@@ -98,7 +98,7 @@ class SlotMap:
         self.on_replaced: Callable[[], None] = lambda: None
 
     def is_due(self, now: float) -> bool:
-        """Tell whether the map may be read again: not where that was tried a moment ago.
+        """Return whether the map may be read again: not where that was tried a moment ago.
 
         Args:
             now: The caller's monotonic time, as in `tried_at`.
@@ -142,7 +142,7 @@ class SlotMap:
 
     @property
     def uncovered(self) -> str:
-        """The slots that no primary serves, as in ``0-99, 200``; empty where all are served."""
+        """The slots that no primary serves, as in ``0-99, 200``; empty if all are served."""
         ranges: list[list[int]] = []
         for slot, owner in enumerate(self._owners):
             if owner is None and ranges and ranges[-1][1] == slot - 1:

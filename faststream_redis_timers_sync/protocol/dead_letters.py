@@ -66,8 +66,8 @@ class Ending:
         topic: The full topic that it comes from.
         timer_id: Its id, as it stands in the keys.
         first_due: The score of its first due time, as text.
-        attempts: How often it was claimed; None where that is not counted.
-        error: The name of the type of its handler's last error. None where it never
+        attempts: How often it was claimed; None if that is not counted.
+        error: The name of the type of its handler's last error. None if it never
             told of one: it may have killed its workers, or never have reached one.
         definition: The definition, where it is a recurring timer: this is one occurrence.
         occurrence: Which one, in UTC; None before the first one.
@@ -105,7 +105,7 @@ class Origin(NamedTuple):
 
 
 def is_dead_letter(headers: Mapping[str, str]) -> bool:
-    """Tell whether headers are those of a dead letter that says where it comes from.
+    """Return whether headers are those of a dead letter that says where it comes from.
 
     Args:
         headers: A timer's headers.
@@ -120,7 +120,7 @@ def read_occurrence(headers: Mapping[str, str]) -> datetime | None:
         headers: The headers of a dead letter, or of the timer that was redriven from it.
 
     Returns:
-        Its time in UTC; None where they do not tell.
+        Its time in UTC; None if they do not tell.
     """
     try:
         time = datetime.fromisoformat(headers.get(OCCURRENCE, ""))
@@ -232,7 +232,7 @@ def read_dead_letter(dead_id: bytes, letter: bytes) -> Origin | None:
         letter: Its payload.
 
     Returns:
-        None where it is no dead letter, or does not tell where it comes from.
+        None if it is no dead letter, or does not tell where it comes from.
     """
     try:
         found = take_headers(letter, _ADDED)

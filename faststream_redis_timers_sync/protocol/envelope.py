@@ -155,7 +155,7 @@ def _encode_value(name: str, value: HeaderValue) -> bytes:
 
 
 def is_envelope(payload: bytes) -> bool:
-    """Tell whether a payload has the binary format; it may be broken nevertheless.
+    """Return whether a payload has the binary format; it may be broken nevertheless.
 
     Args:
         payload: The bytes.
@@ -246,7 +246,7 @@ def take_headers(payload: bytes, names: Sequence[str]) -> tuple[bytes, dict[str,
 
 
 def counts_bytes(payload: bytes) -> bool:
-    """Tell whether a payload that can be read is an envelope whose lengths count bytes.
+    """Return whether a payload that can be read is an envelope whose lengths count bytes.
 
     Args:
         payload: The bytes.

@@ -52,7 +52,7 @@ class TimerOutcomeUnknownError(TimersError):
     Args:
         action: What was asked for, for example ``"schedule"``.
         topic: The full topic, prefix included.
-        timer_ids: The ids concerned; empty where it was the whole topic.
+        timer_ids: The ids concerned; empty if it was the whole topic.
     """
 
     def __init__(self, action: str, topic: str, timer_ids: tuple[str, ...]) -> None:
@@ -64,7 +64,7 @@ class TimerOutcomeUnknownError(TimersError):
 
     @property
     def timer_id(self) -> str | None:
-        """The id concerned, None where it is not exactly one."""
+        """The id concerned, None if it is not exactly one."""
         return self.timer_ids[0] if len(self.timer_ids) == 1 else None
 
     def __str__(self) -> str:
@@ -88,9 +88,9 @@ class TimerNotReplicatedError(TimersError):
     Args:
         action: What was asked for, for example ``"schedule"``.
         topic: The full topic, prefix included.
-        timer_ids: The ids concerned; empty where it was the whole topic.
+        timer_ids: The ids concerned; empty if it was the whole topic.
         requested: How many replicas were asked for.
-        confirmed: How many have it for certain. None where that is unknown: the question was
+        confirmed: How many have it for certain. None if that is unknown: the question was
             refused, or its answer lost.
         timeout: The seconds that they had, `confirm_timeout`.
         reason: Why the number is unknown, else empty.
@@ -121,7 +121,7 @@ class TimerNotReplicatedError(TimersError):
 
     @property
     def timer_id(self) -> str | None:
-        """The id concerned, None where it is not exactly one."""
+        """The id concerned, None if it is not exactly one."""
         return self.timer_ids[0] if len(self.timer_ids) == 1 else None
 
     def __str__(self) -> str:

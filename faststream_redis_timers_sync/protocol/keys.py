@@ -173,7 +173,7 @@ class KeySpace:
         return topic
 
     def mistake_of(self, topic: str) -> str:
-        """Say why a topic can have no keys; nothing where it can.
+        """Say why a topic can have no keys; nothing if it can.
 
         Args:
             topic: The full topic.
@@ -191,7 +191,7 @@ class KeySpace:
             timeline: The key.
 
         Returns:
-            The full topic; None where this library names no topic's timeline so.
+            The full topic; None if this library names no topic's timeline so.
         """
         name, _, end = timeline.partition(f"{self.timeline_key}:".encode())
         if name or not end:
@@ -214,7 +214,7 @@ class KeySpace:
             topic: The full topic.
 
         Returns:
-            None where it has the same one there, or none.
+            None if it has the same one there, or none.
         """
         try:
             end = topic if self.hash_tags else _with_tag(topic, "topic")
@@ -274,7 +274,7 @@ class KeySpace:
         return self.hash_tags or (len(tags) == 1 and tags != {b""})
 
     def share_slot(self, topic: str, other: str, argument: str = "topic") -> bool:
-        """Tell whether one script may touch the keys of two topics.
+        """Return whether one script may touch the keys of two topics.
 
         Args:
             topic: A full topic.

@@ -149,7 +149,7 @@ def read_timers(keys: KeySpace, topic: str, ids: list[bytes]) -> Steps[list[Time
         ids: Ids as they stand in the keys, as many as there are.
 
     Returns:
-        Steps that give them in this order, None where there is none.
+        Steps that give them in this order, None if there is none.
     """
     found: list[Timer | None] = []
     while len(found) < len(ids):
@@ -177,7 +177,7 @@ def get_entries(
         ids: Ids as they stand in the keys, up to `MOST_READ`.
 
     Returns:
-        An operation that gives (score, payload) of each, None where there is no timer; of
+        An operation that gives (score, payload) of each, None if there is no timer; of
         the first ones only where payloads are large.
     """
     return reading("get", keys, topic, [BUDGET_WORD, *ids], _parse_entries)
@@ -192,7 +192,7 @@ def parse_timers(topic: str, ids: list[bytes], reply: bytes) -> list[Timer | Non
         reply: The reply.
 
     Returns:
-        The timers, None where there is none; of the first ids only where payloads are large.
+        The timers, None if there is none; of the first ids only where payloads are large.
     """
     # The reply may stop early, at the byte budget.
     entries = zip(ids, _parse_entries(reply), strict=False)
@@ -221,7 +221,7 @@ def make_timer(topic: str, timer_id: bytes, score: bytes, payload: bytes | None 
         topic: The full topic.
         timer_id: The id.
         score: The score, as text.
-        payload: The payload; None where it was not asked for.
+        payload: The payload; None if it was not asked for.
     """
     if payload is None:
         envelope = Envelope(b"", {})

@@ -63,8 +63,8 @@ class Counts:
             due, or their lease has ended.
         paused: How many are paused. A timer that is due once, at the very second that stands
             for it (`PAUSED`), counts too: payloads are not read.
-        next_at: When the next is due, paused ones left out; None where there is none.
-        last_at: When the last is due, paused ones left out; None where there is none.
+        next_at: When the next is due, paused ones left out; None if there is none.
+        last_at: When the last is due, paused ones left out; None if there is none.
         within: How many are due within each length of time that was asked for;
             the ends of leases count as due times.
     """

@@ -30,10 +30,10 @@ class Timer:
         running: Whether a worker holds it. One whose worker died counts as
             running until it is claimed again.
         body: The encoded body; empty where bodies were not asked for.
-        content_type: MIME type of the body, None where there is none.
+        content_type: MIME type of the body, None if there is none.
         headers: All headers of its envelope.
         correlation_id: Its correlation id, by default the timer id.
-        repeat: When it is due again and again; None where it is due once, or bodies were
+        repeat: When it is due again and again; None if it is due once, or bodies were
             not asked for.
         paused: Whether it is a recurring timer that is paused; always False where bodies were
             not asked for.
@@ -146,7 +146,7 @@ class EncodedTimer(NamedTuple):
     Args:
         timer_id: Its id, as text.
         payload: Its envelope.
-        due: The due time asked for, as `ask_due` writes it; empty where it follows from `repeat`
+        due: The due time asked for, as `ask_due` writes it; empty if it follows from `repeat`
             and the server's time.
         repeat: When it is due again and again.
     """
@@ -260,7 +260,7 @@ class Step(NamedTuple):
         orphans: Ids of entries that had no payload; they are removed.
         is_torn: Whether the topic has timers and all payloads are gone, see `TopicTornError`.
             Then nothing was claimed, and `head` is None.
-        may_count: Whether the server lets workers be counted; False where it refuses.
+        may_count: Whether the server lets workers be counted; False if it refuses.
         on_duty: How many workers listen to the topic's wake-ups. Some of them may be gone: one
             that hangs, or whose connection is half open, is counted for minutes. None where it
             was not asked for, or refused, or the server does not know it.

@@ -116,7 +116,7 @@ class Operation(NamedTuple, Generic[_T]):
             replicas: nothing is written, or it is a worker's step. One that is lost in a
             failover delivers again, as after any lease.
         topic: The full topic, for errors.
-        timer_ids: The ids concerned, likewise; empty where it is the whole topic.
+        timer_ids: The ids concerned, likewise; empty if it is the whole topic.
         home: The full topic that dead letters go back to, likewise.
     """
 
@@ -173,7 +173,7 @@ class Operation(NamedTuple, Generic[_T]):
             error: What the server said.
 
         Returns:
-            None where it is not the script's.
+            None if it is not the script's.
         """
         code, _, rest = str(error).partition(" ")
         if code != "TORN":
@@ -189,7 +189,7 @@ class Operation(NamedTuple, Generic[_T]):
             error: What sending or reading raised.
 
         Returns:
-            None where nothing depends on the reply, or the call was refused for certain.
+            None if nothing depends on the reply, or the call was refused for certain.
         """
         # A Sentinel's connection turns a replica's refusal into a lost reply, and
         # redis-py counts some answers of the server as errors of the connection.

@@ -514,7 +514,7 @@ class Operations:
         return origin
 
     def has_pending(self, topic: str, timer_id: str) -> Operation[bool]:
-        """Tell whether a timer is pending, waiting or running.
+        """Return whether a timer is pending, waiting or running.
 
         Args:
             topic: The full topic.

@@ -75,7 +75,7 @@ class Repeat(ABC):
             time: That other time, with a time zone.
 
         Returns:
-            The time in UTC; None where there is none before 9999-12-31.
+            The time in UTC; None if there is none before 9999-12-31.
 
         Raises:
             TypeError: `time` is not a datetime.
@@ -92,7 +92,7 @@ class Repeat(ABC):
             time: That other time, with a time zone.
 
         Returns:
-            The time in UTC; None where there is none.
+            The time in UTC; None if there is none.
 
         Raises:
             TypeError: `time` is not a datetime.

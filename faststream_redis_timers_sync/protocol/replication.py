@@ -110,7 +110,7 @@ def read_confirmation(replicas: int | None, timeout: float) -> Confirmation | No
         timeout: Seconds that they may take.
 
     Returns:
-        None where no replica is asked for.
+        None if no replica is asked for.
 
     Raises:
         TypeError: One is no number.

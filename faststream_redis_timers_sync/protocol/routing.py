@@ -132,7 +132,7 @@ def meaning_of(operation: Operation[Any], error: BaseException) -> TimersError |
         error: What redis-py raised.
 
     Returns:
-        None where the error tells all by itself.
+        None if the error tells all by itself.
     """
     # The script was ended midway, since one of its keys had moved to another node.
     if "ResponseError" in _names_of(error) and "non local key" in str(error):
@@ -416,7 +416,7 @@ def _is_lost(error: Exception) -> bool:
 
 
 def _is_for_good(error: BaseException) -> bool:
-    """Tell whether no other try would end otherwise."""
+    """Return whether no other try would end otherwise."""
     names = _names_of(error).keys()
     if "ResponseError" in names:
         return refusal_of(error) is None

@@ -89,7 +89,7 @@ async def _live(receive: _Receive, send: _Send) -> None:
 
 
 async def _read_body(receive: _Receive) -> bytes | None:
-    """Read a body; None where its sender left before the end."""
+    """Read a body; None if its sender left before the end."""
     body = b""
     while len(body) <= MOST_BODY:
         message = await receive()

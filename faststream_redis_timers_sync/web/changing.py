@@ -144,7 +144,7 @@ class _Asking:
         return parse_time(target) if target else None
 
     def _due_at(self) -> datetime | None:
-        """Read when timers are to be due; None where the action gives them no other time."""
+        """Read when timers are to be due; None if the action gives them no other time."""
         if self._action.name not in MOVES:
             return None
         now = server_time(self._visit.timers, self._chosen.topic)
@@ -241,7 +241,7 @@ class _Asking:
         return self._told(tally, at, "")
 
     def _link_of(self, outcome: Outcome) -> Address | None:
-        """Give the page of a timer after the action; None where it is gone, or where is unknown."""
+        """Give the page of a timer after the action; None if it is gone, or where is unknown."""
         if outcome.result == "unknown" or (outcome.result == "done" and self._action is CANCEL):
             return None
         if outcome.result == "done" and self._action is REDRIVE:

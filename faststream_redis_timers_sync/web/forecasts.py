@@ -62,7 +62,7 @@ def forecast_parts(visit: Visit, topics: Iterable[str]) -> dict[str, Any]:
 
 
 def _left(address: Address, forecast: Forecast) -> str:
-    """Say how many timers have left since the last look; nothing where that can't be told."""
+    """Say how many timers have left since the last look; nothing if that can't be told."""
     seen = _read(address.seen)
     now = None if seen is None else forecast.before(seen.edge)
     if seen is None or now is None or seen.at >= forecast.at:

@@ -54,7 +54,7 @@ class Form:
         self._fields = fields
 
     def get(self, name: str) -> str:
-        """Give the first value of a field; empty where there is none.
+        """Give the first value of a field; empty if there is none.
 
         Args:
             name: The field.

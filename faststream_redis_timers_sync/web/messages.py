@@ -21,7 +21,7 @@ def size_to_read(length: str) -> int | None:
         length: The header ``Content-Length``.
 
     Returns:
-        Its number, or `MOST_BODY` and one more where it is larger; None where it is no number.
+        Its number, or `MOST_BODY` and one more where it is larger; None if it is no number.
     """
     if not (length.isascii() and length.isdecimal()):
         return None
@@ -65,7 +65,7 @@ class Request:
 
     @property
     def credentials(self) -> tuple[str, str] | None:
-        """User and password of HTTP's basic authentication; None where there are none.
+        """User and password of HTTP's basic authentication; None if there are none.
 
         Compare both with `hmac.compare_digest`, as bytes.
         """

@@ -42,8 +42,8 @@ class Row(NamedTuple):
         name: Its id, as it can be shown.
         state: What it does, or that it is a dead letter.
         state_word: The same in English.
-        at: When it is due, or when its lease ends; None where it is paused.
-        repeats: Its definition, short; empty where it is due once.
+        at: When it is due, or when its lease ends; None if it is paused.
+        repeats: Its definition, short; empty if it is due once.
     """
 
     token: str
@@ -123,7 +123,7 @@ def rows_of(
 
 
 def times_of(timer: Timer, now: datetime) -> Times | None:
-    """Tell when a recurring timer is due next; None where it is due once.
+    """Tell when a recurring timer is due next; None if it is due once.
 
     Args:
         timer: The timer.

@@ -30,7 +30,7 @@ class Visit:
         access: Who it is, and what they may do.
         address: What they ask for.
         topics: The topics that the application names.
-        longest_lease: The longest lease of subscribers; None where it is unknown.
+        longest_lease: The longest lease of subscribers; None if it is unknown.
         show_body: What of a body may be shown, see `TimerPages`.
         links: Links for the head of the page.
     """

@@ -84,7 +84,9 @@ def test_series_are_listed_paused_and_resumed_wherever_they_are(timers, invoke):
         assert invoke("pause", topic, "--all", "--yes").stdout == "1 recurring timer paused\n"
         (shown,) = records(invoke("show", topic, "hourly", "--json"))
         assert (shown["state"], shown["due_at"]) == ("paused", None)
-        assert invoke("run-now", topic, "--all", "--yes").stdout == "3 timers made due, 1 stayed\n"
+        assert (
+            invoke("run-now", topic, "--all", "--yes").stdout == "3 timers made due, 1 unchanged\n"
+        )
     counted = records(invoke("stats", *TOPICS, "--json"))
     assert [(stats["pending"], stats["paused"]) for stats in counted] == [(4, 1)] * 3
     for topic in TOPICS:

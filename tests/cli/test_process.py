@@ -157,7 +157,7 @@ def test_a_server_that_stays_silent_is_given_up_after_one_try(words, server_url,
         # A connection has 2 seconds to be made and to answer; nothing is tried twice.
         assert relay.connected == 1
     assert result.returncode == 4
-    assert "can't be reached: it did not answer in time" in result.stderr
+    assert "can't be reached: it did not reply in time" in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 
@@ -172,7 +172,7 @@ def test_every_command_gives_a_silent_server_up(words, invoke, server_url):
         assert time.monotonic() - started_at < 5
         assert relay.connected == 1
     assert result.exit_code == 4
-    assert "can't be reached: it did not answer in time" in result.stderr
+    assert "can't be reached: it did not reply in time" in result.stderr
 
 
 def test_an_answer_that_was_lost_is_exit_code_4_and_says_what_is_unknown(
@@ -234,7 +234,7 @@ def test_without_the_right_to_scan_topics_must_be_named(invoke, own_server, own_
 
     assert found.exit_code == 0
     assert found.stderr.splitlines() == [
-        "no permission for PUBSUB: listening workers stay unknown",
+        "no permission for PUBSUB: listening workers are unknown",
         "no permission for SCAN: topics that no worker listens to must be named",
         "no topics found",
     ]
@@ -428,7 +428,7 @@ def test_watching_outlives_an_outage(options, server_url, timers):
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
 
-    assert note == "the server does not answer: trying on\n"
+    assert note == "the server does not reply: still trying\n"
     assert line.split()[-1] == "t"
     assert process.returncode == 0
 

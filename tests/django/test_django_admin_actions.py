@@ -74,7 +74,7 @@ def test_when_all_have_fired_nothing_is_asked(visitor, invoices):
     invoices.cancel_all("invoices")
     for across in ("0", "1"):
         answer = visitor.choose(page, "cancel", select_across=across)
-        assert "None of these timers is pending any longer." in answer.text
+        assert "None of these timers is still pending." in answer.text
     assert log() == []
 
 

@@ -62,7 +62,7 @@ def test_a_time_in_the_past_means_now_and_that_is_said(visitor, invoices, here):
     [
         ({}, "Say when: either in how long, or at what time."),
         ({"delay": "1h", "at_0": "2099-07-01", "at_1": "9:00"}, "Say when: either"),
-        ({"delay": "soon"}, "'soon' is no length of time"),
+        ({"delay": "soon"}, "'soon' is not a duration"),
         ({"delay": "1M"}, "write 1m for minutes, or days for months: 30d"),
         ({"delay": "999999w"}, "must be at most 365,250 days"),
         ({"at_0": "2099-07-01", "at_1": "noon"}, "Enter a valid time."),
@@ -223,7 +223,7 @@ def test_what_takes_long_to_count_is_not_counted_to_the_end(visitor, many):
 def test_a_search_that_takes_long_goes_on_and_finds_a_whole_id_at_once(visitor, many):
     timer_id = next(many.iter_timers("invoices")).timer_id
     page = visitor.topic("invoices", q="nobody")
-    assert re.search(r"Looked through [12],\d{3} of 3,000 timers: go on for the rest.", page.text)
+    assert re.search(r"Examined [12],\d{3} of 3,000 timers: continue for the rest.", page.text)
     assert "None found yet." in page.text
     pages = 1
     while "Go on" in page.links:
@@ -231,9 +231,9 @@ def test_a_search_that_takes_long_goes_on_and_finds_a_whole_id_at_once(visitor, 
         pages += 1
     assert pages > 1
     assert "There are no more timers." in page.text
-    assert "Looked through" not in page.text
+    assert "Examined" not in page.text
     page = visitor.topic("invoices", q=timer_id)
-    assert "Looked through" in page.text
+    assert "Examined" in page.text
     assert timer_id in page.links
 
 

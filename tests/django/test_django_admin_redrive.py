@@ -121,8 +121,8 @@ def test_those_that_stay_are_counted_by_the_reason(visitor, timers, here, bury):
     timers.cancel_timer(DEAD, gone)
     page = visitor.send(page)
     assert (
-        "Redriven: 1 timer. Unchanged: 1 timer (a timer of the old id waits, or is "
-        "recurring), 1 timer (a handler runs with it), 1 timer (no dead letter). "
+        "Redriven: 1 timer. Unchanged: 1 timer (a timer with its old ID is waiting or "
+        "recurring), 1 timer (a handler is running with it), 1 timer (not a dead letter). "
         "No longer pending: 1 timer."
     ) in page.text
     assert set(timers.get_pending_timers(DEAD)) == {held, waits, "plain"}
@@ -132,7 +132,7 @@ def test_those_that_stay_are_counted_by_the_reason(visitor, timers, here, bury):
 
 def test_where_all_stay_that_is_a_warning_and_nothing_is_logged(visitor, invoices):
     page = visitor.send(visitor.choose(visitor.topic("invoices"), "redrive", tokens("a", "b")))
-    assert "Redriven: 0 timers. Unchanged: 2 timers (no dead letter)." in page.text
+    assert "Redriven: 0 timers. Unchanged: 2 timers (not a dead letter)." in page.text
     assert 'class="warning"' in page.html
     assert log() == []
     assert invoices.count_pending("invoices") == 5
@@ -156,7 +156,7 @@ def test_of_all_of_a_topic_the_first_with_an_old_id_comes_back(visitor, timers, 
     page = visitor.choose(visitor.topic(DEAD), "redrive", select_across="1")
     page = visitor.send(page)
     assert (
-        "Redriven: 1 timer. Unchanged: 2 timers (a timer of the old id waits, or is recurring)."
+        "Redriven: 1 timer. Unchanged: 2 timers (a timer with its old ID is waiting or recurring)."
         in page.text
     )
     assert first not in timers.get_pending_timers(DEAD)

@@ -104,7 +104,7 @@ def test_where_there_is_no_time_for_a_kind_that_is_said(visitor, reports, monkey
         "faststream_redis_timers_sync.django.admin.timers.Deadline", lambda _: Deadline(0)
     )
     page = visitor.topic("reports", only="recurring")
-    assert "Looked through 2 of 4 timers: go on for the rest." in page.text
+    assert "Examined 2 of 4 timers: continue for the rest." in page.text
     shown = set(page.links)
     while "Go on" in page.links:
         page = visitor.follow(page, "Go on")
@@ -181,7 +181,7 @@ def test_one_is_paused_and_resumed_from_its_page(visitor, reports, here):
 def test_of_those_selected_it_is_said_which_stay(visitor, reports):
     page = visitor.choose(visitor.topic("reports"), "pause", tokens("daily", "stopped", "once"))
     done = visitor.send(page)
-    words = "Unchanged: 1 timer (not recurring), 1 timer (paused already)."
+    words = "Unchanged: 1 timer (not recurring), 1 timer (already paused)."
     assert f"Paused: 1 timer. {words}" in done.text
     page = visitor.choose(visitor.topic("reports"), "resume", tokens("daily", "hourly", "once"))
     done = visitor.send(page)
@@ -220,7 +220,7 @@ def test_where_time_is_up_somebody_is_asked_for_the_rest(visitor, timers, monkey
 def test_one_is_run_now_and_the_series_goes_on(visitor, reports, here):
     asked = visitor.follow(visitor.follow(visitor.topic("reports"), "daily"), "Run now")
     assert "Run 1 timer of topic “reports” now?" in asked.text
-    assert "Series go on at their next times." in asked.text
+    assert "Series continue at their next times." in asked.text
     assert "A second run" not in asked.text
     assert "Made due: 1 timer." in visitor.send(asked).text
     assert is_due(reports, "daily", here.now())
@@ -231,9 +231,9 @@ def test_of_one_that_runs_it_is_said_that_a_second_run_starts(visitor, reports, 
     reports.reschedule_timer("reports", "daily", activate_in=timedelta(0))
     here.claim("reports", lease_ttl=600)
     asked = visitor.follow(visitor.follow(visitor.topic("reports"), "daily"), "Run now")
-    assert "Running: 1 timer. A second run starts while the first goes on." in asked.text
+    assert "Running: 1 timer. A second run starts beside the first." in asked.text
     done = visitor.send(asked)
-    assert "Running: 1 timer. A second run starts while the first goes on." in done.text
+    assert "Running: 1 timer. A second run starts beside the first." in done.text
     assert is_due(reports, "daily", here.now())
 
 
@@ -270,7 +270,7 @@ def test_of_all_paused_ones_are_left_out(action, fields, done, visitor, reports)
     assert "Paused: 1 timer. They stay paused." in asked.text
     page = visitor.send(asked, **fields)
     assert (
-        f"{done}: 3 timers. Unchanged: 1 timer (paused; resume it, or name it by its id)."
+        f"{done}: 3 timers. Unchanged: 1 timer (paused; resume it, or name it by its ID)."
         in page.text
     )
     assert paused(reports) == {"stopped"}

@@ -72,7 +72,7 @@ def test_a_server_that_stays_silent_is_an_error_in_seconds(visitor, silent_port)
     with timers_at(URL=f"redis://127.0.0.1:{silent_port}"):
         page = visitor.get(TOPIC)
     assert page.status == 503
-    assert "it did not answer in time" in page.text
+    assert "it did not reply in time" in page.text
     assert time.monotonic() - start < 5
 
 

@@ -46,7 +46,7 @@ def test_other_topics_are_found_when_asked_for_step_by_step(
         while "scan" in page.fields:
             page = visitor.send(page)
             steps += 1
-            assert re.search("Looked at (about [0-9,]+ of|all) [0-9,]+ keys", page.text)
+            assert re.search("Scanned (about [0-9,]+ of|all) [0-9,]+ keys", page.text)
         assert steps >= 3
         assert r"hidden\n1 1 0 2099" in page.text
         assert r"hidden\n2 1 0 2099" in page.text

@@ -52,7 +52,7 @@ def test_topics_are_found_step_by_step_on_all_primaries(clustered, visitor, monk
     assert steps == 3
     for topic in TOPICS:
         assert f"{topic} 1 0 2099-06-01" in page.text
-    assert "Looked at all 24 keys of the database." in page.text
+    assert "Scanned all 24 keys of the database." in page.text
     assert "missing" not in page.text
 
 

@@ -81,7 +81,7 @@ def test_what_is_declared_no_longer_is_told_and_pruned_where_that_is_asked(decla
     with declaring([Series("tick", "ticks", timer_id="tick", repeat=Every(hours=2))]):
         out, err = run()
         assert states(out) == [["changed", "ticks", "tick"], ["undeclared", "reports", "daily"]]
-        assert err == "series that are no longer declared go on (1): --prune cancels them\n"
+        assert err == "series that are no longer declared still run (1): --prune cancels them\n"
         assert get_client().has_pending("reports", "daily")
 
         out, err = run("--prune")

@@ -115,11 +115,11 @@ def test_timers_are_rescheduled_by_a_delay_or_to_a_time(visitor, invoices, field
     [
         ({}, "Say when: fill in either the delay or the time."),
         ({"delay": "1h", "at": "2098-01-01T10:00Z"}, "Say when"),
-        ({"delay": "soon"}, "'soon' is no length of time"),
-        ({"at": "2098-01-01T10:00"}, "does not say in which time zone"),
+        ({"delay": "soon"}, "'soon' is not a duration"),
+        ({"at": "2098-01-01T10:00"}, "has no time zone"),
         ({"delay": "9999999d"}, "'9999999d' is too long: a delay must be at most 365,250 days."),
         ({"delay": "9" * 5000 + "d"}, f"'{'9' * 57}...' is too long."),
-        ({"at": "9" * 5000}, f"'{'9' * 57}...' is no time"),
+        ({"at": "9" * 5000}, f"'{'9' * 57}...' is not a time"),
     ],
 )
 def test_times_that_cannot_be_are_asked_for_again(visitor, invoices, fields, sentence):
@@ -224,7 +224,7 @@ def test_dead_letters_are_redriven(visitor, timers, here):
     assert named.text.count(" now dead letter ") == 2
     page = visitor.press(visitor.press(page, "Redrive", all="1"), "Redrive")
 
-    assert "Redriven 1, unchanged 1 (a timer of the old id waits, or is recurring)." in page.text
+    assert "Redriven 1, unchanged 1 (a timer with its old ID is waiting or recurring)." in page.text
     assert pending(timers) == {"a", "b"}
     assert len(pending(timers, "invoices:dead")) == 1
 
@@ -255,7 +255,7 @@ def test_a_running_timer_is_changed_by_who_saw_that_it_runs(visitor, timers, her
     timers.schedule("x", "invoices", timer_id="a")
     here.claim("invoices")
     page = visitor.press(visitor.get("topic=invoices"), "Run now", "a")
-    assert "A second run starts while the first goes on." in page.text
+    assert "A second run starts beside the first." in page.text
 
     assert "a made due (it was running)" in visitor.press(page, "Run now").text
 
@@ -297,7 +297,7 @@ def test_nothing_is_left_to_do(visitor, invoices):
     page = visitor.get("topic=invoices&timer=a")
     invoices.cancel_timer("invoices", "a")
 
-    assert "None of these timers is pending any longer." in visitor.press(page, "Cancel").text
+    assert "None of these timers is still pending." in visitor.press(page, "Cancel").text
 
 
 def test_the_forecast_counts_what_was_changed_just_now(visitor, timers):
@@ -316,7 +316,7 @@ def test_an_action_on_a_search_that_matches_nothing(visitor, invoices):
     page = visitor.post("topic=invoices&do=cancel", fields)
 
     assert "No timer matches." in page.text
-    assert "any longer" not in page.text
+    assert "still pending" not in page.text
 
 
 def test_the_outcome_links_to_no_timer_that_is_gone(visitor, invoices):

@@ -297,7 +297,7 @@ def test_a_forged_scan_begins_anew(make_pages, invoices, state):
     page = visitor_of(make_pages()).post("do=scan", [("scan", word(state))])
 
     assert page.status == 200
-    assert "Looked at all" in page.text
+    assert "Scanned all" in page.text
     assert "invoices" in page.links
     assert "a" not in page.links
 
@@ -324,7 +324,7 @@ def test_times_that_there_are_in_no_other_zone_are_refused(visitor, invoices, fi
     )
 
     assert page.status == 400
-    assert "is no time that can be written in UTC" in page.text
+    assert "can't be converted to UTC" in page.text
     assert invoices.get_timer("invoices", "a").due_at == LATER
 
 
@@ -408,7 +408,7 @@ def test_a_topic_that_is_gone_meanwhile(make_pages, invoices):
     assert visitor.follow(page, "a").status == 404
     assert visitor.follow(page, "Refresh").status == 404
     assert "Cancelled 0, no longer pending 2." in visitor.press(asked, "Yes, cancel").text
-    assert "None of these timers is pending any longer." in visitor.press(page, "Cancel", "a").text
+    assert "None of these timers is still pending." in visitor.press(page, "Cancel", "a").text
 
 
 # --- what may be written into an address

@@ -96,7 +96,7 @@ def test_more_topics_are_looked_for_step_by_step(make_pages, timers, redis_clien
 
     assert steps >= 3
     assert "hidden 1 0 2099" in page.text
-    assert "Looked at all" in page.text
+    assert "Scanned all" in page.text
 
 
 @pytest.mark.parametrize("state", ["nonsense", "W10", "bnVsbA"])
@@ -104,7 +104,7 @@ def test_a_scan_that_cannot_be_read_begins_anew(visitor, invoices, state):
     page = visitor.post("do=scan", [("scan", state)])
 
     assert page.status == 200
-    assert "Looked at" in page.text
+    assert "Scanned" in page.text
 
 
 def test_a_scan_ends_when_there_are_more_topics_than_a_page_shows(make_pages, timers, monkeypatch):
@@ -173,8 +173,8 @@ def test_a_scan_goes_on_however_long_the_names_are_that_it_has_found(
         found |= set(page.links) & names
 
     assert found == names
-    assert "Some topics that were found before are not listed any longer" in page.text
-    assert "Looked at all" in page.text
+    assert "Some topics found earlier are no longer listed" in page.text
+    assert "Scanned all" in page.text
 
 
 def test_the_forecast_is_drawn_with_a_table_and_a_note(visitor, timers):
@@ -341,10 +341,10 @@ def test_a_search_whose_time_is_up_goes_on_and_finds_all_once(visitor, timers):
     assert len(pages) >= 4
     shown = [text for page in pages for text in page.links if text.startswith("needle-")]
     assert sorted(shown) == sorted(ids)
-    looked = [re.search(r"Looked through ([\d,]+) of 9,040 timers", p.text) for p in pages[:-1]]
+    looked = [re.search(r"Examined ([\d,]+) of 9,040 timers", p.text) for p in pages[:-1]]
     counts = [int(one[1].replace(",", "")) for one in looked]
     assert counts == sorted(set(counts))
-    assert "Looked through" not in pages[-1].text
+    assert "Examined" not in pages[-1].text
     assert "40 timers" not in pages[-1].text
 
 
@@ -377,7 +377,7 @@ def test_a_state_whose_time_is_up_goes_on_at_the_next_page(visitor, invoices, mo
         "topic=invoices&only=running"
     )
 
-    assert "Looked through 4 of 5 timers: go on for the rest." in page.text
+    assert "Examined 4 of 5 timers: continue for the rest." in page.text
     assert "None found yet." in page.text
     page = visitor.follow(page, "Go on")
     assert "There are no more timers." in page.text
@@ -459,7 +459,7 @@ def test_a_timer_that_is_not_pending_is_not_found(visitor, invoices):
     page = visitor.get("topic=invoices&timer=gone")
 
     assert page.status == 404
-    assert "Timer “gone” of topic “invoices” is not pending any longer" in page.text
+    assert "Timer “gone” of topic “invoices” is no longer pending" in page.text
     assert visitor.get("timer=a").status == 400
 
 

@@ -82,7 +82,7 @@ def forecast_part(forecast: Forecast, query: Mapping[str, str]) -> Mapping[str, 
         query: What stands in the page's address beside the range, for links to others.
 
     Returns:
-        None where there are no timers, or dead letters alone.
+        None if there are no timers, or dead letters alone.
     """
     if forecast.is_empty:
         return None

@@ -37,7 +37,7 @@ class TimerPages(ModelAdmin):  # type: ignore[misc]  # Django has no types
     """The frame of the pages."""
 
     def may(self, request: Any, action: Action) -> bool:
-        """Tell whether somebody may do something.
+        """Return whether somebody may do something.
 
         Args:
             request: Who asks.
@@ -91,7 +91,7 @@ class TimerPages(ModelAdmin):  # type: ignore[misc]  # Django has no types
             request: Who asks.
             name: The template.
             title: The page's title.
-            place: What it is about; the topic is empty where it is all of an alias.
+            place: What it is about; the topic is empty if it is all of an alias.
             context: What the template shows.
         """
         request.current_app = self.admin_site.name

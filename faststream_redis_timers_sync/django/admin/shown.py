@@ -52,8 +52,8 @@ class Row(NamedTuple):
         state: ``waiting``, ``running``, ``overdue``, ``paused`` or ``dead``.
         state_name: The same in the user's language.
         is_leased: Whether its time is the end of a lease.
-        at: When it is due, or when its lease ends; None where it is paused.
-        repeats: Its definition, short; empty where it is due once.
+        at: When it is due, or when its lease ends; None if it is paused.
+        repeats: Its definition, short; empty if it is due once.
     """
 
     token: str
@@ -122,7 +122,7 @@ class Times(NamedTuple):
 
 
 def times_of(timer: Timer, now: datetime) -> Times | None:
-    """Tell when a recurring timer is due next; None where it is due once.
+    """Tell when a recurring timer is due next; None if it is due once.
 
     Args:
         timer: The timer.

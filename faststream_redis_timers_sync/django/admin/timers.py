@@ -57,7 +57,7 @@ def timers_page(
         reach: The name of the forecast's range; what is none means a day.
 
     Returns:
-        The page; None where the cursor can't be read.
+        The page; None if the cursor can't be read.
     """
     try:
         cursor = read_cursor(after)
@@ -112,7 +112,7 @@ def timer_page(timers: TimersClient, place: Place) -> Mapping[str, Any] | None:
         place: The timer.
 
     Returns:
-        The page; None where it is not pending.
+        The page; None if it is not pending.
     """
     timer = timers.get_timer(place.topic, place.timer_id)
     if timer is None:

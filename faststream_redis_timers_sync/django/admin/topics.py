@@ -63,7 +63,7 @@ def _progress(scan: Scan) -> str:
 
 
 def _left_out(forecast: Forecast, topics: list[TopicStats]) -> str:
-    """Say that a forecast is not that of all topics; nothing where it is."""
+    """Say that a forecast is not that of all topics; nothing if it is."""
     if sum(stats.pending > 0 for stats in topics) == len(forecast.topics):
         return ""
     return gettext("These are the %(most)s topics with the most timers.") % {  # type: ignore[no-any-return]

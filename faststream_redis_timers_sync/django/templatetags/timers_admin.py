@@ -24,7 +24,7 @@ def timers_nonce(context: Any, media: Any = None) -> Any:
 
     Args:
         context: The template's context.
-        media: Tags to render; None where it is one that the template writes itself.
+        media: Tags to render; None if it is one that the template writes itself.
     """
     if nonce_attr is None:
         return media or ""

@@ -38,10 +38,10 @@ class ScheduledTimer(Timer):
         due_at: When it is due, in UTC.
         running: Always False.
         body: The message, encoded.
-        content_type: MIME type of the body, None where there is none.
+        content_type: MIME type of the body, None if there is none.
         headers: All headers that the handler will get, as text.
         correlation_id: Its correlation id, by default the timer id.
-        repeat: When it is due again and again; None where it is due once.
+        repeat: When it is due again and again; None if it is due once.
         paused: Whether it is a recurring timer that was paused.
         message: The message, as it was given.
     """

@@ -39,7 +39,7 @@ class Entry(NamedTuple):
 
     @property
     def definition(self) -> str | None:
-        """The definition of its series; None where it is due once."""
+        """The definition of its series; None if it is due once."""
         return self._headers().get(REPEAT)
 
     @property
