@@ -1,4 +1,4 @@
-"""How times, states and timers look on the pages."""
+"""Formats times, states and timers for the pages."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -39,8 +39,8 @@ class Row(NamedTuple):
     Args:
         token: Its id, for a form.
         link: The address of its page.
-        name: Its id, as it can be shown.
-        state: What it does, or that it is a dead letter.
+        name: Its id, safe to show.
+        state: Its state, or that it is a dead letter.
         state_word: The same in English.
         at: When it is due, or when its lease ends; None if it is paused.
         repeats: Its definition, short; empty if it is due once.
@@ -59,7 +59,7 @@ class Times(NamedTuple):
     """The next times of a recurring timer for a template.
 
     Args:
-        rows: Of each the time in the zone of its definition, and when that is.
+        rows: Each time in the time zone of the definition, and as a `Moment`.
         problem: Why there are none.
     """
 
@@ -68,7 +68,7 @@ class Times(NamedTuple):
 
 
 def moment(time: datetime, now: datetime) -> Moment:
-    """Describe a time.
+    """Format a time for a template.
 
     Args:
         time: The time.
@@ -78,7 +78,7 @@ def moment(time: datetime, now: datetime) -> Moment:
 
 
 def name_of(text: str) -> str:
-    """Show an id or topic; one of spaces alone gets quotes, or a link to it could not be seen.
+    """Return an id or topic, safe to show; one of spaces only gets quotes, so that it is visible.
 
     Args:
         text: The id or topic.
@@ -88,7 +88,7 @@ def name_of(text: str) -> str:
 
 
 def row_of(timer: Timer, address: Address, now: datetime, *, is_dead: bool = False) -> Row:
-    """Describe a timer.
+    """Format a timer for a template.
 
     Args:
         timer: The timer.
@@ -111,7 +111,7 @@ def row_of(timer: Timer, address: Address, now: datetime, *, is_dead: bool = Fal
 def rows_of(
     timers: Iterable[Timer], address: Address, now: datetime, *, is_dead: bool = False
 ) -> list[Row]:
-    """Describe timers.
+    """Format timers for a template.
 
     Args:
         timers: The timers.
@@ -123,7 +123,7 @@ def rows_of(
 
 
 def times_of(timer: Timer, now: datetime) -> Times | None:
-    """Tell when a recurring timer is due next; None if it is due once.
+    """Return when a recurring timer is due next; None if it is due once.
 
     Args:
         timer: The timer.
@@ -141,7 +141,7 @@ def times_of(timer: Timer, now: datetime) -> Times | None:
 
 
 def ending_facts(timer: Timer, now: datetime) -> list[tuple[str, str]]:
-    """Tell why a timer is a dead letter, if it is one: names and values.
+    """Return names and values that say why a timer is a dead letter; empty if it is not one.
 
     Args:
         timer: The timer, with its headers.

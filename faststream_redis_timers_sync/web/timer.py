@@ -24,7 +24,7 @@ from faststream_redis_timers_sync.web.words import ACTIONS, Action
 
 _log = logging.getLogger("faststream_redis_timers_sync.web")
 
-NOT_SHOWN = "The body could not be shown: the application's log says why."
+NOT_SHOWN = "The body could not be shown: see the application's log."
 
 
 def timer_page(visit: Visit) -> Response:
@@ -38,12 +38,12 @@ def timer_page(visit: Visit) -> Response:
     """
     address = visit.address
     if not address.topic:
-        raise RefusedError(400, "Bad address", "The address of a timer names its topic.")
+        raise RefusedError(400, "Bad address", "The address of a timer must name its topic.")
     timer = visit.timers.get_timer(address.topic, address.timer_id)
     if timer is None:
         msg = (
-            f"Timer “{escape(address.timer_id)}” of topic “{escape(address.topic)}” is not pending "
-            "any longer: it has been delivered, or somebody has cancelled it."
+            f"Timer “{escape(address.timer_id)}” of topic “{escape(address.topic)}” is no longer "
+            "pending: it was delivered or cancelled."
         )
         raise RefusedError(404, "Unknown timer", msg)
     now = server_time(visit.timers, address.topic)
@@ -102,6 +102,6 @@ def _shown_body(
     shown = show_body(visit.address.topic, timer)
     if shown is None or isinstance(shown, bytes):
         return shown
-    # What it gave may be what must not be shown, so it is not repeated.
+    # The result may be what must not be shown, so it is not repeated.
     msg = f"show_body must return bytes or None, got {type(shown).__name__}"
     raise TypeError(msg)

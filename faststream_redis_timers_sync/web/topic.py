@@ -32,7 +32,7 @@ def topic_page(visit: Visit) -> Response:
         visit: The visit.
 
     Raises:
-        RefusedError: Nobody knows the topic, or the cursor is none of the page's.
+        RefusedError: The topic is unknown, or the cursor is not from this page.
     """
     address = visit.address
     (stats,) = count_topics(visit.timers, [address.topic]).topics
@@ -44,7 +44,7 @@ def topic_page(visit: Visit) -> Response:
         raise RefusedError(404, "Unknown topic", msg)
     forecast = forecast_parts(visit, [address.topic])
     page = _read(visit)
-    # Only what was counted has a number.
+    # A number is shown only if timers were counted.
     count = page.matching if address.search or address.only else stats.pending
     is_dead = visit.holds_dead_letters(forecast["forecast"])
     found = with_series(visit.timers, address.topic, page.timers)
@@ -63,7 +63,7 @@ def topic_page(visit: Visit) -> Response:
         states=STATES,
         progress=looked_through(page, stats.pending) if page.is_cut else "",
         nothing=_nothing(address, page),
-        # With a state the form can't say which timers are meant.
+        # The form can't carry a state, so it can't select all timers of one.
         matching=_matching(address, count) if rows and not address.only else "",
         count_text="" if count is None else plural(count),
         buttons=_buttons(visit, is_dead=is_dead, has_series=any(row.repeats for row in rows)),
@@ -77,7 +77,7 @@ def topic_page(visit: Visit) -> Response:
 
 
 def _to_type(search: str) -> str:
-    """Give a search as a field can hold it and send it again, or else as it can be read."""
+    """Return a search as the field can hold and send it again, or else as readable text."""
     try:
         search.encode()
     except UnicodeEncodeError:
@@ -116,7 +116,7 @@ def _facts(stats: TopicStats, *, is_dead: bool) -> list[tuple[str, str]]:
 
 
 def _nothing(address: Address, page: Page) -> str:
-    """Say why a page has no timers."""
+    """Return why a page has no timers."""
     if page.is_cut:
         return wording.NONE_YET
     if address.after:
@@ -131,7 +131,7 @@ def _matching(address: Address, count: int | None) -> str:
 
 
 def _buttons(visit: Visit, *, is_dead: bool, has_series: bool) -> list[tuple[Action, Any]]:
-    """Give the actions that somebody may ask for, and where each goes."""
+    """Return the actions that the user may take, and the address of each."""
     shown = [
         action
         for action in ACTIONS.values()

@@ -93,7 +93,10 @@ def test_all_that_match_are_cancelled_also_those_on_other_pages(visitor, timers)
     timers.schedule("x", "invoices", timer_id="kept", activate_at=LATER)
     page = visitor.topic("invoices", q="user:*")
     page = visitor.choose(page, "cancel", select_across="1")
-    assert "Cancel 130 timers of topic “invoices”? These are all that match “user:*”." in page.text
+    assert (
+        "Cancel 130 timers of topic “invoices”? These are all timers that match “user:*”."
+        in page.text
+    )
     timers.cancel_timers("invoices", [f"user:{n}" for n in range(30)])
     page = visitor.send(page)
     outcome = "Cancelled: 100 timers. No longer pending: 30 timers."
@@ -111,7 +114,7 @@ def test_all_that_match_are_cancelled_also_those_on_other_pages(visitor, timers)
 
 def test_all_of_a_topic_are_cancelled_in_one_call(visitor, invoices, key_names, redis_client):
     page = visitor.choose(visitor.topic("invoices"), "cancel", select_across="1")
-    assert "Cancel 5 timers of topic “invoices”? These are all that there are." in page.text
+    assert "Cancel 5 timers of topic “invoices”? These are all timers of the topic." in page.text
     page = visitor.send(page)
     assert "Cancelled: 5 timers." in page.text
     assert pending(invoices) == []
@@ -177,7 +180,7 @@ def test_a_timer_has_a_history_that_outlives_it(visitor, invoices):
     # The dashboard links what was changed, not what was deleted.
     page = visitor.get("/admin/")
     page = visitor.follow(page, "a (invoices)")
-    assert "Timer “a” is not pending any more" in page.text
+    assert "Timer “a” is no longer pending" in page.text
 
 
 def test_a_topic_has_a_history(visitor, invoices):

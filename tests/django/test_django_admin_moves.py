@@ -60,7 +60,7 @@ def test_a_time_in_the_past_means_now_and_that_is_said(visitor, invoices, here):
 @pytest.mark.parametrize(
     ("fields", "complaint"),
     [
-        ({}, "Say when: either in how long, or at what time."),
+        ({}, "Say when: fill in either the delay or the time."),
         ({"delay": "1h", "at_0": "2099-07-01", "at_1": "9:00"}, "Say when: either"),
         ({"delay": "soon"}, "'soon' is not a duration"),
         ({"delay": "1M"}, "write 1m for minutes, or days for months: 30d"),
@@ -92,7 +92,7 @@ def test_a_running_timer_will_run_again_and_that_is_said_before_and_after(visito
 def test_all_that_match_move_and_the_search_stays(visitor, invoices, here):
     page = visitor.topic("invoices", q="other")
     page = visitor.choose(page, "reschedule", select_across="1")
-    assert "These are all that match “*other*”." in page.text
+    assert "These are all timers that match “*other*”." in page.text
     page = visitor.send(page, delay="1h")
     assert "Rescheduled: 2 timers." in page.text
     assert "other-1" in page.links
@@ -122,7 +122,7 @@ def test_what_takes_long_goes_on_when_asked_again(visitor, timers, monkeypatch):
     page = visitor.send(ask_for_all(visitor, "cancel", "*"))
     assert "Cancelled: 200 timers. There was no time for all of them. " in page.text
     for _ in range(2):
-        assert "Go on with the rest of those that match “*” in topic “invoices”?" in page.text
+        assert "Continue with the rest that match “*” in topic “invoices”?" in page.text
         page = visitor.send(page)
     assert "Cancelled: 50 timers. " in page.text
     assert "No timer matches." in page.text
@@ -137,7 +137,7 @@ def test_those_that_were_moved_already_are_left_alone_then(visitor, timers, monk
     page = visitor.send(ask_for_all(visitor, "reschedule", search), delay="1h")
     assert "Rescheduled: 200 timers. There was no time for all of them. " in page.text
     for _ in range(2):
-        assert "Go on with the rest of " in page.text
+        assert "Continue with the rest of " in page.text
         page = visitor.send(page)
     assert "Rescheduled: 50 timers." in page.text
     assert "Gone meanwhile" not in page.text
@@ -226,8 +226,8 @@ def test_a_search_that_takes_long_goes_on_and_finds_a_whole_id_at_once(visitor, 
     assert re.search(r"Examined [12],\d{3} of 3,000 timers: continue for the rest.", page.text)
     assert "None found yet." in page.text
     pages = 1
-    while "Go on" in page.links:
-        page = visitor.follow(page, "Go on")
+    while "Continue" in page.links:
+        page = visitor.follow(page, "Continue")
         pages += 1
     assert pages > 1
     assert "There are no more timers." in page.text
@@ -239,9 +239,9 @@ def test_a_search_that_takes_long_goes_on_and_finds_a_whole_id_at_once(visitor, 
 
 def test_all_that_match_can_be_selected_though_nobody_has_counted_them(visitor, many):
     page = visitor.topic("invoices", q="?*")
-    assert "Select all that match" in page.text
+    assert "Select all matching timers" in page.text
     page = visitor.send(page, action="cancel", select_across="1")
-    assert "These are all that match “?*”." in page.text
+    assert "These are all timers that match “?*”." in page.text
 
 
 @pytest.mark.parametrize("action", ["cancel", "reschedule"])
@@ -251,7 +251,7 @@ def test_where_none_is_found_in_time_nothing_is_asked_again(visitor, many, monke
     assert TOO_LARGE in visitor.post(page.url, form).text
     page = visitor.post(page.url, {**form, "post": "yes", "delay": "1h"})
     assert TOO_LARGE in page.text
-    assert "Go on with the rest" not in page.text
+    assert "Continue with the rest" not in page.text
 
 
 @pytest.mark.parametrize("more", [{}, {"search": ""}])

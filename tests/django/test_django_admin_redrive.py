@@ -141,7 +141,9 @@ def test_where_all_stay_that_is_a_warning_and_nothing_is_logged(visitor, invoice
 def test_all_that_match_come_back_also_those_on_other_pages(visitor, timers, bury):
     bury(*(f"user:{n}" for n in range(130)), "other")
     page = visitor.choose(visitor.topic(DEAD, q="user:*"), "redrive", select_across="1")
-    assert "Redrive 130 timers of topic “invoices:dead”? These are all that match" in page.text
+    assert (
+        "Redrive 130 timers of topic “invoices:dead”? These are all timers that match" in page.text
+    )
     page = visitor.send(page)
     assert "Redriven: 130 timers." in page.text
     assert timers.count_pending(DEAD) == 1
@@ -170,7 +172,7 @@ def test_what_takes_long_goes_on_when_asked_again(visitor, timers, bury, monkeyp
     page = visitor.send(page)
     assert "Redriven: 200 timers. There was no time for all of them. " in page.text
     for _ in range(2):
-        assert "Go on with the rest of topic “invoices:dead”?" in page.text
+        assert "Continue with the rest of topic “invoices:dead”?" in page.text
         page = visitor.send(page)
     assert "Redriven: 50 timers." in page.text
     assert timers.count_pending(DEAD) == 0

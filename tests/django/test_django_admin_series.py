@@ -106,8 +106,8 @@ def test_where_there_is_no_time_for_a_kind_that_is_said(visitor, reports, monkey
     page = visitor.topic("reports", only="recurring")
     assert "Examined 2 of 4 timers: continue for the rest." in page.text
     shown = set(page.links)
-    while "Go on" in page.links:
-        page = visitor.follow(page, "Go on")
+    while "Continue" in page.links:
+        page = visitor.follow(page, "Continue")
         shown |= set(page.links)
     assert {"daily", "hourly", "stopped"} <= shown
     assert "once" not in shown
@@ -129,8 +129,8 @@ def test_a_page_has_definition_and_next_times_in_zone_and_utc(visitor, reports, 
 
 def test_a_page_of_a_paused_one_has_no_due_time(visitor, reports):
     page = visitor.follow(visitor.topic("reports"), "stopped")
-    assert "It is paused: nothing is due until somebody resumes it." in page.text
-    assert "Next times, if it were resumed now" in page.text
+    assert "It is paused: it is not due until it is resumed." in page.text
+    assert "Next times, if resumed now" in page.text
     assert "Next delivery" not in page.text
     assert "9999" not in page.text
     assert "Resume" in page.links
@@ -211,7 +211,7 @@ def test_where_time_is_up_somebody_is_asked_for_the_rest(visitor, timers, monkey
     page = visitor.choose(visitor.topic("reports"), "pause", select_across="1")
     page = visitor.send(page)
     assert "Paused: 200 timers." in page.text
-    assert "Go on with the rest of topic “reports”?" in page.text
+    assert "Continue with the rest of topic “reports”?" in page.text
     page = visitor.send(page)
     assert "Paused: 50 timers." in page.text
     assert len(paused(timers)) == 250

@@ -143,7 +143,7 @@ def test_topics_that_a_scan_finds_in_the_other_layout_alone_are_warned_of(
             page = visitor.send(page)
 
     assert r"Topic 'two\nlines' has timers under" in page.text
-    assert "No topic is known" in page.text
+    assert "No topics are known" in page.text
 
 
 def test_what_a_scan_has_found_is_kept_from_step_to_step():

@@ -175,7 +175,7 @@ def test_a_silent_server_is_not_waited_for_by_a_client_that_would_for_ever(silen
 
     found = run_checks(deploy=True, TIMERS={"default": {"CLIENT": patient}})
     assert ids(found) == ["timers.W002"]
-    assert "no answer within 2 s" in found[0].msg
+    assert "no reply within 2 s" in found[0].msg
     assert accepted
 
 

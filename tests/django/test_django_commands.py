@@ -175,7 +175,7 @@ def test_the_earliest_that_match_are_listed(records, timers):
 def test_a_limit_that_is_no_number_above_0_is_refused(text, call):
     _, sentence = refusal(call, "timers_list", "t", f"--limit={text}")
 
-    assert sentence == f"Error: argument --limit: '{text}' is no whole number above 0"
+    assert sentence == f"Error: argument --limit: '{text}' is not a whole number above 0"
 
 
 def test_a_timer_is_shown_with_its_body(call, records, timers):

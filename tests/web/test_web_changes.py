@@ -357,10 +357,10 @@ def test_what_one_request_has_no_time_for_is_asked_again(visitor, timers, monkey
     page = visitor.press(visitor.get("topic=invoices&q=t-"), button, all="1")
     page = visitor.press(page, "Yes, cancel" if name == "cancel" else button)
     done = 0
-    while "Go on" in page.buttons:
+    while "Continue" in page.buttons:
         assert "There was no time for all of them." in page.text
         done += 1
-        page = visitor.press(page, "Go on")
+        page = visitor.press(page, "Continue")
 
     assert done >= 1
     left = [one for one in timers.iter_timers("invoices") if one.due_at == LATER]

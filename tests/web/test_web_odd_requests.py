@@ -82,7 +82,7 @@ def test_a_form_that_was_cut_off_does_nothing(visitor, invoices, length):
     page = visitor.send("POST", "topic=invoices&do=cancel", {**OURS, "content-length": length}, CUT)
 
     assert page.status == 400
-    assert "The form was cut off on its way, so nothing was changed." in page.text
+    assert "The form arrived incomplete, so nothing was changed." in page.text
     assert invoices.count_pending("invoices") == 5
 
 
@@ -181,7 +181,7 @@ def test_the_command_s_server_answers_who_sends_a_large_form(make_pages, invoice
         connection.request("POST", "/?do=scan", b"x" * size, {**headers, "content-type": FORM})
         response = connection.getresponse()
         assert response.status == 413
-        assert b"Forms may have 64 KiB" in response.read()
+        assert b"Forms may have at most 64 KiB" in response.read()
         connection.close()
 
 
@@ -439,7 +439,7 @@ def test_a_cursor_whose_score_is_no_number_of_the_servers_is_refused(invoices, v
 def test_a_forged_last_look_is_passed_over(invoices, visitor, count):
     page = visitor.get(f"topic=invoices&seen=2000-01-01T00:00Z,2099-01-01T00:00Z,{count}")
     assert page.status == 200
-    assert "last look" not in page.text
+    assert "last refresh" not in page.text
 
 
 @pytest.mark.parametrize("timer_id", ["a\u00a0b", "a\u200db", "a\\b"])

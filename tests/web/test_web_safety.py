@@ -88,14 +88,14 @@ class AsyncAllow:
 
 @pytest.mark.parametrize("may", [None, "run", 1])
 def test_rights_that_are_no_collection(may):
-    with pytest.raises(TypeError, match=f"may must be several rights, .* got {may!r}"):
+    with pytest.raises(TypeError, match=f"may must be a collection of rights, .* got {may!r}"):
         Access("ops", may=may)
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"user": ""}, "user must be a text that is not empty, got ''"),
+        ({"user": ""}, "user must be a non-empty str, got ''"),
         ({"user": "ops", "may": {"delete"}}, "may must be some of cancel, cancel_all, redrive"),
         ({"user": "ops", "may": [[]]}, r"got \[\[\]\]"),
     ],
@@ -108,7 +108,7 @@ def test_access_that_cannot_be(arguments, sentence):
 def test_a_realm_that_cannot_be():
     with pytest.raises(ValueError, match="realm must be printable ASCII"):
         AskPassword('a"b')
-    with pytest.raises(TypeError, match="realm must be a text, got None"):
+    with pytest.raises(TypeError, match="realm must be a str, got None"):
         AskPassword(None)
 
 

@@ -1,4 +1,4 @@
-"""How times, states and numbers look in the admin, in the language and time zone of its user."""
+"""Formats times, states and numbers for the admin, in its user's language and time zone."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -48,7 +48,7 @@ class Row(NamedTuple):
     Args:
         token: Its id, for a form.
         key: Its key, for a URL.
-        name: Its id, as it can be shown.
+        name: Its id, safe to show.
         state: ``waiting``, ``running``, ``overdue``, ``paused`` or ``dead``.
         state_name: The same in the user's language.
         is_leased: Whether its time is the end of a lease.
@@ -69,7 +69,7 @@ class Row(NamedTuple):
 def rows_of(
     timers: Iterable[Timer], place: Place, now: datetime, *, are_dead: bool = False
 ) -> list[Row]:
-    """Describe timers for a template.
+    """Format timers for a template.
 
     Args:
         timers: The timers.
@@ -84,7 +84,7 @@ def rows_of(
 
 
 def row_of(timer: Timer, key: str, now: datetime, *, is_dead: bool) -> Row:
-    """Describe a timer for a template.
+    """Format a timer for a template.
 
     Args:
         timer: The timer.
@@ -109,9 +109,9 @@ class Times(NamedTuple):
     """The next times of a recurring timer for a template.
 
     Args:
-        title: What they are.
-        zone: The name of the time zone of its definition, else of the user's.
-        rows: Of each the day and the clock in that zone and in UTC, and how far away it is.
+        title: The title.
+        zone: The name of its definition's time zone, else of the user's.
+        rows: For each, day and clock in that zone and in UTC, and how far away it is.
         problem: Why there are none.
     """
 
@@ -122,7 +122,7 @@ class Times(NamedTuple):
 
 
 def times_of(timer: Timer, now: datetime) -> Times | None:
-    """Tell when a recurring timer is due next; None if it is due once.
+    """Return when a recurring timer is due next; None if it is due once.
 
     Args:
         timer: The timer.
@@ -138,7 +138,7 @@ def times_of(timer: Timer, now: datetime) -> Times | None:
     elif not coming.times:
         problem = gettext(wording.NO_NEXT_TIME)
     return Times(
-        gettext("Next times, if it were resumed now") if timer.paused else gettext("Next times"),
+        gettext("Next times, if resumed now") if timer.paused else gettext("Next times"),
         getattr(zone, "key", None) or zone_name(now),
         [
             (_day_and_clock(at, zone), _day_and_clock(at, UTC), distance(at, now))
@@ -154,7 +154,7 @@ def _day_and_clock(time: datetime, zone: tzinfo) -> tuple[str, str]:
 
 
 def ending_facts(timer: Timer, now: datetime) -> list[tuple[str, str]]:
-    """Tell how a timer ended, if it is a dead letter: names and values.
+    """Return names and values that say why a timer is a dead letter; empty if it is not one.
 
     Args:
         timer: The timer, with its headers.
@@ -190,7 +190,7 @@ def _why(told: Told) -> str:
 
 
 def moment(time: datetime, now: datetime) -> Moment:
-    """Describe a time for a template.
+    """Format a time for a template.
 
     Args:
         time: The time.
@@ -201,7 +201,7 @@ def moment(time: datetime, now: datetime) -> Moment:
 
 
 def local_text(time: datetime) -> str:
-    """Write a time with its time zone, that of the user.
+    """Return a time with its time zone, that of the user.
 
     Args:
         time: The time.
@@ -211,7 +211,7 @@ def local_text(time: datetime) -> str:
 
 
 def zone_name(now: datetime) -> str:
-    """Name the user's time zone.
+    """Return the name of the user's time zone.
 
     Args:
         now: The server's time: the name may depend on the season.
@@ -221,7 +221,7 @@ def zone_name(now: datetime) -> str:
 
 
 def distance(time: datetime, now: datetime) -> str:
-    """Say how far away a time is.
+    """Return how far away a time is, in words.
 
     Args:
         time: The time.
@@ -239,7 +239,7 @@ def distance(time: datetime, now: datetime) -> str:
 
 
 def number(count: int) -> str:
-    """Write a number as the user's language groups digits.
+    """Return a number with the digit grouping of the user's language.
 
     Args:
         count: The number.
@@ -248,19 +248,19 @@ def number(count: int) -> str:
 
 
 def count_text(name: CountName, count: int) -> str:
-    """Say how many timers are something: ``Overdue: 3``.
+    """Return a count with its name: ``Overdue: 3``.
 
     Args:
-        name: What they are.
-        count: How many.
+        name: The name of the count.
+        count: The count.
     """
     return f"{gettext(COUNT_WORDS[name])}: {number(count)}"
 
 
 def timers_text(count: int) -> str:
-    """Say how many timers.
+    """Return a count of timers: ``3 timers``.
 
     Args:
-        count: How many.
+        count: The count.
     """
     return ngettext("%(count)s timer", "%(count)s timers", count) % {"count": number(count)}  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""`timers_stats`: what topics hold."""
+"""`timers_stats`: counts the timers of topics."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ class Command(TimersCommand):
     """Counts timers."""
 
     help = (
-        "Counts what is pending, overdue, paused and due soon, by topic. "
-        "Without a topic all that can be found."
+        "Count the pending, overdue, paused and soon due timers of topics. "
+        "Without a topic, counts those of all topics that can be found."
     )
 
     def add_arguments(self, parser: Any) -> None:
