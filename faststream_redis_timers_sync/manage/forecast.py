@@ -282,7 +282,7 @@ class Forecasts:
             redis.RedisError: The server or the connection failed.
         """
         if isinstance(topics, str):
-            msg = f"topics must be several texts, got one: write [{topics!r}]"
+            msg = f"topics must be several strings, got one: write [{topics!r}]"
             raise TypeError(msg)
         key = _Key(tuple(dict.fromkeys(topics)), read_range(reach), zone)
         if len(key.topics) > MOST_TOPICS:

@@ -65,7 +65,7 @@ def read_topics(topics: Iterable[str]) -> tuple[str, ...]:
         TypeError: One is not a str.
         ValueError: One is empty.
     """
-    return tuple(plain_text("topic", topic) for topic in several("topics", topics, "texts"))
+    return tuple(plain_text("topic", topic) for topic in several("topics", topics, "strings"))
 
 
 def read_lease(lease: timedelta | float | None) -> timedelta | None:
@@ -109,7 +109,7 @@ def read_links(links: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     found = several("links", links, "pairs (text, address)")
     for link in found:
         if not _is_pair(link):
-            msg = f"links must be pairs of texts (text, address), got {link!r}"
+            msg = f"links must be pairs of strings (text, address), got {link!r}"
             raise TypeError(msg)
         if not link[0] or not _is_safe(link[1]):
             msg = f"links must be (text, address) with http, https or no scheme, got {link!r}"

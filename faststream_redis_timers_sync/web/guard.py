@@ -81,9 +81,9 @@ def read_origins(origins: Iterable[str]) -> frozenset[str]:
         ValueError: One of them is not an origin.
     """
     found = set()
-    for origin in several("origins", origins, "texts"):
+    for origin in several("origins", origins, "strings"):
         if not isinstance(origin, str):
-            msg = f"origins must be several texts, got {origin!r} among them"
+            msg = f"origins must be several strings, got {origin!r} among them"
             raise TypeError(msg)
         if not _is_origin(origin):
             msg = (

@@ -290,7 +290,9 @@ def test_topics_that_cannot_be_are_refused(still):
     forecasts = Forecasts(still)
     with pytest.raises(ValueError, match="topic"):
         forecasts.of([""])
-    with pytest.raises(TypeError, match=r"topics must be several texts, got one: write \['abc'\]"):
+    with pytest.raises(
+        TypeError, match=r"topics must be several strings, got one: write \['abc'\]"
+    ):
         forecasts.of("abc")
     with pytest.raises(ValueError, match="topics must be at most 100, got 101: choose the largest"):
         forecasts.of(map(str, range(MOST_TOPICS + 1)))

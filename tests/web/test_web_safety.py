@@ -132,10 +132,10 @@ def test_a_realm_that_cannot_be():
         ({"longest_lease": True}, TypeError, "longest_lease must be a timedelta .*, got True"),
         ({"longest_lease": math.nan}, ValueError, "longest_lease must be finite .*, got nan"),
         ({"longest_lease": 1e30}, ValueError, r"longest_lease must be finite .*, got 1e\+30"),
-        ({"topics": None}, TypeError, "topics must be several texts, got None"),
+        ({"topics": None}, TypeError, "topics must be several strings, got None"),
         ({"topics": [1]}, TypeError, "topic must be .*1"),
-        ({"origins": None}, TypeError, "origins must be several texts, got None"),
-        ({"origins": [None]}, TypeError, "origins must be several texts, got None among them"),
+        ({"origins": None}, TypeError, "origins must be several strings, got None"),
+        ({"origins": [None]}, TypeError, "origins must be several strings, got None among them"),
         ({"origins": ["https://"]}, ValueError, "got 'https://'"),
         ({"origins": ["https://:8"]}, ValueError, "got 'https://:8'"),
         ({"origins": ["https://a:x"]}, ValueError, "got 'https://a:x'"),
@@ -154,7 +154,7 @@ def test_arguments_that_cannot_be(make_pages, arguments, error, sentence):
 
 def test_topics_that_a_function_gives_are_checked(make_pages, caplog):
     assert visitor_of(make_pages(topics=lambda: "invoices")).get().status == 500
-    assert "topics must be several texts, got one: write ['invoices']" in caplog.text
+    assert "topics must be several strings, got one: write ['invoices']" in caplog.text
 
 
 def test_pages_are_no_application_themselves(make_pages):
