@@ -236,7 +236,7 @@ async def test_keep_lets_the_waiting_timer_stand(face, home):
 async def test_error_names_the_waiting_timer_and_lets_it_stand(face, home):
     await given("waiting", face, home)
 
-    with pytest.raises(TimerExistsError, match="'42' waits in topic 'invoices'") as caught:
+    with pytest.raises(TimerExistsError, match="'42' is already waiting") as caught:
         await face.schedule("new", TOPIC, timer_id="42", if_exists="error")
 
     assert (caught.value.topic, caught.value.timer_id) == (TOPIC, "42")

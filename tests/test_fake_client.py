@@ -247,7 +247,7 @@ def test_a_series_that_is_over_is_gone(fake):
 
         assert len(fake.pop_due(TOPIC)) == 1
         assert fake.count_pending(TOPIC) == 0
-        with pytest.raises(ValueError, match="repeat has no time after 9950"):
+        with pytest.raises(ValueError, match="repeat must have a time after 9950"):
             fake.schedule("x", TOPIC, timer_id="42", repeat=last_century)
 
 

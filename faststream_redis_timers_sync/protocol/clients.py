@@ -12,8 +12,8 @@ URL_OPTIONS: dict[str, Any] = {"socket_timeout": 2.0, "socket_connect_timeout": 
 """Seconds; for clients made from a URL. redis-py's default is to wait for ever."""
 
 NO_CLUSTER_PIPELINE = (
-    "pipeline is that of a cluster, which can't be used: redis-py sends its commands again where a "
-    "reply was lost, so that a timer could be delivered and then scheduled anew. Leave pipeline out"
+    "pipeline is that of a cluster, which can't be used: redis-py resends its commands if a reply "
+    "was lost, so a timer could be delivered and then scheduled again. Leave pipeline out"
 )
 
 CLUSTER_SCHEMES = ("redis+cluster", "rediss+cluster")
@@ -28,7 +28,7 @@ BAD_URL = (
     "the URL of the server can't be read: write redis://USER:PASSWORD@HOST:PORT/DATABASE "
     "(rediss:// for TLS), redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT for some nodes of a "
     "cluster (rediss+cluster:// for TLS), or unix:///PATH; in a password / ? # @ : % are %2F %3F "
-    "%23 %40 %3A %25. After a ? come options of redis-py, as in redis://localhost?socket_timeout=5"
+    "%23 %40 %3A %25. Options of redis-py follow a ?, as in redis://localhost?socket_timeout=5"
 )
 
 
@@ -103,8 +103,8 @@ def read_cluster_url(url: str) -> ClusterUrl:
     databases = [parts.path.strip("/"), *parse_qs(parts.query).get("db", [])]
     if any(database not in {"", "0"} for database in databases):
         msg = (
-            "the URL of a cluster names a database, and a cluster has none but 0: leave the "
-            "number out, and keep applications apart by prefix or by timeline_key, "
+            "the URL of a cluster names a database, but a cluster has only database 0: leave the "
+            "number out, and separate applications by prefix or by timeline_key, "
             "payloads_key, attempts_key and series_key"
         )
         raise ValueError(msg)
@@ -130,7 +130,7 @@ def fitted_keys(keys: KeySpace, client: object) -> KeySpace:
         return replace(keys, hash_tags=True)
     if is_cluster(client):
         msg = (
-            "client is a RedisCluster, and the keys have no hash tags, so those of one topic would "
+            "client is a RedisCluster, but the keys have no hash tags, so those of one topic would "
             "be on several nodes: pass hash_tags=True, here and wherever the topics are used"
         )
         raise TypeError(msg)
@@ -269,7 +269,7 @@ def check_pipeline(
         raise ValueError(msg)
     if confirms:
         msg = (
-            "pipeline= can't be used with confirm_replicas: inside of MULTI the server does not "
+            "pipeline= can't be used with confirm_replicas: inside MULTI the server does not "
             "wait for replicas. Leave pipeline out, or use a client without confirm_replicas and "
             "send WAIT on the pipeline's connection yourself"
         )

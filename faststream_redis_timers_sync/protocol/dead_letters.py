@@ -59,7 +59,7 @@ _SUFFIX = 9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """Why and when a timer was set aside.
+    """Why and when a timer was dead-lettered.
 
     Args:
         reason: Why.
@@ -212,7 +212,7 @@ def _write_beside(payload: bytes, added: dict[str, bytes], timer_id: bytes) -> b
     if counts_bytes(payload):
         return append_headers(payload, added)
     if body == payload:
-        msg = "it is no envelope"
+        msg = "it is not an envelope"
         raise ValueError(msg)
     writable = {_writable(name): _writable(value) for name, value in headers.items()}
     before = payload[: len(payload) - len(body)] if is_envelope(payload) else payload

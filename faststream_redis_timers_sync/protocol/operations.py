@@ -695,7 +695,7 @@ def _check_if_exists(if_exists: IfExists | None, timers: Sequence[EncodedTimer])
         msg = f'if_exists must be "replace", "keep", "error" or "update", got {if_exists!r}'
         raise ValueError(msg)
     if if_exists == "update" and not all(timer.repeat for timer in timers):
-        msg = f"if_exists={if_exists!r} is for recurring timers: give repeat=, or write 'replace'"
+        msg = f"if_exists={if_exists!r} is for recurring timers: pass repeat=, or use 'replace'"
         raise ValueError(msg)
 
 

@@ -119,8 +119,8 @@ def explained(error: Exception, address: Address) -> Exception:
     if "cluster support disabled" not in str(error):
         return error
     return type(error)(
-        f"{address} is no node of a Redis Cluster, its cluster support is disabled: write redis:// "
-        "in place of redis+cluster://, or give a client of that server alone"
+        f"{address} is not a node of a Redis Cluster, its cluster support is disabled: write "
+        "redis:// instead of redis+cluster://, or pass a redis.Redis client of that server"
     )
 
 

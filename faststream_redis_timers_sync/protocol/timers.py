@@ -147,13 +147,13 @@ def _encode_recurring(  # noqa: PLR0913  a timer has that many properties
     check_repeat("repeat", repeat)
     if timer_id is None:
         msg = (
-            f"repeat={repeat!r} needs a timer_id, by which the recurring timer is known; in a "
+            f"repeat={repeat!r} needs a timer_id, which identifies the recurring timer; in a "
             "batch each message needs its own: TimerPublishMessage(..., timer_id=...)"
         )
         raise ValueError(msg)
     if activate_in is not None or activate_at is not None:
         msg = (
-            "give repeat, activate_in or activate_at, only one of them: got "
+            "give only one of repeat, activate_in and activate_at, got "
             f"repeat={repeat!r}, activate_in={activate_in!r} and activate_at={activate_at!r}"
         )
         raise ValueError(msg)
@@ -186,7 +186,7 @@ def ask_first(repeat: Repeat, now: datetime) -> bytes:
     """
     first = repeat.after(now)
     if first is None:
-        msg = f"repeat has no time after {now.isoformat()}, got {repeat!r}"
+        msg = f"repeat must have a time after {now.isoformat()}, got {repeat!r}"
         raise ValueError(msg)
     return ask_due(None, first)
 
@@ -275,8 +275,8 @@ def refuse_publish_message(message: Any) -> None:
     """
     if isinstance(message, TimerPublishMessage):
         msg = (
-            "a TimerPublishMessage is for batches: give its body as the message, "
-            "and its settings as arguments"
+            "a TimerPublishMessage is for batches: pass its body as the message, "
+            "and its options as arguments"
         )
         raise TypeError(msg)
 

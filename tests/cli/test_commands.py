@@ -403,7 +403,7 @@ def test_where_the_id_is_taken_the_option_decides(policy, code, body, invoke, ti
 
     assert result.exit_code == code
     assert timers.get_timer("t", "one").decode() == body
-    assert ("waits in topic 't' already" in result.stderr) == (code == 1)
+    assert ("is already waiting in topic 't'" in result.stderr) == (code == 1)
 
 
 # --- cancel, reschedule, run-now

@@ -186,7 +186,7 @@ def test_an_answer_that_was_lost_is_exit_code_4_and_says_what_is_unknown(
         result = invoke("cancel", "t", "one", url=relay.url)
 
     assert result.exit_code == 4
-    assert "the server's answer to cancel (timer 'one' in topic 't') was lost" in result.stderr
+    assert "the server's reply to cancel (timer 'one' in topic 't') was lost" in result.stderr
 
 
 def test_what_was_done_before_the_connection_was_lost_is_told(invoke, server_url, timers):

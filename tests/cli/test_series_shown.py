@@ -93,7 +93,7 @@ def test_the_next_three_times_are_told(due_at, running, now, expected):
     ("definition", "problem"),
     [
         ("cron Mars/Olympus 0 9 * * *", "tz must be a time zone that this machine knows"),
-        ("lunar 1", "this version knows no definition like 'lunar 1'"),
+        ("lunar 1", "this version can't read the definition 'lunar 1'"),
         ("cron UTC no idea", "it must have five fields"),
     ],
 )
@@ -155,7 +155,7 @@ def test_a_page_of_a_paused_timer_has_no_due_time():
 
 def test_a_page_says_why_times_cannot_be_told_and_that_a_series_ends():
     facts = dict(shown.timer_facts("reports", timer(read_repeat("lunar 1")), FRIDAY - DAY, UTC))
-    assert facts["Next times"].startswith("unknown here: this version knows no definition")
+    assert facts["Next times"].startswith("unknown here: this version can't read the definition")
     last = Every(days=365_250, start=datetime(9000, 1, 1, tzinfo=UTC))
     overdue = timer(last, due_at=last.start)
     facts = dict(shown.timer_facts("reports", overdue, last.start + DAY, UTC))

@@ -214,7 +214,7 @@ def test_what_replicas_do_not_confirm_is_told_and_logged(visitor, timers, server
     assert "primary has it, cancel (timer 'a' in topic 'invoices')" in page.text
     assert not timers.has_pending("invoices", "a")
     (words,) = [words for _, _, words in log()]
-    assert "0 of the 1 replicas asked for confirmed it" in words
+    assert "only 0 of 1 replicas confirmed it" in words
 
 
 def test_what_was_done_before_the_answer_was_lost_is_told_and_logged(
@@ -231,9 +231,9 @@ def test_what_was_done_before_the_answer_was_lost_is_told_and_logged(
             page = visitor.send(page)
     assert page.status == 503
     assert "Before this: Cancelled: 200 timers." in page.text
-    assert "server's answer to cancel (200 timers, from" in page.text
+    assert "server's reply to cancel (200 timers, from" in page.text
     (unknown, done) = [words for _, _, words in log()]
-    assert "was lost: it may have happened or not" in unknown
+    assert "was lost: it may or may not have happened" in unknown
     assert "Cancelled: 200 timers." in done
 
 

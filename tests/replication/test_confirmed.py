@@ -129,7 +129,7 @@ async def test_what_too_few_replicas_have_is_an_error_and_done(group, old_timer,
     assert (error.action, error.topic, error.requested, error.confirmed) == (action, TOPIC, 2, 1)
     assert timer_ids in {(), error.timer_ids}
     assert "the primary has it" in str(error)
-    assert "1 of the 2 replicas asked for confirmed it within 0.2 s" in str(error)
+    assert "only 1 of 2 replicas confirmed it within 0.2 s" in str(error)
 
 
 async def test_the_error_says_all_that_a_caller_needs(group, old_timer, open_face):
@@ -139,10 +139,10 @@ async def test_the_error_says_all_that_a_caller_needs(group, old_timer, open_fac
                 await face.cancel_timer(TOPIC, "old")
 
     assert str(caught.value) == (
-        "the primary has it, cancel (timer 'old' in topic 'invoices'), but 0 of the 1 replicas "
-        "asked for confirmed it within 0.2 s: it is lost if the primary fails now and a replica "
-        "without it is promoted. Do it again under the same id to wait anew; what lags shows "
-        "INFO replication"
+        "the primary has it, cancel (timer 'old' in topic 'invoices'), but only 0 of 1 replicas "
+        "confirmed it within 0.2 s: it is lost if the primary fails now and a replica without it "
+        "is promoted. Repeat the call under the same id to wait again; INFO replication shows "
+        "which replicas lag"
     )
     assert caught.value.timer_id == "old"
     # It was waiting: a second cancel could not say that any more.
@@ -290,8 +290,8 @@ async def test_what_is_confirmed_later_confirms_what_was_put_back(group, dead_le
 
 def test_what_to_do_fits_what_was_done():
     for action, words in {
-        "schedule": "Do it again under the same id to wait anew;",
-        "cancel all": "Do it again to wait anew;",
+        "schedule": "Repeat the call under the same id to wait again;",
+        "cancel all": "Repeat the call to wait again;",
     }.items():
         assert words in str(TimerNotReplicatedError(action, TOPIC, (), 1, 0, 1.0))
 
