@@ -539,7 +539,7 @@ class TimersClient:
         return self._runner.run_steps(steps)
 
     def cancel_all(self, topic: str) -> int:
-        """Cancel all timers of a topic, running ones too.
+        """Cancel all timers of a topic, running ones included.
 
         Args:
             topic: The topic.

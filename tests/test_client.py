@@ -183,7 +183,7 @@ def test_options_that_are_no_mapping_are_refused(options):
 
 
 def test_options_are_not_for_a_client_that_was_given(redis_client):
-    with pytest.raises(ValueError, match=r"made from a URL.*give them to your redis\.Redis"):
+    with pytest.raises(ValueError, match=r"made from a URL.*pass them to your redis\.Redis"):
         TimersClient(redis_client, options={"socket_timeout": 5})
 
 

@@ -26,7 +26,7 @@ def exchange(
     *,
     asking: bool = False,
 ) -> Any:
-    """Send an operation once, and give its reply.
+    """Send an operation once, and return its reply.
 
     After an error the connection is closed, unless the server's reply was one.
 
@@ -34,10 +34,10 @@ def exchange(
         connection: A connection of redis-py's.
         operation: The operation.
         confirmation: How many replicas must have what is written; None asks none.
-        asking: Whether the node is asked for a slot that is on its way to it.
+        asking: Whether the node is asked for a slot that is moving to it.
 
     Returns:
-        The reply, not decoded.
+        The raw reply.
 
     Raises:
         TimerOutcomeUnknownError: The reply was lost, and it may not be repeated.

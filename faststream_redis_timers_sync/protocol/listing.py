@@ -55,7 +55,7 @@ def pages_in_order(keys: KeySpace, topic: str, lowest: bytes, highest: bytes) ->
     Args:
         keys: The names of the keys.
         topic: The full topic.
-        lowest: The lowest score, itself left out, or ``-inf``.
+        lowest: The lowest score, exclusive, or ``-inf``.
         highest: The highest score, or ``+inf``.
 
     Returns:
@@ -79,7 +79,7 @@ def pages_of_matches(
     Args:
         keys: The names of the keys.
         topic: The full topic.
-        pattern: A glob pattern, as Redis'.
+        pattern: A glob pattern, as in Redis.
         lowest: Only scores above this one.
         highest: Only scores up to this one.
 
@@ -101,7 +101,7 @@ def next_page(pages: Entries) -> Steps[list[tuple[bytes, bytes]] | None]:
     """Make the calls that bring the next list of timers.
 
     Args:
-        pages: What `pages_in_order` or `pages_of_matches` gave.
+        pages: A result of `pages_in_order` or `pages_of_matches`.
 
     Returns:
         Steps that give the list, or None after the last one.
@@ -188,7 +188,7 @@ def parse_timers(topic: str, ids: list[bytes], reply: bytes) -> list[Timer | Non
 
     Args:
         topic: The full topic.
-        ids: The ids that were asked for.
+        ids: The requested ids.
         reply: The reply.
 
     Returns:
@@ -221,7 +221,7 @@ def make_timer(topic: str, timer_id: bytes, score: bytes, payload: bytes | None 
         topic: The full topic.
         timer_id: The id.
         score: The score, as text.
-        payload: The payload; None if it was not asked for.
+        payload: The payload; None if it was not requested.
     """
     if payload is None:
         envelope = Envelope(b"", {})
@@ -229,7 +229,7 @@ def make_timer(topic: str, timer_id: bytes, score: bytes, payload: bytes | None 
         try:
             envelope = read_envelope(payload)
         except EnvelopeError:
-            # Who looks at a broken timer wants to see what is there.
+            # Whoever inspects a broken timer wants to see its raw payload.
             envelope = Envelope(payload, {})
     shown_id = decode_id(timer_id)
     definition = envelope.headers.get(REPEAT)

@@ -125,7 +125,7 @@ def explained(error: Exception, address: Address) -> Exception:
 
 
 def meaning_of(operation: Operation[Any], error: BaseException) -> TimersError | None:
-    """Give the error that a caller must know of where the server's reply is one.
+    """Return the error that a caller must know of where the server's reply is one.
 
     Args:
         operation: What was asked.
@@ -181,7 +181,7 @@ class Pause(NamedTuple):
 
 
 class Refresh(NamedTuple):
-    """Read the map anew, unless somebody has done so since.
+    """Read the map again, unless somebody has done so since.
 
     Args:
         version: That of the map which led astray.
@@ -208,7 +208,7 @@ def way_of(
     """Find the way of one call: to the primary of its keys, and after each refusal to another try.
 
     A call is repeated only where nothing of it was carried out: it was refused, or no connection
-    came about. One that may be repeated is so once where its reply was lost.
+    came about. One that may be repeated is so once if its reply was lost.
 
     Args:
         operation: The call. Without keys any primary is asked.

@@ -92,13 +92,13 @@ def test_topics_warns_of_timers_in_the_other_layout(invoke, timers, server_url, 
         here = invoke("topics")
 
     key = f"'{key_names['timeline_key']}:invoices'"
-    warning = f"WARNING: topic 'invoices' has timers under {key} too, the key without hash tags:"
+    warning = f"WARNING: topic 'invoices' also has timers under {key}, the key without hash tags:"
     assert (alone.exit_code, alone.stdout) == (0, "")
     assert alone.stderr.count(warning) == both.stderr.count(warning) == 1
     assert "no topics found" in alone.stderr
     assert json.loads(both.stdout)["topic"] == "invoices"
-    assert here.stderr.count("the key with hash tags: nobody without hash tags sees") == 1
-    assert "give all that share the topic the same hash_tags" in here.stderr
+    assert here.stderr.count("the key with hash tags: programs without hash tags don't see") == 1
+    assert "give all programs that share the topic the same hash_tags" in here.stderr
 
 
 def test_a_topic_that_can_have_no_hash_tag_is_exit_code_2(invoke):

@@ -127,9 +127,11 @@ def test_timers_in_the_other_layout_are_warned_of(
         others.schedule("x", "invoices", timer_id="a", activate_at=LATER)
         page = visitor.topics()
 
-    assert f"Topic 'invoices' has timers under '{key_names['timeline_key']}:{key}' too" in page.text
+    assert (
+        f"Topic 'invoices' also has timers under '{key_names['timeline_key']}:{key}'" in page.text
+    )
     assert f"the key {word} hash tags" in page.text
-    assert "give all that share the topic the same hash_tags" in page.text
+    assert "give all programs that share the topic the same hash_tags" in page.text
 
 
 def test_topics_that_a_scan_finds_in_the_other_layout_alone_are_warned_of(
@@ -142,7 +144,7 @@ def test_topics_that_a_scan_finds_in_the_other_layout_alone_are_warned_of(
         while "scan" in page.fields:
             page = visitor.send(page)
 
-    assert r"Topic 'two\nlines' has timers under" in page.text
+    assert r"Topic 'two\nlines' also has timers under" in page.text
     assert "No topics are known" in page.text
 
 
