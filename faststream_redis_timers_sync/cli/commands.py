@@ -102,7 +102,7 @@ def schedule(  # noqa: PLR0913  a timer has that many options
     timer_id: str | None,
     **options: Any,
 ) -> None:
-    """Schedule a timer and print its id.
+    """Schedule a timer and print its ID.
 
     MESSAGE is the body; - reads it from standard input. Without --in or --at, the timer is due
     at once. With --every or --cron it is recurring and needs an --id; standard error then says
@@ -224,9 +224,9 @@ def redrive(*, as_json: bool, **chosen: Any) -> None:
 @scan_option
 @json_option
 def stats(**options: Any) -> None:
-    """Count the pending, overdue, paused and soon due timers of topics.
+    """Count timers by topic: pending, overdue, paused, due soon.
 
-    Without a TOPIC, counts those of all topics that can be found.
+    Without a TOPIC, counts all topics that can be found.
     """
     run(actions.show_stats, known=known_topics(), **options)
 

@@ -20,7 +20,7 @@ INTERRUPTED = 130
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 refused or declined; 2 wrong arguments or settings, or a question "
-    "without a terminal; 3 a named id is unknown; 4 the server can't be reached."
+    "without a terminal; 3 a named ID is unknown; 4 the server can't be reached."
 )
 """The line about exit codes in each group's help."""
 

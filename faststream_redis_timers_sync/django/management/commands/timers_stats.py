@@ -11,8 +11,8 @@ class Command(TimersCommand):
     """Counts timers."""
 
     help = (
-        "Count the pending, overdue, paused and soon due timers of topics. "
-        "Without a topic, counts those of all topics that can be found."
+        "Count timers by topic: pending, overdue, paused, due soon. Without a topic, counts all "
+        "topics that can be found."
     )
 
     def add_arguments(self, parser: Any) -> None:
