@@ -27,7 +27,7 @@ from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.server import inside
 from faststream_redis_timers_sync.manage.stats import TopicStats, count_running, count_topics
 from faststream_redis_timers_sync.protocol.keys import plain_text
-from faststream_redis_timers_sync.protocol.shown import text_of
+from faststream_redis_timers_sync.protocol.safe_text import text_of
 
 __all__ = ("TimersCollector",)
 

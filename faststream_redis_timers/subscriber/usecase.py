@@ -40,7 +40,7 @@ from faststream_redis_timers.subscriber.specification import TimersSubscriberSpe
 from faststream_redis_timers.subscriber.starting import within_lease
 from faststream_redis_timers.subscriber.timeouts import HandlerTimeout
 from faststream_redis_timers_sync.protocol.keys import REMEDY_ELSEWHERE, RESERVE_GROUPS
-from faststream_redis_timers_sync.protocol.shown import printable
+from faststream_redis_timers_sync.protocol.safe_text import printable
 
 if TYPE_CHECKING:
     from faststream.message import StreamMessage

@@ -22,7 +22,7 @@ from faststream_redis_timers_sync.django.conf import read_alias, read_aliases
 from faststream_redis_timers_sync.manage.check import check_info
 from faststream_redis_timers_sync.manage.findings import Finding
 from faststream_redis_timers_sync.manage.server import inside
-from faststream_redis_timers_sync.protocol.shown import text_of
+from faststream_redis_timers_sync.protocol.safe_text import text_of
 
 LONGEST_LOOK = 2.0
 """Seconds that ``check --deploy`` waits for the server of one alias."""

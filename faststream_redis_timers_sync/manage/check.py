@@ -33,7 +33,7 @@ from faststream_redis_timers_sync.manage.topics import (
 )
 from faststream_redis_timers_sync.protocol.keys import REMEDY_ELSEWHERE
 from faststream_redis_timers_sync.protocol.operation import command
-from faststream_redis_timers_sync.protocol.shown import text_of
+from faststream_redis_timers_sync.protocol.safe_text import text_of
 
 OLDEST = {"Redis": (7, 0), "Valkey": (7, 2)}
 """The oldest supported versions."""

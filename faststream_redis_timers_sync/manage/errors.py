@@ -13,7 +13,7 @@ from redis.exceptions import (
 
 from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.protocol.errors import TimersError
-from faststream_redis_timers_sync.protocol.shown import text_of
+from faststream_redis_timers_sync.protocol.safe_text import text_of
 
 _SEE = "(see the command check, in a Django project timers_check)"
 """The reader of a sentence may use any front end."""

@@ -25,7 +25,7 @@ from faststream_redis_timers.annotations import (
     TimersBroker as Broker,
 )
 from faststream_redis_timers_sync.protocol.envelope import write_envelope
-from faststream_redis_timers_sync.protocol.shown import printable
+from faststream_redis_timers_sync.protocol.safe_text import printable
 from faststream_redis_timers_sync.protocol.times import time_of
 
 SECRET = "s3cret"  # noqa: S105  no real one
