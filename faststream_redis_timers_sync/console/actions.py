@@ -9,7 +9,7 @@ from typing import Any
 from redis.exceptions import NoPermissionError
 
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.console import shown
+from faststream_redis_timers_sync.console import formatting
 from faststream_redis_timers_sync.console.errors import DONE, FAILED, UNKNOWN_ID, explain
 from faststream_redis_timers_sync.console.output import Output
 from faststream_redis_timers_sync.manage.check import check_server
@@ -144,9 +144,9 @@ def show_topics(
     found = count_topics(timers, topics).topics
     if output.as_json:
         for stats in found:
-            output.record(shown.topic_record(stats))
+            output.record(formatting.topic_record(stats))
     else:
-        output.table(shown.TOPIC_COLUMNS, map(shown.topic_row, found))
+        output.table(formatting.TOPIC_COLUMNS, map(formatting.topic_row, found))
     return DONE
 
 
@@ -174,9 +174,9 @@ def show_stats(
     snapshot = count_topics(timers, chosen)
     if output.as_json:
         for stats in snapshot.topics:
-            output.record(shown.stats_record(stats))
+            output.record(formatting.stats_record(stats))
     else:
-        output.table(shown.STATS_COLUMNS, map(shown.stats_row, snapshot.topics))
+        output.table(formatting.STATS_COLUMNS, map(formatting.stats_row, snapshot.topics))
     for stats in snapshot.topics:
         if topics and not stats.pending:
             note_none(output, stats.topic, None)
@@ -216,9 +216,9 @@ def show_forecast(
             )
     forecast = Forecasts(timers).of(chosen, Range(reach), output.zone)
     if output.as_json:
-        output.record(shown.forecast_record(forecast))
+        output.record(formatting.forecast_record(forecast))
     else:
-        output.table(shown.forecast_columns(forecast), shown.forecast_rows(forecast))
+        output.table(formatting.forecast_columns(forecast), formatting.forecast_rows(forecast))
         output.note(NOTE)
     if topics:
         for stats in count_topics(timers, chosen).topics:
@@ -265,12 +265,12 @@ def list_timers(
     found = counted(selected if recurring else with_series(timers, topic, selected))
     if output.as_json:
         for timer in found:
-            output.record(shown.timer_record(topic, timer, now))
+            output.record(formatting.timer_record(topic, timer, now))
     else:
         first = list(islice(found, _FIRST))
-        columns, row = shown.TIMER_COLUMNS, shown.timer_row
+        columns, row = formatting.TIMER_COLUMNS, formatting.timer_row
         if any(timer.repeat is not None for timer in first):
-            columns, row = shown.SERIES_COLUMNS, shown.series_row
+            columns, row = formatting.SERIES_COLUMNS, formatting.series_row
         output.table(columns, (row(timer, now, output.zone) for timer in chain(first, found)))
     if not count:
         kind = "recurring timer" if recurring else "timer"
@@ -298,9 +298,9 @@ def show_timer(
     if raw:
         output.raw(timer.body)
     elif output.as_json:
-        output.record(shown.timer_details(topic, timer, now))
+        output.record(formatting.timer_details(topic, timer, now))
     else:
-        output.facts(shown.timer_facts(topic, timer, now, output.zone))
+        output.facts(formatting.timer_facts(topic, timer, now, output.zone))
         body, is_json = body_text(timer)
         output.text(body[:MOST_BODY], is_json=is_json)
         if len(body) > MOST_BODY:
@@ -335,11 +335,11 @@ def schedule(
             timer = timers.get_timer(topic, timer_id)
     if output.as_json:
         record = {"topic": topic, "timer_id": timer_id}
-        output.record(record | ({} if timer is None else {"due_at": shown.due_at(timer)}))
+        output.record(record | ({} if timer is None else {"due_at": formatting.due_at(timer)}))
     else:
         output.line(timer_id)
         if timer is not None:
-            output.note(shown.next_text(timer, server_time(timers, topic), output.zone))
+            output.note(formatting.next_text(timer, server_time(timers, topic), output.zone))
     if was_recurring and options.get("if_exists") != "keep":
         output.note(f"timer {quoted(timer_id)} was recurring: its series has ended")
     note_past(timers, output, topic, options.get("activate_at"))
@@ -370,9 +370,9 @@ def check(
     findings = list(check_server(timers, topic))
     if output.as_json:
         for finding in findings:
-            output.record(shown.finding_record(finding))
+            output.record(formatting.finding_record(finding))
     else:
-        output.table(shown.FINDING_COLUMNS, map(shown.finding_row, findings))
+        output.table(formatting.FINDING_COLUMNS, map(formatting.finding_row, findings))
         if rule := joined_rules([finding.rule for finding in findings if finding.rule]):
             where = " (each node has its own users)" if inside(timers).runner.is_cluster else ""
             output.line(f"\nThis command grants the missing permissions{where}:\n\n{rule}")

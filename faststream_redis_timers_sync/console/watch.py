@@ -16,7 +16,7 @@ from redis.exceptions import (
 )
 
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.console import shown
+from faststream_redis_timers_sync.console import formatting
 from faststream_redis_timers_sync.console.actions import find_topics
 from faststream_redis_timers_sync.console.errors import DONE
 from faststream_redis_timers_sync.console.output import Output
@@ -77,11 +77,11 @@ def watch(
         if output.as_json:
             for look in looks:
                 for stats in () if look.silent else look.snapshot.topics:
-                    output.record(shown.stats_record(stats))
+                    output.record(formatting.stats_record(stats))
         elif (console := output.console()) is not None:
             _draw(console, looks, interval, output.zone)
         else:
-            output.table(shown.WATCH_LINES, _rows(output, looks))
+            output.table(formatting.WATCH_LINES, _rows(output, looks))
     return DONE
 
 
@@ -114,7 +114,7 @@ def _rows(output: Output, looks: Iterator[_Look]) -> Iterator[list[Cell]]:
                 output.note("the server does not reply: still trying")
         else:
             for stats in look.snapshot.topics:
-                yield shown.watch_line(stats, output.zone)
+                yield formatting.watch_line(stats, output.zone)
         was_silent = bool(look.silent)
 
 
@@ -148,7 +148,7 @@ def _picture(look: _Look, interval: float, zone: tzinfo | None, room: int) -> "R
     if len(topics) > max(room, 1):
         some = sorted(topics, key=_urgency)[: max(room, 1)]
         foot = Text(f"and {plural(len(topics) - len(some), 'more topic')}, ", "dim") + foot
-    table = rich_table(shown.WATCH_COLUMNS, map(shown.watch_row, some))
+    table = rich_table(formatting.WATCH_COLUMNS, map(formatting.watch_row, some))
     return Group(head, Text(), table if some else Text("no topics found"), Text(), foot)
 
 
