@@ -31,9 +31,9 @@ from faststream_redis_timers_sync.protocol.timers import OCCURRENCE
 from faststream_redis_timers_sync.protocol.times import ask_due
 from faststream_redis_timers_sync.web.addresses import Address
 from faststream_redis_timers_sync.web.audit import log_begun, log_ended, log_failed, log_refused
+from faststream_redis_timers_sync.web.formatting import moment, name_of, rows_of
 from faststream_redis_timers_sync.web.guard import Form
 from faststream_redis_timers_sync.web.messages import RefusedError, Response
-from faststream_redis_timers_sync.web.shown import moment, name_of, rows_of
 from faststream_redis_timers_sync.web.visit import Visit
 from faststream_redis_timers_sync.web.words import (
     ACTIONS,

@@ -12,13 +12,13 @@ from faststream_redis_timers_sync.manage.text import escape, plural
 from faststream_redis_timers_sync.manage.tokens import to_token
 from faststream_redis_timers_sync.protocol.dead_letters import is_dead_letter
 from faststream_redis_timers_sync.protocol.model import Timer
-from faststream_redis_timers_sync.web.messages import RefusedError, Response
-from faststream_redis_timers_sync.web.shown import (
+from faststream_redis_timers_sync.web.formatting import (
     ending_facts,
     moment,
     row_of,
     times_of,
 )
+from faststream_redis_timers_sync.web.messages import RefusedError, Response
 from faststream_redis_timers_sync.web.visit import Visit
 from faststream_redis_timers_sync.web.words import ACTIONS, Action
 

@@ -14,8 +14,8 @@ from faststream_redis_timers_sync.manage.text import escape, plural
 from faststream_redis_timers_sync.manage.tokens import to_token
 from faststream_redis_timers_sync.web.addresses import STATES, Address
 from faststream_redis_timers_sync.web.forecasts import forecast_parts
+from faststream_redis_timers_sync.web.formatting import moment, rows_of
 from faststream_redis_timers_sync.web.messages import RefusedError, Response
-from faststream_redis_timers_sync.web.shown import moment, rows_of
 from faststream_redis_timers_sync.web.visit import Visit
 from faststream_redis_timers_sync.web.words import ACTIONS, REDRIVE, Action, looked_through
 

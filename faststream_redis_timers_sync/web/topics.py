@@ -15,8 +15,8 @@ from faststream_redis_timers_sync.manage.times import in_words
 from faststream_redis_timers_sync.manage.tokens import from_token, to_token
 from faststream_redis_timers_sync.web.addresses import Address
 from faststream_redis_timers_sync.web.forecasts import forecast_parts
+from faststream_redis_timers_sync.web.formatting import Moment, moment, name_of
 from faststream_redis_timers_sync.web.messages import RefusedError, Response
-from faststream_redis_timers_sync.web.shown import Moment, moment, name_of
 from faststream_redis_timers_sync.web.visit import DEAD_ENDING, Visit
 from faststream_redis_timers_sync.web.words import NOT_COUNTED, remark_text, scan_text
 

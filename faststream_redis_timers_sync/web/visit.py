@@ -11,9 +11,9 @@ from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.protocol.model import Timer
 from faststream_redis_timers_sync.web.access import Access
 from faststream_redis_timers_sync.web.addresses import Address, Refresh
+from faststream_redis_timers_sync.web.formatting import name_of
 from faststream_redis_timers_sync.web.messages import Response
 from faststream_redis_timers_sync.web.rendering import asset, render
-from faststream_redis_timers_sync.web.shown import name_of
 
 DEAD_ENDING = ":dead"
 """The usual ending of dead-letter topics. It identifies those that no forecast can identify by
