@@ -6,7 +6,7 @@ from typing import Any
 
 from django.utils.translation import gettext, gettext_lazy as _
 
-from faststream_redis_timers_sync.django.admin.shown import number, timers_text
+from faststream_redis_timers_sync.django.admin.formatting import number, timers_text
 from faststream_redis_timers_sync.manage import wording
 from faststream_redis_timers_sync.manage.asked import ActionName
 from faststream_redis_timers_sync.manage.changing import REASONS, Tally

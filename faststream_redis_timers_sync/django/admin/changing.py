@@ -23,10 +23,10 @@ from faststream_redis_timers_sync.django.admin.actions import (
     too_large,
 )
 from faststream_redis_timers_sync.django.admin.forecast import forecasts_of, holds_dead_letters
+from faststream_redis_timers_sync.django.admin.formatting import Row, rows_of, zone_name
 from faststream_redis_timers_sync.django.admin.forms import RescheduleForm, chosen_in
 from faststream_redis_timers_sync.django.admin.log import log_done, log_unknown
 from faststream_redis_timers_sync.django.admin.pages import TimerPages
-from faststream_redis_timers_sync.django.admin.shown import Row, rows_of, zone_name
 from faststream_redis_timers_sync.django.clients import get_client
 from faststream_redis_timers_sync.django.tokens import Place
 from faststream_redis_timers_sync.manage import wording

@@ -10,7 +10,7 @@ from django.utils.safestring import mark_safe
 from django.utils.translation import gettext
 
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.django.admin.shown import (
+from faststream_redis_timers_sync.django.admin.formatting import (
     count_text,
     number,
     timers_text,

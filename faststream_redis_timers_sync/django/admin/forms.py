@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.functional import lazy
 from django.utils.translation import gettext, gettext_lazy as _
 
-from faststream_redis_timers_sync.django.admin.shown import zone_name
+from faststream_redis_timers_sync.django.admin.formatting import zone_name
 from faststream_redis_timers_sync.django.clients import as_aware
 from faststream_redis_timers_sync.django.tokens import Place
 from faststream_redis_timers_sync.manage.asked import read_chosen

@@ -12,7 +12,7 @@ from faststream_redis_timers_sync.django.admin.actions import (
     Action,
     outcome_text,
 )
-from faststream_redis_timers_sync.django.admin.shown import local_text
+from faststream_redis_timers_sync.django.admin.formatting import local_text
 from faststream_redis_timers_sync.django.models import Timer
 from faststream_redis_timers_sync.django.tokens import Place
 from faststream_redis_timers_sync.manage.changing import Tally

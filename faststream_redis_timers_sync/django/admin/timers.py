@@ -13,7 +13,7 @@ from faststream_redis_timers_sync.django.admin.forecast import (
     make_forecast,
     range_named,
 )
-from faststream_redis_timers_sync.django.admin.shown import (
+from faststream_redis_timers_sync.django.admin.formatting import (
     Row,
     count_text,
     ending_facts,

@@ -11,7 +11,7 @@ from faststream_redis_timers_sync.django.admin.forecast import (
     make_forecast,
     range_named,
 )
-from faststream_redis_timers_sync.django.admin.shown import moment, number
+from faststream_redis_timers_sync.django.admin.formatting import moment, number
 from faststream_redis_timers_sync.django.tokens import Place
 from faststream_redis_timers_sync.manage import wording
 from faststream_redis_timers_sync.manage.forecast import Forecast, largest
