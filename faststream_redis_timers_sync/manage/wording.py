@@ -6,8 +6,8 @@ The pages fill in each ``%(name)s``; Django's pages translate the sentence first
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from faststream_redis_timers_sync.manage.asked import ActionName
 from faststream_redis_timers_sync.manage.chosen import Chosen
+from faststream_redis_timers_sync.manage.forms import ActionName
 from faststream_redis_timers_sync.manage.scanning import Remark
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 from urllib.parse import parse_qsl, quote
 
-from faststream_redis_timers_sync.manage.asked import ActionName
+from faststream_redis_timers_sync.manage.forms import ActionName
 from faststream_redis_timers_sync.manage.pages import Only
 from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.manage.tokens import from_token

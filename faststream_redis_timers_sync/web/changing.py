@@ -8,7 +8,10 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from faststream_redis_timers_sync.manage import wording
-from faststream_redis_timers_sync.manage.asked import (
+from faststream_redis_timers_sync.manage.changing import Outcome, Tally
+from faststream_redis_timers_sync.manage.chosen import Chosen, Preview
+from faststream_redis_timers_sync.manage.errors import sentence_of
+from faststream_redis_timers_sync.manage.forms import (
     MOVES,
     carry_out_in_time,
     change_named,
@@ -17,9 +20,6 @@ from faststream_redis_timers_sync.manage.asked import (
     read_chosen,
     read_marks,
 )
-from faststream_redis_timers_sync.manage.changing import Outcome, Tally
-from faststream_redis_timers_sync.manage.chosen import Chosen, Preview
-from faststream_redis_timers_sync.manage.errors import sentence_of
 from faststream_redis_timers_sync.manage.selection import leaves_nothing_out
 from faststream_redis_timers_sync.manage.server import inside, server_time
 from faststream_redis_timers_sync.manage.text import escape, exact_time

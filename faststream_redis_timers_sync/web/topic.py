@@ -3,8 +3,8 @@
 from typing import Any
 
 from faststream_redis_timers_sync.manage import wording
-from faststream_redis_timers_sync.manage.asked import token_of_search
 from faststream_redis_timers_sync.manage.deadline import PAGE_SECONDS, Deadline
+from faststream_redis_timers_sync.manage.forms import token_of_search
 from faststream_redis_timers_sync.manage.pages import Only, Page, read_cursor
 from faststream_redis_timers_sync.manage.searching import search_page
 from faststream_redis_timers_sync.manage.series import with_series

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from faststream_redis_timers_sync.manage import wording
-from faststream_redis_timers_sync.manage.asked import ActionName
 from faststream_redis_timers_sync.manage.changing import REASONS, Outcome, Tally
 from faststream_redis_timers_sync.manage.chosen import Chosen, Preview
+from faststream_redis_timers_sync.manage.forms import ActionName
 from faststream_redis_timers_sync.manage.pages import Page
 from faststream_redis_timers_sync.manage.scanning import MOST_TOPICS, Remark, Scan
 from faststream_redis_timers_sync.manage.text import escape, plural

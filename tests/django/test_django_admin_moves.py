@@ -12,7 +12,7 @@ from waiting import wait_until
 
 from faststream_redis_timers_sync.django import get_client
 from faststream_redis_timers_sync.django.admin import timers as admin_timers
-from faststream_redis_timers_sync.manage import asked, changing as manage_changing
+from faststream_redis_timers_sync.manage import changing as manage_changing, forms
 from faststream_redis_timers_sync.manage.tokens import to_token
 
 HOUR = timedelta(hours=1)
@@ -117,7 +117,7 @@ def ask_for_all(visitor, action, search=""):
 
 
 def test_what_takes_long_goes_on_when_asked_again(visitor, timers, monkeypatch):
-    monkeypatch.setattr(asked, "CHANGE_SECONDS", 0.0)
+    monkeypatch.setattr(forms, "CHANGE_SECONDS", 0.0)
     timers.schedule_batch(["x"] * 450, "invoices", activate_at=LATER)
     page = visitor.send(ask_for_all(visitor, "cancel", "*"))
     assert "Cancelled: 200 timers. There was no time for all of them. " in page.text
@@ -132,7 +132,7 @@ def test_what_takes_long_goes_on_when_asked_again(visitor, timers, monkeypatch):
 
 @pytest.mark.parametrize("search", ["", "*"])
 def test_those_that_were_moved_already_are_left_alone_then(visitor, timers, monkeypatch, search):
-    monkeypatch.setattr(asked, "CHANGE_SECONDS", 0.0)
+    monkeypatch.setattr(forms, "CHANGE_SECONDS", 0.0)
     timers.schedule_batch(["x"] * 450, "invoices", activate_at=LATER)
     page = visitor.send(ask_for_all(visitor, "reschedule", search), delay="1h")
     assert "Rescheduled: 200 timers. There was no time for all of them. " in page.text
@@ -146,7 +146,7 @@ def test_those_that_were_moved_already_are_left_alone_then(visitor, timers, monk
 
 
 def test_what_is_cut_at_the_last_one_is_not_cut(visitor, timers, monkeypatch):
-    monkeypatch.setattr(asked, "CHANGE_SECONDS", 0.0)
+    monkeypatch.setattr(forms, "CHANGE_SECONDS", 0.0)
     timers.schedule_batch(["x"] * 200, "invoices", activate_at=LATER)
     page = visitor.send(ask_for_all(visitor, "cancel", "*"))
     assert "Cancelled: 200 timers." in page.text
@@ -154,7 +154,7 @@ def test_what_is_cut_at_the_last_one_is_not_cut(visitor, timers, monkeypatch):
 
 
 def test_those_that_are_due_already_or_run_are_left_alone_too(visitor, timers, monkeypatch, here):
-    monkeypatch.setattr(asked, "CHANGE_SECONDS", 0.0)
+    monkeypatch.setattr(forms, "CHANGE_SECONDS", 0.0)
     timers.schedule_batch(["x"] * 250, "invoices", activate_at=LATER)
     page = visitor.send(ask_for_all(visitor, "reschedule"), delay="0s")
     claimed = set(here.take_due("invoices"))
@@ -169,7 +169,7 @@ def test_those_that_are_due_already_or_run_are_left_alone_too(visitor, timers, m
 def test_those_that_run_when_the_new_time_has_come_are_left_alone(
     visitor, timers, monkeypatch, here
 ):
-    monkeypatch.setattr(asked, "CHANGE_SECONDS", 0.0)
+    monkeypatch.setattr(forms, "CHANGE_SECONDS", 0.0)
     timers.schedule_batch(["x"] * 250, "invoices", activate_at=LATER)
     page = visitor.send(ask_for_all(visitor, "reschedule"), delay="1s")
     wait_until(lambda: here.take_due("invoices"))
@@ -184,7 +184,7 @@ def test_those_that_run_when_the_new_time_has_come_are_left_alone(
 def test_one_that_runs_is_moved_with_the_rest_to_a_time_after_its_lease(
     visitor, timers, monkeypatch, here
 ):
-    monkeypatch.setattr(asked, "CHANGE_SECONDS", 0.0)
+    monkeypatch.setattr(forms, "CHANGE_SECONDS", 0.0)
     timers.schedule_batch(["x"] * 250, "invoices")
     here.claim("invoices")
     page = visitor.send(ask_for_all(visitor, "reschedule"), delay="1h")
@@ -198,9 +198,9 @@ def test_one_that_runs_is_moved_with_the_rest_to_a_time_after_its_lease(
 @pytest.fixture
 def many(timers, monkeypatch):
     """A topic that takes more than one step, where no time is left for a second."""
-    monkeypatch.setattr(asked, "CHANGE_SECONDS", 0.0)
-    monkeypatch.setattr(asked, "FIND_SECONDS", 0.0)
-    monkeypatch.setattr(asked, "COUNT_SECONDS", 0.0)
+    monkeypatch.setattr(forms, "CHANGE_SECONDS", 0.0)
+    monkeypatch.setattr(forms, "FIND_SECONDS", 0.0)
+    monkeypatch.setattr(forms, "COUNT_SECONDS", 0.0)
     monkeypatch.setattr(admin_timers, "PAGE_SECONDS", 0.0)
     timers.schedule_batch(["x"] * 3000, "invoices", activate_at=LATER)
     return timers

@@ -12,7 +12,7 @@ from relay import Relay
 
 from faststream_redis_timers_sync import Cron
 from faststream_redis_timers_sync.django.tokens import Place
-from faststream_redis_timers_sync.manage import asked
+from faststream_redis_timers_sync.manage import forms
 
 HOUR = timedelta(hours=1)
 LATER = datetime(2099, 6, 1, 9, tzinfo=UTC)
@@ -165,7 +165,7 @@ def test_of_all_of_a_topic_the_first_with_an_old_id_comes_back(visitor, timers, 
 
 
 def test_what_takes_long_goes_on_when_asked_again(visitor, timers, bury, monkeypatch):
-    monkeypatch.setattr(asked, "CHANGE_SECONDS", 0.0)
+    monkeypatch.setattr(forms, "CHANGE_SECONDS", 0.0)
     timers.schedule_batch(["x"] * 450, "invoices")
     bury()
     page = visitor.choose(visitor.topic(DEAD), "redrive", select_across="1")

@@ -9,7 +9,7 @@ from django.contrib.admin.models import CHANGE, DELETION
 from django.test import Client, override_settings
 
 from faststream_redis_timers_sync import Cron, Every
-from faststream_redis_timers_sync.manage import asked, pages
+from faststream_redis_timers_sync.manage import forms, pages
 from faststream_redis_timers_sync.manage.deadline import Deadline
 from faststream_redis_timers_sync.protocol.envelope import write_envelope
 from faststream_redis_timers_sync.protocol.recurrence import REPEAT
@@ -207,7 +207,7 @@ def test_of_all_those_count_that_can_be_changed(visitor, reports):
 def test_where_time_is_up_somebody_is_asked_for_the_rest(visitor, timers, monkeypatch):
     for n in range(250):
         timers.schedule("x", "reports", timer_id=f"s{n:03}", repeat=Every(hours=1))
-    monkeypatch.setattr(asked, "CHANGE_SECONDS", 0.0)
+    monkeypatch.setattr(forms, "CHANGE_SECONDS", 0.0)
     page = visitor.choose(visitor.topic("reports"), "pause", select_across="1")
     page = visitor.send(page)
     assert "Paused: 200 timers." in page.text

@@ -8,7 +8,7 @@ from dead import set_aside
 from web_pages import visitor_of
 
 from faststream_redis_timers_sync import Every, TimersClient
-from faststream_redis_timers_sync.manage import asked
+from faststream_redis_timers_sync.manage import forms
 from faststream_redis_timers_sync.manage.tokens import to_token
 from faststream_redis_timers_sync.web import Access, TimerPages
 
@@ -350,7 +350,7 @@ def test_nothing_ticked_is_refused(visitor, invoices):
 
 @pytest.mark.parametrize("name", ["run_now", "cancel"])
 def test_what_one_request_has_no_time_for_is_asked_again(visitor, timers, monkeypatch, name):
-    monkeypatch.setattr(asked, "CHANGE_SECONDS", 0.0)
+    monkeypatch.setattr(forms, "CHANGE_SECONDS", 0.0)
     for n in range(450):
         timers.schedule("x", "invoices", timer_id=f"t-{n}", activate_at=LATER)
     button = {"run_now": "Run now", "cancel": "Cancel"}[name]

@@ -7,7 +7,7 @@ import pytest
 from web_pages import EVERYTHING, FORM, OURS, visitor_of
 
 from faststream_redis_timers_sync import TimersClient
-from faststream_redis_timers_sync.manage.asked import token_of_search
+from faststream_redis_timers_sync.manage.forms import token_of_search
 from faststream_redis_timers_sync.manage.tokens import to_token
 from faststream_redis_timers_sync.web import Access, AskPassword, Request, TimerPages
 from faststream_redis_timers_sync.web.access import RIGHTS

@@ -8,9 +8,9 @@ from django.utils.translation import gettext, gettext_lazy as _
 
 from faststream_redis_timers_sync.django.admin.formatting import number, timers_text
 from faststream_redis_timers_sync.manage import wording
-from faststream_redis_timers_sync.manage.asked import ActionName
 from faststream_redis_timers_sync.manage.changing import REASONS, Tally
 from faststream_redis_timers_sync.manage.chosen import Chosen, Preview
+from faststream_redis_timers_sync.manage.forms import ActionName
 from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.manage.wording import ACTION_WORDS, ActionWords
 

@@ -30,15 +30,15 @@ from faststream_redis_timers_sync.django.admin.pages import TimerPages
 from faststream_redis_timers_sync.django.clients import get_client
 from faststream_redis_timers_sync.django.tokens import Place
 from faststream_redis_timers_sync.manage import wording
-from faststream_redis_timers_sync.manage.asked import (
+from faststream_redis_timers_sync.manage.changing import Change, Reschedule, Tally
+from faststream_redis_timers_sync.manage.chosen import Chosen, Preview
+from faststream_redis_timers_sync.manage.forms import (
     carry_out_in_time,
     change_named,
     marks_text,
     preview_in_time,
     read_marks,
 )
-from faststream_redis_timers_sync.manage.changing import Change, Reschedule, Tally
-from faststream_redis_timers_sync.manage.chosen import Chosen, Preview
 from faststream_redis_timers_sync.manage.server import server_time
 from faststream_redis_timers_sync.protocol.errors import (
     TimerNotReplicatedError,

@@ -14,8 +14,8 @@ from django.utils.translation import gettext, gettext_lazy as _
 from faststream_redis_timers_sync.django.admin.formatting import zone_name
 from faststream_redis_timers_sync.django.clients import as_aware
 from faststream_redis_timers_sync.django.tokens import Place
-from faststream_redis_timers_sync.manage.asked import read_chosen
 from faststream_redis_timers_sync.manage.chosen import Chosen
+from faststream_redis_timers_sync.manage.forms import read_chosen
 from faststream_redis_timers_sync.manage.times import parse_delay
 from faststream_redis_timers_sync.protocol.times import ask_due
 

@@ -26,9 +26,9 @@ from faststream_redis_timers_sync.django.admin.formatting import (
 )
 from faststream_redis_timers_sync.django.tokens import Place
 from faststream_redis_timers_sync.manage import wording
-from faststream_redis_timers_sync.manage.asked import token_of_search
 from faststream_redis_timers_sync.manage.contents import MOST_BODY, body_text, header_texts
 from faststream_redis_timers_sync.manage.deadline import PAGE_SECONDS, Deadline
+from faststream_redis_timers_sync.manage.forms import token_of_search
 from faststream_redis_timers_sync.manage.pages import Only, Page, read_cursor
 from faststream_redis_timers_sync.manage.searching import search_page
 from faststream_redis_timers_sync.manage.series import series_facts, with_series
