@@ -9,7 +9,7 @@ from typing import Any
 
 from faststream_redis_timers_sync.console.tables import Cell, Column
 from faststream_redis_timers_sync.manage.contents import header_texts
-from faststream_redis_timers_sync.manage.endings import REASONS, told_of
+from faststream_redis_timers_sync.manage.dead_letter_info import REASONS, read_dead_letter_info
 from faststream_redis_timers_sync.manage.findings import Finding
 from faststream_redis_timers_sync.manage.forecast import Forecast
 from faststream_redis_timers_sync.manage.forecast_picture import part_text
@@ -189,12 +189,12 @@ def timer_facts(
     when = ("Lease ends" if timer.running else "Due", "\n".join(due))
     headers = [f"{name}: {value}" for name, value in header_texts(timer)]
     kind = escape(timer.content_type) if timer.content_type else "no content type"
-    ending = ending_lines(timer)
+    letter_lines = dead_letter_lines(timer)
     return [
         ("Timer", escape(timer.timer_id)),
         ("Topic", escape(topic)),
-        *([("Dead letter", "\n".join(ending))] if ending else []),
-        ("State", STATE_WORDS[shown_state(timer, now, is_dead_letter=bool(ending))]),
+        *([("Dead letter", "\n".join(letter_lines))] if letter_lines else []),
+        ("State", STATE_WORDS[shown_state(timer, now, is_dead_letter=bool(letter_lines))]),
         *([] if timer.paused else [when]),
         *_series_facts(timer, now, zone),
         ("Correlation", escape(timer.correlation_id)),
@@ -236,7 +236,7 @@ def _coming_line(time: datetime, zone: tzinfo | None) -> str:
     return utc if local == utc else f"{local} = {utc}"
 
 
-def ending_lines(timer: Timer) -> list[str]:
+def dead_letter_lines(timer: Timer) -> list[str]:
     """Return lines that say why a timer is a dead letter.
 
     Args:
@@ -246,20 +246,20 @@ def ending_lines(timer: Timer) -> list[str]:
         Why, from which topic, when it was first due, and which occurrence of a recurring timer it
         was; empty if it is not a dead letter.
     """
-    told = told_of(timer)
-    if told is None:
+    info = read_dead_letter_info(timer)
+    if info is None:
         return []
-    why = REASONS.get(told.reason, told.reason)
-    if told.attempts:
-        why += f", after {told.attempts} " + ("attempt" if told.attempts == "1" else "attempts")
-    if told.error:
-        why += f", with {told.error}"
-    origin = f"topic '{told.topic}'" + (f", timer '{told.timer_id}'" if told.timer_id else "")
-    due = [f"first due {told.due_at.isoformat(' ')}"] if told.due_at else []
-    name = f"recurring timer '{told.series_id}'" if told.series_id else "a recurring timer"
-    series = [f"of {name} ({told.repeats})"] if told.repeats else []
-    if told.occurrence:
-        series.append(f"occurrence {told.occurrence.isoformat(' ')}")
+    why = REASONS.get(info.reason, info.reason)
+    if info.attempts:
+        why += f", after {info.attempts} " + ("attempt" if info.attempts == "1" else "attempts")
+    if info.error:
+        why += f", with {info.error}"
+    origin = f"topic '{info.topic}'" + (f", timer '{info.timer_id}'" if info.timer_id else "")
+    due = [f"first due {info.due_at.isoformat(' ')}"] if info.due_at else []
+    name = f"recurring timer '{info.series_id}'" if info.series_id else "a recurring timer"
+    series = [f"of {name} ({info.repeats})"] if info.repeats else []
+    if info.occurrence:
+        series.append(f"occurrence {info.occurrence.isoformat(' ')}")
     return [why, origin, *due, *series]
 
 

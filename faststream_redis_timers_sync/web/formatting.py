@@ -5,7 +5,11 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from faststream_redis_timers_sync.manage import wording
-from faststream_redis_timers_sync.manage.endings import REASONS, Told, told_of
+from faststream_redis_timers_sync.manage.dead_letter_info import (
+    REASONS,
+    DeadLetterInfo,
+    read_dead_letter_info,
+)
 from faststream_redis_timers_sync.manage.series import (
     coming_times,
     short_text,
@@ -140,34 +144,34 @@ def times_of(timer: Timer, now: datetime) -> Times | None:
     return Times([(zoned(at, coming.zone or UTC), moment(at, now)) for at in coming.times], problem)
 
 
-def ending_facts(timer: Timer, now: datetime) -> list[tuple[str, str]]:
+def dead_letter_facts(timer: Timer, now: datetime) -> list[tuple[str, str]]:
     """Return names and values that say why a timer is a dead letter; empty if it is not one.
 
     Args:
         timer: The timer, with its headers.
         now: The server's time.
     """
-    told = told_of(timer)
-    if told is None:
+    info = read_dead_letter_info(timer)
+    if info is None:
         return []
-    facts = [("Dead-lettered because", _why(told)), ("From topic", told.topic)]
-    if told.timer_id:
-        facts.append(("Timer ID there", told.timer_id))
-    if told.due_at is not None:
-        first = moment(told.due_at, now)
+    facts = [("Dead-lettered because", _why(info)), ("From topic", info.topic)]
+    if info.timer_id:
+        facts.append(("Timer ID there", info.timer_id))
+    if info.due_at is not None:
+        first = moment(info.due_at, now)
         facts.append(("First due", f"{first.text} ({first.distance})"))
-    if told.repeats:
-        facts.append(("From series", f"{told.series_id} ({told.repeats})".strip()))
-    if told.occurrence is not None:
-        facts.append(("Occurrence", moment(told.occurrence, now).text))
+    if info.repeats:
+        facts.append(("From series", f"{info.series_id} ({info.repeats})".strip()))
+    if info.occurrence is not None:
+        facts.append(("Occurrence", moment(info.occurrence, now).text))
     return facts
 
 
-def _why(told: Told) -> str:
-    reason = REASONS.get(told.reason, told.reason)
+def _why(info: DeadLetterInfo) -> str:
+    reason = REASONS.get(info.reason, info.reason)
     more = []
-    if told.attempts:
-        more.append(f"attempts: {told.attempts}")
-    if told.error:
-        more.append(f"last error: {told.error}")
+    if info.attempts:
+        more.append(f"attempts: {info.attempts}")
+    if info.error:
+        more.append(f"last error: {info.error}")
     return f"{reason} ({', '.join(more)})" if more else reason

@@ -13,7 +13,7 @@ from faststream_redis_timers_sync.manage.tokens import to_token
 from faststream_redis_timers_sync.protocol.dead_letters import is_dead_letter
 from faststream_redis_timers_sync.protocol.model import Timer
 from faststream_redis_timers_sync.web.formatting import (
-    ending_facts,
+    dead_letter_facts,
     moment,
     row_of,
     times_of,
@@ -57,7 +57,7 @@ def timer_page(visit: Visit) -> Response:
         now=moment(now, now),
         refresh_link=address,
         left="",
-        facts=[*ending_facts(timer, now), *series_facts(timer)],
+        facts=[*dead_letter_facts(timer, now), *series_facts(timer)],
         correlation_id=escape(timer.correlation_id),
         content_type=escape(timer.content_type or ""),
         times=times_of(timer, now),

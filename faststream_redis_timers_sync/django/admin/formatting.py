@@ -11,7 +11,11 @@ from django.utils.translation import gettext, ngettext
 
 from faststream_redis_timers_sync.django.tokens import Place
 from faststream_redis_timers_sync.manage import wording
-from faststream_redis_timers_sync.manage.endings import REASONS, Told, told_of
+from faststream_redis_timers_sync.manage.dead_letter_info import (
+    REASONS,
+    DeadLetterInfo,
+    read_dead_letter_info,
+)
 from faststream_redis_timers_sync.manage.series import (
     coming_times,
     short_text,
@@ -153,39 +157,39 @@ def _day_and_clock(time: datetime, zone: tzinfo) -> tuple[str, str]:
     return f"{day} {date}", clock
 
 
-def ending_facts(timer: Timer, now: datetime) -> list[tuple[str, str]]:
+def dead_letter_facts(timer: Timer, now: datetime) -> list[tuple[str, str]]:
     """Return names and values that say why a timer is a dead letter; empty if it is not one.
 
     Args:
         timer: The timer, with its headers.
         now: The server's time.
     """
-    told = told_of(timer)
-    if told is None:
+    info = read_dead_letter_info(timer)
+    if info is None:
         return []
     facts = [
-        (gettext("Dead-lettered because"), _why(told)),
-        (gettext("From topic"), told.topic),
+        (gettext("Dead-lettered because"), _why(info)),
+        (gettext("From topic"), info.topic),
     ]
-    if told.timer_id:
-        facts.append((gettext("Timer ID there"), told.timer_id))
-    if told.due_at is not None:
-        when = f"{local_text(told.due_at)} ({distance(told.due_at, now)})"
+    if info.timer_id:
+        facts.append((gettext("Timer ID there"), info.timer_id))
+    if info.due_at is not None:
+        when = f"{local_text(info.due_at)} ({distance(info.due_at, now)})"
         facts.append((gettext("First due"), when))
-    if told.repeats:
-        facts.append((gettext("From series"), f"{told.series_id} ({told.repeats})".strip()))
-    if told.occurrence is not None:
-        facts.append((gettext("Occurrence"), local_text(told.occurrence)))
+    if info.repeats:
+        facts.append((gettext("From series"), f"{info.series_id} ({info.repeats})".strip()))
+    if info.occurrence is not None:
+        facts.append((gettext("Occurrence"), local_text(info.occurrence)))
     return facts
 
 
-def _why(told: Told) -> str:
-    reason = gettext(REASONS[told.reason]) if told.reason in REASONS else told.reason
+def _why(info: DeadLetterInfo) -> str:
+    reason = gettext(REASONS[info.reason]) if info.reason in REASONS else info.reason
     more = []
-    if told.attempts:
-        more.append(gettext("attempts: %s") % told.attempts)
-    if told.error:
-        more.append(gettext("last error: %s") % told.error)
+    if info.attempts:
+        more.append(gettext("attempts: %s") % info.attempts)
+    if info.error:
+        more.append(gettext("last error: %s") % info.error)
     return f"{reason} ({', '.join(more)})" if more else reason
 
 

@@ -16,7 +16,7 @@ from faststream_redis_timers_sync.django.admin.forecast import (
 from faststream_redis_timers_sync.django.admin.formatting import (
     Row,
     count_text,
-    ending_facts,
+    dead_letter_facts,
     number,
     row_of,
     rows_of,
@@ -127,7 +127,7 @@ def timer_page(timers: TimersClient, place: Place) -> Mapping[str, Any] | None:
         "facts": [
             (gettext("Timer"), row.name),
             (gettext("Topic"), escape(place.topic)),
-            *ending_facts(timer, now),
+            *dead_letter_facts(timer, now),
             *((gettext(name), value) for name, value in series_facts(timer)),
             (gettext("State"), row.state_name),
             *_time_facts(row, now),

@@ -18,7 +18,7 @@ REASONS = {
 """The reasons in English."""
 
 
-class Told(NamedTuple):
+class DeadLetterInfo(NamedTuple):
     """Why and from where a timer was dead-lettered; all texts are safe to show.
 
     Args:
@@ -45,7 +45,7 @@ class Told(NamedTuple):
     occurrence: datetime | None
 
 
-def told_of(timer: Timer) -> Told | None:
+def read_dead_letter_info(timer: Timer) -> DeadLetterInfo | None:
     """Read why a timer was dead-lettered.
 
     Args:
@@ -57,7 +57,7 @@ def told_of(timer: Timer) -> Told | None:
     headers = {name: escape(value) for name, value in timer.headers.items()}
     if not dead_letters.is_dead_letter(headers):
         return None
-    return Told(
+    return DeadLetterInfo(
         headers[dead_letters.REASON],
         headers[dead_letters.TOPIC],
         headers.get(dead_letters.TIMER_ID, ""),
