@@ -210,7 +210,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
 
     def warn_of_other_layout(self) -> None:
         """Warn that the topic has timers in the other layout of keys, which stay undelivered."""
-        told = self._outer_config.operations.keys.tell_elsewhere(self.topic)
+        told = self._outer_config.operations.keys.describe_elsewhere(self.topic)
         self._write_log(logging.WARNING, f"two layouts of keys: {told}: {REMEDY_ELSEWHERE}")
 
     def make_core(

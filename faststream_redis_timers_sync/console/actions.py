@@ -31,9 +31,9 @@ from faststream_redis_timers_sync.manage.stats import count_topics
 from faststream_redis_timers_sync.manage.text import quoted
 from faststream_redis_timers_sync.manage.topics import (
     TopicScan,
+    describe_elsewhere,
     listening_topics,
     scan_topics,
-    tell_elsewhere,
     topics_elsewhere,
 )
 from faststream_redis_timers_sync.protocol.keys import REMEDY_ELSEWHERE
@@ -120,7 +120,7 @@ def _scan(timers: TimersClient, output: Output) -> set[str]:
 
 
 def _warn_of_layout(timers: TimersClient, output: Output, topics: Sequence[str]) -> None:
-    output.note(f"WARNING: {tell_elsewhere(timers, topics)}: {REMEDY_ELSEWHERE}")
+    output.note(f"WARNING: {describe_elsewhere(timers, topics)}: {REMEDY_ELSEWHERE}")
 
 
 def show_topics(

@@ -27,8 +27,8 @@ from faststream_redis_timers_sync.manage.findings import Finding, agreed
 from faststream_redis_timers_sync.manage.permissions import acl_rule, refused_purposes
 from faststream_redis_timers_sync.manage.server import TIME, inside
 from faststream_redis_timers_sync.manage.topics import (
+    describe_elsewhere,
     listening_topics,
-    tell_elsewhere,
     topics_elsewhere,
 )
 from faststream_redis_timers_sync.protocol.keys import REMEDY_ELSEWHERE
@@ -349,7 +349,7 @@ def _check_layout(timers: TimersClient, topic: str) -> Finding:
         message = f"the server does not report its keys: {text_of(error)}"
         return Finding("layout", "unknown", message)
     if found:
-        return Finding("layout", "warning", tell_elsewhere(timers, found), REMEDY_ELSEWHERE)
+        return Finding("layout", "warning", describe_elsewhere(timers, found), REMEDY_ELSEWHERE)
     return Finding(
         "layout",
         "ok",

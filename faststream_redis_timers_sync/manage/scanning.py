@@ -17,9 +17,9 @@ from faststream_redis_timers_sync.manage.server import count_keys, inside
 from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.manage.tokens import from_token, to_token
 from faststream_redis_timers_sync.manage.topics import (
+    describe_elsewhere,
     read_cursor,
     scan_topics,
-    tell_elsewhere,
     topics_elsewhere,
     topics_listened_to,
 )
@@ -204,5 +204,5 @@ def _warnings(timers: TimersClient, topics: list[str], scan: Scan | None) -> lis
 
 
 def _warning(timers: TimersClient, topics: list[str]) -> str:
-    sentence = tell_elsewhere(timers, topics)
+    sentence = describe_elsewhere(timers, topics)
     return escape(sentence[0].upper() + sentence[1:], keep="\\")

@@ -198,7 +198,7 @@ def topics_elsewhere(timers: TimersClient, topics: Iterable[str]) -> list[str]:
     return [topic for topic, full in names.items() if full in found]
 
 
-def tell_elsewhere(timers: TimersClient, topics: Sequence[str]) -> str:
+def describe_elsewhere(timers: TimersClient, topics: Sequence[str]) -> str:
     """Return the sentence that topics have timers in the other layout; `REMEDY_ELSEWHERE` follows.
 
     Args:
@@ -207,7 +207,7 @@ def tell_elsewhere(timers: TimersClient, topics: Sequence[str]) -> str:
     """
     reach = inside(timers)
     more = f" (and so have {len(topics) - 1:,} others)" if len(topics) > 1 else ""
-    return reach.keys.tell_elsewhere(reach.full(topics[0])) + more
+    return reach.keys.describe_elsewhere(reach.full(topics[0])) + more
 
 
 def count_workers(timers: TimersClient, topics: Iterable[str]) -> dict[str, int | None]:

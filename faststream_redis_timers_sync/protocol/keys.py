@@ -223,7 +223,7 @@ class KeySpace:
         timeline = f"{self.timeline_key}:{end}".encode()
         return None if _has_brace(self.timeline_key) or timeline == self.of(topic)[0] else timeline
 
-    def tell_elsewhere(self, topic: str) -> str:
+    def describe_elsewhere(self, topic: str) -> str:
         """Return the sentence that a topic has timers in the other layout.
 
         `REMEDY_ELSEWHERE` is to follow.
