@@ -24,7 +24,7 @@ except ModuleNotFoundError as error:
     raise missing_extra(__name__, error, "prometheus") from None
 
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.manage.server import inside
+from faststream_redis_timers_sync.manage.server import internals_of
 from faststream_redis_timers_sync.manage.stats import TopicStats, count_running, count_topics
 from faststream_redis_timers_sync.protocol.keys import plain_text
 from faststream_redis_timers_sync.protocol.safe_text import text_of
@@ -76,7 +76,7 @@ class TimersCollector(Collector):
             if not 0 < seconds < math.inf:
                 msg = f"{name} must be a number of seconds above 0, got {seconds!r}"
                 raise ValueError(msg)
-        reach = inside(client)
+        reach = internals_of(client)
         self._client = client
         # By the names that workers use; each of them once.
         self._topics = {plain_text("topic", topic): reach.full(topic) for topic in topics}

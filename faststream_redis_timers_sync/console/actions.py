@@ -26,7 +26,7 @@ from faststream_redis_timers_sync.manage.permissions import joined_rules
 from faststream_redis_timers_sync.manage.roles import ROLES, role_rule
 from faststream_redis_timers_sync.manage.selection import OnExamined, list_timers as select_timers
 from faststream_redis_timers_sync.manage.series import with_series
-from faststream_redis_timers_sync.manage.server import count_keys, inside, server_time
+from faststream_redis_timers_sync.manage.server import count_keys, internals_of, server_time
 from faststream_redis_timers_sync.manage.stats import count_topics
 from faststream_redis_timers_sync.manage.text import quoted
 from faststream_redis_timers_sync.manage.topics import (
@@ -66,7 +66,7 @@ def perform(
     try:
         return action(timers, output, **arguments)
     except (Exception, KeyboardInterrupt) as error:
-        explained = explain(error, inside(timers).runner)
+        explained = explain(error, internals_of(timers).runner)
         if explained is None:
             raise
         output.error(str(explained))
@@ -374,7 +374,9 @@ def check(
     else:
         output.table(formatting.FINDING_COLUMNS, map(formatting.finding_row, findings))
         if rule := joined_rules([finding.rule for finding in findings if finding.rule]):
-            where = " (each node has its own users)" if inside(timers).runner.is_cluster else ""
+            where = (
+                " (each node has its own users)" if internals_of(timers).runner.is_cluster else ""
+            )
             output.line(f"\nThis command grants the missing permissions{where}:\n\n{rule}")
     return FAILED if any(finding.level == "error" for finding in findings) else DONE
 

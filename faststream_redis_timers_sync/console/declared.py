@@ -7,7 +7,7 @@ from faststream_redis_timers_sync.console.errors import DONE, FAILED, MISUSED, C
 from faststream_redis_timers_sync.console.output import Output
 from faststream_redis_timers_sync.console.tables import Cell, Column
 from faststream_redis_timers_sync.manage.series import definition_text
-from faststream_redis_timers_sync.manage.server import inside
+from faststream_redis_timers_sync.manage.server import internals_of
 from faststream_redis_timers_sync.manage.text import escape, quoted
 from faststream_redis_timers_sync.protocol.errors import TimersError
 from faststream_redis_timers_sync.protocol.model import EnsuredSeries, Series
@@ -99,7 +99,7 @@ def ensure_before_worker(
         # As when a broker starts: delivery is what frees memory.
         output.note(f"declared series were not all ensured, the next start tries again: {error}")
         return DONE
-    full = inside(timers).full
+    full = internals_of(timers).full
     repeats = {
         (topic, one.timer_id): definition_text(one.repeat.bound_to(topic, one.timer_id))
         for one in series

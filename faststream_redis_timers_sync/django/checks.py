@@ -21,7 +21,7 @@ from faststream_redis_timers_sync.django.clients import make_client
 from faststream_redis_timers_sync.django.conf import read_alias, read_aliases
 from faststream_redis_timers_sync.manage.check import check_info
 from faststream_redis_timers_sync.manage.findings import Finding
-from faststream_redis_timers_sync.manage.server import inside
+from faststream_redis_timers_sync.manage.server import internals_of
 from faststream_redis_timers_sync.protocol.safe_text import text_of
 
 LONGEST_LOOK = 2.0
@@ -183,7 +183,7 @@ class _Place(NamedTuple):
 
 
 def _shared_with_caches(config: ClientSettings, client: TimersClient) -> list[CheckMessage]:
-    runner = inside(client).runner
+    runner = internals_of(client).runner
     # No Django cache can be on a cluster, which has many places.
     place = None if runner.is_cluster else _place_of(runner.connection_options)
     return [

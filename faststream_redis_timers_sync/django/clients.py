@@ -14,7 +14,7 @@ from django.utils import timezone
 from faststream_redis_timers_sync import _settings
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.django.conf import DEFAULT_ALIAS, read_alias
-from faststream_redis_timers_sync.manage.server import inside
+from faststream_redis_timers_sync.manage.server import internals_of
 from faststream_redis_timers_sync.protocol.model import Timer, TimerPublishMessage
 
 
@@ -111,7 +111,7 @@ def new_pipeline(client: TimersClient) -> Any:
         A redis-py pipeline, or that of a `FakeTimersClient`, which only that client accepts; with
         `confirm_replicas` or on a cluster, an object that runs one call after the other.
     """
-    runner = inside(client).runner
+    runner = internals_of(client).runner
     if runner.confirmation is None and (make := getattr(client, "pipeline", None)) is not None:
         return make()
     return runner.new_pipeline()

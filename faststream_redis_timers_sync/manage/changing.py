@@ -26,7 +26,7 @@ from faststream_redis_timers_sync.manage.selection import (
     redrive_each,
 )
 from faststream_redis_timers_sync.manage.series import definitions_of, owners_of
-from faststream_redis_timers_sync.manage.server import inside, server_time
+from faststream_redis_timers_sync.manage.server import internals_of, server_time
 from faststream_redis_timers_sync.protocol.management import State, pause_one
 from faststream_redis_timers_sync.protocol.model import Timer
 from faststream_redis_timers_sync.protocol.operation import MOST_CHANGED, in_chunks
@@ -384,7 +384,7 @@ def _move(
 
 
 def _pause(timers: TimersClient, topic: str, timer_id: str) -> Outcome:
-    runner, keys, _ = reach = inside(timers)
+    runner, keys, _ = reach = internals_of(timers)
     result = runner.run(pause_one(keys, reach.full(topic), timer_id))
     return Outcome(timer_id, "done" if result == "paused" else result)
 

@@ -25,7 +25,7 @@ from faststream_redis_timers_sync.manage.cluster import (
 from faststream_redis_timers_sync.manage.errors import is_unreachable, sentence_of
 from faststream_redis_timers_sync.manage.findings import Finding, agreed
 from faststream_redis_timers_sync.manage.permissions import acl_rule, refused_purposes
-from faststream_redis_timers_sync.manage.server import TIME, inside
+from faststream_redis_timers_sync.manage.server import TIME, internals_of
 from faststream_redis_timers_sync.manage.topics import (
     describe_elsewhere,
     listening_topics,
@@ -57,7 +57,7 @@ def check_server(timers: TimersClient, topic: str = "any") -> Iterator[Finding]:
     looks = _look(timers)
     nodes = [view.node for view in looks.views]
     yield from _check_info(timers, looks)
-    if inside(timers).runner.is_cluster:
+    if internals_of(timers).runner.is_cluster:
         yield from check_failover(timers, nodes)
     yield from _agreed(nodes, lambda node: _check_permissions(timers, topic, node))
     yield _check_layout(timers, topic)
@@ -92,8 +92,8 @@ class _Looks(NamedTuple):
 
 def _look(timers: TimersClient) -> _Looks:
     looks = _Looks([], [], [])
-    is_cluster = inside(timers).runner.is_cluster
-    for node in inside(timers).runner.nodes():
+    is_cluster = internals_of(timers).runner.is_cluster
+    for node in internals_of(timers).runner.nodes():
         try:
             info = _read_info(timers, node)
         except RedisError as error:
@@ -142,7 +142,7 @@ def _check_info(timers: TimersClient, looks: _Looks) -> Iterator[Finding]:
 
     yield from agreed(looks.refused, nodes)
     yield from each(check_version)
-    if inside(timers).runner.is_cluster:
+    if internals_of(timers).runner.is_cluster:
         yield from check_cluster(timers, looks.views, looks.silent)
     else:
         for info in infos.values():
@@ -340,11 +340,11 @@ def _check_layout(timers: TimersClient, topic: str) -> Finding:
     except NoPermissionError:
         message = (
             "no permission: this user may not run EXISTS on the keys that topics have "
-            f"{'without' if inside(timers).keys.hash_tags else 'with'} hash tags"
+            f"{'without' if internals_of(timers).keys.hash_tags else 'with'} hash tags"
         )
         return Finding("layout", "unknown", message)
     except RedisError as error:
-        if is_unreachable(error) and not inside(timers).runner.is_cluster:
+        if is_unreachable(error) and not internals_of(timers).runner.is_cluster:
             raise
         message = f"the server does not report its keys: {text_of(error)}"
         return Finding("layout", "unknown", message)
@@ -353,8 +353,8 @@ def _check_layout(timers: TimersClient, topic: str) -> Finding:
     return Finding(
         "layout",
         "ok",
-        f"keys have {'' if inside(timers).keys.hash_tags else 'no '}hash tags, and topics with "
-        "listening workers have no timers in the other layout",
+        f"keys have {'' if internals_of(timers).keys.hash_tags else 'no '}hash tags, and topics "
+        "with listening workers have no timers in the other layout",
     )
 
 

@@ -10,7 +10,7 @@ from faststream_redis_timers_sync.manage.deadline import TimeUpError
 from faststream_redis_timers_sync.manage.pages import look_at
 from faststream_redis_timers_sync.manage.selection import OnExamined, list_timers
 from faststream_redis_timers_sync.manage.series import with_series
-from faststream_redis_timers_sync.manage.server import inside, server_time
+from faststream_redis_timers_sync.manage.server import internals_of, server_time
 from faststream_redis_timers_sync.manage.states import state_of
 from faststream_redis_timers_sync.protocol.management import overview
 from faststream_redis_timers_sync.protocol.model import Timer
@@ -136,6 +136,6 @@ class _Counts:
 
 def _count(timers: TimersClient, topic: str) -> Preview:
     # Also works on a torn topic, whose timers can only be given up.
-    runner, keys, _ = reach = inside(timers)
+    runner, keys, _ = reach = internals_of(timers)
     _, (counts,) = runner.run(overview(keys, [reach.full(topic)]))
     return Preview(counts.pending, paused=counts.paused)

@@ -13,7 +13,7 @@ from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.findings import Finding, Level, agreed
 from faststream_redis_timers_sync.manage.permissions import acl_rule
-from faststream_redis_timers_sync.manage.server import inside
+from faststream_redis_timers_sync.manage.server import internals_of
 from faststream_redis_timers_sync.manage.text import plural
 from faststream_redis_timers_sync.protocol.cluster import SLOTS
 from faststream_redis_timers_sync.protocol.operation import command
@@ -319,7 +319,7 @@ def check_failover(timers: TimersClient, nodes: Sequence[Runner]) -> Iterator[Fi
     if not timeouts:
         return
     longest = max(timeouts)
-    window = window_of(inside(timers).runner.connection_options)
+    window = window_of(internals_of(timers).runner.connection_options)
     told = f"cluster-node-timeout is {longest:g} s"
     if longest + _ELECTION < window:
         yield Finding(

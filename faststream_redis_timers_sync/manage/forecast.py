@@ -15,7 +15,7 @@ from typing import NamedTuple
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.deadline import Deadline
 from faststream_redis_timers_sync.manage.pages import read_page
-from faststream_redis_timers_sync.manage.server import inside, server_time
+from faststream_redis_timers_sync.manage.server import internals_of, server_time
 from faststream_redis_timers_sync.manage.stats import TopicStats
 from faststream_redis_timers_sync.protocol.dead_letters import is_dead_letter
 from faststream_redis_timers_sync.protocol.errors import TopicTornError
@@ -322,7 +322,7 @@ class Forecasts:
             }
 
     def _make(self, key: _Key) -> Forecast:
-        runner, keys, _ = reach = inside(self._timers)
+        runner, keys, _ = reach = internals_of(self._timers)
         names = {reach.full(topic): topic for topic in key.topics}
         # The edges are the same for all topics, wherever in a cluster they lie.
         at = server_time(self._timers, key.topics[0] if key.topics else None)

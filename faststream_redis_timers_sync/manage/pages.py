@@ -15,7 +15,7 @@ from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.deadline import TimeUpError
 from faststream_redis_timers_sync.manage.selection import OnExamined
 from faststream_redis_timers_sync.manage.series import definitions_of
-from faststream_redis_timers_sync.manage.server import ask, inside, server_time
+from faststream_redis_timers_sync.manage.server import ask, internals_of, server_time
 from faststream_redis_timers_sync.manage.states import TimerState
 from faststream_redis_timers_sync.manage.tokens import from_token, to_token
 from faststream_redis_timers_sync.protocol.keys import decode_id, encode_known_id
@@ -240,7 +240,7 @@ def look_at(timers: TimersClient, topic: str, timer_ids: Iterable[str]) -> list[
         ValueError: The topic is empty.
         redis.RedisError: The server or the connection failed.
     """
-    full = inside(timers).full(topic)
+    full = internals_of(timers).full(topic)
     return [make_timer(full, *entry) for entry in entries_of(timers, topic, timer_ids)]
 
 
@@ -259,7 +259,7 @@ def entries_of(timers: TimersClient, topic: str, timer_ids: Iterable[str]) -> li
         ValueError: The topic is empty.
         redis.RedisError: The server or the connection failed.
     """
-    _, keys, _ = reach = inside(timers)
+    _, keys, _ = reach = internals_of(timers)
     timeline = keys.of(reach.full(topic)).timeline
     found: list[Entry] = []
     for some in in_chunks(timer_ids, MOST_READ):
@@ -294,7 +294,7 @@ class _Walk:
         bounds: _Bounds,
         limit: int,
     ) -> None:
-        self._runner, self._keys, _ = reach = inside(timers)
+        self._runner, self._keys, _ = reach = internals_of(timers)
         self._full = reach.full(topic)
         self._keep = keep
         self._bounds = bounds

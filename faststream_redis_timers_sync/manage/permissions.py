@@ -7,7 +7,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.manage.server import ask, escape_glob, inside
+from faststream_redis_timers_sync.manage.server import ask, escape_glob, internals_of
 from faststream_redis_timers_sync.protocol.keys import KeySpace
 from faststream_redis_timers_sync.protocol.management import check_permissions
 
@@ -137,7 +137,7 @@ def refused_purposes(timers: TimersClient, topic: str, node: Runner) -> list[Ref
     Raises:
         redis.exceptions.ResponseError: The server can't tell.
     """
-    _, keys, _ = reach = inside(timers)
+    _, keys, _ = reach = internals_of(timers)
     full = reach.full(topic)
     timeline, payloads, attempts = keys.of(full)
     names = {
@@ -177,7 +177,7 @@ def acl_rule(timers: TimersClient, commands: Sequence[str], user: str | None = N
         commands: The commands, written as in `Purpose`.
         user: The user; None asks the server for the client's user.
     """
-    _, keys, prefix = inside(timers)
+    _, keys, prefix = internals_of(timers)
     words = ["ACL", "SETUSER", _user(timers) if user is None else user]
     own, others = keys.beginnings(prefix), keys.beginnings_elsewhere(prefix)
     for place, sign, name, beginnings in (

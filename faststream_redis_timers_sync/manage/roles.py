@@ -10,7 +10,7 @@ from functools import cache
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.cluster import NODES_AND_STATE
 from faststream_redis_timers_sync.manage.permissions import acl_rule, name_of, purposes_of
-from faststream_redis_timers_sync.manage.server import inside
+from faststream_redis_timers_sync.manage.server import internals_of
 from faststream_redis_timers_sync.protocol.keys import Dialect
 from faststream_redis_timers_sync.protocol.operation import load_script
 
@@ -84,7 +84,7 @@ def role_rule(timers: TimersClient, role: Role) -> str:
         timers: The client, for its prefix and the names of its keys.
         role: The role.
     """
-    keys = inside(timers).keys
+    keys = internals_of(timers).keys
     names = {"EVAL", "EVALSHA", *role.commands}
     for script in role.scripts:
         names |= commands_of(script, keys.dialect)

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from redis.exceptions import NoPermissionError
 
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.manage.server import count_keys, inside
+from faststream_redis_timers_sync.manage.server import count_keys, internals_of
 from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.manage.tokens import from_token, to_token
 from faststream_redis_timers_sync.manage.topics import (
@@ -163,7 +163,7 @@ def find_topics(
         except NoPermissionError:
             scan = None
             remarks.append("no scan")
-    reach = inside(timers)
+    reach = internals_of(timers)
     # A form's scan, or an application, may name some that can have no keys.
     behind = sorted(
         topic for topic in topics if topic > after and not reach.keys.mistake_of(reach.full(topic))

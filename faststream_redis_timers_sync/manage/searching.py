@@ -20,7 +20,7 @@ from faststream_redis_timers_sync.manage.pages import (
     read_page,
 )
 from faststream_redis_timers_sync.manage.selection import OnExamined, pattern_of
-from faststream_redis_timers_sync.manage.server import inside, server_time
+from faststream_redis_timers_sync.manage.server import internals_of, server_time
 from faststream_redis_timers_sync.protocol.keys import decode_id, encode_known_id
 from faststream_redis_timers_sync.protocol.listing import (
     DENSE_STEP,
@@ -165,7 +165,7 @@ class _Search:
 
     def _step(self, position: int, size: int, begin: _Rank | None, *, is_part: bool) -> int:
         """Examine some timers, and return the position after them; 0 at the end."""
-        runner, keys, _ = reach = inside(self._timers)
+        runner, keys, _ = reach = internals_of(self._timers)
         args = (b"%d" % position, self._pattern, b"%d" % size)
         operation = reading("scan", keys, reach.full(self._topic), args, parse_entries)
         cursor, entries = runner.run(operation)
@@ -203,7 +203,7 @@ class _Search:
         return Page(self._made(entries), end, self._matching, examined=examined)
 
     def _made(self, entries: list[tuple[bytes, bytes]]) -> list[Timer]:
-        full = inside(self._timers).full(self._topic)
+        full = internals_of(self._timers).full(self._topic)
         return [make_timer(full, *entry) for entry in entries]
 
     def _look_for_whole(self, begin: _Rank | None) -> None:

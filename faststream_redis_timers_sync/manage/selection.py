@@ -11,7 +11,7 @@ from itertools import islice
 
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.series import with_series
-from faststream_redis_timers_sync.manage.server import escape_glob, inside
+from faststream_redis_timers_sync.manage.server import escape_glob, internals_of
 from faststream_redis_timers_sync.protocol.keys import decode_id, encode_known_id, encode_text
 from faststream_redis_timers_sync.protocol.management import State, cancel_some, move_some
 from faststream_redis_timers_sync.protocol.model import Timer
@@ -82,7 +82,7 @@ def list_timers(
         ValueError: Topic or pattern is empty.
         redis.RedisError: The server or the connection failed.
     """
-    runner, keys, _ = reach = inside(timers)
+    runner, keys, _ = reach = internals_of(timers)
     pages = Operations(keys).iterate(reach.full(topic), match=match, bodies=False)
     found: Iterator[Timer] = runner.iterate(_watched(pages, on_examined))
     if recurring:
@@ -136,7 +136,7 @@ def cancel_each(
         TimerOutcomeUnknownError: The server's reply to a call was lost.
         redis.RedisError: The server or the connection failed.
     """
-    runner, keys, _ = reach = inside(timers)
+    runner, keys, _ = reach = internals_of(timers)
     for some in in_chunks(timer_ids, MOST_CHANGED):
         unique = list(dict.fromkeys(some))
         states = runner.run(cancel_some(keys, reach.full(topic), unique))
@@ -171,7 +171,7 @@ def move_each(
         TimerOutcomeUnknownError: The server's reply to a call was lost.
         redis.RedisError: The server or the connection failed.
     """
-    runner, keys, _ = reach = inside(timers)
+    runner, keys, _ = reach = internals_of(timers)
     for some in in_chunks(timer_ids, MOST_CHANGED):
         unique = list(dict.fromkeys(some))
         operation = move_some(
@@ -202,7 +202,7 @@ def redrive_each(
         TimerOutcomeUnknownError: The server's reply to a call was lost.
         redis.RedisError: The server or the connection failed.
     """
-    runner, keys, _ = reach = inside(timers)
+    runner, keys, _ = reach = internals_of(timers)
     operations, full = Operations(keys), reach.full(topic)
     for some in in_chunks(timer_ids, MOST_CHANGED):
         if "" in some:

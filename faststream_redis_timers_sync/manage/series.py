@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import NamedTuple
 
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.manage.server import inside
+from faststream_redis_timers_sync.manage.server import internals_of
 from faststream_redis_timers_sync.manage.states import state_of
 from faststream_redis_timers_sync.manage.text import escape, in_zone
 from faststream_redis_timers_sync.protocol.keys import encode_known_id
@@ -48,7 +48,7 @@ def definitions_of(timers: TimersClient, topic: str, timer_ids: Iterable[str]) -
     Raises:
         redis.RedisError: The server or the connection failed.
     """
-    runner, keys, _ = reach = inside(timers)
+    runner, keys, _ = reach = internals_of(timers)
     full = reach.full(topic)
     found: dict[str, Repeat] = {}
     for some in in_chunks(timer_ids, MOST_READ):
@@ -78,7 +78,7 @@ def owners_of(timers: TimersClient, topic: str, timer_ids: Iterable[str]) -> dic
     Raises:
         redis.RedisError: The server or the connection failed.
     """
-    runner, keys, _ = reach = inside(timers)
+    runner, keys, _ = reach = internals_of(timers)
     ids = [encode_known_id(timer_id) for timer_id in timer_ids]
     found = runner.run_steps(read_timers(keys, reach.full(topic), ids))
     return {

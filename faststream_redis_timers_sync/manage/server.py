@@ -14,7 +14,7 @@ from faststream_redis_timers_sync.protocol.times import time_of
 _T = TypeVar("_T")
 
 
-class Inside(NamedTuple):
+class Internals(NamedTuple):
     """The internals of a client.
 
     Args:
@@ -39,13 +39,13 @@ class Inside(NamedTuple):
         return prefixed(self.prefix, topic)
 
 
-def inside(timers: TimersClient) -> Inside:
+def internals_of(timers: TimersClient) -> Internals:
     """Return the internals of a client: managing needs more commands than scheduling.
 
     Args:
         timers: The client.
     """
-    return Inside(timers._runner, timers._operations.keys, timers._prefix)  # noqa: SLF001  one package
+    return Internals(timers._runner, timers._operations.keys, timers._prefix)  # noqa: SLF001  one package
 
 
 def ask(
@@ -62,7 +62,7 @@ def ask(
     Raises:
         redis.RedisError: The server or the connection failed.
     """
-    return inside(timers).runner.run(command(*words, parse=parse, keys=keys))
+    return internals_of(timers).runner.run(command(*words, parse=parse, keys=keys))
 
 
 def ask_primaries(timers: TimersClient, *words: bytes, parse: Callable[[Any], _T]) -> list[_T]:
@@ -80,7 +80,7 @@ def ask_primaries(timers: TimersClient, *words: bytes, parse: Callable[[Any], _T
         redis.RedisError: The server or the connection failed.
     """
     question = command(*words, parse=parse)
-    return [primary.run(question) for primary in inside(timers).runner.primaries()]
+    return [primary.run(question) for primary in internals_of(timers).runner.primaries()]
 
 
 def server_time(timers: TimersClient, topic: str | None = None) -> datetime:
@@ -90,9 +90,9 @@ def server_time(timers: TimersClient, topic: str | None = None) -> datetime:
         timers: The client.
         topic: In a cluster, the topic whose primary is asked; None asks any primary.
     """
-    reach = inside(timers)
+    reach = internals_of(timers)
     keys = () if topic is None else reach.keys.of(reach.full(topic))[:1]
-    return inside(timers).runner.run(TIME._replace(keys=keys))
+    return internals_of(timers).runner.run(TIME._replace(keys=keys))
 
 
 def _parse_time(reply: list[bytes]) -> datetime:

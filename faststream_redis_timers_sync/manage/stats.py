@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from redis.exceptions import NoPermissionError
 
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.manage.server import inside, server_time
+from faststream_redis_timers_sync.manage.server import internals_of, server_time
 from faststream_redis_timers_sync.manage.topics import count_workers
 from faststream_redis_timers_sync.protocol.management import (
     MOST_TOPICS,
@@ -80,7 +80,7 @@ def count_topics(timers: TimersClient, topics: Sequence[str]) -> Snapshot:
         ValueError: A topic is empty or can't be written as UTF-8.
         redis.RedisError: The server or the connection failed.
     """
-    runner, keys, _ = reach = inside(timers)
+    runner, keys, _ = reach = internals_of(timers)
     counted: dict[str, tuple[datetime, Counts]] = {}
     names = {reach.full(topic): topic for topic in topics}
     for of_slot in keys.by_slot(names):
@@ -137,7 +137,7 @@ def count_running(
         ValueError: A topic is empty or can't be written as UTF-8.
         redis.RedisError: The server or the connection failed.
     """
-    runner, keys, _ = reach = inside(timers)
+    runner, keys, _ = reach = internals_of(timers)
     return {
         topic: runner.run(count_running_of(keys, reach.full(topic), longest_lease))
         for topic in topics

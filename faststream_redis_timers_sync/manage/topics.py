@@ -14,7 +14,7 @@ from typing import NamedTuple
 from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.cluster import are_slots_moving
-from faststream_redis_timers_sync.manage.server import ask_primaries, escape_glob, inside
+from faststream_redis_timers_sync.manage.server import ask_primaries, escape_glob, internals_of
 from faststream_redis_timers_sync.protocol.keys import KeySpace
 from faststream_redis_timers_sync.protocol.operation import Operation, command, in_chunks
 from faststream_redis_timers_sync.protocol.operations import Operations
@@ -103,7 +103,7 @@ def scan_topics(timers: TimersClient, cursor: str = "", *, seconds: float = 2.0)
         redis.RedisError: The server or the connection failed.
     """
     end = time.monotonic() + seconds
-    runner, keys_of_topics, prefix = inside(timers)
+    runner, keys_of_topics, prefix = internals_of(timers)
     plain = replace(keys_of_topics, hash_tags=False)
     pattern = _pattern(timers)
     topics: set[str] = set()
@@ -170,7 +170,7 @@ def topics_listened_to(timers: TimersClient) -> list[str]:
     Raises:
         redis.RedisError: The server or the connection failed.
     """
-    _, keys, prefix = inside(timers)
+    _, keys, prefix = internals_of(timers)
     before = keys.channel_prefix.encode()
     subcommand = b"SHARDCHANNELS" if keys.hash_tags else b"CHANNELS"
     channels: list[list[bytes]] = ask_primaries(
@@ -190,7 +190,7 @@ def topics_elsewhere(timers: TimersClient, topics: Iterable[str]) -> list[str]:
     Raises:
         redis.RedisError: The server or the connection failed.
     """
-    runner, keys, _ = reach = inside(timers)
+    runner, keys, _ = reach = internals_of(timers)
     found: set[str] = set()
     names = {topic: reach.full(topic) for topic in topics}
     for some in in_chunks(names.values(), _KEYS_AT_ONCE):
@@ -205,7 +205,7 @@ def describe_elsewhere(timers: TimersClient, topics: Sequence[str]) -> str:
         timers: The client.
         topics: Some of `topics_elsewhere`, or of `TopicScan.elsewhere`; the first is named.
     """
-    reach = inside(timers)
+    reach = internals_of(timers)
     more = f" (and so have {len(topics) - 1:,} others)" if len(topics) > 1 else ""
     return reach.keys.describe_elsewhere(reach.full(topics[0])) + more
 
@@ -226,7 +226,7 @@ def count_workers(timers: TimersClient, topics: Iterable[str]) -> dict[str, int 
     Raises:
         redis.RedisError: The server or the connection failed.
     """
-    runner, keys, _ = reach = inside(timers)
+    runner, keys, _ = reach = internals_of(timers)
     channels = {
         topic: (keys.channel_of(full), keys.workers_channel_of(full))
         for topic, full in ((topic, reach.full(topic)) for topic in topics)
@@ -260,7 +260,7 @@ def _counts(reply: list[bytes | int]) -> list[int]:
 
 
 def _pattern(timers: TimersClient) -> bytes:
-    _, keys, prefix = inside(timers)
+    _, keys, prefix = internals_of(timers)
     return escape_glob(f"{keys.timeline_key}:{keys.common_beginning(prefix)}") + b"*"
 
 

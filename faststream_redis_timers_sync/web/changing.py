@@ -21,7 +21,7 @@ from faststream_redis_timers_sync.manage.forms import (
     read_marks,
 )
 from faststream_redis_timers_sync.manage.selection import leaves_nothing_out
-from faststream_redis_timers_sync.manage.server import inside, server_time
+from faststream_redis_timers_sync.manage.server import internals_of, server_time
 from faststream_redis_timers_sync.manage.text import escape, exact_time
 from faststream_redis_timers_sync.manage.times import parse_delay, parse_time
 from faststream_redis_timers_sync.manage.tokens import to_token
@@ -229,7 +229,7 @@ class _Asking:
             carry_out_in_time(visit.timers, change, chosen, tally, expected, seen=seen)
         except Exception as error:
             # Whatever the error is, the log must have the changes made before.
-            why = sentence_of(error, inside(visit.timers).runner) or type(error).__name__
+            why = sentence_of(error, internals_of(visit.timers).runner) or type(error).__name__
             log_failed(user, what, chosen, f"{summary(action, tally)}; {escape(why)}")
             if tally.done and isinstance(error, (RedisError, TimersError)):
                 return self._told(tally, at, f"{why[0].upper()}{escape(why[1:])}.")
@@ -256,7 +256,7 @@ class _Asking:
         if timer is None or not is_dead_letter(timer.headers):
             return None
         topic, timer_id = timer.headers[TOPIC], timer.headers.get(TIMER_ID, "")
-        prefix = inside(self._visit.timers).prefix
+        prefix = internals_of(self._visit.timers).prefix
         # An occurrence of a series returns under its own id.
         if not timer_id or OCCURRENCE in timer.headers or not topic.startswith(prefix):
             return None

@@ -13,7 +13,7 @@ from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.errors import is_unreachable, sentence_of
 from faststream_redis_timers_sync.manage.forecast import Forecasts
 from faststream_redis_timers_sync.manage.scanning import read_scan
-from faststream_redis_timers_sync.manage.server import inside
+from faststream_redis_timers_sync.manage.server import internals_of
 from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.protocol.errors import TimersError
 from faststream_redis_timers_sync.protocol.model import Timer
@@ -204,7 +204,7 @@ class TimerPages:
         return kept[1]
 
     def _trouble(self, error: Exception, visit: Visit) -> Response:
-        sentence = sentence_of(error, inside(visit.timers).runner) or str(error)
+        sentence = sentence_of(error, internals_of(visit.timers).runner) or str(error)
         sentence = f"{sentence[0].upper()}{escape(sentence[1:], keep=chr(92))}."
         if not is_unreachable(error):
             return self._problem(503, "Redis can't answer", sentence)
@@ -225,7 +225,7 @@ class TimerPages:
 def _check_topic(visit: Visit) -> None:
     """Refuse an invalid topic: an address may contain anything."""
     topic = visit.address.topic
-    reach = inside(visit.timers)
+    reach = internals_of(visit.timers)
     if topic and (mistake := reach.keys.mistake_of(reach.full(topic))):
         raise RefusedError(400, "Bad address", f"The {escape(mistake, keep=chr(92))}.")
 

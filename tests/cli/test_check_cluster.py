@@ -18,7 +18,7 @@ from faststream_redis_timers_sync.manage.cluster import (
     read_nodes,
 )
 from faststream_redis_timers_sync.manage.findings import Finding, agreed
-from faststream_redis_timers_sync.manage.server import inside
+from faststream_redis_timers_sync.manage.server import internals_of
 from faststream_redis_timers_sync.protocol.cluster import SLOTS
 
 HOUR = timedelta(hours=1)
@@ -32,7 +32,7 @@ def _lists_replicas(request):
         cluster = request.getfixturevalue(name)
         count = len(cluster.nodes)
         with TimersClient(cluster.url) as timers:
-            nodes = inside(timers).runner.nodes
+            nodes = internals_of(timers).runner.nodes
             wait_until(lambda nodes=nodes, count=count: len(nodes()) == count, LONGEST)
 
 
@@ -261,7 +261,7 @@ def test_a_node_that_is_silent_and_has_failed_is_told_once(kind, own_cluster):
     own_cluster.announce(kind)
     with TimersClient(own_cluster.url) as timers:
         # As where a client asks for the map before it shows that the node is gone.
-        nodes = inside(timers).runner.nodes()
+        nodes = internals_of(timers).runner.nodes()
         own_cluster.kill(replica)
         wait_until(lambda: "fail" in line_of(target, replica), LONGEST)
         (gone,) = [node for node in nodes if node.address.endswith(f":{replica.port}")]

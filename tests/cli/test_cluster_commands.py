@@ -14,7 +14,7 @@ from faststream_redis_timers_sync import TimersClient
 from faststream_redis_timers_sync.cli.group import group
 from faststream_redis_timers_sync.console import watch as watching
 from faststream_redis_timers_sync.console.output import Output
-from faststream_redis_timers_sync.manage.server import inside, server_time
+from faststream_redis_timers_sync.manage.server import internals_of, server_time
 from faststream_redis_timers_sync.manage.stats import count_running, count_topics
 from faststream_redis_timers_sync.prometheus import TimersCollector
 from faststream_redis_timers_sync.protocol.cluster import slot_of
@@ -51,7 +51,7 @@ def invoke(empty_cluster):
 
 
 def slot(timers, topic):
-    return slot_of(inside(timers).keys.of(topic).timeline)
+    return slot_of(internals_of(timers).keys.of(topic).timeline)
 
 
 def owner_of(cluster, timers, topic):
@@ -59,9 +59,9 @@ def owner_of(cluster, timers, topic):
 
 
 def claim(timers, topic):
-    operations = Operations(inside(timers).keys)
+    operations = Operations(internals_of(timers).keys)
     step = operations.settle_and_claim(topic, (), limit=1, lease_ttl=30.0, jitter=1)
-    return inside(timers).runner.run(step).claimed
+    return internals_of(timers).runner.run(step).claimed
 
 
 def records(result):
@@ -164,7 +164,7 @@ def test_workers_of_a_topic_whose_slot_has_moved_are_counted_at_once(timers, emp
     empty_cluster.move_slot(slot(timers, "a"), target)
     try:
         with target.client() as client, client.pubsub() as pubsub:
-            pubsub.ssubscribe(inside(timers).keys.channel_of("a"))
+            pubsub.ssubscribe(internals_of(timers).keys.channel_of("a"))
             assert pubsub.get_message(timeout=10)["type"] == "ssubscribe"
 
             assert [stats.workers for stats in count_topics(timers, TOPICS).topics] == [1, 0, 0]
@@ -250,7 +250,7 @@ def test_timers_are_changed_wherever_they_are(timers, invoke):
 
 
 def test_dead_letters_are_redriven_and_those_of_another_slot_stay(timers, invoke, empty_cluster):
-    keys = inside(timers).keys.of("a:dead")
+    keys = internals_of(timers).keys.of("a:dead")
     for origin in ("a", "b"):
         ending = Ending(reason="attempts", topic=origin, timer_id=b"1", first_due=b"1.000000")
         letter = write_dead_letter(write_envelope(b"x"), ending)

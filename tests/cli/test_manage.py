@@ -19,7 +19,7 @@ from faststream_redis_timers_sync.manage.selection import (
 from faststream_redis_timers_sync.manage.server import (
     count_keys,
     escape_glob,
-    inside,
+    internals_of,
     open_client,
     server_time,
 )
@@ -470,7 +470,7 @@ def test_all_of_it_works_on_fakeredis():
 )
 def test_an_address_has_no_password(url, address):
     with open_client(url) as timers:
-        assert inside(timers).runner.address == address
+        assert internals_of(timers).runner.address == address
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from django.test import override_settings
 from faststream_redis_timers_sync import Every
 from faststream_redis_timers_sync.django import get_client
 from faststream_redis_timers_sync.manage import scanning
-from faststream_redis_timers_sync.manage.server import inside
+from faststream_redis_timers_sync.manage.server import internals_of
 from faststream_redis_timers_sync.protocol.cluster import slot_of
 
 HOUR = timedelta(hours=1)
@@ -32,7 +32,7 @@ def clustered(empty_cluster):
 
 
 def move_of(cluster, client, topic):
-    slot = slot_of(inside(client).keys.of(topic).timeline)
+    slot = slot_of(internals_of(client).keys.of(topic).timeline)
     owner = cluster.owner_of(slot)
     other = next(one for one in cluster.primaries() if one is not owner)
     return slot, owner, other

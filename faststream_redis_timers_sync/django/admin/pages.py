@@ -19,7 +19,7 @@ from faststream_redis_timers_sync.django.clients import get_client
 from faststream_redis_timers_sync.django.conf import read_aliases
 from faststream_redis_timers_sync.django.tokens import Place, read_place
 from faststream_redis_timers_sync.manage.errors import sentence_of
-from faststream_redis_timers_sync.manage.server import inside, server_time
+from faststream_redis_timers_sync.manage.server import internals_of, server_time
 from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.manage.tokens import from_token
 from faststream_redis_timers_sync.protocol.errors import TimersError
@@ -180,7 +180,7 @@ def _connection_mistake(alias: str) -> str | None:
 
 def _topic_mistake(place: Place) -> str | None:
     """Return the error if a topic, which anybody may write into a URL, can have no keys."""
-    reach = inside(get_client(place.alias))
+    reach = internals_of(get_client(place.alias))
     mistake = reach.keys.mistake_of(reach.full(place.topic)) if place.topic else ""
     return escape(mistake, keep="\\") or None
 
@@ -189,4 +189,4 @@ def _sentence(error: Exception, alias: str) -> str:
     """Return a sentence for an error, without secrets."""
     if isinstance(error, ImproperlyConfigured):
         return str(error)
-    return str(sentence_of(error, inside(get_client(alias)).runner))
+    return str(sentence_of(error, internals_of(get_client(alias)).runner))
