@@ -23,7 +23,7 @@ from faststream_redis_timers_sync import (
     TimersClient,
 )
 from faststream_redis_timers_sync.manage.check import check_server
-from faststream_redis_timers_sync.manage.selection import cancel_each, list_timers, move_each
+from faststream_redis_timers_sync.manage.selection import cancel_each, list_timers, reschedule_each
 from faststream_redis_timers_sync.manage.server import count_keys, internals_of, server_time
 from faststream_redis_timers_sync.manage.stats import count_topics
 from faststream_redis_timers_sync.manage.topics import listening_topics, scan_topics
@@ -455,7 +455,7 @@ def test_what_looks_after_timers_works_on_it():
     assert "in-memory" in internals_of(fake).runner.address
     matching = list_timers(fake, TOPIC, match="user:*", limit=2)
     assert [timer.timer_id for timer in matching] == ["user:1", "user:2"]
-    assert list(move_each(fake, TOPIC, ["user:1", "unknown"], activate_at=YEAR_2050)) == [
+    assert list(reschedule_each(fake, TOPIC, ["user:1", "unknown"], activate_at=YEAR_2050)) == [
         ("user:1", "waiting"),
         ("unknown", "unknown"),
     ]

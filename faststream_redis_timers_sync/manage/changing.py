@@ -16,14 +16,14 @@ from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.chosen import Chosen
 from faststream_redis_timers_sync.manage.deadline import Deadline, TimeUpError
 from faststream_redis_timers_sync.manage.errors import if_allowed
-from faststream_redis_timers_sync.manage.pages import look_at
+from faststream_redis_timers_sync.manage.pages import read_timers
 from faststream_redis_timers_sync.manage.selection import (
     OnExamined,
     cancel_each,
     list_timers,
     matching_ids,
-    move_each,
     redrive_each,
+    reschedule_each,
 )
 from faststream_redis_timers_sync.manage.series import definitions_of, owners_of
 from faststream_redis_timers_sync.manage.server import internals_of, server_time
@@ -289,7 +289,7 @@ def _changed(timers: TimersClient, chosen: Chosen, seen: Mapping[str, str]) -> s
     """Return the named timers that changed since they were seen, without those that are gone."""
     return {
         timer.timer_id
-        for timer in look_at(timers, chosen.topic, dict.fromkeys(chosen.timer_ids))
+        for timer in read_timers(timers, chosen.topic, dict.fromkeys(chosen.timer_ids))
         if mark_of(timer) != seen.get(timer.timer_id)
     }
 
@@ -373,7 +373,9 @@ def _move(
     timers: TimersClient, change: Reschedule, topic: str, timer_ids: Iterable[str]
 ) -> Iterator[Outcome]:
     at, delay = change.activate_at, change.activate_in
-    for timer_id, state in move_each(timers, topic, timer_ids, activate_in=delay, activate_at=at):
+    for timer_id, state in reschedule_each(
+        timers, topic, timer_ids, activate_in=delay, activate_at=at
+    ):
         if state != "paused" or not change.resumes:
             yield _outcome(timer_id, state)
             continue

@@ -7,7 +7,7 @@ from typing import Any
 
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.deadline import TimeUpError
-from faststream_redis_timers_sync.manage.pages import look_at
+from faststream_redis_timers_sync.manage.pages import read_timers
 from faststream_redis_timers_sync.manage.selection import OnExamined, list_timers
 from faststream_redis_timers_sync.manage.series import with_series
 from faststream_redis_timers_sync.manage.server import internals_of, server_time
@@ -94,7 +94,7 @@ def preview(
         return _count(timers, chosen.topic)
     now = server_time(timers, chosen.topic)
     if named := dict.fromkeys(chosen.timer_ids):
-        found = list(with_series(timers, chosen.topic, look_at(timers, chosen.topic, named)))
+        found = list(with_series(timers, chosen.topic, read_timers(timers, chosen.topic, named)))
         counts = _Counts()
         for timer in found:
             counts.add(timer, now)

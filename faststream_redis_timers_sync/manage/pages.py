@@ -225,7 +225,7 @@ def _bounds_of(only: Only, now: datetime, longest_lease: timedelta | None) -> _B
 _BEFORE_PAUSED = repr(math.nextafter(PAUSED, 0)).encode()
 
 
-def look_at(timers: TimersClient, topic: str, timer_ids: Iterable[str]) -> list[Timer]:
+def read_timers(timers: TimersClient, topic: str, timer_ids: Iterable[str]) -> list[Timer]:
     """Read timers by id, without their bodies.
 
     Args:

@@ -97,7 +97,7 @@ def list_timers(
 def matching_ids(
     timers: TimersClient, topic: str, match: str | None, on_examined: OnExamined | None = None
 ) -> Iterator[str]:
-    """Yield ids of a topic, in no order, for `cancel_each` and `move_each`.
+    """Yield ids of a topic, in no order, for `cancel_each` and `reschedule_each`.
 
     Both may change timers while ids are read: a rescheduled timer does not appear again, as it
     would in order of due time.
@@ -143,7 +143,7 @@ def cancel_each(
         yield from zip(unique, states, strict=True)
 
 
-def move_each(
+def reschedule_each(
     timers: TimersClient,
     topic: str,
     timer_ids: Iterable[str],

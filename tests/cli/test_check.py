@@ -23,7 +23,7 @@ from faststream_redis_timers_sync.manage.check import (
 )
 from faststream_redis_timers_sync.manage.cluster import read_pairs
 from faststream_redis_timers_sync.manage.permissions import acl_rule, purposes_of
-from faststream_redis_timers_sync.manage.selection import cancel_each, list_timers, move_each
+from faststream_redis_timers_sync.manage.selection import cancel_each, list_timers, reschedule_each
 from faststream_redis_timers_sync.manage.stats import count_topics
 from faststream_redis_timers_sync.manage.topics import listening_topics, scan_topics
 from faststream_redis_timers_sync.protocol.keys import KeySpace
@@ -277,7 +277,7 @@ def test_the_rules_that_are_printed_give_a_user_without_rights_all_it_needs(
     assert listening_topics(timers) == {}
     assert count_topics(timers, ["topic"]).topics[0].workers == 0
     assert len(list(list_timers(timers, "topic", match="*", limit=1))) == 1
-    assert list(move_each(timers, "topic", ["one"])) == [("one", "waiting")]
+    assert list(reschedule_each(timers, "topic", ["one"])) == [("one", "waiting")]
     assert timers.get_timer("topic", "one").decode() == "x"
     assert list(cancel_each(timers, "topic", ["one"])) == [("one", "waiting")]
     assert timers.cancel_all("topic") == 0

@@ -13,7 +13,7 @@ from replicated import Group
 
 from faststream_redis_timers import TimerNotReplicatedError
 from faststream_redis_timers_sync import TimerExistsError, TimersClient
-from faststream_redis_timers_sync.manage.selection import cancel_each, move_each
+from faststream_redis_timers_sync.manage.selection import cancel_each, reschedule_each
 from faststream_redis_timers_sync.protocol.dead_letters import Ending, write_dead_letter
 from faststream_redis_timers_sync.protocol.envelope import write_envelope
 
@@ -231,7 +231,7 @@ def test_managing_waits_too(group, old_timer, change):
         if change == "cancel":
             steps = cancel_each(client, TOPIC, ["old"])
         else:
-            steps = move_each(client, TOPIC, ["old"], activate_at=YEAR_2050)
+            steps = reschedule_each(client, TOPIC, ["old"], activate_at=YEAR_2050)
         with pytest.raises(TimerNotReplicatedError):
             list(steps)
 

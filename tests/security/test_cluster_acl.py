@@ -28,7 +28,7 @@ from faststream_redis_timers_sync.manage.roles import (
     WORKER,
     role_rule,
 )
-from faststream_redis_timers_sync.manage.selection import list_timers, move_each, redrive_each
+from faststream_redis_timers_sync.manage.selection import list_timers, redrive_each, reschedule_each
 from faststream_redis_timers_sync.manage.server import count_keys, internals_of
 from faststream_redis_timers_sync.manage.stats import count_running, count_topics
 from faststream_redis_timers_sync.manage.topics import (
@@ -308,14 +308,14 @@ def manage(cluster, url):
     with admin_of(cluster) as here, TimersClient(url) as timers:
         here.schedule("x", "b", timer_id="1", activate_in=HOUR)
         here.schedule("x", "b", timer_id="2", activate_in=HOUR)
-        assert list(move_each(timers, "b", ["1"])) == [("1", "waiting")]
+        assert list(reschedule_each(timers, "b", ["1"])) == [("1", "waiting")]
         here.schedule("no letter", "b:dead", timer_id="1")
         assert list(redrive_each(timers, "b:dead", ["1", "2"])) == [
             ("1", "no dead letter"),
             ("2", "unknown"),
         ]
         with half_moved(cluster, here, "b"):
-            assert list(move_each(timers, "b", ["1"])) == [("1", "waiting")]
+            assert list(reschedule_each(timers, "b", ["1"])) == [("1", "waiting")]
         assert timers.cancel_all("b:dead") == 0
 
 
