@@ -23,7 +23,7 @@ from faststream_redis_timers_sync.manage.states import (
     COUNT_WORDS,
     STATE_WORDS,
     CountName,
-    shown_state,
+    display_state,
     state_of,
 )
 from faststream_redis_timers_sync.manage.stats import TopicStats
@@ -194,7 +194,7 @@ def timer_facts(
         ("Timer", escape(timer.timer_id)),
         ("Topic", escape(topic)),
         *([("Dead letter", "\n".join(letter_lines))] if letter_lines else []),
-        ("State", STATE_WORDS[shown_state(timer, now, is_dead_letter=bool(letter_lines))]),
+        ("State", STATE_WORDS[display_state(timer, now, is_dead_letter=bool(letter_lines))]),
         *([] if timer.paused else [when]),
         *_series_facts(timer, now, zone),
         ("Correlation", escape(timer.correlation_id)),

@@ -10,10 +10,10 @@ TimerState = Literal["waiting", "running", "overdue", "paused"]
 """Not due yet; leased to a worker; due but not claimed, or with an expired lease; or a recurring
 timer that is not due until it is resumed."""
 
-ShownState = Literal[TimerState, "dead"]
+DisplayState = Literal[TimerState, "dead"]
 """The state that pages show. A dead letter has its own: it is always overdue, and never claimed."""
 
-STATE_WORDS: Mapping[ShownState, str] = {
+STATE_WORDS: Mapping[DisplayState, str] = {
     "waiting": "waiting",
     "running": "running",
     "overdue": "overdue",
@@ -52,7 +52,7 @@ def state_of(timer: Timer, now: datetime) -> TimerState:
     return "running" if timer.running else "waiting"
 
 
-def shown_state(timer: Timer, now: datetime, *, is_dead_letter: bool) -> ShownState:
+def display_state(timer: Timer, now: datetime, *, is_dead_letter: bool) -> DisplayState:
     """Return the state of a timer that a page shows.
 
     Args:

@@ -15,7 +15,7 @@ from faststream_redis_timers_sync.manage.series import (
     short_text,
     zoned,
 )
-from faststream_redis_timers_sync.manage.states import STATE_WORDS, ShownState, shown_state
+from faststream_redis_timers_sync.manage.states import STATE_WORDS, DisplayState, display_state
 from faststream_redis_timers_sync.manage.text import escape, exact_time, local_time
 from faststream_redis_timers_sync.manage.times import in_words
 from faststream_redis_timers_sync.manage.tokens import to_token
@@ -53,7 +53,7 @@ class Row(NamedTuple):
     token: str
     link: Address
     name: str
-    state: ShownState
+    state: DisplayState
     state_word: str
     at: Moment | None
     repeats: str
@@ -100,7 +100,7 @@ def row_of(timer: Timer, address: Address, now: datetime, *, is_dead: bool = Fal
         now: The server's time.
         is_dead: Whether it is a dead letter.
     """
-    state = shown_state(timer, now, is_dead_letter=is_dead)
+    state = display_state(timer, now, is_dead_letter=is_dead)
     return Row(
         token=to_token(timer.timer_id),
         link=address.to(topic=address.topic, timer_id=timer.timer_id),

@@ -25,7 +25,7 @@ from faststream_redis_timers_sync.manage.states import (
     COUNT_WORDS,
     STATE_WORDS,
     CountName,
-    shown_state,
+    display_state,
 )
 from faststream_redis_timers_sync.manage.text import escape, in_zone, local_time
 from faststream_redis_timers_sync.manage.tokens import to_token
@@ -96,7 +96,7 @@ def row_of(timer: Timer, key: str, now: datetime, *, is_dead: bool) -> Row:
         now: The server's time.
         is_dead: Whether it is a dead letter.
     """
-    state = shown_state(timer, now, is_dead_letter=is_dead)
+    state = display_state(timer, now, is_dead_letter=is_dead)
     return Row(
         token=to_token(timer.timer_id),
         key=key,
