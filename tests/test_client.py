@@ -13,8 +13,8 @@ import pytest
 import redis
 import redis.asyncio
 import redis.asyncio.cluster
-from faces import Home
 from freezegun import freeze_time
+from front_ends import Home
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from waiting import wait_until

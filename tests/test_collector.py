@@ -9,7 +9,7 @@ from enum import Enum
 
 import pytest
 import redis
-from faces import Home
+from front_ends import Home
 from prometheus_client import CollectorRegistry, generate_latest
 from relay import Relay
 

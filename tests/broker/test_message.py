@@ -9,9 +9,9 @@ from functools import partial
 from typing import Any
 
 import pytest
-from faces import Home
 from faststream.annotations import ContextRepo as FastStreamContextRepo
 from faststream.message import StreamMessage
+from front_ends import Home
 from waiting import wait_until_async
 
 from faststream_redis_timers import TimersBroker, decoding

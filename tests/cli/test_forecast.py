@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 import fakeredis
 import pytest
 from dead import set_aside
-from faces import Home
 from freezegun import freeze_time
+from front_ends import Home
 from series import series
 
 from faststream_redis_timers_sync import TimerPublishMessage, TimersClient

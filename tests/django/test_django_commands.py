@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command, get_commands, load_command_class
 from django.test import override_settings
-from faces import Home
+from front_ends import Home
 
 from faststream_redis_timers_sync import Cron, Every, TimersClient
 from faststream_redis_timers_sync.cli.commands import COMMANDS

@@ -1,7 +1,7 @@
 """``flask timers redrive``: the command line's, on the app's client."""
 
 from dead import set_aside
-from faces import Home
+from front_ends import Home
 
 
 def test_dead_letters_come_back(app, client, key_names, server_url):

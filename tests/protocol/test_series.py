@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 import pytest
-from faces import Home
+from front_ends import Home
 from redis.exceptions import ResponseError
 from series import DAILY, HOURLY, series
 
