@@ -117,15 +117,15 @@ class TimersCollector(Collector):
 
     def _count_in_time(self) -> "_Counted | None":
         with self._lock:
-            # One that hangs is waited for again, so that scrapes don't heap up threads. After
-            # a fork there is no thread any more.
+            # A hanging count is waited for again, so that scrapes don't pile up threads. After
+            # a fork its thread is gone.
             if self._counting is None or not self._counting.is_alive():
                 self._counting = _Counting(self._count)
                 self._counting.start()
             counting = self._counting
         counting.join(self._timeout)
         if counting.is_alive():
-            self._tell(f"no answer within {self._timeout} seconds")
+            self._tell(f"no reply within {self._timeout} seconds")
             return None
         if counting.error is not None:
             self._tell(f"{type(counting.error).__name__}: {text_of(counting.error)}")
