@@ -36,7 +36,7 @@ _LINES_AROUND = 7
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _Update:
     """One query of the server.
 
     Args:
@@ -72,22 +72,22 @@ def watch(
         scan: Whether finding topics scans all keys of the database.
     """
     chosen = list(dict.fromkeys(topics)) or find_topics(timers, output, known, scan=scan)
-    looks = _looks(timers, output, chosen, interval, finds_more=not topics)
+    updates = _updates(timers, output, chosen, interval, finds_more=not topics)
     with suppress(KeyboardInterrupt):
         if output.as_json:
-            for look in looks:
-                for stats in () if look.silent else look.snapshot.topics:
+            for update in updates:
+                for stats in () if update.silent else update.snapshot.topics:
                     output.record(formatting.stats_record(stats))
         elif (console := output.console()) is not None:
-            _draw(console, looks, interval, output.zone)
+            _draw(console, updates, interval, output.zone)
         else:
-            output.table(formatting.WATCH_LINES, _rows(output, looks))
+            output.table(formatting.WATCH_LINES, _rows(output, updates))
     return DONE
 
 
-def _looks(
+def _updates(
     timers: TimersClient, output: Output, topics: list[str], interval: float, *, finds_more: bool
-) -> Iterator[_Look]:
+) -> Iterator[_Update]:
     snapshot: Snapshot | None = None
     answered = time.monotonic()
     while True:
@@ -97,41 +97,43 @@ def _looks(
                     topics = sorted({*topics, *listening_topics(timers)})
             snapshot = count_topics(timers, topics)
             answered = time.monotonic()
-            yield _Look(snapshot)
+            yield _Update(snapshot)
         except _AWAY:
             if snapshot is None:
                 raise
-            yield _Look(snapshot, time.monotonic() - answered)
+            yield _Update(snapshot, time.monotonic() - answered)
         output.flush()
         time.sleep(interval)
 
 
-def _rows(output: Output, looks: Iterator[_Look]) -> Iterator[list[Cell]]:
+def _rows(output: Output, updates: Iterator[_Update]) -> Iterator[list[Cell]]:
     was_silent = False
-    for look in looks:
-        if look.silent:
+    for update in updates:
+        if update.silent:
             if not was_silent:
                 output.note("the server does not reply: still trying")
         else:
-            for stats in look.snapshot.topics:
+            for stats in update.snapshot.topics:
                 yield formatting.watch_line(stats, output.zone)
-        was_silent = bool(look.silent)
+        was_silent = bool(update.silent)
 
 
-def _draw(console: "Console", looks: Iterator[_Look], interval: float, zone: tzinfo | None) -> None:
+def _draw(
+    console: "Console", updates: Iterator[_Update], interval: float, zone: tzinfo | None
+) -> None:
     from rich.live import Live  # noqa: PLC0415  only on a terminal
 
     with Live(console=console, auto_refresh=False) as live:
-        for look in looks:
+        for update in updates:
             room = console.height - _LINES_AROUND
-            live.update(_picture(look, interval, zone, room), refresh=True)
+            live.update(_picture(update, interval, zone, room), refresh=True)
 
 
-def _picture(look: _Look, interval: float, zone: tzinfo | None, room: int) -> "RenderableType":
+def _picture(update: _Update, interval: float, zone: tzinfo | None, room: int) -> "RenderableType":
     from rich.console import Group  # noqa: PLC0415  only on a terminal
     from rich.text import Text  # noqa: PLC0415
 
-    topics, now = look.snapshot.topics, look.snapshot.at
+    topics, now = update.snapshot.topics, update.snapshot.at
     overdue = sum(stats.overdue for stats in topics)
     paused = sum(stats.paused for stats in topics)
     head = Text.assemble(
@@ -142,8 +144,8 @@ def _picture(look: _Look, interval: float, zone: tzinfo | None, room: int) -> "R
         f", {paused:,} paused" if paused else "",
     )
     foot = Text(f"every {interval:g} s, Ctrl-C to stop", "dim")
-    if look.silent:
-        foot = Text(f"no reply from the server for {look.silent:.0f} s: still trying", "bold red")
+    if update.silent:
+        foot = Text(f"no reply from the server for {update.silent:.0f} s: still trying", "bold red")
     some = topics
     if len(topics) > max(room, 1):
         some = sorted(topics, key=_urgency)[: max(room, 1)]

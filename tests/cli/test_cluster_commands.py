@@ -198,10 +198,10 @@ def test_timers_are_listed_and_shown(timers, invoke):
 
 
 def test_a_watch_shows_topics_of_all_primaries(timers, invoke, monkeypatch):
-    looks = []
+    updates = []
 
     def stop(seconds):
-        looks.append(seconds)
+        updates.append(seconds)
         raise KeyboardInterrupt
 
     monkeypatch.setattr("faststream_redis_timers_sync.console.watch.time.sleep", stop)
@@ -209,27 +209,27 @@ def test_a_watch_shows_topics_of_all_primaries(timers, invoke, monkeypatch):
     found = records(invoke("watch", "--json"))
 
     assert [(record["topic"], record["pending"]) for record in found] == [(t, 3) for t in TOPICS]
-    assert len(looks) == 1
+    assert len(updates) == 1
 
 
 def test_a_watch_goes_on_while_slots_are_served_by_nobody():
     with Cluster(replicas=0) as cluster, TimersClient(cluster.url) as timers:
         timers.schedule("x", "a")
         output = Output(as_json=True)
-        looks = watching._looks(timers, output, ["a"], 0.01, finds_more=True)
-        assert not next(looks).silent
+        updates = watching._updates(timers, output, ["a"], 0.01, finds_more=True)
+        assert not next(updates).silent
         owner = cluster.owner_of(0)
         for node in cluster.nodes:
             node.ask("CLUSTER", "DELSLOTS", 0)
         wait_until(lambda: all("state:fail" in n.ask("CLUSTER", "INFO") for n in cluster.nodes))
 
-        assert next(looks).silent
+        assert next(updates).silent
 
         owner.ask("CLUSTER", "ADDSLOTS", 0)
         cluster.wait_until_ok()
-        look = next(looks)
-        assert not look.silent
-        assert [stats.pending for stats in look.snapshot.topics] == [1]
+        update = next(updates)
+        assert not update.silent
+        assert [stats.pending for stats in update.snapshot.topics] == [1]
 
 
 # --- changing
