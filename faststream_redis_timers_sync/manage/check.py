@@ -54,9 +54,9 @@ def check_server(timers: TimersClient, topic: str = "any") -> Iterator[Finding]:
     Raises:
         redis.RedisError: The server can't be reached, or no node of the cluster can.
     """
-    looks = _look(timers)
-    nodes = [view.node for view in looks.views]
-    yield from _check_info(timers, looks)
+    reports = _read_reports(timers)
+    nodes = [view.node for view in reports.views]
+    yield from _check_info(timers, reports)
     if internals_of(timers).runner.is_cluster:
         yield from check_failover(timers, nodes)
     yield from _agreed(nodes, lambda node: _check_permissions(timers, topic, node))
@@ -73,10 +73,10 @@ def check_info(timers: TimersClient) -> Iterator[Finding]:
     Raises:
         redis.RedisError: The server can't be reached, or no node of the cluster can.
     """
-    yield from _check_info(timers, _look(timers))
+    yield from _check_info(timers, _read_reports(timers))
 
 
-class _Looks(NamedTuple):
+class _Reports(NamedTuple):
     """The replies to INFO and the cluster's commands.
 
     Args:
@@ -90,8 +90,8 @@ class _Looks(NamedTuple):
     refused: list[tuple[str, Finding]]
 
 
-def _look(timers: TimersClient) -> _Looks:
-    looks = _Looks([], [], [])
+def _read_reports(timers: TimersClient) -> _Reports:
+    reports = _Reports([], [], [])
     is_cluster = internals_of(timers).runner.is_cluster
     for node in internals_of(timers).runner.nodes():
         try:
@@ -99,16 +99,16 @@ def _look(timers: TimersClient) -> _Looks:
         except RedisError as error:
             if not is_cluster:
                 raise
-            looks.silent.append((node, str(sentence_of(error, node))))
+            reports.silent.append((node, str(sentence_of(error, node))))
             continue
         if isinstance(info, Finding):
-            looks.refused.append((node.address, info))
+            reports.refused.append((node.address, info))
         told: dict[str, Any] = {}
         if is_cluster:
             with suppress(RedisError):
                 told = {"facts": node.run(CLUSTER_INFO), "known": node.run(CLUSTER_NODES)}
-        looks.views.append(View(node, None if isinstance(info, Finding) else info, **told))
-    return looks
+        reports.views.append(View(node, None if isinstance(info, Finding) else info, **told))
+    return reports
 
 
 def _read_info(timers: TimersClient, node: Runner) -> dict[str, str] | Finding:
@@ -129,9 +129,9 @@ def _read_info(timers: TimersClient, node: Runner) -> dict[str, str] | Finding:
 _INFO = command(b"INFO", parse=read_pairs)
 
 
-def _check_info(timers: TimersClient, looks: _Looks) -> Iterator[Finding]:
-    nodes = [view.address for view in looks.views]
-    infos = {view.address: view.info for view in looks.views if view.info is not None}
+def _check_info(timers: TimersClient, reports: _Reports) -> Iterator[Finding]:
+    nodes = [view.address for view in reports.views]
+    infos = {view.address: view.info for view in reports.views if view.info is not None}
 
     def each(
         check: Callable[[dict[str, str]], Finding],
@@ -140,10 +140,10 @@ def _check_info(timers: TimersClient, looks: _Looks) -> Iterator[Finding]:
         found = [(address, check(info)) for address, info in infos.items()]
         return agreed(found, nodes, None if extent is None else lambda node: extent(infos[node]))
 
-    yield from agreed(looks.refused, nodes)
+    yield from agreed(reports.refused, nodes)
     yield from each(check_version)
     if internals_of(timers).runner.is_cluster:
-        yield from check_cluster(timers, looks.views, looks.silent)
+        yield from check_cluster(timers, reports.views, reports.silent)
     else:
         for info in infos.values():
             yield from check_place(info)
@@ -153,9 +153,9 @@ def _check_info(timers: TimersClient, looks: _Looks) -> Iterator[Finding]:
 
 
 def _agreed(
-    nodes: Sequence[Runner], look: Callable[[Runner], Iterable[Finding]]
+    nodes: Sequence[Runner], check: Callable[[Runner], Iterable[Finding]]
 ) -> Iterator[Finding]:
-    found = [(node.address, one) for node in nodes for one in look(node)]
+    found = [(node.address, one) for node in nodes for one in check(node)]
     return agreed(found, [node.address for node in nodes])
 
 
