@@ -125,12 +125,12 @@ class TimersCollector(Collector):
             counting = self._counting
         counting.join(self._timeout)
         if counting.is_alive():
-            self._tell(f"no reply within {self._timeout} seconds")
+            self._log_problem(f"no reply within {self._timeout} seconds")
             return None
         if counting.error is not None:
-            self._tell(f"{type(counting.error).__name__}: {text_of(counting.error)}")
+            self._log_problem(f"{type(counting.error).__name__}: {text_of(counting.error)}")
             return None
-        self._tell(None)
+        self._log_problem(None)
         return counting.counted
 
     def _count(self) -> "_Counted":
@@ -139,7 +139,7 @@ class TimersCollector(Collector):
             count_running(self._client, self._topics, longest_lease=self._longest_lease),
         )
 
-    def _tell(self, problem: str | None) -> None:
+    def _log_problem(self, problem: str | None) -> None:
         was_up, self._was_up = self._was_up, problem is None
         if was_up and problem is not None:
             _log.warning("timers can't be counted: %s", problem)

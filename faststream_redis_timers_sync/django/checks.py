@@ -85,7 +85,7 @@ def check_servers(**_: Any) -> list[CheckMessage]:
     warnings = []
     for config in _aliases_in_order():
         try:
-            warnings += _within(LONGEST_LOOK, partial(_look, config))
+            warnings += _within(LONGEST_LOOK, partial(_check_server, config))
         except Exception as error:  # noqa: BLE001  CLIENT may raise anything
             warnings.append(
                 CheckWarning(
@@ -120,7 +120,7 @@ def _read_all() -> Iterator[ClientSettings | ImproperlyConfigured]:
             yield config
 
 
-def _look(config: ClientSettings) -> list[CheckMessage]:
+def _check_server(config: ClientSettings) -> list[CheckMessage]:
     client = make_client(config)
     try:
         warnings = _shared_with_caches(config, client) if config.client is not None else []
@@ -152,14 +152,14 @@ def _warning(config: ClientSettings, finding: Finding) -> CheckMessage:
     )
 
 
-def _within(seconds: float, look: Callable[[], _T]) -> _T:
+def _within(seconds: float, check: Callable[[], _T]) -> _T:
     """Run in a thread that may be abandoned: a client of CLIENT has its own timeouts."""
     results: list[_T] = []
     errors: list[BaseException] = []
 
     def run() -> None:
         try:
-            results.append(look())
+            results.append(check())
         except BaseException as error:  # noqa: BLE001  raised below
             errors.append(error)
 
