@@ -166,7 +166,9 @@ def test_options_win_over_ours_and_the_urls_over_both():
     ],
 )
 def test_an_option_that_redis_py_does_not_know_is_refused_at_once(url, options, name):
-    with pytest.raises(ValueError, match=f"options, or what follows the .* can't be used.*{name}"):
+    with pytest.raises(
+        ValueError, match=f"options, or the part of the URL after the .* can't be used.*{name}"
+    ):
         TimersClient(url, options=options)
 
 

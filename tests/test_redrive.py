@@ -468,7 +468,7 @@ async def test_a_lost_reply_is_an_unknown_outcome(make_front_end, home, relay):
         ids = await bury_some(front_end, home, "1", "2")
         relay.commands.clear()
         relay.lose_reply_of_script("redrive")
-        with pytest.raises(TimerOutcomeUnknownError, match="answer to redrive") as caught:
+        with pytest.raises(TimerOutcomeUnknownError, match="reply to redrive") as caught:
             await front_end.redrive(DEAD)
 
         assert (caught.value.topic, caught.value.timer_ids) == (DEAD, tuple(ids))

@@ -117,7 +117,9 @@ def test_moving_a_paused_one_is_asked(keys, code, series, terminal):
 
 def test_cancelling_many_says_how_many_series_end(series, terminal):
     shell = terminal("cancel", "reports", "--match", "*")
-    shell.wait_for("2 of them are recurring: their series end. One that an application declares")
+    shell.wait_for(
+        "2 of them are recurring: their series end. A series that an application declares"
+    )
     shell.wait_for("Cancel 2 timers in topic 'reports' matching '*'? [y/N]")
     shell.type("y\r")
 
@@ -355,7 +357,7 @@ def test_a_live_table_ends_cleanly_on_ctrl_c(stock, terminal):
 
 def test_a_live_table_that_is_terminated_shows_the_cursor_again(stock, terminal):
     shell = terminal("watch", "--interval", "0.1")
-    shell.wait_for("Ctrl-C ends")
+    shell.wait_for("Ctrl-C to stop")
     shell.process.terminate()
 
     assert shell.end() == 0

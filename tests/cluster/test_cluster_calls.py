@@ -583,9 +583,9 @@ def test_documents_name_the_nodes_and_no_password():
         ("redis+cluster://node-1:99999", "can't be read"),
         ("redis+cluster://me:sec/ret@node-1", "can't be read"),
         ("redis+cluster://me:sec?ret@node-1", "can't be read"),
-        ("redis+cluster://node-1/1", "has none but 0"),
-        ("redis+cluster://node-1?db=2", "has none but 0"),
-        ("redis+cluster://node-1/db", "has none but 0"),
+        ("redis+cluster://node-1/1", "has only database 0"),
+        ("redis+cluster://node-1?db=2", "has only database 0"),
+        ("redis+cluster://node-1/db", "has only database 0"),
     ],
 )
 def test_a_url_that_can_not_be_used_is_refused_and_not_repeated(url, sentence):

@@ -158,7 +158,7 @@ def test_a_form_without_action_or_timers_is_said_to_be_so(visitor, invoices):
 def test_a_form_that_is_none_of_ours_is_refused(visitor, invoices, token):
     page = visitor.choose(visitor.topic("invoices"), "cancel", [token])
     # Some bytes may well be an id.
-    assert page.status == 400 or "None of these timers is pending" in page.text
+    assert page.status == 400 or "None of these timers is still pending" in page.text
 
 
 def test_more_than_a_page_cannot_be_named_in_one_form(visitor, invoices):

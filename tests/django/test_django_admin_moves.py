@@ -61,7 +61,7 @@ def test_a_time_in_the_past_means_now_and_that_is_said(visitor, invoices, here):
     ("fields", "complaint"),
     [
         ({}, "Say when: fill in either the delay or the time."),
-        ({"delay": "1h", "at_0": "2099-07-01", "at_1": "9:00"}, "Say when: either"),
+        ({"delay": "1h", "at_0": "2099-07-01", "at_1": "9:00"}, "Say when: fill in either"),
         ({"delay": "soon"}, "'soon' is not a duration"),
         ({"delay": "1M"}, "write 1m for minutes, or days for months: 30d"),
         ({"delay": "999999w"}, "must be at most 365,250 days"),
@@ -206,7 +206,7 @@ def many(timers, monkeypatch):
     return timers
 
 
-TOO_LARGE = "The topic is too large to look at all of its timers in time."
+TOO_LARGE = "The topic is too large to examine all of its timers in time."
 
 
 def test_what_takes_long_to_count_is_not_counted_to_the_end(visitor, many):

@@ -200,7 +200,7 @@ def test_of_all_those_count_that_can_be_changed(visitor, reports):
     visitor.send(page)
     assert paused(reports) == set()
     page = visitor.choose(visitor.topic("reports"), "resume", select_across="1")
-    assert "None of these timers is pending" in page.text
+    assert "None of these timers is still pending" in page.text
     assert [name for _, name, _ in log()] == ["topic reports"] * 2
 
 

@@ -128,7 +128,7 @@ def test_a_callable_may_make_the_whole_client(client):
         ),
         (
             {"default": {"CLIENT": FakeTimersClient, "HASH_TAGS": True}},
-            "has HASH_TAGS, but CLIENT made a FakeTimersClient, which has its own: leave",
+            "has HASH_TAGS, but CLIENT made a FakeTimersClient, which has its own: remove",
         ),
         (
             {"default": {"URL": URL, "CONFIRM_REPLICAS": "1"}},
@@ -144,10 +144,10 @@ def test_a_callable_may_make_the_whole_client(client):
         ),
         (
             {"default": {"CLIENT": FakeTimersClient, "CONFIRM_REPLICAS": 1}},
-            "has CONFIRM_REPLICAS, but CLIENT made a FakeTimersClient, which has its own: leave",
+            "has CONFIRM_REPLICAS, but CLIENT made a FakeTimersClient, which has its own: remove",
         ),
         ({"default": {"CLIENT": 5}}, "['CLIENT'] must be the dotted path of a callable, or a call"),
-        ({"default": {"URL": URL, "CLIENT": "a.b"}}, "has both URL and CLIENT: leave one of them"),
+        ({"default": {"URL": URL, "CLIENT": "a.b"}}, "has both URL and CLIENT: remove one of them"),
         ({"default": {"PREFIX": "a"}}, "TIMERS['default'] has neither URL nor CLIENT: add"),
         ({"default": {"CLIENT": "a.b", "OPTIONS": {}}}, "has OPTIONS, which are for a URL"),
         ({"default": {"CLIENT": "no.where"}}, "CLIENT 'no.where' can't be imported: No module nam"),

@@ -181,7 +181,9 @@ def test_noperm(server):
     server.shows("## NOPERM", user="app")
     rule = next(shown for _, shown in commands_of("## NOPERM")).strip().splitlines()[-1]
     server.redis.execute_command(*shlex.split(rule))
-    assert "may do all that timers need" in server.run("faststream-redis-timers check", "app")
+    assert "has all permissions that timers need" in server.run(
+        "faststream-redis-timers check", "app"
+    )
 
 
 def test_oom(server):

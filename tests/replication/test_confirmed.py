@@ -323,9 +323,7 @@ async def test_what_is_confirmed_later_confirms_what_was_put_back(
     ) as front_end:
         with group.pause_replicas(1), pytest.raises(TimerNotReplicatedError) as caught:
             await front_end.redrive("dead")
-    assert "any later call on this primary that is confirmed confirms this one too" in str(
-        caught.value
-    )
+    assert "any later confirmed call on this primary confirms this one too" in str(caught.value)
     async with open_front_end(
         group.primary.url, confirm_replicas=2, confirm_timeout=20
     ) as front_end:

@@ -156,7 +156,7 @@ def test_a_time_that_is_past_is_asked_for_twice(visitor, invoices, again):
     page = visitor.press(page, "Reschedule", at="2020-01-01T10:00Z")
 
     assert page.status == 400
-    assert "That time is past, so they would be due at once: confirm once more" in page.text
+    assert "That time is past, so they would be due at once: confirm again" in page.text
     assert invoices.get_timer("invoices", "a").due_at == LATER
 
     page = visitor.press(page, "Reschedule", at=again)

@@ -335,7 +335,7 @@ def test_a_form_that_lost_its_search_does_not_mean_everything(visitor, invoices,
     page = visitor.post("topic=invoices&do=run_now", [("all", "1"), *fields, ("sure", "1")])
 
     assert page.status == 400
-    assert "The form does not say which timers are meant." in page.text
+    assert "The form does not say which timers to act on." in page.text
     assert all(one.due_at.year == 2099 for one in invoices.iter_timers("invoices"))
 
 
