@@ -109,7 +109,7 @@ class ClusterRunner(Runner):
 
     Args:
         nodes: How to reach it.
-        confirmation: How many replicas must have what is written; None asks none.
+        confirmation: How many replicas must confirm a write; None asks none.
     """
 
     __slots__ = (

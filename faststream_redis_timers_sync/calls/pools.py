@@ -83,7 +83,7 @@ def check_options(client: object, options: Mapping[str, Any] | None) -> None:
 
     Args:
         client: The client.
-        options: What was given.
+        options: The value.
 
     Raises:
         ValueError: It was not None.

@@ -162,7 +162,7 @@ class OnCommit:
     sure to run after it.
 
     Args:
-        shared: What it has in common with others.
+        shared: The state shared with other calls.
         pipeline: Holds its command.
         what: Its description, for an error.
         using: The alias of its database.
@@ -208,10 +208,10 @@ class OnCommit:
 
 def _on_commit(client: Any, pipeline: Any, what: str, *, using: str | None, robust: bool) -> None:
     connection = transaction.get_connection(using)
-    # What is shared is found in what waits, so a rollback leaves nothing of it behind.
+    # Shared state is found through the waiting calls, so a rollback leaves none of it behind.
     waiting = _calls_in(reversed(connection.run_on_commit))
     shared = next((c.shared for c in waiting if c.shared.client is client), _Shared(client))
-    # Without a savepoint of its own a block goes with the one around it.
+    # A block without its own savepoint rolls back with the one around it.
     savepoints = frozenset(connection.savepoint_ids) - {None}
     call = OnCommit(shared, pipeline, what, using, savepoints)
     transaction.on_commit(call.send, using=using, robust=robust)

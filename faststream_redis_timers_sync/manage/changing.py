@@ -66,7 +66,7 @@ REASONS: dict[Reason, str] = {
 """The reasons in English."""
 
 AS_WANTED: frozenset[Reason] = frozenset({"already paused", "not paused"})
-"""Reasons that are no failure: the timer is already in the wanted state."""
+"""Reasons that are not failures: the timer is already in the wanted state."""
 
 
 class Outcome(NamedTuple):

@@ -13,10 +13,10 @@ COUNT_SECONDS = 5.0
 """How long one request counts what would be changed."""
 
 PART_SECONDS = 0.1
-"""How long a page of many topics counts what has to be counted topic by topic."""
+"""How long a page of many topics counts timers topic by topic."""
 
 PAGE_SECONDS = 0.15
-"""How long one page walks through a topic; the next one goes on there."""
+"""How long one page walks through a topic; the next one continues there."""
 
 
 class TimeUpError(Exception):

@@ -1,6 +1,6 @@
 """The forecast: how many timers are due when, in the next hour, day or 30 days.
 
-What is counted here is drawn by `forecast_picture`, for all pages alike.
+`forecast_picture` draws these counts, for all pages.
 """
 
 import threading
@@ -29,7 +29,7 @@ from faststream_redis_timers_sync.protocol.operation import in_chunks
 
 MOST_TOPICS = 100
 """Topics in one forecast: 50 calls at most, each of which holds a server for up to 0.5 ms; in a
-cluster, where topics lie in slots of their own, a call per topic."""
+cluster, where topics are in different slots, a call per topic."""
 
 KEPT_SECONDS = 5.0
 """How long a forecast is reused before the server is asked again."""
@@ -261,7 +261,7 @@ class Forecasts:
         self._lock = threading.Lock()
         self._kept: dict[_Key, tuple[float, Forecast]] = {}
         self._forgotten = 0
-        """How often `forget` was called: what was being made then is not kept."""
+        """How often `forget` was called: forecasts in progress then are not kept."""
         # Replaced, never changed, so that threads need no lock.
         self._firsts: dict[str, _First] = {}
 

@@ -45,8 +45,8 @@ class Cursor(NamedTuple):
         score: The score of the last timer shown in order, as text; empty if none was.
         timer_id: Its id; empty likewise.
         examined: How many timers were looked at so far; 0 where nobody counts them.
-        position: Where a search goes on whose time was up, as `searching` has it; 0 if it looks
-            at the whole topic.
+        position: Where a search that ran out of time continues, see `searching`; 0 if it examines
+            the whole topic.
     """
 
     score: str = ""

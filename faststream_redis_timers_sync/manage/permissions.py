@@ -132,7 +132,7 @@ def refused_purposes(timers: TimersClient, topic: str, node: Runner) -> list[Ref
     Args:
         timers: The client.
         topic: The topic whose keys are asked for.
-        node: The node that is asked: each has users of its own.
+        node: The node that is asked: each has its own users.
 
     Raises:
         redis.exceptions.ResponseError: The server can't tell.

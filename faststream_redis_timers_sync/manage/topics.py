@@ -267,7 +267,7 @@ def _pattern(timers: TimersClient) -> bytes:
 def _topics(
     keys: KeySpace, prefix: str, timelines: Iterable[bytes]
 ) -> tuple[list[str], list[bytes]]:
-    """Return the topics with the prefix, without it, and the timelines that are no such topic's."""
+    """Return the topics with the prefix, without it, and the timelines of no such topic."""
     topics, others = [], []
     for timeline in timelines:
         topic = keys.topic_of(timeline)

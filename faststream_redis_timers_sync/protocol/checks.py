@@ -6,7 +6,7 @@ def check_number(argument: str, value: float, expected: str = "a number of secon
 
     Args:
         argument: Name of the argument, for the error.
-        value: What was given.
+        value: The value.
         expected: What it must be, for the error.
 
     Raises:
@@ -22,7 +22,7 @@ def check_count(argument: str, value: int, expected: str = "an int", *, remedy: 
 
     Args:
         argument: Name of the argument, for the error.
-        value: What was given.
+        value: The value.
         expected: What it must be, for the error.
         remedy: What to do instead, for the error of a number that is too low.
 

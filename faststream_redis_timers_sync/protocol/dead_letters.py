@@ -50,7 +50,7 @@ _REWRITTEN = "rewritten"
 _CORRELATION_ID = "correlation_id"
 _ADDED = (REASON, TOPIC, TIMER_ID, DUE_AT, ATTEMPTS, ERROR, BODY, _CORRELATION_ID)
 # The reason is always the first: headers before it were the timer's own. An occurrence of a
-# recurring timer has other headers of its own, which stay when it is redriven, see `_as_one_shot`.
+# recurring timer has further headers, which stay when it is redriven, see `_as_one_shot`.
 
 _SUFFIX = 9
 # Characters by which a dead letter's id is longer than that of its timer.

@@ -39,7 +39,7 @@ def check_series(series: Iterable[Series]) -> list[Series]:
     """Refuse a value that is not a list of series.
 
     Args:
-        series: What was given.
+        series: The value.
 
     Returns:
         The series.
@@ -53,7 +53,7 @@ def check_series(series: Iterable[Series]) -> list[Series]:
     several = list(series)
     for position, one in enumerate(several):
         if not isinstance(one, Series):
-            # What was given may be a message, and secret.
+            # The value may be a message, and secret.
             msg = f"series[{position}] must be a Series, got a value of type {type(one).__name__}"
             raise TypeError(msg)
     return several
@@ -333,7 +333,7 @@ def _list(operations: Operations, index: bytes) -> Operation[dict[Name, bytes]]:
 
 def _call(*words: bytes, parse: Callable[[Any], _T]) -> Operation[_T]:
     # Each of them may be repeated: it changes nothing a second time. No replica is waited for: a
-    # field that a failover loses comes back with the next start that declares it.
+    # field that a failover loses is written again by the next start that declares it.
     return command(*words, parse=parse, keys=words[1:2], may_repeat=True)
 
 

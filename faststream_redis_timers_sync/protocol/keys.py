@@ -370,11 +370,11 @@ class KeySpace:
 
 
 REMEMBERED_TOPICS = 1000
-"""Topics of which what was found out is kept: those made from data must not fill the memory."""
+"""Topics whose keys are cached: topics made from data must not fill the memory."""
 
 _NO_TOPIC = b"\xff"
-# Never part of UTF-8: no topic's channel goes on like this. The hash tag stands before it, and ACL
-# rules that allow the topic's channel by its beginning allow these.
+# Never part of UTF-8: no topic's channel continues like this. The hash tag comes before it, and ACL
+# rules that allow the topic's channel by its beginning allow these too.
 _WORKERS = _NO_TOPIC + b"w"
 _FIRST_GROUP = ord("0")
 
@@ -397,7 +397,7 @@ def _with_tag(topic: str, argument: str) -> str:
         argument: Name of the argument, for the error.
 
     Raises:
-        ValueError: It can have none, or one that another topic has in its place.
+        ValueError: It can't have one, or it would have that of another topic.
     """
     if not _has_brace(topic):
         tag, dead = cast("re.Match[str]", _TAGGED.fullmatch(topic)).groups()
@@ -407,7 +407,7 @@ def _with_tag(topic: str, argument: str) -> str:
         return f"{{{tag}}}{dead}"
     if in_tag := _IN_TAG.fullmatch(topic):
         name = in_tag[1] + in_tag[2]
-        reason = f"has braces of its own where those of {name!r} are"
+        reason = f"has its own braces where those of {name!r} are"
         msg = _refusal(argument, topic, reason, f"write {name!r}")
         raise ValueError(msg)
     if not _is_paired(topic):
@@ -485,10 +485,10 @@ def plain_text(argument: str, text: str) -> str:
 
     Args:
         argument: Name of the argument, for the error.
-        text: What was given.
+        text: The value.
 
     Returns:
-        It, as a plain str.
+        The value as a plain str.
 
     Raises:
         TypeError: It is not a string.

@@ -546,7 +546,7 @@ class Operations:
     def _by_slot_elsewhere(self, keys: Mapping[str, bytes]) -> Iterable[list[str]]:
         groups: dict[int, list[str]] = {}
         for topic, key in keys.items():
-            # Those with hash tags are asked for where there are none, and that is no cluster.
+            # Only clients without hash tags, so without a cluster, ask for keys with hash tags.
             groups.setdefault(slot_of(key) if self.keys.hash_tags else 0, []).append(topic)
         return groups.values()
 
@@ -650,7 +650,7 @@ class Operations:
             touched += self.keys.of(dead_topic)[:2]
         return Operation(
             load_script("settle_and_claim", self.keys.dialect),
-            # What is not counted need not be there: a slot may be migrating, key by key.
+            # Keys that are not counted may be missing: a slot may be migrating, key by key.
             touched if suspect_from is None else (*touched, keys.attempts),
             args,
             step_parser(is_counted=suspect_from is not None, has_roster=call != b""),
@@ -701,7 +701,7 @@ def _check_if_exists(if_exists: IfExists | None, timers: Sequence[EncodedTimer])
 
 
 def _has_scheduled(reply: bytes) -> bool:
-    # "0" kept what was there; what begins with "E" scheduled none.
+    # "0" kept an existing timer; a reply that begins with "E" scheduled none.
     return not reply.startswith(b"E") and not {*b"1sc"}.isdisjoint(reply)
 
 

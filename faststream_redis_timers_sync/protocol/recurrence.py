@@ -454,7 +454,7 @@ def check_repeat(argument: str, repeat: object) -> Repeat:
 
     Args:
         argument: Name of the argument, for the error.
-        repeat: What was given.
+        repeat: The value.
 
     Returns:
         It.

@@ -10,7 +10,7 @@ MOST_CLAIMED = 100
 """Timers in one claim, so that its reply stays small."""
 
 LEASE_JITTER = 10_000
-"""Microseconds, exclusive: what is added to a lease lies below it."""
+"""Microseconds, exclusive: the jitter added to a lease is below it."""
 
 
 def step_parser(*, is_counted: bool, has_roster: bool) -> Callable[[bytes], Step]:

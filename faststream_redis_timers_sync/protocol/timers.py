@@ -18,7 +18,7 @@ from faststream_redis_timers_sync.protocol.times import ask_due
 from faststream_redis_timers_sync.protocol.tracing import without_trace
 
 DEFINITION = "dead-letter-repeat"
-"""Header of a dead-lettered occurrence, and of what is redriven of it: the definition."""
+"""Header of a dead-lettered occurrence, and of the timer redriven from it: the definition."""
 
 SERIES_ID = "dead-letter-series-id"
 """Likewise: the id of the recurring timer."""

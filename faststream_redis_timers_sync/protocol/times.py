@@ -88,7 +88,7 @@ def check_aware(argument: str, time: datetime) -> None:
 
     Args:
         argument: Name of the argument, for the error.
-        time: What was given.
+        time: The value.
 
     Raises:
         TypeError: It is not a datetime.

@@ -17,7 +17,7 @@ def several(argument: str, values: Iterable[T], what: str) -> list[T]:
 
     Args:
         argument: Name of the argument.
-        values: What was given.
+        values: The value.
         what: The kind of values, in the plural.
 
     Raises:
@@ -37,7 +37,7 @@ def check_function(argument: str, function: object) -> None:
 
     Args:
         argument: Name of the argument.
-        function: What was given.
+        function: The value.
 
     Raises:
         TypeError: It is not a function, or is asynchronous.
@@ -59,7 +59,7 @@ def read_topics(topics: Iterable[str]) -> tuple[str, ...]:
     """Check topics.
 
     Args:
-        topics: What was given, or what the given function returned.
+        topics: The topics, or the result of the given function.
 
     Raises:
         TypeError: One is not a str.
@@ -72,7 +72,7 @@ def read_lease(lease: timedelta | float | None) -> timedelta | None:
     """Check the longest lease.
 
     Args:
-        lease: What was given.
+        lease: The value.
 
     Raises:
         TypeError: It is not a duration.
@@ -100,7 +100,7 @@ def read_links(links: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     """Check links.
 
     Args:
-        links: What was given.
+        links: The value.
 
     Raises:
         TypeError: One is not a pair of strs.

@@ -1,4 +1,4 @@
-"""The pages under ASGI: the blocking core runs in threads of its own."""
+"""The pages under ASGI: the blocking core runs in its own threads."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping

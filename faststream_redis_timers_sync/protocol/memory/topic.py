@@ -120,7 +120,7 @@ class MemoryTopic(dict[bytes, Entry]):
         return b"0" if entry is None else b"r" if entry.is_running else b"w"
 
     def update_series(self, timer_id: bytes, payload: bytes, first: bytes, now: int) -> bytes:
-        """Put a timer of a series in, as `schedule` updates what is there.
+        """Add or update a timer of a series, as `schedule` does.
 
         Args:
             timer_id: Its id.
@@ -139,10 +139,10 @@ class MemoryTopic(dict[bytes, Entry]):
         score = float(present.score)
         definition = present.definition
         is_same = definition == new.definition
-        # A timer that does not recur has nothing that a series could go on with.
+        # A timer that is due once has no time that a series could keep.
         is_retry = definition is not None and self._attempts_of(timer_id, present.score).times > 0
         if is_same or present.is_paused:
-            # What was counted stays.
+            # Its attempts stay counted.
             super().__setitem__(timer_id, present._replace(payload=payload))
         elif score <= float(score_of(now)):
             self[timer_id] = new._replace(score=score_of(now))
@@ -267,7 +267,7 @@ class MemoryTopic(dict[bytes, Entry]):
 
         Returns:
             Ids, timers as they were before, and their attempts with this one; and the
-            lowest score that is left, what was passed over left out: ``-`` if none is.
+            lowest remaining score, without the timers passed over: ``-`` if there is none.
         """
         moment = float(score_of(now))
         claimed: list[tuple[bytes, Entry, Attempts]] = []
