@@ -39,7 +39,7 @@ from benchmarks.systems.harness import make_body
 from examples.embedded_cluster import EmbeddedCluster, wait_until
 from faststream_redis_timers import TimersBroker
 from faststream_redis_timers_sync import TimersClient, TimersError
-from faststream_redis_timers_sync.manage.server import inside
+from faststream_redis_timers_sync.manage.server import internals_of
 from faststream_redis_timers_sync.protocol.cluster import SLOTS, slot_of
 from faststream_redis_timers_sync.protocol.keys import KeySpace
 from faststream_redis_timers_sync.protocol.operations import Operations
@@ -232,7 +232,7 @@ def _schedule(client: TimersClient, topics: Sequence[str], calls: int, size: int
 
 def _deliver(client: TimersClient, topics: Sequence[str], calls: int, size: int) -> None:
     """Claim all that `_schedule` has scheduled, each claim with the commits of the one before."""
-    runner, keys, _ = inside(client)
+    runner, keys, _ = internals_of(client)
     operations = Operations(keys)
     commits = dict.fromkeys(topics, NONE)
     # One call more for each topic: it commits what the last one has claimed.

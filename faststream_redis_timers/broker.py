@@ -60,7 +60,7 @@ from faststream_redis_timers_sync.protocol.replication import (
     DEFAULT_CONFIRM_TIMEOUT,
     read_confirmation,
 )
-from faststream_redis_timers_sync.protocol.shown import text_of
+from faststream_redis_timers_sync.protocol.safe_text import text_of
 from faststream_redis_timers_sync.protocol.timers import new_timer_id
 
 if TYPE_CHECKING:

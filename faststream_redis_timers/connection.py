@@ -57,7 +57,7 @@ from faststream_redis_timers_sync.protocol.clients import (
 )
 from faststream_redis_timers_sync.protocol.cluster import Address
 from faststream_redis_timers_sync.protocol.replication import Confirmation
-from faststream_redis_timers_sync.protocol.shown import text_of
+from faststream_redis_timers_sync.protocol.safe_text import text_of
 
 Client: TypeAlias = redis.asyncio.Redis | redis.asyncio.RedisCluster
 

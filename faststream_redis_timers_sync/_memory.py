@@ -1,4 +1,4 @@
-"""Runs operations on timers in memory, in place of a server."""
+"""Runs operations on timers in memory instead of a server."""
 
 from typing import Any, TypeVar
 
@@ -18,9 +18,9 @@ class MemoryRunner(Runner):
     """Runs operations on a memory.
 
     Args:
-        client: A client of no server; nothing is sent.
-        memory: Where the timers are.
-        confirmation: How many replicas are asked for; all of them confirm at once.
+        client: A client without a server; nothing is sent.
+        memory: Holds the timers.
+        confirmation: How many replicas must confirm; all do at once.
     """
 
     __slots__ = ("memory",)
@@ -33,7 +33,7 @@ class MemoryRunner(Runner):
         self.memory = memory
 
     def run(self, operation: Operation[_T]) -> _T:
-        """Answer an operation.
+        """Run an operation.
 
         Args:
             operation: The operation.
@@ -43,16 +43,16 @@ class MemoryRunner(Runner):
     def queue(
         self, pipeline: Pipeline | OneByOne, operation: Operation[Any], if_exists: str | None = None
     ) -> None:
-        """Put an operation into a pipeline of this memory.
+        """Add an operation to a pipeline of this memory.
 
         Args:
             pipeline: The pipeline.
             operation: The operation.
-            if_exists: What was asked for.
+            if_exists: The caller's option.
 
         Raises:
-            TypeError: It is another's pipeline.
-            ValueError: With ``if_exists="error"``, or where replicas are waited for.
+            TypeError: It is not a pipeline of this memory.
+            ValueError: ``if_exists="error"`` or `confirm_replicas` was given.
         """
         if isinstance(pipeline, OneByOne):
             pipeline.command_stack.append(operation)

@@ -1,4 +1,4 @@
-"""A client as a project's settings describe it: read, checked, made. No framework is known here.
+"""Reads and checks a project's settings, and makes the client. Independent of any framework.
 
 Django's `TIMERS` has such settings under each alias, Flask's `app.config` with ``TIMERS_`` before
 each key.
@@ -43,12 +43,12 @@ _KEYS = ("URL", "CLIENT", "TOPICS", "OPTIONS", _SERIES, _SERIES_OWNER, *_ARGUMEN
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where settings stand, and what becomes of their mistakes.
+    """The place of settings, and the error for mistakes in them.
 
     Args:
-        where: Its name, as errors call it.
-        error: What is raised for a mistake.
-        prefix: What is written there before each key.
+        where: Its name in errors.
+        error: The exception for a mistake.
+        prefix: The prefix of each key there.
     """
 
     where: str
@@ -56,7 +56,7 @@ class Place:
     prefix: str = ""
 
     def key(self, name: str) -> str:
-        """Write a key as it is written there.
+        """Return a key as it is written there.
 
         Args:
             name: The key without prefix.
@@ -66,18 +66,18 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientSettings:
-    """Settings of one client, known to be in order as far as that shows without it.
+    """Settings of one client, checked as far as is possible without it.
 
     Args:
-        place: Where they stand.
+        place: Their place.
         url: The server's URL, or None.
-        client: What makes a client, or its dotted path; None where there is a URL.
+        client: The callable that returns a client, or its dotted path; None if there is a URL.
         topics: The topics that the project names, without prefix.
         options: Options of the redis-py client that is made from the URL.
         arguments: The prefix, the keys' names and layout, and the replicas that must confirm,
             as arguments of `TimersClient`.
         series: The series that the project declares, or where they are; see `load_series`.
-        series_owner: Who declares them; None where nobody declares any.
+        series_owner: Who declares them; None if there are none.
     """
 
     place: Place
@@ -93,7 +93,7 @@ class ClientSettings:
 
     @property
     def where(self) -> str:
-        """Where they stand, for errors."""
+        """The name of their place, for errors."""
         return self.place.where
 
 
@@ -101,11 +101,11 @@ def read_settings(place: Place, found: Mapping[str, Any]) -> ClientSettings:
     """Read the settings of one client.
 
     Args:
-        place: Where they stand.
-        found: What stands there: keys, with the place's prefix, and values.
+        place: Their place.
+        found: The settings: keys, with the place's prefix, and values.
 
     Raises:
-        Exception: The place's error: they are not in order.
+        Exception: The place's error: they are invalid.
     """
     url, client, options = map(place.key, ("URL", "CLIENT", "OPTIONS"))
     keys = tuple(map(place.key, _KEYS))
@@ -122,7 +122,7 @@ def read_settings(place: Place, found: Mapping[str, Any]) -> ClientSettings:
             msg = f"{place.where}[{key!r}] must be {expected}, got {a(value)}"
             raise place.error(msg)
     if url in found and client in found:
-        msg = f"{place.where} has both {url} and {client}: leave one of them out"
+        msg = f"{place.where} has both {url} and {client}: remove one of them"
         raise place.error(msg)
     if url not in found and client not in found:
         msg = (
@@ -131,19 +131,19 @@ def read_settings(place: Place, found: Mapping[str, Any]) -> ClientSettings:
         raise place.error(msg)
     if client in found and options in found:
         msg = (
-            f"{place.where} has {options}, which are for a URL: give them to the client of {client}"
+            f"{place.where} has {options}, which are for a URL: pass them to the client of {client}"
         )
         raise place.error(msg)
     _check_topics(place, found)
     series, owner = map(place.key, (_SERIES, _SERIES_OWNER))
     if series in found and owner not in found:
         msg = (
-            f"{place.where} has {series} and no {owner}, by which those are found that are "
-            f'declared no longer: add "{owner}": "NAME-OF-PROJECT"'
+            f"{place.where} has {series} but no {owner}, which finds series that are no longer "
+            f'declared: add "{owner}": "NAME-OF-PROJECT"'
         )
         raise place.error(msg)
     if owner in found and series not in found:
-        msg = f'{place.where} has {owner} and no {series}: add "{series}": [], or leave it out'
+        msg = f'{place.where} has {owner} but no {series}: add "{series}": [], or remove {owner}'
         raise place.error(msg)
     return ClientSettings(
         place=place,
@@ -181,7 +181,7 @@ def make_client(settings: ClientSettings, kind: type[TimersClient] = TimersClien
         kind: Its class, unless CLIENT makes a `TimersClient`.
 
     Raises:
-        Exception: The place's error: no client can be made of them.
+        Exception: The place's error: no client can be made from them.
     """
     place = settings.place
     if settings.url is not None:
@@ -194,7 +194,7 @@ def make_client(settings: ClientSettings, kind: type[TimersClient] = TimersClien
     try:
         made = load_factory(settings)()
     except RedisClusterException as error:
-        # A RedisCluster connects when it is made, and what it raises then is no RedisError.
+        # A RedisCluster connects when it is made, and its error then is not a RedisError.
         msg = f"{place.where}: {client} made no client of its cluster: {error}"
         raise place.error(msg) from error
     if isinstance(made, TimersClient):
@@ -202,7 +202,7 @@ def make_client(settings: ClientSettings, kind: type[TimersClient] = TimersClien
             keys = ", ".join(place.key(name.upper()) for name in settings.arguments)
             msg = (
                 f"{place.where} has {keys}, but {client} made a {type(made).__name__}, "
-                "which has its own: leave that out"
+                "which has its own: remove them"
             )
             raise place.error(msg)
         return made
@@ -220,7 +220,7 @@ def make_client(settings: ClientSettings, kind: type[TimersClient] = TimersClien
 
 
 def load_factory(settings: ClientSettings) -> Any:
-    """Import what CLIENT names.
+    """Import the callable that CLIENT names.
 
     Args:
         settings: Settings with CLIENT.
@@ -242,15 +242,15 @@ def load_factory(settings: ClientSettings) -> Any:
 
 
 def load_series(settings: ClientSettings, *, calls: bool = True) -> list[Series]:
-    """Give the series that a project declares.
+    """Return the series that a project declares.
 
     Args:
         settings: Settings with SERIES.
-        calls: Whether a function is called to have them, which may ask a database; without it
-            there are none then.
+        calls: Whether to call a function that returns them, which may query a database; if not,
+            an empty list is returned for a function.
 
     Raises:
-        Exception: The place's error: they can't be imported, or are no series.
+        Exception: The place's error: they can't be imported, or are not series.
     """
     place = settings.place
     found = settings.series
@@ -296,7 +296,7 @@ def _import(place: Place, key: str, path: str) -> Any:
 
 
 def _mistake(key: str, value: Any) -> str | None:
-    """Say what a value should have been, None if it is that."""
+    """Return what a value should have been; None if it is right."""
     if key == "CLIENT":
         is_right = isinstance(value, str) or callable(value)
         return None if is_right else "the dotted path of a callable, or a callable"
@@ -317,7 +317,7 @@ def _mistake(key: str, value: Any) -> str | None:
         return _mistake_in_number(key, value)
     if not isinstance(value, str):
         return "a str"
-    return None if value or key == "PREFIX" else "a str that is not empty"
+    return None if value or key == "PREFIX" else "a non-empty str"
 
 
 def _mistake_in_number(key: str, value: Any) -> str | None:
@@ -332,15 +332,15 @@ def _mistake_in_number(key: str, value: Any) -> str | None:
 
 
 def nearest(name: Any, known: Iterable[Any], prefix: str = "") -> str:
-    """Ask whether a known name was meant.
+    """Suggest a known name that is similar.
 
     Args:
-        name: What was written.
+        name: The unknown name.
         known: The known names.
-        prefix: What is written before the name, which says nothing about nearness.
+        prefix: The prefix of names, which does not count for similarity.
 
     Returns:
-        The end of a sentence; empty where none is near.
+        The end of a sentence; empty if no name is similar.
     """
     by_upper = {str(other).upper(): other for other in known}
     found = difflib.get_close_matches(str(name).upper(), by_upper, 1)
@@ -348,7 +348,7 @@ def nearest(name: Any, known: Iterable[Any], prefix: str = "") -> str:
 
 
 def listed(names: Iterable[Any]) -> str:
-    """List names.
+    """Return names as text.
 
     Args:
         names: The names.
@@ -357,7 +357,7 @@ def listed(names: Iterable[Any]) -> str:
 
 
 def a(value: object) -> str:
-    """Say what kind of value it is, without the value.
+    """Return the type of a value as text, without the value.
 
     Args:
         value: The value.

@@ -1,4 +1,4 @@
-"""The blocking client: schedules, moves, cancels and shows timers; workers deliver them."""
+"""The blocking client: schedules, reschedules, cancels and reads timers; workers deliver them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -55,53 +55,50 @@ from faststream_redis_timers_sync.protocol.tracing import add_trace, current_tra
 class TimersClient:
     """Schedules timers from blocking code, for FastStream workers to deliver.
 
-    A client may be shared between threads, and used on both sides of a fork. One that you give
-    can hang in a process that is forked while another thread takes a connection (redis-py 8.1):
-    make it in that process, or give a URL.
+    Threads may share a client, and both processes may use it after a fork. A redis-py client that
+    you pass can hang in a process that is forked while another thread takes a connection (redis-py
+    8.1): create it in that process, or pass a URL.
 
-    Made from a URL it is fit for a web request: a server that refuses is an error at
-    once, one that accepts and stays silent after 2 seconds. A call is sent once; only
-    a look at timers is asked again, once, where its connection broke.
+    A client from a URL suits web requests: if the server refuses connections, calls raise at once;
+    if it accepts but does not reply, after 2 seconds. A call is sent once; only a read is sent
+    again, once, if its connection broke.
 
-    A client that you give may have a `retry`: every ``redis.Redis(...)`` has one from
-    redis-py 6 on, unless you pass another (``Retry(NoBackoff(), 0)``). It acts while a
-    connection is being made, which changes no answer, but a silent server takes longer
-    to become an error, about a minute with redis-py's own. And it executes a pipeline
-    of yours again where the reply was lost. A cancel in it that worked then answers
-    ``b"0"``, as for a timer that was not pending; one scheduled with
-    ``if_exists="keep"`` answers ``b"0"``, since its own timer waits already; a recurring
-    one answers ``b"s"``, since it is there with the same `repeat`; and one
-    that was delivered in between is scheduled anew. Calls without `pipeline` are not
-    repeated by it.
+    A redis-py client that you pass may have a `retry`: every ``redis.Redis(...)`` has one from
+    redis-py 6 on, unless you pass another (``Retry(NoBackoff(), 0)``). It acts while a connection
+    is being made, which changes no reply, but a silent server takes longer to become an error,
+    about a minute with redis-py's default. It also executes your pipeline again if the reply was
+    lost. A successful cancel in it then replies ``b"0"``, as for a timer that was not pending;
+    a timer scheduled with ``if_exists="keep"`` replies ``b"0"``, since it is already waiting; a
+    recurring timer replies ``b"s"``, since it exists with the same `repeat`; and a timer that was
+    delivered in between is scheduled again. Calls without `pipeline` are not repeated.
 
     Args:
-        client: A `redis.Redis` or, with `hash_tags`, a `redis.RedisCluster`, which stays the
-            caller's and is never closed; or a URL, of which a client with timeouts of 2 seconds
-            and without redis-py's repeats is made, and closed by `close`.
-            ``redis+cluster://node-1,node-2`` names nodes of a Redis Cluster.
-        timeline_key: Name that the timelines' keys begin with.
-        payloads_key: Name that the payloads' keys begin with.
-        attempts_key: Name that the attempts' keys begin with.
-        series_key: Name that the keys begin with which list declared series, one per owner.
+        client: A `redis.Redis` or, with `hash_tags`, a `redis.RedisCluster`, which is never closed;
+            or a URL, from which a client with timeouts of 2 seconds and without redis-py's retries
+            is made, and closed by `close`. ``redis+cluster://node-1,node-2`` names nodes of a Redis
+            Cluster.
+        timeline_key: Beginning of the timelines' keys.
+        payloads_key: Beginning of the payloads' keys.
+        attempts_key: Beginning of the attempts' keys.
+        series_key: Beginning of the keys that list declared series, one per owner.
         hash_tags: Whether keys have hash tags, as a Redis Cluster needs them; see
-            docs/how-to/hash-tags.md. All that share topics need the same. The URL of a cluster
-            implies them.
-        prefix: Put before every topic; workers whose broker or router has the
-            same prefix see the same topics.
-        options: Further arguments for the `redis.Redis` that is made from a URL, or
-            others than ours (``{"socket_timeout": 5, "max_connections": 20}``). Query
-            options of the URL (``redis://host/0?socket_timeout=5``) win over them.
-        confirm_replicas: How many replicas must have each timer that is scheduled, moved or
-            cancelled before the call returns; see docs/replication.md. None asks none.
-        confirm_timeout: Seconds that they have for it.
+            docs/how-to/hash-tags.md. All programs that share topics need the same value. The URL of
+            a cluster implies them.
+        prefix: Put before every topic; workers whose broker or router has the same prefix see the
+            same topics.
+        options: Further or other arguments for the `redis.Redis` that is made from a URL
+            (``{"socket_timeout": 5, "max_connections": 20}``). Query options of the URL
+            (``redis://host/0?socket_timeout=5``) win over them.
+        confirm_replicas: How many replicas must have each timer that is scheduled, rescheduled or
+            cancelled before the call returns; see docs/replication.md. None waits for none.
+        confirm_timeout: Seconds to wait for them.
 
     Raises:
-        TypeError: `client` is an asyncio or single-connection client, one of a cluster without
-            `hash_tags`, or none at all; or another argument has the wrong type.
-        ValueError: A key's name is empty or used twice, or has a brace beside `hash_tags`,
-            `confirm_timeout` is not above 0,
-            `confirm_replicas` is below 1, the URL can't be read, or it or `options` has
-            something that redis-py does not know.
+        TypeError: `client` is an asyncio or single-connection client, a cluster client without
+            `hash_tags`, or not a client; or another argument has the wrong type.
+        ValueError: A key's name is empty or used twice, or has a brace beside `hash_tags`;
+            `confirm_timeout` is not above 0; `confirm_replicas` is below 1; the URL can't be read;
+            or it or `options` has an argument that redis-py does not know.
     """
 
     def __init__(  # noqa: PLR0913  a client has that many properties
@@ -128,7 +125,7 @@ class TimersClient:
         )
         keys = fitted_keys(keys, client)
         confirmation = read_confirmation(confirm_replicas, confirm_timeout)
-        # Connections to a cluster are ours also where the client is yours.
+        # Connections to a cluster are ours even if the client is yours.
         self._closes_runner = isinstance(client, str) or is_cluster(client)
         self._runner = open_runner(client, options, confirmation)
         database = database_of(self._runner.connection_options)
@@ -155,37 +152,34 @@ class TimersClient:
         Args:
             message: str, bytes, None, or anything that JSON can hold: pydantic
                 models, dataclasses, datetimes, UUIDs, Decimals and Enums too.
-            topic: Where its subscriber listens.
-            timer_id: An id of your own, unique in the topic; None makes one.
-            activate_in: Delay until it is due, counted by the server's clock; a
-                negative one means now.
-            activate_at: Time at which it is due, with a time zone; one in the
-                past means now.
-            repeat: When it is due again and again, in place of a time:
-                ``Every(minutes=5)`` or ``Cron("0 9 * * *", tz="Europe/Berlin")``.
-                It needs a `timer_id`. The first time is the next one after the
-                server's now, which is asked for.
-            correlation_id: Reaches the handler; by default the timer id, with
-                `repeat` followed by the time of the occurrence.
-            headers: Reach the handler as text.
+            topic: The topic that its subscriber listens to.
+            timer_id: Your own id, unique in the topic; None makes one.
+            activate_in: Delay until it is due, counted by the server's clock; a negative delay
+                means now.
+            activate_at: Due time, an aware datetime; a past time means now.
+            repeat: Makes the timer recurring, in place of a time: ``Every(minutes=5)`` or
+                ``Cron("0 9 * * *", tz="Europe/Berlin")``. It needs a `timer_id`. The first
+                occurrence is the next one after the server's present time, which is asked for.
+            correlation_id: Passed to the handler; by default the timer id, with `repeat` followed
+                by the time of the occurrence.
+            headers: Passed to the handler as text.
             reply_to: Topic on which the handler's result becomes a timer.
-            if_exists: Where a timer of this id waits already: ``"replace"`` it,
-                ``"keep"`` it (and drop this one), or raise (``"error"``). One
-                that runs at this moment does not stand in the way. None replaces
-                it; a recurring timer updates it instead (``"update"``): with the
-                same `repeat` the message is new, and the due time stays.
-            pipeline: Put it into this pipeline of yours instead of sending it.
+            if_exists: What to do if a timer with this id is waiting: ``"replace"`` it, ``"keep"``
+                it (and drop the new one), or raise (``"error"``). A running timer does not count.
+                None replaces it; a recurring timer updates it instead (``"update"``): with the
+                same `repeat` it gets the new message and keeps its due time.
+            pipeline: Your pipeline, to which the command is added instead of being sent.
 
         Returns:
             The timer's id.
 
         Raises:
             TypeError: An argument has the wrong type.
-            ValueError: An argument can't be used; its name and value are named.
-            TimerExistsError: With ``if_exists="error"``.
-            TimerOutcomeUnknownError: The server's answer was lost.
+            ValueError: An argument can't be used; the message has its name and value.
+            TimerExistsError: A timer with this id is waiting, and ``if_exists="error"``.
+            TimerOutcomeUnknownError: The server's reply was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         topic = prefixed(self._prefix, topic)
         refuse_publish_message(message)
@@ -232,14 +226,14 @@ class TimersClient:
         Each call is atomic.
 
         Args:
-            messages: Messages, or `TimerPublishMessage` for one with an id, time,
-                `repeat`, headers or correlation id of its own.
-            topic: Where their subscriber listens.
-            activate_in: As in `schedule`, for messages without a time of their own.
-            activate_at: As in `schedule`, for messages without a time of their own.
-            repeat: As in `schedule`, for messages without a time or `repeat` of their
-                own; each needs a `timer_id` then.
-            correlation_id: For messages without one of their own.
+            messages: Messages, or `TimerPublishMessage` for one with its own id, time, `repeat`,
+                headers or correlation id.
+            topic: The topic that their subscriber listens to.
+            activate_in: As in `schedule`, for messages without their own time.
+            activate_at: As in `schedule`, for messages without their own time.
+            repeat: As in `schedule`, for messages without their own time or `repeat`; each of them
+                needs a `timer_id`.
+            correlation_id: For messages without their own.
             headers: For all messages; a message's own headers win.
             reply_to: As in `schedule`.
             if_exists: As in `schedule`.
@@ -251,11 +245,11 @@ class TimersClient:
         Raises:
             TypeError: An argument has the wrong type.
             ValueError: An argument can't be used, or an id occurs twice.
-            TimerExistsError: With ``if_exists="error"``. Nothing of that call
-                was scheduled; earlier calls were.
-            TimerOutcomeUnknownError: The server's answer to a call was lost.
+            TimerExistsError: A timer with one of the ids is waiting, and ``if_exists="error"``.
+                Nothing of that call was scheduled; the timers of earlier calls were.
+            TimerOutcomeUnknownError: The server's reply to a call was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         if isinstance(messages, (str, bytes)):
             msg = "messages must be several messages, got a single str or bytes: put it in a list"
@@ -298,7 +292,7 @@ class TimersClient:
             self._note(messages, timers)
             self._runner.run_steps(steps)
             return
-        # A pipeline has no answers yet, so the server's time is asked for beside it.
+        # A pipeline has no replies yet, so the server's time is asked for outside it.
         timers = self._runner.run_steps(self._operations.find_first_times(topic, timers))
         calls = self._operations.schedule_calls(topic, timers, if_exists)
         self._note(messages, timers)
@@ -306,37 +300,38 @@ class TimersClient:
             self._runner.queue(pipeline, operation, if_exists)
 
     def _note(self, messages: Sequence[Any], timers: Sequence[EncodedTimer]) -> None:
-        """Let `FakeTimersClient` see what timers were made of."""
+        """Let `FakeTimersClient` see the messages of timers."""
 
     def ensure_series(
         self, series: Iterable[Series], *, owner: str, prune: bool = False
     ) -> EnsuredSeries:
         """Create and update the recurring timers that an application declares.
 
-        Call it at each deploy, with all that the application has. A series whose `repeat` is the
-        same keeps its next due time and has the new message; one with another `repeat` is due as
-        that says. A paused one stays paused. One that somebody has cancelled is created again:
-        pause it instead. It may be called by several processes at once, and again where it failed.
+        Call it at each deploy, with all series of the application. A series whose `repeat` is
+        unchanged keeps its next due time and gets the new message; with a changed `repeat` its due
+        time follows the new one. A paused series stays paused. A series that was cancelled by hand
+        is created again: pause it instead. Several processes may call it at once, and you may
+        repeat it if it failed.
 
         Args:
-            series: The series, all of them.
-            owner: Who declares them, for example the name of the application. Each set of
-                declarations has one of its own. The client's prefix comes before it.
-            prune: Whether to cancel series that the same owner has declared before and does not
-                declare now. One that another owner has declared since stays. Do so in a step of
-                the deploy alone, not in each process that starts: while old processes run, one of
-                them that starts again would cancel what the new version has added.
+            series: All series of the application.
+            owner: The owner that declares them, for example the application's name. Each set of
+                declarations needs its own. The client's prefix comes before it.
+            prune: Whether to cancel series that the same owner declared before and no longer
+                declares. A series that another owner has declared since stays. Prune only in a
+                step of the deploy, not in each process that starts: a restarted process of the old
+                version would cancel series that the new version added.
 
         Returns:
-            What became of them. `removed` are series that are not declared now; they go on,
-            unless `prune` is True.
+            The outcome for each series. `removed` are series that are no longer declared; they
+            continue, unless `prune` is True.
 
         Raises:
             TypeError: An argument has the wrong type.
             ValueError: The owner is empty, a series is declared twice, or a message or header
                 can't be encoded. Nothing is written then.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         owner = prefixed(self._prefix, owner, "owner")
         messages, declared = self._declare(series, owner)
@@ -347,19 +342,19 @@ class TimersClient:
         return self._runner.run_steps(steps)
 
     def compare_series(self, series: Iterable[Series], *, owner: str) -> EnsuredSeries:
-        """Tell what `ensure_series` would do; nothing is written.
+        """Return what `ensure_series` would do; nothing is written.
 
         Args:
             series: As in `ensure_series`.
             owner: As in `ensure_series`.
 
         Returns:
-            What would become of them.
+            The outcome that each series would have.
 
         Raises:
             TypeError: An argument has the wrong type.
             ValueError: As `ensure_series`.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         owner = prefixed(self._prefix, owner, "owner")
         _, declared = self._declare(series, owner)
@@ -418,26 +413,26 @@ class TimersClient:
         activate_at: datetime | None = None,
         pipeline: Pipeline | None = None,
     ) -> bool | None:
-        """Move a timer to another due time; one that runs fires again then.
+        """Reschedule a timer to another due time; a running timer runs again at that time.
 
-        Of a recurring timer only the next occurrence is moved. A paused one is resumed.
+        Only the next occurrence of a recurring timer moves. A paused timer is resumed.
 
         Args:
             topic: Its topic.
             timer_id: Its id.
             activate_in: Delay from now, counted by the server's clock.
-            activate_at: Time with a time zone. One of the two must be given.
-            pipeline: Put it into this pipeline of yours instead of sending it.
+            activate_at: Due time, an aware datetime. One of the two must be given.
+            pipeline: Your pipeline, to which the command is added instead of being sent.
 
         Returns:
             Whether the timer existed, waiting or running; None in a pipeline.
 
         Raises:
             TypeError: No time was given, or an argument has the wrong type.
-            ValueError: An argument can't be used; its name and value are named.
-            TimerOutcomeUnknownError: The server's answer was lost.
+            ValueError: An argument can't be used; the message has its name and value.
+            TimerOutcomeUnknownError: The server's reply was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         operation = self._operations.reschedule(
             prefixed(self._prefix, topic),
@@ -456,69 +451,69 @@ class TimersClient:
     def cancel_timer(
         self, topic: str, timer_id: str, *, pipeline: Pipeline | None = None
     ) -> bool | None:
-        """Cancel a timer. Afterwards it is gone, whatever the answer.
+        """Cancel a timer. Afterwards it is gone, whatever is returned.
 
-        A recurring timer ends, also where it runs at this moment and False is returned.
+        A recurring timer ends, even if it is running and False is returned.
 
         Args:
             topic: Its topic.
             timer_id: Its id.
-            pipeline: Put it into this pipeline of yours instead of sending it.
+            pipeline: Your pipeline, to which the command is added instead of being sent.
 
         Returns:
-            True if it was waiting: no worker will claim it any more. False if it
-            ran at this moment or is unknown. None in a pipeline.
+            True if it was waiting: no worker will claim it. False if it was running, so its
+            handler finishes, or is unknown. None in a pipeline.
 
         Raises:
             ValueError: Topic or id is empty.
-            TimerOutcomeUnknownError: The server's answer was lost.
+            TimerOutcomeUnknownError: The server's reply was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         operation = self._operations.cancel(prefixed(self._prefix, topic), timer_id)
         return self._run_or_queue(operation, pipeline)
 
     def pause_timer(self, topic: str, timer_id: str) -> bool:
-        """Pause a recurring timer: nothing is due until it is resumed.
+        """Pause a recurring timer: it is not due until it is resumed.
 
-        Where its handler runs at this moment it goes on, and its end does nothing: no
-        occurrence follows, and a failure is not retried. `reschedule_timer` resumes a paused
-        timer too, at the time given; `cancel_timer` ends the series.
+        A running handler finishes, but its outcome has no effect: no occurrence follows, and a
+        failure is not retried. `reschedule_timer` also resumes a paused timer, at the given time;
+        `cancel_timer` ends the series.
 
         Args:
             topic: Its topic.
             timer_id: Its id.
 
         Returns:
-            Whether it is paused now, also where it was before. False if it is unknown.
+            Whether it is paused now, even if it was before. False if it is unknown.
 
         Raises:
-            ValueError: It is no recurring timer, or topic or id is empty.
-            TimerOutcomeUnknownError: The server's answer was lost.
+            ValueError: It is not a recurring timer, or topic or id is empty.
+            TimerOutcomeUnknownError: The server's reply was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         return self._runner.run(self._operations.pause(prefixed(self._prefix, topic), timer_id))
 
     def resume_timer(self, topic: str, timer_id: str) -> bool:
-        """Make a paused timer due again, at its next time after the server's now.
+        """Resume a paused timer: it is due at its next time after the server's present time.
 
-        What it missed while it was paused is not made up for.
+        Occurrences that it missed while paused are not made up for.
 
         Args:
             topic: Its topic.
             timer_id: Its id.
 
         Returns:
-            Whether it was paused. False if it was not, or is unknown; then nothing is changed.
+            Whether it was paused. False if it was not, or is unknown; then nothing changes.
 
         Raises:
-            ValueError: This machine does not know its time zone, it has no further time, or
-                topic or id is empty.
-            ModuleNotFoundError: It is a `Cron`, and cronsim is not installed.
-            TimerOutcomeUnknownError: The server's answer was lost.
+            ValueError: This machine does not know its time zone, it has no next time, or topic or
+                id is empty.
+            ModuleNotFoundError: Its `repeat` is a `Cron`, and cronsim is not installed.
+            TimerOutcomeUnknownError: The server's reply was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         return self._runner.run_steps(
             self._operations.resume(prefixed(self._prefix, topic), timer_id)
@@ -536,15 +531,15 @@ class TimersClient:
 
         Raises:
             ValueError: Topic or an id is empty.
-            TimerOutcomeUnknownError: The server's answer to a call was lost.
+            TimerOutcomeUnknownError: The server's reply to a call was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         steps = self._operations.cancel_many(prefixed(self._prefix, topic), timer_ids)
         return self._runner.run_steps(steps)
 
     def cancel_all(self, topic: str) -> int:
-        """Cancel all timers of a topic, running ones too.
+        """Cancel all timers of a topic, running ones included.
 
         Args:
             topic: The topic.
@@ -553,49 +548,52 @@ class TimersClient:
             How many there were, running ones included.
 
         Raises:
-            TimerOutcomeUnknownError: The server's answer was lost.
+            TimerOutcomeUnknownError: The server's reply was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         return self._runner.run(self._operations.cancel_all(prefixed(self._prefix, topic)))
 
     def redrive(self, dead_topic: str, timer_ids: Iterable[str] | None = None) -> int:
-        """Put dead letters back into the topics that they come from, due now.
+        """Redrive dead letters to the topics they came from, due now.
 
-        Each comes back under its old id with its attempts at zero, and without the
-        headers that told of its end. A dead letter stays where a timer of that id waits,
-        where a handler holds it, or with hash tags where it comes from a topic of another
-        slot; so do timers of the topic that are no dead letters.
+        Each returns under its old id with its attempts at zero, and without the headers that say
+        why it was dead-lettered. A dead letter stays if a timer with its old id is waiting, if a
+        handler is running with it, or if (with hash tags) it came from a topic in another slot.
+        Timers of the topic that are not dead letters stay too.
 
         A dead letter of a recurring timer is one occurrence: it runs once under its own id, and
-        keeps the headers that name its series. A recurring timer stands in the way while it runs,
-        too.
+        keeps the headers that name its series. If a recurring timer has its old id, it stays even
+        while that timer is running.
 
         Args:
-            dead_topic: The topic for dead letters, for example ``"invoices:dead"``.
-            timer_ids: Their ids there; None means all that there are now.
+            dead_topic: The dead-letter topic, for example ``"invoices:dead"``.
+            timer_ids: Their ids there; None redrives all that exist now.
 
         Returns:
-            How many were put back.
+            How many were redriven.
 
         Raises:
             TypeError: `timer_ids` is a single id.
-            TimerOutcomeUnknownError: The server's answer was lost.
+            TimerOutcomeUnknownError: The server's reply was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         full = prefixed(self._prefix, dead_topic, "dead_topic")
         return self._runner.run_steps(self._operations.redrive(full, timer_ids))
 
     def has_pending(self, topic: str, timer_id: str) -> bool:
-        """Tell whether a timer is pending: scheduled and neither done nor cancelled.
+        """Return whether a timer is pending: scheduled, and neither committed nor cancelled.
 
         Args:
             topic: Its topic.
             timer_id: Its id.
 
+        Returns:
+            Whether it is waiting or running.
+
         Raises:
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         operation = self._operations.has_pending(prefixed(self._prefix, topic), timer_id)
         return self._runner.run(operation)
@@ -611,20 +609,23 @@ class TimersClient:
             The timer, None if it is not pending.
 
         Raises:
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         return self._runner.run(self._operations.get(prefixed(self._prefix, topic), timer_id))
 
     def get_pending_timers(self, topic: str, before: datetime | None = None) -> list[str]:
-        """List the ids of pending timers in order of due time, running ones too.
+        """Return the ids of pending timers in order of due time, running ones included.
 
         Args:
             topic: The topic.
-            before: Only those due at this time or before it.
+            before: Only timers due at this time or before; an aware datetime.
+
+        Returns:
+            The ids.
 
         Raises:
             ValueError: `before` is naive.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         timers = self.iter_timers(topic, before=before, bodies=False)
         return [timer.timer_id for timer in timers]
@@ -638,23 +639,24 @@ class TimersClient:
         before: datetime | None = None,
         bodies: bool = True,
     ) -> Iterator[Timer]:
-        """Read pending timers in order of due time, running ones too, page by page.
+        """Read pending timers in order of due time, running ones included, page by page.
 
-        A timer that is scheduled, moved or fires meanwhile may be left out or
-        come twice; any other comes once (with `match` also twice while the topic
-        changes its size).
+        A timer that is scheduled, rescheduled or delivered meanwhile may be left out or appear
+        twice; any other appears once (with `match`, maybe twice while the topic grows or shrinks).
 
         Args:
             topic: The topic.
-            match: Only ids that match this glob pattern (``user:42:*``); the
-                order is then none.
-            after: Only timers due after this time.
-            before: Only timers due at this time or before it.
+            match: Only ids that match this glob pattern (``user:42:*``); they come in no order.
+            after: Only timers due after this time; an aware datetime.
+            before: Only timers due at this time or before; an aware datetime.
             bodies: Whether to read bodies and headers too.
+
+        Returns:
+            An iterator of timers.
 
         Raises:
             ValueError: A time is naive, or `match` is empty.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         pages = self._operations.iterate(
             prefixed(self._prefix, topic), match=match, after=after, before=before, bodies=bodies
@@ -662,22 +664,25 @@ class TimersClient:
         return self._runner.iterate(pages)
 
     def count_pending(self, topic: str) -> int:
-        """Count the pending timers of a topic, running ones too.
+        """Return how many timers of a topic are pending, running ones included.
 
         Args:
             topic: The topic.
 
+        Returns:
+            Their number.
+
         Raises:
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         return self._runner.run(self._operations.count(prefixed(self._prefix, topic)))
 
     def ping(self) -> bool:
-        """Tell whether the server answers.
+        """Return whether the server replies.
 
         Returns:
-            False if it refuses, or stays silent for as long as the client waits:
-            2 seconds where it was made from a URL; a client of yours may repeat.
+            False if it refuses, or does not reply for as long as the client waits: 2 seconds if
+            it was made from a URL; a redis-py client that you passed may retry.
         """
         with suppress(redis.RedisError, OSError):
             self._runner.ping()
@@ -685,12 +690,12 @@ class TimersClient:
         return False
 
     def close(self) -> None:
-        """Close the connections, except those of a client that you gave."""
+        """Close the connections, except those of a redis-py client that you passed."""
         if self._closes_runner:
             self._runner.close()
 
     def __enter__(self) -> Self:
-        """Give the client itself."""
+        """Return the client itself."""
         return self
 
     def __exit__(

@@ -8,8 +8,8 @@
         timers.init_app(app)
         return app
 
-Views schedule and cancel with ``timers.client``; FastStream workers of `faststream_redis_timers`
-deliver.
+Views schedule and cancel timers with ``timers.client``; FastStream workers of
+`faststream_redis_timers` deliver them.
 """
 
 import copy
@@ -54,30 +54,30 @@ _NAME = "timers"
 """The key in `app.extensions`, and the name of the command group."""
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-"""All: the pages refuse what they don't know, with the headers that keep every response safe."""
+"""All methods: the pages refuse unknown ones themselves, with their security headers."""
 
 _PLACE = Place("app.config", ValueError, prefix="TIMERS_")
 
 
 class FlaskTimers:
-    """Brings timers to Flask apps; keeps nothing itself, so one will do for all apps.
+    """Brings timers to Flask apps; it has no state, so one object serves all apps.
 
-    `app.config` says where the timers are: ``TIMERS_URL``, or ``TIMERS_CLIENT``, a callable
-    (or its dotted path) that returns a `redis.Redis` or a whole `TimersClient`, for example a
-    `FakeTimersClient`. With a URL there may be ``TIMERS_OPTIONS``, a dict of redis-py's options.
+    `app.config` names the server: ``TIMERS_URL``, or ``TIMERS_CLIENT``, a callable (or its dotted
+    path) that returns a `redis.Redis` or a `TimersClient`, for example a `FakeTimersClient`. With
+    a URL you may set ``TIMERS_OPTIONS``, a dict of redis-py's options.
     ``TIMERS_PREFIX``, ``TIMERS_TIMELINE_KEY``, ``TIMERS_PAYLOADS_KEY``, ``TIMERS_ATTEMPTS_KEY``,
     ``TIMERS_SERIES_KEY``, ``TIMERS_CONFIRM_REPLICAS`` and ``TIMERS_CONFIRM_TIMEOUT`` are arguments
     of `TimersClient`; ``TIMERS_TOPICS`` are the topics that ``flask timers topics``, ``stats`` and
-    ``watch`` know without looking for them. ``TIMERS_SERIES`` are the series that
-    ``flask timers series`` ensures: a list of `Series`, a function that returns one, or the dotted
-    path of either; ``TIMERS_SERIES_OWNER`` is who declares them. None is as good as no entry.
+    ``watch`` know without searching. ``TIMERS_SERIES`` are the series that
+    ``flask timers series`` creates and updates: a list of `Series`, a function that returns one,
+    or the dotted path of either; ``TIMERS_SERIES_OWNER`` is their owner. None means no entry.
 
     Args:
         app: An app for `init_app`.
     """
 
     def __init__(self, app: Flask | None = None) -> None:
-        """Set up the app, if there is one."""
+        """Set up the app, if one is given."""
         if app is not None:
             self.init_app(app)
 
@@ -88,7 +88,7 @@ class FlaskTimers:
             app: The app, with its config.
 
         Raises:
-            ValueError: The config is not in order.
+            ValueError: The config is invalid.
         """
         timers = _AppTimers(app)
         timers.read()
@@ -99,12 +99,12 @@ class FlaskTimers:
     def client(self) -> TimersClient:
         """The client of the current app, one object for all threads of a process.
 
-        It is made when first asked for, and anew once the app's config says otherwise, as it
-        may in tests. A client that ``TIMERS_CLIENT`` made is never closed.
+        It is made on first use, and again if the app's config changes, as in tests. A client that
+        ``TIMERS_CLIENT`` made is never closed.
 
         Raises:
             RuntimeError: There is no current app, or it is not set up.
-            ValueError: No client can be made of the app's config.
+            ValueError: No client can be made from the app's config.
         """
         return _of_current_app().client
 
@@ -122,16 +122,16 @@ class FlaskTimers:
 
             app.register_blueprint(timers.blueprint(allow=allow), url_prefix="/timers")
 
-        There is no argument for topics: those of ``TIMERS_TOPICS`` in the app's config are listed,
-        and those that workers listen to. `allow` is
-        called inside the request, so Flask-Login's ``current_user`` is there. The pages check by
-        themselves where forms come from: exempt the blueprint from Flask-WTF's ``CSRFProtect``,
-        which knows no token of theirs.
+        There is no argument for topics: the pages list those of ``TIMERS_TOPICS`` in the app's
+        config, and those that workers listen to. `allow` is called inside the request, so
+        Flask-Login's ``current_user`` is available. The pages check the origin of forms
+        themselves: exempt the blueprint from Flask-WTF's ``CSRFProtect``, whose tokens they don't
+        have.
 
         Args:
-            allow: Says for each request who may see and do what, see `TimerPages`.
+            allow: Decides for each request who may see and do what, see `TimerPages`.
             name: The blueprint's name. Its endpoint is ``timers.pages`` by default; give another
-                where the app has a blueprint of that name.
+                if the app has a blueprint of that name.
             longest_lease: As in `TimerPages`.
             show_body: As in `TimerPages`.
             origins: As in `TimerPages`.
@@ -139,7 +139,7 @@ class FlaskTimers:
 
         Raises:
             TypeError: An argument has the wrong type.
-            ValueError: An argument has a value that can't be.
+            ValueError: An argument has an invalid value.
         """
         pages = TimerPages(
             lambda: _of_current_app().client,
@@ -178,10 +178,10 @@ class _Made(NamedTuple):
 
     client: TimersClient
     config: dict[str, Any]
-    """What it was made of."""
+    """The config that it was made from."""
 
     def __repr__(self) -> str:
-        """Name the keys; a value may hold a password."""
+        """Show only the keys of the config: a value may hold a password."""
         return f"{type(self).__name__}({self.client!r}, {', '.join(self.config)})"
 
 
@@ -199,7 +199,7 @@ class _AppTimers:
         _all.add(self)
 
     def forget(self) -> None:
-        """Begin anew, as a process does that was forked while another thread held the lock."""
+        """Start over, after a fork while another thread held the lock."""
         self._made: _Made | None = None
         self._lock = threading.RLock()
 
@@ -207,7 +207,7 @@ class _AppTimers:
         """Read the app's config.
 
         Raises:
-            ValueError: It is not in order.
+            ValueError: It is invalid.
         """
         return read_settings(_PLACE, self._found())
 
@@ -227,7 +227,7 @@ class _AppTimers:
             made.client.close()
 
     def _found(self) -> dict[str, Any]:
-        # A test can't leave out what the app's config has: None takes it away.
+        # A test can't remove an entry of the app's config: None stands for no entry.
         return {
             key: value
             for key, value in self._config.items()
@@ -256,12 +256,12 @@ def _make_group(timers: _AppTimers) -> click.Group:
             raise BadServerError(str(error)) from None
         yield client
 
-    # Not by the current app: while a shell completes there is none any more.
+    # Not by the current app: there is none while a shell completes.
     source = Source(open_client, topics=lambda: timers.read().topics)
     return click.Group(
         _NAME,
         commands=[_in_context(command) for command in (*COMMANDS, _series_command(timers))],
-        help="Look after timers.",
+        help="Inspect and change timers.",
         epilog=EXIT_CODES,
         context_settings={"obj": source},
     )
@@ -281,9 +281,9 @@ def _series_command(timers: _AppTimers) -> click.Command:
     @click.command()
     @series_options
     def series(**options: Any) -> None:
-        """Ensure the series that TIMERS_SERIES declares.
+        """Create and update the series that TIMERS_SERIES declares.
 
-        They are created and updated; those whose definition is the same keep their next due time.
+        A series whose definition is unchanged keeps its next due time.
         """
         run_series(load, **options)
 

@@ -1,8 +1,8 @@
-"""What topics hold, as metrics for Prometheus: pending, running, overdue and paused timers.
+"""Counts of topics as metrics for Prometheus: pending, running, overdue and paused timers.
 
     registry.register(TimersCollector(TimersClient(url), ["invoices", "trials"]))
 
-What workers do with timers is counted where they are: `faststream_redis_timers.prometheus`.
+Workers count their deliveries with `faststream_redis_timers.prometheus`.
 """
 
 import logging
@@ -24,10 +24,10 @@ except ModuleNotFoundError as error:
     raise missing_extra(__name__, error, "prometheus") from None
 
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.manage.server import inside
+from faststream_redis_timers_sync.manage.server import internals_of
 from faststream_redis_timers_sync.manage.stats import TopicStats, count_running, count_topics
 from faststream_redis_timers_sync.protocol.keys import plain_text
-from faststream_redis_timers_sync.protocol.shown import text_of
+from faststream_redis_timers_sync.protocol.safe_text import text_of
 
 __all__ = ("TimersCollector",)
 
@@ -35,25 +35,25 @@ _log = logging.getLogger(__name__)
 
 
 class TimersCollector(Collector):
-    """Counts the timers of topics whenever Prometheus asks. One fits into a registry.
+    """Counts the timers of topics on each scrape. A registry takes only one of them.
 
-    A scrape asks the server once for 20 topics, with hash tags twice per topic, and a few times
-    more, which takes milliseconds.
-    It never fails because of the server: if that is away, refuses or is silent, then
-    ``..._timers_up`` is 0, there is nothing of the topics, and the log tells why, once.
+    A scrape calls the server once for 20 topics, with hash tags twice per topic, and a few times
+    more, which takes milliseconds. It never fails because of the server: if that is away, refuses
+    or does not reply, ``..._timers_up`` is 0, there are no metrics of topics, and the log says why,
+    once.
 
     Args:
-        client: A client; it stays yours.
-        topics: The topics to count, without the client's prefix. In the label `topic` it
-            stands before them, as workers name them.
+        client: A client; it is never closed.
+        topics: The topics to count, without the client's prefix. The label `topic` includes the
+            prefix, as workers name topics.
         lease_ttl: Seconds: the longest lease of the topics' subscribers. A topic with more than
-            2,000 timers within such a lease of now has no ``..._timers_running``, since each of
-            them would have to be looked at.
-        timeout: Seconds after which a scrape goes on without the server.
-        metrics_prefix: What all names begin with.
+            2,000 timers due within such a lease has no ``..._timers_running``, since each of them
+            would have to be read.
+        timeout: Seconds after which a scrape continues without the server.
+        metrics_prefix: The beginning of all metrics' names.
 
     Raises:
-        TypeError: `topics` is one text, or a number of seconds is no number.
+        TypeError: `topics` is a single str, or a number of seconds is not a number.
         ValueError: There is no topic, one is empty or can't be written as UTF-8, or a number of
             seconds is not above 0.
     """
@@ -69,16 +69,16 @@ class TimersCollector(Collector):
     ) -> None:
         """Check the arguments; nothing is sent yet."""
         if isinstance(topics, str):
-            msg = f"topics must be several texts, got one: write [{topics!r}]"
+            msg = f"topics must be several strings, got one: write [{topics!r}]"
             raise TypeError(msg)
         for name, seconds in (("lease_ttl", lease_ttl), ("timeout", timeout)):
             check_number(name, seconds)
             if not 0 < seconds < math.inf:
                 msg = f"{name} must be a number of seconds above 0, got {seconds!r}"
                 raise ValueError(msg)
-        reach = inside(client)
+        reach = internals_of(client)
         self._client = client
-        # By the name that they have for workers; each of them once.
+        # By the names that workers use; each of them once.
         self._topics = {plain_text("topic", topic): reach.full(topic) for topic in topics}
         if not self._topics:
             msg = "topics must name at least one topic, got none"
@@ -91,11 +91,11 @@ class TimersCollector(Collector):
         self._was_up = True
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        """Name the metrics; nothing is sent, so a registry takes it without a server."""
+        """Return the metrics without values; nothing is sent, so registering needs no server."""
         return iter(self._families())
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Count, and give the metrics."""
+        """Count, and return the metrics."""
         counted = self._count_in_time()
         families = self._families()
         families.up.add_metric([], float(counted is not None))
@@ -117,20 +117,20 @@ class TimersCollector(Collector):
 
     def _count_in_time(self) -> "_Counted | None":
         with self._lock:
-            # One that hangs is waited for again, so that scrapes don't heap up threads. After
-            # a fork there is no thread any more.
+            # A hanging count is waited for again, so that scrapes don't pile up threads. After
+            # a fork its thread is gone.
             if self._counting is None or not self._counting.is_alive():
                 self._counting = _Counting(self._count)
                 self._counting.start()
             counting = self._counting
         counting.join(self._timeout)
         if counting.is_alive():
-            self._tell(f"no answer within {self._timeout} seconds")
+            self._log_problem(f"no reply within {self._timeout} seconds")
             return None
         if counting.error is not None:
-            self._tell(f"{type(counting.error).__name__}: {text_of(counting.error)}")
+            self._log_problem(f"{type(counting.error).__name__}: {text_of(counting.error)}")
             return None
-        self._tell(None)
+        self._log_problem(None)
         return counting.counted
 
     def _count(self) -> "_Counted":
@@ -139,7 +139,7 @@ class TimersCollector(Collector):
             count_running(self._client, self._topics, longest_lease=self._longest_lease),
         )
 
-    def _tell(self, problem: str | None) -> None:
+    def _log_problem(self, problem: str | None) -> None:
         was_up, self._was_up = self._was_up, problem is None
         if was_up and problem is not None:
             _log.warning("timers can't be counted: %s", problem)
@@ -148,7 +148,7 @@ class TimersCollector(Collector):
 
 
 class _Counted(NamedTuple):
-    """What a scrape found."""
+    """The counts of a scrape."""
 
     topics: list[TopicStats]
     running: dict[str, int | None]
@@ -168,12 +168,12 @@ class _Families(NamedTuple):
 
 _DOCUMENTATION = {
     "up": "Whether the timers could be counted",
-    "pending": "Timers that are pending, running ones too, by topic",
-    "running": "Timers that workers hold, by topic",
-    "overdue": "Timers that are due, or whose lease has ended, and that no worker holds, by topic",
-    "oldest_overdue_seconds": "For how long the first overdue timer has been so, by topic",
-    "paused": "Recurring timers that are paused; they are pending, and never overdue, by topic",
-    "workers": "Subscribers that listen, by topic",
+    "pending": "Pending timers, running ones included, by topic",
+    "running": "Timers that are leased to workers, by topic",
+    "overdue": "Timers that are due but not leased, or whose lease has expired, by topic",
+    "oldest_overdue_seconds": "How long the first overdue timer has been overdue, by topic",
+    "paused": "Paused recurring timers; they are pending, and never overdue, by topic",
+    "workers": "Listening subscribers, by topic",
 }
 
 _LABELS = {name: [] if name == "up" else ["topic"] for name in _Families._fields}
@@ -191,10 +191,10 @@ def _add(families: _Families, topic: str, stats: TopicStats, running: int | None
 
 
 class _Counting(threading.Thread):
-    """Counts in a thread, for which nobody has to wait: a process that ends doesn't.
+    """Counts in a daemon thread, which does not delay the end of the process.
 
     Args:
-        count: What counts.
+        count: Counts.
     """
 
     def __init__(self, count: Callable[[], _Counted]) -> None:

@@ -1,4 +1,4 @@
-"""pytest's fixture `timers`. Every run of pytest loads this, so it imports nothing heavy."""
+"""The pytest fixture `timers`. Every run of pytest loads this, so it imports nothing heavy."""
 
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def timers() -> "Iterator[FakeTimersClient]":
-    """Give a `FakeTimersClient` without timers: needs no server, see its `scheduled`."""
+    """Return an empty `FakeTimersClient`, which needs no server; see its `scheduled`."""
     from faststream_redis_timers_sync.testing import FakeTimersClient  # noqa: PLC0415
 
     fake = FakeTimersClient()

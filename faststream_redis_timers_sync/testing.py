@@ -1,6 +1,6 @@
-"""Test code that schedules and cancels without a server: `FakeTimersClient`.
+"""`FakeTimersClient`: test code that schedules and cancels timers, without a server.
 
-The fixture `timers` of pytest gives one (`pytest_plugin`).
+The pytest fixture `timers` returns one (`pytest_plugin`).
 """
 
 from collections.abc import Sequence
@@ -33,14 +33,13 @@ __all__ = ("FakePipeline", "FakeTimersClient", "ScheduledTimer")
 class FakeTimersClient(TimersClient):
     """A `TimersClient` that keeps its timers in memory, for tests.
 
-    Arguments are checked and encoded as ever, ids taken, times resolved. Nobody delivers: a
-    timer waits until it is cancelled, or a test takes it out with `pop_due`.
+    It checks and encodes arguments, assigns ids and resolves times like `TimersClient`. Nothing is
+    delivered: a timer waits until it is cancelled, or a test removes it with `pop_due`.
 
-    Its clock is this machine's, which freezegun may hold, and `advance` moves on.
+    Its clock is this machine's, which freezegun can freeze and `advance` moves forward.
 
-    A redis-py pipeline of yours is refused, since its server knows nothing of these timers;
-    where your code has one, test it with a `TimersClient` on that server. `pipeline` gives
-    one of its own.
+    It refuses redis-py pipelines, whose server does not have these timers; test code that uses one
+    with a `TimersClient` on that server. `pipeline` returns its own kind of pipeline.
 
     `faststream_redis_timers.TestTimersBroker` can deliver its timers:
     ``TestTimersBroker(broker, hold=True, client=timers)``.
@@ -56,11 +55,11 @@ class FakeTimersClient(TimersClient):
         confirm_timeout: As in `TimersClient`.
 
     Attributes:
-        memory: Where its timers are.
-        scheduled: All timers that were scheduled, in order, those too that were replaced,
-            moved or cancelled since. What ``if_exists="keep"`` dropped is not among them.
-        cancelled: All timers that waited and were cancelled, in order. An id that did not
-            wait is not among them.
+        memory: Holds its timers.
+        scheduled: All timers that were scheduled, in order, including those replaced, rescheduled
+            or cancelled since, but without those that ``if_exists="keep"`` dropped.
+        cancelled: All waiting timers that were cancelled, in order. Ids that were not waiting are
+            not included.
     """
 
     memory: TimersMemory
@@ -79,7 +78,7 @@ class FakeTimersClient(TimersClient):
         confirm_replicas: int | None = None,
         confirm_timeout: float = DEFAULT_CONFIRM_TIMEOUT,
     ) -> None:
-        """Begin without timers."""
+        """Start without timers."""
         super().__init__(
             # Nothing connects to it.
             "redis://in-memory.invalid",
@@ -98,26 +97,26 @@ class FakeTimersClient(TimersClient):
         self.cancelled = self.memory.cancelled
 
     def now(self) -> datetime:
-        """Tell the time by which timers are due, in UTC."""
+        """Return the time by which timers are due, in UTC."""
         return self.memory.clock.now()
 
     def advance(self, by: timedelta) -> None:
-        """Move the clock on.
+        """Move the clock forward.
 
         Args:
             by: How far.
 
         Raises:
-            TypeError: It is no timedelta.
+            TypeError: It is not a timedelta.
             ValueError: It is negative, or longer than a thousand years.
         """
         with self.memory.lock:
             self.memory.clock.advance(by)
 
     def pop_due(self, topic: str) -> list[Timer]:
-        """Take out the timers that are due, as workers do whose handlers return.
+        """Remove and return the due timers, like workers whose handlers return.
 
-        Recurring ones stay, due at the next time after now. Times that have passed meanwhile
+        Recurring timers stay, due at the next time after now. Occurrences that passed meanwhile
         share one delivery, so move the clock by less than the period to see each.
 
         Args:
@@ -136,19 +135,15 @@ class FakeTimersClient(TimersClient):
         return due
 
     def clear(self) -> None:
-        """Forget all timers, empty `scheduled` and `cancelled`, set the clock right again."""
+        """Remove all timers, empty `scheduled` and `cancelled`, and reset the clock."""
         self.memory.clear()
 
     def pipeline(self) -> "FakePipeline":
-        """Make a pipeline for ``pipeline=``: what goes into it happens when it is executed."""
+        """Return a pipeline for ``pipeline=``, whose calls take effect when it is executed."""
         return FakePipeline(self.memory)
 
     def ping(self) -> bool:
-        """Tell that the memory answers.
-
-        Returns:
-            True.
-        """
+        """Return True: the memory always replies."""
         return True
 
     def _note(self, messages: Sequence[Any], timers: Sequence[EncodedTimer]) -> None:
@@ -156,14 +151,14 @@ class FakeTimersClient(TimersClient):
 
 
 class FakePipeline(Pipeline):
-    """Takes calls with ``pipeline=`` of one `FakeTimersClient`, and no other commands.
+    """A pipeline for calls of one `FakeTimersClient`, and no other commands.
 
     Args:
-        memory: Where they happen, in their order, when `execute` is called.
+        memory: The memory on which `execute` runs the calls in order.
     """
 
     def __init__(self, memory: TimersMemory) -> None:
-        """Begin empty, with a pool that is never asked for a connection."""
+        """Start empty, with a pool that is never asked for a connection."""
         super().__init__(redis.ConnectionPool(), {}, None, None)
         self.memory = memory
 
@@ -176,13 +171,13 @@ class FakePipeline(Pipeline):
         raise no_server_for(args[0])
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:  # noqa: FBT001, FBT002  as redis-py
-        """Let all happen that was put in.
+        """Run the calls of the pipeline.
 
         Args:
-            raise_on_error: Without a meaning here: nothing fails.
+            raise_on_error: Has no effect: nothing fails.
 
         Returns:
-            The replies, as a server gives them.
+            The replies, as a server would send them.
         """
         operations, self.command_stack = self.command_stack, []
         return self.memory.answer_all(operations)

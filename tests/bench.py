@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import redis
-from faces import Home
+from front_ends import Home
 from relay import Relay
 from waiting import wait_until_async
 

@@ -10,7 +10,7 @@ import pytest
 import redis
 from bench import Bench, Calls, bench_at, bench_of
 from clusters import KEEPING, LONGEST, Cluster
-from faces import ClusterHome, Face, FaceFactory, Home, MemoryHome
+from front_ends import ClusterHome, FrontEnd, FrontEndFactory, Home, MemoryHome
 from hypothesis import settings
 from leaks import keys_under, leftovers
 from relay import Relay
@@ -177,16 +177,16 @@ def no_key_outlives_its_timers(request: pytest.FixtureRequest) -> Iterator[None]
 
 
 @pytest.fixture
-def make_face(request: pytest.FixtureRequest) -> FaceFactory:
+def make_front_end(request: pytest.FixtureRequest) -> FrontEndFactory:
     """The factory that a test names as its parameter."""
     return request.param  # type: ignore[no-any-return]
 
 
 @pytest.fixture
-async def face(make_face: FaceFactory, home: Home) -> AsyncIterator[Face]:
+async def front_end(make_front_end: FrontEndFactory, home: Home) -> AsyncIterator[FrontEnd]:
     """A front end at its home."""
-    async with make_face(home) as face:
-        yield face
+    async with make_front_end(home) as front_end:
+        yield front_end
 
 
 @pytest.fixture(params=["real", "fake"])

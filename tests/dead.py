@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from faces import Home
+from front_ends import Home
 
 from faststream_redis_timers_sync.protocol.dead_letters import Ending, write_dead_letter
 from faststream_redis_timers_sync.protocol.model import Claimed, Settlement

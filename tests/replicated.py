@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from faces import AsyncFace, BlockingFace, Face
+from front_ends import AsyncFrontEnd, BlockingFrontEnd, FrontEnd
 from waiting import wait_until
 
 from faststream_redis_timers import TimersBroker
@@ -114,20 +114,20 @@ class Group:
             server.end()
 
 
-Opener = Callable[..., AbstractAsyncContextManager[Face]]
+Opener = Callable[..., AbstractAsyncContextManager[FrontEnd]]
 
 
 @asynccontextmanager
-async def open_blocking(url: str, **options: Any) -> AsyncIterator[Face]:
+async def open_blocking(url: str, **options: Any) -> AsyncIterator[FrontEnd]:
     with TimersClient(url, **options) as client:
-        yield BlockingFace(client)
+        yield BlockingFrontEnd(client)
 
 
 @asynccontextmanager
-async def open_async(url: str, **options: Any) -> AsyncIterator[Face]:
+async def open_async(url: str, **options: Any) -> AsyncIterator[FrontEnd]:
     broker = TimersBroker(url, **options)
     await broker.connect()
     try:
-        yield AsyncFace(broker)
+        yield AsyncFrontEnd(broker)
     finally:
         await broker.stop()

@@ -13,8 +13,8 @@ import pytest
 import redis
 import redis.asyncio
 import redis.asyncio.cluster
-from faces import Home
 from freezegun import freeze_time
+from front_ends import Home
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from waiting import wait_until
@@ -166,7 +166,9 @@ def test_options_win_over_ours_and_the_urls_over_both():
     ],
 )
 def test_an_option_that_redis_py_does_not_know_is_refused_at_once(url, options, name):
-    with pytest.raises(ValueError, match=f"options, or what follows the .* can't be used.*{name}"):
+    with pytest.raises(
+        ValueError, match=f"options, or the part of the URL after the .* can't be used.*{name}"
+    ):
         TimersClient(url, options=options)
 
 
@@ -183,7 +185,7 @@ def test_options_that_are_no_mapping_are_refused(options):
 
 
 def test_options_are_not_for_a_client_that_was_given(redis_client):
-    with pytest.raises(ValueError, match=r"made from a URL.*give them to your redis\.Redis"):
+    with pytest.raises(ValueError, match=r"made from a URL.*pass them to your redis\.Redis"):
         TimersClient(redis_client, options={"socket_timeout": 5})
 
 

@@ -9,7 +9,7 @@ from enum import Enum
 
 import pytest
 import redis
-from faces import Home
+from front_ends import Home
 from prometheus_client import CollectorRegistry, generate_latest
 from relay import Relay
 
@@ -233,7 +233,7 @@ def test_a_server_that_is_silent_is_waited_for_by_one_thread_and_no_longer_than_
         assert scrape(TimersCollector(client, ["invoices"])).keys() == OF_A_TOPIC | {"up"}
 
     (gone,) = caplog.records
-    assert "no answer within 0.05 seconds" in gone.getMessage()
+    assert "no reply within 0.05 seconds" in gone.getMessage()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
@@ -280,7 +280,12 @@ def test_a_registry_takes_it_while_the_server_is_away():
 @pytest.mark.parametrize(
     ("topics", "options", "error", "text"),
     [
-        ("invoices", {}, TypeError, r"topics must be several texts, got one: write \['invoices'\]"),
+        (
+            "invoices",
+            {},
+            TypeError,
+            r"must be several strings, got one: write \['invoices'\]",
+        ),
         ([], {}, ValueError, "topics must name at least one topic"),
         ([""], {}, ValueError, "topic must not be empty"),
         (["a"], {"lease_ttl": 0}, ValueError, "lease_ttl must be a number of seconds above 0"),

@@ -1,6 +1,6 @@
 """What every front end promises about every operation, on a real server, fakeredis, in memory.
 
-The suite knows `Face` alone; which front ends there are stands in `faces.py`.
+The suite knows `FrontEnd` alone; which front ends there are stands in `front_ends.py`.
 """
 
 import math
@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from faces import FACES_AND_HOMES
+from front_ends import FRONT_ENDS_AND_HOMES
 
 from faststream_redis_timers_sync import (
     Cron,
@@ -29,7 +29,9 @@ YEAR_2050 = datetime(2050, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
 
-pytestmark = pytest.mark.parametrize(("make_face", "home"), FACES_AND_HOMES, indirect=True)
+pytestmark = pytest.mark.parametrize(
+    ("make_front_end", "home"), FRONT_ENDS_AND_HOMES, indirect=True
+)
 
 
 def commit(step):
@@ -37,16 +39,16 @@ def commit(step):
     return [Settlement(b"commit", timer.timer_id, step.lease) for timer in step.claimed]
 
 
-async def listed(face, **kwargs):
-    async with aclosing(face.iter_timers(TOPIC, **kwargs)) as timers:
+async def listed(front_end, **kwargs):
+    async with aclosing(front_end.iter_timers(TOPIC, **kwargs)) as timers:
         return [timer async for timer in timers]
 
 
 # --- scheduling --------------------------------------------------------------------------
 
 
-async def test_a_scheduled_timer_can_be_looked_at(face):
-    timer_id = await face.schedule(
+async def test_a_scheduled_timer_can_be_looked_at(front_end):
+    timer_id = await front_end.schedule(
         {"number": 1},
         TOPIC,
         timer_id="42",
@@ -57,7 +59,7 @@ async def test_a_scheduled_timer_can_be_looked_at(face):
     )
 
     assert timer_id == "42"
-    timer = await face.get_timer(TOPIC, "42")
+    timer = await front_end.get_timer(TOPIC, "42")
     assert (timer.topic, timer.timer_id) == (TOPIC, "42")
     assert timer.due_at == YEAR_2050
     assert timer.running is False
@@ -73,17 +75,17 @@ async def test_a_scheduled_timer_can_be_looked_at(face):
     }
 
 
-async def test_a_timer_without_an_id_gets_one_of_its_own(face):
-    ids = {await face.schedule("x", TOPIC) for _ in range(3)}
+async def test_a_timer_without_an_id_gets_one_of_its_own(front_end):
+    ids = {await front_end.schedule("x", TOPIC) for _ in range(3)}
 
     assert {len(timer_id) for timer_id in ids} == {22}
-    assert set(await face.get_pending_timers(TOPIC)) == ids
+    assert set(await front_end.get_pending_timers(TOPIC)) == ids
 
 
-async def test_the_correlation_id_is_the_timer_id_unless_given(face):
-    timer_id = await face.schedule("x", TOPIC)
+async def test_the_correlation_id_is_the_timer_id_unless_given(front_end):
+    timer_id = await front_end.schedule("x", TOPIC)
 
-    timer = await face.get_timer(TOPIC, timer_id)
+    timer = await front_end.get_timer(TOPIC, timer_id)
 
     assert timer.correlation_id == timer_id
     assert "correlation_id" not in timer.headers
@@ -108,8 +110,10 @@ class Invoice:
     ],
     ids=repr,
 )
-async def test_messages_arrive_as_faststream_encodes_them(face, message, decoded, content_type):
-    timer = await face.get_timer(TOPIC, await face.schedule(message, TOPIC))
+async def test_messages_arrive_as_faststream_encodes_them(
+    front_end, message, decoded, content_type
+):
+    timer = await front_end.get_timer(TOPIC, await front_end.schedule(message, TOPIC))
 
     assert timer.decode() == decoded
     assert timer.content_type == content_type
@@ -127,21 +131,21 @@ async def test_messages_arrive_as_faststream_encodes_them(face, message, decoded
     ],
     ids=repr,
 )
-async def test_without_a_time_or_with_one_in_the_past_it_is_due_now(face, home, time):
+async def test_without_a_time_or_with_one_in_the_past_it_is_due_now(front_end, home, time):
     before = home.now()
-    await face.schedule("x", TOPIC, timer_id="42", **time)
+    await front_end.schedule("x", TOPIC, timer_id="42", **time)
     after = home.now()
 
-    assert before <= (await face.get_timer(TOPIC, "42")).due_at <= after
+    assert before <= (await front_end.get_timer(TOPIC, "42")).due_at <= after
     assert home.take_due(TOPIC) == [b"42"]
 
 
-async def test_a_delay_counts_from_the_servers_now(face, home):
+async def test_a_delay_counts_from_the_servers_now(front_end, home):
     before = home.now()
-    await face.schedule("x", TOPIC, timer_id="42", activate_in=HOUR)
+    await front_end.schedule("x", TOPIC, timer_id="42", activate_in=HOUR)
     after = home.now()
 
-    assert before + HOUR <= (await face.get_timer(TOPIC, "42")).due_at <= after + HOUR
+    assert before + HOUR <= (await front_end.get_timer(TOPIC, "42")).due_at <= after + HOUR
     assert home.take_due(TOPIC) == []
 
 
@@ -153,15 +157,18 @@ async def test_a_delay_counts_from_the_servers_now(face, home):
         datetime(9999, 12, 31, tzinfo=UTC),
     ],
 )
-async def test_a_time_is_exact(face, time):
-    await face.schedule("x", TOPIC, timer_id="42", activate_at=time)
+async def test_a_time_is_exact(front_end, time):
+    await front_end.schedule("x", TOPIC, timer_id="42", activate_at=time)
 
-    timer = await face.get_timer(TOPIC, "42")
+    timer = await front_end.get_timer(TOPIC, "42")
     assert (timer.due_at, timer.running) == (time, False)
 
 
-async def test_a_prefix_stands_before_every_topic(make_face, home):
-    async with make_face(home, prefix="my-service:") as prefixed, make_face(home) as plain:
+async def test_a_prefix_stands_before_every_topic(make_front_end, home):
+    async with (
+        make_front_end(home, prefix="my-service:") as prefixed,
+        make_front_end(home) as plain,
+    ):
         await prefixed.schedule("x", TOPIC, timer_id="1", reply_to="replies", activate_in=HOUR)
         await prefixed.schedule_batch(["y"], TOPIC, reply_to="replies")
 
@@ -190,96 +197,98 @@ async def test_a_prefix_stands_before_every_topic(make_face, home):
 # --- an id that is taken -----------------------------------------------------------------
 
 
-async def given(state, face, home):
+async def given(state, front_end, home):
     """Put the timer 42 into a state."""
     if state == "orphaned":
         home.plant(TOPIC, "42", YEAR_2050.timestamp(), None)
     if state in {"waiting", "running"}:
         due_at = YEAR_2050 if state == "waiting" else None
-        await face.schedule("old", TOPIC, timer_id="42", activate_at=due_at)
+        await front_end.schedule("old", TOPIC, timer_id="42", activate_at=due_at)
     if state == "running":
         return home.claim(TOPIC)
     return None
 
 
 @pytest.mark.parametrize("state", ["absent", "waiting", "running", "orphaned"])
-async def test_replace_lets_the_new_timer_stand(face, home, state):
-    await given(state, face, home)
+async def test_replace_lets_the_new_timer_stand(front_end, home, state):
+    await given(state, front_end, home)
 
-    await face.schedule("new", TOPIC, timer_id="42", activate_at=YEAR_2050 + HOUR)
+    await front_end.schedule("new", TOPIC, timer_id="42", activate_at=YEAR_2050 + HOUR)
 
-    timer = await face.get_timer(TOPIC, "42")
+    timer = await front_end.get_timer(TOPIC, "42")
     assert (timer.decode(), timer.due_at, timer.running) == ("new", YEAR_2050 + HOUR, False)
-    assert await face.count_pending(TOPIC) == 1
+    assert await front_end.count_pending(TOPIC) == 1
 
 
 @pytest.mark.parametrize("state", ["absent", "running", "orphaned"])
 @pytest.mark.parametrize("if_exists", ["keep", "error"])
-async def test_only_a_waiting_timer_stands_in_the_way(face, home, state, if_exists):
-    await given(state, face, home)
+async def test_only_a_waiting_timer_stands_in_the_way(front_end, home, state, if_exists):
+    await given(state, front_end, home)
 
-    await face.schedule("new", TOPIC, timer_id="42", activate_in=HOUR, if_exists=if_exists)
+    await front_end.schedule("new", TOPIC, timer_id="42", activate_in=HOUR, if_exists=if_exists)
 
-    timer = await face.get_timer(TOPIC, "42")
+    timer = await front_end.get_timer(TOPIC, "42")
     assert (timer.decode(), timer.running) == ("new", False)
 
 
-async def test_keep_lets_the_waiting_timer_stand(face, home):
-    await given("waiting", face, home)
+async def test_keep_lets_the_waiting_timer_stand(front_end, home):
+    await given("waiting", front_end, home)
 
-    assert await face.schedule("new", TOPIC, timer_id="42", if_exists="keep") == "42"
+    assert await front_end.schedule("new", TOPIC, timer_id="42", if_exists="keep") == "42"
 
-    timer = await face.get_timer(TOPIC, "42")
+    timer = await front_end.get_timer(TOPIC, "42")
     assert (timer.decode(), timer.due_at) == ("old", YEAR_2050)
 
 
-async def test_error_names_the_waiting_timer_and_lets_it_stand(face, home):
-    await given("waiting", face, home)
+async def test_error_names_the_waiting_timer_and_lets_it_stand(front_end, home):
+    await given("waiting", front_end, home)
 
-    with pytest.raises(TimerExistsError, match="'42' waits in topic 'invoices'") as caught:
-        await face.schedule("new", TOPIC, timer_id="42", if_exists="error")
+    with pytest.raises(TimerExistsError, match="'42' is already waiting") as caught:
+        await front_end.schedule("new", TOPIC, timer_id="42", if_exists="error")
 
     assert (caught.value.topic, caught.value.timer_id) == (TOPIC, "42")
-    assert (await face.get_timer(TOPIC, "42")).decode() == "old"
+    assert (await front_end.get_timer(TOPIC, "42")).decode() == "old"
 
 
-async def test_a_due_timer_that_no_worker_claimed_still_waits(face):
-    await face.schedule("old", TOPIC, timer_id="42")
+async def test_a_due_timer_that_no_worker_claimed_still_waits(front_end):
+    await front_end.schedule("old", TOPIC, timer_id="42")
 
     with pytest.raises(TimerExistsError):
-        await face.schedule("new", TOPIC, timer_id="42", if_exists="error")
+        await front_end.schedule("new", TOPIC, timer_id="42", if_exists="error")
 
 
 @pytest.mark.parametrize("if_exists", ["replace", "keep", "error"])
-async def test_the_old_handlers_commit_leaves_a_timer_scheduled_meanwhile(face, home, if_exists):
-    claim = await given("running", face, home)
+async def test_the_old_handlers_commit_leaves_a_timer_scheduled_meanwhile(
+    front_end, home, if_exists
+):
+    claim = await given("running", front_end, home)
 
-    await face.schedule("new", TOPIC, timer_id="42", if_exists=if_exists)
+    await front_end.schedule("new", TOPIC, timer_id="42", if_exists=if_exists)
 
     assert home.step(TOPIC, *commit(claim)).outcomes == bytes([Outcome.DUE_ANEW])
-    assert (await face.get_timer(TOPIC, "42")).decode() == "new"
+    assert (await front_end.get_timer(TOPIC, "42")).decode() == "new"
 
 
 # --- batches -----------------------------------------------------------------------------
 
 
-async def test_a_batch_gives_ids_in_the_order_of_its_messages(face):
+async def test_a_batch_gives_ids_in_the_order_of_its_messages(front_end):
     messages = (f"message {n}" for n in range(1100))
 
-    ids = await face.schedule_batch(messages, TOPIC, activate_at=YEAR_2050)
+    ids = await front_end.schedule_batch(messages, TOPIC, activate_at=YEAR_2050)
 
-    assert await face.count_pending(TOPIC) == 1100
-    decoded = {timer.timer_id: timer.decode() for timer in await listed(face)}
+    assert await front_end.count_pending(TOPIC) == 1100
+    decoded = {timer.timer_id: timer.decode() for timer in await listed(front_end)}
     assert [decoded[timer_id] for timer_id in ids] == [f"message {n}" for n in range(1100)]
 
 
-async def test_an_empty_batch_schedules_nothing(face):
-    assert await face.schedule_batch([], TOPIC) == []
-    assert await face.count_pending(TOPIC) == 0
+async def test_an_empty_batch_schedules_nothing(front_end):
+    assert await front_end.schedule_batch([], TOPIC) == []
+    assert await front_end.count_pending(TOPIC) == 0
 
 
-async def test_a_batchs_settings_hold_for_each_message(face):
-    ids = await face.schedule_batch(
+async def test_a_batchs_settings_hold_for_each_message(front_end):
+    ids = await front_end.schedule_batch(
         ["a", "b"],
         TOPIC,
         activate_at=YEAR_2050,
@@ -288,7 +297,7 @@ async def test_a_batchs_settings_hold_for_each_message(face):
         reply_to="replies",
     )
 
-    timers = [await face.get_timer(TOPIC, timer_id) for timer_id in ids]
+    timers = [await front_end.get_timer(TOPIC, timer_id) for timer_id in ids]
     assert [timer.decode() for timer in timers] == ["a", "b"]
     for timer in timers:
         assert timer.due_at == YEAR_2050
@@ -297,9 +306,9 @@ async def test_a_batchs_settings_hold_for_each_message(face):
         assert timer.headers["reply_to"] == "replies"
 
 
-async def test_a_messages_own_settings_win_over_the_batchs(face, home):
+async def test_a_messages_own_settings_win_over_the_batchs(front_end, home):
     before = home.now()
-    ids = await face.schedule_batch(
+    ids = await front_end.schedule_batch(
         [
             TimerPublishMessage(
                 {"n": 1},
@@ -317,7 +326,7 @@ async def test_a_messages_own_settings_win_over_the_batchs(face, home):
         correlation_id="order-7",
     )
 
-    own, own_delay, plain = [await face.get_timer(TOPIC, timer_id) for timer_id in ids]
+    own, own_delay, plain = [await front_end.get_timer(TOPIC, timer_id) for timer_id in ids]
     assert own.timer_id == "own"
     assert own.decode() == {"n": 1}
     assert own.due_at == YEAR_2050 + HOUR
@@ -335,47 +344,47 @@ def of_ids(*ids):
     return [TimerPublishMessage("new", timer_id=timer_id) for timer_id in ids]
 
 
-async def test_error_schedules_nothing_of_a_batch(face, home):
-    await given("waiting", face, home)
+async def test_error_schedules_nothing_of_a_batch(front_end, home):
+    await given("waiting", front_end, home)
 
     with pytest.raises(TimerExistsError) as caught:
-        await face.schedule_batch(of_ids("1", "42", "2"), TOPIC, if_exists="error")
+        await front_end.schedule_batch(of_ids("1", "42", "2"), TOPIC, if_exists="error")
 
     assert caught.value.timer_id == "42"
-    assert await face.get_pending_timers(TOPIC) == ["42"]
+    assert await front_end.get_pending_timers(TOPIC) == ["42"]
 
 
-async def test_keep_schedules_the_others_of_a_batch(face, home):
-    await given("waiting", face, home)
+async def test_keep_schedules_the_others_of_a_batch(front_end, home):
+    await given("waiting", front_end, home)
 
-    ids = await face.schedule_batch(of_ids("1", "42", "2"), TOPIC, if_exists="keep")
+    ids = await front_end.schedule_batch(of_ids("1", "42", "2"), TOPIC, if_exists="keep")
 
     assert ids == ["1", "42", "2"]
-    decoded = {timer.timer_id: timer.decode() for timer in await listed(face)}
+    decoded = {timer.timer_id: timer.decode() for timer in await listed(front_end)}
     assert decoded == {"1": "new", "42": "old", "2": "new"}
 
 
-async def test_two_hundred_timers_are_one_call_and_the_next_ones_another(face):
-    await face.schedule("old", TOPIC, timer_id="201")
+async def test_two_hundred_timers_are_one_call_and_the_next_ones_another(front_end):
+    await front_end.schedule("old", TOPIC, timer_id="201")
 
     with pytest.raises(TimerExistsError, match="'201'"):
-        await face.schedule_batch(of_ids(*map(str, range(1200))), TOPIC, if_exists="error")
+        await front_end.schedule_batch(of_ids(*map(str, range(1200))), TOPIC, if_exists="error")
 
-    assert await face.count_pending(TOPIC) == 201
+    assert await front_end.count_pending(TOPIC) == 201
 
 
-async def test_an_id_that_occurs_twice_is_refused_before_anything_is_written(face, home):
+async def test_an_id_that_occurs_twice_is_refused_before_anything_is_written(front_end, home):
     ids = [*map(str, range(600)), "599"]
 
     with pytest.raises(ValueError, match="timer_id '599' occurs twice"):
-        await face.schedule_batch(of_ids(*ids), TOPIC)
+        await front_end.schedule_batch(of_ids(*ids), TOPIC)
 
     assert home.written() == []
 
 
-async def test_a_message_that_json_has_no_place_for_spoils_the_batch(face, home):
+async def test_a_message_that_json_has_no_place_for_spoils_the_batch(front_end, home):
     with pytest.raises(Exception, match="serialize") as caught:
-        await face.schedule_batch(["x", object()], TOPIC)
+        await front_end.schedule_batch(["x", object()], TOPIC)
 
     assert any("messages[1]" in note and TOPIC in note for note in caught.value.__notes__)
     assert home.written() == []
@@ -385,51 +394,53 @@ async def test_a_message_that_json_has_no_place_for_spoils_the_batch(face, home)
 
 
 @pytest.mark.parametrize("state", ["waiting", "running"])
-async def test_a_timer_can_be_moved_while_it_waits_and_while_it_runs(face, home, state):
-    await given(state, face, home)
+async def test_a_timer_can_be_moved_while_it_waits_and_while_it_runs(front_end, home, state):
+    await given(state, front_end, home)
 
-    assert await face.reschedule_timer(TOPIC, "42", activate_at=YEAR_2050 + HOUR) is True
+    assert await front_end.reschedule_timer(TOPIC, "42", activate_at=YEAR_2050 + HOUR) is True
 
-    timer = await face.get_timer(TOPIC, "42")
+    timer = await front_end.get_timer(TOPIC, "42")
     assert (timer.decode(), timer.due_at, timer.running) == ("old", YEAR_2050 + HOUR, False)
 
 
-async def test_a_move_by_a_delay_counts_from_the_servers_now(face, home):
-    await given("waiting", face, home)
+async def test_a_move_by_a_delay_counts_from_the_servers_now(front_end, home):
+    await given("waiting", front_end, home)
 
     before = home.now()
-    assert await face.reschedule_timer(TOPIC, "42", activate_in=HOUR)
+    assert await front_end.reschedule_timer(TOPIC, "42", activate_in=HOUR)
     after = home.now()
 
-    assert before + HOUR <= (await face.get_timer(TOPIC, "42")).due_at <= after + HOUR
+    assert before + HOUR <= (await front_end.get_timer(TOPIC, "42")).due_at <= after + HOUR
 
 
-async def test_a_move_into_the_past_makes_it_due_now(face, home):
-    await given("waiting", face, home)
+async def test_a_move_into_the_past_makes_it_due_now(front_end, home):
+    await given("waiting", front_end, home)
 
-    assert await face.reschedule_timer(TOPIC, "42", activate_at=datetime(2001, 1, 1, tzinfo=UTC))
+    assert await front_end.reschedule_timer(
+        TOPIC, "42", activate_at=datetime(2001, 1, 1, tzinfo=UTC)
+    )
 
     assert home.take_due(TOPIC) == [b"42"]
 
 
 @pytest.mark.parametrize("state", ["absent", "orphaned"])
 @pytest.mark.leaks_keys
-async def test_a_timer_that_is_not_there_is_not_moved(face, home, state):
-    await given(state, face, home)
+async def test_a_timer_that_is_not_there_is_not_moved(front_end, home, state):
+    await given(state, front_end, home)
 
-    assert await face.reschedule_timer(TOPIC, "42", activate_in=-HOUR) is False
+    assert await front_end.reschedule_timer(TOPIC, "42", activate_in=-HOUR) is False
 
-    assert await face.has_pending(TOPIC, "42") is False
+    assert await front_end.has_pending(TOPIC, "42") is False
     assert home.redis.zscore(home.keys_of(TOPIC).timeline, "42") in {None, YEAR_2050.timestamp()}
 
 
-async def test_the_old_handlers_commit_leaves_a_timer_moved_meanwhile(face, home):
-    claim = await given("running", face, home)
+async def test_the_old_handlers_commit_leaves_a_timer_moved_meanwhile(front_end, home):
+    claim = await given("running", front_end, home)
 
-    await face.reschedule_timer(TOPIC, "42", activate_in=HOUR)
+    await front_end.reschedule_timer(TOPIC, "42", activate_in=HOUR)
 
     assert home.step(TOPIC, *commit(claim)).outcomes == bytes([Outcome.DUE_ANEW])
-    assert await face.has_pending(TOPIC, "42")
+    assert await front_end.has_pending(TOPIC, "42")
 
 
 # --- recurring timers --------------------------------------------------------------------
@@ -453,32 +464,32 @@ def first_times(repeat, before, after):
     ],
     ids=str,
 )
-async def test_a_recurring_timer_is_due_at_its_next_time(face, home, repeat):
+async def test_a_recurring_timer_is_due_at_its_next_time(front_end, home, repeat):
     before = home.now()
-    timer_id = await face.schedule({"n": 1}, TOPIC, timer_id="42", repeat=repeat)
+    timer_id = await front_end.schedule({"n": 1}, TOPIC, timer_id="42", repeat=repeat)
     after = home.now()
 
     assert timer_id == "42"
-    timer = await face.get_timer(TOPIC, "42")
+    timer = await front_end.get_timer(TOPIC, "42")
     assert timer.due_at in first_times(repeat, before, after)
     assert (timer.repeat, timer.paused, timer.running) == (repeat, False, False)
     assert timer.headers["timer-repeat"] == repeat.definition
     assert timer.decode() == {"n": 1}
-    assert [timer] == await listed(face)
+    assert [timer] == await listed(front_end)
     assert home.take_due(TOPIC) == []
 
 
-async def test_a_series_can_be_spread_by_topic_and_id(face):
+async def test_a_series_can_be_spread_by_topic_and_id(front_end):
     every_day = Every(days=1, spread=True)
-    await face.schedule_batch(of_ids(*"abc"), TOPIC, repeat=every_day)
+    await front_end.schedule_batch(of_ids(*"abc"), TOPIC, repeat=every_day)
 
-    times = [(timer.timer_id, timer.due_at) for timer in await listed(face)]
+    times = [(timer.timer_id, timer.due_at) for timer in await listed(front_end)]
     assert len({due_at for _, due_at in times}) == 3
     for timer_id, due_at in times:
         assert due_at in set(next_times(every_day.bound_to(TOPIC, timer_id), 2))
 
 
-async def test_times_and_repeat_are_one_setting_of_a_batch_and_a_messages_own_wins(face, home):
+async def test_times_and_repeat_are_one_setting_of_a_batch_and_a_messages_own_wins(front_end, home):
     before = home.now()
     recurring = [
         TimerPublishMessage("b", timer_id="b"),
@@ -486,15 +497,15 @@ async def test_times_and_repeat_are_one_setting_of_a_batch_and_a_messages_own_wi
         TimerPublishMessage("o", timer_id="o", activate_at=YEAR_2050),
         TimerPublishMessage("n", activate_in=HOUR),
     ]
-    ids = await face.schedule_batch(recurring, TOPIC, repeat=HOURLY, headers={"of": "all"})
+    ids = await front_end.schedule_batch(recurring, TOPIC, repeat=HOURLY, headers={"of": "all"})
     once = [
         TimerPublishMessage("1", timer_id="1"),
         TimerPublishMessage("2", timer_id="2", repeat=HOURLY),
     ]
-    ids += await face.schedule_batch(once, TOPIC, activate_at=YEAR_2050)
+    ids += await front_end.schedule_batch(once, TOPIC, activate_at=YEAR_2050)
     after = home.now()
 
-    timers = {timer_id: await face.get_timer(TOPIC, timer_id) for timer_id in ids}
+    timers = {timer_id: await front_end.get_timer(TOPIC, timer_id) for timer_id in ids}
     b, d, o, n, one, two = timers.values()
     assert [timer and timer.repeat for timer in timers.values()] == [
         *(HOURLY, DAILY, None, None),
@@ -508,15 +519,15 @@ async def test_times_and_repeat_are_one_setting_of_a_batch_and_a_messages_own_wi
     assert (b.headers["of"], n.headers["of"]) == ("all", "all")
 
 
-async def test_hundreds_of_series_are_scheduled_in_several_calls(face):
+async def test_hundreds_of_series_are_scheduled_in_several_calls(front_end):
     messages = of_ids(*map(str, range(450)))
 
-    assert len(await face.schedule_batch(messages, TOPIC, repeat=Every(days=400))) == 450
-    assert await face.count_pending(TOPIC) == 450
-    assert {timer.repeat for timer in await listed(face)} == {Every(days=400)}
+    assert len(await front_end.schedule_batch(messages, TOPIC, repeat=Every(days=400))) == 450
+    assert await front_end.count_pending(TOPIC) == 450
+    assert {timer.repeat for timer in await listed(front_end)} == {Every(days=400)}
 
 
-async def test_a_series_has_headers_of_its_own_but_none_of_a_series_or_trace(face):
+async def test_a_series_has_headers_of_its_own_but_none_of_a_series_or_trace(front_end):
     headers = {
         "x-mine": "1",
         "timer-repeat": "every 1.000000 0.000000",
@@ -525,10 +536,10 @@ async def test_a_series_has_headers_of_its_own_but_none_of_a_series_or_trace(fac
         "tracestate": "a=b",
     }
 
-    await face.schedule("x", TOPIC, timer_id="42", repeat=HOURLY, headers=headers)
-    await face.schedule("x", TOPIC, timer_id="43", activate_at=YEAR_2050, headers=headers)
+    await front_end.schedule("x", TOPIC, timer_id="42", repeat=HOURLY, headers=headers)
+    await front_end.schedule("x", TOPIC, timer_id="43", activate_at=YEAR_2050, headers=headers)
 
-    series, once = [await face.get_timer(TOPIC, timer_id) for timer_id in ("42", "43")]
+    series, once = [await front_end.get_timer(TOPIC, timer_id) for timer_id in ("42", "43")]
     assert series.headers == {
         "timer-repeat": HOURLY.definition,
         "content-type": "text/plain",
@@ -539,51 +550,51 @@ async def test_a_series_has_headers_of_its_own_but_none_of_a_series_or_trace(fac
     assert set(once.headers) == {"content-type", "x-mine", "traceparent", "tracestate"}
 
 
-async def given_series(state, face, home):
+async def given_series(state, front_end, home):
     """Put the recurring timer 42 into a state, which it is not in by chance."""
-    await face.schedule("old", TOPIC, timer_id="42", repeat=HOURLY)
+    await front_end.schedule("old", TOPIC, timer_id="42", repeat=HOURLY)
     match state:
         case "waiting":
-            await face.reschedule_timer(TOPIC, "42", activate_at=YEAR_2050)
+            await front_end.reschedule_timer(TOPIC, "42", activate_at=YEAR_2050)
         case "overdue":
-            await face.reschedule_timer(TOPIC, "42", activate_in=timedelta(0))
+            await front_end.reschedule_timer(TOPIC, "42", activate_in=timedelta(0))
         case "running":
-            await face.reschedule_timer(TOPIC, "42", activate_in=timedelta(0))
+            await front_end.reschedule_timer(TOPIC, "42", activate_in=timedelta(0))
             return home.claim(TOPIC)
         case "paused":
-            await face.pause_timer(TOPIC, "42")
+            await front_end.pause_timer(TOPIC, "42")
     return None
 
 
 @pytest.mark.parametrize("if_exists", [None, "update"])
 @pytest.mark.parametrize("state", ["waiting", "overdue", "running", "paused"])
 async def test_scheduled_again_a_series_gets_the_message_and_keeps_its_time(
-    face, home, state, if_exists
+    front_end, home, state, if_exists
 ):
-    step = await given_series(state, face, home)
-    old = await face.get_timer(TOPIC, "42")
+    step = await given_series(state, front_end, home)
+    old = await front_end.get_timer(TOPIC, "42")
 
-    await face.schedule("new", TOPIC, timer_id="42", repeat=HOURLY, if_exists=if_exists)
+    await front_end.schedule("new", TOPIC, timer_id="42", repeat=HOURLY, if_exists=if_exists)
 
-    new = await face.get_timer(TOPIC, "42")
+    new = await front_end.get_timer(TOPIC, "42")
     assert new.decode() == "new"
     assert (new.due_at, new.running, new.paused) == (old.due_at, old.running, old.paused)
     if step is not None:
         # The lease is still that of the handler, whose end moves the series on.
         settlement = Settlement(b"repeat", b"42", step.lease, b"2524608000.000000")
         assert home.step(TOPIC, settlement).outcomes == bytes([Outcome.DONE])
-        assert (await face.get_timer(TOPIC, "42")).due_at == YEAR_2050
+        assert (await front_end.get_timer(TOPIC, "42")).due_at == YEAR_2050
 
 
 @pytest.mark.parametrize("state", ["waiting", "overdue", "running", "paused"])
-async def test_scheduled_again_by_another_definition_a_series_follows_that(face, home, state):
-    step = await given_series(state, face, home)
+async def test_scheduled_again_by_another_definition_a_series_follows_that(front_end, home, state):
+    step = await given_series(state, front_end, home)
     before = home.now()
 
-    await face.schedule("new", TOPIC, timer_id="42", repeat=DAILY)
+    await front_end.schedule("new", TOPIC, timer_id="42", repeat=DAILY)
 
     after = home.now()
-    timer = await face.get_timer(TOPIC, "42")
+    timer = await front_end.get_timer(TOPIC, "42")
     assert (timer.decode(), timer.repeat) == ("new", DAILY)
     assert (timer.paused, timer.running) == (state == "paused", False)
     if state == "overdue":
@@ -596,136 +607,138 @@ async def test_scheduled_again_by_another_definition_a_series_follows_that(face,
 
 
 @pytest.mark.parametrize("state", ["absent", "waiting", "running"])
-async def test_a_timer_that_is_due_once_becomes_a_recurring_one(face, home, state):
-    await given(state, face, home)
+async def test_a_timer_that_is_due_once_becomes_a_recurring_one(front_end, home, state):
+    await given(state, front_end, home)
     before = home.now()
 
-    await face.schedule("new", TOPIC, timer_id="42", repeat=HOURLY)
+    await front_end.schedule("new", TOPIC, timer_id="42", repeat=HOURLY)
 
-    timer = await face.get_timer(TOPIC, "42")
+    timer = await front_end.get_timer(TOPIC, "42")
     assert timer.due_at in first_times(HOURLY, before, home.now())
     assert (timer.decode(), timer.repeat, timer.running) == ("new", HOURLY, False)
 
 
 @pytest.mark.parametrize("state", ["waiting", "overdue", "running", "paused"])
-async def test_replace_begins_a_series_anew(face, home, state):
-    await given_series(state, face, home)
+async def test_replace_begins_a_series_anew(front_end, home, state):
+    await given_series(state, front_end, home)
     before = home.now()
 
-    await face.schedule("new", TOPIC, timer_id="42", repeat=HOURLY, if_exists="replace")
+    await front_end.schedule("new", TOPIC, timer_id="42", repeat=HOURLY, if_exists="replace")
 
-    timer = await face.get_timer(TOPIC, "42")
+    timer = await front_end.get_timer(TOPIC, "42")
     assert timer.due_at in first_times(HOURLY, before, home.now())
     assert (timer.decode(), timer.running, timer.paused) == ("new", False, False)
 
 
 @pytest.mark.parametrize("state", ["waiting", "overdue", "paused"])
-async def test_keep_and_error_let_a_series_stand(face, home, state):
-    await given_series(state, face, home)
-    old = await face.get_timer(TOPIC, "42")
+async def test_keep_and_error_let_a_series_stand(front_end, home, state):
+    await given_series(state, front_end, home)
+    old = await front_end.get_timer(TOPIC, "42")
 
-    await face.schedule("new", TOPIC, timer_id="42", repeat=DAILY, if_exists="keep")
+    await front_end.schedule("new", TOPIC, timer_id="42", repeat=DAILY, if_exists="keep")
     with pytest.raises(TimerExistsError, match="'42'"):
-        await face.schedule("new", TOPIC, timer_id="42", repeat=DAILY, if_exists="error")
+        await front_end.schedule("new", TOPIC, timer_id="42", repeat=DAILY, if_exists="error")
 
-    assert await face.get_timer(TOPIC, "42") == old
+    assert await front_end.get_timer(TOPIC, "42") == old
 
 
-async def test_a_timer_that_is_due_once_ends_the_series_of_its_id(face, home):
-    await given_series("paused", face, home)
+async def test_a_timer_that_is_due_once_ends_the_series_of_its_id(front_end, home):
+    await given_series("paused", front_end, home)
 
-    await face.schedule("once", TOPIC, timer_id="42", activate_at=YEAR_2050)
+    await front_end.schedule("once", TOPIC, timer_id="42", activate_at=YEAR_2050)
 
-    timer = await face.get_timer(TOPIC, "42")
+    timer = await front_end.get_timer(TOPIC, "42")
     assert (timer.repeat, timer.paused, timer.due_at) == (None, False, YEAR_2050)
 
 
-async def test_a_batch_updates_its_series_and_replaces_the_rest(face, home):
-    await given_series("waiting", face, home)
-    await face.schedule("old", TOPIC, timer_id="43", activate_at=YEAR_2050)
+async def test_a_batch_updates_its_series_and_replaces_the_rest(front_end, home):
+    await given_series("waiting", front_end, home)
+    await front_end.schedule("old", TOPIC, timer_id="43", activate_at=YEAR_2050)
 
     messages = [
         TimerPublishMessage("new", timer_id="43", activate_at=YEAR_2050 + HOUR),
         TimerPublishMessage("new", timer_id="42", repeat=HOURLY),
     ]
-    await face.schedule_batch(messages, TOPIC)
+    await front_end.schedule_batch(messages, TOPIC)
 
-    assert [(timer.timer_id, timer.due_at, timer.decode()) for timer in await listed(face)] == [
+    assert [
+        (timer.timer_id, timer.due_at, timer.decode()) for timer in await listed(front_end)
+    ] == [
         ("42", YEAR_2050, "new"),
         ("43", YEAR_2050 + HOUR, "new"),
     ]
 
 
 @pytest.mark.parametrize("state", ["waiting", "overdue", "running", "paused"])
-async def test_a_paused_timer_is_claimed_by_nobody_until_it_is_resumed(face, home, state):
-    step = await given_series(state, face, home)
+async def test_a_paused_timer_is_claimed_by_nobody_until_it_is_resumed(front_end, home, state):
+    step = await given_series(state, front_end, home)
 
-    assert await face.pause_timer(TOPIC, "42") is True
+    assert await front_end.pause_timer(TOPIC, "42") is True
 
-    timer = await face.get_timer(TOPIC, "42")
+    timer = await front_end.get_timer(TOPIC, "42")
     assert (timer.paused, timer.running, timer.repeat) == (True, False, HOURLY)
     assert timer.decode() == "old"
     assert home.take_due(TOPIC) == []
-    assert await face.has_pending(TOPIC, "42") is True
-    assert await face.count_pending(TOPIC) == 1
+    assert await front_end.has_pending(TOPIC, "42") is True
+    assert await front_end.count_pending(TOPIC) == 1
     if step is not None:
         settlement = Settlement(b"repeat", b"42", step.lease, b"2524608000.000000")
         assert home.step(TOPIC, settlement).outcomes == bytes([Outcome.DUE_ANEW])
 
     before = home.now()
-    assert await face.resume_timer(TOPIC, "42") is True
+    assert await front_end.resume_timer(TOPIC, "42") is True
 
-    timer = await face.get_timer(TOPIC, "42")
+    timer = await front_end.get_timer(TOPIC, "42")
     assert (timer.paused, timer.repeat, timer.decode()) == (False, HOURLY, "old")
     assert timer.due_at in first_times(HOURLY, before, home.now())
 
 
 @pytest.mark.parametrize("state", ["waiting", "overdue", "running"])
-async def test_only_what_is_paused_is_resumed(face, home, state):
-    await given_series(state, face, home)
-    old = await face.get_timer(TOPIC, "42")
+async def test_only_what_is_paused_is_resumed(front_end, home, state):
+    await given_series(state, front_end, home)
+    old = await front_end.get_timer(TOPIC, "42")
 
-    assert await face.resume_timer(TOPIC, "42") is False
+    assert await front_end.resume_timer(TOPIC, "42") is False
 
-    assert await face.get_timer(TOPIC, "42") == old
+    assert await front_end.get_timer(TOPIC, "42") == old
 
 
 @pytest.mark.parametrize("state", ["absent", "orphaned"])
 @pytest.mark.leaks_keys
-async def test_an_unknown_timer_is_neither_paused_nor_resumed(face, home, state):
-    await given(state, face, home)
+async def test_an_unknown_timer_is_neither_paused_nor_resumed(front_end, home, state):
+    await given(state, front_end, home)
 
-    assert await face.pause_timer(TOPIC, "42") is False
-    assert await face.resume_timer(TOPIC, "42") is False
+    assert await front_end.pause_timer(TOPIC, "42") is False
+    assert await front_end.resume_timer(TOPIC, "42") is False
 
 
 @pytest.mark.parametrize("state", ["waiting", "running"])
-async def test_a_timer_that_is_due_once_is_neither_paused_nor_resumed(face, home, state):
-    await given(state, face, home)
-    old = await face.get_timer(TOPIC, "42")
+async def test_a_timer_that_is_due_once_is_neither_paused_nor_resumed(front_end, home, state):
+    await given(state, front_end, home)
+    old = await front_end.get_timer(TOPIC, "42")
 
     with pytest.raises(ValueError, match="timer_id must be that of a recurring timer, got '42'"):
-        await face.pause_timer(TOPIC, "42")
-    assert await face.resume_timer(TOPIC, "42") is False
+        await front_end.pause_timer(TOPIC, "42")
+    assert await front_end.resume_timer(TOPIC, "42") is False
 
-    assert await face.get_timer(TOPIC, "42") == old
+    assert await front_end.get_timer(TOPIC, "42") == old
 
 
-async def test_a_time_far_away_does_not_count_as_a_pause(face):
+async def test_a_time_far_away_does_not_count_as_a_pause(front_end):
     last_day = datetime(9999, 12, 31, tzinfo=UTC)
-    await face.schedule("x", TOPIC, timer_id="42", activate_at=last_day)
+    await front_end.schedule("x", TOPIC, timer_id="42", activate_at=last_day)
 
-    timer = await face.get_timer(TOPIC, "42")
+    timer = await front_end.get_timer(TOPIC, "42")
     assert (timer.due_at, timer.paused) == (last_day, False)
-    assert await face.resume_timer(TOPIC, "42") is False
+    assert await front_end.resume_timer(TOPIC, "42") is False
 
 
-async def test_rescheduling_moves_the_next_occurrence_of_a_series_and_resumes_it(face, home):
-    await given_series("paused", face, home)
+async def test_rescheduling_moves_the_next_occurrence_of_a_series_and_resumes_it(front_end, home):
+    await given_series("paused", front_end, home)
 
-    assert await face.reschedule_timer(TOPIC, "42", activate_at=YEAR_2050) is True
+    assert await front_end.reschedule_timer(TOPIC, "42", activate_at=YEAR_2050) is True
 
-    timer = await face.get_timer(TOPIC, "42")
+    timer = await front_end.get_timer(TOPIC, "42")
     assert (timer.due_at, timer.paused, timer.repeat) == (YEAR_2050, False, HOURLY)
 
 
@@ -733,16 +746,16 @@ async def test_rescheduling_moves_the_next_occurrence_of_a_series_and_resumes_it
     ("state", "answer"),
     [("waiting", True), ("overdue", True), ("running", False), ("paused", True)],
 )
-async def test_cancelling_ends_a_series(face, home, state, answer):
-    step = await given_series(state, face, home)
+async def test_cancelling_ends_a_series(front_end, home, state, answer):
+    step = await given_series(state, front_end, home)
 
-    assert await face.cancel_timer(TOPIC, "42") is answer
+    assert await front_end.cancel_timer(TOPIC, "42") is answer
 
-    assert await face.get_timer(TOPIC, "42") is None
+    assert await front_end.get_timer(TOPIC, "42") is None
     if step is not None:
         settlement = Settlement(b"repeat", b"42", step.lease, b"2524608000.000000")
         assert home.step(TOPIC, settlement).outcomes == bytes([Outcome.GONE])
-    assert await face.count_pending(TOPIC) == 0
+    assert await front_end.count_pending(TOPIC) == 0
 
 
 # --- cancelling --------------------------------------------------------------------------
@@ -752,94 +765,96 @@ async def test_cancelling_ends_a_series(face, home, state, answer):
     ("state", "answer"),
     [("waiting", True), ("running", False), ("absent", False), ("orphaned", False)],
 )
-async def test_cancel_tells_whether_the_timer_waited_and_it_is_gone(face, home, state, answer):
-    await given(state, face, home)
+async def test_cancel_tells_whether_the_timer_waited_and_it_is_gone(front_end, home, state, answer):
+    await given(state, front_end, home)
 
-    assert await face.cancel_timer(TOPIC, "42") is answer
+    assert await front_end.cancel_timer(TOPIC, "42") is answer
 
     assert home.written() == []
 
 
-async def test_a_second_cancel_finds_nothing(face, home):
-    await given("waiting", face, home)
+async def test_a_second_cancel_finds_nothing(front_end, home):
+    await given("waiting", front_end, home)
 
-    assert await face.cancel_timer(TOPIC, "42") is True
-    assert await face.cancel_timer(TOPIC, "42") is False
+    assert await front_end.cancel_timer(TOPIC, "42") is True
+    assert await front_end.cancel_timer(TOPIC, "42") is False
 
 
-async def test_the_commit_of_a_cancelled_timer_does_nothing(face, home):
-    claim = await given("running", face, home)
-    await face.schedule("other", TOPIC, timer_id="43")
+async def test_the_commit_of_a_cancelled_timer_does_nothing(front_end, home):
+    claim = await given("running", front_end, home)
+    await front_end.schedule("other", TOPIC, timer_id="43")
 
-    await face.cancel_timer(TOPIC, "42")
+    await front_end.cancel_timer(TOPIC, "42")
 
     assert home.step(TOPIC, *commit(claim)).outcomes == bytes([Outcome.GONE])
-    assert await face.get_pending_timers(TOPIC) == ["43"]
+    assert await front_end.get_pending_timers(TOPIC) == ["43"]
 
 
-async def test_cancelling_several_counts_those_that_waited(face, home):
-    await given("running", face, home)
-    await face.schedule_batch(of_ids("1", "2", "3"), TOPIC)
+async def test_cancelling_several_counts_those_that_waited(front_end, home):
+    await given("running", front_end, home)
+    await front_end.schedule_batch(of_ids("1", "2", "3"), TOPIC)
 
     # An id that is given twice is one timer.
-    count = await face.cancel_timers(TOPIC, iter(["1", "42", "unknown", "2", "1"]))
+    count = await front_end.cancel_timers(TOPIC, iter(["1", "42", "unknown", "2", "1"]))
 
     assert count == 2
-    assert await face.get_pending_timers(TOPIC) == ["3"]
+    assert await front_end.get_pending_timers(TOPIC) == ["3"]
 
 
-async def test_more_than_five_hundred_are_cancelled(face):
-    ids = await face.schedule_batch(range(1100), TOPIC)
+async def test_more_than_five_hundred_are_cancelled(front_end):
+    ids = await front_end.schedule_batch(range(1100), TOPIC)
 
-    assert await face.cancel_timers(TOPIC, ids) == 1100
-    assert await face.count_pending(TOPIC) == 0
-
-
-async def test_cancelling_no_ids_counts_none(face):
-    assert await face.cancel_timers(TOPIC, []) == 0
+    assert await front_end.cancel_timers(TOPIC, ids) == 1100
+    assert await front_end.count_pending(TOPIC) == 0
 
 
-async def test_cancelling_all_counts_all_and_leaves_other_topics(face, home):
-    await given("running", face, home)
-    await face.schedule_batch(["a", "b"], TOPIC)
-    await face.schedule("x", "other")
+async def test_cancelling_no_ids_counts_none(front_end):
+    assert await front_end.cancel_timers(TOPIC, []) == 0
 
-    assert await face.cancel_all(TOPIC) == 3
 
-    assert await face.count_pending(TOPIC) == 0
-    assert await face.count_pending("other") == 1
-    assert await face.cancel_all(TOPIC) == 0
+async def test_cancelling_all_counts_all_and_leaves_other_topics(front_end, home):
+    await given("running", front_end, home)
+    await front_end.schedule_batch(["a", "b"], TOPIC)
+    await front_end.schedule("x", "other")
+
+    assert await front_end.cancel_all(TOPIC) == 3
+
+    assert await front_end.count_pending(TOPIC) == 0
+    assert await front_end.count_pending("other") == 1
+    assert await front_end.cancel_all(TOPIC) == 0
 
 
 @pytest.mark.parametrize("operation", ["schedule", "batch", "move", "cancel", "cancel several"])
-async def test_what_schedules_moves_or_removes_a_timer_forgets_its_attempts(face, home, operation):
-    await given("waiting", face, home)
+async def test_what_schedules_moves_or_removes_a_timer_forgets_its_attempts(
+    front_end, home, operation
+):
+    await given("waiting", front_end, home)
     attempts = home.keys_of(TOPIC).attempts
     home.redis.hset(attempts, mapping={"42": 3, "43": 1})
     home.plant(TOPIC, "43", YEAR_2050.timestamp(), b"another")
 
     match operation:
         case "schedule":
-            await face.schedule("new", TOPIC, timer_id="42")
+            await front_end.schedule("new", TOPIC, timer_id="42")
         case "batch":
-            await face.schedule_batch(of_ids("42"), TOPIC)
+            await front_end.schedule_batch(of_ids("42"), TOPIC)
         case "move":
-            await face.reschedule_timer(TOPIC, "42", activate_in=HOUR)
+            await front_end.reschedule_timer(TOPIC, "42", activate_in=HOUR)
         case "cancel":
-            await face.cancel_timer(TOPIC, "42")
+            await front_end.cancel_timer(TOPIC, "42")
         case "cancel several":
-            await face.cancel_timers(TOPIC, ["42"])
+            await front_end.cancel_timers(TOPIC, ["42"])
 
     assert home.redis.hgetall(attempts) == {b"43": b"1"}
-    await face.cancel_all(TOPIC)
+    await front_end.cancel_all(TOPIC)
     assert home.redis.exists(attempts) == 0
 
 
-async def test_a_kept_timer_keeps_its_attempts(face, home):
-    await given("waiting", face, home)
+async def test_a_kept_timer_keeps_its_attempts(front_end, home):
+    await given("waiting", front_end, home)
     home.redis.hset(home.keys_of(TOPIC).attempts, "42", 3)
 
-    await face.schedule("new", TOPIC, timer_id="42", if_exists="keep")
+    await front_end.schedule("new", TOPIC, timer_id="42", if_exists="keep")
 
     assert home.redis.hget(home.keys_of(TOPIC).attempts, "42") == b"3"
 
@@ -852,52 +867,52 @@ async def test_a_kept_timer_keeps_its_attempts(face, home):
     [("waiting", True), ("running", True), ("absent", False), ("orphaned", False)],
 )
 @pytest.mark.leaks_keys
-async def test_every_look_agrees_on_what_is_pending(face, home, state, pending):
-    await given(state, face, home)
+async def test_every_look_agrees_on_what_is_pending(front_end, home, state, pending):
+    await given(state, front_end, home)
 
-    assert await face.has_pending(TOPIC, "42") is pending
-    assert (await face.get_timer(TOPIC, "42") is not None) is pending
-    assert await face.count_pending(TOPIC) == int(pending)
-    assert await face.get_pending_timers(TOPIC) == (["42"] if pending else [])
-    assert len(await listed(face)) == int(pending)
-    assert len(await listed(face, bodies=False)) == int(pending)
-    assert len(await listed(face, match="4*")) == int(pending)
-    assert len(await listed(face, match="4*", bodies=False)) == int(pending)
-    assert await face.cancel_all(TOPIC) == int(pending)
+    assert await front_end.has_pending(TOPIC, "42") is pending
+    assert (await front_end.get_timer(TOPIC, "42") is not None) is pending
+    assert await front_end.count_pending(TOPIC) == int(pending)
+    assert await front_end.get_pending_timers(TOPIC) == (["42"] if pending else [])
+    assert len(await listed(front_end)) == int(pending)
+    assert len(await listed(front_end, bodies=False)) == int(pending)
+    assert len(await listed(front_end, match="4*")) == int(pending)
+    assert len(await listed(front_end, match="4*", bodies=False)) == int(pending)
+    assert await front_end.cancel_all(TOPIC) == int(pending)
 
 
-async def test_a_running_timer_is_due_when_its_lease_ends(face, home):
-    await given("running", face, home)
+async def test_a_running_timer_is_due_when_its_lease_ends(front_end, home):
+    await given("running", front_end, home)
 
-    timer = await face.get_timer(TOPIC, "42")
+    timer = await front_end.get_timer(TOPIC, "42")
 
     assert timer.running is True
     now = home.now()
     assert now + timedelta(seconds=29) < timer.due_at < now + timedelta(seconds=31)
-    assert await listed(face) == [timer]
+    assert await listed(front_end) == [timer]
 
 
-async def test_a_timer_put_back_waits_again(face, home):
-    claim = await given("running", face, home)
+async def test_a_timer_put_back_waits_again(front_end, home):
+    claim = await given("running", front_end, home)
     released = Settlement(b"release", b"42", claim.lease, claim.claimed[0].previous_score)
 
     home.step(TOPIC, released)
 
-    assert (await face.get_timer(TOPIC, "42")).running is False
-    assert await face.cancel_timer(TOPIC, "42") is True
+    assert (await front_end.get_timer(TOPIC, "42")).running is False
+    assert await front_end.cancel_timer(TOPIC, "42") is True
 
 
-async def test_timers_of_other_topics_are_not_seen(face):
-    await face.schedule("x", "other", timer_id="42")
+async def test_timers_of_other_topics_are_not_seen(front_end):
+    await front_end.schedule("x", "other", timer_id="42")
 
-    assert await face.get_timer(TOPIC, "42") is None
-    assert await face.has_pending(TOPIC, "42") is False
-    assert await face.cancel_timer(TOPIC, "42") is False
-    assert await face.cancel_all(TOPIC) == 0
-    assert await face.has_pending("other", "42") is True
+    assert await front_end.get_timer(TOPIC, "42") is None
+    assert await front_end.has_pending(TOPIC, "42") is False
+    assert await front_end.cancel_timer(TOPIC, "42") is False
+    assert await front_end.cancel_all(TOPIC) == 0
+    assert await front_end.has_pending("other", "42") is True
 
 
-async def test_timers_are_listed_in_order_of_due_time_and_then_of_id(face, home):
+async def test_timers_are_listed_in_order_of_due_time_and_then_of_id(front_end, home):
     for timer_id, due_at in [
         ("c", YEAR_2050),
         ("b", YEAR_2050 + MICROSECOND),
@@ -905,16 +920,16 @@ async def test_timers_are_listed_in_order_of_due_time_and_then_of_id(face, home)
         ("Z", YEAR_2050),
         ("é", YEAR_2050),
     ]:
-        await face.schedule("x", TOPIC, timer_id=timer_id, activate_at=due_at)
-    await given("running", face, home)
+        await front_end.schedule("x", TOPIC, timer_id=timer_id, activate_at=due_at)
+    await given("running", front_end, home)
 
-    assert await face.get_pending_timers(TOPIC) == ["42", "a", "Z", "c", "é", "b"]
-    assert [timer.timer_id for timer in await listed(face)] == ["42", "a", "Z", "c", "é", "b"]
+    assert await front_end.get_pending_timers(TOPIC) == ["42", "a", "Z", "c", "é", "b"]
+    assert [timer.timer_id for timer in await listed(front_end)] == ["42", "a", "Z", "c", "é", "b"]
 
 
-async def three_in_a_row(face):
+async def three_in_a_row(front_end):
     """Schedule the timers 1, 2 and 3, a microsecond apart, 2 at the beginning of 2050."""
-    await face.schedule_batch(
+    await front_end.schedule_batch(
         [
             TimerPublishMessage(n, timer_id=str(n), activate_at=YEAR_2050 + (n - 2) * MICROSECOND)
             for n in (1, 2, 3)
@@ -940,85 +955,87 @@ async def three_in_a_row(face):
     ids=repr,
 )
 @pytest.mark.parametrize("match", [None, "*"])
-async def test_before_is_inclusive_and_after_is_exclusive(face, bounds, expected, match):
-    await three_in_a_row(face)
+async def test_before_is_inclusive_and_after_is_exclusive(front_end, bounds, expected, match):
+    await three_in_a_row(front_end)
 
-    assert {timer.timer_id for timer in await listed(face, match=match, **bounds)} == set(expected)
+    assert {timer.timer_id for timer in await listed(front_end, match=match, **bounds)} == set(
+        expected
+    )
     if match is None and "after" not in bounds:
-        assert await face.get_pending_timers(TOPIC, **bounds) == list(expected)
+        assert await front_end.get_pending_timers(TOPIC, **bounds) == list(expected)
 
 
-async def test_what_is_due_so_far_can_be_listed(face, home):
-    await face.schedule("x", TOPIC, timer_id="due")
-    await face.schedule("x", TOPIC, timer_id="later", activate_in=HOUR)
+async def test_what_is_due_so_far_can_be_listed(front_end, home):
+    await front_end.schedule("x", TOPIC, timer_id="due")
+    await front_end.schedule("x", TOPIC, timer_id="later", activate_in=HOUR)
 
-    assert await face.get_pending_timers(TOPIC, before=home.now()) == ["due"]
+    assert await front_end.get_pending_timers(TOPIC, before=home.now()) == ["due"]
 
 
-async def test_a_pattern_picks_ids(face):
+async def test_a_pattern_picks_ids(front_end):
     ids = ["user:42:a", "user:42:b", "user:43:a", "user[42]", "user*"]
-    await face.schedule_batch(of_ids(*ids), TOPIC)
+    await front_end.schedule_batch(of_ids(*ids), TOPIC)
 
     async def matching(pattern):
-        return sorted([timer.timer_id for timer in await listed(face, match=pattern)])
+        return sorted([timer.timer_id for timer in await listed(front_end, match=pattern)])
 
     assert await matching("user:42:*") == ["user:42:a", "user:42:b"]
     assert await matching("user:4?:a") == ["user:42:a", "user:43:a"]
     assert await matching(r"user\[42\]") == ["user[42]"]
     assert await matching(r"user\*") == ["user*"]
     assert await matching("nobody") == []
-    assert [timer.decode() for timer in await listed(face, match="user:43:*")] == ["new"]
+    assert [timer.decode() for timer in await listed(front_end, match="user:43:*")] == ["new"]
 
 
-async def test_without_bodies_ids_and_times_are_left(face):
-    await face.schedule("x", TOPIC, timer_id="42", activate_at=YEAR_2050, headers={"a": "b"})
+async def test_without_bodies_ids_and_times_are_left(front_end):
+    await front_end.schedule("x", TOPIC, timer_id="42", activate_at=YEAR_2050, headers={"a": "b"})
 
-    (timer,) = await listed(face, bodies=False)
+    (timer,) = await listed(front_end, bodies=False)
 
     assert (timer.topic, timer.timer_id, timer.due_at) == (TOPIC, "42", YEAR_2050)
     assert (timer.body, timer.headers, timer.content_type) == (b"", {}, None)
 
 
-async def test_more_than_a_thousand_timers_of_one_due_time_come_once_each_in_order(face):
+async def test_more_than_a_thousand_timers_of_one_due_time_come_once_each_in_order(front_end):
     ids = [f"{n:04}" for n in range(1250)]
-    await face.schedule_batch(of_ids(*reversed(ids)), TOPIC, activate_at=YEAR_2050)
-    await three_in_a_row(face)
+    await front_end.schedule_batch(of_ids(*reversed(ids)), TOPIC, activate_at=YEAR_2050)
+    await three_in_a_row(front_end)
 
     expected = ["1", *ids, "2", "3"]
-    assert await face.get_pending_timers(TOPIC) == expected
-    assert [timer.timer_id for timer in await listed(face)] == expected
-    matching = [timer.timer_id for timer in await listed(face, match="0*")]
+    assert await front_end.get_pending_timers(TOPIC) == expected
+    assert [timer.timer_id for timer in await listed(front_end)] == expected
+    matching = [timer.timer_id for timer in await listed(front_end, match="0*")]
     assert sorted(matching) == ids[:1000]
 
 
-async def test_a_full_last_page_ends_the_list(face):
+async def test_a_full_last_page_ends_the_list(front_end):
     ids = [f"{n:03}" for n in range(500)]
-    await face.schedule_batch(of_ids(*ids), TOPIC, activate_at=YEAR_2050)
+    await front_end.schedule_batch(of_ids(*ids), TOPIC, activate_at=YEAR_2050)
 
-    assert await face.get_pending_timers(TOPIC) == ids
+    assert await front_end.get_pending_timers(TOPIC) == ids
 
 
-async def test_large_bodies_are_read_in_several_calls(face):
+async def test_large_bodies_are_read_in_several_calls(front_end):
     # Several fit the byte budget of a call only in part; one is larger than it.
     sizes = [200_000, 200_000, 200_000, 1_000_000, 0, 200_000]
     bodies = [bytes([n]) * size for n, size in enumerate(sizes)]
     for n, body in enumerate(bodies):
-        await face.schedule(body, TOPIC, timer_id=str(n), activate_at=YEAR_2050)
+        await front_end.schedule(body, TOPIC, timer_id=str(n), activate_at=YEAR_2050)
 
-    assert [timer.body for timer in await listed(face)] == bodies
+    assert [timer.body for timer in await listed(front_end)] == bodies
 
 
-async def test_timers_that_vanish_between_pages_hide_no_other(face):
+async def test_timers_that_vanish_between_pages_hide_no_other(front_end):
     ids = [f"{n:04}" for n in range(1300)]
-    await face.schedule_batch(of_ids(*ids), TOPIC, activate_at=YEAR_2050)
+    await front_end.schedule_batch(of_ids(*ids), TOPIC, activate_at=YEAR_2050)
     # Some that were listed, the cursor itself, and some yet to come.
     vanishing = [*ids[100:300], *ids[450:650], *ids[900:1100]]
 
     seen = []
-    async with aclosing(face.iter_timers(TOPIC)) as timers:
+    async with aclosing(front_end.iter_timers(TOPIC)) as timers:
         async for timer in timers:
             if not seen:
-                assert await face.cancel_timers(TOPIC, vanishing) == 600
+                assert await front_end.cancel_timers(TOPIC, vanishing) == 600
             seen.append(timer.timer_id)
 
     assert len(set(seen)) == len(seen)
@@ -1027,16 +1044,16 @@ async def test_timers_that_vanish_between_pages_hide_no_other(face):
 
 
 @pytest.mark.leaks_keys
-async def test_entries_without_payload_hide_no_other(face, home):
+async def test_entries_without_payload_hide_no_other(front_end, home):
     keys = home.keys_of(TOPIC)
     ids = [f"{n:04}" for n in range(1200)]
-    await face.schedule_batch(of_ids(*ids), TOPIC, activate_at=YEAR_2050)
+    await front_end.schedule_batch(of_ids(*ids), TOPIC, activate_at=YEAR_2050)
     home.redis.hdel(keys.payloads, *ids[:1100])
 
-    assert await face.get_pending_timers(TOPIC) == ids[1100:]
-    assert await face.count_pending(TOPIC) == 100
-    assert len(await listed(face)) == 100
-    assert len(await listed(face, match="*")) == 100
+    assert await front_end.get_pending_timers(TOPIC) == ids[1100:]
+    assert await front_end.count_pending(TOPIC) == 100
+    assert len(await listed(front_end)) == 100
+    assert len(await listed(front_end, match="*")) == 100
 
 
 @pytest.mark.parametrize(
@@ -1048,20 +1065,20 @@ async def test_entries_without_payload_hide_no_other(face, home):
         (MAGIC + b"broken", MAGIC + b"broken"),
     ],
 )
-async def test_payloads_of_other_hands_can_be_looked_at(face, home, payload, body):
+async def test_payloads_of_other_hands_can_be_looked_at(front_end, home, payload, body):
     home.plant(TOPIC, "42", YEAR_2050.timestamp(), payload)
 
-    assert (await face.get_timer(TOPIC, "42")).body == body
-    assert [timer.body for timer in await listed(face)] == [body]
+    assert (await front_end.get_timer(TOPIC, "42")).body == body
+    assert [timer.body for timer in await listed(front_end)] == [body]
 
 
-async def test_numbers_that_json_does_not_know_are_still_read(face, home):
+async def test_numbers_that_json_does_not_know_are_still_read(front_end, home):
     # So did versions before 1.0 write them.
     body = b'{"a":[NaN,-Infinity]}'
     payload = write_envelope(body, content_type="application/json")
     home.plant(TOPIC, "42", YEAR_2050.timestamp(), payload)
 
-    timer = await face.get_timer(TOPIC, "42")
+    timer = await front_end.get_timer(TOPIC, "42")
 
     not_a_number, infinity = timer.decode()["a"]
     assert math.isnan(not_a_number)
@@ -1089,34 +1106,34 @@ def wake_ups(home):
         yield heard
 
 
-async def test_a_wake_up_is_sent_when_and_only_when_the_head_gets_lower(face, wake_ups):
-    await face.schedule("x", TOPIC, timer_id="1", activate_at=YEAR_2050)
+async def test_a_wake_up_is_sent_when_and_only_when_the_head_gets_lower(front_end, wake_ups):
+    await front_end.schedule("x", TOPIC, timer_id="1", activate_at=YEAR_2050)
     assert wake_ups() == [YEAR_2050]
 
-    await face.schedule("x", TOPIC, timer_id="2", activate_at=YEAR_2050)
-    await face.schedule("x", TOPIC, timer_id="3", activate_at=YEAR_2050 + HOUR)
+    await front_end.schedule("x", TOPIC, timer_id="2", activate_at=YEAR_2050)
+    await front_end.schedule("x", TOPIC, timer_id="3", activate_at=YEAR_2050 + HOUR)
     assert wake_ups() == []
 
-    await face.schedule("x", TOPIC, timer_id="4", activate_at=YEAR_2050 - HOUR)
+    await front_end.schedule("x", TOPIC, timer_id="4", activate_at=YEAR_2050 - HOUR)
     assert wake_ups() == [YEAR_2050 - HOUR]
 
-    await face.schedule("x", TOPIC, timer_id="4", activate_at=YEAR_2050, if_exists="keep")
-    await face.schedule("x", TOPIC, timer_id="4", activate_at=YEAR_2050)
+    await front_end.schedule("x", TOPIC, timer_id="4", activate_at=YEAR_2050, if_exists="keep")
+    await front_end.schedule("x", TOPIC, timer_id="4", activate_at=YEAR_2050)
     assert wake_ups() == []
 
-    await face.reschedule_timer(TOPIC, "3", activate_at=YEAR_2050 - HOUR)
+    await front_end.reschedule_timer(TOPIC, "3", activate_at=YEAR_2050 - HOUR)
     assert wake_ups() == [YEAR_2050 - HOUR]
 
-    await face.reschedule_timer(TOPIC, "2", activate_at=YEAR_2050 + HOUR)
-    await face.reschedule_timer(TOPIC, "unknown", activate_in=HOUR)
-    await face.cancel_timer(TOPIC, "3")
-    await face.cancel_timers(TOPIC, ["4"])
-    await face.cancel_all(TOPIC)
+    await front_end.reschedule_timer(TOPIC, "2", activate_at=YEAR_2050 + HOUR)
+    await front_end.reschedule_timer(TOPIC, "unknown", activate_in=HOUR)
+    await front_end.cancel_timer(TOPIC, "3")
+    await front_end.cancel_timers(TOPIC, ["4"])
+    await front_end.cancel_all(TOPIC)
     assert wake_ups() == []
 
 
-async def test_a_batch_sends_one_wake_up_for_its_earliest_timer(face, wake_ups):
-    await face.schedule_batch(
+async def test_a_batch_sends_one_wake_up_for_its_earliest_timer(front_end, wake_ups):
+    await front_end.schedule_batch(
         [
             TimerPublishMessage("x", activate_at=YEAR_2050),
             TimerPublishMessage("x", activate_at=YEAR_2050 - HOUR),
@@ -1128,8 +1145,8 @@ async def test_a_batch_sends_one_wake_up_for_its_earliest_timer(face, wake_ups):
     assert wake_ups() == [YEAR_2050 - HOUR]
 
 
-async def test_other_topics_are_not_woken(face, wake_ups):
-    await face.schedule("x", "other")
+async def test_other_topics_are_not_woken(front_end, wake_ups):
+    await front_end.schedule("x", "other")
 
     assert wake_ups() == []
 
@@ -1157,54 +1174,54 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=lambda name: ascii(name)[:20])
-async def test_any_text_can_be_an_id_and_a_topic(face, home, name):
+async def test_any_text_can_be_an_id_and_a_topic(front_end, home, name):
     if home.operations.keys.hash_tags and name in {"{tag}", "}{"}:
         with pytest.raises(ValueError, match=f"topic can't be '{name}' where hash_tags=True"):
-            await face.schedule("x", name)
+            await front_end.schedule("x", name)
         return
-    await face.schedule(name, name, timer_id=name, activate_at=YEAR_2050)
-    await face.schedule_batch([TimerPublishMessage("x", timer_id=name + "2")], name)
+    await front_end.schedule(name, name, timer_id=name, activate_at=YEAR_2050)
+    await front_end.schedule_batch([TimerPublishMessage("x", timer_id=name + "2")], name)
 
-    timer = await face.get_timer(name, name)
+    timer = await front_end.get_timer(name, name)
     assert (timer.topic, timer.timer_id, timer.correlation_id) == (name, name, name)
     assert timer.decode() == name
-    assert await face.get_pending_timers(name) == [name + "2", name]
-    assert await face.has_pending(name, name)
-    assert await face.reschedule_timer(name, name, activate_in=-HOUR)
-    assert await face.count_pending(name) == 2
-    assert await face.cancel_timer(name, name) is True
-    assert await face.cancel_timers(name, [name, name + "2"]) == 1
+    assert await front_end.get_pending_timers(name) == [name + "2", name]
+    assert await front_end.has_pending(name, name)
+    assert await front_end.reschedule_timer(name, name, activate_in=-HOUR)
+    assert await front_end.count_pending(name) == 2
+    assert await front_end.cancel_timer(name, name) is True
+    assert await front_end.cancel_timers(name, [name, name + "2"]) == 1
 
 
 @pytest.mark.parametrize("text", ["José", "😀", "\x00\n", "日本語", "ü" * 32_767])
-async def test_any_text_can_stand_in_headers_and_correlation_ids(face, text):
-    await face.schedule(
+async def test_any_text_can_stand_in_headers_and_correlation_ids(front_end, text):
+    await front_end.schedule(
         "x", TOPIC, timer_id="42", headers={text: text}, correlation_id=text, reply_to=text[:100]
     )
 
-    timer = await face.get_timer(TOPIC, "42")
+    timer = await front_end.get_timer(TOPIC, "42")
     assert timer.headers[text] == text
     assert timer.correlation_id == text
     assert timer.headers["reply_to"] == text[:100]
     assert timer.decode() == "x"
 
 
-async def test_a_timer_whose_id_is_no_utf8_can_be_seen_moved_and_cancelled(face, home):
+async def test_a_timer_whose_id_is_no_utf8_can_be_seen_moved_and_cancelled(front_end, home):
     for raw in (b"\xff\xfe", b"caf\xe9", b"\xed\xa0\x80"):
         home.plant(TOPIC, raw, YEAR_2050.timestamp(), b"x")
 
-    ids = await face.get_pending_timers(TOPIC)
+    ids = await front_end.get_pending_timers(TOPIC)
 
     assert [timer_id.encode("utf-8", "surrogateescape") for timer_id in ids] == [
         b"caf\xe9",
         b"\xed\xa0\x80",
         b"\xff\xfe",
     ]
-    assert (await face.get_timer(TOPIC, ids[0])).timer_id == ids[0]
-    assert await face.has_pending(TOPIC, ids[0])
-    assert await face.reschedule_timer(TOPIC, ids[0], activate_in=HOUR)
-    assert await face.cancel_timer(TOPIC, ids[0]) is True
-    assert await face.cancel_timers(TOPIC, ids) == 2
+    assert (await front_end.get_timer(TOPIC, ids[0])).timer_id == ids[0]
+    assert await front_end.has_pending(TOPIC, ids[0])
+    assert await front_end.reschedule_timer(TOPIC, ids[0], activate_in=HOUR)
+    assert await front_end.cancel_timer(TOPIC, ids[0]) is True
+    assert await front_end.cancel_timers(TOPIC, ids) == 2
 
 
 # --- bad input ---------------------------------------------------------------------------
@@ -1219,209 +1236,271 @@ class Price:
 
 BAD_INPUT = [
     # Topics
-    (lambda face: face.schedule("x", ""), ValueError, ["topic", "empty"]),
-    (lambda face: face.schedule("x", None), TypeError, ["topic", "None"]),
-    (lambda face: face.schedule("x", b"t"), TypeError, ["topic", "type bytes"]),
-    (lambda face: face.schedule("x", "\ud800"), ValueError, ["topic", "'\\ud800'"]),
-    (lambda face: face.schedule_batch(["x"], ""), ValueError, ["topic", "empty"]),
-    (lambda face: face.schedule_batch([], ""), ValueError, ["topic", "empty"]),
-    (lambda face: face.reschedule_timer("", "1", activate_in=HOUR), ValueError, ["topic"]),
-    (lambda face: face.cancel_timer("", "1"), ValueError, ["topic", "empty"]),
-    (lambda face: face.cancel_timers("", ["1"]), ValueError, ["topic", "empty"]),
-    (lambda face: face.cancel_timers("", []), ValueError, ["topic", "empty"]),
-    (lambda face: face.cancel_all(""), ValueError, ["topic", "empty"]),
-    (lambda face: face.has_pending("", "1"), ValueError, ["topic", "empty"]),
-    (lambda face: face.get_timer("", "1"), ValueError, ["topic", "empty"]),
-    (lambda face: face.get_pending_timers(""), ValueError, ["topic", "empty"]),
-    (lambda face: face.count_pending(""), ValueError, ["topic", "empty"]),
-    (lambda face: face.count_pending(5), TypeError, ["topic", "5"]),
-    (lambda face: face.schedule("x", TOPIC, reply_to=5), TypeError, ["reply_to", "5"]),
+    (lambda front_end: front_end.schedule("x", ""), ValueError, ["topic", "empty"]),
+    (lambda front_end: front_end.schedule("x", None), TypeError, ["topic", "None"]),
+    (lambda front_end: front_end.schedule("x", b"t"), TypeError, ["topic", "type bytes"]),
+    (lambda front_end: front_end.schedule("x", "\ud800"), ValueError, ["topic", "'\\ud800'"]),
+    (lambda front_end: front_end.schedule_batch(["x"], ""), ValueError, ["topic", "empty"]),
+    (lambda front_end: front_end.schedule_batch([], ""), ValueError, ["topic", "empty"]),
+    (
+        lambda front_end: front_end.reschedule_timer("", "1", activate_in=HOUR),
+        ValueError,
+        ["topic"],
+    ),
+    (lambda front_end: front_end.cancel_timer("", "1"), ValueError, ["topic", "empty"]),
+    (lambda front_end: front_end.cancel_timers("", ["1"]), ValueError, ["topic", "empty"]),
+    (lambda front_end: front_end.cancel_timers("", []), ValueError, ["topic", "empty"]),
+    (lambda front_end: front_end.cancel_all(""), ValueError, ["topic", "empty"]),
+    (lambda front_end: front_end.has_pending("", "1"), ValueError, ["topic", "empty"]),
+    (lambda front_end: front_end.get_timer("", "1"), ValueError, ["topic", "empty"]),
+    (lambda front_end: front_end.get_pending_timers(""), ValueError, ["topic", "empty"]),
+    (lambda front_end: front_end.count_pending(""), ValueError, ["topic", "empty"]),
+    (lambda front_end: front_end.count_pending(5), TypeError, ["topic", "5"]),
+    (lambda front_end: front_end.schedule("x", TOPIC, reply_to=5), TypeError, ["reply_to", "5"]),
     # Messages
     (
-        lambda face: face.schedule(TimerPublishMessage("x", activate_in=HOUR), TOPIC),
+        lambda front_end: front_end.schedule(TimerPublishMessage("x", activate_in=HOUR), TOPIC),
         TypeError,
         ["TimerPublishMessage", "batches"],
     ),
     (
-        lambda face: face.schedule({"prices": [1.5, math.nan]}, TOPIC),
+        lambda front_end: front_end.schedule({"prices": [1.5, math.nan]}, TOPIC),
         ValueError,
         ["message['prices'][1] is NaN", "None"],
     ),
     (
-        lambda face: face.schedule(Price(-math.inf), TOPIC),
+        lambda front_end: front_end.schedule(Price(-math.inf), TOPIC),
         ValueError,
         ["message['amount'] is -Infinity"],
     ),
-    (lambda face: face.schedule(math.inf, TOPIC), ValueError, ["message is Infinity"]),
+    (lambda front_end: front_end.schedule(math.inf, TOPIC), ValueError, ["message is Infinity"]),
     (
-        lambda face: face.schedule_batch(["x", TimerPublishMessage([math.nan])], TOPIC),
+        lambda front_end: front_end.schedule_batch(["x", TimerPublishMessage([math.nan])], TOPIC),
         ValueError,
         ["messages[1][0] is NaN"],
     ),
     # Ids
-    (lambda face: face.schedule("x", TOPIC, timer_id=""), ValueError, ["timer_id", "empty"]),
-    (lambda face: face.schedule("x", TOPIC, timer_id=5), TypeError, ["timer_id", "5"]),
-    (lambda face: face.schedule("x", TOPIC, timer_id=b"1"), TypeError, ["timer_id", "bytes"]),
     (
-        lambda face: face.schedule("x", TOPIC, timer_id="\udcff"),
+        lambda front_end: front_end.schedule("x", TOPIC, timer_id=""),
+        ValueError,
+        ["timer_id", "empty"],
+    ),
+    (lambda front_end: front_end.schedule("x", TOPIC, timer_id=5), TypeError, ["timer_id", "5"]),
+    (
+        lambda front_end: front_end.schedule("x", TOPIC, timer_id=b"1"),
+        TypeError,
+        ["timer_id", "bytes"],
+    ),
+    (
+        lambda front_end: front_end.schedule("x", TOPIC, timer_id="\udcff"),
         ValueError,
         ["timer_id", "'\\udcff'"],
     ),
-    (lambda face: face.schedule_batch(of_ids("1", ""), TOPIC), ValueError, ["timer_id"]),
-    (lambda face: face.schedule_batch(of_ids("1", 5), TOPIC), TypeError, ["timer_id", "5"]),
-    (lambda face: face.reschedule_timer(TOPIC, "", activate_in=HOUR), ValueError, ["timer_id"]),
-    (lambda face: face.reschedule_timer(TOPIC, 5, activate_in=HOUR), TypeError, ["timer_id", "5"]),
-    (lambda face: face.cancel_timer(TOPIC, ""), ValueError, ["timer_id", "empty"]),
-    (lambda face: face.cancel_timer(TOPIC, 5), TypeError, ["timer_id", "5"]),
-    (lambda face: face.cancel_timer(TOPIC, None), TypeError, ["timer_id", "None"]),
-    (lambda face: face.cancel_timer(TOPIC, "\ud800"), ValueError, ["timer_id", "'\\ud800'"]),
-    (lambda face: face.cancel_timers(TOPIC, "42"), TypeError, ["timer_ids", "'42'"]),
-    (lambda face: face.cancel_timers(TOPIC, b"42"), TypeError, ["timer_ids", "b'42'"]),
-    (lambda face: face.cancel_timers(TOPIC, ["1", ""]), ValueError, ["timer_id", "empty"]),
-    (lambda face: face.cancel_timers(TOPIC, ["1", 5]), TypeError, ["timer_id", "5"]),
-    (lambda face: face.cancel_timers(TOPIC, [["1"]]), TypeError, ["timer_id", "type list"]),
-    (lambda face: face.has_pending(TOPIC, ""), ValueError, ["timer_id", "empty"]),
-    (lambda face: face.has_pending(TOPIC, 5), TypeError, ["timer_id", "5"]),
-    (lambda face: face.get_timer(TOPIC, ""), ValueError, ["timer_id", "empty"]),
-    (lambda face: face.get_timer(TOPIC, 5), TypeError, ["timer_id", "5"]),
+    (lambda front_end: front_end.schedule_batch(of_ids("1", ""), TOPIC), ValueError, ["timer_id"]),
+    (
+        lambda front_end: front_end.schedule_batch(of_ids("1", 5), TOPIC),
+        TypeError,
+        ["timer_id", "5"],
+    ),
+    (
+        lambda front_end: front_end.reschedule_timer(TOPIC, "", activate_in=HOUR),
+        ValueError,
+        ["timer_id"],
+    ),
+    (
+        lambda front_end: front_end.reschedule_timer(TOPIC, 5, activate_in=HOUR),
+        TypeError,
+        ["timer_id", "5"],
+    ),
+    (lambda front_end: front_end.cancel_timer(TOPIC, ""), ValueError, ["timer_id", "empty"]),
+    (lambda front_end: front_end.cancel_timer(TOPIC, 5), TypeError, ["timer_id", "5"]),
+    (lambda front_end: front_end.cancel_timer(TOPIC, None), TypeError, ["timer_id", "None"]),
+    (
+        lambda front_end: front_end.cancel_timer(TOPIC, "\ud800"),
+        ValueError,
+        ["timer_id", "'\\ud800'"],
+    ),
+    (lambda front_end: front_end.cancel_timers(TOPIC, "42"), TypeError, ["timer_ids", "'42'"]),
+    (lambda front_end: front_end.cancel_timers(TOPIC, b"42"), TypeError, ["timer_ids", "b'42'"]),
+    (
+        lambda front_end: front_end.cancel_timers(TOPIC, ["1", ""]),
+        ValueError,
+        ["timer_id", "empty"],
+    ),
+    (lambda front_end: front_end.cancel_timers(TOPIC, ["1", 5]), TypeError, ["timer_id", "5"]),
+    (
+        lambda front_end: front_end.cancel_timers(TOPIC, [["1"]]),
+        TypeError,
+        ["timer_id", "type list"],
+    ),
+    (lambda front_end: front_end.has_pending(TOPIC, ""), ValueError, ["timer_id", "empty"]),
+    (lambda front_end: front_end.has_pending(TOPIC, 5), TypeError, ["timer_id", "5"]),
+    (lambda front_end: front_end.get_timer(TOPIC, ""), ValueError, ["timer_id", "empty"]),
+    (lambda front_end: front_end.get_timer(TOPIC, 5), TypeError, ["timer_id", "5"]),
     # Times
     (
-        lambda face: face.schedule("x", TOPIC, activate_in=30),
+        lambda front_end: front_end.schedule("x", TOPIC, activate_in=30),
         TypeError,
         ["activate_in", "30", "timedelta(seconds=30)"],
     ),
     (
-        lambda face: face.schedule("x", TOPIC, activate_in=float("nan")),
+        lambda front_end: front_end.schedule("x", TOPIC, activate_in=float("nan")),
         ValueError,
         ["activate_in", "nan"],
     ),
     (
-        lambda face: face.schedule("x", TOPIC, activate_in=timedelta.max),
+        lambda front_end: front_end.schedule("x", TOPIC, activate_in=timedelta.max),
         ValueError,
         ["activate_in", repr(timedelta.max)],
     ),
     (
-        lambda face: face.schedule("x", TOPIC, activate_at=NAIVE),
+        lambda front_end: front_end.schedule("x", TOPIC, activate_at=NAIVE),
         ValueError,
         ["activate_at", repr(NAIVE), "timezone-aware"],
     ),
     (
-        lambda face: face.schedule("x", TOPIC, activate_at=float("inf")),
+        lambda front_end: front_end.schedule("x", TOPIC, activate_at=float("inf")),
         ValueError,
         ["activate_at", "inf"],
     ),
     (
-        lambda face: face.schedule("x", TOPIC, activate_at=1893456000),
+        lambda front_end: front_end.schedule("x", TOPIC, activate_at=1893456000),
         TypeError,
         ["activate_at", "1893456000"],
     ),
     (
-        lambda face: face.schedule("x", TOPIC, activate_in=HOUR, activate_at=YEAR_2050),
+        lambda front_end: front_end.schedule("x", TOPIC, activate_in=HOUR, activate_at=YEAR_2050),
         ValueError,
         ["activate_in", "activate_at", repr(HOUR), repr(YEAR_2050)],
     ),
     (
-        lambda face: face.schedule_batch(["x"], TOPIC, activate_in=HOUR, activate_at=YEAR_2050),
+        lambda front_end: front_end.schedule_batch(
+            ["x"], TOPIC, activate_in=HOUR, activate_at=YEAR_2050
+        ),
         ValueError,
         ["activate_in", "activate_at", repr(HOUR), repr(YEAR_2050)],
     ),
     (
-        lambda face: face.schedule_batch(
+        lambda front_end: front_end.schedule_batch(
             ["x", TimerPublishMessage("y", activate_in=HOUR, activate_at=YEAR_2050)], TOPIC
         ),
         ValueError,
         ["activate_in", "activate_at", repr(HOUR), repr(YEAR_2050)],
     ),
     (
-        lambda face: face.schedule_batch(["x", TimerPublishMessage("y", activate_in=5)], TOPIC),
+        lambda front_end: front_end.schedule_batch(
+            ["x", TimerPublishMessage("y", activate_in=5)], TOPIC
+        ),
         TypeError,
         ["activate_in", "5"],
     ),
-    (lambda face: face.reschedule_timer(TOPIC, "1"), TypeError, ["activate_in", "activate_at"]),
     (
-        lambda face: face.reschedule_timer(TOPIC, "1", activate_in=30),
+        lambda front_end: front_end.reschedule_timer(TOPIC, "1"),
+        TypeError,
+        ["activate_in", "activate_at"],
+    ),
+    (
+        lambda front_end: front_end.reschedule_timer(TOPIC, "1", activate_in=30),
         TypeError,
         ["activate_in", "30"],
     ),
     (
-        lambda face: face.reschedule_timer(TOPIC, "1", activate_at=NAIVE),
+        lambda front_end: front_end.reschedule_timer(TOPIC, "1", activate_at=NAIVE),
         ValueError,
         ["activate_at", repr(NAIVE), "timezone-aware"],
     ),
     (
-        lambda face: face.reschedule_timer(TOPIC, "1", activate_in=HOUR, activate_at=YEAR_2050),
+        lambda front_end: front_end.reschedule_timer(
+            TOPIC, "1", activate_in=HOUR, activate_at=YEAR_2050
+        ),
         ValueError,
         ["activate_in", "activate_at"],
     ),
     # Headers and the rest
-    (lambda face: face.schedule("x", TOPIC, headers={"x-a": None}), TypeError, ["'x-a'"]),
-    (lambda face: face.schedule("x", TOPIC, headers={5: "x"}), TypeError, ["header", "5"]),
+    (lambda front_end: front_end.schedule("x", TOPIC, headers={"x-a": None}), TypeError, ["'x-a'"]),
     (
-        lambda face: face.schedule("x", TOPIC, headers={"x-a": "x" * 65_536}),
+        lambda front_end: front_end.schedule("x", TOPIC, headers={5: "x"}),
+        TypeError,
+        ["header", "5"],
+    ),
+    (
+        lambda front_end: front_end.schedule("x", TOPIC, headers={"x-a": "x" * 65_536}),
         ValueError,
         ["'x-a'", "65,535", "65,536"],
     ),
-    (lambda face: face.schedule("x", TOPIC, correlation_id=[1]), TypeError, ["correlation_id"]),
     (
-        lambda face: face.schedule_batch(
+        lambda front_end: front_end.schedule("x", TOPIC, correlation_id=[1]),
+        TypeError,
+        ["correlation_id"],
+    ),
+    (
+        lambda front_end: front_end.schedule_batch(
             ["x", TimerPublishMessage("y", headers={"x-a": None})], TOPIC
         ),
         TypeError,
         ["'x-a'"],
     ),
     (
-        lambda face: face.schedule("x", TOPIC, if_exists="maybe"),
+        lambda front_end: front_end.schedule("x", TOPIC, if_exists="maybe"),
         ValueError,
         ["if_exists", "'maybe'"],
     ),
     (
-        lambda face: face.schedule_batch(["x"], TOPIC, if_exists="update"),
+        lambda front_end: front_end.schedule_batch(["x"], TOPIC, if_exists="update"),
         ValueError,
         ["if_exists", "'update'", "repeat"],
     ),
     # Recurring timers
     (
-        lambda face: face.schedule("x", TOPIC, repeat=HOURLY),
+        lambda front_end: front_end.schedule("x", TOPIC, repeat=HOURLY),
         ValueError,
         ["repeat", repr(HOURLY), "timer_id"],
     ),
     (
-        lambda face: face.schedule("x", TOPIC, timer_id="", repeat=HOURLY),
+        lambda front_end: front_end.schedule("x", TOPIC, timer_id="", repeat=HOURLY),
         ValueError,
         ["timer_id", "empty"],
     ),
     (
-        lambda face: face.schedule_batch([*of_ids("1"), "y"], TOPIC, repeat=HOURLY),
+        lambda front_end: front_end.schedule_batch([*of_ids("1"), "y"], TOPIC, repeat=HOURLY),
         ValueError,
         ["repeat", repr(HOURLY), "timer_id", "TimerPublishMessage"],
     ),
     (
-        lambda face: face.schedule_batch(["x", TimerPublishMessage("y", repeat=DAILY)], TOPIC),
+        lambda front_end: front_end.schedule_batch(
+            ["x", TimerPublishMessage("y", repeat=DAILY)], TOPIC
+        ),
         ValueError,
         ["repeat", repr(DAILY), "timer_id"],
     ),
     (
-        lambda face: face.schedule_batch(of_ids("1", "1"), TOPIC, repeat=HOURLY),
+        lambda front_end: front_end.schedule_batch(of_ids("1", "1"), TOPIC, repeat=HOURLY),
         ValueError,
         ["timer_id", "'1'", "twice"],
     ),
     (
-        lambda face: face.schedule("x", TOPIC, timer_id="1", repeat=HOURLY, activate_in=HOUR),
+        lambda front_end: front_end.schedule(
+            "x", TOPIC, timer_id="1", repeat=HOURLY, activate_in=HOUR
+        ),
         ValueError,
         ["repeat", repr(HOURLY), "activate_in", repr(HOUR)],
     ),
     (
-        lambda face: face.schedule("x", TOPIC, timer_id="1", repeat=DAILY, activate_at=YEAR_2050),
+        lambda front_end: front_end.schedule(
+            "x", TOPIC, timer_id="1", repeat=DAILY, activate_at=YEAR_2050
+        ),
         ValueError,
         ["repeat", repr(DAILY), "activate_at", repr(YEAR_2050)],
     ),
     (
-        lambda face: face.schedule_batch(of_ids("1"), TOPIC, repeat=HOURLY, activate_in=HOUR),
+        lambda front_end: front_end.schedule_batch(
+            of_ids("1"), TOPIC, repeat=HOURLY, activate_in=HOUR
+        ),
         ValueError,
         ["repeat", repr(HOURLY), "activate_in", repr(HOUR)],
     ),
     (
-        lambda face: face.schedule_batch(
+        lambda front_end: front_end.schedule_batch(
             [
                 *of_ids("1"),
                 TimerPublishMessage("y", timer_id="2", repeat=DAILY, activate_at=YEAR_2050),
@@ -1433,14 +1512,16 @@ BAD_INPUT = [
     ),
     *(
         (
-            lambda face, repeat=repeat: face.schedule("x", TOPIC, timer_id="1", repeat=repeat),
+            lambda front_end, repeat=repeat: front_end.schedule(
+                "x", TOPIC, timer_id="1", repeat=repeat
+            ),
             TypeError,
             ["repeat", "Every(...)", "Cron(...)", repr(repeat)],
         )
         for repeat in (HOUR, 300, "0 9 * * *", "", False, Every, UnknownRepeat("yearly 1"))
     ),
     (
-        lambda face: face.schedule_batch(
+        lambda front_end: front_end.schedule_batch(
             [*of_ids("1"), TimerPublishMessage("y", timer_id="2", repeat=HOUR)], TOPIC
         ),
         TypeError,
@@ -1448,7 +1529,7 @@ BAD_INPUT = [
     ),
     *(
         (
-            lambda face, if_exists=if_exists: face.schedule(
+            lambda front_end, if_exists=if_exists: front_end.schedule(
                 "x", TOPIC, timer_id="1", repeat=HOURLY, if_exists=if_exists
             ),
             ValueError,
@@ -1457,12 +1538,12 @@ BAD_INPUT = [
         for if_exists in ("maybe", "")
     ),
     (
-        lambda face: face.schedule("x", TOPIC, if_exists="update"),
+        lambda front_end: front_end.schedule("x", TOPIC, if_exists="update"),
         ValueError,
         ["if_exists", "'update'", "repeat"],
     ),
     (
-        lambda face: face.schedule_batch(
+        lambda front_end: front_end.schedule_batch(
             [*of_ids("1"), TimerPublishMessage("y", timer_id="2", repeat=HOURLY)],
             TOPIC,
             if_exists="update",
@@ -1472,7 +1553,9 @@ BAD_INPUT = [
     ),
     *(
         (
-            lambda face, make=make: face.schedule("x", TOPIC, timer_id="1", repeat=make()),
+            lambda front_end, make=make: front_end.schedule(
+                "x", TOPIC, timer_id="1", repeat=make()
+            ),
             error,
             texts,
         )
@@ -1498,38 +1581,42 @@ BAD_INPUT = [
         )
     ),
     (
-        lambda face: face.schedule(
+        lambda front_end: front_end.schedule(
             "x", TOPIC, timer_id="1", repeat=Cron("0 0 29 2 *"), headers={"x-a": None}
         ),
         TypeError,
         ["'x-a'"],
     ),
-    (lambda face: face.pause_timer("", "1"), ValueError, ["topic", "empty"]),
-    (lambda face: face.pause_timer(TOPIC, ""), ValueError, ["timer_id", "empty"]),
-    (lambda face: face.pause_timer(TOPIC, 5), TypeError, ["timer_id", "5"]),
-    (lambda face: face.resume_timer("", "1"), ValueError, ["topic", "empty"]),
-    (lambda face: face.resume_timer(TOPIC, ""), ValueError, ["timer_id", "empty"]),
-    (lambda face: face.resume_timer(TOPIC, 5), TypeError, ["timer_id", "5"]),
+    (lambda front_end: front_end.pause_timer("", "1"), ValueError, ["topic", "empty"]),
+    (lambda front_end: front_end.pause_timer(TOPIC, ""), ValueError, ["timer_id", "empty"]),
+    (lambda front_end: front_end.pause_timer(TOPIC, 5), TypeError, ["timer_id", "5"]),
+    (lambda front_end: front_end.resume_timer("", "1"), ValueError, ["topic", "empty"]),
+    (lambda front_end: front_end.resume_timer(TOPIC, ""), ValueError, ["timer_id", "empty"]),
+    (lambda front_end: front_end.resume_timer(TOPIC, 5), TypeError, ["timer_id", "5"]),
     # Bounds and patterns
     (
-        lambda face: face.get_pending_timers(TOPIC, before=NAIVE),
+        lambda front_end: front_end.get_pending_timers(TOPIC, before=NAIVE),
         ValueError,
         ["before", repr(NAIVE), "timezone-aware"],
     ),
-    (lambda face: face.get_pending_timers(TOPIC, before=5), TypeError, ["before", "5"]),
-    (lambda face: listed(face, after=NAIVE), ValueError, ["after", repr(NAIVE), "timezone-aware"]),
-    (lambda face: listed(face, before=HOUR), TypeError, ["before", repr(HOUR)]),
-    (lambda face: listed(face, match=""), ValueError, ["match", "empty"]),
-    (lambda face: listed(face, match=b"x"), TypeError, ["match", "bytes"]),
+    (lambda front_end: front_end.get_pending_timers(TOPIC, before=5), TypeError, ["before", "5"]),
+    (
+        lambda front_end: listed(front_end, after=NAIVE),
+        ValueError,
+        ["after", repr(NAIVE), "timezone-aware"],
+    ),
+    (lambda front_end: listed(front_end, before=HOUR), TypeError, ["before", repr(HOUR)]),
+    (lambda front_end: listed(front_end, match=""), ValueError, ["match", "empty"]),
+    (lambda front_end: listed(front_end, match=b"x"), TypeError, ["match", "bytes"]),
 ]
 
 
 @pytest.mark.parametrize("row", range(len(BAD_INPUT)))
-async def test_bad_input_is_refused_by_name_and_value_and_writes_nothing(face, home, row):
+async def test_bad_input_is_refused_by_name_and_value_and_writes_nothing(front_end, home, row):
     call, error, texts = BAD_INPUT[row]
 
     with pytest.raises(error) as caught:
-        await call(face)
+        await call(front_end)
 
     assert type(caught.value) is error
     assert [text for text in texts if text not in str(caught.value)] == [], caught.value

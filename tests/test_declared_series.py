@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 import pytest
 import redis
-from faces import Home, MemoryHome
+from front_ends import Home, MemoryHome
 
 from faststream_redis_timers_sync import (
     Cron,

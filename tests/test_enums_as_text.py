@@ -10,8 +10,8 @@ from datetime import timedelta
 from enum import Enum
 
 import pytest
-from faces import FACES_AND_HOMES, Face
 from faststream.specification import AsyncAPI
+from front_ends import FRONT_ENDS_AND_HOMES, FrontEnd
 from waiting import wait_until_async
 
 from faststream_redis_timers import (
@@ -56,27 +56,30 @@ def text(request):
 
 # --- calls -------------------------------------------------------------------------------
 
-FEW_FACES = [
-    face
-    for face in FACES_AND_HOMES
-    if face.id in {"blocking-default-real", "async-default-real", "memory", "held"}
+FEW_FRONT_ENDS = [
+    front_end
+    for front_end in FRONT_ENDS_AND_HOMES
+    if front_end.id in {"blocking-default-real", "async-default-real", "memory", "held"}
 ]
 TEXTS = {"topic", "timer_id", "timer_ids", "dead_topic", "reply_to", "match", "correlation_id"}
 
 
-@pytest.mark.parametrize(("make_face", "home"), FEW_FACES, indirect=["home"])
-async def test_in_every_call_the_value_is_meant(make_face, home, text):
+@pytest.mark.parametrize(("make_front_end", "home"), FEW_FRONT_ENDS, indirect=["home"])
+async def test_in_every_call_the_value_is_meant(make_front_end, home, text):
     topic, timer_id = text("invoices"), text("42")
     called = set()
 
     class Noted:
-        """A face that notes which of its methods were called."""
+        """A front end that notes which of its methods were called."""
 
         def __getattr__(self, name):
             called.add(name)
-            return getattr(face, name)
+            return getattr(front_end, name)
 
-    async with make_face(home, prefix=text("shop:")) as face, make_face(home) as plain:
+    async with (
+        make_front_end(home, prefix=text("shop:")) as front_end,
+        make_front_end(home) as plain,
+    ):
         noted = Noted()
         given = {
             "reply_to": text("replies"),
@@ -122,23 +125,23 @@ async def test_in_every_call_the_value_is_meant(make_face, home, text):
 
     with_texts = {
         name
-        for name, method in vars(Face).items()
+        for name, method in vars(FrontEnd).items()
         if inspect.isfunction(method) and TEXTS & inspect.signature(method).parameters.keys()
     }
     assert called == with_texts
 
 
-@pytest.mark.parametrize(("make_face", "home"), FEW_FACES, indirect=["home"])
-async def test_errors_name_the_value(make_face, home, text):
-    async with make_face(home, prefix=text("shop:")) as face:
-        await face.schedule("x", "invoices", timer_id="42", activate_in=HOUR)
+@pytest.mark.parametrize(("make_front_end", "home"), FEW_FRONT_ENDS, indirect=["home"])
+async def test_errors_name_the_value(make_front_end, home, text):
+    async with make_front_end(home, prefix=text("shop:")) as front_end:
+        await front_end.schedule("x", "invoices", timer_id="42", activate_in=HOUR)
 
         with pytest.raises(TimerExistsError) as caught:
-            await face.schedule("x", text("invoices"), timer_id=text("42"), if_exists="error")
+            await front_end.schedule("x", text("invoices"), timer_id=text("42"), if_exists="error")
 
         named = (caught.value.topic, caught.value.timer_id)
         assert (named, {*map(type, named)}) == (("shop:invoices", "42"), {str})
-        await face.cancel_all("invoices")
+        await front_end.cancel_all("invoices")
 
 
 def test_what_lost_replies_name_is_the_value(text):

@@ -23,8 +23,8 @@ from faststream_redis_timers_sync import (
     TimersClient,
 )
 from faststream_redis_timers_sync.manage.check import check_server
-from faststream_redis_timers_sync.manage.selection import cancel_each, list_timers, move_each
-from faststream_redis_timers_sync.manage.server import count_keys, inside, server_time
+from faststream_redis_timers_sync.manage.selection import cancel_each, list_timers, reschedule_each
+from faststream_redis_timers_sync.manage.server import count_keys, internals_of, server_time
 from faststream_redis_timers_sync.manage.stats import count_topics
 from faststream_redis_timers_sync.manage.topics import listening_topics, scan_topics
 from faststream_redis_timers_sync.protocol.glob import glob
@@ -247,7 +247,7 @@ def test_a_series_that_is_over_is_gone(fake):
 
         assert len(fake.pop_due(TOPIC)) == 1
         assert fake.count_pending(TOPIC) == 0
-        with pytest.raises(ValueError, match="repeat has no time after 9950"):
+        with pytest.raises(ValueError, match="repeat must have a time after 9950"):
             fake.schedule("x", TOPIC, timer_id="42", repeat=last_century)
 
 
@@ -452,10 +452,10 @@ def test_what_looks_after_timers_works_on_it():
     assert scan_topics(fake).topics == {TOPIC}
     assert listening_topics(fake) == {}
     assert count_keys(fake) == 1
-    assert "in-memory" in inside(fake).runner.address
+    assert "in-memory" in internals_of(fake).runner.address
     matching = list_timers(fake, TOPIC, match="user:*", limit=2)
     assert [timer.timer_id for timer in matching] == ["user:1", "user:2"]
-    assert list(move_each(fake, TOPIC, ["user:1", "unknown"], activate_at=YEAR_2050)) == [
+    assert list(reschedule_each(fake, TOPIC, ["user:1", "unknown"], activate_at=YEAR_2050)) == [
         ("user:1", "waiting"),
         ("unknown", "unknown"),
     ]

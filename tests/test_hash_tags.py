@@ -28,9 +28,9 @@ from faststream_redis_timers_sync.testing import FakeTimersClient
 HOUR = timedelta(hours=1)
 POLICY = RetryPolicy(max_attempts=2, delay=timedelta(0))
 ELSEWHERE = (
-    "two layouts of keys: topic 'invoices' has timers under '{key}' too, the key {theirs} hash "
-    "tags: nobody {mine} hash tags sees or delivers them: give all that share the topic the same "
-    "hash_tags, and let workers of the other layout deliver what is left there"
+    "two layouts of keys: topic 'invoices' also has timers under '{key}', the key {theirs} hash "
+    "tags: programs {mine} hash tags don't see or deliver them: give all programs that share the "
+    "topic the same hash_tags, and let workers of the other layout deliver what is left there"
 )
 
 
@@ -410,5 +410,5 @@ async def test_check_looks_at_the_named_topic_and_at_those_of_workers(plain, tag
         found = layout_finding(tags)
 
     assert found.level == "warning"
-    assert found.message.startswith("topic 'invoices' has timers under ")
-    assert found.remedy.startswith("give all that share the topic the same hash_tags")
+    assert found.message.startswith("topic 'invoices' also has timers under ")
+    assert found.remedy.startswith("give all programs that share the topic the same hash_tags")

@@ -9,7 +9,7 @@ import pytest
 from bench import bench_at, delivering
 from clusters import Cluster
 from command_line import click_runner
-from faces import async_face, blocking_face
+from front_ends import async_front_end, blocking_front_end
 from redis.exceptions import ResponseError
 from series import HOURLY, series
 from waiting import wait_until, wait_until_async
@@ -38,11 +38,11 @@ TORN = (
     "`redis-cli --cluster fix`, or give the timers up with cancel_all"
 )
 
-on_every_face = pytest.mark.parametrize(
-    ("make_face", "home"),
+on_every_front_end = pytest.mark.parametrize(
+    ("make_front_end", "home"),
     [
-        pytest.param(make_face, home, id=f"{name}-{home}")
-        for name, make_face in (("blocking", blocking_face), ("async", async_face))
+        pytest.param(make_front_end, home, id=f"{name}-{home}")
+        for name, make_front_end in (("blocking", blocking_front_end), ("async", async_front_end))
         for home in ("tagged", "cluster")
     ],
     indirect=True,
@@ -67,76 +67,82 @@ def data_of(home, *topics):
 # --- what is asked of such a topic -------------------------------------------------------
 
 CALLS = {
-    "schedule": lambda face: face.schedule("x", TOPIC, timer_id="n"),
-    "schedule over one": lambda face: face.schedule("x", TOPIC, timer_id="1"),
-    "schedule if none": lambda face: face.schedule("x", TOPIC, timer_id="1", if_exists="keep"),
-    "schedule a batch": lambda face: face.schedule_batch(["x", "y"], TOPIC),
-    "schedule a series": lambda face: face.schedule("x", TOPIC, timer_id="n", repeat=HOURLY),
-    "update a series": lambda face: face.schedule("x", TOPIC, timer_id="1", repeat=HOURLY),
-    "pause": lambda face: face.pause_timer(TOPIC, "1"),
-    "resume": lambda face: face.resume_timer(TOPIC, "1"),
-    "reschedule": lambda face: face.reschedule_timer(TOPIC, "1", activate_in=HOUR),
-    "cancel": lambda face: face.cancel_timer(TOPIC, "1"),
-    "cancel several": lambda face: face.cancel_timers(TOPIC, ["1", "2"]),
-    "has_pending": lambda face: face.has_pending(TOPIC, "1"),
-    "count": lambda face: face.count_pending(TOPIC),
-    "get": lambda face: face.get_timer(TOPIC, "1"),
-    "list": lambda face: face.get_pending_timers(TOPIC),
+    "schedule": lambda front_end: front_end.schedule("x", TOPIC, timer_id="n"),
+    "schedule over one": lambda front_end: front_end.schedule("x", TOPIC, timer_id="1"),
+    "schedule if none": lambda front_end: front_end.schedule(
+        "x", TOPIC, timer_id="1", if_exists="keep"
+    ),
+    "schedule a batch": lambda front_end: front_end.schedule_batch(["x", "y"], TOPIC),
+    "schedule a series": lambda front_end: front_end.schedule(
+        "x", TOPIC, timer_id="n", repeat=HOURLY
+    ),
+    "update a series": lambda front_end: front_end.schedule(
+        "x", TOPIC, timer_id="1", repeat=HOURLY
+    ),
+    "pause": lambda front_end: front_end.pause_timer(TOPIC, "1"),
+    "resume": lambda front_end: front_end.resume_timer(TOPIC, "1"),
+    "reschedule": lambda front_end: front_end.reschedule_timer(TOPIC, "1", activate_in=HOUR),
+    "cancel": lambda front_end: front_end.cancel_timer(TOPIC, "1"),
+    "cancel several": lambda front_end: front_end.cancel_timers(TOPIC, ["1", "2"]),
+    "has_pending": lambda front_end: front_end.has_pending(TOPIC, "1"),
+    "count": lambda front_end: front_end.count_pending(TOPIC),
+    "get": lambda front_end: front_end.get_timer(TOPIC, "1"),
+    "list": lambda front_end: front_end.get_pending_timers(TOPIC),
 }
 
 
-@on_every_face
+@on_every_front_end
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-async def test_a_call_raises_and_changes_nothing(call, face, home):
+async def test_a_call_raises_and_changes_nothing(call, front_end, home):
     tear(home)
     before = data_of(home)
 
     with pytest.raises(TopicTornError) as caught:
-        await call(face)
+        await call(front_end)
 
     assert str(caught.value) == TORN
     assert caught.value.topic == TOPIC
     assert data_of(home) == before
-    await face.cancel_all(TOPIC)
+    await front_end.cancel_all(TOPIC)
 
 
-@on_every_face
+@on_every_front_end
 @pytest.mark.parametrize("torn", [TOPIC, DEAD])
-async def test_redriving_names_the_one_that_is_torn(torn, face, home):
+async def test_redriving_names_the_one_that_is_torn(torn, front_end, home):
     headers = {"dead-letter-reason": "attempts", "dead-letter-topic": TOPIC}
-    await face.schedule("x", DEAD, timer_id="a:12345678", headers=headers)
+    await front_end.schedule("x", DEAD, timer_id="a:12345678", headers=headers)
     if torn == DEAD:
-        await face.cancel_all(DEAD)
+        await front_end.cancel_all(DEAD)
     tear(home, torn)
     before = data_of(home)
 
     for ids in (None, ["a:12345678"]):
         with pytest.raises(TopicTornError) as caught:
-            await face.redrive(DEAD, ids)
+            await front_end.redrive(DEAD, ids)
         assert caught.value.topic == torn
 
     assert data_of(home) == before
     for topic in (TOPIC, DEAD):
-        await face.cancel_all(topic)
+        await front_end.cancel_all(topic)
 
 
-@on_every_face
-async def test_its_timers_can_be_given_up(face, home):
+@on_every_front_end
+async def test_its_timers_can_be_given_up(front_end, home):
     tear(home)
 
-    assert await face.cancel_all(TOPIC) == 3
+    assert await front_end.cancel_all(TOPIC) == 3
     assert home.written() == []
-    await face.schedule("x", TOPIC, timer_id="1")
-    assert await face.cancel_all(TOPIC) == 1
+    await front_end.schedule("x", TOPIC, timer_id="1")
+    assert await front_end.cancel_all(TOPIC) == 1
 
 
-@on_every_face
-async def test_a_single_entry_without_a_payload_is_none(face, home):
+@on_every_front_end
+async def test_a_single_entry_without_a_payload_is_none(front_end, home):
     tear(home, count=1)
 
-    assert await face.count_pending(TOPIC) == 0
-    await face.schedule("x", TOPIC, timer_id="1")
-    assert await face.cancel_all(TOPIC) == 1
+    assert await front_end.count_pending(TOPIC) == 0
+    await front_end.schedule("x", TOPIC, timer_id="1")
+    assert await front_end.cancel_all(TOPIC) == 1
 
 
 # --- on either server --------------------------------------------------------------------

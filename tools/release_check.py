@@ -1,7 +1,7 @@
-"""Looks at what `python -m build` has made, before anybody else gets it.
+"""Checks the wheel and the sdist that `python -m build` made, before they are published.
 
-`make release-check` runs it: what wheel and sdist hold, their metadata, and, in new environments
-of each Python that is named, that the wheel imports, works and says which extra is missing.
+`make release-check` runs it: it checks their files and metadata, and, in new environments of each
+named Python, that the wheel imports, works and says which extra is missing.
 """
 
 import argparse
@@ -53,11 +53,13 @@ print(faststream_redis_timers.__file__)
 
 
 def main() -> None:
-    """Check all, and end at the first thing that is wrong."""
+    """Run all checks, and stop at the first problem."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--python", action="append", default=[], help="a Python to install with")
-    parser.add_argument("--quick", action="store_true", help="install no extras one by one")
-    parser.add_argument("--tag", help="the tag that is released: refuse what may not be published")
+    parser.add_argument(
+        "--python", action="append", default=[], help="Python to install with; repeatable"
+    )
+    parser.add_argument("--quick", action="store_true", help="do not install each extra separately")
+    parser.add_argument("--tag", help="tag of the release; also check that it may be published")
     options = parser.parse_args()
     (wheel,) = (ROOT / "dist").glob("*.whl")
     (sdist,) = (ROOT / "dist").glob("*.tar.gz")
@@ -77,7 +79,7 @@ def main() -> None:
 
 
 def package_files() -> set[str]:
-    """Give all files of both packages."""
+    """Return all files of both packages."""
     return {
         str(file.relative_to(ROOT))
         for package in PACKAGES
@@ -87,7 +89,7 @@ def package_files() -> set[str]:
 
 
 def check_wheel(wheel: Path) -> None:
-    """See that it holds the packages, whole, and nothing else."""
+    """Check that it holds all files of the packages, and nothing else."""
     held = set(zipfile.ZipFile(wheel).namelist())
     wanted = package_files()
     for suffix, least in NEEDED.items():
@@ -102,7 +104,7 @@ def check_wheel(wheel: Path) -> None:
 
 
 def check_sdist(sdist: Path) -> None:
-    """See that it holds the packages and what stands beside them, and nothing else."""
+    """Check that it holds the packages and the files beside them, and nothing else."""
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     wanted = package_files() | BESIDE_THE_PACKAGES
@@ -112,14 +114,14 @@ def check_sdist(sdist: Path) -> None:
 
 
 def check_metadata(wheel: Path) -> None:
-    """See that the metadata is complete, and that the changelog knows the version."""
+    """Check that the metadata is complete, and that the changelog has the version."""
     archive = zipfile.ZipFile(wheel)
     (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
     metadata = Parser().parsestr(archive.read(name).decode())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     version = project["version"]
     refuse_unless(
-        str(Version(version)) == version, f"version {version} is not as PEP 440 writes it"
+        str(Version(version)) == version, f"version {version} is not in PEP 440's normal form"
     )
     for field in ("Summary", "Keywords", "License-Expression", "Requires-Python", "Project-URL"):
         refuse_unless(bool(metadata[field]), f"the metadata has no {field}")
@@ -136,7 +138,7 @@ def check_metadata(wheel: Path) -> None:
 
 
 def check_publishable(wheel: Path, tag: str) -> None:
-    """See that what is released is finished, and write its notes to build/notes.md.
+    """Check that the release is complete, and write its notes to build/notes.md.
 
     Args:
         wheel: The wheel.
@@ -159,9 +161,9 @@ def check_publishable(wheel: Path, tag: str) -> None:
 
 
 def check_reproducible(wheel: Path, sdist: Path) -> None:
-    """See that whoever builds from the sdist gets the same bytes, wherever and whenever.
+    """Check that a build from the sdist gives the same bytes, wherever and whenever.
 
-    ``SOURCE_DATE_EPOCH`` has to be the one that they were built with, as make sees to.
+    ``SOURCE_DATE_EPOCH`` must be the one that they were built with; make sets it.
     """
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -213,7 +215,7 @@ def check_installed(python: str, wheel: Path, *, one_by_one: bool) -> None:
 
 
 def install(python: str, environment: Path, what: str) -> str:
-    """Make an environment with a wheel in it, and give its Python."""
+    """Create an environment with a wheel in it, and return its Python."""
     run(python, "-m", "venv", str(environment))
     inside = str(environment / "bin" / "python")
     run(inside, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", what)
@@ -221,7 +223,7 @@ def install(python: str, environment: Path, what: str) -> str:
 
 
 def run(*command: str, cwd: Path = ROOT, fails: bool = False) -> str:
-    """Run a command, and give what it prints."""
+    """Run a command, and return its output."""
     done = subprocess.run(
         command, cwd=cwd, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -233,13 +235,13 @@ def run(*command: str, cwd: Path = ROOT, fails: bool = False) -> str:
 
 
 def refuse_unless(holds: bool, problem: str) -> None:  # noqa: FBT001  what is checked comes first
-    """End with the problem."""
+    """Exit with the problem, unless the condition holds."""
     if not holds:
         sys.exit(f"release-check: {problem}")
 
 
 def say(text: str) -> None:
-    """Tell what was seen."""
+    """Print a passed check."""
     print(f"ok  {text}", flush=True)
 
 

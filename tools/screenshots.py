@@ -1,7 +1,7 @@
 """Takes the pictures of the web pages in docs/drawings/web: `python tools/screenshots.py`.
 
-It needs chromium on the PATH and what tests need. The timers are those of `make demo WEB=1`, and
-times are those of the machine that takes the pictures. To look at a phone's pages:
+It needs chromium on the PATH and the test dependencies. The timers are those of `make demo WEB=1`;
+times are those of this machine. To see the pages as on a phone:
 `python tools/screenshots.py --width 400 --folder /tmp/phone`.
 """
 
@@ -37,14 +37,14 @@ WIDTH = 1100
 
 MOST_BYTES = 150 * 1024
 LONGEST = 30.0
-"""Seconds until the worker has handled what is due."""
+"""Seconds until the worker has handled the due timers."""
 
 
 def main() -> None:
     """Take all pictures, light and dark."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--width", type=int, default=WIDTH, help="of the window, in pixels")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the pictures go")
+    parser.add_argument("--width", type=int, default=WIDTH, help="width of the window, in pixels")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="folder for the pictures")
     options = parser.parse_args()
     options.folder.mkdir(exist_ok=True)
     with ExitStack() as stack:
@@ -116,7 +116,7 @@ def _take_all(page: Page, address: str, timers: TimersClient, camera: _Camera) -
 
 @contextmanager
 def _working(url: str, timers: TimersClient) -> Iterator[None]:
-    """Fill the server, and run a worker until nothing is due that it can do."""
+    """Fill the server, and run a worker until it has handled all due timers that it can."""
     open_shop(timers)
     with subprocess.Popen(
         [sys.executable, "-m", *SHOP_WORKER],
@@ -129,7 +129,7 @@ def _working(url: str, timers: TimersClient) -> Iterator[None]:
             end = time.monotonic() + LONGEST
             while timers.count_pending("payments") or not timers.count_pending("payments:dead"):
                 if worker.poll() is not None or time.monotonic() > end:
-                    sys.exit("the worker does not handle what is due")
+                    sys.exit("the worker does not handle the due timers")
                 time.sleep(0.1)
             yield
         finally:

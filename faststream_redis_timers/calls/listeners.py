@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from faststream_redis_timers.calls.listener import Listener, PubSub
 from faststream_redis_timers.delivery.schedule import Backoff
 from faststream_redis_timers.tasks import check_cancelled, end_task
-from faststream_redis_timers_sync.protocol.shown import text_of
+from faststream_redis_timers_sync.protocol.safe_text import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection

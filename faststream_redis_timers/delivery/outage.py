@@ -11,7 +11,7 @@ from faststream_redis_timers.delivery.schedule import Backoff
 from faststream_redis_timers_sync.protocol.clients import is_pool_full
 from faststream_redis_timers_sync.protocol.errors import TimerOutcomeUnknownError
 from faststream_redis_timers_sync.protocol.routing import refusal_of
-from faststream_redis_timers_sync.protocol.shown import text_of
+from faststream_redis_timers_sync.protocol.safe_text import text_of
 
 
 class FailureKind(Enum):

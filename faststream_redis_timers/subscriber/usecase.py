@@ -40,7 +40,7 @@ from faststream_redis_timers.subscriber.specification import TimersSubscriberSpe
 from faststream_redis_timers.subscriber.starting import within_lease
 from faststream_redis_timers.subscriber.timeouts import HandlerTimeout
 from faststream_redis_timers_sync.protocol.keys import REMEDY_ELSEWHERE, RESERVE_GROUPS
-from faststream_redis_timers_sync.protocol.shown import printable
+from faststream_redis_timers_sync.protocol.safe_text import printable
 
 if TYPE_CHECKING:
     from faststream.message import StreamMessage
@@ -209,7 +209,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
 
     def warn_of_other_layout(self) -> None:
         """Warn that the topic has timers in the other layout of keys, which are not delivered."""
-        sentence = self._outer_config.operations.keys.tell_elsewhere(self.topic)
+        sentence = self._outer_config.operations.keys.describe_elsewhere(self.topic)
         self._write_log(logging.WARNING, f"two layouts of keys: {sentence}: {REMEDY_ELSEWHERE}")
 
     def make_core(

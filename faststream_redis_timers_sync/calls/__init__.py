@@ -1,1 +1,1 @@
-"""All that touches redis-py's connections."""
+"""All code that uses redis-py's connections."""

@@ -1,7 +1,7 @@
-"""Runs operations on a Redis Cluster: each on the primary of its keys, asked once.
+"""Runs operations on a Redis Cluster: each once, on the primary of its keys.
 
-The connections are this package's own: redis-py closes those of a RedisCluster under calls that are
-in flight whenever the client meets an error of its own.
+This package makes its own connections: redis-py closes those of a RedisCluster during calls
+whenever the client meets an error.
 """
 
 import os
@@ -46,7 +46,7 @@ from faststream_redis_timers_sync.protocol.routing import (
 
 _NO_MAINTENANCE: dict[str, Any] = {}
 if "maint_notifications_config" in signature(redis.ConnectionPool.__init__).parameters:
-    # From redis-py 7.0 on. Its handlers close connections under calls, and lead back to the
+    # From redis-py 7.0 on. Its handlers close connections during calls, and lead back to the
     # caller's client.
     from redis.maint_notifications import MaintNotificationsConfig
 
@@ -59,9 +59,9 @@ class ClusterNodes(NamedTuple):
     Args:
         seeds: Some of its nodes.
         connection_class: The class of connections.
-        options: Their arguments, without those that name a node or repeat.
-        max_connections: How many there may be to one node; None leaves it to redis-py.
-        remap: Makes of an announced address the one to connect to.
+        options: Their arguments, without those that name a node or retry.
+        max_connections: The maximum per node; None leaves it to redis-py.
+        remap: Maps an announced address to the one to connect to.
     """
 
     seeds: Sequence[Address]
@@ -94,7 +94,7 @@ def nodes_of(client: redis.RedisCluster) -> ClusterNodes:
 
 
 class _OnConnect:
-    """Does what the caller wants of each new connection; the client's own leads back to it."""
+    """Runs the caller's hook on each new connection; the client's own hook leads back to it."""
 
     def __init__(self, then: Callable[[Any], Any]) -> None:
         self._then = then
@@ -105,11 +105,11 @@ class _OnConnect:
 
 
 class ClusterRunner(Runner):
-    """Runs operations on a cluster, whose map of slots and connections are its own.
+    """Runs operations on a cluster, with its own map of slots and its own connections.
 
     Args:
         nodes: How to reach it.
-        confirmation: How many replicas must have what is written; None asks none.
+        confirmation: How many replicas must confirm a write; None asks none.
     """
 
     __slots__ = (
@@ -137,7 +137,7 @@ class ClusterRunner(Runner):
     def _begin(self) -> None:
         self._pools: dict[Address, redis.ConnectionPool] = {}
         self._refreshing = threading.Lock()
-        # Last: another thread that sees it takes the others as they are.
+        # Last: another thread that sees it uses the others as they are.
         self._pid = os.getpid()
 
     @property
@@ -147,39 +147,39 @@ class ClusterRunner(Runner):
 
     @property
     def address(self) -> str:
-        """Where its nodes are, without user and password."""
+        """The addresses of its nodes, without user and password."""
         return ",".join(dict.fromkeys(map(str, self._nodes.seeds)))
 
     @property
     def map_fingerprint(self) -> str:
-        """A word that is another one once slots have moved, by the map that was read last."""
+        """A word that changes once slots have moved, by the map that was read last."""
         return self._slots.fingerprint
 
     def share_fate(self, operation: Operation[Any], other: Operation[Any]) -> bool:
-        """Tell whether one operation fails where the other did: its slot is the same."""
+        """Return whether one operation fails if the other did: its slot is the same."""
         return share_slot(*operation.keys[:1], *other.keys[:1])
 
     def new_pipeline(self) -> "OneByOne":
-        """Make what runs one call after the other: a pipeline knows one node alone."""
+        """Return an object that runs one call after the other: a pipeline has only one node."""
         return OneByOne(self)
 
     def primaries(self) -> "list[Runner]":
-        """Give a runner for each primary, by a map that is read anew.
+        """Return a runner for each primary, by a map that is read again.
 
         Raises:
-            redis.RedisError: No node gives the map, or slots are served by none.
+            redis.RedisError: No node returns the map, or slots are served by none.
         """
         self.ping()
         return [_NodeRunner(self, primary) for primary in self._slots.primaries]
 
     def primary_of(self, key: bytes) -> Runner:
-        """Give a runner for the primary that serves a key, as far as is known.
+        """Return a runner for the primary that serves a key, as far as is known.
 
         Args:
             key: The key, or the name of a sharded channel.
 
         Raises:
-            redis.RedisError: No node gives the map, or no primary serves the key.
+            redis.RedisError: No node returns the map, or no primary serves the key.
         """
         if not self._slots.version:
             self._read_anew()
@@ -189,10 +189,10 @@ class ClusterRunner(Runner):
         return _NodeRunner(self, primary)
 
     def nodes(self) -> "list[Runner]":
-        """Give a runner for each primary and each replica, by a map that is read anew.
+        """Return a runner for each primary and each replica, by a map that is read again.
 
         Raises:
-            redis.RedisError: No node gives the map.
+            redis.RedisError: No node returns the map.
         """
         self._read_anew()
         primaries = self._slots.primaries
@@ -200,10 +200,10 @@ class ClusterRunner(Runner):
         return [_NodeRunner(self, node, is_primary=node in primaries) for node in nodes]
 
     def ping(self) -> None:
-        """Ask the cluster for a sign of life: that all slots are served.
+        """Check that all slots of the cluster are served.
 
         Raises:
-            redis.RedisError: They are not, or what the nodes say.
+            redis.RedisError: They are not, or a node failed.
         """
         self._read_anew()
         if self._slots.uncovered:
@@ -251,16 +251,16 @@ class ClusterRunner(Runner):
         Args:
             primary: The primary.
             operation: The operation.
-            asking: Whether it is asked for a slot that is on its way to it.
+            asking: Whether it is asked for a slot that is moving to it.
 
         Returns:
-            The reply, not decoded.
+            The raw reply.
 
         Raises:
-            NotSentError: No connection came about.
+            NotSentError: No connection was made.
             TimerOutcomeUnknownError: The reply was lost, and it may not be repeated.
             TimerNotReplicatedError: Too few replicas have it.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         pool = self._pool_of(primary)
         try:
@@ -273,13 +273,13 @@ class ClusterRunner(Runner):
             return exchange(connection, operation, self.confirmation, asking=asking)
         finally:
             if self._pools.get(primary) is not pool:
-                # The node has left, or this runner was closed: nobody asks this pool any more.
+                # The node has left, or this runner was closed: this pool is no longer used.
                 connection.disconnect()
             pool.release(connection)
 
     def _pool_of(self, primary: Address) -> redis.ConnectionPool:
         if self._pid != os.getpid():
-            # A fork: the parent goes on with its connections, and maybe its lock was held.
+            # A fork: the parent keeps its connections, and maybe its lock was held.
             self._begin()
         pool = self._pools.get(primary)
         if pool is None:
@@ -294,7 +294,7 @@ class ClusterRunner(Runner):
         return pool
 
     def _refresh(self, version: int, without: Address | None, seconds: float) -> None:
-        """Read the map anew, unless it was since; who waits for another's try has its outcome."""
+        """Read the map again, unless that was done since; waiting threads share the outcome."""
         if self._pid != os.getpid():
             self._begin()
         is_waiting = self._refreshing.locked()
@@ -307,7 +307,7 @@ class ClusterRunner(Runner):
                 raise NotSentError from fresh(self._problem)
 
     def _read_map(self, without: Address | None, seconds: float) -> Exception | None:
-        """Read the map from the first node that gives one; else tell what the last one said."""
+        """Read the map from the first node that returns one; else return the last error."""
         problem: Exception | None = None
         limits = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), MAP_TIMEOUT)
         end = time.monotonic() + seconds
@@ -332,7 +332,7 @@ class ClusterRunner(Runner):
         return problem or RedisConnectionError(NO_MAP)
 
     def _let_go_of_former(self) -> None:
-        """Close connections to nodes that are not in the cluster any more."""
+        """Close connections to nodes that are no longer in the cluster."""
         for address in self._pools.keys() - self._slots.nodes:
             if (pool := self._pools.pop(address, None)) is not None:
                 pool.disconnect(inuse_connections=False)

@@ -26,23 +26,23 @@ def exchange(
     *,
     asking: bool = False,
 ) -> Any:
-    """Send an operation once, and give its reply.
+    """Send an operation once, and return its reply.
 
     After an error the connection is closed, unless the server's reply was one.
 
     Args:
         connection: A connection of redis-py's.
         operation: The operation.
-        confirmation: How many replicas must have what is written; None asks none.
-        asking: Whether the node is asked for a slot that is on its way to it.
+        confirmation: How many replicas must confirm a write; None asks none.
+        asking: Whether the node is asked for a slot that is moving to it.
 
     Returns:
-        The reply, not decoded.
+        The raw reply.
 
     Raises:
         TimerOutcomeUnknownError: The reply was lost, and it may not be repeated.
         TimerNotReplicatedError: Too few replicas have it.
-        redis.RedisError: What the server or the connection says.
+        redis.RedisError: The server or the connection failed.
     """
     try:
         connection.send_packed_command(operation.pack(asking=asking))
@@ -61,7 +61,7 @@ def exchange(
             raise
         raise unknown from error
     except ReadOnlyError:
-        # It talks to what is a replica now: the next connection may find the primary.
+        # The server is a replica now: the next connection may find the primary.
         connection.disconnect()
         raise
     except (ResponseError, TimersError) as error:
@@ -79,7 +79,7 @@ def _read(connection: Any, *, asking: bool) -> Any:
         try:
             connection.read_response(disable_decoding=True)
         except ResponseError as refused:
-            # The other reply comes all the same, and would be taken for that of the next call.
+            # The second reply still arrives, and would be taken for that of the next call.
             try:
                 return connection.read_response(disable_decoding=True)
             except ResponseError:

@@ -1,4 +1,4 @@
-"""Makes what runs operations of what a front end was given: a client, or a URL."""
+"""Makes the runner of operations from a front end's client or URL."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,12 +29,12 @@ def open_runner(
     """Make the runner; nothing is sent yet.
 
     Args:
-        client: A client, or a URL of which one is made.
-        options: Further arguments for the client that is made; None for one that was given.
-        confirmation: How many replicas must have what is written; None asks none.
+        client: A client, or a URL to make one from.
+        options: Further arguments for the client that is made; None for a client that was given.
+        confirmation: How many replicas must confirm a write; None asks none.
 
     Raises:
-        TypeError: It is an asyncio or single-connection client, or none at all.
+        TypeError: It is an asyncio or single-connection client, or not a client.
         ValueError: URL or options can't be used.
     """
     if isinstance(client, redis.RedisCluster):

@@ -1,4 +1,4 @@
-"""Clients and their pools: what may be given, what is made of a URL, who takes a connection."""
+"""Clients and their pools: checks of clients, clients from URLs, taking connections."""
 
 import os
 import time
@@ -26,7 +26,7 @@ _GET_CONNECTION_ARGS = get_connection_args(redis.__version__)
 
 
 def acquire(pool: redis.ConnectionPool) -> Any:
-    """Take a connection of a pool, waiting while all of them are in use.
+    """Take a connection from a pool, waiting while all of them are in use.
 
     Args:
         pool: The pool.
@@ -47,14 +47,14 @@ def acquire(pool: redis.ConnectionPool) -> Any:
 
 
 def client_of(client: "redis.Redis | str", options: Mapping[str, Any] | None) -> redis.Redis:
-    """Give the client that operations run on.
+    """Return the client that operations run on.
 
     Args:
-        client: A client, or a URL of which one is made.
-        options: Further arguments for the client that is made; None for one that was given.
+        client: A client, or a URL to make one from.
+        options: Further arguments for the client that is made; None for a client that was given.
 
     Raises:
-        TypeError: It is an asyncio or single-connection client, or none at all.
+        TypeError: It is an asyncio or single-connection client, or not a client.
         ValueError: URL or options can't be used.
     """
     if isinstance(client, str):
@@ -63,7 +63,7 @@ def client_of(client: "redis.Redis | str", options: Mapping[str, Any] | None) ->
     if isinstance(client, (redis.asyncio.Redis, redis.asyncio.RedisCluster)):
         kind = type(client).__name__
         msg = (
-            f"client is a redis.asyncio.{kind}, this client is blocking: give it a redis.{kind}, "
+            f"client is a redis.asyncio.{kind}, but this client is blocking: pass a redis.{kind}, "
             "or use faststream_redis_timers.TimersBroker"
         )
         raise TypeError(msg)
@@ -83,14 +83,14 @@ def check_options(client: object, options: Mapping[str, Any] | None) -> None:
 
     Args:
         client: The client.
-        options: What was given.
+        options: The value.
 
     Raises:
         ValueError: It was not None.
     """
     if options is not None:
         kind = type(client).__name__
-        msg = f"options are for a client that is made from a URL: give them to your redis.{kind}"
+        msg = f"options are for a client that is made from a URL: pass them to your redis.{kind}"
         raise ValueError(msg)
 
 
@@ -121,7 +121,7 @@ def _client_from(url: str, options: Mapping[str, Any]) -> redis.Redis:
         # redis-py would refuse a name that it does not know at the first call.
         pool.connection_class(**pool.connection_kwargs)
     except Exception as error:  # what it raises depends on the option
-        msg = f"options, or what follows the ? in the URL, can't be used: {error}"
+        msg = f"options, or the part of the URL after the ?, can't be used: {error}"
         raise ValueError(msg) from error
     _pools_of_ours[client] = make_pool
     return client
@@ -152,7 +152,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class _UnixConnection(redis.UnixDomainSocketConnection):
-    """A connection that keeps its timeout: redis-py before 5.0.8 forgets it and waits for ever."""
+    """A connection that keeps its timeout, which redis-py before 5.0.8 forgets."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)  # type: ignore[no-untyped-call]

@@ -1,8 +1,8 @@
-"""Runs operations on a blocking redis-py client, asking the server once.
+"""Runs operations on a blocking redis-py client, sending each once.
 
-redis-py's own ``execute_command`` repeats a command whose reply was lost, which
-makes a second timer, or answers a cancel that worked with "was not pending". So
-this takes a connection from the pool, sends, and reads one reply.
+redis-py's own ``execute_command`` repeats a command whose reply was lost, which creates a second
+timer, or reports a successful cancel as "was not pending". So this takes a connection from the
+pool, sends, and reads one reply.
 """
 
 from collections.abc import Iterator, Mapping
@@ -33,12 +33,12 @@ class Runner:
     """Runs operations on one client.
 
     Args:
-        client: The client whose pool gives the connections.
-        confirmation: How many replicas must have what is written; None asks none.
+        client: The client whose pool has the connections.
+        confirmation: How many replicas must confirm a write; None asks none.
 
     Attributes:
-        is_cluster: Whether it asks all primaries of a cluster.
-        is_primary: Whether it asks something that may be written to, as far as is known.
+        is_cluster: Whether it uses all primaries of a cluster.
+        is_primary: Whether it may write, as far as is known.
     """
 
     __slots__ = ("client", "confirmation")
@@ -57,7 +57,7 @@ class Runner:
 
     @property
     def address(self) -> str:
-        """Where the server is, without user and password."""
+        """The server's address, without user and password."""
         options = self.connection_options
         if path := options.get("path"):
             return f"unix socket {path}"
@@ -67,7 +67,7 @@ class Runner:
 
     @property
     def map_fingerprint(self) -> str:
-        """On a cluster a word that is another one once slots have moved; else empty."""
+        """On a cluster a word that changes once slots have moved; else empty."""
         return ""
 
     def new_pipeline(self) -> "Pipeline | OneByOne":
@@ -78,20 +78,20 @@ class Runner:
         return self.client.pipeline(transaction=False)
 
     def share_fate(self, operation: Operation[Any], other: Operation[Any]) -> bool:
-        """Tell whether one operation fails where the other found its server away.
+        """Return whether one operation fails if another found its server away.
 
         Args:
-            operation: The one.
-            other: The other.
+            operation: The operation.
+            other: The other operation.
         """
         return True
 
     def primaries(self) -> "list[Runner]":
-        """Give a runner for each primary, here this one alone."""
+        """Return a runner for each primary, here this one alone."""
         return [self]
 
     def primary_of(self, key: bytes) -> "Runner":
-        """Give a runner for the primary that serves a key, here this one.
+        """Return a runner for the primary that serves a key, here this one.
 
         Args:
             key: The key, or the name of a sharded channel.
@@ -99,7 +99,7 @@ class Runner:
         return self
 
     def nodes(self) -> "list[Runner]":
-        """Give a runner for each node, here this one alone."""
+        """Return a runner for each node, here this one alone."""
         return [self]
 
     def close(self) -> None:
@@ -107,7 +107,7 @@ class Runner:
         self.client.close()
 
     def run(self, operation: Operation[_T]) -> _T:
-        """Send an operation and give its result.
+        """Send an operation and return its result.
 
         Args:
             operation: The operation.
@@ -115,7 +115,7 @@ class Runner:
         Raises:
             TimerOutcomeUnknownError: The reply was lost, and it may not be repeated.
             TimerNotReplicatedError: Too few replicas have it.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         return operation.parse(self._answer(operation))
 
@@ -139,15 +139,15 @@ class Runner:
             pool.release(connection)
 
     def ping(self) -> None:
-        """Ask the server for a sign of life.
+        """Ping the server.
 
         Raises:
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         self.run(PING)
 
     def run_steps(self, steps: Steps[_T]) -> _T:
-        """Send several operations, one after the other, and give their common result.
+        """Send several operations, one after the other, and return their common result.
 
         Args:
             steps: The operations.
@@ -165,7 +165,7 @@ class Runner:
                 go_on = partial(steps.throw, error)
 
     def iterate(self, pages: TimerPages) -> Iterator[Timer]:
-        """Give timers one by one, asking for pages as they are needed.
+        """Return timers one by one, asking for pages as they are needed.
 
         Args:
             pages: The operations and pages.
@@ -188,20 +188,20 @@ class Runner:
         operation: Operation[Any],
         if_exists: str | None = None,
     ) -> None:
-        """Put an operation into a caller's pipeline.
+        """Add an operation to a caller's pipeline.
 
-        It goes as EVAL with the script's text: inside EXEC a NOSCRIPT would come
-        after the caller's own writes are done.
+        It is sent as EVAL with the script's text: inside EXEC a NOSCRIPT would come after the
+        caller's own writes.
 
         Args:
             pipeline: The pipeline.
             operation: The operation.
-            if_exists: What was asked for.
+            if_exists: The caller's option.
 
         Raises:
-            TypeError: It is no blocking pipeline.
-            ValueError: It would run the command at once, ``if_exists="error"``, or
-                replicas are waited for.
+            TypeError: It is not a blocking pipeline.
+            ValueError: It would run the command at once, or ``if_exists="error"`` or
+                `confirm_replicas` was given.
         """
         if isinstance(pipeline, OneByOne):
             pipeline.command_stack.append(operation)
@@ -212,7 +212,7 @@ class Runner:
 
 
 class OneByOne:
-    """Keeps operations like a pipeline, and runs each by itself: so replicas can be waited for.
+    """Collects operations like a pipeline, but runs each by itself, so that replicas can confirm.
 
     Args:
         runner: Runs them.
@@ -222,15 +222,15 @@ class OneByOne:
     """
 
     def __init__(self, runner: Runner) -> None:
-        """Begin empty."""
+        """Start empty."""
         self._runner = runner
         self.command_stack: list[Operation[Any]] = []
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:  # noqa: FBT001, FBT002  as redis-py
-        """Run them all, also where some are refused or not confirmed.
+        """Run all, even if some are refused or not confirmed.
 
-        Once a connection is lost, or the server silent, the rest are not tried; on a cluster those
-        of other slots are, until one of them fails likewise.
+        Once a connection is lost or the server does not reply, the rest are not tried; on a cluster
+        those of other slots are, until one of them fails likewise.
 
         Args:
             raise_on_error: Whether to raise the first error at once.
@@ -259,7 +259,7 @@ class OneByOne:
                 results.append(error)
                 if not isinstance(error, _ANSWERS) or is_refused_for_now(error):
                     failed.append(operation)
-                    untried = RedisConnectionError(f"not sent, since before it: {error}")
+                    untried = RedisConnectionError(f"not sent, because of an earlier call: {error}")
         return results
 
 

@@ -20,9 +20,9 @@ def main() -> None:
         sys.exit(
             f"the command line needs click, which is not installed: pip install '{PROGRAM}[cli]'"
         )
-    # Whoever is stopped in the midst of drawing puts the terminal right first, as for Ctrl-C.
+    # A stop in the middle of drawing restores the terminal first, as Ctrl-C does.
     signal.signal(signal.SIGTERM, _interrupt)
-    # In the background of a shell it is ignored.
+    # A shell's background jobs ignore it.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
     group(prog_name=PROGRAM)

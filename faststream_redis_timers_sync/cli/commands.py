@@ -29,10 +29,9 @@ from faststream_redis_timers_sync.protocol.recurrence import Cron, Every
 @scan_option
 @json_option
 def topics(**options: Any) -> None:
-    """List topics.
+    """List topics, with their pending timers and listening workers.
 
-    Each with how many timers are pending and how many workers listen. Topics are found by their
-    workers, and by a look through all keys of the database.
+    Finds topics through their workers, and by scanning all keys of the database.
     """
     run(actions.show_topics, known=known_topics(), **options)
 
@@ -46,8 +45,8 @@ def topics(**options: Any) -> None:
 def list_(**options: Any) -> None:
     """List the timers of a topic, in order of due time.
 
-    With --match alone the order is none. While a timer runs, its time is the end of its
-    lease. A paused one has none. Bodies are not shown: see "show".
+    With --match but no --limit, they come in no order. The time of a running timer is the end
+    of its lease; a paused timer has none. Bodies are not shown: use "show".
     """
     run(actions.list_timers, **options)
 
@@ -60,7 +59,8 @@ def list_(**options: Any) -> None:
 def show(**options: Any) -> None:
     """Show a timer: its body, headers and times.
 
-    Of a recurring one the definition too, and the next three times, in its time zone and in UTC.
+    Also shows the definition of a recurring timer, and its next three times, in its time zone
+    and in UTC.
     """
     run(actions.show_timer, **options)
 
@@ -70,23 +70,23 @@ def show(**options: Any) -> None:
 @click.argument("message")
 @time_options
 @repeat_options
-@click.option("--id", "timer_id", metavar="ID", help="Its id; by default a new one.")
+@click.option("--id", "timer_id", metavar="ID", help="ID of the timer. Default: a new one.")
 @click.option(
     "--as",
     "kind",
     type=click.Choice(["text", "json", "bytes"]),
     default="text",
     show_default=True,
-    help="What the message is.",
+    help="Type of the message.",
 )
 @headers_option
-@click.option("--correlation-id", metavar="ID", help="By default the timer's id.")
+@click.option("--correlation-id", metavar="ID", help="Default: the timer's ID.")
 @click.option("--reply-to", default="", metavar="TOPIC", help="Topic for the handler's result.")
 @click.option(
     "--if-exists",
     type=click.Choice(["update", "replace", "keep", "error"]),
-    help="Where a timer of this id waits already. By default a recurring timer is updated, and "
-    "keeps its next time if its definition is the same; another is replaced.",
+    help="What to do if a timer with this ID is waiting. Default: replace it; update a recurring "
+    "timer, which keeps its next time if its definition is unchanged.",
 )
 @json_option
 def schedule(  # noqa: PLR0913  a timer has that many options
@@ -102,9 +102,9 @@ def schedule(  # noqa: PLR0913  a timer has that many options
     timer_id: str | None,
     **options: Any,
 ) -> None:
-    """Schedule a timer and print its id.
+    """Schedule a timer and print its ID.
 
-    MESSAGE is its body; - reads it from standard input. Without --in and --at it is due
+    MESSAGE is the body; - reads it from standard input. Without --in or --at, the timer is due
     at once. With --every or --cron it is recurring and needs an --id; standard error then says
     when it is due next.
     """
@@ -114,7 +114,7 @@ def schedule(  # noqa: PLR0913  a timer has that many options
         msg = "give --in or --at, or --every or --cron: a recurring timer has its own times"
         raise click.UsageError(msg)
     if repeat is not None and timer_id is None:
-        msg = "a recurring timer needs an --id, by which it is known"
+        msg = "a recurring timer needs an --id"
         raise click.UsageError(msg)
     run(
         actions.schedule,
@@ -132,10 +132,10 @@ def schedule(  # noqa: PLR0913  a timer has that many options
 @chosen_options
 @json_option
 def cancel(*, as_json: bool, **chosen: Any) -> None:
-    """Cancel timers, and end the series of recurring ones.
+    """Cancel timers, and end the series of recurring timers.
 
-    By id, by pattern, or all of a topic. Exit code 3 if an ID is unknown. Afterwards none of
-    them is there, also one that runs: its handler finishes. "pause" stops a series for a while.
+    By ID, by pattern, or all timers of a topic. Running timers are cancelled too, but their
+    handlers finish. To stop a series for a while, use "pause". Exit code 3 if an ID is unknown.
     """
     run(changes.cancel, as_json=as_json, **_chosen(**chosen))
 
@@ -151,11 +151,11 @@ def reschedule(
     as_json: bool,
     **chosen: Any,
 ) -> None:
-    """Move timers to another time.
+    """Reschedule timers to another time.
 
-    By id, by pattern, or all of a topic. Exit code 3 if an ID is unknown. One that runs at this
-    moment runs again then. Of a recurring timer the next time alone is moved. One that is paused
-    is resumed by it: that is asked first for an ID, others are left out.
+    By ID, by pattern, or all timers of a topic. A running timer runs again at the new time. Only
+    the next occurrence of a recurring timer moves. Rescheduling a paused timer by ID resumes it,
+    after a question; other paused timers are left out. Exit code 3 if an ID is unknown.
     """
     check_times(activate_in, activate_at, needed=True)
     run(
@@ -173,9 +173,9 @@ def reschedule(
 def run_now(*, as_json: bool, **chosen: Any) -> None:
     """Make timers due at once.
 
-    By id, by pattern, or all of a topic. Exit code 3 if an ID is unknown. Of one that runs at this
-    moment a second run starts beside it. A recurring timer goes on at its next time. One that is
-    paused is resumed by it: that is asked first for an ID, others are left out.
+    By ID, by pattern, or all timers of a topic. A running timer starts a second run beside the
+    first. A recurring timer continues at its next time. Running a paused timer by ID resumes it,
+    after a question; other paused timers are left out. Exit code 3 if an ID is unknown.
     """
     run(changes.move, as_json=as_json, **_chosen(**chosen))
 
@@ -186,9 +186,9 @@ def run_now(*, as_json: bool, **chosen: Any) -> None:
 def pause(*, as_json: bool, **chosen: Any) -> None:
     """Pause recurring timers.
 
-    By id, by pattern, or all of a topic. A handler that runs finishes. Nothing is due until
-    "resume"; what falls due meanwhile is not made up for. Exit code 3 if an ID is unknown, 1 if
-    one is not recurring.
+    By ID, by pattern, or all timers of a topic. Running handlers finish. Paused timers are not
+    due until "resume", and occurrences that they miss are not made up for. Exit code 3 if an ID
+    is unknown, 1 if a named timer is not recurring.
     """
     run(changes.pause, as_json=as_json, **_chosen(**chosen))
 
@@ -197,10 +197,10 @@ def pause(*, as_json: bool, **chosen: Any) -> None:
 @chosen_options
 @json_option
 def resume(*, as_json: bool, **chosen: Any) -> None:
-    """Resume recurring timers that are paused.
+    """Resume paused recurring timers.
 
-    By id, by pattern, or all of a topic. Each is due at its next time. Exit code 3 if an ID is
-    unknown, 1 if one is not recurring, or its next time can't be computed here.
+    By ID, by pattern, or all timers of a topic. Each is due at its next time. Exit code 3 if an
+    ID is unknown, 1 if a named timer is not recurring, or its next time can't be computed here.
     """
     run(changes.resume, as_json=as_json, **_chosen(**chosen))
 
@@ -209,12 +209,12 @@ def resume(*, as_json: bool, **chosen: Any) -> None:
 @chosen_options
 @json_option
 def redrive(*, as_json: bool, **chosen: Any) -> None:
-    """Put dead letters back where they come from.
+    """Redrive dead letters to the topics they came from.
 
-    TOPIC is the topic for dead letters, as "invoices:dead". By id there, by pattern, or all of
-    it. Each comes back under its old id, due at once. One stays where a timer of that id waits,
-    where a handler runs with it, where it comes from a topic of another slot (with hash tags), or
-    where it is no dead letter. Exit code 3 if an ID is unknown, 1 if one that was named stays.
+    TOPIC is the dead-letter topic, such as "invoices:dead". By ID there, by pattern, or all of
+    it. Each returns under its old ID, due at once. A dead letter stays if a timer with its old ID
+    is waiting or recurring, if a handler is running with it, or if (with hash tags) it came from
+    a topic in another slot. Exit code 3 if an ID is unknown, 1 if a named dead letter stays.
     """
     run(changes.redrive, as_json=as_json, **_chosen(**chosen))
 
@@ -224,9 +224,9 @@ def redrive(*, as_json: bool, **chosen: Any) -> None:
 @scan_option
 @json_option
 def stats(**options: Any) -> None:
-    """Count what is pending, overdue, paused and due soon, by topic.
+    """Count timers by topic: pending, overdue, paused, due soon.
 
-    Without a TOPIC all that can be found.
+    Without a TOPIC, counts all topics that can be found.
     """
     run(actions.show_stats, known=known_topics(), **options)
 
@@ -246,9 +246,9 @@ def stats(**options: Any) -> None:
 def forecast(**options: Any) -> None:
     """Count how many timers are due when.
 
-    Of several topics together; without a TOPIC of all that can be found. Times are this machine's,
-    and the heading has their offset from UTC. What is overdue or due later follows, and how many
-    are paused. Dead letters count for nothing else.
+    Counts all named topics together; without a TOPIC, all that can be found. Times are in this
+    machine's time zone, whose offset from UTC is in the heading. Overdue, later and paused timers
+    are counted below. Dead letters are counted apart.
     """
     run(actions.show_forecast, known=known_topics(), **options)
 
@@ -261,15 +261,15 @@ def forecast(**options: Any) -> None:
     default=2.0,
     show_default=True,
     metavar="SECONDS",
-    help="Time between two looks.",
+    help="Seconds between updates.",
 )
 @scan_option
 @json_option
 def watch(**options: Any) -> None:
-    """Watch topics, until Ctrl-C.
+    """Watch the counts of topics, until Ctrl-C.
 
-    Without a TOPIC all that can be found. Where the output is no terminal, each look is
-    written as lines.
+    Without a TOPIC, watches all that can be found. If the output is not a terminal, prints each
+    update as new lines.
     """
     run(watching.watch, known=known_topics(), **options)
 
@@ -283,11 +283,11 @@ def watch(**options: Any) -> None:
 )
 @json_option
 def check(**options: Any) -> None:
-    """Tell what is wrong with the server.
+    """Check the server for problems.
 
-    Looks at version, mode, role, eviction policy, memory, persistence, permissions, layout of
-    keys and clock; at those of each node of a cluster, and at its slots and replicas.
-    Exit code 1 if timers can't do with something.
+    Checks version, mode, role, eviction policy, memory, persistence, permissions, layout of keys
+    and clock; in a cluster, those of each node, and slots and replicas. Exit code 1 if a finding
+    is an error.
     """
     run(actions.check, **options)
 

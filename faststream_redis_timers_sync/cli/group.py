@@ -54,7 +54,7 @@ class _Group(click.Group):
             raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        # Those that look come first, not those whose names begin with a.
+        # Commands that only read come first: the order is not alphabetical.
         return list(self.commands)
 
 
@@ -81,7 +81,7 @@ def _open(redis_url: str, **options: Any) -> Iterator[TimersClient]:
     show_default=True,
     show_envvar=True,
     metavar="URL",
-    help="The server, or nodes of a cluster: redis+cluster://HOST:PORT,HOST:PORT.",
+    help="URL of the server, or of cluster nodes: redis+cluster://HOST:PORT,HOST:PORT.",
 )
 @click.option(
     "--prefix",
@@ -89,7 +89,7 @@ def _open(redis_url: str, **options: Any) -> Iterator[TimersClient]:
     default="",
     show_envvar=True,
     metavar="TEXT",
-    help="Comes before all topics, as in TimersClient.",
+    help="Prefix of all topics, as in TimersClient.",
 )
 @click.option("--timeline-key", default=DEFAULT_TIMELINE_KEY, show_default=True, metavar="NAME")
 @click.option("--payloads-key", default=DEFAULT_PAYLOADS_KEY, show_default=True, metavar="NAME")
@@ -101,11 +101,11 @@ def _open(redis_url: str, **options: Any) -> Iterator[TimersClient]:
     is_flag=True,
     default=False,
     show_envvar=True,
-    help="Keys have hash tags, as with hash_tags=True.",
+    help="Use keys with hash tags, as with hash_tags=True.",
 )
 @click.version_option(version("faststream-redis-timers"), message="%(version)s")
 def group(**_: Any) -> None:
-    """Look after timers on a Redis or Valkey server.
+    """Inspect and change timers on a Redis or Valkey server.
 
-    The options below come before the command.
+    Put the options below before the command.
     """

@@ -16,7 +16,7 @@ _T = TypeVar("_T")
 
 
 def _reader(parse: Callable[[str], _T]) -> Callable[[click.Context, click.Parameter, Any], Any]:
-    """Make click's callback of a function that reads a text, or several where there are several."""
+    """Turn a function that parses one text into a click callback, for one value or several."""
 
     def read(_: click.Context, __: click.Parameter, value: str | tuple[str, ...] | None) -> Any:
         try:
@@ -32,13 +32,13 @@ def _reader(parse: Callable[[str], _T]) -> Callable[[click.Context, click.Parame
 def _parse_header(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals):
-        msg = f"{text!r} is no header: write NAME=VALUE"
+        msg = f"{text!r} is not a header: write NAME=VALUE"
         raise ValueError(msg)
     return name, value
 
 
 def together(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Make one decorator of several, in the order in which help lists them.
+    """Combine several decorators into one, in the order in which `--help` lists them.
 
     Args:
         decorators: The decorators.
@@ -82,7 +82,7 @@ headers_option = click.option(
     callback=_reader(_parse_header),
     multiple=True,
     metavar="NAME=VALUE",
-    help="A header; may be given again.",
+    help="Header of the timer. Repeatable.",
 )
 time_options = together(
     click.option(
@@ -125,9 +125,9 @@ def check_times(
     """Check that at most one time was given.
 
     Args:
-        activate_in: What ``--in`` says.
-        activate_at: What ``--at`` says.
-        needed: Whether there must be one.
+        activate_in: The value of ``--in``.
+        activate_at: The value of ``--at``.
+        needed: Whether one of them is required.
 
     Raises:
         click.UsageError: Both were given, or none though it is needed.
@@ -143,11 +143,11 @@ def read_message(text: str, kind: str) -> Any:
     """Read the message of a new timer.
 
     Args:
-        text: The argument; ``-`` stands for what comes in on standard input.
+        text: The argument; ``-`` reads standard input.
         kind: ``text``, ``json`` or ``bytes``.
 
     Raises:
-        click.UsageError: It is not JSON, or no text.
+        click.UsageError: It is not JSON, or not UTF-8.
     """
     data = sys.stdin.buffer.read() if text == "-" else text.encode(errors="surrogateescape")
     if kind == "bytes":
@@ -155,5 +155,5 @@ def read_message(text: str, kind: str) -> Any:
     try:
         return json.loads(data) if kind == "json" else data.decode()
     except ValueError as error:
-        msg = f"the message is no {kind if kind == 'json' else 'UTF-8 text'}: {error}"
+        msg = f"the message is not {kind if kind == 'json' else 'UTF-8 text'}: {error}"
         raise click.UsageError(msg) from None

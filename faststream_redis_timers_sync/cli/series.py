@@ -23,13 +23,13 @@ series_options = together(
 def run_series(
     load: Callable[[], tuple[list[Series], str]], *, as_json: bool, check: bool, prune: bool
 ) -> None:
-    """Ensure series with the client of click's context.
+    """Create and update series with the client of click's context.
 
     Args:
-        load: Gives the series, and who declares them.
+        load: Returns the series and their owner.
         as_json: Whether results are JSON.
         check: Whether to change nothing.
-        prune: Whether to cancel those that are declared no longer.
+        prune: Whether to cancel series that are no longer declared.
 
     Raises:
         click.UsageError: Both were given.
@@ -53,11 +53,11 @@ def run_series(
 @click.option("--owner", required=True, metavar="NAME", help=declared.OWNER_HELP)
 @series_options
 def series(*, declaration: str, owner: str, **options: Any) -> None:
-    """Ensure the series that an application declares.
+    """Create and update the series that an application declares.
 
-    MODULE:NAME is a list of Series in a module of yours, or a function that returns one. They are
-    created and updated; those whose definition is the same keep their next due time. A FastStream
-    broker with add_series does this when it starts.
+    MODULE:NAME is a list of Series in one of your modules, or a function that returns one. A
+    series whose definition is unchanged keeps its next due time. A FastStream broker with
+    add_series does this when it starts.
     """
     run_series(lambda: (_load(declaration), owner), **options)
 

@@ -1,4 +1,4 @@
-"""Where the commands get their client from, and how they run."""
+"""How the commands get their client, and how they run."""
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
@@ -15,22 +15,21 @@ from faststream_redis_timers_sync.manage.topics import listening_topics
 
 
 class BadServerError(click.ClickException):
-    """What says where the server is can't be used."""
+    """The URL or options that name the server can't be used."""
 
     exit_code = MISUSED
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a group hands to its commands, as the object of click's context.
+    """What a group passes to its commands, as the object of click's context.
 
-    Flask's group has it in its ``context_settings``; that of the command line makes one
-    of its options.
+    Flask's group has it in its ``context_settings``; the command line's group makes one from its
+    options.
 
     Args:
-        open: Gives a client for the length of a ``with`` block. It raises
-            `BadServerError` where there can't be one.
-        topics: Gives the topics that the application names.
+        open: Opens a client for a ``with`` block. It raises `BadServerError` if it can't.
+        topics: Returns the topics that the application names.
     """
 
     open: Callable[[], AbstractContextManager[TimersClient]]
@@ -38,7 +37,7 @@ class Source:
 
 
 def run(action: Callable[..., int], *, as_json: bool, **arguments: Any) -> None:
-    """Run an action with the client of click's context, and leave with its exit code.
+    """Run an action with the client of click's context, and exit with its code.
 
     Args:
         action: A function of `console`.
@@ -52,12 +51,12 @@ def run(action: Callable[..., int], *, as_json: bool, **arguments: Any) -> None:
 
 
 def known_topics() -> Iterable[str]:
-    """Give the topics that the application names, by click's context."""
+    """Return the topics that the application names, from click's context."""
     return source_of(click.get_current_context()).topics()
 
 
 def source_of(context: click.Context) -> Source:
-    """Find what the group handed down.
+    """Return the `Source` of the group.
 
     Args:
         context: click's context.
@@ -73,13 +72,13 @@ def source_of(context: click.Context) -> Source:
 
 
 def complete_topic(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-    """Complete a topic: those that the application names or that workers listen to.
+    """Complete a topic from those that the application names or that workers listen to.
 
     Args:
         context: click's context.
-        incomplete: What was typed so far.
+        incomplete: The text typed so far.
     """
-    # Whatever is wrong, a shell that completes is no place to say it; and it never scans.
+    # Completion shows no errors, whatever they are, and never scans.
     with suppress(Exception):
         source = source_of(context)
         topics = set(source.topics())

@@ -28,11 +28,15 @@ from faststream_redis_timers_sync.console.output import Output
     default=0,
     show_default=True,
     metavar="PORT",
-    help="The port on 127.0.0.1; 0 takes a free one.",
+    help="Port on 127.0.0.1; 0 picks a free one.",
 )
-@click.option("--allow-changes", is_flag=True, help="Also cancel, reschedule, run and redrive.")
 @click.option(
-    "--show-bodies", is_flag=True, help="Show the bodies of timers, not their sizes alone."
+    "--allow-changes",
+    is_flag=True,
+    help="Allow changes: run, reschedule, pause, resume, redrive and cancel.",
+)
+@click.option(
+    "--show-bodies", is_flag=True, help="Show the bodies of timers, not only their sizes."
 )
 @topics_option
 @lease_option
@@ -46,11 +50,10 @@ def web(
     longest_lease: timedelta | None,
     opens: bool,
 ) -> None:
-    """Show timers on web pages.
+    """Serve web pages that show timers, until Ctrl-C.
 
-    They are served on this machine alone, until Ctrl-C. The address that is printed has a token:
-    nobody sees the pages without it. Nothing can be changed without --allow-changes; who changes
-    what is written to standard error.
+    Only this machine can reach them, at the printed address. It has a token, without which the
+    pages are refused. Changes need --allow-changes; each is logged to standard error.
     """
     run(
         _serve,
@@ -102,7 +105,7 @@ def _serve(  # noqa: PLR0913  as above
         output.line(server.url)
         output.flush()
         if opens:
-            # A browser in a terminal is waited for, and the server must answer it meanwhile.
+            # `open` waits for a browser in a terminal, while the server must answer it.
             opening = partial(webbrowser.open, server.url_for_one_use)
             threading.Thread(target=opening, daemon=True).start()
         server.serve_forever()

@@ -1,6 +1,5 @@
-"""What people see who look after timers from a terminal: tables, JSON, sentences, exit codes.
+"""The output of commands that inspect and change timers: tables, JSON, messages, exit codes.
 
-It knows neither click nor argparse; the command line, Flask's and Django's commands are rooms
-around `actions`. rich is loaded only to print on a terminal, and where it is missing that is
-plain too.
+It uses neither click nor argparse: the command line, Flask's and Django's commands wrap `actions`.
+rich is loaded only to print on a terminal; without it, output is plain there too.
 """

@@ -9,7 +9,7 @@ from typing import Any
 from redis.exceptions import NoPermissionError
 
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.console import shown
+from faststream_redis_timers_sync.console import formatting
 from faststream_redis_timers_sync.console.errors import DONE, FAILED, UNKNOWN_ID, explain
 from faststream_redis_timers_sync.console.output import Output
 from faststream_redis_timers_sync.manage.check import check_server
@@ -26,21 +26,21 @@ from faststream_redis_timers_sync.manage.permissions import joined_rules
 from faststream_redis_timers_sync.manage.roles import ROLES, role_rule
 from faststream_redis_timers_sync.manage.selection import OnExamined, list_timers as select_timers
 from faststream_redis_timers_sync.manage.series import with_series
-from faststream_redis_timers_sync.manage.server import count_keys, inside, server_time
+from faststream_redis_timers_sync.manage.server import count_keys, internals_of, server_time
 from faststream_redis_timers_sync.manage.stats import count_topics
 from faststream_redis_timers_sync.manage.text import quoted
 from faststream_redis_timers_sync.manage.topics import (
     TopicScan,
+    describe_elsewhere,
     listening_topics,
     scan_topics,
-    tell_elsewhere,
     topics_elsewhere,
 )
 from faststream_redis_timers_sync.protocol.keys import REMEDY_ELSEWHERE
 from faststream_redis_timers_sync.protocol.model import Timer
 
 NONE_PENDING = "no timer{} is pending in topic {}"
-"""Says of a topic, with a pattern where there is one, that there was nothing to do."""
+"""Says that a topic, or a pattern in it, has no timer to act on."""
 
 _SLICE = 0.2
 """Seconds of scanning between two signs of progress."""
@@ -52,7 +52,7 @@ _FIRST = 100
 def perform(
     output: Output, timers: TimersClient, action: Callable[..., int], **arguments: Any
 ) -> int:
-    """Perform an action; what goes wrong becomes a sentence.
+    """Perform an action, and report an error as a sentence.
 
     Args:
         output: Where it writes.
@@ -66,7 +66,7 @@ def perform(
     try:
         return action(timers, output, **arguments)
     except (Exception, KeyboardInterrupt) as error:
-        explained = explain(error, inside(timers).runner)
+        explained = explain(error, internals_of(timers).runner)
         if explained is None:
             raise
         output.error(str(explained))
@@ -76,13 +76,13 @@ def perform(
 def find_topics(
     timers: TimersClient, output: Output, known: Iterable[str] = (), *, scan: bool = True
 ) -> list[str]:
-    """Find topics: those known, those that workers listen to, and by a scan all others.
+    """Find topics: the known ones, those that workers listen to, and all others by a scan.
 
     Args:
         timers: The client.
-        output: Where progress and remarks go.
+        output: Receives progress and remarks.
         known: Topics that the application names.
-        scan: Whether to look through all keys of the database.
+        scan: Whether to scan all keys of the database.
 
     Returns:
         The topics, sorted.
@@ -91,7 +91,7 @@ def find_topics(
     try:
         topics.update(listening_topics(timers))
     except NoPermissionError:
-        output.note("no permission for PUBSUB: listening workers stay unknown")
+        output.note("no permission for PUBSUB: listening workers are unknown")
     if scan:
         try:
             topics |= _scan(timers, output)
@@ -120,7 +120,7 @@ def _scan(timers: TimersClient, output: Output) -> set[str]:
 
 
 def _warn_of_layout(timers: TimersClient, output: Output, topics: Sequence[str]) -> None:
-    output.note(f"WARNING: {tell_elsewhere(timers, topics)}: {REMEDY_ELSEWHERE}")
+    output.note(f"WARNING: {describe_elsewhere(timers, topics)}: {REMEDY_ELSEWHERE}")
 
 
 def show_topics(
@@ -144,9 +144,9 @@ def show_topics(
     found = count_topics(timers, topics).topics
     if output.as_json:
         for stats in found:
-            output.record(shown.topic_record(stats))
+            output.record(formatting.topic_record(stats))
     else:
-        output.table(shown.TOPIC_COLUMNS, map(shown.topic_row, found))
+        output.table(formatting.TOPIC_COLUMNS, map(formatting.topic_row, found))
     return DONE
 
 
@@ -174,9 +174,9 @@ def show_stats(
     snapshot = count_topics(timers, chosen)
     if output.as_json:
         for stats in snapshot.topics:
-            output.record(shown.stats_record(stats))
+            output.record(formatting.stats_record(stats))
     else:
-        output.table(shown.STATS_COLUMNS, map(shown.stats_row, snapshot.topics))
+        output.table(formatting.STATS_COLUMNS, map(formatting.stats_row, snapshot.topics))
     for stats in snapshot.topics:
         if topics and not stats.pending:
             note_none(output, stats.topic, None)
@@ -211,13 +211,14 @@ def show_forecast(
         chosen = found if len(found) <= MOST_TOPICS else largest(count_topics(timers, found).topics)
         if len(found) > len(chosen):
             output.note(
-                f"of the {len(chosen)} topics with the most timers, of {len(found):,} found"
+                f"forecast of the {len(chosen)} topics with the most timers, "
+                f"of {len(found):,} found"
             )
     forecast = Forecasts(timers).of(chosen, Range(reach), output.zone)
     if output.as_json:
-        output.record(shown.forecast_record(forecast))
+        output.record(formatting.forecast_record(forecast))
     else:
-        output.table(shown.forecast_columns(forecast), shown.forecast_rows(forecast))
+        output.table(formatting.forecast_columns(forecast), formatting.forecast_rows(forecast))
         output.note(NOTE)
     if topics:
         for stats in count_topics(timers, chosen).topics:
@@ -237,15 +238,15 @@ def list_timers(
 ) -> int:
     """List the timers of a topic, without their bodies.
 
-    There is a column of definitions where one of the first timers is recurring.
+    The table has a column of definitions if one of the first 100 timers is recurring.
 
     Args:
         timers: The client.
         output: Where to.
         topic: The topic.
-        match: Only ids that match this glob pattern; the order is none without a limit.
+        match: Only ids that match this glob pattern; without a limit, in no order.
         limit: Only the earliest so many.
-        recurring: Only recurring ones.
+        recurring: Only recurring timers.
     """
     now = server_time(timers, topic)
     count = 0
@@ -256,7 +257,7 @@ def list_timers(
             count += 1
             yield timer
 
-    # A limit and a pattern together look through all of them now, else it is done in passing.
+    # With both a limit and a pattern, all timers are examined before the first is printed.
     with examining(timers, output, topic, if_=match is not None and limit is not None) as advance:
         selected = select_timers(
             timers, topic, match=match, limit=limit, recurring=recurring, on_examined=advance
@@ -264,12 +265,12 @@ def list_timers(
     found = counted(selected if recurring else with_series(timers, topic, selected))
     if output.as_json:
         for timer in found:
-            output.record(shown.timer_record(topic, timer, now))
+            output.record(formatting.timer_record(topic, timer, now))
     else:
         first = list(islice(found, _FIRST))
-        columns, row = shown.TIMER_COLUMNS, shown.timer_row
+        columns, row = formatting.TIMER_COLUMNS, formatting.timer_row
         if any(timer.repeat is not None for timer in first):
-            columns, row = shown.SERIES_COLUMNS, shown.series_row
+            columns, row = formatting.SERIES_COLUMNS, formatting.series_row
         output.table(columns, (row(timer, now, output.zone) for timer in chain(first, found)))
     if not count:
         kind = "recurring timer" if recurring else "timer"
@@ -297,20 +298,20 @@ def show_timer(
     if raw:
         output.raw(timer.body)
     elif output.as_json:
-        output.record(shown.timer_details(topic, timer, now))
+        output.record(formatting.timer_details(topic, timer, now))
     else:
-        output.facts(shown.timer_facts(topic, timer, now, output.zone))
+        output.facts(formatting.timer_facts(topic, timer, now, output.zone))
         body, is_json = body_text(timer)
         output.text(body[:MOST_BODY], is_json=is_json)
         if len(body) > MOST_BODY:
-            output.note(f"cut after {MOST_BODY:,} characters: --raw writes all of it")
+            output.note(f"cut after {MOST_BODY:,} characters: --raw prints all of it")
     return DONE
 
 
 def schedule(
     timers: TimersClient, output: Output, *, topic: str, message: Any, **options: Any
 ) -> int:
-    """Schedule a timer, and print its id; of a recurring one remark when it is due next.
+    """Schedule a timer and print its id; for a recurring timer, also say when it is due next.
 
     Args:
         timers: The client.
@@ -321,24 +322,24 @@ def schedule(
     """
     was_recurring = False
     if options.get("timer_id") is not None and options.get("repeat") is None:
-        # Who may not look can schedule all the same.
+        # A user without the right to read can still schedule.
         with if_allowed():
             before = timers.get_timer(topic, options["timer_id"])
             was_recurring = before is not None and before.repeat is not None
     timer_id = timers.schedule(message, topic, **options)
     timer = None
     if options.get("repeat") is not None:
-        # Where it was there already, with this definition, it has kept its time. Who may not
-        # look can schedule all the same.
+        # A timer that existed with this definition has kept its time. A user without the right
+        # to read can still schedule.
         with if_allowed():
             timer = timers.get_timer(topic, timer_id)
     if output.as_json:
         record = {"topic": topic, "timer_id": timer_id}
-        output.record(record | ({} if timer is None else {"due_at": shown.due_at(timer)}))
+        output.record(record | ({} if timer is None else {"due_at": formatting.due_at(timer)}))
     else:
         output.line(timer_id)
         if timer is not None:
-            output.note(shown.next_text(timer, server_time(timers, topic), output.zone))
+            output.note(formatting.next_text(timer, server_time(timers, topic), output.zone))
     if was_recurring and options.get("if_exists") != "keep":
         output.note(f"timer {quoted(timer_id)} was recurring: its series has ended")
     note_past(timers, output, topic, options.get("activate_at"))
@@ -348,16 +349,16 @@ def schedule(
 def check(
     timers: TimersClient, output: Output, *, topic: str = "any", role: str | None = None
 ) -> int:
-    """Tell what is wrong with the server, or the rule that a role needs there.
+    """Check the server for problems, or print the ACL rule that a role needs.
 
     Args:
         timers: The client.
         output: Where to.
-        topic: The topic that rights are looked at for, which need not exist.
-        role: A name of `ROLES`: only its rule is written, and the server is not asked.
+        topic: The topic to check permissions for; it need not exist.
+        role: A name of `ROLES`: only its rule is printed, and the server is not asked.
 
     Returns:
-        1 where something is wrong that timers can't do with.
+        The exit code: 1 if a finding is an error.
     """
     if role is not None:
         rule = role_rule(timers, ROLES[role])
@@ -369,12 +370,14 @@ def check(
     findings = list(check_server(timers, topic))
     if output.as_json:
         for finding in findings:
-            output.record(shown.finding_record(finding))
+            output.record(formatting.finding_record(finding))
     else:
-        output.table(shown.FINDING_COLUMNS, map(shown.finding_row, findings))
+        output.table(formatting.FINDING_COLUMNS, map(formatting.finding_row, findings))
         if rule := joined_rules([finding.rule for finding in findings if finding.rule]):
-            where = " (nodes have users of their own)" if inside(timers).runner.is_cluster else ""
-            output.line(f"\nThis allows what is missing{where}:\n\n{rule}")
+            where = (
+                " (each node has its own users)" if internals_of(timers).runner.is_cluster else ""
+            )
+            output.line(f"\nThis command grants the missing permissions{where}:\n\n{rule}")
     return FAILED if any(finding.level == "error" for finding in findings) else DONE
 
 
@@ -382,7 +385,7 @@ def check(
 def examining(
     timers: TimersClient, output: Output, topic: str, *, if_: bool = True
 ) -> Iterator[OnExamined | None]:
-    """Show how far a walk over all timers of a topic is.
+    """Show the progress of a walk over all timers of a topic.
 
     Args:
         timers: The client.
@@ -404,8 +407,8 @@ def note_none(output: Output, topic: str, match: str | None, sentence: str = NON
     Args:
         output: Where to.
         topic: The topic.
-        match: The pattern, where one was asked for.
-        sentence: Says so, with places for the pattern and the topic.
+        match: The pattern, if one was given.
+        sentence: The remark, with placeholders for the pattern and the topic.
     """
     which = "" if match is None else f" that matches {quoted(match)}"
     output.note(sentence.format(which, quoted(topic)))
@@ -414,20 +417,20 @@ def note_none(output: Output, topic: str, match: str | None, sentence: str = NON
 def note_past(
     timers: TimersClient, output: Output, topic: str, activate_at: datetime | None
 ) -> None:
-    """Remark that a time was past already: that may be a mistake.
+    """Remark that a time is in the past, which may be a mistake.
 
     Args:
         timers: The client.
         output: Where to.
         topic: The timer's topic.
-        activate_at: The time that was asked for.
+        activate_at: The time that was given.
     """
     if activate_at is not None and activate_at < server_time(timers, topic):
         output.note("that time is past: due at once")
 
 
 def unknown(topic: str, timer_id: str) -> str:
-    """Say that a timer is not there.
+    """Return the sentence that a timer is not pending.
 
     Args:
         topic: Its topic.

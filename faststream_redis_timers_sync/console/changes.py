@@ -41,7 +41,7 @@ from faststream_redis_timers_sync.manage.text import escape, plural, quoted
 from faststream_redis_timers_sync.protocol.errors import TimersError
 
 _DECLARED = (
-    "One that an application declares is created again by its next start: pause it to stop it"
+    "A series that an application declares is created again by its next start: pause it instead"
 )
 
 _NAMED = 3
@@ -50,17 +50,17 @@ _NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """How a change is spoken of.
+    """The words for a change.
 
     Args:
-        key: What it is called in JSON.
-        question: Asks for it.
-        answer: Tells that it was done.
-        of_running: What follows for one that runs.
-        of_some_running: What follows for several.
-        reasons: Why some may stay as they are.
-        kind: What it can be made to.
-        none: Tells that there was none.
+        key: Its name in JSON.
+        question: Asks whether to make it.
+        answer: Says that it was made.
+        of_running: What happens to one running timer.
+        of_some_running: What happens to several.
+        reasons: Why timers may be left unchanged.
+        kind: The kind of timer that it applies to.
+        none: Says that there was none.
     """
 
     key: str
@@ -77,13 +77,13 @@ _CANCEL = _Words(
     "cancelled",
     "Cancel {} {}?",
     "{} cancelled",
-    "it is removed, its handler finishes",
-    "they are removed, their handlers finish",
+    "it is removed, but its handler finishes",
+    "they are removed, but their handlers finish",
 )
 _MOVE = _Words(
     "moved",
-    "Move {} {}?",
-    "{} moved",
+    "Reschedule {} {}?",
+    "{} rescheduled",
     "it will run again at the new time",
     "they will run again at the new time",
     reasons=("paused",),
@@ -92,8 +92,8 @@ _RUN_NOW = _Words(
     "moved",
     "Make {} {} due now?",
     "{} made due",
-    "it will run again, beside the run that goes on",
-    "they will run again, beside the runs that go on",
+    "a second run starts beside the first",
+    "a second run of each starts beside the first",
     reasons=("paused",),
 )
 _PAUSE = _Words(
@@ -102,7 +102,7 @@ _PAUSE = _Words(
     "{} paused",
     reasons=("not recurring", "already paused"),
     kind="recurring timer",
-    none="no recurring timer{} is left to be paused in topic {}",
+    none="no recurring timer{} is left to pause in topic {}",
 )
 _RESUME = _Words(
     "resumed",
@@ -114,20 +114,20 @@ _RESUME = _Words(
 )
 _REDRIVE = _Words(
     "redriven",
-    "Put back {} {}?",
-    "{} put back",
+    "Redrive {} {}?",
+    "{} redriven",
     reasons=("waiting", "running", "other slot", "no dead letter"),
 )
 
 
 def cancel(timers: TimersClient, output: Output, *, chosen: Chosen, is_sure: bool = False) -> int:
-    """Cancel timers; series end by it.
+    """Cancel timers, which ends series.
 
     Args:
         timers: The client.
         output: Where to.
         chosen: Which ones.
-        is_sure: Whether no question is asked before timers that nobody named are changed.
+        is_sure: Whether to change timers that were not named without asking first.
     """
     return _apply(timers, output, chosen, Cancel(), _CANCEL, is_sure=is_sure)
 
@@ -141,22 +141,21 @@ def move(
     activate_in: timedelta | None = None,
     activate_at: datetime | None = None,
 ) -> int:
-    """Move timers to another due time. Paused ones are moved only if they were named.
+    """Reschedule timers. Paused timers are rescheduled only if they were named.
 
     Args:
         timers: The client.
         output: Where to.
         chosen: Which ones.
-        is_sure: As in `cancel`; nor is it asked before named ones that are paused are resumed
-            by it.
+        is_sure: As in `cancel`; also resumes named paused timers without asking first.
         activate_in: Delay from now, counted by the server's clock.
-        activate_at: Time with a time zone. Neither means now.
+        activate_at: Aware datetime. Neither means now.
     """
     words = _RUN_NOW if activate_in is None and activate_at is None else _MOVE
     resumes = bool(chosen.timer_ids) and is_sure
     if chosen.timer_ids and not is_sure and (paused := _paused_ones(timers, chosen)):
         them = "it" if len(paused) == 1 else "them"
-        if not output.ask(f"{_named(paused)} paused; this resumes {them}. Go on?"):
+        if not output.ask(f"{_named(paused)} paused; this resumes {them}. Continue?"):
             output.note("nothing was done")
             return FAILED
         resumes = True
@@ -175,7 +174,7 @@ def _named(timer_ids: list[str]) -> str:
 
 
 def _paused_ones(timers: TimersClient, chosen: Chosen) -> list[str]:
-    # Who may not look can move those that are not paused.
+    # A user without the right to read can still reschedule timers that are not paused.
     with if_allowed():
         return [timer.timer_id for timer in preview(timers, chosen).timers if timer.paused]
     return []
@@ -191,7 +190,7 @@ def pause(timers: TimersClient, output: Output, *, chosen: Chosen, is_sure: bool
         is_sure: As in `cancel`.
 
     Returns:
-        The exit code: 3 where a named one is unknown, 1 where a named one is due once.
+        The exit code: 3 if a named timer is unknown, 1 if a named timer is due once.
     """
     return _apply(timers, output, chosen, Pause(), _PAUSE, is_sure=is_sure)
 
@@ -206,23 +205,23 @@ def resume(timers: TimersClient, output: Output, *, chosen: Chosen, is_sure: boo
         is_sure: As in `cancel`.
 
     Returns:
-        The exit code: 3 where a named one is unknown, 1 where a named one is due once, or its
-        next time can't be computed here.
+        The exit code: 3 if a named timer is unknown, 1 if a named timer is due once or its next
+        time can't be computed here.
     """
     return _apply(timers, output, chosen, Resume(), _RESUME, is_sure=is_sure)
 
 
 def redrive(timers: TimersClient, output: Output, *, chosen: Chosen, is_sure: bool = False) -> int:
-    """Put dead letters back where they come from.
+    """Redrive dead letters to the topics they came from.
 
     Args:
         timers: The client.
         output: Where to.
-        chosen: Which ones, of a topic for dead letters.
+        chosen: Which ones, of a dead-letter topic.
         is_sure: As in `cancel`.
 
     Returns:
-        The exit code: 3 where a named one is unknown, 1 where a named one stays.
+        The exit code: 3 if a named dead letter is unknown, 1 if a named dead letter stays.
     """
     return _apply(timers, output, chosen, Redrive(), _REDRIVE, is_sure=is_sure)
 
@@ -265,7 +264,7 @@ def _apply(
 def _preview(
     timers: TimersClient, output: Output, chosen: Chosen, change: Change, *, is_sure: bool
 ) -> Preview | None:
-    """Count those that nobody named, where it costs nothing or somebody is to be asked."""
+    """Count timers that were not named, if that costs nothing or a question follows."""
     is_concerned = concerns(change)
     if chosen.timer_ids or (is_sure and not (chosen.everything and is_concerned is None)):
         return None
@@ -282,7 +281,7 @@ def _is_wanted(output: Output, chosen: Chosen, words: _Words, seen: Preview) -> 
     if not count:
         return True
     if words is _CANCEL and seen.recurring is None:
-        output.note(f"recurring ones among them end. {_DECLARED}")
+        output.note(f"recurring timers among them end. {_DECLARED}")
     elif words is _CANCEL and seen.recurring:
         is_one = seen.recurring == 1
         more = "is recurring: its series ends" if is_one else "are recurring: their series end"
@@ -316,7 +315,7 @@ def _report_named(output: Output, chosen: Chosen, words: _Words, tally: Tally) -
 def _again(owner: str) -> str:
     if not owner:
         return ""
-    return f", and the next start of '{owner}' creates it again: pause it to stop it"
+    return f", but the next start of '{owner}' creates it again: to stop it, pause it"
 
 
 def _report_found(output: Output, words: _Words, tally: Tally) -> None:
@@ -326,7 +325,7 @@ def _report_found(output: Output, words: _Words, tally: Tally) -> None:
         output.note(f"{tally.recurring:,} of them were recurring: their series have ended")
     for reason in words.reasons:
         if count := tally.stayed[reason]:
-            output.note(f"{plural(count)} stayed: {REASONS[reason]}")
+            output.note(f"{plural(count)} unchanged: {REASONS[reason]}")
 
 
 def _report(output: Output, chosen: Chosen, words: _Words, tally: Tally) -> None:
@@ -349,8 +348,8 @@ def _report(output: Output, chosen: Chosen, words: _Words, tally: Tally) -> None
             }
         )
     elif tally.done or tally.gone or stayed:
-        more = f", {stayed:,} stayed" if stayed else ""
-        more += f", {tally.gone:,} gone meanwhile" if tally.gone else ""
+        more = f", {stayed:,} unchanged" if stayed else ""
+        more += f", {tally.gone:,} no longer pending" if tally.gone else ""
         output.line(words.answer.format(plural(tally.done, words.kind)) + more)
     if not (tally.done or tally.gone or stayed or tally.unknown):
         note_none(output, chosen.topic, chosen.match, words.none)

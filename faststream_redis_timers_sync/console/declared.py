@@ -1,4 +1,4 @@
-"""Series that a project declares: ensured, compared, and told of."""
+"""Declared series: created, updated, compared and reported."""
 
 from redis.exceptions import OutOfMemoryError
 
@@ -7,14 +7,14 @@ from faststream_redis_timers_sync.console.errors import DONE, FAILED, MISUSED, C
 from faststream_redis_timers_sync.console.output import Output
 from faststream_redis_timers_sync.console.tables import Cell, Column
 from faststream_redis_timers_sync.manage.series import definition_text
-from faststream_redis_timers_sync.manage.server import inside
+from faststream_redis_timers_sync.manage.server import internals_of
 from faststream_redis_timers_sync.manage.text import escape, quoted
 from faststream_redis_timers_sync.protocol.errors import TimersError
 from faststream_redis_timers_sync.protocol.model import EnsuredSeries, Series
 
-CHECK_HELP = "Change nothing, and tell what would be done. Exit code 1 if there is something to do."
-OWNER_HELP = "Who declares them, for example the application's name."
-PRUNE_HELP = "Cancel series that this owner has declared before and declares no longer."
+CHECK_HELP = "Change nothing; print what would change. Exit code 1 if anything would."
+OWNER_HELP = "Owner of the series, such as the application's name."
+PRUNE_HELP = "Cancel series that this owner declared before and no longer declares."
 
 _STATES = ("created", "changed", "updated", "unchanged", "removed")
 _STYLES = {
@@ -37,19 +37,18 @@ def ensure_declared(
     check: bool = False,
     prune: bool = False,
 ) -> int:
-    """Create and update the series that a project declares, and show what became of each.
+    """Create and update the series that a project declares, and print the result for each.
 
     Args:
         timers: The client.
         output: Where to.
         series: The series.
         owner: Who declares them.
-        check: Whether to change nothing. The exit code then says whether there is something to
-            change.
-        prune: Whether to cancel those that are declared no longer.
+        check: Whether to change nothing. The exit code is then 1 if something would change.
+        prune: Whether to cancel series that are no longer declared.
 
     Raises:
-        CommandError: A series can't be.
+        CommandError: A series can't be declared.
     """
     ensured = _ensure(timers, series, owner, check=check, prune=prune)
     gone = "pruned" if prune else "undeclared"
@@ -73,7 +72,7 @@ def ensure_declared(
         output.note(_skipping(*name))
     if ensured.removed and not prune:
         output.note(
-            f"series that are no longer declared go on ({len(ensured.removed)}): "
+            f"series that are no longer declared still run ({len(ensured.removed)}): "
             "--prune cancels them"
         )
     is_done = not (ensured.created or ensured.changed or ensured.updated or ensured.removed)
@@ -83,24 +82,24 @@ def ensure_declared(
 def ensure_before_worker(
     timers: TimersClient, output: Output, *, series: list[Series], owner: str
 ) -> int:
-    """Create and update series before a worker starts, and say what was to be done.
+    """Create and update series before a worker starts, and print what changed.
 
     Args:
         timers: The client.
-        output: Where to; what stays as it is has no line.
+        output: Where to; unchanged series have no line.
         series: The series.
         owner: Who declares them.
 
     Raises:
-        CommandError: A series can't be.
+        CommandError: A series can't be declared.
     """
     try:
         ensured = _ensure(timers, series, owner, check=False, prune=False)
     except (OutOfMemoryError, TimersError) as error:
-        # As a broker's start: delivering is what frees memory.
+        # As when a broker starts: delivery is what frees memory.
         output.note(f"declared series were not all ensured, the next start tries again: {error}")
         return DONE
-    full = inside(timers).full
+    full = internals_of(timers).full
     repeats = {
         (topic, one.timer_id): definition_text(one.repeat.bound_to(topic, one.timer_id))
         for one in series
@@ -110,7 +109,7 @@ def ensure_before_worker(
         told = f"series {quoted(timer_id)} of topic {quoted(topic)}"
         if state == "removed":
             output.note(
-                f"{told} is no longer declared by {quoted(owner)}, and goes on: "
+                f"{told} is no longer declared by {quoted(owner)} but still runs: "
                 "manage.py timers_series --prune cancels it"
             )
         elif state != "unchanged":

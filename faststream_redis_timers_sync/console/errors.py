@@ -7,29 +7,29 @@ from faststream_redis_timers_sync.protocol.routing import is_refused_for_now
 
 DONE = 0
 FAILED = 1
-"""Refused by the server, or declined when asked; `check` found an error; or a dead letter that
-was named by hand stays."""
+"""Refused by the server, or declined when asked; `check` found an error; or a named dead letter
+stays."""
 MISUSED = 2
-"""Arguments that can't be, or a question that can't be asked."""
+"""Wrong arguments, or a question without a terminal to ask it on."""
 UNKNOWN_ID = 3
-"""An id that was named by hand is unknown."""
+"""A named id is unknown."""
 UNREACHABLE = 4
-"""The server does not answer, or its answer was lost."""
+"""The server does not reply, or its reply was lost."""
 INTERRUPTED = 130
-"""Ctrl-C, as shells count it."""
+"""Ctrl-C: 128 + SIGINT, as in shells."""
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 refused or declined; 2 wrong arguments or settings, or a question "
-    "without a terminal; 3 a named id is unknown; 4 the server can't be reached."
+    "without a terminal; 3 a named ID is unknown; 4 the server can't be reached."
 )
-"""What each group of commands says about them."""
+"""The line about exit codes in each group's help."""
 
 
 class CommandError(Exception):
-    """What ends a command.
+    """An error that ends a command.
 
     Args:
-        sentence: What is wrong, for a person.
+        sentence: The error message.
         exit_code: The exit code.
     """
 
@@ -40,28 +40,28 @@ class CommandError(Exception):
 
 
 class CannotAskError(CommandError):
-    """A question that there is no terminal to ask on.
+    """A question without a terminal to ask it on.
 
     Args:
         question: The question.
     """
 
     def __init__(self, question: str) -> None:
-        """Say how to answer beforehand."""
+        """Add how to answer in advance."""
         super().__init__(
-            f"{question} There is no terminal to ask this on: add --yes if so", MISUSED
+            f"{question} There is no terminal to ask this on: to confirm, add --yes", MISUSED
         )
 
 
 def explain(error: BaseException, runner: Runner) -> CommandError | None:
-    """Make of what went wrong what ends a command.
+    """Turn an exception into the error that ends a command.
 
     Args:
-        error: The error.
-        runner: What asked the server.
+        error: The exception.
+        runner: The runner that sent the operation.
 
     Returns:
-        None where it is a mistake of ours, to be shown as it is.
+        None if it is a bug, to be raised as it is.
     """
     if isinstance(error, CommandError):
         return error

@@ -1,4 +1,4 @@
-"""Where a command writes: results, as tables or JSON, and remarks, questions and progress."""
+"""The output of a command: results as tables or JSON; remarks, questions and progress."""
 
 import json
 import os
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _PATIENCE = 1.0
-"""Seconds after which somebody who waits wants to see that something goes on."""
+"""Seconds before progress is shown."""
 
 
 class Output:
-    """A command's streams and how they are written to.
+    """A command's streams and how to write to them.
 
-    On a terminal tables have colours, unless ``NO_COLOR`` is set, and fit its width. Elsewhere
-    they are plain: a line per row, nothing cut.
+    On a terminal, tables fit its width and have colours unless ``NO_COLOR`` is set. Elsewhere
+    they are plain: one line per row, nothing cut.
 
     Args:
         as_json: Whether results are JSON, one object per line.
-        out: Where results go; by default the process's standard output.
-        err: Where all else goes: remarks, errors, questions, progress.
-        source: Where answers are read from.
+        out: Stream for results; by default the process's standard output.
+        err: Stream for everything else: remarks, errors, questions, progress.
+        source: Stream that answers are read from.
         zone: The time zone in which times are shown; None is the machine's.
     """
 
@@ -62,14 +62,14 @@ class Output:
 
     @property
     def is_live(self) -> bool:
-        """Whether results are tables on a terminal that can be drawn anew."""
+        """Whether results are tables on a terminal that can be redrawn."""
         return not self.as_json and self.console() is not None
 
     def console(self, *, of_remarks: bool = False) -> "Console | None":
-        """Give rich's console for a stream, None where it is no terminal or rich is missing.
+        """Return rich's console for a stream; None if it is not a terminal or rich is missing.
 
         Args:
-            of_remarks: The stream of remarks in place of that of results.
+            of_remarks: Whether to use the stream of remarks instead of that of results.
         """
         stream = self._err if of_remarks else self._out
         if not stream.isatty():
@@ -80,7 +80,7 @@ class Output:
             return None
         return Console(
             file=stream,
-            # rich would write bold and dim even so.
+            # Without a colour system rich would still write bold and dim.
             color_system=None if os.environ.get("NO_COLOR") else "auto",
             no_color=False,
             highlight=False,
@@ -110,22 +110,22 @@ class Output:
             self._out.write(data.decode(errors="surrogateescape"))
 
     def record(self, values: Mapping[str, Any]) -> None:
-        """Write one object as a line of JSON, in ASCII, so that any text arrives exactly.
+        """Write one object as a line of JSON, in ASCII, so that any text arrives unchanged.
 
         Args:
-            values: What it holds.
+            values: The object.
         """
         self.line(json.dumps(values))
 
     def table(self, columns: list[Column], rows: Rows) -> None:
-        """Write a table, as its rows come.
+        """Write a table, row by row as they come.
 
         Args:
             columns: The columns; the last one takes the rest of the width.
             rows: The rows.
         """
         console = self.console()
-        # On a narrower one rich would leave names out; so it breaks the lines itself.
+        # On a narrower terminal rich would drop names; plain lines wrap there.
         if console is None or console.width < narrowest(columns):
             for line in plain_lines(columns, rows):
                 self.line(line)
@@ -134,7 +134,7 @@ class Output:
             console.print(table)
 
     def facts(self, facts: Sequence[tuple[str, str]]) -> None:
-        """Write names and values, a line or more each, and an empty line.
+        """Write names and values, one or more lines each, and an empty line.
 
         Args:
             facts: The names and values.
@@ -150,7 +150,7 @@ class Output:
         self.line("")
 
     def text(self, text: str, *, is_json: bool = False) -> None:
-        """Write text of several lines, which no width breaks.
+        """Write text of several lines without wrapping it.
 
         Args:
             text: The text.
@@ -163,11 +163,11 @@ class Output:
             console.print(rich_text(text, is_json=is_json), soft_wrap=True)
 
     def flush(self) -> None:
-        """Let out what was written so far."""
+        """Flush the results written so far."""
         self._out.flush()
 
     def note(self, text: str) -> None:
-        """Write a remark that is no result.
+        """Write a remark that is not a result.
 
         Args:
             text: A sentence, without a full stop.
@@ -179,7 +179,7 @@ class Output:
         self._err.flush()
 
     def error(self, text: str) -> None:
-        """Write what went wrong.
+        """Write an error.
 
         Args:
             text: A sentence, without a full stop.
@@ -187,7 +187,7 @@ class Output:
         self.note(f"Error: {text}")
 
     def ask(self, question: str) -> bool:
-        """Ask for a yes.
+        """Ask a yes-or-no question.
 
         Args:
             question: The question, with its question mark.
@@ -206,14 +206,14 @@ class Output:
 
     @contextmanager
     def progress(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Show how far something is that takes longer than a second; only on a terminal.
+        """Show the progress of work that takes longer than a second; only on a terminal.
 
         Args:
-            title: What is going on.
-            total: How many steps there are, or about.
+            title: The name of the work.
+            total: The number of steps, exact or estimated.
 
         Yields:
-            A function that is told how many more steps were made.
+            A function to call with the number of steps made since the last call.
         """
         begin = time.monotonic()
         bar: Any = None
@@ -256,7 +256,7 @@ class Output:
 
 def _write(stream: TextIO, text: str) -> None:
     if not text.isascii():
-        # A terminal that knows no emoji is no reason to fail.
+        # A terminal that can't show a character must not make the command fail.
         encoding = getattr(stream, "encoding", None) or "utf-8"
         text = text.encode(encoding, "backslashreplace").decode(encoding)
     stream.write(text)

@@ -21,10 +21,10 @@ class Column:
 
     Args:
         title: Its title.
-        width: How wide it is at least, in characters. One column, that of names, has
-            none: it is as wide as its texts, which go on in a next line.
+        width: Minimum width in characters. The column of names has none: it is as wide as its
+            texts, which wrap.
         is_number: Whether it is aligned to the right.
-        wraps: Whether longer texts go on in a next line where a terminal has no room for them.
+        wraps: Whether longer texts wrap if the terminal has no room for them.
     """
 
     title: str
@@ -39,7 +39,7 @@ class Cell:
 
     Args:
         text: The text.
-        style: rich's name of a style, for a terminal.
+        style: The name of a rich style, for a terminal.
     """
 
     text: str
@@ -47,11 +47,11 @@ class Cell:
 
 
 Rows = Iterable[Sequence[str | Cell]]
-"""Rows of texts, a text per column."""
+"""Rows of texts, one text per column."""
 
 
 def plain_lines(columns: Sequence[Column], rows: Rows) -> Iterator[str]:
-    """Lay a table out as lines, titles first; no line where there is no row.
+    """Lay a table out as lines, titles first; no lines if there are no rows.
 
     Args:
         columns: The columns.
@@ -82,7 +82,7 @@ def _plain_line(columns: Sequence[Column], widths: list[int], texts: Sequence[st
 
 
 def narrowest(columns: Sequence[Column]) -> int:
-    """Say how wide a terminal must be for a table to leave room for names.
+    """Return how wide a terminal must be for a table to leave room for names.
 
     Args:
         columns: The columns.
@@ -91,7 +91,7 @@ def narrowest(columns: Sequence[Column]) -> int:
 
 
 def rich_tables(columns: Sequence[Column], rows: Rows) -> Iterator["Table"]:
-    """Lay a table out for a terminal, some rows at a time where names come last.
+    """Lay a table out for a terminal, 100 rows at a time if names come last.
 
     Args:
         columns: The columns.
@@ -122,7 +122,7 @@ def rich_table(
     table = Table(
         box=box.SIMPLE_HEAD,
         show_edge=False,
-        # With the space that divides columns this makes two.
+        # With the space between columns this makes two.
         padding=(0, 1, 0, 0),
         pad_edge=False,
         show_header=with_titles,

@@ -16,7 +16,7 @@ from redis.exceptions import (
 )
 
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.console import shown
+from faststream_redis_timers_sync.console import formatting
 from faststream_redis_timers_sync.console.actions import find_topics
 from faststream_redis_timers_sync.console.errors import DONE
 from faststream_redis_timers_sync.console.output import Output
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 _AWAY = (RedisConnectionError, RedisTimeoutError, ClusterDownError, TryAgainError)
-"""What a server, or a part of a cluster, says that may do again later."""
+"""Errors of a server, or of a part of a cluster, that may recover."""
 
 _LINES_AROUND = 7
-"""Lines of the terminal that hold no topics."""
+"""Lines of the terminal that are not topics."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    """One look at the server.
+class _Update:
+    """One query of the server.
 
     Args:
-        snapshot: What was seen, or if there was no answer, what was seen last.
-        silent: Seconds since the server answered last; 0 if it answers.
+        snapshot: The counts; without a reply, the last ones received.
+        silent: Seconds since the server's last reply; 0 if it replied now.
     """
 
     snapshot: Snapshot
@@ -57,37 +57,37 @@ def watch(
     interval: float = 2.0,
     scan: bool = True,
 ) -> int:
-    """Show counts of topics again and again, until Ctrl-C.
+    """Show counts of topics repeatedly, until Ctrl-C.
 
-    Where results go to no terminal, what is seen is written as lines: of one endless table,
-    or of JSON. A server that stops answering is asked again until it does.
+    If results do not go to a terminal, each update is written as lines of one endless table or of
+    JSON. A server that stops replying is asked again until it replies.
 
     Args:
         timers: The client.
         output: Where to.
-        topics: The topics; none means all that can be found, by a scan at the start alone.
-            Topics that workers begin to listen to come in later.
+        topics: The topics; none means all that can be found, by a scan only at the start.
+            Topics that workers begin to listen to are added later.
         known: Topics that the application names.
-        interval: Seconds between two looks.
-        scan: Whether finding topics looks through all keys of the database.
+        interval: Seconds between updates.
+        scan: Whether finding topics scans all keys of the database.
     """
     chosen = list(dict.fromkeys(topics)) or find_topics(timers, output, known, scan=scan)
-    looks = _looks(timers, output, chosen, interval, finds_more=not topics)
+    updates = _updates(timers, output, chosen, interval, finds_more=not topics)
     with suppress(KeyboardInterrupt):
         if output.as_json:
-            for look in looks:
-                for stats in () if look.silent else look.snapshot.topics:
-                    output.record(shown.stats_record(stats))
+            for update in updates:
+                for stats in () if update.silent else update.snapshot.topics:
+                    output.record(formatting.stats_record(stats))
         elif (console := output.console()) is not None:
-            _draw(console, looks, interval, output.zone)
+            _draw(console, updates, interval, output.zone)
         else:
-            output.table(shown.WATCH_LINES, _rows(output, looks))
+            output.table(formatting.WATCH_LINES, _rows(output, updates))
     return DONE
 
 
-def _looks(
+def _updates(
     timers: TimersClient, output: Output, topics: list[str], interval: float, *, finds_more: bool
-) -> Iterator[_Look]:
+) -> Iterator[_Update]:
     snapshot: Snapshot | None = None
     answered = time.monotonic()
     while True:
@@ -97,41 +97,43 @@ def _looks(
                     topics = sorted({*topics, *listening_topics(timers)})
             snapshot = count_topics(timers, topics)
             answered = time.monotonic()
-            yield _Look(snapshot)
+            yield _Update(snapshot)
         except _AWAY:
             if snapshot is None:
                 raise
-            yield _Look(snapshot, time.monotonic() - answered)
+            yield _Update(snapshot, time.monotonic() - answered)
         output.flush()
         time.sleep(interval)
 
 
-def _rows(output: Output, looks: Iterator[_Look]) -> Iterator[list[Cell]]:
+def _rows(output: Output, updates: Iterator[_Update]) -> Iterator[list[Cell]]:
     was_silent = False
-    for look in looks:
-        if look.silent:
+    for update in updates:
+        if update.silent:
             if not was_silent:
-                output.note("the server does not answer: trying on")
+                output.note("the server does not reply: still trying")
         else:
-            for stats in look.snapshot.topics:
-                yield shown.watch_line(stats, output.zone)
-        was_silent = bool(look.silent)
+            for stats in update.snapshot.topics:
+                yield formatting.watch_line(stats, output.zone)
+        was_silent = bool(update.silent)
 
 
-def _draw(console: "Console", looks: Iterator[_Look], interval: float, zone: tzinfo | None) -> None:
+def _draw(
+    console: "Console", updates: Iterator[_Update], interval: float, zone: tzinfo | None
+) -> None:
     from rich.live import Live  # noqa: PLC0415  only on a terminal
 
     with Live(console=console, auto_refresh=False) as live:
-        for look in looks:
+        for update in updates:
             room = console.height - _LINES_AROUND
-            live.update(_picture(look, interval, zone, room), refresh=True)
+            live.update(_picture(update, interval, zone, room), refresh=True)
 
 
-def _picture(look: _Look, interval: float, zone: tzinfo | None, room: int) -> "RenderableType":
+def _picture(update: _Update, interval: float, zone: tzinfo | None, room: int) -> "RenderableType":
     from rich.console import Group  # noqa: PLC0415  only on a terminal
     from rich.text import Text  # noqa: PLC0415
 
-    topics, now = look.snapshot.topics, look.snapshot.at
+    topics, now = update.snapshot.topics, update.snapshot.at
     overdue = sum(stats.overdue for stats in topics)
     paused = sum(stats.paused for stats in topics)
     head = Text.assemble(
@@ -141,14 +143,14 @@ def _picture(look: _Look, interval: float, zone: tzinfo | None, room: int) -> "R
         (f"{overdue:,} overdue", "red" if overdue else ""),
         f", {paused:,} paused" if paused else "",
     )
-    foot = Text(f"every {interval:g} s, Ctrl-C ends", "dim")
-    if look.silent:
-        foot = Text(f"the server has not answered for {look.silent:.0f} s: trying on", "bold red")
+    foot = Text(f"every {interval:g} s, Ctrl-C to stop", "dim")
+    if update.silent:
+        foot = Text(f"no reply from the server for {update.silent:.0f} s: still trying", "bold red")
     some = topics
     if len(topics) > max(room, 1):
         some = sorted(topics, key=_urgency)[: max(room, 1)]
         foot = Text(f"and {plural(len(topics) - len(some), 'more topic')}, ", "dim") + foot
-    table = rich_table(shown.WATCH_COLUMNS, map(shown.watch_row, some))
+    table = rich_table(formatting.WATCH_COLUMNS, map(formatting.watch_row, some))
     return Group(head, Text(), table if some else Text("no topics found"), Text(), foot)
 
 

@@ -3,8 +3,8 @@
     INSTALLED_APPS = [..., "faststream_redis_timers_sync.django"]
     TIMERS = {"default": {"URL": "redis://localhost:6379/1"}}
 
-Views, models and tasks schedule and cancel; FastStream workers of `faststream_redis_timers`
-deliver.
+Views, models and tasks schedule and cancel timers; FastStream workers of
+`faststream_redis_timers` deliver them.
 """
 
 from typing import TYPE_CHECKING, Any

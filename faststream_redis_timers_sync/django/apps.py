@@ -7,7 +7,7 @@ from faststream_redis_timers_sync.django import checks
 
 
 class TimersConfig(AppConfig):  # type: ignore[misc]  # Django has no types
-    """Brings the system checks; its label is one that no project's own app has."""
+    """Registers the system checks, under a label that no project's own app has."""
 
     name = "faststream_redis_timers_sync.django"
     label = "faststream_redis_timers"

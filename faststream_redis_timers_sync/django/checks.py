@@ -1,7 +1,7 @@
-"""What `manage.py check` says about `TIMERS`.
+"""The system checks of `manage.py check` for `TIMERS`.
 
-The settings are looked at always, and alone. Servers are asked under ``check --deploy`` only:
-a check that always asks would hold up every command while a server is away.
+By default they check only the settings. Servers are asked only under ``check --deploy``: a check
+that always asks would delay every command while a server is away.
 """
 
 import re
@@ -21,8 +21,8 @@ from faststream_redis_timers_sync.django.clients import make_client
 from faststream_redis_timers_sync.django.conf import read_alias, read_aliases
 from faststream_redis_timers_sync.manage.check import check_info
 from faststream_redis_timers_sync.manage.findings import Finding
-from faststream_redis_timers_sync.manage.server import inside
-from faststream_redis_timers_sync.protocol.shown import text_of
+from faststream_redis_timers_sync.manage.server import internals_of
+from faststream_redis_timers_sync.protocol.safe_text import text_of
 
 LONGEST_LOOK = 2.0
 """Seconds that ``check --deploy`` waits for the server of one alias."""
@@ -39,13 +39,13 @@ _IDS = {
 
 
 def check_settings(**_: Any) -> list[CheckMessage]:
-    """Look for mistakes in `TIMERS`, without a network.
+    """Check `TIMERS` for mistakes, without network access.
 
     Args:
-        _: What Django gives to every check.
+        _: The arguments that Django passes to every check.
 
     Returns:
-        ``timers.E001`` for each alias that is not in order, or for the setting.
+        ``timers.E001`` for each invalid alias, or for the setting.
     """
     return [
         Error(str(found), id="timers.E001")
@@ -55,10 +55,10 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 
 
 def check_caches(**_: Any) -> list[CheckMessage]:
-    """Look for aliases whose URL is a cache's database: clearing the cache empties it.
+    """Check for aliases that share a database with a cache: clearing the cache empties it.
 
     Args:
-        _: What Django gives to every check.
+        _: The arguments that Django passes to every check.
 
     Returns:
         ``timers.W001`` for each pair of alias and cache.
@@ -71,26 +71,26 @@ def check_caches(**_: Any) -> list[CheckMessage]:
 
 
 def check_servers(**_: Any) -> list[CheckMessage]:
-    """Ask the server of each alias whether timers are safe there, for 2 seconds at most.
+    """Check whether timers are safe on the server of each alias, for 2 seconds at most.
 
     Args:
-        _: What Django gives to every check.
+        _: The arguments that Django passes to every check.
 
     Returns:
-        ``timers.W002`` where a server or a node of a cluster can't be reached, ``timers.W003``
-        where it may evict timers, ``timers.W004`` where it does not allow to look,
-        ``timers.W005`` where it is too old, ``timers.W006`` where it is no primary of its own or
-        a cluster is not in order; and ``timers.W001`` for aliases with CLIENT.
+        ``timers.W002`` if a server or a node of a cluster can't be reached, ``timers.W003`` if it
+        may evict timers, ``timers.W004`` if it does not allow the check, ``timers.W005`` if it is
+        too old, ``timers.W006`` if it is a replica or a node of a cluster, or if a cluster has
+        faults; and ``timers.W001`` for aliases with CLIENT.
     """
     warnings = []
     for config in _aliases_in_order():
         try:
-            warnings += _within(LONGEST_LOOK, partial(_look, config))
+            warnings += _within(LONGEST_LOOK, partial(_check_server, config))
         except Exception as error:  # noqa: BLE001  CLIENT may raise anything
             warnings.append(
                 CheckWarning(
                     f"{config.where}: the server can't be reached: {text_of(error)}",
-                    hint="nothing can be scheduled until it can",
+                    hint="nothing can be scheduled until the server can be reached",
                     id="timers.W002",
                 )
             )
@@ -110,7 +110,7 @@ def _read_all() -> Iterator[ClientSettings | ImproperlyConfigured]:
     for alias in aliases:
         try:
             config = read_alias(alias)
-            # What functions do when they are called is not known: they may ask a server.
+            # Functions are not called here: they may ask a server.
             make_client(config) if config.client is None else load_factory(config)
             if config.series_owner is not None:
                 load_series(config, calls=False)
@@ -120,7 +120,7 @@ def _read_all() -> Iterator[ClientSettings | ImproperlyConfigured]:
             yield config
 
 
-def _look(config: ClientSettings) -> list[CheckMessage]:
+def _check_server(config: ClientSettings) -> list[CheckMessage]:
     client = make_client(config)
     try:
         warnings = _shared_with_caches(config, client) if config.client is not None else []
@@ -135,8 +135,8 @@ def _server_warnings(config: ClientSettings, client: TimersClient) -> Iterator[C
         if finding.check == "info":
             yield CheckWarning(
                 f"{config.where}: {finding.message}",
-                hint="look by hand: maxmemory-policy should be noeviction"
-                + (". To let this user look, allow it +info" if finding.rule else ""),
+                hint="check by hand that maxmemory-policy is noeviction"
+                + (". To let this user check it, grant +info" if finding.rule else ""),
                 id="timers.W004",
             )
         elif finding.check in _IDS and finding.level != "ok":
@@ -152,14 +152,14 @@ def _warning(config: ClientSettings, finding: Finding) -> CheckMessage:
     )
 
 
-def _within(seconds: float, look: Callable[[], _T]) -> _T:
-    """Run in a thread that may be left behind: the timeouts of a client of CLIENT are its own."""
+def _within(seconds: float, check: Callable[[], _T]) -> _T:
+    """Run in a thread that may be abandoned: a client of CLIENT has its own timeouts."""
     results: list[_T] = []
     errors: list[BaseException] = []
 
     def run() -> None:
         try:
-            results.append(look())
+            results.append(check())
         except BaseException as error:  # noqa: BLE001  raised below
             errors.append(error)
 
@@ -169,7 +169,7 @@ def _within(seconds: float, look: Callable[[], _T]) -> _T:
     if errors:
         raise errors[0]
     if not results:
-        msg = f"no answer within {seconds:g} s"
+        msg = f"no reply within {seconds:g} s"
         raise TimeoutError(msg)
     return results[0]
 
@@ -183,8 +183,8 @@ class _Place(NamedTuple):
 
 
 def _shared_with_caches(config: ClientSettings, client: TimersClient) -> list[CheckMessage]:
-    runner = inside(client).runner
-    # No cache of Django's can be on a cluster, which has many places.
+    runner = internals_of(client).runner
+    # No Django cache can be on a cluster, which has many places.
     place = None if runner.is_cluster else _place_of(runner.connection_options)
     return [
         CheckWarning(
@@ -213,7 +213,7 @@ def _locations(location: Any) -> Iterable[str]:
     if not isinstance(location, (list, tuple)):
         return
     for url in location:
-        # Whatever the backend: a cache that is on Redis has a URL like this.
+        # Whatever the backend, a cache on Redis has a URL like this.
         if isinstance(url, str) and re.match(r"\s*(rediss?|valkeys?|unix)://", url):
             yield re.sub(r"^\s*valkey", "redis", url)
 
@@ -223,7 +223,7 @@ def _place_at(url: str, options: Mapping[str, Any]) -> _Place | None:
         found = redis.ConnectionPool.from_url(url.strip()).connection_kwargs
     except (TypeError, ValueError):
         return None
-    # The URL's own win, as redis-py has it.
+    # The URL's own options win, as in redis-py.
     return _place_of({**{name: options.get(name) for name in ("host", "port", "db")}, **found})
 
 

@@ -1,4 +1,4 @@
-"""The clients of the setting `TIMERS`: one per alias and process, made when first asked for."""
+"""The clients of the setting `TIMERS`: one per alias and process, made on first use."""
 
 import os
 import threading
@@ -14,7 +14,7 @@ from django.utils import timezone
 from faststream_redis_timers_sync import _settings
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.django.conf import DEFAULT_ALIAS, read_alias
-from faststream_redis_timers_sync.manage.server import inside
+from faststream_redis_timers_sync.manage.server import internals_of
 from faststream_redis_timers_sync.protocol.model import Timer, TimerPublishMessage
 
 
@@ -25,7 +25,7 @@ class _Clients:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew, as a process does that was forked while another thread held the lock."""
+        """Start over, after a fork while another thread held the lock."""
         self._made: dict[str, TimersClient] = {}
         # Reentrant: what makes the client of one alias may ask for that of another.
         self._lock = threading.RLock()
@@ -43,7 +43,7 @@ class _Clients:
         with self._lock:
             made, self._made = self._made, {}
         for client in made.values():
-            # One that CLIENT made is the project's.
+            # A client that CLIENT made belongs to the project.
             if isinstance(client, DjangoTimersClient):
                 client.close()
 
@@ -63,28 +63,28 @@ setting_changed.connect(_drop_clients, dispatch_uid="faststream_redis_timers")
 
 
 def get_client(alias: str = DEFAULT_ALIAS) -> TimersClient:
-    """Give the client of an alias of `TIMERS`.
+    """Return the client of an alias of `TIMERS`.
 
-    It is one object for all threads of a process, and may be kept. With ``USE_TZ = False``
-    it reads naive datetimes in `TIME_ZONE`; else it refuses them.
+    All threads of a process share one client, which you may keep. With ``USE_TZ = False`` it
+    reads naive datetimes in `TIME_ZONE`; otherwise it refuses them.
 
     It blocks. In an asynchronous view::
 
         schedule = sync_to_async(get_client().schedule, thread_sensitive=False)
         await schedule("INV-001", "invoices", activate_in=timedelta(days=3))
 
-    It talks to Redis at once, whatever becomes of the database transaction around it;
+    It calls Redis at once, even if the database transaction around it rolls back;
     `schedule_on_commit` and `cancel_on_commit` wait for the commit.
 
     Args:
         alias: The alias.
 
     Returns:
-        The client; where `CLIENT` made a `TimersClient`, for example a `FakeTimersClient`, the
-        very one that it made, which refuses naive datetimes.
+        The client. If `CLIENT` returns a `TimersClient`, for example a `FakeTimersClient`, it is
+        that object, which refuses naive datetimes.
 
     Raises:
-        ImproperlyConfigured: `TIMERS` is not in order, or has no such alias.
+        ImproperlyConfigured: `TIMERS` is invalid, or has no such alias.
     """
     return _clients.get(alias)
 
@@ -96,29 +96,29 @@ def make_client(config: _settings.ClientSettings) -> TimersClient:
         config: The alias.
 
     Raises:
-        ImproperlyConfigured: No client can be made of it.
+        ImproperlyConfigured: No client can be made from it.
     """
     return _settings.make_client(config, DjangoTimersClient)
 
 
 def new_pipeline(client: TimersClient) -> Any:
-    """Make what a client's ``pipeline=`` takes.
+    """Return a pipeline for a client's ``pipeline=``.
 
     Args:
         client: The client.
 
     Returns:
-        A pipeline of redis-py's, or that of a `FakeTimersClient`, which only that client takes;
-        where replicas are waited for, or on a cluster, what runs one call after the other.
+        A redis-py pipeline, or that of a `FakeTimersClient`, which only that client accepts; with
+        `confirm_replicas` or on a cluster, an object that runs one call after the other.
     """
-    runner = inside(client).runner
+    runner = internals_of(client).runner
     if runner.confirmation is None and (make := getattr(client, "pipeline", None)) is not None:
         return make()
     return runner.new_pipeline()
 
 
 class DjangoTimersClient(TimersClient):
-    """A `TimersClient` that reads naive datetimes as the project's settings say."""
+    """A `TimersClient` that reads naive datetimes by the project's settings."""
 
     def schedule(
         self, message: Any, topic: str, *, activate_at: datetime | None = None, **options: Any
@@ -142,7 +142,7 @@ class DjangoTimersClient(TimersClient):
     def reschedule_timer(
         self, topic: str, timer_id: str, *, activate_at: datetime | None = None, **options: Any
     ) -> Any:
-        """Move a timer, as `TimersClient.reschedule_timer`."""
+        """Reschedule a timer, as `TimersClient.reschedule_timer`."""
         return super().reschedule_timer(
             topic, timer_id, activate_at=as_aware(activate_at), **options
         )
@@ -162,12 +162,12 @@ class DjangoTimersClient(TimersClient):
 def as_aware(time: datetime | None) -> datetime | None:
     """Read a naive datetime in `TIME_ZONE`, if ``USE_TZ = False``.
 
-    When the clocks are put back an hour comes twice: ``fold`` says which is meant, by default
-    the first. When they are put forward an hour is missing: a time in it is counted on from
-    before the change, so that 02:30 becomes 03:30. Python and Django's models do the same.
+    When the clocks are put back, an hour occurs twice: ``fold`` chooses one, by default the first.
+    When they are put forward, an hour is missing: a time in it is moved forward by the change, so
+    that 02:30 becomes 03:30. Python and Django's models do the same.
 
     Args:
-        time: The time; all else than a naive datetime comes back as it is, for the client to
+        time: The time; anything but a naive datetime is returned unchanged, for the client to
             refuse.
     """
     if settings.USE_TZ or not isinstance(time, datetime) or timezone.is_aware(time):

@@ -1,4 +1,4 @@
-"""The setting `TIMERS`: what it may hold, read and checked. Nothing here opens a connection."""
+"""Reads and checks the setting `TIMERS`. Nothing here opens a connection."""
 
 from typing import Any
 
@@ -20,10 +20,10 @@ _EXAMPLE = 'TIMERS = {"default": {"URL": "redis://localhost:6379/1"}}'
 
 
 def read_aliases() -> dict[str, Any]:
-    """Read the setting as it stands: alias -> its settings.
+    """Read the setting, unchecked: alias -> its settings.
 
     Raises:
-        ImproperlyConfigured: There is none, it is no dict, or it lacks ``"default"``.
+        ImproperlyConfigured: It is missing, not a dict, or has no ``"default"``.
     """
     aliases = getattr(settings, "TIMERS", None)
     if aliases is None:
@@ -45,8 +45,7 @@ def read_alias(alias: str) -> ClientSettings:
         alias: Its name.
 
     Raises:
-        ImproperlyConfigured: `TIMERS` or what it has under the alias is not in order, or the
-            alias is unknown.
+        ImproperlyConfigured: `TIMERS` or the alias in it is invalid, or the alias is unknown.
     """
     aliases = read_aliases()
     if alias not in aliases:

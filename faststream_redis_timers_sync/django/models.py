@@ -13,14 +13,14 @@ class NoTimers(models.Manager):  # type: ignore[misc]  # Django has no types
     """Finds nothing and asks no database: timers live in Redis."""
 
     def get_queryset(self) -> Any:
-        """Give a query set that is empty without a query."""
+        """Return a query set that is empty without a query."""
         return super().get_queryset().none()
 
 
 class Timer(models.Model):  # type: ignore[misc]  # as above
     """A timer, or a whole topic, as Django's permissions and the admin's log name it.
 
-    Scheduling, cancelling and looking go through `get_client`.
+    Use `get_client` to schedule, cancel and read timers.
     """
 
     key = models.TextField(primary_key=True)
@@ -31,7 +31,7 @@ class Timer(models.Model):  # type: ignore[misc]  # as above
         """It has no table, and nothing is added in the admin."""
 
         managed = False
-        # So that dumpdata --all, too, asks no table.
+        # So that dumpdata --all asks no table either.
         base_manager_name = "objects"
         default_manager_name = "objects"
         default_permissions = ("view", "change", "delete")
@@ -39,7 +39,7 @@ class Timer(models.Model):  # type: ignore[misc]  # as above
         verbose_name_plural = _("timers")
 
     def __str__(self) -> str:
-        """Name timer and topic, without anything that a database refuses."""
+        """Return timer and topic, without characters that a database refuses."""
         place = self.place
         if not place.timer_id:
             return gettext("topic %(topic)s") % {"topic": escape(place.topic)}  # type: ignore[no-any-return]

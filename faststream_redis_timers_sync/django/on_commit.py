@@ -1,4 +1,4 @@
-"""Scheduling and cancelling when the database transaction commits, and not before."""
+"""Schedules and cancels when the database transaction commits, and not before."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,22 +31,22 @@ def schedule_on_commit(  # noqa: PLR0913  a timer has that many properties
     using: str | None = None,
     robust: bool = False,
 ) -> str:
-    """Schedule a timer when the transaction commits; at once where there is none.
+    """Schedule a timer when the transaction commits; at once without a transaction.
 
-    All is checked and encoded now, so a mistake rolls the transaction back, and what
-    becomes of the message afterwards changes nothing. Nothing is scheduled if the
-    transaction is rolled back, or an inner `atomic()` around the call. A savepoint made by hand
-    (`transaction.savepoint_rollback`) takes no call along, nor does it any other of
-    `transaction.on_commit`. The calls of one transaction,
-    `cancel_on_commit` among them, reach Redis in their order and in one round trip, with the
-    first of them that Django comes to. With ``CONFIRM_REPLICAS`` each waits for its replicas.
+    Arguments are checked and encoded now, so a mistake rolls the transaction back, and later
+    changes to the message have no effect. Nothing is scheduled if the transaction, or an inner
+    `atomic()` around the call, is rolled back. Rolling back a manual savepoint
+    (`transaction.savepoint_rollback`) does not drop the call, as with all functions of
+    `transaction.on_commit`. The calls of one transaction, those of `cancel_on_commit` included,
+    reach Redis in order and in one round trip, when Django runs the first of them. With
+    ``CONFIRM_REPLICAS`` each waits for its replicas.
 
-    A process that dies between the commit and the call to Redis has lost the timer. Where
-    that matters, schedule before the commit with `get_client`, and let the handler read the
-    row again: it finds out whether there is something to do.
+    If the process dies between the commit and the call to Redis, the timer is lost. If that
+    matters, schedule before the commit with `get_client`, and let the handler read the row to find
+    out whether there is something to do.
 
-    Django's transactions block. In an asynchronous view, call a function through
-    `sync_to_async` that has the transaction and this call in it.
+    Django's transactions block. In an asynchronous view, put the transaction and this call into a
+    function, and call it through `sync_to_async`.
 
     Args:
         message: As in `TimersClient.schedule`.
@@ -55,19 +55,19 @@ def schedule_on_commit(  # noqa: PLR0913  a timer has that many properties
         activate_in: Delay until it is due, counted by the server's clock from when the
             timer reaches the server, after the commit.
         activate_at: Time at which it is due. With ``USE_TZ = False`` a naive one is read in
-            `TIME_ZONE`, else refused.
-        repeat: As in `TimersClient.schedule`. The server is asked its time now, before the
-            commit; if the first time has passed when the timer reaches it, it is due at once.
+            `TIME_ZONE`, otherwise refused.
+        repeat: As in `TimersClient.schedule`. The server is asked for its time now, before the
+            commit; if the first time is past when the timer reaches it, it is due at once.
         correlation_id: As in `TimersClient.schedule`.
         headers: As in `TimersClient.schedule`.
         reply_to: As in `TimersClient.schedule`.
         if_exists: ``"replace"``, ``"keep"`` or ``"update"``, judged after the commit; None as
             in `TimersClient.schedule`.
         alias: The alias of `TIMERS`.
-        using: The alias of `DATABASES` whose transaction it is, as in `transaction.on_commit`.
-        robust: Whether Django logs what Redis refuses, and goes on with the other functions
-            that wait for the commit. Otherwise it is raised to whoever commits, when the
-            transaction is committed already. It may have happened or not.
+        using: The alias of `DATABASES` with the transaction, as in `transaction.on_commit`.
+        robust: Whether Django logs errors of Redis, and runs the other functions that wait for
+            the commit. Otherwise the error is raised by the commit, though the transaction is
+            already committed. The call may have succeeded or not.
 
     Returns:
         The timer's id.
@@ -75,15 +75,15 @@ def schedule_on_commit(  # noqa: PLR0913  a timer has that many properties
     Raises:
         TypeError: An argument has the wrong type.
         ValueError: An argument can't be used; its name and value are named.
-        ImproperlyConfigured: `TIMERS` is not in order, or has no such alias.
-        TimerNotReplicatedError: Too few replicas have it; out of the commit, too.
-        redis.RedisError: What the server or the connection says, out of the commit, or out
-            of this call where there is no transaction.
+        ImproperlyConfigured: `TIMERS` is invalid, or has no such alias.
+        TimerNotReplicatedError: Too few replicas have it; also raised by the commit.
+        redis.RedisError: The server or the connection failed; raised by the commit, or by this
+            call without a transaction.
     """
     if if_exists == "error":
         msg = (
-            'if_exists="error" can\'t be used with schedule_on_commit: its answer comes when '
-            'the transaction is committed already. Use "replace" or "keep", or get_client()'
+            'if_exists="error" can\'t be used with schedule_on_commit: the reply comes after '
+            'the commit. Use "replace" or "keep", or get_client()'
         )
         raise ValueError(msg)
     client = get_client(alias)
@@ -114,9 +114,9 @@ def cancel_on_commit(
     using: str | None = None,
     robust: bool = False,
 ) -> None:
-    """Cancel a timer when the transaction commits; at once where there is none.
+    """Cancel a timer when the transaction commits; at once without a transaction.
 
-    All that is said of `schedule_on_commit` holds.
+    See `schedule_on_commit` for its behaviour.
 
     Args:
         topic: Its topic.
@@ -126,9 +126,9 @@ def cancel_on_commit(
         robust: As in `schedule_on_commit`.
 
     Raises:
-        TypeError: Topic or id is no str.
+        TypeError: Topic or id is not a str.
         ValueError: Topic or id is empty.
-        ImproperlyConfigured: `TIMERS` is not in order, or has no such alias.
+        ImproperlyConfigured: `TIMERS` is invalid, or has no such alias.
         redis.RedisError: As in `schedule_on_commit`.
     """
     client = get_client(alias)
@@ -140,11 +140,11 @@ def cancel_on_commit(
 
 @dataclass(eq=False, slots=True)
 class _Shared:
-    """What the calls of one transaction for one client know in common.
+    """The state that the calls of one transaction for one client share.
 
     Args:
         client: The client.
-        hooks: Django's list of the functions that wait, when the last call was made.
+        hooks: Django's list of waiting functions when the last call was made.
         savepoints: The savepoints that were open then.
     """
 
@@ -157,18 +157,18 @@ class _Shared:
 class OnCommit:
     """One call that waits for the commit.
 
-    Each waits by itself, so that a savepoint's rollback drops those inside, and whoever
-    captures what waits finds one function for one call. The first that runs sends those
-    along of which it is sure that they would run after it.
+    Each waits by itself, so that a savepoint's rollback drops those inside, and tests that capture
+    waiting functions find one function per call. The first that runs also sends those that are
+    sure to run after it.
 
     Args:
-        shared: What it has in common with others.
+        shared: The state shared with other calls.
         pipeline: Holds its command.
-        what: What it does, for an error.
+        what: Its description, for an error.
         using: The alias of its database.
         savepoints: The savepoints around it.
-        is_sent: Whether it was sent, or was to be.
-        error: What came of that.
+        is_sent: Whether it was sent, or sending it failed.
+        error: The error, if it failed.
     """
 
     shared: _Shared
@@ -180,10 +180,10 @@ class OnCommit:
     error: Exception | None = None
 
     def send(self) -> None:
-        """Send it, unless it was sent along with an earlier one.
+        """Send it, unless it was sent with an earlier call.
 
         Raises:
-            redis.RedisError: Sending failed, now or when it was sent along.
+            redis.RedisError: Sending failed, now or with an earlier call.
         """
         if not self.is_sent:
             _send([self, *self._sure_to_follow()])
@@ -194,24 +194,24 @@ class OnCommit:
         calls = [call for call in _calls_in(self.shared.hooks) if call.shared is self.shared]
         if self in calls:
             if transaction.get_connection(self.using).in_atomic_block:
-                # No commit: a test runs what it has captured, one by one.
+                # No commit: a test runs the functions it captured, one by one.
                 return []
             # A savepoint was rolled back after the last call: Django made a new list then.
-            # Only calls inside savepoints that were still open may have gone with it, and
-            # none of those that are around this call, since it is still here.
+            # It dropped only calls inside savepoints that were still open, and none of the
+            # savepoints around this call, since it still exists.
             at_risk = self.shared.savepoints - self.savepoints
             following = calls[calls.index(self) + 1 :]
             calls = list(takewhile(lambda call: not call.savepoints & at_risk, following))
-        # Else Django takes one after the other from this very list: the rest will run.
+        # Otherwise Django runs one after the other from this list: the rest will run.
         return [call for call in calls if not call.is_sent]
 
 
 def _on_commit(client: Any, pipeline: Any, what: str, *, using: str | None, robust: bool) -> None:
     connection = transaction.get_connection(using)
-    # What is shared is found in what waits, so a rollback leaves nothing of it behind.
+    # Shared state is found through the waiting calls, so a rollback leaves none of it behind.
     waiting = _calls_in(reversed(connection.run_on_commit))
     shared = next((c.shared for c in waiting if c.shared.client is client), _Shared(client))
-    # Without a savepoint of its own a block goes with the one around it.
+    # A block without its own savepoint rolls back with the one around it.
     savepoints = frozenset(connection.savepoint_ids) - {None}
     call = OnCommit(shared, pipeline, what, using, savepoints)
     transaction.on_commit(call.send, using=using, robust=robust)

@@ -1,8 +1,8 @@
-"""A backend for `django.tasks` (Django 6 or newer): what is enqueued becomes a timer.
+"""A backend for `django.tasks` (Django 6 or newer): enqueued tasks become timers.
 
     TASKS = {"default": {"BACKEND": "faststream_redis_timers_sync.django.tasks.TimersBackend"}}
 
-How tasks are written into timers and read again is here; a FastStream worker runs them, with
+This module encodes tasks as timers and decodes them; a FastStream worker runs them, with
 `faststream_redis_timers.django.serve_tasks`.
 """
 
@@ -33,28 +33,28 @@ from faststream_redis_timers_sync.django.conf import DEFAULT_ALIAS, read_alias
 from faststream_redis_timers_sync.protocol.keys import plain_prefix, prefixed
 
 _OPTIONS = {"ALIAS": DEFAULT_ALIAS, "TOPIC_PREFIX": "tasks:", "RETRY": False}
-"""The options that there are, and their defaults."""
+"""The known options and their defaults."""
 
 
 class TimersBackend(BaseTaskBackend):  # type: ignore[misc]  # Django has no types
     """Enqueues tasks as timers: at once, or for the time of ``run_after``.
 
-    Delivery is at least once: a task whose worker dies, or that takes longer than its lease, is
-    run again, so it must be idempotent. It is scheduled when it is enqueued, whatever becomes of
-    the database transaction around it: ``transaction.on_commit(partial(task.enqueue, ...))``
-    waits for the commit. Results are not kept.
+    Delivery is at least once: a task whose worker dies, or that outlives its lease, is redelivered,
+    so tasks must be idempotent. A task is scheduled when it is enqueued, even if the database
+    transaction around it rolls back; ``transaction.on_commit(partial(task.enqueue, ...))`` waits
+    for the commit. Results are not kept.
 
-    ``OPTIONS`` may have: ``ALIAS``, that of `TIMERS` (``"default"``); ``TOPIC_PREFIX``, which
-    makes the topic of a queue, before the queue's name (``"tasks:"``); ``RETRY``: whether a task
-    that raises is tried again when its lease has ended, until it returns. By default it is
-    FAILED, and removed.
+    ``OPTIONS`` may have: ``ALIAS``, the alias of `TIMERS` (``"default"``); ``TOPIC_PREFIX``, which
+    goes before the queue's name to make its topic (``"tasks:"``); ``RETRY``: whether a task that
+    raises is retried when its lease expires, until it returns. By default it is FAILED, and
+    removed.
 
     Args:
         alias: Its alias in `TASKS`.
-        params: What stands there.
+        params: Its parameters there.
 
     Raises:
-        ImproperlyConfigured: ``OPTIONS`` has an unknown key, or a prefix that is no text.
+        ImproperlyConfigured: ``OPTIONS`` has an unknown key, or a prefix that is not a str.
     """
 
     supports_defer = True
@@ -88,7 +88,7 @@ class TimersBackend(BaseTaskBackend):  # type: ignore[misc]  # Django has no typ
             task: The task.
 
         Raises:
-            InvalidTask: It can't: Django's reasons, or ``run_after`` is no datetime.
+            InvalidTask: It can't: for Django's reasons, or ``run_after`` is not a datetime.
         """
         if not isinstance(task.run_after, datetime | None):
             msg = (
@@ -103,18 +103,18 @@ class TimersBackend(BaseTaskBackend):  # type: ignore[misc]  # Django has no typ
 
         Args:
             task: The task. A naive ``run_after`` is read in `TIME_ZONE` with ``USE_TZ = False``;
-                else it is refused.
-            args: Its arguments.
-            kwargs: Its arguments by name.
+                otherwise it is refused.
+            args: Its positional arguments.
+            kwargs: Its keyword arguments.
 
         Returns:
-            A `TaskResult` whose id is that of the timer.
+            A `TaskResult` with the timer's id.
 
         Raises:
             InvalidTask: The task can't be enqueued.
-            TypeError: An argument can't be written as JSON.
-            ImproperlyConfigured: `TIMERS` is not in order, or has no such alias.
-            redis.RedisError: What the server or the connection says.
+            TypeError: An argument can't be encoded as JSON.
+            ImproperlyConfigured: `TIMERS` is invalid, or has no such alias.
+            redis.RedisError: The server or the connection failed.
         """
         self.validate_task(task)
         now = datetime.now(UTC)
@@ -136,7 +136,7 @@ class TimersBackend(BaseTaskBackend):  # type: ignore[misc]  # Django has no typ
         return result
 
     def topic_of(self, queue_name: str) -> str:
-        """Name the topic of a queue.
+        """Return the topic of a queue.
 
         Args:
             queue_name: The queue.
@@ -144,7 +144,7 @@ class TimersBackend(BaseTaskBackend):  # type: ignore[misc]  # Django has no typ
         return prefixed(self.topic_prefix, queue_name, "queue_name")
 
     def read(self, timer_id: str, message: Any) -> Any:
-        """Read what `enqueue` has written.
+        """Decode a message of `enqueue`.
 
         Args:
             timer_id: The timer's id.
@@ -155,7 +155,7 @@ class TimersBackend(BaseTaskBackend):  # type: ignore[misc]  # Django has no typ
 
         Raises:
             ImportError: There is no such task here.
-            ValueError: It is something else than a task.
+            ValueError: It is not a task.
         """
         match message:
             case {
@@ -171,16 +171,16 @@ class TimersBackend(BaseTaskBackend):  # type: ignore[misc]  # Django has no typ
                 raise ValueError(msg)
         task = import_string(path)
         if not isinstance(task, Task):
-            msg = f"{path!r}, which timer {timer_id!r} names, is no task: decorate it with @task"
+            msg = f"{path!r}, which timer {timer_id!r} names, is not a task: decorate it with @task"
             raise ValueError(msg)  # noqa: TRY004  the message is wrong, not an argument's type
         task = task.using(queue_name=queue, backend=self.alias)
         return self._result(task, timer_id, args, kwargs, enqueued_at=at)
 
     def check(self, **_: Any) -> list[Any]:
-        """Check the settings, without network.
+        """Check the settings, without network access.
 
         Returns:
-            What is wrong.
+            The errors.
         """
         try:
             read_alias(self.timers_alias)

@@ -1,4 +1,4 @@
-"""Names of topics and timers as they travel in URLs, in forms and in the admin's log."""
+"""Names of topics and timers in URLs, in forms and in the admin's log."""
 
 from typing import NamedTuple
 
@@ -6,12 +6,12 @@ from faststream_redis_timers_sync.manage.tokens import from_token, to_token
 
 
 class Place(NamedTuple):
-    """Where something is: a topic of an alias, or a timer in it.
+    """The address of a topic of an alias, or of a timer in it.
 
     Args:
         alias: The alias of `TIMERS`.
         topic: The topic, without the client's prefix.
-        timer_id: The timer's id; empty where the topic is meant.
+        timer_id: The timer's id; empty if the topic is meant.
     """
 
     alias: str
@@ -31,19 +31,19 @@ class Place(NamedTuple):
 
 
 def read_place(key: str) -> Place:
-    """Read what `Place.key` gives.
+    """Read a `Place.key`.
 
     Args:
         key: The word.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: It is not one.
     """
     parts = [from_token(part) for part in key.split(".")]
     if len(parts) not in {2, 3} or not all(parts):
         msg = f"{key!r} names neither a topic nor a timer"
         raise ValueError(msg)
-    # Only ids may hold bytes that are no UTF-8.
+    # Only ids may hold bytes that are not UTF-8.
     for part in parts[:2]:
         part.encode()
     return Place(*parts)

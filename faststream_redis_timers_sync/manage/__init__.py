@@ -1,6 +1,6 @@
-"""Looking after timers: finding topics, listing, choosing and changing timers, counting, checking.
+"""Managing timers: find topics; list, select, change and count timers; check servers.
 
-What all front ends do alike stands here, once. It knows no framework and prints nothing: the
-command line, Django and Flask build on it. All of it takes a `TimersClient`, and topics without
-that client's prefix.
+The logic that all front ends share. It uses no framework and prints nothing: the command line, the
+web pages, Django and Flask build on it. All of it takes a `TimersClient`, and topics without that
+client's prefix.
 """

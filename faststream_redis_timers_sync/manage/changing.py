@@ -1,8 +1,8 @@
-"""Cancelling, rescheduling, pausing, resuming and redriving the timers that were chosen.
+"""Cancels, reschedules, pauses, resumes and redrives the chosen timers.
 
-Many are changed in calls of up to 200; each that is paused or resumed is a call of its own.
+Changes go in calls of up to 200 timers; pausing or resuming takes one call per timer.
 
-A front end that has to answer in time gives a deadline and asks again for the rest.
+A front end that must respond in time passes a deadline and asks again for the rest.
 """
 
 from collections import Counter
@@ -16,17 +16,17 @@ from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.chosen import Chosen
 from faststream_redis_timers_sync.manage.deadline import Deadline, TimeUpError
 from faststream_redis_timers_sync.manage.errors import if_allowed
-from faststream_redis_timers_sync.manage.pages import look_at
+from faststream_redis_timers_sync.manage.pages import read_timers
 from faststream_redis_timers_sync.manage.selection import (
     OnExamined,
     cancel_each,
     list_timers,
     matching_ids,
-    move_each,
     redrive_each,
+    reschedule_each,
 )
 from faststream_redis_timers_sync.manage.series import definitions_of, owners_of
-from faststream_redis_timers_sync.manage.server import inside, server_time
+from faststream_redis_timers_sync.manage.server import internals_of, server_time
 from faststream_redis_timers_sync.protocol.management import State, pause_one
 from faststream_redis_timers_sync.protocol.model import Timer
 from faststream_redis_timers_sync.protocol.operation import MOST_CHANGED, in_chunks
@@ -49,36 +49,36 @@ Reason = Literal[
     "no next time",
     "changed",
 ]
-"""Why a timer stays as it is."""
+"""Why a timer is left unchanged."""
 
 REASONS: dict[Reason, str] = {
-    "waiting": "a timer of the old id waits, or is recurring",
-    "running": "a handler runs with it",
-    "other slot": "the topic that it comes from is in another slot",
-    "no dead letter": "no dead letter",
-    "paused": "paused; resume it, or name it by its id",
+    "waiting": "a timer with its old ID is waiting or recurring",
+    "running": "a handler is running with it",
+    "other slot": "the topic it came from is in another hash slot",
+    "no dead letter": "not a dead letter",
+    "paused": "paused; resume it, or name it by its ID",
     "not recurring": "not recurring",
-    "already paused": "paused already",
+    "already paused": "already paused",
     "not paused": "not paused",
     "no next time": "its next time can't be computed here",
     "changed": "changed since you were asked",
 }
-"""What they mean, in English."""
+"""The reasons in English."""
 
 AS_WANTED: frozenset[Reason] = frozenset({"already paused", "not paused"})
-"""Those that are no failure: the timer is as it was to become."""
+"""Reasons that are not failures: the timer is already in the wanted state."""
 
 
 class Outcome(NamedTuple):
-    """What became of one timer.
+    """The outcome for one timer.
 
     Args:
         timer_id: Its id.
-        result: It was changed, it is unknown, or the reason why it stays.
+        result: It was changed, it is unknown, or the reason why it is unchanged.
         was_running: Whether it was changed while a handler ran with it.
-        was_recurring: Whether it was cancelled, and a series has ended so.
-        detail: What more there is to say of the reason.
-        owner: Who declares that series, and creates it again; empty where nobody does.
+        was_recurring: Whether its cancelling ended a series.
+        detail: Details of the reason.
+        owner: The owner that declares the series and creates it again; empty if it has none.
     """
 
     timer_id: str
@@ -91,19 +91,20 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """The timers shall not fire, and series end; handlers that run finish."""
+    """Cancel the timers and end series; running handlers finish."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reschedule:
-    """The timers shall be due at another time; one that runs fires again then.
+    """Reschedule the timers; a running timer runs again at the new time.
 
     Args:
         activate_in: Delay from each call, by the server's clock.
-        activate_at: Time with a time zone. Neither means now.
-        moved_to: Where an earlier call that was cut has moved a part of them: that is left alone.
-        resumes: Whether paused ones that were named are moved too, which resumes them. They
-            stay paused otherwise, and those that were not named always do.
+        activate_at: Aware datetime. Neither means now.
+        moved_to: The time to which an earlier, cut call has rescheduled some of them: these are
+            left alone.
+        resumes: Whether named paused timers are rescheduled too, which resumes them. Otherwise
+            they stay paused; paused timers that were not named always do.
     """
 
     activate_in: timedelta | None = None
@@ -114,30 +115,30 @@ class Reschedule:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """The recurring timers shall not fire until they are resumed; handlers that run finish."""
+    """Pause the recurring timers until they are resumed; running handlers finish."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """The recurring timers that are paused shall be due again, at their next time."""
+    """Make the paused recurring timers due again, at their next time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Redrive:
-    """The dead letters shall be timers again, where they come from, due at once."""
+    """Redrive the dead letters to the topics they came from, due at once."""
 
 
 Change = Cancel | Reschedule | Pause | Resume | Redrive
 
 
 def concerns(change: Change) -> Callable[[Timer], bool] | None:
-    """Tell what a change can be made to, of timers that nobody named.
+    """Return a test for timers, not named one by one, that a change applies to.
 
     Args:
         change: The change.
 
     Returns:
-        Says it of a timer with its definition; None where it can be made to any.
+        A function of a timer with its definition; None if the change applies to all timers.
     """
     if isinstance(change, Pause):
         return lambda timer: timer.repeat is not None and not timer.paused
@@ -146,18 +147,18 @@ def concerns(change: Change) -> Callable[[Timer], bool] | None:
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the timers so far.
+    """Counts of outcomes so far.
 
     Args:
-        done: How many were changed.
-        running: How many of these were running; None where that can't be told.
-        gone: How many were there when they were counted or found, but not any more: they
-            have fired, or somebody else has cancelled them.
-        recurring: How many that were cancelled were recurring; None where that can't be told.
-        stayed: How many stay as they are, by the reason.
-        named: What became of each that was named, in the order given.
-        more: How many more were changed than somebody had said yes to.
-        is_cut: Whether time was up before all were looked at.
+        done: How many timers were changed.
+        running: How many of these were running; None if unknown.
+        gone: How many were pending when they were counted or found, but no longer: they were
+            delivered, or cancelled by somebody else.
+        recurring: How many of the cancelled ones were recurring; None if unknown.
+        stayed: How many are unchanged, by reason.
+        named: The outcome of each named timer, in the order given.
+        more: How many more were changed than the user had confirmed.
+        is_cut: Whether time ran out before all were examined.
     """
 
     done: int = 0
@@ -171,15 +172,15 @@ class Tally:
 
     @property
     def unknown(self) -> list[str]:
-        """The ids that were named and are not there."""
+        """The named ids that are not pending."""
         return [outcome.timer_id for outcome in self.named if outcome.result == "unknown"]
 
     def add(self, outcome: Outcome, *, is_named: bool) -> None:
-        """Count one.
+        """Count one outcome.
 
         Args:
-            outcome: What became of it.
-            is_named: Whether it was named.
+            outcome: The outcome.
+            is_named: Whether the timer was named.
         """
         if is_named:
             self.named.append(outcome)
@@ -196,11 +197,11 @@ class Tally:
 
 
 def walks(change: Change, chosen: Chosen) -> bool:
-    """Tell whether a change has to look through the topic for what was chosen.
+    """Return whether a change has to walk through the topic to find the chosen timers.
 
     Args:
         change: The change.
-        chosen: What was chosen.
+        chosen: The timers to act on.
     """
     return not chosen.timer_ids and not _is_of_a_whole_topic(change, chosen)
 
@@ -216,33 +217,33 @@ def carry_out(  # noqa: PLR0913  what to do to which timers, and how long it may
     deadline: Deadline | None = None,
     on_examined: OnExamined | None = None,
 ) -> None:
-    """Change what was chosen, or as much of it as a deadline allows.
+    """Change the chosen timers, or as many as a deadline allows.
 
-    With `seen`, named timers that have changed since somebody was asked about them are left alone.
-    They are looked at just before the change, in a call of its own: what happens in between is not
-    noticed. Nor is a timer of the same id and due time that has taken the place of another.
+    With `seen`, named timers that changed since the user was asked are left alone. They are read
+    just before the change, in a separate call: changes in between are not noticed. Nor is a new
+    timer with the same id and due time.
 
     Args:
         timers: The client.
         change: The change.
-        chosen: What to change.
-        tally: Told of each; where this fails midway, it has what was done before.
-        expected: How many there were when somebody said yes; None where nobody counted, or
-            where an earlier call has changed a part of them.
-        seen: `mark_of` each timer that was named when somebody was asked, by id; of one that was
-            not pending, an empty text. None means that nobody was asked.
-        deadline: Ends the changing of those that were not named, at the earliest after a call.
-        on_examined: Told how many timers were looked at for those. Where it raises
-            `TimeUpError`, no more are looked for.
+        chosen: The timers to act on.
+        tally: Counts each outcome; after a failure it holds the changes made before.
+        expected: How many there were when the user confirmed; None if they were not counted, or
+            if this continues an earlier call.
+        seen: `mark_of` each named timer when the user was asked, by id; empty for one that was
+            not pending. None means that nobody was asked.
+        deadline: Ends the change of timers that were not named, after one call at the earliest.
+        on_examined: Called with the number of timers examined to find those. If it raises
+            `TimeUpError`, the search ends.
 
     Raises:
         TypeError: A time has the wrong type.
         ValueError: The topic, an id or the pattern is empty, or a time can't be used.
-        TimerOutcomeUnknownError: The server's answer to a call was lost.
-        redis.RedisError: What the server or the connection says.
+        TimerOutcomeUnknownError: The server's reply to a call was lost.
+        redis.RedisError: The server or the connection failed.
     """
     if expected == 0:
-        # What is scheduled from now on was not asked for.
+        # Timers that are scheduled from now on were not confirmed.
         return
     if _is_of_a_whole_topic(change, chosen):
         tally.done = timers.cancel_all(chosen.topic)
@@ -264,31 +265,31 @@ def carry_out(  # noqa: PLR0913  what to do to which timers, and how long it may
             timer_ids = [timer_id for timer_id in places if timer_id not in changed]
         for outcome in _change_each(timers, change, chosen.topic, timer_ids):
             tally.add(outcome, is_named=is_named)
-        # Those that have changed came first.
+        # The changed timers were reported first.
         tally.named.sort(key=lambda outcome: places[outcome.timer_id])
     if expected is not None:
         tally.more = max(0, tally.done - expected)
     if expected is not None and not tally.is_cut:
-        # Those count too that were gone already when they were looked for a second time.
+        # Also counts timers that were gone by the second search.
         counted = tally.done + tally.stayed.total() + len(tally.unknown)
         tally.gone = max(tally.gone, expected - counted)
 
 
 def mark_of(timer: Timer) -> str:
-    """Return what tells whether a timer has changed: its due time, or that it is running.
+    """Return a mark of a timer's state, its due time or that it is running, to detect changes.
 
     Args:
         timer: The timer.
     """
-    # While a handler runs its lease is extended again and again.
+    # While a handler runs, its lease is extended repeatedly.
     return "r" if timer.running else f"{(timer.due_at - _FIRST) // _MICROSECOND:x}"
 
 
 def _changed(timers: TimersClient, chosen: Chosen, seen: Mapping[str, str]) -> set[str]:
-    """Find named timers that are not as they were seen; those that are gone are not among them."""
+    """Return the named timers that changed since they were seen, without those that are gone."""
     return {
         timer.timer_id
-        for timer in look_at(timers, chosen.topic, dict.fromkeys(chosen.timer_ids))
+        for timer in read_timers(timers, chosen.topic, dict.fromkeys(chosen.timer_ids))
         if mark_of(timer) != seen.get(timer.timer_id)
     }
 
@@ -304,12 +305,12 @@ def _find(
     expected: int | None,
     on_examined: OnExamined | None,
 ) -> Iterator[str]:
-    """Find the ids of those that were not named."""
+    """Find the ids of timers that were not named one by one."""
     if isinstance(change, Reschedule) and change.moved_to is not None:
         return _left(timers, chosen, change.moved_to, on_examined)
     if isinstance(change, Redrive) and chosen.everything:
-        # In order, since of those with one old id the first comes back; and what dies
-        # meanwhile, maybe the very same again, is left for the next time.
+        # In order: of several dead letters with the same old id the first is redriven. Timers
+        # that are dead-lettered meanwhile, maybe the same again, are left for the next call.
         count = timers.count_pending(chosen.topic) if expected is None else expected
         every = list_timers(timers, chosen.topic, on_examined=on_examined)
         return (timer.timer_id for timer in islice(every, count))
@@ -325,9 +326,9 @@ def _find(
 def _left(
     timers: TimersClient, chosen: Chosen, moved_to: datetime, on_examined: OnExamined | None
 ) -> Iterator[str]:
-    """Find those that an earlier call has not moved."""
+    """Find the timers that an earlier call has not rescheduled."""
     now = server_time(timers, chosen.topic)
-    # In no order, for the same reason as `matching_ids`.
+    # In no order, for the reason given in `matching_ids`.
     pattern = "*" if chosen.match is None else chosen.match
     for timer in list_timers(timers, chosen.topic, match=pattern, on_examined=on_examined):
         if not _is_moved(timer, now, moved_to):
@@ -357,7 +358,7 @@ def _cancel(timers: TimersClient, topic: str, timer_ids: Iterable[str]) -> Itera
     for some in in_chunks(timer_ids, MOST_CHANGED):
         recurring: Container[str] = ()
         owners: Mapping[str, str] = {}
-        # Who may only write can cancel all the same.
+        # A user with only the right to write can still cancel.
         with if_allowed():
             recurring = found = definitions_of(timers, topic, some)
             owners = owners_of(timers, topic, found)
@@ -372,7 +373,9 @@ def _move(
     timers: TimersClient, change: Reschedule, topic: str, timer_ids: Iterable[str]
 ) -> Iterator[Outcome]:
     at, delay = change.activate_at, change.activate_in
-    for timer_id, state in move_each(timers, topic, timer_ids, activate_in=delay, activate_at=at):
+    for timer_id, state in reschedule_each(
+        timers, topic, timer_ids, activate_in=delay, activate_at=at
+    ):
         if state != "paused" or not change.resumes:
             yield _outcome(timer_id, state)
             continue
@@ -383,7 +386,7 @@ def _move(
 
 
 def _pause(timers: TimersClient, topic: str, timer_id: str) -> Outcome:
-    runner, keys, _ = reach = inside(timers)
+    runner, keys, _ = reach = internals_of(timers)
     result = runner.run(pause_one(keys, reach.full(topic), timer_id))
     return Outcome(timer_id, "done" if result == "paused" else result)
 
@@ -402,10 +405,10 @@ def _resume(timers: TimersClient, topic: str, timer_id: str) -> Outcome:
 
 
 def _in_time(found: Iterator[str], deadline: Deadline | None, tally: Tally) -> Iterator[str]:
-    """Give timers that were not named, until time is up."""
+    """Yield timers that were not named, until time is up."""
     try:
         for count, timer_id in enumerate(found):
-            # Not before: here it is known that there are more than those of the last call.
+            # Not earlier: only here it is known that the last call did not have all timers.
             if deadline is not None and count and count % MOST_CHANGED == 0:
                 deadline.check()
             yield timer_id

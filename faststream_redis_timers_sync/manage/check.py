@@ -1,7 +1,7 @@
-"""What is wrong with a server: version, mode, role, memory, persistence, rights, clock.
+"""Checks a server: version, mode, role, memory, persistence, permissions, clock.
 
-All but rights and clock is read from INFO: CONFIG is often disabled. Each question is sent
-once and waited for no longer than the client's timeouts say.
+All but permissions and clock is read from INFO: CONFIG is often disabled. Each command is sent
+once, with the client's timeouts.
 """
 
 import re
@@ -25,18 +25,18 @@ from faststream_redis_timers_sync.manage.cluster import (
 from faststream_redis_timers_sync.manage.errors import is_unreachable, sentence_of
 from faststream_redis_timers_sync.manage.findings import Finding, agreed
 from faststream_redis_timers_sync.manage.permissions import acl_rule, refused_purposes
-from faststream_redis_timers_sync.manage.server import TIME, inside
+from faststream_redis_timers_sync.manage.server import TIME, internals_of
 from faststream_redis_timers_sync.manage.topics import (
+    describe_elsewhere,
     listening_topics,
-    tell_elsewhere,
     topics_elsewhere,
 )
 from faststream_redis_timers_sync.protocol.keys import REMEDY_ELSEWHERE
 from faststream_redis_timers_sync.protocol.operation import command
-from faststream_redis_timers_sync.protocol.shown import text_of
+from faststream_redis_timers_sync.protocol.safe_text import text_of
 
 OLDEST = {"Redis": (7, 0), "Valkey": (7, 2)}
-"""The oldest versions that do."""
+"""The oldest supported versions."""
 
 _MEBIBYTE = 1024 * 1024
 
@@ -44,20 +44,20 @@ _LARGEST_CLOCK_DIFFERENCE = timedelta(seconds=1)
 
 
 def check_server(timers: TimersClient, topic: str = "any") -> Iterator[Finding]:
-    """Look at a server, or at each node of a cluster, and tell what is wrong and what is not.
+    """Check a server, or each node of a cluster, and yield good and bad findings.
 
     Args:
         timers: The client.
-        topic: The topic that rights are looked at for, which need not exist. Timers in the
-            other layout are looked for there, and in topics that workers listen to.
+        topic: The topic to check permissions for; it need not exist. It is also searched for
+            timers in the other layout, as are the topics that workers listen to.
 
     Raises:
         redis.RedisError: The server can't be reached, or no node of the cluster can.
     """
-    looks = _look(timers)
-    nodes = [view.node for view in looks.views]
-    yield from _check_info(timers, looks)
-    if inside(timers).runner.is_cluster:
+    reports = _read_reports(timers)
+    nodes = [view.node for view in reports.views]
+    yield from _check_info(timers, reports)
+    if internals_of(timers).runner.is_cluster:
         yield from check_failover(timers, nodes)
     yield from _agreed(nodes, lambda node: _check_permissions(timers, topic, node))
     yield _check_layout(timers, topic)
@@ -65,7 +65,7 @@ def check_server(timers: TimersClient, topic: str = "any") -> Iterator[Finding]:
 
 
 def check_info(timers: TimersClient) -> Iterator[Finding]:
-    """Look at what INFO tells of a server, or of each node of a cluster, and at the cluster.
+    """Check the INFO of a server, or of each node of a cluster, and the cluster itself.
 
     Args:
         timers: The client.
@@ -73,16 +73,16 @@ def check_info(timers: TimersClient) -> Iterator[Finding]:
     Raises:
         redis.RedisError: The server can't be reached, or no node of the cluster can.
     """
-    yield from _check_info(timers, _look(timers))
+    yield from _check_info(timers, _read_reports(timers))
 
 
-class _Looks(NamedTuple):
-    """What INFO and its like told.
+class _Reports(NamedTuple):
+    """The replies to INFO and the cluster's commands.
 
     Args:
-        views: The nodes that answer, or the one server.
-        silent: The nodes of a cluster that don't, and why.
-        refused: What is to be told of those that refuse INFO.
+        views: The nodes that reply, or the one server.
+        silent: The nodes of a cluster that do not reply, and why.
+        refused: The findings about nodes that refuse INFO.
     """
 
     views: list[View]
@@ -90,25 +90,25 @@ class _Looks(NamedTuple):
     refused: list[tuple[str, Finding]]
 
 
-def _look(timers: TimersClient) -> _Looks:
-    looks = _Looks([], [], [])
-    is_cluster = inside(timers).runner.is_cluster
-    for node in inside(timers).runner.nodes():
+def _read_reports(timers: TimersClient) -> _Reports:
+    reports = _Reports([], [], [])
+    is_cluster = internals_of(timers).runner.is_cluster
+    for node in internals_of(timers).runner.nodes():
         try:
             info = _read_info(timers, node)
         except RedisError as error:
             if not is_cluster:
                 raise
-            looks.silent.append((node, str(sentence_of(error, node))))
+            reports.silent.append((node, str(sentence_of(error, node))))
             continue
         if isinstance(info, Finding):
-            looks.refused.append((node.address, info))
+            reports.refused.append((node.address, info))
         told: dict[str, Any] = {}
         if is_cluster:
             with suppress(RedisError):
                 told = {"facts": node.run(CLUSTER_INFO), "known": node.run(CLUSTER_NODES)}
-        looks.views.append(View(node, None if isinstance(info, Finding) else info, **told))
-    return looks
+        reports.views.append(View(node, None if isinstance(info, Finding) else info, **told))
+    return reports
 
 
 def _read_info(timers: TimersClient, node: Runner) -> dict[str, str] | Finding:
@@ -118,20 +118,20 @@ def _read_info(timers: TimersClient, node: Runner) -> dict[str, str] | Finding:
         return Finding(
             "info",
             "unknown",
-            "no permission to look: this user may not run INFO, so version, cluster mode, "
-            "role, eviction policy, memory and persistence stay unknown",
+            "no permission: this user may not run INFO, so version, cluster mode, role, "
+            "eviction policy, memory and persistence are unknown",
             rule=acl_rule(timers, ["INFO"]),
         )
     except ResponseError as error:
-        return Finding("info", "unknown", f"the server does not answer INFO: {text_of(error)}")
+        return Finding("info", "unknown", f"the server does not reply to INFO: {text_of(error)}")
 
 
 _INFO = command(b"INFO", parse=read_pairs)
 
 
-def _check_info(timers: TimersClient, looks: _Looks) -> Iterator[Finding]:
-    nodes = [view.address for view in looks.views]
-    infos = {view.address: view.info for view in looks.views if view.info is not None}
+def _check_info(timers: TimersClient, reports: _Reports) -> Iterator[Finding]:
+    nodes = [view.address for view in reports.views]
+    infos = {view.address: view.info for view in reports.views if view.info is not None}
 
     def each(
         check: Callable[[dict[str, str]], Finding],
@@ -140,10 +140,10 @@ def _check_info(timers: TimersClient, looks: _Looks) -> Iterator[Finding]:
         found = [(address, check(info)) for address, info in infos.items()]
         return agreed(found, nodes, None if extent is None else lambda node: extent(infos[node]))
 
-    yield from agreed(looks.refused, nodes)
+    yield from agreed(reports.refused, nodes)
     yield from each(check_version)
-    if inside(timers).runner.is_cluster:
-        yield from check_cluster(timers, looks.views, looks.silent)
+    if internals_of(timers).runner.is_cluster:
+        yield from check_cluster(timers, reports.views, reports.silent)
     else:
         for info in infos.values():
             yield from check_place(info)
@@ -153,14 +153,14 @@ def _check_info(timers: TimersClient, looks: _Looks) -> Iterator[Finding]:
 
 
 def _agreed(
-    nodes: Sequence[Runner], look: Callable[[Runner], Iterable[Finding]]
+    nodes: Sequence[Runner], check: Callable[[Runner], Iterable[Finding]]
 ) -> Iterator[Finding]:
-    found = [(node.address, one) for node in nodes for one in look(node)]
+    found = [(node.address, one) for node in nodes for one in check(node)]
     return agreed(found, [node.address for node in nodes])
 
 
 def check_version(info: dict[str, str]) -> Finding:
-    """Tell whether the server is new enough.
+    """Check whether the server is new enough.
 
     Args:
         info: Its INFO.
@@ -174,20 +174,20 @@ def check_version(info: dict[str, str]) -> Finding:
         return Finding(
             "version",
             "unknown",
-            f"the server does not tell its version; it must be {wanted} or newer",
+            f"the server does not report its version; it must be {wanted} or newer",
         )
     if (int(found[1]), int(found[2])) < oldest:
         return Finding(
             "version",
             "error",
-            f"{name} {version} is too old: its scripts can't do what the timers' need",
+            f"{name} {version} is too old to run the timers' scripts",
             f"use {wanted} or newer",
         )
     return Finding("version", "ok", f"{name} {version}")
 
 
 def check_place(info: dict[str, str]) -> Iterator[Finding]:
-    """Tell whether a client of one server may write there: to no cluster's node, to no replica.
+    """Check whether a client of one server can write there: not to a cluster's node or a replica.
 
     Args:
         info: Its INFO.
@@ -196,10 +196,10 @@ def check_place(info: dict[str, str]) -> Iterator[Finding]:
         yield Finding(
             "cluster",
             "error",
-            "the server is a node of a cluster, and this client asks no other: topics of other "
-            "nodes can't be used",
-            "name the cluster: a URL that begins with redis+cluster://, or a RedisCluster client "
-            "with hash_tags=True",
+            "the server is a node of a cluster, but this client uses no other node: topics on "
+            "other nodes can't be used",
+            "connect to the cluster: use a URL that begins with redis+cluster://, or a "
+            "RedisCluster client with hash_tags=True",
         )
     else:
         yield Finding("cluster", "ok", "not in cluster mode")
@@ -216,7 +216,7 @@ def check_place(info: dict[str, str]) -> Iterator[Finding]:
 
 
 def check_eviction(info: dict[str, str]) -> Finding:
-    """Tell whether timers could vanish when the memory is full.
+    """Check whether timers could be evicted when memory is full.
 
     Args:
         info: The server's INFO.
@@ -226,22 +226,20 @@ def check_eviction(info: dict[str, str]) -> Finding:
     remedy = "set maxmemory-policy noeviction"
     if policy is None:
         return Finding(
-            "eviction", "unknown", "the server does not tell its eviction policy", remedy
+            "eviction", "unknown", "the server does not report its eviction policy", remedy
         )
     if policy == "noeviction":
         return Finding("eviction", "ok", "maxmemory-policy is noeviction")
     if policy.startswith("volatile-"):
         message = (
-            f"maxmemory-policy is {policy}: it evicts keys that expire, which timers don't, "
-            "so none vanish, but others' keys do"
+            f"maxmemory-policy is {policy}: it evicts only keys that expire. Timers don't expire "
+            "and are safe, but other keys are evicted"
         )
         return Finding("eviction", "warning", message, remedy)
     if has_limit:
-        message = f"maxmemory-policy is {policy}: timers could vanish when the memory is full"
+        message = f"maxmemory-policy is {policy}: timers could be evicted when memory is full"
         return Finding("eviction", "error", message, remedy)
-    message = (
-        f"maxmemory-policy is {policy}: timers could vanish as soon as somebody sets maxmemory"
-    )
+    message = f"maxmemory-policy is {policy}: timers could be evicted as soon as maxmemory is set"
     return Finding("eviction", "warning", message, remedy)
 
 
@@ -250,7 +248,7 @@ FULL = 0.9
 
 
 def check_memory(info: dict[str, str]) -> Finding:
-    """Tell whether there is room for more timers.
+    """Check whether there is room for more timers.
 
     Args:
         info: The server's INFO.
@@ -258,13 +256,13 @@ def check_memory(info: dict[str, str]) -> Finding:
     try:
         used, most = int(info["used_memory"]), int(info["maxmemory"])
     except (KeyError, ValueError):
-        return Finding("memory", "unknown", "the server does not tell how much memory it uses")
+        return Finding("memory", "unknown", "the server does not report how much memory it uses")
     if most == 0:
         return Finding("memory", "ok", f"{used / _MEBIBYTE:,.1f} MiB are used, without a limit")
     told = f"{used / _MEBIBYTE:,.1f} of {most / _MEBIBYTE:,.1f} MiB are used"
-    remedy = "raise maxmemory, or see with `stats` which topics grow"
+    remedy = "raise maxmemory, or find growing topics with `stats`"
     if used >= most:
-        # What an eviction policy does about it stands in its own finding.
+        # The effect of an eviction policy is a separate finding.
         return Finding("memory", "error", f"{told}: new timers may be refused (OOM)", remedy)
     if used >= FULL * most:
         return Finding("memory", "warning", told, remedy)
@@ -277,21 +275,21 @@ def _share_used(info: dict[str, str]) -> float:
 
 
 def check_persistence(info: dict[str, str]) -> Finding:
-    """Tell what a restart of the server would lose.
+    """Check what a restart of the server would lose.
 
     Args:
         info: Its INFO.
     """
     if "aof_enabled" not in info:
-        return Finding("persistence", "unknown", "the server does not tell how it persists")
+        return Finding("persistence", "unknown", "the server does not report its persistence")
     for name, what in (("aof_last_write_status", "AOF"), ("rdb_last_bgsave_status", "snapshot")):
         if info.get(name, "ok") != "ok":
             return Finding(
                 "persistence",
                 "error",
-                f"the last write of the {what} failed: a restart loses what came since, and "
-                "the server may refuse writes",
-                "look at its disk and its log",
+                f"the last write of the {what} failed: a restart loses later changes, and the "
+                "server may refuse writes",
+                "check its disk and its log",
             )
     if info["aof_enabled"] == "1":
         return Finding("persistence", "ok", "AOF is on")
@@ -303,7 +301,7 @@ def check_persistence(info: dict[str, str]) -> Finding:
         )
         return Finding("persistence", "warning", message, remedy)
     message = (
-        "AOF is off: a restart loses what was written since the last snapshot "
+        "AOF is off: a restart loses changes since the last snapshot "
         f"({int(info.get('rdb_changes_since_last_save', '0')):,} changes at present)"
     )
     return Finding("persistence", "warning", message, remedy)
@@ -318,11 +316,11 @@ def _check_permissions(timers: TimersClient, topic: str, node: Runner) -> Iterat
         refused = refused_purposes(timers, topic, node)
     except RedisError as error:
         yield Finding(
-            "permissions", "unknown", f"the server does not tell what this user may do: {error}"
+            "permissions", "unknown", f"the server does not report this user's rights: {error}"
         )
         return
     if not refused:
-        yield Finding("permissions", "ok", "this user may do all that timers need")
+        yield Finding("permissions", "ok", "this user has all permissions that timers need")
     for one in refused:
         yield Finding(
             "permissions",
@@ -341,31 +339,31 @@ def _check_layout(timers: TimersClient, topic: str) -> Finding:
         found = topics_elsewhere(timers, sorted(topics))
     except NoPermissionError:
         message = (
-            "no permission to look: this user may not run EXISTS on the keys that topics have "
-            f"{'without' if inside(timers).keys.hash_tags else 'with'} hash tags"
+            "no permission: this user may not run EXISTS on the keys that topics have "
+            f"{'without' if internals_of(timers).keys.hash_tags else 'with'} hash tags"
         )
         return Finding("layout", "unknown", message)
     except RedisError as error:
-        if is_unreachable(error) and not inside(timers).runner.is_cluster:
+        if is_unreachable(error) and not internals_of(timers).runner.is_cluster:
             raise
-        message = f"the server does not tell what keys it has: {text_of(error)}"
+        message = f"the server does not report its keys: {text_of(error)}"
         return Finding("layout", "unknown", message)
     if found:
-        return Finding("layout", "warning", tell_elsewhere(timers, found), REMEDY_ELSEWHERE)
+        return Finding("layout", "warning", describe_elsewhere(timers, found), REMEDY_ELSEWHERE)
     return Finding(
         "layout",
         "ok",
-        f"keys have {'' if inside(timers).keys.hash_tags else 'no '}hash tags, and no timers of "
-        "listening workers' topics stand elsewhere",
+        f"keys have {'' if internals_of(timers).keys.hash_tags else 'no '}hash tags, and topics "
+        "with listening workers have no timers in the other layout",
     )
 
 
 class Reading(NamedTuple):
-    """A look at the clock of a server.
+    """A reading of a server's clock.
 
     Args:
-        ahead: By how much it is ahead of this machine's.
-        doubt: By how much more or less that may be.
+        ahead: How far it is ahead of this machine's clock.
+        doubt: The possible error, in both directions.
     """
 
     ahead: timedelta
@@ -379,11 +377,11 @@ def _check_clocks(timers: TimersClient, nodes: Sequence[Runner]) -> Iterator[Fin
         try:
             readings[node.address] = _read_clock(node)
         except NoPermissionError:
-            message = "no permission to look: this user may not run TIME"
+            message = "no permission: this user may not run TIME"
             rule = acl_rule(timers, ["TIME"])
             refused.append((node.address, Finding("clock", "unknown", message, rule=rule)))
         except RedisError as error:
-            message = f"the server does not tell its time: {text_of(error)}"
+            message = f"the server does not report its time: {text_of(error)}"
             refused.append((node.address, Finding("clock", "unknown", message)))
     yield from agreed(refused, [node.address for node in nodes])
     if readings:
@@ -392,7 +390,7 @@ def _check_clocks(timers: TimersClient, nodes: Sequence[Runner]) -> Iterator[Fin
 
 def _read_clock(node: Runner) -> Reading:
     node.run(TIME)
-    # The second time the connection stands already, so that less lies between the clocks.
+    # The second reading has an open connection, so less time lies between the clocks.
     before = datetime.now(UTC)
     theirs = node.run(TIME)
     after = datetime.now(UTC)
@@ -401,10 +399,10 @@ def _read_clock(node: Runner) -> Reading:
 
 
 def compare_clocks(readings: Mapping[str, Reading]) -> Finding:
-    """Tell whether the clocks of nodes agree, with each other and with this machine's.
+    """Check whether the clocks of nodes agree, with each other and with this machine's.
 
     Args:
-        readings: A look at the clock of each node, by its address.
+        readings: A reading of each node's clock, by its address.
     """
     first, last = (pick(readings, key=readings.__getitem__) for pick in (max, min))
     apart = readings[first].ahead - readings[last].ahead
@@ -412,9 +410,9 @@ def compare_clocks(readings: Mapping[str, Reading]) -> Finding:
         return Finding(
             "clock",
             "warning",
-            f"the clock of {first} is {_s(apart)} ahead of that of {last}: by so much due times "
-            "and leases are off after a failover, or once a slot has moved",
-            "synchronise all by NTP",
+            f"the clock of {first} is {_s(apart)} ahead of that of {last}: due times and leases "
+            "shift by as much after a failover, or once a slot has moved",
+            "synchronise all clocks by NTP",
             nodes=(first, last),
         )
     worst = max(readings, key=lambda node: abs(readings[node].ahead))
@@ -428,7 +426,7 @@ def compare_clocks(readings: Mapping[str, Reading]) -> Finding:
         "warning",
         f"{whose} {'is' if len(readings) == 1 else 'are'} {_s(abs(ahead))} {direction} this "
         "machine's: delays go by the server's, but a time of day computed here is that much off",
-        "synchronise both by NTP",
+        "synchronise both clocks by NTP",
     )
 
 

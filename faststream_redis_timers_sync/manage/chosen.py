@@ -1,4 +1,4 @@
-"""Which timers a change is about, and how many they are before it is made."""
+"""The timers that a change applies to, and their count before it is made."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -7,10 +7,10 @@ from typing import Any
 
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.deadline import TimeUpError
-from faststream_redis_timers_sync.manage.pages import look_at
+from faststream_redis_timers_sync.manage.pages import read_timers
 from faststream_redis_timers_sync.manage.selection import OnExamined, list_timers
 from faststream_redis_timers_sync.manage.series import with_series
-from faststream_redis_timers_sync.manage.server import inside, server_time
+from faststream_redis_timers_sync.manage.server import internals_of, server_time
 from faststream_redis_timers_sync.manage.states import state_of
 from faststream_redis_timers_sync.protocol.management import overview
 from faststream_redis_timers_sync.protocol.model import Timer
@@ -18,7 +18,7 @@ from faststream_redis_timers_sync.protocol.model import Timer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
-    """Which timers of a topic are meant.
+    """The timers of a topic to act on.
 
     Args:
         topic: The topic.
@@ -36,7 +36,7 @@ class Chosen:
     everything: bool = False
 
     def __post_init__(self) -> None:
-        """Check that one way was chosen."""
+        """Check that exactly one of the three was given."""
         if [bool(self.timer_ids), self.match is not None, self.everything].count(True) != 1:
             msg = (
                 "expected exactly one of timer_ids, match and everything, got "
@@ -47,17 +47,17 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a change would be made to.
+    """The timers that a change would apply to.
 
     Args:
         count: How many timers.
-        running: How many of these are running; None where nobody counted.
-        recurring: How many are recurring; None where nobody counted.
+        running: How many of these are running; None if not counted.
+        recurring: How many are recurring; None if not counted.
         paused: How many are paused.
-        gone: How many of the named ones are not pending any more.
-        timers: The named ones that are, without their bodies.
-        at: The server's time when they were looked at; None where none was named.
-        is_cut: Whether there was no time to count all: there are at least so many.
+        gone: How many of the named ones are no longer pending.
+        timers: The named ones that are pending, without their bodies.
+        at: The server's time when they were read; None if none was named.
+        is_cut: Whether time ran out before all were counted: `count` is a minimum.
     """
 
     count: int
@@ -77,24 +77,24 @@ def preview(
     concerns: Callable[[Timer], bool] | None = None,
     on_examined: OnExamined | None = None,
 ) -> Preview:
-    """Count what was chosen; nothing is changed.
+    """Count the chosen timers; nothing is changed.
 
     Args:
         timers: The client.
-        chosen: What was chosen.
-        concerns: Says of a timer that was not named whether it counts; None means that each does.
-        on_examined: Where all timers are looked at, told how many were. Where it raises
-            `TimeUpError`, what was counted until then is given.
+        chosen: The timers to act on.
+        concerns: Returns whether a timer that was not named counts; None counts all.
+        on_examined: Called with the number of timers examined, if all are. If it raises
+            `TimeUpError`, the counts so far are returned.
 
     Raises:
         ValueError: The topic, an id or the pattern is empty.
-        redis.RedisError: What the server or the connection says.
+        redis.RedisError: The server or the connection failed.
     """
     if chosen.everything and concerns is None:
         return _count(timers, chosen.topic)
     now = server_time(timers, chosen.topic)
     if named := dict.fromkeys(chosen.timer_ids):
-        found = list(with_series(timers, chosen.topic, look_at(timers, chosen.topic, named)))
+        found = list(with_series(timers, chosen.topic, read_timers(timers, chosen.topic, named)))
         counts = _Counts()
         for timer in found:
             counts.add(timer, now)
@@ -135,7 +135,7 @@ class _Counts:
 
 
 def _count(timers: TimersClient, topic: str) -> Preview:
-    # Also of a torn topic, whose timers can be given up, and nothing else.
-    runner, keys, _ = reach = inside(timers)
+    # Also works on a torn topic, whose timers can only be given up.
+    runner, keys, _ = reach = internals_of(timers)
     _, (counts,) = runner.run(overview(keys, [reach.full(topic)]))
     return Preview(counts.pending, paused=counts.paused)

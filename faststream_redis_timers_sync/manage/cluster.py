@@ -1,4 +1,4 @@
-"""What the nodes of a cluster say of it: who serves what, what moves, who stands by."""
+"""Checks a cluster by what its nodes report: slots, slots on the move, replicas."""
 
 import re
 from collections import Counter
@@ -13,25 +13,25 @@ from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.findings import Finding, Level, agreed
 from faststream_redis_timers_sync.manage.permissions import acl_rule
-from faststream_redis_timers_sync.manage.server import inside
+from faststream_redis_timers_sync.manage.server import internals_of
 from faststream_redis_timers_sync.manage.text import plural
 from faststream_redis_timers_sync.protocol.cluster import SLOTS
 from faststream_redis_timers_sync.protocol.operation import command
 from faststream_redis_timers_sync.protocol.routing import window_of
 
 _FEW = 3
-"""So many slots are named one by one."""
+"""The most slots that are named one by one."""
 
 _ELECTION = 2.0
 """Seconds from when a primary counts as failed until a replica serves its slots: 0.3 to 1.8 mostly,
 and up to 3 on a machine that is busy with other things (docs/scaling.md)."""
 
 _SHORTEST_NODE_TIMEOUT = 0.5
-"""Seconds; below it a busy primary is soon taken for a dead one."""
+"""Seconds; with less, a busy primary is soon taken for a dead one."""
 
 
 class Known(NamedTuple):
-    """A node as a node knows it: a line of ``CLUSTER NODES``.
+    """A node as another node describes it: a line of ``CLUSTER NODES``.
 
     Args:
         id: Its name in the cluster.
@@ -60,7 +60,7 @@ class Known(NamedTuple):
 
     @property
     def is_down(self) -> bool:
-        """Whether it has failed, as far as is known."""
+        """Whether it is known to have failed."""
         return not self.flags.isdisjoint({"fail", "fail?", "noaddr"})
 
 
@@ -98,13 +98,13 @@ def _read_line(name: str, places: str, flags: str, primary_id: str, *more: str) 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a node that answers says.
+    """The reports of a node that replies.
 
     Args:
-        node: What asks it.
-        info: Its INFO; None where that is refused.
-        facts: Its ``CLUSTER INFO``; empty where that is refused.
-        known: Its ``CLUSTER NODES``, likewise.
+        node: The runner that asks it.
+        info: Its INFO; None if that is refused.
+        facts: Its ``CLUSTER INFO``; empty if that is refused.
+        known: Its ``CLUSTER NODES``; likewise.
     """
 
     node: Runner
@@ -133,24 +133,24 @@ def _text(reply: Any) -> str:
 
 
 CLUSTER_INFO = command(b"CLUSTER", b"INFO", parse=read_pairs)
-"""Asks a node how it finds the cluster."""
+"""Asks a node for the state of the cluster."""
 
 CLUSTER_NODES = command(b"CLUSTER", b"NODES", parse=lambda reply: read_nodes(_text(reply)))
 """Asks a node which nodes it knows."""
 
 NODES_AND_STATE = ("CLUSTER INFO", "CLUSTER NODES")
-"""Both, as rules for users are made of them."""
+"""Both commands, as ACL rules are made of them."""
 
 
 def check_cluster(
     timers: TimersClient, views: Sequence[View], silent: Sequence[tuple[Runner, str]]
 ) -> Iterator[Finding]:
-    """Tell what is wrong with a cluster as a whole.
+    """Check a cluster as a whole.
 
     Args:
         timers: The client.
-        views: The nodes that answer.
-        silent: Those that don't, and why.
+        views: The nodes that reply.
+        silent: The nodes that do not reply, and why.
     """
     yield from _check_nodes(views, silent)
     yield from _check_state(timers, views)
@@ -159,7 +159,7 @@ def check_cluster(
 
 
 def _check_nodes(views: Sequence[View], silent: Sequence[tuple[Runner, str]]) -> Iterator[Finding]:
-    remedy = "start it, or take it out of the cluster"
+    remedy = "start it, or remove it from the cluster"
     for node, sentence in silent:
         level: Level = "error" if node.is_primary else "warning"
         yield Finding("nodes", level, sentence, remedy, nodes=(node.address,))
@@ -172,7 +172,7 @@ def _check_nodes(views: Sequence[View], silent: Sequence[tuple[Runner, str]]) ->
     }
     for address in sorted(failed):
         level = "error" if failed[address].is_primary else "warning"
-        message = f"the node {address} has failed, as others say"
+        message = f"the node {address} has failed, as other nodes report"
         yield Finding("nodes", level, message, remedy, nodes=(address,))
 
 
@@ -187,8 +187,8 @@ def _state_of(timers: TimersClient, view: View) -> Finding:
         return Finding(
             "cluster",
             "unknown",
-            "no permission to look: this user may not run CLUSTER INFO and CLUSTER NODES, so "
-            "failed nodes, moving slots and replicas stay unknown",
+            "no permission: this user may not run CLUSTER INFO and CLUSTER NODES, so failed "
+            "nodes, moving slots and replicas are unknown",
             rule=acl_rule(timers, NODES_AND_STATE),
         )
     state = facts.get("cluster_state", "ok")
@@ -198,7 +198,7 @@ def _state_of(timers: TimersClient, view: View) -> Finding:
             "cluster",
             "error",
             f"no primary serves {missing:,} of {SLOTS:,} slots: topics there can't be used{told}",
-            "give them to primaries (redis-cli --cluster fix HOST:PORT)",
+            "assign them to primaries (redis-cli --cluster fix HOST:PORT)",
         )
     if failed := int(facts.get("cluster_slots_fail", 0)):
         return Finding(
@@ -209,7 +209,7 @@ def _state_of(timers: TimersClient, view: View) -> Finding:
         )
     if told:
         return Finding(
-            "cluster", "error", f"cluster_state is {state}", "look at CLUSTER INFO and at the log"
+            "cluster", "error", f"cluster_state is {state}", "check CLUSTER INFO and the log"
         )
     primaries = int(facts.get("cluster_size", 0))
     told = "1 primary serves" if primaries == 1 else f"{primaries} primaries serve"
@@ -235,14 +235,14 @@ def _check_moves(views: Sequence[View]) -> Iterator[Finding]:
     yield Finding(
         "cluster",
         "warning",
-        f"on the move: {'; '.join(told)}. Until they have arrived, calls for topics there may be "
+        f"slots are moving: {'; '.join(told)}. Until they arrive, calls for topics there may be "
         "refused",
         "if nobody moves them now, finish it (redis-cli --cluster fix HOST:PORT)",
     )
 
 
 def are_slots_moving(primaries: Iterable[Runner]) -> bool:
-    """Tell whether slots are on the move between primaries; where they don't tell it, they aren't.
+    """Return whether slots are moving between primaries; False if the primaries don't report it.
 
     Args:
         primaries: All primaries of a cluster.
@@ -256,12 +256,12 @@ def are_slots_moving(primaries: Iterable[Runner]) -> bool:
 
 
 def _own(views: Iterable[View]) -> Iterator[Known]:
-    """Give what nodes say of themselves; only they know all of it."""
+    """Return the nodes' descriptions of themselves; only these are complete."""
     return (one for view in views for one in view.known if "myself" in one.flags)
 
 
 def _names_of(views: Sequence[View]) -> dict[str, str]:
-    """Give the addresses of nodes by their names; that at which a node answered is the best."""
+    """Return the addresses of nodes by name, preferring those at which a node replied."""
     names = {one.id: one.address for view in views for one in view.known}
     return names | {one.id: view.address for view in views for one in _own([view])}
 
@@ -271,9 +271,9 @@ def _check_replicas(views: Sequence[View]) -> Iterator[Finding]:
         link = (view.info or {}).get("master_link_status")
         if not view.node.is_primary and link == "down":
             message = f"{view.address}: the link to its primary is down, so it falls behind"
-            remedy = "look at the logs of both"
+            remedy = "check the logs of both"
             yield Finding("replicas", "warning", message, remedy, nodes=(view.address,))
-    # A primary knows best: replicas may have been away.
+    # A primary knows its replicas best: a replica may have been away.
     known = next(
         (v.known for v in sorted(views, key=lambda view: not view.node.is_primary) if v.known), ()
     )
@@ -287,58 +287,58 @@ def _check_replicas(views: Sequence[View]) -> Iterator[Finding]:
         yield Finding(
             "replicas",
             "warning",
-            "no primary has a replica: while one is down its topics stand still, and with its "
-            "data their timers are lost",
+            "no primary has a replica: while a primary is down its topics stop, and if its data "
+            "is lost, so are their timers",
             "give each primary a replica",
         )
         return
     for address, count in sorted(counts.items()):
         if count < most:
             message = f"{address}: {plural(count, 'replica')}, where others have {most}"
-            remedy = "give each primary as many"
+            remedy = "give each primary the same number of replicas"
             yield Finding("replicas", "warning", message, remedy, nodes=(address,))
     if min(counts.values()) == most:
         yield Finding("replicas", "ok", f"each primary has {plural(most, 'replica')}")
 
 
 def check_failover(timers: TimersClient, nodes: Sequence[Runner]) -> Iterator[Finding]:
-    """Tell whether calls outlast a failover, if the server allows to read its CONFIG.
+    """Check whether calls outlast a failover, if the server allows reading its CONFIG.
 
     Args:
         timers: The client.
-        nodes: The nodes that answer.
+        nodes: The nodes that reply.
     """
     timeouts: list[float] = []
     for node in nodes:
         try:
             found = node.run(_NODE_TIMEOUT)
         except RedisError:
-            # It holds secrets too, so few users may; or the node is away by now.
+            # CONFIG also holds secrets, so few users may read it; or the node is away by now.
             return
         timeouts += found
     if not timeouts:
         return
     longest = max(timeouts)
-    window = window_of(inside(timers).runner.connection_options)
+    window = window_of(internals_of(timers).runner.connection_options)
     told = f"cluster-node-timeout is {longest:g} s"
     if longest + _ELECTION < window:
         yield Finding(
             "failover",
             "ok",
-            f"{told}: calls, which go on for {window:g} s, mostly outlast a failover",
+            f"{told}: calls, which retry for {window:g} s, mostly outlast a failover",
         )
         return
     advised = window - _ELECTION - 0.5
     remedy = f"set cluster-node-timeout to {advised * 1000:g} ms, or let callers retry"
     if advised < _SHORTEST_NODE_TIMEOUT:
         remedy = (
-            "let calls go on for longer, by socket_connect_timeout and socket_timeout of 2 s each, "
+            "let calls retry for longer, by socket_connect_timeout and socket_timeout of 2 s each, "
             "or let callers retry"
         )
     yield Finding(
         "failover",
         "warning",
-        f"{told}: a failover takes longer than the {window:g} s for which calls go on, and those "
+        f"{told}: a failover takes longer than the {window:g} s for which calls retry, so calls "
         "for topics of that primary fail meanwhile",
         remedy,
     )

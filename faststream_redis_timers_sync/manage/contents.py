@@ -1,4 +1,4 @@
-"""What a timer carries, as text that can be shown."""
+"""A timer's body and headers as text that is safe to show."""
 
 import json
 
@@ -11,18 +11,18 @@ MOST_BODY = 64 * 1024
 """Characters of a body that are shown."""
 
 _LARGE_BODY = 1024 * 1024
-"""Bytes from which on a body is not decoded to be shown: that takes seconds and many times its
-memory."""
+"""Bytes above which a body is not decoded to be shown: that takes seconds, and many times its
+size in memory."""
 
 
 def body_text(timer: Timer) -> tuple[str, bool]:
-    """Show a body: JSON indented, text as it is, bytes as Python writes them.
+    """Return a body as text: JSON indented, text unchanged, bytes as Python writes them.
 
     Args:
         timer: The timer.
 
     Returns:
-        The text, and whether it is JSON; of a body of more than 1 MiB the beginning, as it is.
+        The text, and whether it is JSON; for a body above 1 MiB, its beginning, unchanged.
     """
     if len(timer.body) > _LARGE_BODY:
         # Characters have up to 4 bytes; with one more than is shown it is known that it's cut.
@@ -40,7 +40,7 @@ def body_text(timer: Timer) -> tuple[str, bool]:
 
 
 def header_texts(timer: Timer) -> list[tuple[str, str]]:
-    """Show names and values of a timer's headers, without those that have a place of their own.
+    """Return names and values of a timer's headers, without those that are shown elsewhere.
 
     Args:
         timer: The timer.

@@ -1,10 +1,10 @@
-"""How long one request may walk through a topic; how large topics are, nobody knows before."""
+"""Limits on how long one request walks through a topic, whose size is not known before."""
 
 import time
 
 CHANGE_SECONDS = 10.0
-"""How long one request changes timers, as many as fit in a call at least; for the rest somebody
-is asked again."""
+"""How long one request changes timers; at least one call's worth. For the rest, the user is asked
+again."""
 
 FIND_SECONDS = 20.0
 """How long one request looks for as many as that."""
@@ -13,10 +13,10 @@ COUNT_SECONDS = 5.0
 """How long one request counts what would be changed."""
 
 PART_SECONDS = 0.1
-"""How long a page of many topics counts what has to be counted topic by topic."""
+"""How long a page of many topics counts timers topic by topic."""
 
 PAGE_SECONDS = 0.15
-"""How long one page walks through a topic; the next one goes on there."""
+"""How long one page walks through a topic; the next one continues there."""
 
 
 class TimeUpError(Exception):
@@ -24,7 +24,7 @@ class TimeUpError(Exception):
 
 
 class Deadline:
-    """Ends a walk when its time is up, as `on_examined` of whoever lists.
+    """Ends a walk when its time is up; to be passed as `on_examined`.
 
     Args:
         seconds: How long the walk may take; its first step is always made.
@@ -49,7 +49,7 @@ class Deadline:
         self._has_begun = True
 
     def check(self) -> None:
-        """Go on or not.
+        """Check that there is time left.
 
         Raises:
             TimeUpError: Time is up.

@@ -1,4 +1,4 @@
-"""What went wrong between a front end and the server, as a sentence for a person."""
+"""Errors between a front end and the server, as sentences for users."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,35 +13,35 @@ from redis.exceptions import (
 
 from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.protocol.errors import TimersError
-from faststream_redis_timers_sync.protocol.shown import text_of
+from faststream_redis_timers_sync.protocol.safe_text import text_of
 
 _SEE = "(see the command check, in a Django project timers_check)"
-"""Whoever reads a sentence may be at any front end."""
+"""The reader of a sentence may use any front end."""
 
 
 def sentence_of(error: BaseException, runner: Runner) -> str | None:
-    """Make a sentence of what went wrong, without a password.
+    """Return a sentence for an error, without a password.
 
     Args:
         error: The error.
-        runner: What asked the server.
+        runner: The runner that sent the operation.
 
     Returns:
-        None where it is neither the server's nor this library's.
+        None if the error is neither the server's nor this library's.
     """
     if isinstance(error, (TimersError, NotImplementedError)):
-        # The latter where a fake client was asked what only a server knows.
+        # The latter comes from a fake client that was asked what only a server knows.
         return str(error)
     if not isinstance(error, RedisError):
         return None
     who = "the cluster" if runner.is_cluster else "the server"
     if isinstance(error, AuthenticationError):
         return (
-            f"{who} at {_place_of(runner)} does not let us in: check user and password "
+            f"{who} at {_place_of(runner)} refused the login: check user and password "
             f"({text_of(error)})"
         )
     if is_unreachable(error):
-        # Which node of a cluster it is stands in redis-py's own words.
+        # redis-py's message names the node of a cluster.
         reason = text_of(error) if runner.is_cluster else _reason(error)
         return f"{who} at {_place_of(runner)} can't be reached: {reason}"
     if is_forbidden(error):
@@ -57,12 +57,12 @@ def _place_of(runner: Runner) -> str:
 
 
 def is_forbidden(error: BaseException) -> bool:
-    """Tell whether an error says that the server does not allow something.
+    """Return whether an error means that the server's ACL forbids something.
 
     Args:
         error: The error.
     """
-    # What a script may not do comes as another kind of error.
+    # A script's forbidden command comes as another type of error.
     return isinstance(error, NoPermissionError) or (
         isinstance(error, RedisError) and "ACL failure" in str(error)
     )
@@ -70,7 +70,7 @@ def is_forbidden(error: BaseException) -> bool:
 
 @contextmanager
 def if_allowed() -> Iterator[None]:
-    """Go on behind the block where the server does not allow what is in it."""
+    """Skip the rest of the block if the server's ACL forbids a part of it."""
     try:
         yield
     except RedisError as error:
@@ -79,7 +79,7 @@ def if_allowed() -> Iterator[None]:
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Tell whether an error says that the server can't be reached.
+    """Return whether an error means that the server can't be reached.
 
     Args:
         error: The error.
@@ -91,10 +91,10 @@ def is_unreachable(error: BaseException) -> bool:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, RedisTimeoutError):
-        return "it did not answer in time"
+        return "it did not reply in time"
     cause: BaseException | None = error
     seen = set()
-    # Errors that were raised again may have each other as their causes.
+    # Reraised errors may be each other's causes.
     while cause is not None and id(cause) not in seen:
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror[0].lower() + cause.strerror[1:]

@@ -1,28 +1,28 @@
-"""What looks at a server find, and how what several nodes of a cluster say becomes one list."""
+"""Findings of checks, and how the findings of several nodes become one list."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 Level = Literal["ok", "warning", "error", "unknown"]
-"""How bad a finding is; unknown where the server does not allow to look."""
+"""The severity of a finding; unknown if the server does not allow the check."""
 
 _WORST_FIRST: tuple[Level, ...] = ("error", "warning", "unknown", "ok")
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one look at the server found.
+    """The result of one check.
 
     Args:
-        check: What was looked at: ``version``, ``cluster``, ``role``, ``eviction``,
+        check: What was checked: ``version``, ``cluster``, ``role``, ``eviction``,
             ``memory``, ``persistence``, ``permissions``, ``layout``, ``clock``, or ``info`` where
             INFO is refused; on a cluster also ``nodes``, ``replicas`` and ``failover``.
         level: How bad it is.
-        message: A sentence. Where it is about some nodes of a cluster alone, it names them.
-        remedy: What to do, empty where there is nothing.
-        rule: The command that gives missing rights, as redis-cli takes it, or empty.
-        nodes: The addresses of those nodes of a cluster that it is about; empty where it is all of
+        message: A sentence. If it is only about some nodes of a cluster, it names them.
+        remedy: What to do; empty if nothing.
+        rule: The command that grants missing rights, as redis-cli takes it, or empty.
+        nodes: The addresses of the nodes of a cluster that it is about; empty if it is about all of
             them, or the only server.
     """
 
@@ -39,13 +39,13 @@ def agreed(
     nodes: Sequence[str],
     extent: Callable[[str], float] | None = None,
 ) -> Iterator[Finding]:
-    """Tell what nodes say about one thing, the worst first, and once what several say alike.
+    """Merge equal findings of several nodes, the worst first.
 
     Args:
-        found: What was found: the address of a node, and a finding.
+        found: The findings, each with the address of its node.
         nodes: The addresses of all nodes that were asked.
-        extent: How much of it there is at a node, where it is about an amount. Of findings that
-            differ in it alone, that with the most is told.
+        extent: The amount at a node, if the finding is about an amount. Of findings that differ
+            only in it, the one with the most is kept.
     """
     groups: dict[tuple[Level, str, str, str], list[tuple[str, Finding]]] = {}
     for node, one in found:

@@ -1,6 +1,6 @@
 """The forecast: how many timers are due when, in the next hour, day or 30 days.
 
-What is counted here is drawn by `forecast_picture`, for all pages alike.
+`forecast_picture` draws these counts, for all pages.
 """
 
 import threading
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.deadline import Deadline
 from faststream_redis_timers_sync.manage.pages import read_page
-from faststream_redis_timers_sync.manage.server import inside, server_time
+from faststream_redis_timers_sync.manage.server import internals_of, server_time
 from faststream_redis_timers_sync.manage.stats import TopicStats
 from faststream_redis_timers_sync.protocol.dead_letters import is_dead_letter
 from faststream_redis_timers_sync.protocol.errors import TopicTornError
@@ -29,24 +29,24 @@ from faststream_redis_timers_sync.protocol.operation import in_chunks
 
 MOST_TOPICS = 100
 """Topics in one forecast: 50 calls at most, each of which holds a server for up to 0.5 ms; in a
-cluster, where topics lie in slots of their own, a call per topic."""
+cluster, where topics are in different slots, a call per topic."""
 
 KEPT_SECONDS = 5.0
-"""For how long a forecast is shown again before the server is asked anew."""
+"""How long a forecast is reused before the server is asked again."""
 
 MOST_KEPT = 64
 """Forecasts that are kept; the oldest go first."""
 
 _HEAD = 10
-"""Of how many timers the first is taken."""
+"""How many timers are read to find the first."""
 
 _MOST_FIRSTS = 10 * MOST_TOPICS
 
 NOTE = (
-    "A running timer counts at the end of its lease, a recurring one once, at its next time. "
+    "A running timer counts at the end of its lease, a recurring timer once, at its next time. "
     "Paused timers are left out."
 )
-"""What is to stand below each picture."""
+"""The note below each picture."""
 
 
 class Range(StrEnum):
@@ -149,7 +149,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """How many timers are due when. Topics for dead letters are told apart.
+    """How many timers are due when. Dead-letter topics are counted apart.
 
     Args:
         range: How far it goes.
@@ -159,11 +159,11 @@ class Forecast:
         edges: When each part ends, in UTC, in ascending order.
         counts: How many timers are due in each part. A running timer counts at the end of its
             lease, a recurring one once, at its next time.
-        overdue: How many should have been taken by a worker before.
+        overdue: How many should have been claimed by a worker already.
         later: How many are due behind the last part.
         paused: How many are paused, and so due at no time.
-        dead_topics: Those of the topics that hold dead letters: nobody delivers them, so none of
-            these counts above.
+        dead_topics: The topics that hold dead letters: these are not delivered, so the other
+            counts leave them out.
         dead: How many dead letters they hold.
     """
 
@@ -206,16 +206,16 @@ class Forecast:
         return not (self.total or self.overdue or self.later or self.paused)
 
     def before(self, edge: datetime) -> int | None:
-        """Tell how many timers are due before a time, overdue ones too.
+        """Return how many timers are due before a time, overdue ones included.
 
-        From look to look the difference is how many have left since: those that are delivered,
-        cancelled or moved, less those that were added.
+        The difference between two forecasts is how many have left since: those that were
+        delivered, cancelled or rescheduled, less those that were added.
 
         Args:
             edge: The end of one of the parts.
 
         Returns:
-            None where no part ends then.
+            None if no part ends then.
         """
         if edge not in self.edges:
             return None
@@ -243,25 +243,25 @@ class _Key(NamedTuple):
 
 
 class Forecasts:
-    """Makes forecasts of a client's topics, and keeps each for 5 seconds.
+    """Makes forecasts of a client's topics, and caches each for 5 seconds.
 
-    Threads may share it. Two that ask for the same at once may both ask the server.
+    It is thread-safe. Two threads that ask for the same forecast at once may both ask the server.
 
     Args:
         timers: The client.
-        clock: Tells the time in seconds; what is kept grows old by it.
+        clock: Returns the time in seconds, by which cached forecasts age.
     """
 
     def __init__(
         self, timers: TimersClient, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Begin with none."""
+        """Start with an empty cache."""
         self._timers = timers
         self._clock = clock
         self._lock = threading.Lock()
         self._kept: dict[_Key, tuple[float, Forecast]] = {}
         self._forgotten = 0
-        """How often `forget` was called: what was being made then is not kept."""
+        """How often `forget` was called: forecasts in progress then are not kept."""
         # Replaced, never changed, so that threads need no lock.
         self._firsts: dict[str, _First] = {}
 
@@ -279,10 +279,10 @@ class Forecasts:
             TypeError: `topics` is one text.
             ValueError: There are more than `MOST_TOPICS`, one is empty or can't be written as
                 UTF-8, or the range is none.
-            redis.RedisError: What the server or the connection says.
+            redis.RedisError: The server or the connection failed.
         """
         if isinstance(topics, str):
-            msg = f"topics must be several texts, got one: write [{topics!r}]"
+            msg = f"topics must be several strings, got one: write [{topics!r}]"
             raise TypeError(msg)
         key = _Key(tuple(dict.fromkeys(topics)), read_range(reach), zone)
         if len(key.topics) > MOST_TOPICS:
@@ -308,7 +308,7 @@ class Forecasts:
         return made
 
     def forget(self, topic: str | None = None) -> None:
-        """Make the next forecast of a topic afresh: somebody has changed its timers.
+        """Drop the cached forecasts of a topic, whose timers were changed.
 
         Args:
             topic: The topic; None means all.
@@ -322,7 +322,7 @@ class Forecasts:
             }
 
     def _make(self, key: _Key) -> Forecast:
-        runner, keys, _ = reach = inside(self._timers)
+        runner, keys, _ = reach = internals_of(self._timers)
         names = {reach.full(topic): topic for topic in key.topics}
         # The edges are the same for all topics, wherever in a cluster they lie.
         at = server_time(self._timers, key.topics[0] if key.topics else None)
@@ -351,11 +351,11 @@ class Forecasts:
 
     def _is_dead(self, topic: str, counts: DueCounts) -> bool:
         """Return whether a topic holds dead letters, by the first of its timers."""
-        # They are due when they are set aside, and nobody takes them.
+        # They are due when they are dead-lettered, and nobody claims them.
         if not counts.pending or counts.pending > counts.overdue:
             return False
         with suppress(TopicTornError):
-            # What has lost its payload is no timer, and may be much.
+            # Entries without a payload are not timers, and there may be many.
             first = read_page(self._timers, topic, limit=_HEAD, on_examined=Deadline(0.0))
             for timer in first.timers:
                 return self._is_letter(topic, timer.timer_id)
@@ -363,11 +363,11 @@ class Forecasts:
 
     def _is_letter(self, topic: str, timer_id: str) -> bool:
         known = self._firsts.get(topic)
-        # It stays the first until somebody redrives it, and its payload may be large.
+        # It stays the first until it is redriven, and its payload may be large.
         if known is None or known.timer_id != timer_id:
             timer = self._timers.get_timer(topic, timer_id)
             if timer is None:
-                # It has just been redriven, and may come back under this id.
+                # It was just redriven, and may be dead-lettered again under this id.
                 return False
             known = _First(timer_id, is_dead_letter(timer.headers))
             others = {name: first for name, first in self._firsts.items() if name != topic}
@@ -383,7 +383,7 @@ class _First(NamedTuple):
 
 
 def _count_parts(parts: int, topics: Iterable[DueCounts]) -> tuple[list[int], int]:
-    """Add up how many timers are due in each part, and how many behind the last."""
+    """Add up how many timers are due in each part, and how many after the last."""
     counts, later = [0] * parts, 0
     for one in topics:
         reached = one.overdue

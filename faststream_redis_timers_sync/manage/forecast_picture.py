@@ -1,6 +1,6 @@
-"""Draws a forecast as SVG, for pages of all kinds: no styles, no scripts, no texts but titles.
+"""Draws a forecast as SVG for all pages: no styles, no scripts, no texts but titles.
 
-Labels belong into HTML around it, where they keep their size on small screens, as does a table.
+Labels and a table go into the HTML around it, where they keep their size on small screens.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def draw(
     label: str | None = None,
     describe: Callable[[Part], str] | None = None,
 ) -> str:
-    """Draw a forecast: a bar per part, all of the same width, as high as timers are due in it.
+    """Draw a forecast: a bar per part, whose height is the number of timers due in it.
 
     The picture takes the colours of its classes, or that of the text around it:
     ``timers-forecast`` is the picture, ``timers-forecast-bar`` a bar, ``timers-forecast-part`` the
@@ -34,11 +34,11 @@ def draw(
 
     Args:
         forecast: The forecast.
-        label: What it shows, for those who can't see it; None says it in English.
-        describe: Gives the title of a part; None says time and count in English.
+        label: Text alternative; None makes one in English.
+        describe: Returns the title of a part; None gives time and count in English.
 
     Returns:
-        The markup, whose texts are escaped.
+        The markup, with all texts escaped.
     """
     label = summary_of(forecast) if label is None else label
     describe = describe or (lambda part: f"{part_text(forecast, part)}: {plural(part.count)}")
@@ -74,7 +74,7 @@ def _bar(n: int, count: int, most: int) -> str:
 
 
 def summary_of(forecast: Forecast) -> str:
-    """Say in a sentence what a picture shows.
+    """Return a sentence that says what a picture shows.
 
     Args:
         forecast: The forecast.
@@ -88,7 +88,7 @@ def summary_of(forecast: Forecast) -> str:
 
 
 def part_text(forecast: Forecast, part: Part) -> str:
-    """Say when a part is: ``14:05``, ``14:00 to 15:00``, ``2026-06-01``.
+    """Return the time of a part: ``14:05``, ``14:00 to 15:00``, ``2026-06-01``.
 
     Args:
         forecast: The forecast.
@@ -101,7 +101,7 @@ def part_text(forecast: Forecast, part: Part) -> str:
 
 
 def tick_text(forecast: Forecast, part: Part) -> str:
-    """Label a part below a picture: ``14:05``, ``06-01``; the first is ``now``.
+    """Return the label of a part below a picture: ``14:05``, ``06-01``; the first is ``now``.
 
     Args:
         forecast: The forecast.

@@ -1,8 +1,8 @@
-"""Timers page by page, for whoever shows some at a time and asks for more later.
+"""Reads timers page by page, for front ends that show some at a time.
 
-A page goes on behind the last timer of the one before, by due time and id, never by rank: what
-fires meanwhile leaves none out. However large a topic is, a page looks at no more of it than there
-is time for, and the next one goes on there. Searches by pattern are in `searching`.
+A page starts after the last timer of the page before, by due time and id, never by rank: timers
+that are delivered meanwhile leave no gap. However large a topic is, a page examines only as much
+as there is time for, and the next page continues there. Searches by pattern are in `searching`.
 """
 
 import math
@@ -15,7 +15,7 @@ from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.deadline import TimeUpError
 from faststream_redis_timers_sync.manage.selection import OnExamined
 from faststream_redis_timers_sync.manage.series import definitions_of
-from faststream_redis_timers_sync.manage.server import ask, inside, server_time
+from faststream_redis_timers_sync.manage.server import ask, internals_of, server_time
 from faststream_redis_timers_sync.manage.states import TimerState
 from faststream_redis_timers_sync.manage.tokens import from_token, to_token
 from faststream_redis_timers_sync.protocol.keys import decode_id, encode_known_id
@@ -32,22 +32,21 @@ Only = Literal["recurring", "paused"] | TimerState
 """Kinds and states of timers that a page can be limited to."""
 
 Entry = tuple[bytes, bytes]
-"""A timer as a timeline has it: id and score."""
+"""An entry of a timeline: id and score."""
 
 Keep = Callable[[list[Entry]], list[Entry]]
-"""Leaves those of some timers that a page is limited to, in their order."""
+"""Filters entries by the page's kind or state, in their order."""
 
 
 class Cursor(NamedTuple):
-    """Where a page ended; it is good for the same topic, search and kind alone.
+    """Where a page ended; valid only for the same topic, search and kind.
 
     Args:
-        score: The score of the last timer of those that were shown in order, as text; empty where
-            none were.
+        score: The score of the last timer shown in order, as text; empty if none was.
         timer_id: Its id; empty likewise.
         examined: How many timers were looked at so far; 0 where nobody counts them.
-        position: Where a search goes on whose time was up, as `searching` has it; 0 where it looks
-            at the whole topic.
+        position: Where a search that ran out of time continues, see `searching`; 0 if it examines
+            the whole topic.
     """
 
     score: str = ""
@@ -66,7 +65,7 @@ def read_cursor(token: str) -> Cursor | None:
     """Read `Cursor.token`.
 
     Args:
-        token: The word; empty begins with the first page.
+        token: The word; empty stands for the first page.
 
     Raises:
         ValueError: It is something else.
@@ -79,7 +78,7 @@ def read_cursor(token: str) -> Cursor | None:
     if bool(cursor.score) != bool(cursor.timer_id) or not (cursor.score or position):
         msg = f"expected a cursor, got {token!r}"
         raise ValueError(msg)
-    # What Python takes for a number and the server does not would be an error of the server's.
+    # Python reads more texts as numbers than the server, which would reply with an error.
     if cursor.score and (set(cursor.score) - _OF_SCORES or math.isnan(float(cursor.score))):
         msg = "a cursor's score must be a number"
         raise ValueError(msg)
@@ -109,14 +108,14 @@ class Page:
     """Some timers of a topic, without their bodies.
 
     Args:
-        timers: The timers, in order of due time. Where a search was cut, the next page may have
+        timers: The timers, in order of due time. If a search was cut, the next page may have
             earlier ones.
-        end: Where the next page begins; None where there is none.
-        matching: How many match search and kind, on this page and all others; None where that was
+        end: Where the next page begins; None if there is none.
+        matching: How many match search and kind, on this page and all others; None if that was
             not counted.
-        is_cut: Whether there was no time to look at all timers, or a search goes on where time
-            was up: `end` goes on with the rest.
-        examined: How many timers were looked at for this page and those before.
+        is_cut: Whether time ran out before all timers were examined: `end` continues with the
+            rest.
+        examined: How many timers were examined for this page and those before.
     """
 
     timers: list[Timer]
@@ -138,23 +137,23 @@ def read_page(  # noqa: PLR0913  which timers, and which part of them
 ) -> Page:
     """Read a page of a topic's timers, in order of due time.
 
-    It looks at as many timers as it takes to fill the page. The first page of a kind looks at all
-    of them, if there is time, and counts.
+    It examines as many timers as it takes to fill the page. The first page of a kind examines and
+    counts all of them, if there is time.
 
     Args:
         timers: The client.
         topic: The topic.
         only: Only timers of this kind or state.
-        after: Where the page before ended; None begins.
+        after: Where the page before ended; None starts.
         limit: How many timers a page has, at most 500.
         longest_lease: The longest `lease_ttl` of the topic's subscribers: with it a page of
-            running timers looks no further than leases end.
-        on_examined: Told, after each step, how many timers it looked at. Where it raises
-            `TimeUpError`, the page has what was found until then, and is cut.
+            running timers stops where leases end.
+        on_examined: Called after each step with the number of timers examined. If it raises
+            `TimeUpError`, the page has the timers found so far, and is cut.
 
     Raises:
         ValueError: The topic is empty.
-        redis.RedisError: What the server or the connection says.
+        redis.RedisError: The server or the connection failed.
     """
     keep, bounds = None, _Bounds()
     if only is not None:
@@ -166,7 +165,7 @@ def read_page(  # noqa: PLR0913  which timers, and which part of them
 
 
 def keeper(timers: TimersClient, topic: str, only: Only, now: datetime) -> Keep:
-    """Make what leaves the timers of a kind or state.
+    """Return the filter for a kind or state.
 
     Args:
         timers: The client.
@@ -188,7 +187,7 @@ def keeper(timers: TimersClient, topic: str, only: Only, now: datetime) -> Keep:
     at = now.timestamp()
 
     def is_in(score: float) -> bool:
-        # Also one whose lease has ended is overdue. A paused timer has no due time.
+        # A timer whose lease has expired is overdue too. A paused timer has no due time.
         if score <= at or score >= PAUSED:
             return only == "overdue" and score <= at
         return only == ("running" if is_lease(score) else "waiting")
@@ -197,10 +196,10 @@ def keeper(timers: TimersClient, topic: str, only: Only, now: datetime) -> Keep:
 
 
 class _Bounds(NamedTuple):
-    """Between which scores a page looks.
+    """The range of scores that a page examines.
 
     Args:
-        lowest: The lowest score, itself left out.
+        lowest: The lowest score, exclusive.
         highest: The highest score.
     """
 
@@ -215,7 +214,7 @@ def _bounds_of(only: Only, now: datetime, longest_lease: timedelta | None) -> _B
         return _Bounds(_BEFORE_PAUSED, b"%d" % PAUSED)
     if only == "overdue":
         return _Bounds(highest=score_text(now))
-    # What is overdue stands before all else, and what is paused behind it.
+    # Overdue timers stand before all others, and paused timers after them.
     highest = _BEFORE_PAUSED
     if only == "running" and longest_lease is not None:
         # A lease may be a hundredth of a second longer.
@@ -226,8 +225,8 @@ def _bounds_of(only: Only, now: datetime, longest_lease: timedelta | None) -> _B
 _BEFORE_PAUSED = repr(math.nextafter(PAUSED, 0)).encode()
 
 
-def look_at(timers: TimersClient, topic: str, timer_ids: Iterable[str]) -> list[Timer]:
-    """Look at timers by id, without their bodies.
+def read_timers(timers: TimersClient, topic: str, timer_ids: Iterable[str]) -> list[Timer]:
+    """Read timers by id, without their bodies.
 
     Args:
         timers: The client.
@@ -239,14 +238,14 @@ def look_at(timers: TimersClient, topic: str, timer_ids: Iterable[str]) -> list[
 
     Raises:
         ValueError: The topic is empty.
-        redis.RedisError: What the server or the connection says.
+        redis.RedisError: The server or the connection failed.
     """
-    full = inside(timers).full(topic)
+    full = internals_of(timers).full(topic)
     return [make_timer(full, *entry) for entry in entries_of(timers, topic, timer_ids)]
 
 
 def entries_of(timers: TimersClient, topic: str, timer_ids: Iterable[str]) -> list[Entry]:
-    """Look at where timers stand, by id.
+    """Read the timeline's entries of timers, by id.
 
     Args:
         timers: The client.
@@ -258,9 +257,9 @@ def entries_of(timers: TimersClient, topic: str, timer_ids: Iterable[str]) -> li
 
     Raises:
         ValueError: The topic is empty.
-        redis.RedisError: What the server or the connection says.
+        redis.RedisError: The server or the connection failed.
     """
-    _, keys, _ = reach = inside(timers)
+    _, keys, _ = reach = internals_of(timers)
     timeline = keys.of(reach.full(topic)).timeline
     found: list[Entry] = []
     for some in in_chunks(timer_ids, MOST_READ):
@@ -295,7 +294,7 @@ class _Walk:
         bounds: _Bounds,
         limit: int,
     ) -> None:
-        self._runner, self._keys, _ = reach = inside(timers)
+        self._runner, self._keys, _ = reach = internals_of(timers)
         self._full = reach.full(topic)
         self._keep = keep
         self._bounds = bounds

@@ -1,4 +1,4 @@
-"""What a user of the server must be allowed for timers to work, and the rule that allows it."""
+"""The permissions that timers need of the server's ACL, and the rules that grant them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,22 +7,22 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.manage.server import ask, escape_glob, inside
+from faststream_redis_timers_sync.manage.server import ask, escape_glob, internals_of
 from faststream_redis_timers_sync.protocol.keys import KeySpace
 from faststream_redis_timers_sync.protocol.management import check_permissions
 
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """Something that needs commands.
+    """A purpose that needs commands.
 
     Args:
-        name: What it is, after "may not".
+        name: The purpose, to follow "may not".
         commands: The commands, with ``{timeline}``, ``{payloads}`` and ``{attempts}`` for
             keys of a topic, ``{elsewhere}`` for its timeline in the other layout, ``{channel}``
             for its channel and ``{reserve}`` for one of its reserve, ``{series}`` for the list
             of an owner's series, and ``x`` where any other word does.
-        consequence: What follows where they are refused.
+        consequence: What happens if they are refused.
         is_vital: Whether nothing works without them.
     """
 
@@ -33,7 +33,7 @@ class Purpose:
 
 
 def purposes_of(keys: KeySpace) -> tuple[Purpose, ...]:
-    """Give all that the scripts, the workers and the command line run, and why.
+    """Return all commands that the scripts, workers and the command line run, by purpose.
 
     Args:
         keys: The names of the keys: with hash tags wake-ups are sharded.
@@ -41,7 +41,7 @@ def purposes_of(keys: KeySpace) -> tuple[Purpose, ...]:
     sharded, shard = ("S", "SHARD") if keys.hash_tags else ("", "")
     purposes = (
         Purpose(
-            "schedule, move, cancel, read and deliver timers",
+            "schedule, reschedule, cancel, read and deliver timers",
             (
                 *("EVAL x 0", "EVALSHA x 0", "TIME", "UNLINK {timeline} {payloads} {attempts}"),
                 *("ZADD {timeline} 1 x", "ZREM {timeline} x", "ZCARD {timeline}"),
@@ -54,13 +54,13 @@ def purposes_of(keys: KeySpace) -> tuple[Purpose, ...]:
                 # Whether a topic is torn.
                 *(("EXISTS {payloads}",) if keys.hash_tags else ()),
             ),
-            "nothing works without",
+            "nothing works without it",
             is_vital=True,
         ),
         Purpose(
             "wake workers when a timer is scheduled",
             (f"{sharded}PUBLISH {{channel}} x", f"{sharded}PUBLISH {{reserve}} x"),
-            "workers find such a timer at their next poll, up to 7.5 s late with default settings",
+            "workers find such a timer at their next poll, up to 7.5 s late with default options",
         ),
         Purpose(
             "listen for such wake-ups, as workers do",
@@ -68,34 +68,33 @@ def purposes_of(keys: KeySpace) -> tuple[Purpose, ...]:
                 *(f"{sharded}SUBSCRIBE {channel}" for channel in ("{channel}", "{reserve}")),
                 *(f"{sharded}UNSUBSCRIBE", "PING"),
             ),
-            "no matter, if no worker runs under this user",
+            "harmless if no worker runs as this user",
         ),
         Purpose(
             "count the workers on duty",
             (f"PUBSUB {shard}NUMSUB x",),
-            "all workers of a topic claim whenever a timer is due, as with duty=None; of a user "
-            "that schedules: where no worker is on duty, none is called, and the timer waits for "
-            "a poll",
+            "all workers of a topic claim whenever a timer is due, as with duty=None; if the user "
+            "schedules while no worker is on duty, none is called, and the timer waits for a poll",
         ),
         Purpose(
             "list declared series",
             ("HSET {series} x x", "HKEYS {series}", "HDEL {series} x"),
-            "no matter, if no client or broker that declares series has this user",
+            "harmless if no client or broker that declares series uses this user",
         ),
         Purpose(
-            "wait until replicas have what was written, as confirm_replicas asks for",
+            "wait until replicas have confirmed a write, as confirm_replicas demands",
             ("WAIT 1 1",),
-            "no matter, if no client or broker with confirm_replicas has this user",
+            "harmless if no client or broker with confirm_replicas uses this user",
         ),
         Purpose(
             "notice timers under the keys of the other layout, with or without hash tags",
             ("EXISTS {elsewhere}",),
-            "a mistake with hash_tags stays unnoticed",
+            "a wrong hash_tags option goes unnoticed",
         ),
         Purpose(
             "find topics and listening workers",
             ("SCAN 0", "DBSIZE", f"PUBSUB {shard}CHANNELS x", f"PUBSUB {shard}NUMSUB x"),
-            "topics must be named",
+            "you must name topics",
         ),
     )
     return (*purposes, *_IN_A_CLUSTER) if keys.fits_cluster else purposes
@@ -105,7 +104,7 @@ _IN_A_CLUSTER = (
     Purpose(
         "find the primary of each topic in a cluster",
         ("CLUSTER SLOTS", "ASKING"),
-        "no matter on a single primary, in a cluster nothing works without",
+        "harmless on a single primary; in a cluster, nothing works without it",
     ),
 )
 
@@ -114,13 +113,12 @@ _WITH_SUBCOMMANDS = {"PUBSUB", "CLUSTER"}
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A purpose that the user of a client has no right for.
+    """A purpose that a client's user lacks permissions for.
 
     Args:
         purpose: The purpose.
         commands: The commands that are refused, by name.
-        rule: The command of an administrator that allows the purpose, as redis-cli
-            takes it.
+        rule: The command for an administrator that grants the permissions, as redis-cli takes it.
     """
 
     purpose: Purpose
@@ -129,17 +127,17 @@ class Refused:
 
 
 def refused_purposes(timers: TimersClient, topic: str, node: Runner) -> list[Refused]:
-    """Ask the server what the client's user may not do; nothing is done for it.
+    """Ask the server which purposes the client's user lacks permissions for; changes nothing.
 
     Args:
         timers: The client.
         topic: The topic whose keys are asked for.
-        node: The node that is asked: each has users of its own.
+        node: The node that is asked: each has its own users.
 
     Raises:
         redis.exceptions.ResponseError: The server can't tell.
     """
-    _, keys, _ = reach = inside(timers)
+    _, keys, _ = reach = internals_of(timers)
     full = reach.full(topic)
     timeline, payloads, attempts = keys.of(full)
     names = {
@@ -172,14 +170,14 @@ def refused_purposes(timers: TimersClient, topic: str, node: Runner) -> list[Ref
 
 
 def acl_rule(timers: TimersClient, commands: Sequence[str], user: str | None = None) -> str:
-    """Write the command that allows a user other commands, on the client's keys.
+    """Return the ACL command that allows a user more commands, on the client's keys.
 
     Args:
         timers: The client.
         commands: The commands, written as in `Purpose`.
-        user: The user; None is the client's, for which the server is asked.
+        user: The user; None asks the server for the client's user.
     """
-    _, keys, prefix = inside(timers)
+    _, keys, prefix = internals_of(timers)
     words = ["ACL", "SETUSER", _user(timers) if user is None else user]
     own, others = keys.beginnings(prefix), keys.beginnings_elsewhere(prefix)
     for place, sign, name, beginnings in (
@@ -200,10 +198,10 @@ def acl_rule(timers: TimersClient, commands: Sequence[str], user: str | None = N
 
 
 def joined_rules(rules: Sequence[str]) -> str:
-    """Make one rule of several for the same user.
+    """Merge several rules for the same user into one.
 
     Args:
-        rules: What `acl_rule` wrote; none gives an empty text.
+        rules: Results of `acl_rule`; none gives an empty text.
     """
     user = [word for rule in rules[:1] for word in rule.split(" ")[:3]]
     rights = dict.fromkeys(word for rule in rules for word in rule.split(" ")[3:])
@@ -212,7 +210,7 @@ def joined_rules(rules: Sequence[str]) -> str:
 
 
 def name_of(command: str) -> str:
-    """Give the name by which a rule allows a command: ``pubsub|numsub``.
+    """Return the name by which a rule allows a command: ``pubsub|numsub``.
 
     Args:
         command: The command, written as in `Purpose`.

@@ -1,6 +1,6 @@
-"""The least that workers, producers, declarers and inspectors need, as rules for the server's ACL.
+"""The minimal permissions of workers, producers, declarers and inspectors, as ACL rules.
 
-What a script runs is read from its text, so that a rule can't fall behind it.
+A script's commands are read from its text, so that a rule can't fall behind it.
 """
 
 import re
@@ -10,19 +10,19 @@ from functools import cache
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.cluster import NODES_AND_STATE
 from faststream_redis_timers_sync.manage.permissions import acl_rule, name_of, purposes_of
-from faststream_redis_timers_sync.manage.server import inside
+from faststream_redis_timers_sync.manage.server import internals_of
 from faststream_redis_timers_sync.protocol.keys import Dialect
 from faststream_redis_timers_sync.protocol.operation import load_script
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """What a user of the server is for.
+    """The role of a user of the server.
 
     Args:
         name: The user's name in the documentation.
         scripts: The scripts that it runs.
-        commands: What it runs beside them, by name, in either layout of keys.
+        commands: The other commands that it runs, by name, in either layout of keys.
         declares: Whether it may touch the lists of declared series.
     """
 
@@ -42,14 +42,14 @@ WORKER = Role(
         *_IN_A_CLUSTER,
     ),
 )
-"""Delivers. One whose handlers schedule, or reply, is a producer too."""
+"""Delivers. A worker whose handlers schedule, or reply, is a producer too."""
 
 PRODUCER = Role(
     "producer",
     ("schedule", "reschedule", "cancel", "cancel_all", "pause", "resume", "get"),
     ("PING", "TIME", *_IN_A_CLUSTER),
 )
-"""Schedules, moves, cancels, pauses and resumes. To resume a timer it reads it."""
+"""Schedules, reschedules, cancels, pauses and resumes. To resume a timer it reads it."""
 
 DECLARER = Role(
     "declarer",
@@ -57,7 +57,7 @@ DECLARER = Role(
     (*PRODUCER.commands, "HSET", "HKEYS", "HDEL"),
     declares=True,
 )
-"""Declares series, and is a producer. A worker whose broker declares some is both."""
+"""Declares series, and is a producer. A worker whose broker declares series is both."""
 
 INSPECTOR = Role(
     "inspector",
@@ -71,20 +71,20 @@ INSPECTOR = Role(
         *_IN_A_CLUSTER,
     ),
 )
-"""Looks at everything and changes nothing: the command line, the collector, the admin."""
+"""Reads everything and changes nothing: the command line, the collector, the admin."""
 
 ROLES = {role.name: role for role in (WORKER, PRODUCER, DECLARER, INSPECTOR)}
 """All of them, by name."""
 
 
 def role_rule(timers: TimersClient, role: Role) -> str:
-    """Write the command that gives a user what its role needs; the server is not asked.
+    """Return the ACL command that grants a user the permissions of a role; asks no server.
 
     Args:
         timers: The client, for its prefix and the names of its keys.
         role: The role.
     """
-    keys = inside(timers).keys
+    keys = internals_of(timers).keys
     names = {"EVAL", "EVALSHA", *role.commands}
     for script in role.scripts:
         names |= commands_of(script, keys.dialect)
@@ -102,11 +102,11 @@ def role_rule(timers: TimersClient, role: Role) -> str:
 
 @cache
 def commands_of(script: str, dialect: Dialect) -> frozenset[str]:
-    """Give the names of the commands that a script runs.
+    """Return the names of the commands that a script runs.
 
     Args:
         script: Its file's name, without the ending.
-        dialect: What it is written in.
+        dialect: The dialect that it is written in.
     """
     text = re.sub(r"--.*", "", load_script(script, dialect).text.decode())
     return frozenset(name_of(" ".join(words)) for words in _CALL.findall(text))

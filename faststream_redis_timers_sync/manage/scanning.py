@@ -1,7 +1,7 @@
-"""The topics that a page lists: those that are named, that workers listen to, that a scan finds.
+"""The topics that a page lists: named ones, those that workers listen to, those that a scan finds.
 
-Nobody scans unasked: the server may hold millions of keys of others. A scan goes on from one
-request to the next, and is carried between them as one word.
+Scans run only on request: the server may hold millions of other keys. A scan continues from one
+request to the next, and its state travels between them as one word.
 """
 
 import json
@@ -13,45 +13,45 @@ from typing import Literal, NamedTuple
 from redis.exceptions import NoPermissionError
 
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.manage.server import count_keys, inside
+from faststream_redis_timers_sync.manage.server import count_keys, internals_of
 from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.manage.tokens import from_token, to_token
 from faststream_redis_timers_sync.manage.topics import (
+    describe_elsewhere,
     read_cursor,
     scan_topics,
-    tell_elsewhere,
     topics_elsewhere,
     topics_listened_to,
 )
 from faststream_redis_timers_sync.protocol.keys import REMEDY_ELSEWHERE
 
 MOST_TOPICS = 1000
-"""Topics on a page; who has more names the one to look at, or goes on to the next page."""
+"""Topics on a page; others can be opened by name, or are on the next page."""
 
 MOST_CARRIED = 32 * 1024
-"""Characters of names that a scan carries from step to step: forms have a limit, too."""
+"""Characters of names that a scan carries from step to step: forms have a size limit."""
 
 SCAN_SECONDS = 2.0
 """How long one request scans."""
 
 Remark = Literal["no pubsub", "no scan", "too many", "gaps", "dropped"]
-"""What is to be said of a list of topics: the server does not allow to ask who listens, or to
-scan; there are more topics; slots have moved during the scan, so that some may be missing; or some
-that earlier steps of the scan have found are not listed any longer."""
+"""Remarks about a list of topics: the server does not allow asking for listeners, or scanning;
+there are more topics; slots moved during the scan, so that some may be missing; or some that
+earlier steps of the scan found are no longer listed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """A scan as it stands, carried from request to request by the page's form.
+    """The state of a scan, carried from request to request by the page's form.
 
     Args:
-        cursor: Where to go on; empty at the beginning and at the end.
-        examined: How many keys were looked at.
+        cursor: Where to continue; empty at the start and at the end.
+        examined: How many keys were examined.
         topics: The topics found.
         total: How many keys there are; None before the first step.
         elsewhere: The topics found whose keys have no hash tags, where the client's have.
-        has_gaps: Whether topics may be missing, since slots of a cluster have moved meanwhile.
-        has_dropped: Whether some of the topics found before could not be carried on.
+        has_gaps: Whether topics may be missing because slots of a cluster moved meanwhile.
+        has_dropped: Whether some topics found before could not be carried further.
     """
 
     cursor: str = ""
@@ -64,8 +64,8 @@ class Scan:
 
     @property
     def state(self) -> str:
-        """The scan as one word for a form, with as many topics as `MOST_CARRIED` lets it have."""
-        # They are few, and what is said of them is a warning.
+        """The scan as one word for a form, with as many topics as `MOST_CARRIED` allows."""
+        # They are few, and each is a warning.
         elsewhere = _fitting(self.elsewhere, MOST_CARRIED // 4)
         topics = _fitting(self.topics, MOST_CARRIED - MOST_CARRIED // 4)
         are_all = len(topics) == len(self.topics) and len(elsewhere) == len(self.elsewhere)
@@ -75,12 +75,12 @@ class Scan:
 
     @property
     def is_done(self) -> bool:
-        """Whether all keys were looked at, or enough topics found."""
+        """Whether all keys were examined, or enough topics found."""
         return self.total is not None and (not self.cursor or len(self.topics) > MOST_TOPICS)
 
 
 def _fitting(names: Iterable[str], most: int) -> list[str]:
-    """Leave as many names as fit in so many bytes of JSON, the shortest first."""
+    """Keep as many names as fit in so many bytes of JSON, the shortest first."""
     found, size = [], 0
     for name in sorted(names, key=lambda name: (len(name), name)):
         size += len(json.dumps(name, ensure_ascii=False).encode()) + len(", ")
@@ -97,7 +97,7 @@ def read_scan(state: str) -> Scan:
     """Read `Scan.state`.
 
     Args:
-        state: The word; what can't be read begins anew.
+        state: The word; one that can't be read starts a new scan.
     """
     try:
         cursor, examined, has_dropped, *found = json.loads(from_token(state))
@@ -117,9 +117,9 @@ class Found(NamedTuple):
 
     Args:
         topics: The topics, in order.
-        end: The topic behind which the next page begins; empty where there is none.
-        scan: The scan that was asked for, a step further; None where none was, or it is refused.
-        remarks: What is to be said of them.
+        end: The topic after which the next page starts; empty if there is none.
+        scan: The requested scan, a step further; None if none was requested, or it is refused.
+        remarks: Remarks about them.
         warnings: Sentences about timers in the other layout of keys, which nobody delivers.
     """
 
@@ -143,12 +143,12 @@ def find_topics(
     Args:
         timers: The client.
         known: The topics that the application names.
-        scan: The scan that was asked for, to be taken a step further.
-        after: Only topics behind this one, in order of their names.
+        scan: The requested scan, to be taken a step further.
+        after: Only topics after this one, in order of their names.
         limit: How many topics a page has; None means `MOST_TOPICS`.
 
     Raises:
-        redis.RedisError: What the server or the connection says.
+        redis.RedisError: The server or the connection failed.
     """
     topics = set(known)
     remarks: list[Remark] = []
@@ -163,7 +163,7 @@ def find_topics(
         except NoPermissionError:
             scan = None
             remarks.append("no scan")
-    reach = inside(timers)
+    reach = internals_of(timers)
     # A form's scan, or an application, may name some that can have no keys.
     behind = sorted(
         topic for topic in topics if topic > after and not reach.keys.mistake_of(reach.full(topic))
@@ -204,5 +204,5 @@ def _warnings(timers: TimersClient, topics: list[str], scan: Scan | None) -> lis
 
 
 def _warning(timers: TimersClient, topics: list[str]) -> str:
-    sentence = tell_elsewhere(timers, topics)
+    sentence = describe_elsewhere(timers, topics)
     return escape(sentence[0].upper() + sentence[1:], keep="\\")

@@ -1,9 +1,9 @@
-"""Pages of the timers whose ids match what somebody searched for.
+"""Pages of the timers whose ids match a search.
 
-The server has no order of ids: a search looks at the whole topic, page by page of the server's own
-hash table. Where there is time for that, its timers come in order of due time, and are counted.
-Where there is none, a page has those that were found until it was full, and the next one goes on
-there: ordered each for itself, and not counted.
+The server has no order of ids: a search examines the whole topic, page by page of the server's own
+hash table. If there is time for that, timers come in order of due time, and are counted. If not, a
+page has those that were found until it was full, and the next page continues there: each page is
+ordered by itself, and timers are not counted.
 """
 
 from datetime import timedelta
@@ -20,7 +20,7 @@ from faststream_redis_timers_sync.manage.pages import (
     read_page,
 )
 from faststream_redis_timers_sync.manage.selection import OnExamined, pattern_of
-from faststream_redis_timers_sync.manage.server import inside, server_time
+from faststream_redis_timers_sync.manage.server import internals_of, server_time
 from faststream_redis_timers_sync.protocol.keys import decode_id, encode_known_id
 from faststream_redis_timers_sync.protocol.listing import (
     DENSE_STEP,
@@ -45,29 +45,29 @@ def search_page(  # noqa: PLR0913  which timers, and which part of them
     longest_lease: timedelta | None = None,
     on_examined: OnExamined | None = None,
 ) -> Page:
-    """Read a page of what somebody searched for; of all timers where that is nothing.
+    """Read a page of the timers that match a search; of all timers if the search is empty.
 
-    Timers that are there all the while are found once by going on until there is no `Page.end`,
-    but for a few that may come twice while the topic grows or shrinks by half. Where a search was
-    cut and the server fails over, search again: another server goes through a topic in another
-    order.
+    To find all timers that exist throughout, continue until there is no `Page.end`. Each is found
+    once, but for a few that may appear twice while the topic grows or shrinks by half. If the
+    server fails over during a cut search, search again: another server walks through a topic in
+    another order.
 
     Args:
         timers: The client.
         topic: The topic.
         search: A part of an id, or a pattern, as `pattern_of` reads it.
         only: Only timers of this kind or state.
-        after: Where the page before ended; None begins.
-        limit: How many timers a page has, at most 500; a few more where a search was cut.
+        after: Where the page before ended; None starts.
+        limit: How many timers a page has, at most 500; a few more if a search was cut.
         longest_lease: The longest `lease_ttl` of the topic's subscribers: with it a page of
-            running timers looks no further than leases end.
-        on_examined: Told, after each step, how many timers it looked at. Where it raises
-            `TimeUpError`, the page has what was found until then, and is cut. The timer whose id
-            was searched for is on the first page all the same.
+            running timers stops where leases end.
+        on_examined: Called after each step with the number of timers examined. If it raises
+            `TimeUpError`, the page has the timers found so far, and is cut. The timer whose id
+            equals the search is on the first page even then.
 
     Raises:
         ValueError: The topic is empty.
-        redis.RedisError: What the server or the connection says.
+        redis.RedisError: The server or the connection failed.
     """
     pattern = pattern_of(search)
     if pattern is None:
@@ -92,8 +92,8 @@ class _Search:
         timers: The client.
         topic: The topic.
         pattern: The glob pattern.
-        whole: What was searched for, which may be a whole id.
-        keep: Leaves those timers that the page is limited to; None leaves all.
+        whole: The search, which may be a whole id.
+        keep: Filters by the page's kind or state; None keeps all.
         limit: How many timers a page has.
     """
 
@@ -154,7 +154,7 @@ class _Search:
         return self._whole_page(examined)
 
     def _step_size(self, looked_at: int) -> int:
-        """Say how many timers the next step looks at: as few as it takes to fill the page."""
+        """Return how many timers the next step examines: as few as it takes to fill the page."""
         room = self._limit - len(self._found)
         if room > 0:
             if not looked_at:
@@ -164,8 +164,8 @@ class _Search:
         return SCAN_STEP if 10 * self._matching < looked_at else DENSE_STEP
 
     def _step(self, position: int, size: int, begin: _Rank | None, *, is_part: bool) -> int:
-        """Look at some timers, and give the position behind them; 0 at the end."""
-        runner, keys, _ = reach = inside(self._timers)
+        """Examine some timers, and return the position after them; 0 at the end."""
+        runner, keys, _ = reach = internals_of(self._timers)
         args = (b"%d" % position, self._pattern, b"%d" % size)
         operation = reading("scan", keys, reach.full(self._topic), args, parse_entries)
         cursor, entries = runner.run(operation)
@@ -182,8 +182,8 @@ class _Search:
         return int(cursor)
 
     def _trim(self) -> None:
-        """Forget those that come behind the page in any case."""
-        # One more tells whether there is a next page.
+        """Drop timers that are after the page in any case."""
+        # One more shows whether there is a next page.
         if len(self._found) > 10 * self._limit:
             self._found = dict(self._in_order()[: self._limit + 1])
 
@@ -203,11 +203,11 @@ class _Search:
         return Page(self._made(entries), end, self._matching, examined=examined)
 
     def _made(self, entries: list[tuple[bytes, bytes]]) -> list[Timer]:
-        full = inside(self._timers).full(self._topic)
+        full = internals_of(self._timers).full(self._topic)
         return [make_timer(full, *entry) for entry in entries]
 
     def _look_for_whole(self, begin: _Rank | None) -> None:
-        """Look for the timer whose id was searched for, before somebody has to go on for long."""
+        """Look for the timer whose id equals the search, before the user has to continue long."""
         found = entries_of(self._timers, self._topic, [self._whole])
         if self._keep is not None:
             found = self._keep(found)
@@ -217,4 +217,4 @@ class _Search:
 
 
 _LEAST_STEP = 10
-"""Timers that a step looks at in any case."""
+"""The fewest timers that a step examines."""

@@ -1,6 +1,6 @@
-"""Choosing timers of a topic, by id, pattern or all of them, and cancelling, moving or redriving.
+"""Selects timers of a topic by id, by pattern or all; cancels, reschedules and redrives them.
 
-Everything goes by steps of 200 to 1,000, so that neither memory nor the time of a call
+All work goes in steps of 200 to 1,000 timers, so that neither memory nor the time of a call
 depends on how many timers there are.
 """
 
@@ -11,7 +11,7 @@ from itertools import islice
 
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.series import with_series
-from faststream_redis_timers_sync.manage.server import escape_glob, inside
+from faststream_redis_timers_sync.manage.server import escape_glob, internals_of
 from faststream_redis_timers_sync.protocol.keys import decode_id, encode_known_id, encode_text
 from faststream_redis_timers_sync.protocol.management import State, cancel_some, move_some
 from faststream_redis_timers_sync.protocol.model import Timer
@@ -24,7 +24,7 @@ from faststream_redis_timers_sync.protocol.operation import (
 from faststream_redis_timers_sync.protocol.operations import Fate, Operations
 
 OnExamined = Callable[[int], object]
-"""Told, again and again, how many more timers were looked at."""
+"""Called repeatedly with the number of timers examined since the last call."""
 
 _WILD = frozenset("*?")
 """What makes a pattern of a search; brackets alone are rather a part of an id."""
@@ -67,22 +67,22 @@ def list_timers(
 ) -> Iterator[Timer]:
     """List timers of a topic without their bodies: all, the earliest, or those that match.
 
-    They come in order of due time, with `match` alone in none. A timer that fires, is
-    scheduled or moved meanwhile may be left out or come twice.
+    They come in order of due time; with `match` but no `limit`, in no order. A timer that is
+    delivered, scheduled or rescheduled meanwhile may be left out or appear twice.
 
     Args:
         timers: The client.
         topic: The topic.
         match: Only ids that match this glob pattern (``user:42:*``).
         limit: Only the earliest so many.
-        recurring: Only recurring ones, with their definitions.
-        on_examined: Told how many timers were looked at.
+        recurring: Only recurring timers, with their definitions.
+        on_examined: Called with the number of timers examined.
 
     Raises:
         ValueError: Topic or pattern is empty.
-        redis.RedisError: What the server or the connection says.
+        redis.RedisError: The server or the connection failed.
     """
-    runner, keys, _ = reach = inside(timers)
+    runner, keys, _ = reach = internals_of(timers)
     pages = Operations(keys).iterate(reach.full(topic), match=match, bodies=False)
     found: Iterator[Timer] = runner.iterate(_watched(pages, on_examined))
     if recurring:
@@ -97,20 +97,20 @@ def list_timers(
 def matching_ids(
     timers: TimersClient, topic: str, match: str | None, on_examined: OnExamined | None = None
 ) -> Iterator[str]:
-    """Give ids of a topic, in no order, for `cancel_each` and `move_each`.
+    """Yield ids of a topic, in no order, for `cancel_each` and `reschedule_each`.
 
-    Both may be at work on what has been given already: what they move does not come
-    again for that, as it would in order of due time.
+    Both may change timers while ids are read: a rescheduled timer does not appear again, as it
+    would in order of due time.
 
     Args:
         timers: The client.
         topic: The topic.
         match: Only ids that match this glob pattern; None means all.
-        on_examined: Told how many timers were looked at.
+        on_examined: Called with the number of timers examined.
 
     Raises:
         ValueError: Topic or pattern is empty.
-        redis.RedisError: What the server or the connection says.
+        redis.RedisError: The server or the connection failed.
     """
     pattern = "*" if match is None else match
     for timer in list_timers(timers, topic, match=pattern, on_examined=on_examined):
@@ -120,7 +120,7 @@ def matching_ids(
 def cancel_each(
     timers: TimersClient, topic: str, timer_ids: Iterable[str]
 ) -> Iterator[tuple[str, State]]:
-    """Cancel timers, 200 in a call, and tell what each did.
+    """Cancel timers, 200 in a call, and yield the state that each had.
 
     Args:
         timers: The client.
@@ -128,22 +128,22 @@ def cancel_each(
         timer_ids: Their ids, as many as there are.
 
     Returns:
-        Ids with ``"waiting"`` or ``"running"``: it was, and is gone; or ``"unknown"``.
-        Those that are not taken from it are not all cancelled.
+        An iterator of ids with ``"waiting"`` or ``"running"`` for cancelled timers, or
+        ``"unknown"``. Timers are cancelled only as it is consumed.
 
     Raises:
         ValueError: Topic or an id is empty.
-        TimerOutcomeUnknownError: The server's answer to a call was lost.
-        redis.RedisError: What the server or the connection says.
+        TimerOutcomeUnknownError: The server's reply to a call was lost.
+        redis.RedisError: The server or the connection failed.
     """
-    runner, keys, _ = reach = inside(timers)
+    runner, keys, _ = reach = internals_of(timers)
     for some in in_chunks(timer_ids, MOST_CHANGED):
         unique = list(dict.fromkeys(some))
         states = runner.run(cancel_some(keys, reach.full(topic), unique))
         yield from zip(unique, states, strict=True)
 
 
-def move_each(
+def reschedule_each(
     timers: TimersClient,
     topic: str,
     timer_ids: Iterable[str],
@@ -151,28 +151,27 @@ def move_each(
     activate_in: timedelta | None = None,
     activate_at: datetime | None = None,
 ) -> Iterator[tuple[str, State]]:
-    """Move timers to another due time, 200 in a call, and tell what each did.
+    """Reschedule timers, 200 in a call, and yield the state that each had.
 
     Args:
         timers: The client.
         topic: Their topic.
         timer_ids: Their ids, as many as there are.
         activate_in: Delay from each call, by the server's clock.
-        activate_at: Time with a time zone. Neither means now.
+        activate_at: Aware datetime. Neither means now.
 
     Returns:
-        Ids with ``"waiting"`` or ``"running"``: it was, and fires at the new time (a
-        running one again, then); ``"paused"``: it is a recurring timer, and stays paused; or
-        ``"unknown"``.
-        Those that are not taken from it are not all moved.
+        An iterator of ids with ``"waiting"`` or ``"running"`` for rescheduled timers (a running
+        timer runs again at the new time); ``"paused"`` for a recurring timer that stays paused;
+        or ``"unknown"``. Timers are rescheduled only as it is consumed.
 
     Raises:
         TypeError: A time has the wrong type.
         ValueError: Topic or an id is empty, or a time can't be used.
-        TimerOutcomeUnknownError: The server's answer to a call was lost.
-        redis.RedisError: What the server or the connection says.
+        TimerOutcomeUnknownError: The server's reply to a call was lost.
+        redis.RedisError: The server or the connection failed.
     """
-    runner, keys, _ = reach = inside(timers)
+    runner, keys, _ = reach = internals_of(timers)
     for some in in_chunks(timer_ids, MOST_CHANGED):
         unique = list(dict.fromkeys(some))
         operation = move_some(
@@ -185,25 +184,25 @@ def move_each(
 def redrive_each(
     timers: TimersClient, topic: str, timer_ids: Iterable[str]
 ) -> Iterator[tuple[str, Fate]]:
-    """Put dead letters back, up to 200 in a call, and tell what became of each.
+    """Redrive dead letters, up to 200 in a call, and yield the outcome of each.
 
     Args:
         timers: The client.
-        topic: The topic for dead letters.
+        topic: The dead-letter topic.
         timer_ids: Their ids there, as many as there are.
 
     Returns:
-        Ids with ``"moved"``; ``"waiting"``, ``"running"`` or ``"other slot"``: it stays, since
-        a timer of its old id waits, a handler runs with it, or the topic that it comes from is
-        in another slot; ``"no dead letter"``; or ``"unknown"``.
-        Those that are not taken from it are not all put back.
+        An iterator of ids with ``"moved"`` for redriven ones; ``"waiting"``, ``"running"`` or
+        ``"other slot"`` for one that stays because a timer with its old id is waiting, a handler
+        is running with it, or the topic it came from is in another slot; ``"no dead letter"``; or
+        ``"unknown"``. Dead letters are redriven only as it is consumed.
 
     Raises:
         ValueError: Topic or an id is empty.
-        TimerOutcomeUnknownError: The server's answer to a call was lost.
-        redis.RedisError: What the server or the connection says.
+        TimerOutcomeUnknownError: The server's reply to a call was lost.
+        redis.RedisError: The server or the connection failed.
     """
-    runner, keys, _ = reach = inside(timers)
+    runner, keys, _ = reach = internals_of(timers)
     operations, full = Operations(keys), reach.full(topic)
     for some in in_chunks(timer_ids, MOST_CHANGED):
         if "" in some:
@@ -216,7 +215,7 @@ def redrive_each(
 
 
 def _watched(pages: TimerPages, on_examined: OnExamined | None) -> TimerPages:
-    """Pass pages on, and tell of each call how many timers it looks at."""
+    """Pass pages on, and report for each call how many timers it examines."""
     result = None
     while True:
         try:
@@ -229,4 +228,4 @@ def _watched(pages: TimerPages, on_examined: OnExamined | None) -> TimerPages:
 
 
 _SIZES = {"scan": 2, "page": 0}
-"""Which argument of a script says how many timers it looks at."""
+"""The argument of a script that says how many timers it examines."""

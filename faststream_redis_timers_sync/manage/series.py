@@ -1,4 +1,4 @@
-"""Recurring timers: which of those found are, when they are due next, and how that is worded."""
+"""Recurring timers: which timers are recurring, their next times and their words."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import NamedTuple
 
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.manage.server import inside
+from faststream_redis_timers_sync.manage.server import internals_of
 from faststream_redis_timers_sync.manage.states import state_of
 from faststream_redis_timers_sync.manage.text import escape, in_zone
 from faststream_redis_timers_sync.protocol.keys import encode_known_id
@@ -26,29 +26,29 @@ from faststream_redis_timers_sync.protocol.recurrence import (
 from faststream_redis_timers_sync.protocol.times import duration_text, time_of
 
 SHOWN_TIMES = 3
-"""Times of a series that its page shows."""
+"""How many next times a page shows."""
 
 SERIES_HEADERS = frozenset({REPEAT, REPEAT_OWNER})
-"""Headers that are shown as what they say."""
+"""Headers whose contents are shown elsewhere on the page."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def definitions_of(timers: TimersClient, topic: str, timer_ids: Iterable[str]) -> dict[str, Repeat]:
-    """Find out which timers are recurring.
+    """Read the definitions of recurring timers.
 
     Args:
         timers: The client.
         topic: Their topic.
-        timer_ids: Their ids, as many as there are.
+        timer_ids: Ids of timers, as many as there are.
 
     Returns:
-        The definitions of those that are, by id.
+        The definitions by id; timers that are due once have none.
 
     Raises:
-        redis.RedisError: What the server or the connection says.
+        redis.RedisError: The server or the connection failed.
     """
-    runner, keys, _ = reach = inside(timers)
+    runner, keys, _ = reach = internals_of(timers)
     full = reach.full(topic)
     found: dict[str, Repeat] = {}
     for some in in_chunks(timer_ids, MOST_READ):
@@ -65,7 +65,7 @@ def definitions_of(timers: TimersClient, topic: str, timer_ids: Iterable[str]) -
 
 
 def owners_of(timers: TimersClient, topic: str, timer_ids: Iterable[str]) -> dict[str, str]:
-    """Find out who declares recurring timers.
+    """Read the owners of declared recurring timers.
 
     Args:
         timers: The client.
@@ -76,9 +76,9 @@ def owners_of(timers: TimersClient, topic: str, timer_ids: Iterable[str]) -> dic
         The owners of those that have one, by id.
 
     Raises:
-        redis.RedisError: What the server or the connection says.
+        redis.RedisError: The server or the connection failed.
     """
-    runner, keys, _ = reach = inside(timers)
+    runner, keys, _ = reach = internals_of(timers)
     ids = [encode_known_id(timer_id) for timer_id in timer_ids]
     found = runner.run_steps(read_timers(keys, reach.full(topic), ids))
     return {
@@ -89,7 +89,7 @@ def owners_of(timers: TimersClient, topic: str, timer_ids: Iterable[str]) -> dic
 
 
 def with_series(timers: TimersClient, topic: str, found: Iterable[Timer]) -> Iterator[Timer]:
-    """Tell of timers without bodies which are recurring, and which of these are paused.
+    """Add to timers that were read without bodies whether they are recurring or paused.
 
     Args:
         timers: The client.
@@ -97,7 +97,7 @@ def with_series(timers: TimersClient, topic: str, found: Iterable[Timer]) -> Ite
         found: The timers.
 
     Raises:
-        redis.RedisError: What the server or the connection says.
+        redis.RedisError: The server or the connection failed.
     """
     for some in in_chunks(found, MOST_READ):
         definitions = definitions_of(timers, topic, (timer.timer_id for timer in some))
@@ -117,8 +117,8 @@ class Coming(NamedTuple):
 
     Args:
         times: The times in UTC; there are fewer than `SHOWN_TIMES` where the series ends.
-        zone: The time zone of its definition; None where it has none.
-        problem: Why they can't be told on this machine; empty where they can.
+        zone: The time zone of its definition; None if it has none.
+        problem: Why they can't be computed on this machine; empty if they can.
     """
 
     times: list[datetime]
@@ -127,7 +127,7 @@ class Coming(NamedTuple):
 
 
 def coming_times(timer: Timer, now: datetime) -> Coming:
-    """Tell when a recurring timer is due next; of a paused one, if it were resumed now.
+    """Return when a recurring timer is due next; for a paused one, if it were resumed now.
 
     Args:
         timer: The timer.
@@ -139,7 +139,7 @@ def coming_times(timer: Timer, now: datetime) -> Coming:
     if timer.repeat is None:
         msg = f"timer must be recurring, got {timer!r}"
         raise ValueError(msg)
-    # One that waits may have been rescheduled, and goes on from there.
+    # A waiting timer may have been rescheduled; its next times follow from there.
     first = [timer.due_at] if state_of(timer, now) == "waiting" else []
     try:
         more = next_times(timer.repeat, SHOWN_TIMES - len(first), after=first[0] if first else now)
@@ -150,7 +150,7 @@ def coming_times(timer: Timer, now: datetime) -> Coming:
 
 
 def definition_text(repeat: Repeat) -> str:
-    """Show a definition.
+    """Return a definition as text.
 
     Args:
         repeat: The definition.
@@ -163,7 +163,7 @@ def definition_text(repeat: Repeat) -> str:
 
 
 def short_text(repeat: Repeat) -> str:
-    """Show a definition in a list: without its time zone and its start.
+    """Return a definition as short text for a list: without its time zone and start.
 
     Args:
         repeat: The definition.
@@ -174,7 +174,7 @@ def short_text(repeat: Repeat) -> str:
 
 
 def owner_of(timer: Timer) -> str:
-    """Name who declares a timer's series; empty where nobody does.
+    """Return the owner that declares a timer's series; empty if it has none.
 
     Args:
         timer: The timer, with its headers.
@@ -183,13 +183,13 @@ def owner_of(timer: Timer) -> str:
 
 
 def series_facts(timer: Timer) -> list[tuple[str, str]]:
-    """Return what a recurring timer is defined by: names, in English, and values.
+    """Return the definition of a recurring timer as names, in English, and values.
 
     Args:
         timer: The timer, with its headers.
 
     Returns:
-        Nothing where it is due once.
+        Empty if it is due once.
     """
     if timer.repeat is None:
         return []
@@ -199,7 +199,7 @@ def series_facts(timer: Timer) -> list[tuple[str, str]]:
 
 
 def zoned(time: datetime, zone: tzinfo | None) -> str:
-    """Show a time with its weekday and its time zone.
+    """Return a time with its weekday and its time zone.
 
     Args:
         time: The time.

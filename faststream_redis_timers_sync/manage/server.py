@@ -1,4 +1,4 @@
-"""The server behind a client: how to reach it, its address without secrets, its clock."""
+"""The server behind a client: plain commands, its clock, a client from a URL."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -14,13 +14,13 @@ from faststream_redis_timers_sync.protocol.times import time_of
 _T = TypeVar("_T")
 
 
-class Inside(NamedTuple):
-    """What a client is made of.
+class Internals(NamedTuple):
+    """The internals of a client.
 
     Args:
-        runner: What sends operations.
+        runner: Sends operations.
         keys: The names of the keys.
-        prefix: What it puts before topics.
+        prefix: The client's prefix of topics.
     """
 
     runner: Runner
@@ -39,30 +39,30 @@ class Inside(NamedTuple):
         return prefixed(self.prefix, topic)
 
 
-def inside(timers: TimersClient) -> Inside:
-    """Open a client up: managing needs commands that a program that schedules does not.
+def internals_of(timers: TimersClient) -> Internals:
+    """Return the internals of a client: managing needs more commands than scheduling.
 
     Args:
         timers: The client.
     """
-    return Inside(timers._runner, timers._operations.keys, timers._prefix)  # noqa: SLF001  one package
+    return Internals(timers._runner, timers._operations.keys, timers._prefix)  # noqa: SLF001  one package
 
 
 def ask(
     timers: TimersClient, *words: bytes, parse: Callable[[Any], _T], keys: tuple[bytes, ...] = ()
 ) -> _T:
-    """Send a plain command that reads, once, and give its result.
+    """Send a plain command that reads, once, and return its result.
 
     Args:
         timers: The client.
         words: The command.
-        parse: Makes the result of the reply, which is not decoded.
-        keys: The keys whose primary is asked, in a cluster; without any it may be each.
+        parse: Turns the raw reply into the result.
+        keys: In a cluster, the keys whose primary is asked; without keys, any primary is.
 
     Raises:
-        redis.RedisError: What the server or the connection says.
+        redis.RedisError: The server or the connection failed.
     """
-    return inside(timers).runner.run(command(*words, parse=parse, keys=keys))
+    return internals_of(timers).runner.run(command(*words, parse=parse, keys=keys))
 
 
 def ask_primaries(timers: TimersClient, *words: bytes, parse: Callable[[Any], _T]) -> list[_T]:
@@ -71,16 +71,16 @@ def ask_primaries(timers: TimersClient, *words: bytes, parse: Callable[[Any], _T
     Args:
         timers: The client.
         words: The command.
-        parse: Makes the result of a reply, which is not decoded.
+        parse: Turns a raw reply into the result.
 
     Returns:
         The results, one per primary.
 
     Raises:
-        redis.RedisError: What a server or a connection says.
+        redis.RedisError: The server or the connection failed.
     """
     question = command(*words, parse=parse)
-    return [primary.run(question) for primary in inside(timers).runner.primaries()]
+    return [primary.run(question) for primary in internals_of(timers).runner.primaries()]
 
 
 def server_time(timers: TimersClient, topic: str | None = None) -> datetime:
@@ -88,11 +88,11 @@ def server_time(timers: TimersClient, topic: str | None = None) -> datetime:
 
     Args:
         timers: The client.
-        topic: Whose primary is asked, in a cluster; None lets any answer.
+        topic: In a cluster, the topic whose primary is asked; None asks any primary.
     """
-    reach = inside(timers)
+    reach = internals_of(timers)
     keys = () if topic is None else reach.keys.of(reach.full(topic))[:1]
-    return inside(timers).runner.run(TIME._replace(keys=keys))
+    return internals_of(timers).runner.run(TIME._replace(keys=keys))
 
 
 def _parse_time(reply: list[bytes]) -> datetime:
@@ -116,7 +116,7 @@ def count_keys(timers: TimersClient) -> int:
 def open_client(
     url: str, kind: type[TimersClient] = TimersClient, /, **arguments: Any
 ) -> TimersClient:
-    """Make a client from a URL, with errors that never repeat it: it may hold a password.
+    """Make a client from a URL. Errors never repeat the URL, which may hold a password.
 
     Args:
         url: As `redis.Redis.from_url` reads it.
@@ -131,8 +131,8 @@ def open_client(
     try:
         return kind(url, **arguments)
     except ValueError:
-        # An argument that is wrong is so with any URL. Otherwise the URL is, and what says so
-        # may quote any of its parts.
+        # A wrong argument fails with any URL. Otherwise the URL is wrong, and the error may quote
+        # any of its parts.
         if is_cluster_url(url):
             arguments["hash_tags"] = True
         kind("redis://localhost", **arguments).close()
@@ -140,7 +140,7 @@ def open_client(
 
 
 def escape_glob(text: str) -> bytes:
-    r"""Write text that a glob pattern of Redis takes literally.
+    r"""Escape text so that a glob pattern of Redis matches it literally.
 
     Args:
         text: The text, for example ``what?`` (which becomes ``what\?``).

@@ -1,4 +1,4 @@
-"""Counting: what topics hold, what is late, what comes next, who listens."""
+"""Counts of topics: pending, overdue and next timers, and listening workers."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from redis.exceptions import NoPermissionError
 
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.manage.server import inside, server_time
+from faststream_redis_timers_sync.manage.server import internals_of, server_time
 from faststream_redis_timers_sync.manage.topics import count_workers
 from faststream_redis_timers_sync.protocol.management import (
     MOST_TOPICS,
@@ -22,25 +22,25 @@ _WITHIN = (timedelta(hours=1), timedelta(days=1))
 
 @dataclass(frozen=True, slots=True)
 class TopicStats:
-    """What one topic holds.
+    """The counts of one topic.
 
     Args:
         topic: The topic, without the client's prefix.
         at: When they were counted, by the clock of its primary.
-        pending: How many timers, running ones too.
-        overdue: How many should have been taken by a worker already: they are
-            due, or their lease has ended.
-        overdue_for: For how long the first of these has been so; nothing where
-            there is none.
+        pending: How many timers, running ones included.
+        overdue: How many should have been claimed by a worker already: they are
+            due, or their lease has expired.
+        overdue_for: How long the first of these has been overdue; zero if there
+            are none.
         paused: How many of the pending ones are paused; they have no due time.
         within_hour: How many more are due within an hour; a running timer counts
             by the end of its lease.
         within_day: How many more are due within a day.
-        next_at: When the next is due, in UTC; None where there is none. Where
-            hundreds run it may be the end of a lease.
+        next_at: When the next is due, in UTC; None if there is none. If hundreds
+            of timers run it may be the end of a lease.
         last_at: When the last is due.
-        workers: How many listen, one per subscriber and process; None where the
-            server does not allow to look, or tells no number.
+        workers: How many listen, one per subscriber and process; None if the
+            server does not allow the count, or reports none.
     """
 
     topic: str
@@ -78,16 +78,16 @@ def count_topics(timers: TimersClient, topics: Sequence[str]) -> Snapshot:
 
     Raises:
         ValueError: A topic is empty or can't be written as UTF-8.
-        redis.RedisError: What the server or the connection says.
+        redis.RedisError: The server or the connection failed.
     """
-    runner, keys, _ = reach = inside(timers)
+    runner, keys, _ = reach = internals_of(timers)
     counted: dict[str, tuple[datetime, Counts]] = {}
     names = {reach.full(topic): topic for topic in topics}
     for of_slot in keys.by_slot(names):
         for some in in_chunks(of_slot, MOST_TOPICS):
             at, counts = runner.run(overview(keys, some, _WITHIN))
             counted.update((names[full], (at, one)) for full, one in zip(some, counts, strict=True))
-    # These calls have found out where slots have moved to, which asking for workers does not.
+    # These calls discover where slots have moved to; counting workers does not.
     try:
         workers: dict[str, int | None] | None = count_workers(timers, topics)
     except NoPermissionError:
@@ -105,7 +105,7 @@ def _stats_of(topic: str, at: datetime, count: Counts, workers: int | None) -> T
         at=at,
         pending=count.pending,
         overdue=count.overdue,
-        # What is overdue is nobody's, so the first of it is the next to be delivered.
+        # Overdue timers have no lease, so the first of them is the next to be delivered.
         overdue_for=at - count.next_at if count.overdue and count.next_at else timedelta(0),
         paused=count.paused,
         within_hour=count.within[0],
@@ -119,25 +119,25 @@ def _stats_of(topic: str, at: datetime, count: Counts, workers: int | None) -> T
 def count_running(
     timers: TimersClient, topics: Iterable[str], *, longest_lease: timedelta
 ) -> dict[str, int | None]:
-    """Count the timers that workers hold, topic by topic.
+    """Count the running timers of each topic.
 
-    One whose worker died counts as long as its lease lasts, and is overdue then.
+    A timer whose worker died counts until its lease expires; then it is overdue.
 
     Args:
         timers: The client.
         topics: The topics; an unknown one holds nothing.
         longest_lease: The longest `lease_ttl` of the topics' subscribers; a timer
-            that is held for longer may be left out.
+            with a longer lease may be left out.
 
     Returns:
-        The number by topic; None where a topic has too many timers that are due
+        The number by topic; None if a topic has too many timers that are due
         within such a lease (`MOST_WITHIN_LEASE`) to tell which of them run.
 
     Raises:
         ValueError: A topic is empty or can't be written as UTF-8.
-        redis.RedisError: What the server or the connection says.
+        redis.RedisError: The server or the connection failed.
     """
-    runner, keys, _ = reach = inside(timers)
+    runner, keys, _ = reach = internals_of(timers)
     return {
         topic: runner.run(count_running_of(keys, reach.full(topic), longest_lease))
         for topic in topics

@@ -9,9 +9,9 @@ _SMALLEST_WIDE = 0x80
 
 
 def escape(text: str, keep: str = "") -> str:
-    r"""Show what can't be printed as an escape, so that nothing can drive a terminal.
+    r"""Escape unprintable characters, so that no text can control a terminal.
 
-    The escapes are those of ``$'...'`` in a shell, where what this gives is read back.
+    The escapes are those of ``$'...'`` in a shell, which reads them back.
 
     Args:
         text: An id, a topic or a body; surrogate escapes stand for bytes.
@@ -37,7 +37,7 @@ def _escape(character: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Show an id or topic in a sentence.
+    """Return an id or topic, escaped and in quotes, for a sentence.
 
     Args:
         text: The id or topic.
@@ -46,17 +46,17 @@ def quoted(text: str) -> str:
 
 
 def plural(count: int, word: str = "timer") -> str:
-    """Say how many.
+    """Return a count with its noun: ``1 timer``, ``2,000 timers``.
 
     Args:
-        count: How many.
-        word: Of what, in the singular.
+        count: The count.
+        word: The noun in the singular.
     """
     return f"{count:,} {word}" + ("" if count == 1 else "s")
 
 
 def local_time(time: datetime, zone: tzinfo | None) -> str:
-    """Show a time to the second, as it is in a zone.
+    """Return a time to the second, in a time zone.
 
     Args:
         time: The time.
@@ -66,7 +66,7 @@ def local_time(time: datetime, zone: tzinfo | None) -> str:
 
 
 def in_zone(time: datetime, zone: tzinfo | None) -> datetime:
-    """Move a time to a zone, where it can be: not in the first and last days that there are.
+    """Convert a time to a zone, except in the first and last days of `datetime`.
 
     Args:
         time: The time.
@@ -79,7 +79,7 @@ def in_zone(time: datetime, zone: tzinfo | None) -> datetime:
 
 
 def exact_time(time: datetime | None) -> str | None:
-    """Write a time for programs: ISO 8601 with microseconds, in UTC where it can be.
+    """Return a time for programs: ISO 8601 with microseconds, in UTC where possible.
 
     Args:
         time: The time; None stays None.

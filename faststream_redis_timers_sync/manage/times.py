@@ -20,7 +20,7 @@ _FEWEST = 3
 
 
 _MOST_SHOWN = 60
-"""Characters of what somebody has typed that an error repeats."""
+"""The most characters of an input that an error repeats."""
 
 
 def _cut(text: str) -> str:
@@ -56,13 +56,13 @@ def parse_duration(text: str) -> timedelta:
     found = _DURATION.fullmatch(text.strip().lower())
     if not text.strip() or found is None:
         msg = (
-            f"{_cut(text)} is no length of time: write numbers with their units w, d, h, m and s, "
+            f"{_cut(text)} is not a duration: write numbers with their units w, d, h, m and s, "
             "for example 3d, 1h30m or 45s"
         )
         raise ValueError(msg)
     if "M" in text:
         msg = (
-            f"{_cut(text)} has an upper-case M, which may mean minutes or months: write "
+            f"{_cut(text)} has an upper-case M, which can mean minutes or months: write "
             f"{text.strip()[:_MOST_SHOWN].replace('M', 'm')} for minutes, or days for months: 30d"
         )
         raise ValueError(msg)
@@ -89,20 +89,20 @@ def parse_time(text: str) -> datetime:
         time = datetime.fromisoformat(text.strip())
     except ValueError:
         msg = (
-            f"{_cut(text)} is no time: write it as 2026-06-01T09:00+02:00, or in UTC as "
+            f"{_cut(text)} is not a time: write it as 2026-06-01T09:00+02:00, or in UTC as "
             "2026-06-01T07:00Z"
         )
         raise ValueError(msg) from None
     if time.utcoffset() is None:
         msg = (
-            f"{_cut(text)} does not say in which time zone: write {_with_local_offset(time)} if "
-            f"you mean the time of this machine, or {time.isoformat()}Z if you mean UTC"
+            f"{_cut(text)} has no time zone: write {_with_local_offset(time)} if "
+            f"you mean this machine's time zone, or {time.isoformat()}Z if you mean UTC"
         )
         raise ValueError(msg)
     try:
         time.astimezone(UTC)
     except OverflowError:
-        msg = f"{_cut(text)} is no time that can be written in UTC"
+        msg = f"{_cut(text)} can't be converted to UTC"
         raise ValueError(msg) from None
     return time
 
@@ -113,7 +113,7 @@ def _with_local_offset(time: datetime) -> str:
     except (OverflowError, ValueError, OSError):
         return f"{time.isoformat()}+00:00"
     if first < second:
-        return f"{first.isoformat()} or {second.isoformat()} (it comes twice)"
+        return f"{first.isoformat()} or {second.isoformat()} (it occurs twice)"
     return first.isoformat()
 
 
@@ -125,7 +125,7 @@ def _as_local(time: datetime) -> datetime:
 
 
 def in_words(delta: timedelta) -> str:
-    """Say how far away something is: ``in 3 days``, ``50 seconds ago``, ``now``.
+    """Return how far away a time is: ``in 3 days``, ``50 seconds ago``, ``now``.
 
     Args:
         delta: Its distance from now; negative for the past.
@@ -133,7 +133,7 @@ def in_words(delta: timedelta) -> str:
     length = abs(delta)
     for unit, name in _SPOKEN:
         count = round(length / unit)
-        # Few large units say too little: 50 hours, not 2 days.
+        # Small counts of large units are too coarse: 50 hours, not 2 days.
         if count >= _FEWEST or (name == "second" and count):
             words = f"{count:,} {name}" + ("s" if count > 1 else "")
             return f"in {words}" if delta > timedelta(0) else f"{words} ago"

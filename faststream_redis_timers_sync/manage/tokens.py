@@ -9,7 +9,7 @@ from faststream_redis_timers_sync.protocol.keys import decode_id, encode_known_i
 
 
 def to_token(text: str) -> str:
-    """Write text as base64url.
+    """Return text as base64url.
 
     Args:
         text: The text; surrogate escapes stand for bytes.
@@ -18,13 +18,13 @@ def to_token(text: str) -> str:
 
 
 def from_token(token: str) -> str:
-    """Read what `to_token` gives.
+    """Decode a token of `to_token`.
 
     Args:
         token: The token.
 
     Raises:
-        ValueError: It is no base64url.
+        ValueError: It is not base64url.
     """
     padded = token + "=" * (-len(token) % 4)
     return decode_id(base64.b64decode(padded, altchars=b"-_", validate=True))

@@ -1,8 +1,8 @@
-"""Finding topics. Nothing lists them in Redis, and the server may be shared with others.
+"""Finds topics. Redis has no list of them, and the server may be shared with other programs.
 
-So there are three ways: the application names them; workers that listen show theirs; and
-a scan of all keys finds the rest, a bounded step at a time. In a cluster each primary has topics
-and listening workers of its own.
+So there are three ways: the application names them; listening workers reveal theirs; and a scan
+of all keys finds the rest, in bounded steps. In a cluster each primary has its own topics and
+listening workers.
 """
 
 import time
@@ -14,13 +14,13 @@ from typing import NamedTuple
 from faststream_redis_timers_sync.calls.runner import Runner
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.cluster import are_slots_moving
-from faststream_redis_timers_sync.manage.server import ask_primaries, escape_glob, inside
+from faststream_redis_timers_sync.manage.server import ask_primaries, escape_glob, internals_of
 from faststream_redis_timers_sync.protocol.keys import KeySpace
 from faststream_redis_timers_sync.protocol.operation import Operation, command, in_chunks
 from faststream_redis_timers_sync.protocol.operations import Operations
 
 SCAN_COUNT = 1000
-"""Keys that the server looks at in one call of SCAN: about 0.5 ms."""
+"""Keys that the server examines in one call of SCAN: about 0.5 ms."""
 
 _CHANNELS_AT_ONCE = 500
 
@@ -31,16 +31,16 @@ _MOST_DIGITS = len(str(_LARGEST_NUMBER))
 """What SCAN takes as a cursor."""
 
 _NO_COUNT = 1_000_000
-# Valkey 9.1 tells an address in its memory at some numbers of subscribers, see `_shared.lua`.
+# Valkey 9.1 returns a memory address for some numbers of subscribers, see `_shared.lua`.
 
 
 class TopicScan(NamedTuple):
-    """What a part of a scan brought.
+    """The result of one part of a scan.
 
     Args:
-        topics: The topics found in this part, perhaps some that an earlier one found.
-        cursor: Where to go on; empty at the end.
-        examined: About how many keys were looked at in this part.
+        topics: The topics found in this part; may repeat topics of earlier parts.
+        cursor: Where to continue; empty at the end.
+        examined: About how many keys were examined in this part.
         elsewhere: The topics whose keys have no hash tags in this part, where the client's have.
         has_gaps: Whether topics may be missing, since slots of a cluster have moved from one
             primary to another after the scan began, or are on the move at its end.
@@ -54,10 +54,10 @@ class TopicScan(NamedTuple):
 
 
 class _Cursor(NamedTuple):
-    """Where a scan goes on.
+    """Where a scan continues.
 
     Args:
-        number: What SCAN gave; 0 begins with a primary.
+        number: SCAN's cursor; 0 starts on a primary.
         primary: The primary's address; empty on a single primary.
         fingerprint: That of the cluster's map of slots when the scan began, likewise.
     """
@@ -71,7 +71,7 @@ class _Cursor(NamedTuple):
 
 
 def read_cursor(cursor: str) -> _Cursor:
-    """Read a `TopicScan.cursor` that has been elsewhere.
+    """Read a `TopicScan.cursor` that came back from a form or an address.
 
     Args:
         cursor: The cursor, not empty.
@@ -88,22 +88,22 @@ def read_cursor(cursor: str) -> _Cursor:
 
 
 def scan_topics(timers: TimersClient, cursor: str = "", *, seconds: float = 2.0) -> TopicScan:
-    """Look for topics among all keys of the database, for a limited time.
+    """Scan all keys of the database for topics, for a limited time.
 
-    Topics that are there all the while are found by going on until the cursor is empty. In a
-    cluster one primary is gone through after the other.
+    To find all topics that exist throughout, continue until the cursor is empty. In a cluster the
+    primaries are scanned one after the other.
 
     Args:
         timers: The client; only topics with its prefix are found, and named without it.
-        cursor: Where an earlier part ended; empty begins.
-        seconds: After this time it ends, with the call of SCAN that is under way.
+        cursor: Where an earlier part ended; empty starts.
+        seconds: The time limit; a call of SCAN under way is finished.
 
     Raises:
-        ValueError: The cursor is none.
-        redis.RedisError: What the server or the connection says.
+        ValueError: The cursor can't be read.
+        redis.RedisError: The server or the connection failed.
     """
     end = time.monotonic() + seconds
-    runner, keys_of_topics, prefix = inside(timers)
+    runner, keys_of_topics, prefix = internals_of(timers)
     plain = replace(keys_of_topics, hash_tags=False)
     pattern = _pattern(timers)
     topics: set[str] = set()
@@ -112,7 +112,7 @@ def scan_topics(timers: TimersClient, cursor: str = "", *, seconds: float = 2.0)
     primaries = {_place_of(one, runner): one for one in runner.primaries()}
     begun = read_cursor(cursor) if cursor else _Cursor(0, "", runner.map_fingerprint)
     left = sorted(place for place in primaries if place >= begun.primary)
-    # Of a primary that is not there any more, SCAN's cursor means nothing to others.
+    # If a primary is gone, its SCAN cursor means nothing to the others.
     number = begun.number if left[:1] == [begun.primary] else 0
     while left:
         number, keys = primaries[left[0]].run(_scan(number, pattern))
@@ -133,7 +133,7 @@ def scan_topics(timers: TimersClient, cursor: str = "", *, seconds: float = 2.0)
 
 
 _CHANGED = "changed"
-"""In place of a fingerprint: it is like none."""
+"""Stands for a fingerprint and equals none."""
 
 
 def _place_of(primary: Runner, whole: Runner) -> str:
@@ -156,7 +156,7 @@ def listening_topics(timers: TimersClient) -> dict[str, int | None]:
         timers: The client; only topics with its prefix are found, and named without it.
 
     Raises:
-        redis.RedisError: What the server or the connection says.
+        redis.RedisError: The server or the connection failed.
     """
     return count_workers(timers, topics_listened_to(timers))
 
@@ -168,9 +168,9 @@ def topics_listened_to(timers: TimersClient) -> list[str]:
         timers: The client; only topics with its prefix are found, and named without it.
 
     Raises:
-        redis.RedisError: What the server or the connection says.
+        redis.RedisError: The server or the connection failed.
     """
-    _, keys, prefix = inside(timers)
+    _, keys, prefix = internals_of(timers)
     before = keys.channel_prefix.encode()
     subcommand = b"SHARDCHANNELS" if keys.hash_tags else b"CHANNELS"
     channels: list[list[bytes]] = ask_primaries(
@@ -181,16 +181,16 @@ def topics_listened_to(timers: TimersClient) -> list[str]:
 
 
 def topics_elsewhere(timers: TimersClient, topics: Iterable[str]) -> list[str]:
-    """Find topics that have timers under the keys of the other layout, too.
+    """Find topics that also have timers under the keys of the other layout.
 
     Args:
         timers: The client.
         topics: The topics.
 
     Raises:
-        redis.RedisError: What the server or the connection says.
+        redis.RedisError: The server or the connection failed.
     """
-    runner, keys, _ = reach = inside(timers)
+    runner, keys, _ = reach = internals_of(timers)
     found: set[str] = set()
     names = {topic: reach.full(topic) for topic in topics}
     for some in in_chunks(names.values(), _KEYS_AT_ONCE):
@@ -198,35 +198,35 @@ def topics_elsewhere(timers: TimersClient, topics: Iterable[str]) -> list[str]:
     return [topic for topic, full in names.items() if full in found]
 
 
-def tell_elsewhere(timers: TimersClient, topics: Sequence[str]) -> str:
-    """Say that topics have timers in the other layout; `REMEDY_ELSEWHERE` is to follow.
+def describe_elsewhere(timers: TimersClient, topics: Sequence[str]) -> str:
+    """Return the sentence that topics have timers in the other layout; `REMEDY_ELSEWHERE` follows.
 
     Args:
         timers: The client.
         topics: Some of `topics_elsewhere`, or of `TopicScan.elsewhere`; the first is named.
     """
-    reach = inside(timers)
+    reach = internals_of(timers)
     more = f" (and so have {len(topics) - 1:,} others)" if len(topics) > 1 else ""
-    return reach.keys.tell_elsewhere(reach.full(topics[0])) + more
+    return reach.keys.describe_elsewhere(reach.full(topics[0])) + more
 
 
 def count_workers(timers: TimersClient, topics: Iterable[str]) -> dict[str, int | None]:
     """Count the workers that listen to topics: one per subscriber and process.
 
-    Where workers run by the rule for fleets beside others, the larger of both numbers is given:
-    who is on duty and who hears all wake-ups can't be told apart.
+    If workers with and without `duty` listen to a topic, the larger of both counts is returned:
+    the workers of the two kinds can't be told apart.
 
     Args:
         timers: The client.
         topics: The topics.
 
     Returns:
-        The number by topic; None where the server tells no number.
+        The number by topic; None if the server reports no number.
 
     Raises:
-        redis.RedisError: What the server or the connection says.
+        redis.RedisError: The server or the connection failed.
     """
-    runner, keys, _ = reach = inside(timers)
+    runner, keys, _ = reach = internals_of(timers)
     channels = {
         topic: (keys.channel_of(full), keys.workers_channel_of(full))
         for topic, full in ((topic, reach.full(topic)) for topic in topics)
@@ -245,7 +245,7 @@ def _count_listeners(runner: Runner, keys: KeySpace, channels: Sequence[bytes]) 
             at.setdefault(primary.address, (primary, []))[1].append(channel)
         asked = list(at.values())
     else:
-        # PUBLISH goes to every node, so a worker may listen at any of them.
+        # PUBLISH goes to every node, so a worker may listen on any of them.
         asked = [(primary, list(channels)) for primary in runner.primaries()]
     subcommand = b"SHARDNUMSUB" if keys.hash_tags else b"NUMSUB"
     for primary, theirs in asked:
@@ -260,14 +260,14 @@ def _counts(reply: list[bytes | int]) -> list[int]:
 
 
 def _pattern(timers: TimersClient) -> bytes:
-    _, keys, prefix = inside(timers)
+    _, keys, prefix = internals_of(timers)
     return escape_glob(f"{keys.timeline_key}:{keys.common_beginning(prefix)}") + b"*"
 
 
 def _topics(
     keys: KeySpace, prefix: str, timelines: Iterable[bytes]
 ) -> tuple[list[str], list[bytes]]:
-    """Give the topics with the prefix, without it, and the timelines that are no such topic's."""
+    """Return the topics with the prefix, without it, and the timelines of no such topic."""
     topics, others = [], []
     for timeline in timelines:
         topic = keys.topic_of(timeline)

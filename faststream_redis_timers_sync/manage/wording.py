@@ -1,31 +1,31 @@
-"""What can be done with timers, in English: all pages take their words from here.
+"""The English words for actions on timers, for all pages.
 
-Sentences with a ``%(name)s`` in them are filled in by the pages; Django's translate them before.
+The pages fill in each ``%(name)s``; Django's pages translate the sentence first.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from faststream_redis_timers_sync.manage.asked import ActionName
 from faststream_redis_timers_sync.manage.chosen import Chosen
+from faststream_redis_timers_sync.manage.forms import ActionName
 from faststream_redis_timers_sync.manage.scanning import Remark
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionWords:
-    """The words around something that can be done with timers.
+    """The words for an action on timers.
 
     Args:
-        label: Asks for it, beside timers that are selected.
-        button: Asks for it, where it is clear for which.
-        title: Heads the page that asks whether to do it.
-        question: Asks whether to do it, to ``%(timers)s`` of topic ``%(topic)s``.
-        confirm: Says yes to that.
-        done: Says that it was done to timers.
-        of_running: What follows for those that run.
-        explanation: What else is to be known before, if anything.
-        of_recurring: What follows for those that are recurring, if anything.
-        of_paused: What follows for those that are paused and were named, if anything.
+        label: Entry in a list of actions on selected timers.
+        button: Text of the button.
+        title: Title of the page that asks for confirmation.
+        question: The question there, about ``%(timers)s`` of topic ``%(topic)s``.
+        confirm: Text of the button there.
+        done: Past participle, for the result.
+        of_running: The effect on running timers.
+        explanation: Further explanation, if any.
+        of_recurring: The effect on recurring timers, if any.
+        of_paused: The effect on named paused timers, if any.
     """
 
     label: str
@@ -41,12 +41,12 @@ class ActionWords:
 
     @property
     def done_to(self) -> str:
-        """Says to how many it was done, as a sentence without its stop."""
+        """The result for a count of timers, without a full stop."""
         return f"{self.done.capitalize()}: %s"
 
     @property
     def done_once(self) -> str:
-        """Says of one timer that it was done, as a sentence."""
+        """The result for one timer, as a sentence."""
         return f"{self.done.capitalize()}."
 
 
@@ -58,8 +58,8 @@ ACTION_WORDS: Mapping[ActionName, ActionWords] = {
         question="Run %(timers)s of topic “%(topic)s” now?",
         confirm="Run now",
         done="made due",
-        of_running="A second run starts while the first goes on.",
-        of_recurring="Series go on at their next times.",
+        of_running="A second run starts beside the first.",
+        of_recurring="Series continue at their next times.",
         of_paused="Running a paused timer resumes it.",
     ),
     "reschedule": ActionWords(
@@ -106,8 +106,8 @@ ACTION_WORDS: Mapping[ActionName, ActionWords] = {
         of_running="They stay dead letters.",
         explanation=(
             "Each returns to the topic it came from, under its old ID, due at once, with its "
-            "attempts reset. It stays a dead letter if a timer with that ID is pending there, or "
-            "if that topic is in another hash slot."
+            "attempts reset. It stays a dead letter if a timer with that ID is waiting or "
+            "recurring there, or if that topic is in another hash slot."
         ),
     ),
     "cancel": ActionWords(
@@ -124,7 +124,7 @@ ACTION_WORDS: Mapping[ActionName, ActionWords] = {
         ),
     ),
 }
-"""In the order in which pages offer them."""
+"""The words of each action, in the order in which pages offer them."""
 
 AT_LEAST = "at least %s"
 RUNNING = "Running: %s."
@@ -136,14 +136,14 @@ STAY_PAUSED = "They stay paused."
 GONE = "No longer pending: %s."
 MORE = "%s more than shown when you confirmed"
 UNCHANGED = "Unchanged: %s."
-NONE_PENDING = "None of these timers is pending any longer."
+NONE_PENDING = "None of these timers is still pending."
 SELECT_FIRST = "Select timers first, then choose what to do with them."
 
 TIMES_UNKNOWN = "The next times can't be computed here: %s"
 NO_NEXT_TIME = "There is no next time: the series ends."
 
-LOOKED_THROUGH = "Looked through %(examined)s of %(timers)s: go on for the rest."
-"""What a page says that had no time for all timers."""
+LOOKED_THROUGH = "Examined %(examined)s of %(timers)s: continue for the rest."
+"""The note on a page that had no time for all timers."""
 
 NONE_YET = "None found yet."
 NO_MORE = "There are no more timers."
@@ -151,7 +151,7 @@ NO_MATCH = "No timer matches."
 NONE_HERE = "No timer is pending here."
 
 TOO_LARGE = (
-    "The topic is too large to look at all of its timers in time. Search for a whole ID, or use "
+    "The topic is too large to examine all of its timers in time. Search for a whole ID, or use "
     "the command line: %(commands)s."
 )
 
@@ -159,20 +159,20 @@ REMARKS: Mapping[Remark, str] = {
     "no pubsub": "The server does not allow PUBSUB, so listening workers are not counted.",
     "no scan": "The server does not allow SCAN or DBSIZE: open topics by name.",
     "too many": "There are more than %(most)s topics: open the others by name.",
-    "dropped": "Some topics that were found before are not listed any longer, because a page can't "
-    "carry more names: open them by name.",
+    "dropped": "Some topics found earlier are no longer listed, because a page can't carry more "
+    "names: open them by name.",
     "gaps": "Topics may be missing, because slots of the cluster moved during the search: search "
     "again.",
 }
 
-SCANNED_ALL = "Looked at all %(total)s keys of the database."
-SCANNED = "Looked at about %(examined)s of %(total)s keys."
+SCANNED_ALL = "Scanned all %(total)s keys of the database."
+SCANNED = "Scanned about %(examined)s of %(total)s keys."
 
 
 def none_of(chosen: Chosen) -> str:
-    """Say that there is no timer to ask about.
+    """Return the sentence that there is no timer to act on.
 
     Args:
-        chosen: What was chosen.
+        chosen: The timers to act on.
     """
     return NONE_PENDING if chosen.match is None else NO_MATCH

@@ -1,16 +1,16 @@
-"""Checks of numbers that users give: what is no number is told from what is out of range."""
+"""Checks of numbers that users pass: TypeError for a wrong type, ValueError if out of range."""
 
 
 def check_number(argument: str, value: float, expected: str = "a number of seconds") -> None:
-    """Refuse what is no number; True and False are none.
+    """Refuse a value that is not a number, or is True or False.
 
     Args:
         argument: Name of the argument, for the error.
-        value: What was given.
+        value: The value.
         expected: What it must be, for the error.
 
     Raises:
-        TypeError: It is no number.
+        TypeError: It is not a number.
     """
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         msg = f"{argument} must be {expected}, got {value!r}"
@@ -18,16 +18,16 @@ def check_number(argument: str, value: float, expected: str = "a number of secon
 
 
 def check_count(argument: str, value: int, expected: str = "an int", *, remedy: str = "") -> None:
-    """Refuse what is no whole number from 1 upwards.
+    """Refuse a value that is not an int of at least 1.
 
     Args:
         argument: Name of the argument, for the error.
-        value: What was given.
+        value: The value.
         expected: What it must be, for the error.
         remedy: What to do instead, for the error of a number that is too low.
 
     Raises:
-        TypeError: It is no whole number.
+        TypeError: It is not an int.
         ValueError: It is below 1.
     """
     if not isinstance(value, int) or isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""What both front ends ask of the redis-py clients, pools and pipelines they are given."""
+"""Checks of the redis-py clients, pools and pipelines that both front ends are given."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -9,11 +9,11 @@ from faststream_redis_timers_sync.protocol.cluster import Address
 from faststream_redis_timers_sync.protocol.keys import KeySpace
 
 URL_OPTIONS: dict[str, Any] = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
-"""Seconds; for clients made from a URL. redis-py's default is to wait for ever."""
+"""Seconds; for clients made from a URL. redis-py's default is to wait forever."""
 
 NO_CLUSTER_PIPELINE = (
-    "pipeline is that of a cluster, which can't be used: redis-py sends its commands again where a "
-    "reply was lost, so that a timer could be delivered and then scheduled anew. Leave pipeline out"
+    "pipeline is that of a cluster, which can't be used: redis-py resends its commands if a reply "
+    "was lost, so a timer could be delivered and then scheduled again. Leave pipeline out"
 )
 
 CLUSTER_SCHEMES = ("redis+cluster", "rediss+cluster")
@@ -28,14 +28,14 @@ BAD_URL = (
     "the URL of the server can't be read: write redis://USER:PASSWORD@HOST:PORT/DATABASE "
     "(rediss:// for TLS), redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT for some nodes of a "
     "cluster (rediss+cluster:// for TLS), or unix:///PATH; in a password / ? # @ : % are %2F %3F "
-    "%23 %40 %3A %25. After a ? come options of redis-py, as in redis://localhost?socket_timeout=5"
+    "%23 %40 %3A %25. Options of redis-py follow a ?, as in redis://localhost?socket_timeout=5"
 )
 
 
 def check_url(url: str) -> None:
-    """Refuse a URL whose password is not written as URLs want it, without repeating any of it.
+    """Refuse a URL whose password is not percent-encoded, without repeating any part of the URL.
 
-    A ``/``, ``?`` or ``#`` in a password ends the host too early: what comes before it would be
+    A ``/``, ``?`` or ``#`` in a password ends the host too early: the text before it would be
     looked up as a host or port, and shown.
 
     Args:
@@ -49,7 +49,7 @@ def check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         is_torn = "@" in f"{parts.path}{parts.query}{parts.fragment}"
-        # What is no number is refused when it is asked for.
+        # A port that is not a number is refused when it is read.
         _ = parts.port
     except ValueError:
         raise ValueError(BAD_URL) from None
@@ -70,10 +70,10 @@ class ClusterUrl(NamedTuple):
 
 
 def is_cluster_url(client: object) -> bool:
-    """Tell the URL of a cluster from other URLs and from clients.
+    """Return whether a client argument is the URL of a cluster.
 
     Args:
-        client: What was given as a client.
+        client: The argument.
     """
     return isinstance(client, str) and client.partition("://")[0].lower() in CLUSTER_SCHEMES
 
@@ -103,8 +103,8 @@ def read_cluster_url(url: str) -> ClusterUrl:
     databases = [parts.path.strip("/"), *parse_qs(parts.query).get("db", [])]
     if any(database not in {"", "0"} for database in databases):
         msg = (
-            "the URL of a cluster names a database, and a cluster has none but 0: leave the "
-            "number out, and keep applications apart by prefix or by timeline_key, "
+            "the URL of a cluster names a database, but a cluster has only database 0: leave the "
+            "number out, and separate applications by prefix or by timeline_key, "
             "payloads_key, attempts_key and series_key"
         )
         raise ValueError(msg)
@@ -112,17 +112,17 @@ def read_cluster_url(url: str) -> ClusterUrl:
 
 
 def fitted_keys(keys: KeySpace, client: object) -> KeySpace:
-    """Give the keys that a client can use: those of a cluster must have hash tags.
+    """Return the keys that a client can use: those of a cluster must have hash tags.
 
     Args:
-        keys: What the names and `hash_tags` of a front end make.
+        keys: The keys by the front end's names and `hash_tags`.
         client: The client or URL that it was given.
 
     Returns:
-        The same; with hash tags for the URL of a cluster.
+        The same keys; with hash tags for the URL of a cluster.
 
     Raises:
-        TypeError: It is the client of a cluster, and the keys have no hash tags.
+        TypeError: It is a cluster client, and the keys have no hash tags.
     """
     if keys.fits_cluster:
         return keys
@@ -130,7 +130,7 @@ def fitted_keys(keys: KeySpace, client: object) -> KeySpace:
         return replace(keys, hash_tags=True)
     if is_cluster(client):
         msg = (
-            "client is a RedisCluster, and the keys have no hash tags, so those of one topic would "
+            "client is a RedisCluster, but the keys have no hash tags, so those of one topic would "
             "be on several nodes: pass hash_tags=True, here and wherever the topics are used"
         )
         raise TypeError(msg)
@@ -158,8 +158,7 @@ _NOT_FOR_NODES = frozenset(
         "retry_on_timeout",
     }
 )
-# They name a node, repeat, or lead back to a RedisCluster, which our connections have nothing to do
-# with.
+# They name a node, retry, or lead back to a RedisCluster, which our connections must not use.
 
 
 def options_for_nodes(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,7 +171,7 @@ def options_for_nodes(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_cluster(client: object) -> bool:
-    """Tell a cluster's client or pipeline by the name of its class or a base class.
+    """Return whether it is a cluster's client or pipeline, by the names of its classes.
 
     Args:
         client: A redis-py client or pipeline.
@@ -188,7 +187,7 @@ def database_of(options: Mapping[str, Any]) -> int:
         options: The arguments, as redis-py takes them.
 
     Returns:
-        The number; 0 where there is none, or none that a server could take.
+        The number; 0 if there is none, or none that a server could take.
     """
     try:
         return int(options.get("db") or 0)
@@ -197,16 +196,16 @@ def database_of(options: Mapping[str, Any]) -> int:
 
 
 def is_pool_full(error: BaseException) -> bool:
-    """Tell a pool whose connections are all in use from a server that is away.
+    """Return whether an error means that all connections of a pool are in use.
 
     Args:
-        error: What the pool raised.
+        error: The error that the pool raised.
     """
     return str(error) in {"Too many connections", "No connection available."}
 
 
 def pauses_for_pool() -> Iterator[float]:
-    """Give pauses, in seconds, between tries to take a connection from a full pool.
+    """Yield pauses, in seconds, between attempts to get a connection from a full pool.
 
     Not for a pool that waits by itself (BlockingConnectionPool): it has its own timeout.
     """
@@ -218,10 +217,10 @@ def pauses_for_pool() -> Iterator[float]:
 
 
 def get_connection_args(redis_version: str) -> tuple[str, ...]:
-    """Give the arguments for a pool's get_connection.
+    """Return the arguments for a pool's get_connection.
 
     Args:
-        redis_version: redis-py's; before 5.3 it wants the name of a command.
+        redis_version: redis-py's version; before 5.3 it needs the name of a command.
     """
     major, minor = redis_version.split(".")[:2]
     return () if (int(major), int(minor)) >= (5, 3) else ("EVALSHA",)
@@ -234,18 +233,18 @@ def check_pipeline(
     if_exists: str | None = None,
     confirms: bool = False,
 ) -> None:
-    """Refuse a pipeline that an operation can't be put into.
+    """Refuse a pipeline that an operation can't be added to.
 
     Args:
-        pipeline: What the caller gave.
+        pipeline: The caller's pipeline.
         pipeline_class: The class it must have.
-        if_exists: What was asked for; ``"error"`` can't be answered in a pipeline.
-        confirms: Whether replicas are waited for, which is not possible there either.
+        if_exists: The caller's option; ``"error"`` is not possible in a pipeline.
+        confirms: Whether the caller waits for replicas, which is not possible there either.
 
     Raises:
-        TypeError: It is no pipeline of the right kind.
-        ValueError: It would run the command at once, ``if_exists="error"``, or replicas
-            are waited for.
+        TypeError: It is not a pipeline of the right kind.
+        ValueError: It would run the command at once, or ``if_exists="error"`` or
+            `confirm_replicas` was given.
     """
     if is_cluster(pipeline):
         raise TypeError(NO_CLUSTER_PIPELINE)
@@ -263,13 +262,13 @@ def check_pipeline(
         raise ValueError(msg)
     if if_exists == "error":
         msg = (
-            'if_exists="error" can\'t be used with pipeline=: its answer comes only when the '
+            'if_exists="error" can\'t be used with pipeline=: the reply comes only when the '
             'pipeline is executed. Use "replace" or "keep"'
         )
         raise ValueError(msg)
     if confirms:
         msg = (
-            "pipeline= can't be used with confirm_replicas: inside of MULTI the server does not "
+            "pipeline= can't be used with confirm_replicas: inside MULTI the server does not "
             "wait for replicas. Leave pipeline out, or use a client without confirm_replicas and "
             "send WAIT on the pipeline's connection yourself"
         )

@@ -10,14 +10,14 @@ SLOTS = 16384
 """Slots of a cluster."""
 
 SHORTEST_BETWEEN_READS = 0.1
-"""Seconds between two tries of a process to read the map: where a primary is away, many callers
-want it again and again."""
+"""Seconds between two attempts of a process to read the map: while a primary is away, many callers
+want it repeatedly."""
 
 
 def slot_of(key: bytes) -> int:
-    """Tell the slot of a key: CRC16 of its hash tag, or of all of it where it has none.
+    """Return the slot of a key: CRC16 of its hash tag, or of the whole key if it has none.
 
-    The tag is what stands between the first ``{`` and the next ``}``, unless that is nothing.
+    The tag is the text between the first ``{`` and the next ``}``, unless that is empty.
 
     Args:
         key: The key.
@@ -26,7 +26,7 @@ def slot_of(key: bytes) -> int:
 
 
 def hash_tag_of(key: bytes) -> bytes:
-    """Give the hash tag of a key, empty where it has none.
+    """Return the hash tag of a key, empty if it has none.
 
     Args:
         key: The key.
@@ -37,7 +37,7 @@ def hash_tag_of(key: bytes) -> bytes:
 
 
 def share_slot(*keys: bytes) -> bool:
-    """Tell whether all keys are in one slot, so that one script may touch them.
+    """Return whether all keys are in one slot, so that one script may touch them.
 
     Args:
         keys: The keys.
@@ -57,12 +57,12 @@ class Address(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        """Give ``host:port``, an IPv6 address in brackets."""
+        """Return ``host:port``, an IPv6 address in brackets."""
         return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
 
 Remap = Callable[[tuple[str, int]], tuple[str, int]]
-"""What a redis-py client was given as `address_remap`: makes of an announced address another."""
+"""The `address_remap` of a redis-py client: maps an announced address to another."""
 
 
 class SlotMap:
@@ -70,21 +70,20 @@ class SlotMap:
 
     Args:
         seeds: Nodes that were named by the user.
-        remap: Makes of an announced address the one to connect to.
+        remap: Maps an announced address to the one to connect to.
 
     Attributes:
-        version: Grows with each `replace`; 0 where no node has given the map yet.
-        nodes: All nodes that were named last time, replicas too.
-        is_stale: Whether a node that it names did not answer since.
-        tried_at: When it was read last, or that was tried: the monotonic time of who did, in
-            seconds.
-        on_asked: Told of a key each time that a call is sent on with ASK, since its slot is on its
-            way to another primary.
+        version: Grows with each `replace`; 0 if no node has returned the map yet.
+        nodes: All nodes of the last map, replicas included.
+        is_stale: Whether a node of the map has failed to reply since.
+        tried_at: The caller's monotonic time, in seconds, of the last attempt to read the map.
+        on_asked: Called with a key each time that a call is redirected with ASK, because its slot
+            is moving to another primary.
         on_replaced: Called after each `replace`.
     """
 
     def __init__(self, seeds: Sequence[Address], remap: Remap | None = None) -> None:
-        """Begin without knowing any slot."""
+        """Start without knowing any slot."""
         self._seeds = tuple(seeds)
         self._remap = remap
         self._owners: list[Address | None] = [None] * SLOTS
@@ -98,7 +97,7 @@ class SlotMap:
         self.on_replaced: Callable[[], None] = lambda: None
 
     def is_due(self, now: float) -> bool:
-        """Tell whether the map may be read again: not where that was tried a moment ago.
+        """Return whether the map may be read again: not if that was tried a moment ago.
 
         Args:
             now: The caller's monotonic time, as in `tried_at`.
@@ -106,18 +105,18 @@ class SlotMap:
         return self.version == 0 or now - self.tried_at >= SHORTEST_BETWEEN_READS
 
     def primary_of(self, slot: int) -> Address | None:
-        """Tell which primary serves a slot.
+        """Return which primary serves a slot.
 
         Args:
             slot: The slot.
 
         Returns:
-            None where none is known to.
+            None if unknown.
         """
         return self._owners[slot]
 
     def primary_of_key(self, key: bytes) -> Address | None:
-        """Tell which primary serves a key.
+        """Return which primary serves a key.
 
         Args:
             key: The key.
@@ -126,8 +125,8 @@ class SlotMap:
 
     @property
     def primaries(self) -> list[Address]:
-        """Those that serve slots, each once, in order."""
-        # Another thread may put other owners in their place meanwhile.
+        """The primaries that serve slots, each once, in order."""
+        # Another thread may replace the owners meanwhile.
         owners, known = self._owners, self._primaries
         if known is None or known[0] is not owners:
             found = sorted({owner for owner in owners if owner is not None})
@@ -136,13 +135,13 @@ class SlotMap:
 
     @property
     def fingerprint(self) -> str:
-        """A word that is another one once a slot is served by another primary."""
+        """A word that changes when another primary serves a slot."""
         ranges = [(owner, len(list(slots))) for owner, slots in groupby(self._owners)]
         return f"{binascii.crc32(repr(ranges).encode()):08x}"
 
     @property
     def uncovered(self) -> str:
-        """The slots that no primary serves, as in ``0-99, 200``; empty where all are served."""
+        """The slots that no primary serves, as in ``0-99, 200``; empty if all are served."""
         ranges: list[list[int]] = []
         for slot, owner in enumerate(self._owners):
             if owner is None and ranges and ranges[-1][1] == slot - 1:
@@ -154,15 +153,15 @@ class SlotMap:
         )
 
     def candidates(self, without: Address | None) -> list[Address]:
-        """Give the nodes to ask for the map, the likeliest first.
+        """Return the nodes to ask for the map, the likeliest first.
 
         Args:
-            without: One that has just not answered; it comes last.
+            without: A node that has just failed to reply; it comes last.
         """
         known = dict.fromkeys((*self.primaries, *self.nodes, *self._seeds))
         if not known:
             return []
-        # Each time another one is first: some may be away, and one that was cut off has an old map.
+        # Rotate the first: some may be away, and one that was cut off has an old map.
         addresses = list(known)
         turn = self._turn % len(addresses)
         self._turn += 1
@@ -181,10 +180,10 @@ class SlotMap:
         self._owners = owners
 
     def replace(self, reply: Sequence[Any], answered_by: Address) -> None:
-        """Take what a node says in place of what was known.
+        """Replace the map by a node's reply.
 
         Args:
-            reply: Its reply to ``CLUSTER SLOTS``, not decoded.
+            reply: Its raw reply to ``CLUSTER SLOTS``.
             answered_by: The node.
         """
         owners: list[Address | None] = [None] * SLOTS
@@ -200,13 +199,13 @@ class SlotMap:
         self.on_replaced()
 
     def resolve(self, host: bytes | str | None, port: int, told_by: Address) -> Address:
-        """Make an address of what a node announces.
+        """Return the address of a node that another node announces.
 
         Args:
-            host: A host; one that is empty or ``?`` is unknown to the cluster, and so the one
-                that has told of it.
-            port: A port.
-            told_by: Who has told of it.
+            host: Its host; if empty or ``?``, the cluster does not know it, and the announcing
+                node's host is used.
+            port: Its port.
+            told_by: The announcing node.
         """
         name = host.decode() if isinstance(host, bytes) else host
         place = (told_by.host if name in {None, "", "?"} else str(name), int(port))

@@ -1,8 +1,7 @@
-"""Dead letters: timers that were set aside, and what their payloads tell of it.
+"""Dead letters, and what their payloads say about their end.
 
-A dead letter keeps body and headers as they were. What tells of its end stands in headers
-behind all others, so that it can be taken away again: then the payload is what it was, byte
-for byte.
+A dead letter keeps body and headers as they were. The reason and the origin stand in headers after
+all others, so that they can be removed: then the payload is what it was, byte for byte.
 """
 
 import secrets
@@ -32,7 +31,7 @@ from faststream_redis_timers_sync.protocol.timers import (
 from faststream_redis_timers_sync.protocol.times import time_of
 
 Reason = Literal["attempts", "rejected", "unreadable"]
-"""Why a timer was set aside: its attempts are used up, its handler rejected it, or nobody
+"""Why a timer was dead-lettered: its attempts are used up, its handler rejected it, or nobody
 can read it."""
 
 REASON = "dead-letter-reason"
@@ -45,13 +44,13 @@ BODY = "dead-letter-body"
 
 _WHOLE_PAYLOAD = "payload"
 _REWRITTEN = "rewritten"
-# Values of `BODY`. The body is the timer's whole payload, which is no envelope or can't be
+# Values of `BODY`. The body is the timer's whole payload, which is not an envelope or can't be
 # read; or the timer's envelope was of another kind, and what it was stands before the headers.
 
 _CORRELATION_ID = "correlation_id"
 _ADDED = (REASON, TOPIC, TIMER_ID, DUE_AT, ATTEMPTS, ERROR, BODY, _CORRELATION_ID)
-# The reason is always the first: what stands before it was the timer's own. An occurrence of a
-# recurring timer has other headers of its own, which stay when it is redriven, see `_as_one_shot`.
+# The reason is always the first: headers before it were the timer's own. An occurrence of a
+# recurring timer has further headers, which stay when it is redriven, see `_as_one_shot`.
 
 _SUFFIX = 9
 # Characters by which a dead letter's id is longer than that of its timer.
@@ -59,17 +58,17 @@ _SUFFIX = 9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """Why and when a timer was set aside.
+    """Why and when a timer was dead-lettered.
 
     Args:
         reason: Why.
         topic: The full topic that it comes from.
         timer_id: Its id, as it stands in the keys.
         first_due: The score of its first due time, as text.
-        attempts: How often it was claimed; None where that is not counted.
-        error: The name of the type of its handler's last error. None where it never
-            told of one: it may have killed its workers, or never have reached one.
-        definition: The definition, where it is a recurring timer: this is one occurrence.
+        attempts: How often it was claimed; None if that is not counted.
+        error: The name of the type of its handler's last error. None if its handler never
+            reported one: the timer may have killed its workers, or never have reached a handler.
+        definition: The definition, if it was one occurrence of a recurring timer.
         occurrence: Which one, in UTC; None before the first one.
     """
 
@@ -84,7 +83,7 @@ class Ending:
 
 
 class Origin(NamedTuple):
-    """Where a dead letter comes from.
+    """The origin of a dead letter.
 
     Args:
         topic: The full topic.
@@ -105,7 +104,7 @@ class Origin(NamedTuple):
 
 
 def is_dead_letter(headers: Mapping[str, str]) -> bool:
-    """Tell whether headers are those of a dead letter that says where it comes from.
+    """Return whether headers are those of a dead letter that says where it comes from.
 
     Args:
         headers: A timer's headers.
@@ -120,7 +119,7 @@ def read_occurrence(headers: Mapping[str, str]) -> datetime | None:
         headers: The headers of a dead letter, or of the timer that was redriven from it.
 
     Returns:
-        Its time in UTC; None where they do not tell.
+        Its time in UTC; None if unknown.
     """
     try:
         time = datetime.fromisoformat(headers.get(OCCURRENCE, ""))
@@ -136,7 +135,7 @@ def write_dead_letter(payload: bytes, ending: Ending) -> bytes:
 
     Args:
         payload: The timer's payload.
-        ending: Why it is set aside.
+        ending: Why it is dead-lettered.
 
     Returns:
         The length of its id, a colon, the id and its payload.
@@ -144,7 +143,7 @@ def write_dead_letter(payload: bytes, ending: Ending) -> bytes:
     shown_id = ending.timer_id.decode("utf-8", "backslashreplace")
     dead_id = f"{shown_id}:{secrets.token_urlsafe(6)}".encode()
     if ending.definition is not None:
-        # It is redriven under an id of its own, beside the recurring timer.
+        # It is redriven under its own id, beside the recurring timer.
         payload = _as_one_shot(payload, ending.definition, shown_id, ending.occurrence)
         ending = replace(ending, timer_id=dead_id)
     letter = _write_payload(payload, ending)
@@ -155,7 +154,7 @@ def id_of_letter(letter: bytes) -> bytes:
     """Return the id of a dead letter.
 
     Args:
-        letter: What `write_dead_letter` wrote.
+        letter: A result of `write_dead_letter`.
     """
     length, _, rest = letter.partition(b":")
     return rest[: int(length)]
@@ -164,9 +163,9 @@ def id_of_letter(letter: bytes) -> bytes:
 def _as_one_shot(
     payload: bytes, definition: str, shown_id: str, occurrence: datetime | None
 ) -> bytes:
-    """Make the payload of one occurrence: nothing recurs under its id.
+    """Make the payload of one occurrence, which does not recur.
 
-    Headers for which there is no room are left out: a letter must always be possible.
+    Headers for which there is no room are left out: a dead letter must always be possible.
     """
     first = {DEFINITION: definition}
     told = {**first, SERIES_ID: shown_id}
@@ -197,14 +196,14 @@ def _write_payload(payload: bytes, ending: Ending) -> bytes:
         try:
             return _write_beside(payload, added, ending.timer_id)
         except ValueError:
-            # It is no envelope at all, or there is no room for more headers.
+            # It is not an envelope, or there is no room for more headers.
             pass
     added |= {BODY: _WHOLE_PAYLOAD.encode(), _CORRELATION_ID: ending.timer_id}
     return append_headers(write_envelope(payload), added)
 
 
 def _write_beside(payload: bytes, added: dict[str, bytes], timer_id: bytes) -> bytes:
-    """Write headers beside those that a payload has; ValueError where it can have none."""
+    """Add headers to those of a payload; ValueError if it can't have any."""
     body, headers = read_envelope(payload)
     if _CORRELATION_ID not in headers:
         # The default is the timer's id, and that is another one now.
@@ -212,7 +211,7 @@ def _write_beside(payload: bytes, added: dict[str, bytes], timer_id: bytes) -> b
     if counts_bytes(payload):
         return append_headers(payload, added)
     if body == payload:
-        msg = "it is no envelope"
+        msg = "it is not an envelope"
         raise ValueError(msg)
     writable = {_writable(name): _writable(value) for name, value in headers.items()}
     before = payload[: len(payload) - len(body)] if is_envelope(payload) else payload
@@ -225,14 +224,14 @@ def _writable(text: str) -> str:
 
 
 def read_dead_letter(dead_id: bytes, letter: bytes) -> Origin | None:
-    """Find out where a dead letter comes from, and what its payload was.
+    """Return where a dead letter comes from, and what its payload was.
 
     Args:
         dead_id: Its id.
         letter: Its payload.
 
     Returns:
-        None where it is no dead letter, or does not tell where it comes from.
+        None if it is not a dead letter, or does not say where it came from.
     """
     try:
         found = take_headers(letter, _ADDED)

@@ -1,8 +1,8 @@
-"""Declared series: an application says which it has, and they are created, updated and removed.
+"""Declared series: an application declares its series, and they are created, updated and removed.
 
-An index per owner lists them, so that one is found which is declared no longer. It is a key of its
-own, so each step is a call of its own. It is written before timers are and cleared after them: it
-may name a series that is not there, and names each that is there.
+An index per owner lists them, to find those that are no longer declared. It is a separate key, so
+each step is a separate call. It is written before the timers and cleared after them: it may name
+a series that does not exist, but names each that exists.
 """
 
 import json
@@ -36,16 +36,16 @@ Declared = Sequence[tuple[str, EncodedTimer]]
 
 
 def check_series(series: Iterable[Series]) -> list[Series]:
-    """Refuse what is no list of series.
+    """Refuse a value that is not a list of series.
 
     Args:
-        series: What was given.
+        series: The value.
 
     Returns:
         The series.
 
     Raises:
-        TypeError: It is something else.
+        TypeError: It is not.
     """
     if isinstance(series, (str, bytes, Series)) or not isinstance(series, Iterable):
         msg = f"series must be a list of Series, got a value of type {type(series).__name__}"
@@ -53,7 +53,7 @@ def check_series(series: Iterable[Series]) -> list[Series]:
     several = list(series)
     for position, one in enumerate(several):
         if not isinstance(one, Series):
-            # What was given may be a message, and secret.
+            # The value may be a message, and secret.
             msg = f"series[{position}] must be a Series, got a value of type {type(one).__name__}"
             raise TypeError(msg)
     return several
@@ -62,17 +62,17 @@ def check_series(series: Iterable[Series]) -> list[Series]:
 def ensure_series(
     operations: Operations, declared: Declared, *, owner: str, prefix: str, prune: bool
 ) -> Steps[EnsuredSeries]:
-    """Create and update the series that an owner declares; find, or cancel, those of before.
+    """Create and update the series that an owner declares; find, or cancel, its former ones.
 
     Args:
         operations: Makes the calls.
         declared: The series, with the owner's name in their payloads.
         owner: The name of the owner, its prefix included.
-        prefix: What its topics begin with, and its name.
+        prefix: The prefix of its topics and of its name.
         prune: Whether to cancel the owner's series that are not among them.
 
     Returns:
-        Steps that tell what was done. They may be repeated as a whole, wherever they ended.
+        Steps that return what was done. They may be repeated as a whole, wherever they ended.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -90,7 +90,7 @@ def ensure_series(
 def compare_series(
     operations: Operations, declared: Declared, *, owner: str, prefix: str
 ) -> Steps[EnsuredSeries]:
-    """Tell what `ensure_series` would do; nothing is changed.
+    """Return what `ensure_series` would do; nothing is changed.
 
     Args:
         operations: Makes the calls.
@@ -99,7 +99,7 @@ def compare_series(
         prefix: As in `ensure_series`.
 
     Returns:
-        Steps that tell it.
+        Steps that return it.
 
     Raises:
         TypeError: As `ensure_series`.
@@ -144,7 +144,7 @@ def _ensure(
             # A topic may be torn, and those behind it are to have their series nevertheless.
             errors.append(error)
     indexed = yield _list(operations, index)
-    # Somebody who prunes may have cleared them before their timers were there.
+    # Another process that prunes may have cleared them before their timers existed.
     yield from _add(index, [name for name in names if name not in indexed])
     if errors:
         raise errors[0]
@@ -154,8 +154,8 @@ def _ensure(
     if prune:
         yield from _cancel(operations, removed, owner)
         yield from _drop(index, list(stale.values()))
-        # Another process may declare one again meanwhile. What it has scheduled by now is in no
-        # index; what it schedules later it puts there.
+        # Another process may declare one again meanwhile. Series that it has scheduled by now are
+        # in no index; later ones it adds there.
         yield from _cancel(operations, stale, owner)
     return result
 
@@ -243,10 +243,10 @@ def _find_skipping(
     found: dict[str, Timer | None],
     now: datetime | None,
 ) -> Steps[list[Name]]:
-    """Find series that leave out times, as after the server's clock was ahead.
+    """Find series that skip occurrences, as after the server's clock was ahead.
 
-    One that was rescheduled, or waits for another attempt, is due at a time of nobody's but its
-    own; so a due time that is one of the definition's, and not the next one, tells them apart.
+    A series that was rescheduled, or waits for a retry, is due at a time that its definition does
+    not have; so these have a due time of the definition that is not the next one.
     """
     suspects = [
         (present, timer.repeat)
@@ -321,7 +321,7 @@ def _list(operations: Operations, index: bytes) -> Operation[dict[Name, bytes]]:
     def parse(fields: Iterable[bytes]) -> dict[Name, bytes]:
         names = {}
         for field in fields:
-            # What somebody's hand or a later version wrote is no series that this one can remove.
+            # This version can't remove a series that was written by hand or by a later version.
             with suppress(TypeError, ValueError):
                 topic, timer_id = json.loads(field)
                 operations.keys.of(topic)
@@ -333,7 +333,7 @@ def _list(operations: Operations, index: bytes) -> Operation[dict[Name, bytes]]:
 
 def _call(*words: bytes, parse: Callable[[Any], _T]) -> Operation[_T]:
     # Each of them may be repeated: it changes nothing a second time. No replica is waited for: a
-    # field that a failover loses comes back with the next start that declares it.
+    # field that a failover loses is written again by the next start that declares it.
     return command(*words, parse=parse, keys=words[1:2], may_repeat=True)
 
 

@@ -26,15 +26,14 @@ def encode_message(message: Any) -> tuple[bytes, str | None]:
     """Encode a message.
 
     Args:
-        message: bytes and None go as they are, str as UTF-8 text; all else is
-            JSON: its own types, pydantic models, dataclasses, datetimes, UUIDs,
-            Decimals, Enums.
+        message: bytes and None are sent unchanged, str as UTF-8 text; everything else as
+            JSON: JSON's types, pydantic models, dataclasses, datetimes, UUIDs, Decimals, Enums.
 
     Returns:
         The body and its content type (None for bytes and None).
 
     Raises:
-        Exception: The encoder's own, where the message can't be encoded.
+        Exception: The encoder's own, if the message can't be encoded.
     """
     if message is None:
         return b"", None
@@ -75,15 +74,15 @@ def _load_json(body: bytes) -> Any:
 
 
 def check_json(body: bytes, content_type: str | None, name: str) -> None:
-    """Refuse NaN and infinities in JSON: encoders write them as bare words, which are no JSON.
+    """Refuse NaN and infinities in JSON: encoders write them as bare words, which are not JSON.
 
     Args:
         body: The encoded body.
-        content_type: Its MIME type; all but JSON passes.
-        name: What the message is called, for the error.
+        content_type: Its MIME type; anything but JSON passes.
+        name: The name of the message, for the error.
 
     Raises:
-        ValueError: There is one; the error tells where.
+        ValueError: There is one; the error says where.
     """
     # All but a few messages end here.
     if b"NaN" not in body and b"Infinity" not in body:
@@ -144,7 +143,7 @@ def dump_json(message: Any) -> bytes:
         message: Anything that `encode_message` sends as JSON, but pydantic models.
 
     Raises:
-        TypeError: It holds something that JSON has no place for.
+        TypeError: It holds something that JSON can't represent.
     """
     text = _dump(message)
     if _ODD_KEY.search(text):

@@ -33,11 +33,11 @@ _MOST_JSON = 1024 * 1024
 _JSON_BODY = re.compile(rb'\{\s*+"(?:data|b)"\s*+:\s*+"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 HeaderValue = str | bytes | int | float | bool | UUID | datetime
-"""What may stand in a header; all of it arrives as text."""
+"""The types of header values; all arrive as text."""
 
 
 class Envelope(NamedTuple):
-    """A message as it lies in Redis.
+    """A message as it is stored in Redis.
 
     Args:
         body: The encoded body.
@@ -48,7 +48,7 @@ class Envelope(NamedTuple):
     headers: dict[str, str]
 
     def __repr__(self) -> str:
-        """Tell sizes, not contents: those may be secret."""
+        """Show sizes, not contents, which may be secret."""
         return f"{type(self).__name__}({len(self.body)} bytes, {len(self.headers)} headers)"
 
 
@@ -65,7 +65,7 @@ def write_envelope(
 
     Args:
         body: The encoded body.
-        content_type: Its MIME type, None for bytes as they stand.
+        content_type: Its MIME type; None for raw bytes.
         correlation_id: Written if given.
         reply_to: Topic for the handler's result, written unless empty.
         headers: Further headers; they win over the three above. Numbers, bools,
@@ -77,7 +77,7 @@ def write_envelope(
 
     Raises:
         TypeError: A header's name is not a string, or its value of another type.
-        ValueError: A name or value is longer than 65,535 bytes or is no UTF-8,
+        ValueError: A name or value is longer than 65,535 bytes or is not UTF-8,
             or there are more than 65,535 headers.
     """
     entries: dict[str, HeaderValue] = {**first} if first else {}
@@ -155,7 +155,7 @@ def _encode_value(name: str, value: HeaderValue) -> bytes:
 
 
 def is_envelope(payload: bytes) -> bool:
-    """Tell whether a payload has the binary format; it may be broken nevertheless.
+    """Return whether a payload has the binary format; it may be broken nevertheless.
 
     Args:
         payload: The bytes.
@@ -166,7 +166,7 @@ def is_envelope(payload: bytes) -> bool:
 def append_headers(
     payload: bytes, headers: Mapping[str, bytes], *, before: bytes | None = None
 ) -> bytes:
-    """Add headers behind those of an envelope, and leave all other bytes as they are.
+    """Add headers after those of an envelope, and leave all other bytes unchanged.
 
     Args:
         payload: An envelope for which `counts_bytes` is true.
@@ -191,14 +191,14 @@ def append_headers(
 
 
 def replace_headers(payload: bytes, names: Collection[str], first: Mapping[str, str]) -> bytes:
-    """Put headers before those of an envelope, in place of some, and leave others as they are.
+    """Put headers before those of an envelope, replacing some, and leave others unchanged.
 
     One whose name or value is longer than 65,535 bytes is left out.
 
     Args:
         payload: An envelope of the binary format that can be read.
-        names: The headers that go.
-        first: What stands first.
+        names: The headers to remove.
+        first: The headers to put first.
 
     Raises:
         ValueError: There would be more than 65,535 headers.
@@ -213,14 +213,14 @@ def replace_headers(payload: bytes, names: Collection[str], first: Mapping[str, 
 
 
 def take_headers(payload: bytes, names: Sequence[str]) -> tuple[bytes, dict[str, str]] | None:
-    """Take away what `append_headers` has added last, and leave all other bytes as they are.
+    """Remove the headers that `append_headers` added last, and leave all other bytes unchanged.
 
     Args:
         payload: The payload.
         names: The names that may have been added. The first of them always was, as the first.
 
     Returns:
-        The envelope as it was, and the headers that are gone; None where none was added.
+        The former envelope, and the removed headers; None if none was added.
 
     Raises:
         EnvelopeError: It begins with the magic but can't be read.
@@ -246,7 +246,7 @@ def take_headers(payload: bytes, names: Sequence[str]) -> tuple[bytes, dict[str,
 
 
 def counts_bytes(payload: bytes) -> bool:
-    """Tell whether a payload that can be read is an envelope whose lengths count bytes.
+    """Return whether a payload that can be read is an envelope whose lengths count bytes.
 
     Args:
         payload: The bytes.
@@ -258,7 +258,7 @@ def counts_bytes(payload: bytes) -> bool:
 
 
 def bytes_before_headers(payload: bytes) -> bytes:
-    """Give what stands between the front and the headers of an envelope: mostly nothing.
+    """Return the bytes between the front and the headers of an envelope: mostly none.
 
     Args:
         payload: An envelope that can be read.
@@ -283,12 +283,12 @@ def _with_headers(payload: bytes, count: int, region: bytes, before: bytes | Non
 
 
 def read_envelope(payload: bytes) -> Envelope:
-    """Read a payload of any kind that may lie in Redis.
+    """Read a payload of any kind that may be stored in Redis.
 
-    Besides the binary format: FastStream's JSON envelope
-    ``{"data": ..., "headers": {...}}``, the ``{"b": hex, "ct": type}`` of this
-    library's versions before 0.5, and anything else as a body as it stands. So is JSON
-    with more than a mebibyte beside such a body, or before it.
+    Besides the binary format these are FastStream's JSON envelope
+    ``{"data": ..., "headers": {...}}`` and the ``{"b": hex, "ct": type}`` of this library's
+    versions before 0.5. Anything else is read as a raw body, as is JSON with more than a mebibyte
+    beside such a body, or before it.
 
     Args:
         payload: The bytes.
@@ -304,14 +304,14 @@ def read_envelope(payload: bytes) -> Envelope:
 class EnvelopeReader:
     """Reads payloads one after the other, as `read_envelope` does.
 
-    Those of a topic often have the same headers, byte by byte. Then they are read once, and the
-    envelopes share them, so nobody may change them.
+    Payloads of a topic often have the same headers, byte for byte. Then they are read once, and the
+    envelopes share them, so they must not be changed.
     """
 
     __slots__ = ("_headers", "_start")
 
     def __init__(self) -> None:
-        """Begin as if one without headers had been read."""
+        """Start as if a payload without headers had been read."""
         self._start = write_envelope(b"")
         self._headers: dict[str, str] = {}
 
@@ -360,11 +360,11 @@ def _read_binary(payload: bytes) -> Envelope:
 
 
 def _keep_to_scripts(headers: dict[str, str], texts: Sequence[str]) -> None:
-    """Take away what says that a timer recurs where scripts do not find it: it was forwarded.
+    """Remove the header of a recurring timer where scripts do not find it: it was forwarded.
 
     Args:
-        headers: What was read; it is changed.
-        texts: The same, name by name and value by value, as it is written.
+        headers: The headers, which are changed.
+        texts: The same, as encoded names and values.
     """
     if texts[0] != REPEAT or not texts[1].isascii():
         del headers[REPEAT]

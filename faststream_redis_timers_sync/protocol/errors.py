@@ -1,14 +1,14 @@
 """The errors of this library.
 
 TimersError
-├── TimerExistsError           if_exists="error" met a timer that waits
+├── TimerExistsError           if_exists="error", and a timer with this id is waiting
 ├── TimerOutcomeUnknownError   the reply was lost: it may or may not have happened
-├── TimerNotReplicatedError    confirm_replicas= asked for more replicas than have it
+├── TimerNotReplicatedError    fewer replicas have it than confirm_replicas= demands
 ├── TopicTornError             a node failed while the topic's slot moved: payloads are gone
-└── EnvelopeError              a payload that can't be read (also a ValueError)
+└── EnvelopeError              a payload can't be read (also a ValueError)
 
-Wrong arguments raise ``TypeError`` and ``ValueError``; what the server or the
-connection says comes through as redis-py's own errors.
+Wrong arguments raise ``TypeError`` and ``ValueError``; errors of the server or the connection are
+redis-py's own.
 """
 
 from typing import Any
@@ -19,9 +19,9 @@ class TimersError(Exception):
 
 
 class TimerExistsError(TimersError):
-    """A timer with this id waits already, and ``if_exists="error"`` was asked for.
+    """A timer with this id is already waiting, and ``if_exists="error"`` was passed.
 
-    Nothing was scheduled: of a call of up to 200 timers not a single one.
+    Nothing was scheduled, not even the other timers of the same call (up to 200).
 
     Args:
         topic: The full topic, prefix included.
@@ -35,24 +35,23 @@ class TimerExistsError(TimersError):
         self.timer_id = timer_id
 
     def __str__(self) -> str:
-        """Name topic and id, and what can be done."""
+        """Return the message, with topic, id and remedy."""
         return (
-            f"a timer {self.timer_id!r} waits in topic {self.topic!r} already; cancel it first, "
+            f"timer {self.timer_id!r} is already waiting in topic {self.topic!r}; cancel it first, "
             'or schedule with if_exists="replace" or "keep"'
         )
 
 
 class TimerOutcomeUnknownError(TimersError):
-    """The connection was lost before the server's answer came: it may have happened or not.
+    """The connection was lost before the server's reply: the call may or may not have had effect.
 
-    Doing it again is safe where it has a timer id of its own: scheduling under
-    the same id never leaves two timers pending, though the first may have been
-    delivered meanwhile.
+    Repeating it is safe if you chose the timer id: scheduling under the same id never leaves two
+    timers pending, though the first may have been delivered meanwhile.
 
     Args:
-        action: What was asked for, for example ``"schedule"``.
+        action: The call, for example ``"schedule"``.
         topic: The full topic, prefix included.
-        timer_ids: The ids concerned; empty where it was the whole topic.
+        timer_ids: The ids of the call; empty if it was about the whole topic.
     """
 
     def __init__(self, action: str, topic: str, timer_ids: tuple[str, ...]) -> None:
@@ -64,37 +63,37 @@ class TimerOutcomeUnknownError(TimersError):
 
     @property
     def timer_id(self) -> str | None:
-        """The id concerned, None where it is not exactly one."""
+        """The id of the call; None unless it has exactly one."""
         return self.timer_ids[0] if len(self.timer_ids) == 1 else None
 
     def __str__(self) -> str:
-        """Name action, topic and ids."""
+        """Return the message, with action, topic and ids."""
         return (
-            f"the server's answer to {self.action} ({_whom(self.topic, self.timer_ids)}) was lost: "
-            "it may have happened or not, look before you rely on either"
+            f"the server's reply to {self.action} ({_whom(self.topic, self.timer_ids)}) was lost: "
+            "it may or may not have happened, check before you rely on either"
         )
 
 
 class TimerNotReplicatedError(TimersError):
-    """The primary has done it, but not as many replicas have it as `confirm_replicas` asks for.
+    """The primary made the change, but fewer replicas have it than `confirm_replicas` demands.
 
-    Nothing is taken back: replicas that are late get it. It is lost only if the primary fails
-    and one that lacks it is promoted. Doing the same again under the same id waits for the
-    replicas anew; what was delivered meanwhile is then delivered twice.
+    Nothing is undone: late replicas still get it. It is lost only if the primary fails and a
+    replica without it is promoted. Repeating the call under the same id waits for the replicas
+    again; a timer that was delivered meanwhile is then delivered twice.
 
-    Of a batch it speaks of one call of up to 200 timers: those before are confirmed, those
-    after were not sent.
+    In a batch it is about one call of up to 200 timers: earlier calls are confirmed, later ones
+    were not sent.
 
     Args:
-        action: What was asked for, for example ``"schedule"``.
+        action: The call, for example ``"schedule"``.
         topic: The full topic, prefix included.
-        timer_ids: The ids concerned; empty where it was the whole topic.
-        requested: How many replicas were asked for.
-        confirmed: How many have it for certain. None where that is unknown: the question was
-            refused, or its answer lost.
+        timer_ids: The ids of the call; empty if it was about the whole topic.
+        requested: How many replicas had to confirm.
+        confirmed: How many have confirmed. None if unknown: the request was refused, or its reply
+            lost.
         timeout: The seconds that they had, `confirm_timeout`.
         reason: Why the number is unknown, else empty.
-        result: What the call found, for example whether a cancelled timer was waiting.
+        result: The result of the call, for example whether a cancelled timer was waiting.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  all that a caller may ask
@@ -108,7 +107,7 @@ class TimerNotReplicatedError(TimersError):
         reason: str = "",
         result: Any = None,
     ) -> None:
-        """Keep what happened."""
+        """Keep the arguments."""
         super().__init__(action, topic, timer_ids, requested, confirmed, timeout, reason, result)
         self.action = action
         self.topic = topic
@@ -121,42 +120,42 @@ class TimerNotReplicatedError(TimersError):
 
     @property
     def timer_id(self) -> str | None:
-        """The id concerned, None where it is not exactly one."""
+        """The id of the call; None unless it has exactly one."""
         return self.timer_ids[0] if len(self.timer_ids) == 1 else None
 
     def __str__(self) -> str:
-        """Name action, topic and ids, the replicas, and what can be done."""
+        """Return the message, with action, topic and ids, replicas and remedy."""
         if self.confirmed is None:
             problem = f"whether {self.requested} of its replicas have it is unknown ({self.reason})"
         else:
             problem = (
-                f"{self.confirmed} of the {self.requested} replicas asked for confirmed it within "
+                f"only {self.confirmed} of {self.requested} replicas confirmed it within "
                 f"{self.timeout:g} s"
             )
         return (
             f"the primary has it, {self.action} ({_whom(self.topic, self.timer_ids)}), but "
             f"{problem}: it is lost if the primary fails now and a replica without it is promoted. "
-            f"{_AGAIN.get(self.action, _AGAIN_BY_ID)}; what lags shows INFO replication"
+            f"{_AGAIN.get(self.action, _AGAIN_BY_ID)}; INFO replication shows which replicas lag"
         )
 
 
-_AGAIN_BY_ID = "Do it again under the same id to wait anew"
+_AGAIN_BY_ID = "Repeat the call under the same id to wait again"
 _AGAIN = {
-    "cancel all": "Do it again to wait anew",
+    "cancel all": "Repeat the call to wait again",
     "redrive": (
-        "Doing it again asks only for dead letters that are still there; any later call on this "
-        "primary that is confirmed confirms this one too"
+        "Repeating the call redrives only dead letters that are still there; any later confirmed "
+        "call on this primary confirms this one too"
     ),
 }
 
 
 class TopicTornError(TimersError):
-    """A topic has timers, and all of their payloads are gone; nothing was read or changed.
+    """A topic has timers, but all of their payloads are gone; nothing was read or changed.
 
-    It concerns keys with hash tags alone. While Redis Cluster moves a slot key by key, a node can
-    fail when the payloads have moved and the timeline has not. The replica that takes its place
-    then has timers that nobody can deliver. What would hide or worsen that is refused. So the parts
-    can still be brought together, and `cancel_all` is never refused.
+    This happens only to keys with hash tags. While Redis Cluster moves a slot key by key, a node
+    can fail when the payloads have moved and the timeline has not. The replica that takes its place
+    then has timers that nobody can deliver. Calls that would hide or worsen this are refused, so
+    that the parts can still be brought together; `cancel_all` is never refused.
 
     Args:
         topic: The full topic, prefix included.
@@ -168,7 +167,7 @@ class TopicTornError(TimersError):
         self.topic = topic
 
     def __str__(self) -> str:
-        """Name the topic, and what can be done."""
+        """Return the message, with topic and remedy."""
         return (
             f"topic {self.topic!r} is torn: it has timers, and all of their payloads are gone, as "
             f"after a node failed while their slot moved: {TORN_REMEDY}"
@@ -179,7 +178,7 @@ TORN_REMEDY = (
     "start the failed node again and bring the keys together with `redis-cli --cluster fix`, or "
     "give the timers up with cancel_all"
 )
-"""What can be done about a torn topic."""
+"""The remedy for a torn topic."""
 
 
 class EnvelopeError(TimersError, ValueError):

@@ -1,4 +1,4 @@
-"""What modules say whose extra is not installed."""
+"""The error of modules whose extra is not installed."""
 
 
 def missing_extra(module: str, error: ModuleNotFoundError, extra: str) -> ModuleNotFoundError:
@@ -6,8 +6,8 @@ def missing_extra(module: str, error: ModuleNotFoundError, extra: str) -> Module
 
     Args:
         module: The module's name.
-        error: What its import of a library raised.
-        extra: The extra that brings the library.
+        error: The error of its import of a library.
+        extra: The extra that installs the library.
 
     Returns:
         An error that says how to install it.

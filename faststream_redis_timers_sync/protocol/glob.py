@@ -1,4 +1,4 @@
-"""Redis' glob patterns, for whoever has no Redis at hand."""
+"""Redis' glob patterns without Redis."""
 
 import re
 from functools import cache
@@ -6,7 +6,7 @@ from functools import cache
 
 @cache
 def glob(pattern: bytes) -> re.Pattern[bytes]:
-    """Read a glob pattern as Redis does.
+    """Compile a glob pattern with Redis' rules.
 
     Args:
         pattern: The pattern, for example ``user:[0-9]*``.

@@ -1,7 +1,7 @@
 """The names of a topic's keys, and the bytes of topics and timer ids.
 
-There are two layouts. The plain one puts the topic behind the names. With hash tags a part of it
-stands in braces, by which Redis Cluster places all keys of the topic in one slot.
+There are two layouts. The plain one appends the topic to the names. With hash tags a part of it is
+in braces, by which Redis Cluster places all keys of the topic in one slot.
 """
 
 import re
@@ -20,20 +20,20 @@ RESERVE_GROUPS = 64
 """Groups in which workers in reserve listen for calls for help."""
 
 REMEDY_ELSEWHERE = (
-    "give all that share the topic the same hash_tags, and let workers of the other layout "
-    "deliver what is left there"
+    "give all programs that share the topic the same hash_tags, and let workers of the other "
+    "layout deliver what is left there"
 )
-"""What to do where a topic has timers in both layouts."""
+"""The remedy if a topic has timers in both layouts."""
 
 
 class Dialect(NamedTuple):
-    """What the texts of scripts differ by: a script can ask for none of it.
+    """The parameters of the scripts' texts, which a script can't ask the server for.
 
     Args:
-        database: Number of the server's database, since pub/sub knows no databases.
+        database: Number of the server's database, since pub/sub ignores databases.
         hash_tags: Whether topics have hash tags: then wake-ups are sharded.
         fits_cluster: Whether they may be on a cluster, by hash tags or by one tag in all names:
-            then a topic may be torn, and scripts look.
+            then a topic may be torn, and scripts check for it.
     """
 
     database: int = 0
@@ -57,19 +57,19 @@ class TopicKeys(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeySpace:
-    """Where timers live: the names that their keys begin with.
+    """The names of all keys.
 
     Args:
-        timeline_key: Name that the timelines' keys begin with.
-        payloads_key: Name that the payloads' keys begin with.
-        attempts_key: Name that the attempts' keys begin with.
-        series_key: Name that the keys begin with which list declared series, one per owner.
-        hash_tags: Whether keys have hash tags: the topic in braces, what ``:dead`` is appended
-            to before it, or what the topic itself has in braces.
+        timeline_key: Beginning of the timelines' keys.
+        payloads_key: Beginning of the payloads' keys.
+        attempts_key: Beginning of the attempts' keys.
+        series_key: Beginning of the keys that list declared series, one per owner.
+        hash_tags: Whether keys have hash tags: the topic in braces, or its part before ``:dead``,
+            or the braces that the topic itself has.
         database: Number of the server's database, 0 by default.
 
     Attributes:
-        dialect: What its scripts are written in.
+        dialect: The dialect of its scripts.
 
     Raises:
         TypeError: A name is not a string, or `hash_tags` is neither True nor False.
@@ -98,7 +98,7 @@ class KeySpace:
                 f"timeline_key, payloads_key, attempts_key and series_key must differ, got {names}"
             )
             raise ValueError(msg)
-        # It begins the key of no topic, so a brace does no harm there.
+        # No topic's key begins with it, so a brace does no harm there.
         del names["series_key"]
         if not isinstance(self.hash_tags, bool):
             msg = f"hash_tags must be True or False, got {self.hash_tags!r}"
@@ -106,7 +106,7 @@ class KeySpace:
         for argument, name in names.items():
             if self.hash_tags and _has_brace(name):
                 msg = (
-                    f"{argument} must have no brace where hash_tags=True, since the topic has the "
+                    f"{argument} must have no brace with hash_tags=True, since the topic has the "
                     f"hash tag, got {name!r}: write the name without braces"
                 )
                 raise ValueError(msg)
@@ -115,7 +115,7 @@ class KeySpace:
         )
 
     def of(self, topic: str, argument: str = "topic") -> TopicKeys:
-        """Name the keys of a topic.
+        """Return the keys of a topic.
 
         Args:
             topic: The topic with all prefixes in front of it.
@@ -142,9 +142,9 @@ class KeySpace:
         return keys
 
     def series_of(self, owner: str) -> bytes:
-        """Name the key that lists the series which an owner has declared.
+        """Return the key that lists the series that an owner has declared.
 
-        It is no key of a topic: in a cluster it lies in a slot of its own.
+        It is not a topic's key: in a cluster it is in its own slot.
 
         Args:
             owner: The name of the owner.
@@ -173,7 +173,7 @@ class KeySpace:
         return topic
 
     def mistake_of(self, topic: str) -> str:
-        """Say why a topic can have no keys; nothing where it can.
+        """Return why a topic can't have keys; empty if it can.
 
         Args:
             topic: The full topic.
@@ -185,13 +185,13 @@ class KeySpace:
         return ""
 
     def topic_of(self, timeline: bytes) -> str | None:
-        """Tell whose timeline a key is; this undoes `of`.
+        """Return whose timeline a key is; this undoes `of`.
 
         Args:
             timeline: The key.
 
         Returns:
-            The full topic; None where this library names no topic's timeline so.
+            The full topic; None if this library names no topic's timeline so.
         """
         name, _, end = timeline.partition(f"{self.timeline_key}:".encode())
         if name or not end:
@@ -204,17 +204,17 @@ class KeySpace:
                 topic = in_tag[1] + in_tag[2]
             return topic if _with_tag(topic, "topic").encode() == end else None
         except ValueError:
-            # It is no UTF-8, or no topic with a hash tag.
+            # It is not UTF-8, or not a topic with a hash tag.
             return None
 
     def timeline_elsewhere(self, topic: str) -> bytes | None:
-        """Name the timeline that a topic has in the other layout, with or without hash tags.
+        """Return the timeline that a topic has in the other layout, with or without hash tags.
 
         Args:
             topic: The full topic.
 
         Returns:
-            None where it has the same one there, or none.
+            None if it has the same one there, or none.
         """
         try:
             end = topic if self.hash_tags else _with_tag(topic, "topic")
@@ -223,8 +223,10 @@ class KeySpace:
         timeline = f"{self.timeline_key}:{end}".encode()
         return None if _has_brace(self.timeline_key) or timeline == self.of(topic)[0] else timeline
 
-    def tell_elsewhere(self, topic: str) -> str:
-        """Say that a topic has timers in the other layout; `REMEDY_ELSEWHERE` is to follow.
+    def describe_elsewhere(self, topic: str) -> str:
+        """Return the sentence that a topic has timers in the other layout.
+
+        `REMEDY_ELSEWHERE` is to follow.
 
         Args:
             topic: The full topic, one for which `timeline_elsewhere` names a key.
@@ -233,36 +235,36 @@ class KeySpace:
         shown = None if timeline is None else timeline.decode()
         mine, theirs = ("with", "without") if self.hash_tags else ("without", "with")
         return (
-            f"topic {topic!r} has timers under {shown!r} too, the key {theirs} hash tags: nobody "
-            f"{mine} hash tags sees or delivers them"
+            f"topic {topic!r} also has timers under {shown!r}, the key {theirs} hash tags: "
+            f"programs {mine} hash tags don't see or deliver them"
         )
 
     def beginnings(self, prefix: str) -> list[str]:
-        """Tell how the keys of all topics go on that begin alike, behind the name and the colon.
+        """Return how the keys of all topics with a prefix begin, after the name and the colon.
 
         Args:
-            prefix: What the topics begin with, often empty.
+            prefix: The prefix, often empty.
 
         Returns:
-            Texts, with one of which each of these keys goes on.
+            Texts; each of these keys continues with one of them.
         """
         return _beginnings(prefix) if self.hash_tags else [prefix]
 
     def beginnings_elsewhere(self, prefix: str) -> list[str]:
-        """Tell likewise how timelines go on in the other layout, if not as in this one.
+        """Return likewise how timelines begin in the other layout, if it differs.
 
         Args:
-            prefix: What the topics begin with, often empty.
+            prefix: The prefix, often empty.
         """
         if self.hash_tags or _has_brace(self.timeline_key):
             return []
         return [text for text in _beginnings(prefix) if not text.startswith(prefix)]
 
     def common_beginning(self, prefix: str) -> str:
-        """Tell what all of `beginnings` have in common.
+        """Return the common beginning of all `beginnings`.
 
         Args:
-            prefix: What the topics begin with, often empty.
+            prefix: The prefix, often empty.
         """
         return prefix if len(self.beginnings(prefix)) == 1 else ""
 
@@ -274,7 +276,7 @@ class KeySpace:
         return self.hash_tags or (len(tags) == 1 and tags != {b""})
 
     def share_slot(self, topic: str, other: str, argument: str = "topic") -> bool:
-        """Tell whether one script may touch the keys of two topics.
+        """Return whether one script may touch the keys of two topics.
 
         Args:
             topic: A full topic.
@@ -295,7 +297,7 @@ class KeySpace:
             topics: The full topics.
 
         Returns:
-            The groups; all in one where keys have no hash tags.
+            The groups; a single one if keys have no hash tags.
 
         Raises:
             TypeError: As `of`.
@@ -309,11 +311,11 @@ class KeySpace:
 
     @property
     def channel_prefix(self) -> str:
-        """What the channels for wake-ups begin with: pub/sub knows no databases."""
+        """The beginning of the channels for wake-ups, with the database, which pub/sub ignores."""
         return f"db{self.database}:" if self.database else ""
 
     def channel_of(self, topic: str) -> bytes:
-        """Give the name of a topic's pub/sub channel for wake-ups.
+        """Return the name of a topic's pub/sub channel for wake-ups.
 
         Args:
             topic: The full topic.
@@ -325,7 +327,7 @@ class KeySpace:
         return self.channel_prefix.encode() + self.of(topic).timeline
 
     def reserve_channel_of(self, topic: str, group: int) -> bytes:
-        """Give the name of the channel on which a group of the reserve is called for help.
+        """Return the name of the channel on which a group of the reserve is called for help.
 
         Scripts write this name too, see ``lua/_shared.lua``.
 
@@ -340,7 +342,7 @@ class KeySpace:
         return b"%b%b%c" % (self.channel_of(topic), _NO_TOPIC, _FIRST_GROUP + group)
 
     def workers_channel_of(self, topic: str) -> bytes:
-        """Give the name of the channel to which all workers of a topic subscribe.
+        """Return the name of the channel to which all workers of a topic subscribe.
 
         Nothing is published there: its subscribers are counted. Scripts write this name too.
 
@@ -354,7 +356,7 @@ class KeySpace:
         return self.channel_of(topic) + _WORKERS
 
     def timeline_of(self, channel: bytes) -> bytes:
-        """Give the timeline of a topic to which workers listen by a channel.
+        """Return the timeline of a topic to which workers listen by a channel.
 
         This undoes `channel_of` and `workers_channel_of`.
 
@@ -362,17 +364,17 @@ class KeySpace:
             channel: The channel.
 
         Returns:
-            Of other channels something that is no topic's timeline.
+            For other channels, something that is not a topic's timeline.
         """
         return channel.removeprefix(self.channel_prefix.encode()).removesuffix(_WORKERS)
 
 
 REMEMBERED_TOPICS = 1000
-"""Topics of which what was found out is kept: those made from data must not fill the memory."""
+"""Topics whose keys are cached: topics made from data must not fill the memory."""
 
 _NO_TOPIC = b"\xff"
-# Never part of UTF-8: no topic's channel goes on like this. The hash tag stands before it, and ACL
-# rules that allow the topic's channel by its beginning allow these.
+# Never part of UTF-8: no topic's channel continues like this. The hash tag comes before it, and ACL
+# rules that allow the topic's channel by its beginning allow these too.
 _WORKERS = _NO_TOPIC + b"w"
 _FIRST_GROUP = ord("0")
 
@@ -395,7 +397,7 @@ def _with_tag(topic: str, argument: str) -> str:
         argument: Name of the argument, for the error.
 
     Raises:
-        ValueError: It can have none, or one that another topic has in its place.
+        ValueError: It can't have one, or it would have that of another topic.
     """
     if not _has_brace(topic):
         tag, dead = cast("re.Match[str]", _TAGGED.fullmatch(topic)).groups()
@@ -405,7 +407,7 @@ def _with_tag(topic: str, argument: str) -> str:
         return f"{{{tag}}}{dead}"
     if in_tag := _IN_TAG.fullmatch(topic):
         name = in_tag[1] + in_tag[2]
-        reason = f"has braces of its own where those of {name!r} are"
+        reason = f"has its own braces where those of {name!r} are"
         msg = _refusal(argument, topic, reason, f"write {name!r}")
         raise ValueError(msg)
     if not _is_paired(topic):
@@ -483,10 +485,10 @@ def plain_text(argument: str, text: str) -> str:
 
     Args:
         argument: Name of the argument, for the error.
-        text: What was given.
+        text: The value.
 
     Returns:
-        It, as a plain str.
+        The value as a plain str.
 
     Raises:
         TypeError: It is not a string.

@@ -55,7 +55,7 @@ def pages_in_order(keys: KeySpace, topic: str, lowest: bytes, highest: bytes) ->
     Args:
         keys: The names of the keys.
         topic: The full topic.
-        lowest: The lowest score, itself left out, or ``-inf``.
+        lowest: The lowest score, exclusive, or ``-inf``.
         highest: The highest score, or ``+inf``.
 
     Returns:
@@ -79,7 +79,7 @@ def pages_of_matches(
     Args:
         keys: The names of the keys.
         topic: The full topic.
-        pattern: A glob pattern, as Redis'.
+        pattern: A glob pattern, as in Redis.
         lowest: Only scores above this one.
         highest: Only scores up to this one.
 
@@ -101,7 +101,7 @@ def next_page(pages: Entries) -> Steps[list[tuple[bytes, bytes]] | None]:
     """Make the calls that bring the next list of timers.
 
     Args:
-        pages: What `pages_in_order` or `pages_of_matches` gave.
+        pages: A result of `pages_in_order` or `pages_of_matches`.
 
     Returns:
         Steps that give the list, or None after the last one.
@@ -149,7 +149,7 @@ def read_timers(keys: KeySpace, topic: str, ids: list[bytes]) -> Steps[list[Time
         ids: Ids as they stand in the keys, as many as there are.
 
     Returns:
-        Steps that give them in this order, None where there is none.
+        Steps that give them in this order, None if there is none.
     """
     found: list[Timer | None] = []
     while len(found) < len(ids):
@@ -177,7 +177,7 @@ def get_entries(
         ids: Ids as they stand in the keys, up to `MOST_READ`.
 
     Returns:
-        An operation that gives (score, payload) of each, None where there is no timer; of
+        An operation that gives (score, payload) of each, None if there is no timer; of
         the first ones only where payloads are large.
     """
     return reading("get", keys, topic, [BUDGET_WORD, *ids], _parse_entries)
@@ -188,11 +188,11 @@ def parse_timers(topic: str, ids: list[bytes], reply: bytes) -> list[Timer | Non
 
     Args:
         topic: The full topic.
-        ids: The ids that were asked for.
+        ids: The requested ids.
         reply: The reply.
 
     Returns:
-        The timers, None where there is none; of the first ids only where payloads are large.
+        The timers, None if there is none; of the first ids only where payloads are large.
     """
     # The reply may stop early, at the byte budget.
     entries = zip(ids, _parse_entries(reply), strict=False)
@@ -221,7 +221,7 @@ def make_timer(topic: str, timer_id: bytes, score: bytes, payload: bytes | None 
         topic: The full topic.
         timer_id: The id.
         score: The score, as text.
-        payload: The payload; None where it was not asked for.
+        payload: The payload; None if it was not requested.
     """
     if payload is None:
         envelope = Envelope(b"", {})
@@ -229,7 +229,7 @@ def make_timer(topic: str, timer_id: bytes, score: bytes, payload: bytes | None 
         try:
             envelope = read_envelope(payload)
         except EnvelopeError:
-            # Who looks at a broken timer wants to see what is there.
+            # Whoever inspects a broken timer wants to see its raw payload.
             envelope = Envelope(payload, {})
     shown_id = decode_id(timer_id)
     definition = envelope.headers.get(REPEAT)

@@ -1,6 +1,6 @@
-"""The operations that people need who look after timers: what became of each id, counts, rights.
+"""The operations for managing timers: outcomes per id, counts, permissions.
 
-Those that programs need are in `operations`.
+Those that applications need are in `operations`.
 """
 
 import math
@@ -22,7 +22,7 @@ from faststream_redis_timers_sync.protocol.recurrence import Repeat, read_repeat
 from faststream_redis_timers_sync.protocol.times import ask_due, time_of
 
 MOST_TOPICS = 20
-"""Topics in one `overview`: each takes up to 0.15 ms where 500 timers run."""
+"""Topics in one `overview`: each takes up to 0.15 ms if 500 timers run."""
 
 MOST_FORECAST = 5
 """Topics in one `forecast`."""
@@ -37,13 +37,13 @@ MOST_WITHIN_LEASE = 2000
 _LOOKED_AT = b"500"
 
 State = Literal["waiting", "running", "paused", "unknown"]
-"""What a timer did when it was cancelled or moved. A recurring timer that is paused is not moved;
-unknown means that there was no such timer."""
+"""The state of a timer when it was cancelled or rescheduled. A paused recurring timer is not
+rescheduled; unknown means that there was no such timer."""
 
 _STATES: dict[str, State] = {"w": "waiting", "r": "running", "p": "paused", "0": "unknown"}
 
 Paused = Literal["paused", "already paused", "not recurring", "unknown"]
-"""What became of a timer that was to be paused."""
+"""The outcome of pausing a timer."""
 
 _PAUSED: dict[str, Paused] = {
     "1": "paused",
@@ -58,15 +58,15 @@ class Counts:
     """What one topic holds.
 
     Args:
-        pending: How many timers, running ones too.
-        overdue: How many should have been taken by a worker already: they are
-            due, or their lease has ended.
+        pending: How many timers, running ones included.
+        overdue: How many should have been claimed by a worker already: they are
+            due, or their lease has expired.
         paused: How many are paused. A timer that is due once, at the very second that stands
             for it (`PAUSED`), counts too: payloads are not read.
-        next_at: When the next is due, paused ones left out; None where there is none.
-        last_at: When the last is due, paused ones left out; None where there is none.
-        within: How many are due within each length of time that was asked for;
-            the ends of leases count as due times.
+        next_at: When the next is due, paused ones left out; None if there is none.
+        last_at: When the last is due, paused ones left out; None if there is none.
+        within: How many are due within each requested duration; the ends of leases count as due
+            times.
     """
 
     pending: int
@@ -82,12 +82,12 @@ class DueCounts:
     """How many timers of one topic are due when.
 
     Args:
-        pending: How many timers it has, running ones too.
-        overdue: How many should have been taken by a worker already: they are
-            due, or their lease has ended.
+        pending: How many timers it has, running ones included.
+        overdue: How many should have been claimed by a worker already: they are
+            due, or their lease has expired.
         paused: How many are paused, as in `Counts`.
-        before: How many are due before each time that was asked for, overdue ones too; the ends
-            of leases count as due times.
+        before: How many are due before each requested time, overdue ones included; the ends of
+            leases count as due times.
     """
 
     pending: int
@@ -97,7 +97,7 @@ class DueCounts:
 
 
 def cancel_some(keys: KeySpace, topic: str, timer_ids: Sequence[str]) -> Operation[list[State]]:
-    """Cancel up to `MOST_CHANGED` timers, and tell what each did.
+    """Cancel up to `MOST_CHANGED` timers, and return the state that each had.
 
     Args:
         keys: The names of the keys.
@@ -128,14 +128,14 @@ def move_some(
     activate_in: timedelta | None,
     activate_at: datetime | None,
 ) -> Operation[list[State]]:
-    """Move up to `MOST_CHANGED` timers to another due time, and tell what each did.
+    """Reschedule up to `MOST_CHANGED` timers, and return the state that each had.
 
     Args:
         keys: The names of the keys.
         topic: The full topic.
         timer_ids: Their ids, each once.
         activate_in: Delay until they are due, by the server's clock.
-        activate_at: Time at which they are due, with a time zone.
+        activate_at: Due time, an aware datetime.
 
     Raises:
         TypeError: A time of a wrong type was given.
@@ -157,7 +157,7 @@ def move_some(
 def overview(
     keys: KeySpace, topics: Sequence[str], within: Sequence[timedelta] = ()
 ) -> Operation[tuple[datetime, list[Counts]]]:
-    """Count the timers of up to `MOST_TOPICS` topics, also of those whose payloads are gone.
+    """Count the timers of up to `MOST_TOPICS` topics, even of those whose payloads are gone.
 
     Args:
         keys: The names of the keys.
@@ -200,15 +200,15 @@ def forecast(
 
 
 def count_running(keys: KeySpace, topic: str, longest_lease: timedelta) -> Operation[int | None]:
-    """Count the timers of a topic that workers hold.
+    """Count the running timers of a topic.
 
     Args:
         keys: The names of the keys.
         topic: The full topic.
-        longest_lease: The longest `lease_ttl` of those who subscribe to it.
+        longest_lease: The longest `lease_ttl` of its subscribers.
 
     Returns:
-        An operation that gives their number; None where more than
+        An operation that returns their number; None if more than
         `MOST_WITHIN_LEASE` timers are due within such a lease, running or not.
     """
     # A lease may be a hundredth of a second longer, and a part of a second counts whole.
@@ -223,7 +223,7 @@ def count_running(keys: KeySpace, topic: str, longest_lease: timedelta) -> Opera
 
 
 def pause_one(keys: KeySpace, topic: str, timer_id: str) -> Operation[Paused]:
-    """Pause a timer, and tell what it was.
+    """Pause a timer, and return the outcome.
 
     Args:
         keys: The names of the keys.

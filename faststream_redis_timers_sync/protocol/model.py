@@ -1,4 +1,4 @@
-"""The values that users and workers meet: timers, messages to publish, claims."""
+"""The values that users and workers handle: timers, messages to publish, claims."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from faststream_redis_timers_sync.protocol.recurrence import Repeat, check_repea
 from faststream_redis_timers_sync.protocol.times import is_lease
 
 IfExists = Literal["replace", "keep", "error", "update"]
-"""What to do where a timer of the same id waits already; "update" is for recurring ones."""
+"""What to do if a timer with the same id is waiting; "update" is for recurring timers."""
 
 PAUSED = 253_402_214_400
 """The score of a recurring timer that is paused: 9999-12-31 in UTC, in seconds of Unix time."""
@@ -20,23 +20,22 @@ PAUSED = 253_402_214_400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timer:
-    """A pending timer as it stood when it was looked at.
+    """A pending timer as it was when it was read.
 
     Args:
         topic: The full topic, prefix included.
         timer_id: Its id.
-        due_at: When it is due, in UTC; the end of its lease while it runs, and
+        due_at: Its due time in UTC; the end of its lease while it is running, and
             9999-12-31T00:00Z while it is paused.
-        running: Whether a worker holds it. One whose worker died counts as
-            running until it is claimed again.
-        body: The encoded body; empty where bodies were not asked for.
-        content_type: MIME type of the body, None where there is none.
+        running: Whether it is leased to a worker. If the worker died, it counts as running until
+            it is claimed again.
+        body: The encoded body; empty if bodies were not requested.
+        content_type: MIME type of the body; None if it has none.
         headers: All headers of its envelope.
         correlation_id: Its correlation id, by default the timer id.
-        repeat: When it is due again and again; None where it is due once, or bodies were
-            not asked for.
-        paused: Whether it is a recurring timer that is paused; always False where bodies were
-            not asked for.
+        repeat: Its definition if it is recurring; None if it is due once, or bodies were not
+            requested.
+        paused: Whether it is a paused recurring timer; always False if bodies were not requested.
     """
 
     topic: str
@@ -51,7 +50,7 @@ class Timer:
     paused: bool = False
 
     def decode(self) -> Any:
-        """Decode the body: text as str, JSON as its types, else bytes.
+        """Return the decoded body: text as str, JSON as its types, anything else as bytes.
 
         Raises:
             ValueError: The body is not what its content type says.
@@ -61,17 +60,17 @@ class Timer:
 
 @dataclass(frozen=True, slots=True)
 class TimerPublishMessage:
-    """A message of a batch with settings of its own; those left out are the batch's.
+    """A message of a batch with its own options; those left out are the batch's.
 
     Args:
         body: The message.
         timer_id: Its id; None makes a new one.
         activate_in: Delay until it is due, by the server's clock.
-        activate_at: Time at which it is due, with a time zone.
+        activate_at: Due time, an aware datetime.
         headers: Its headers, added to the batch's.
         correlation_id: Its correlation id, by default the timer id.
-        repeat: When it is due again and again: `Every` or `Cron`; needs a `timer_id`, and
-            no time beside it.
+        repeat: Makes it recurring: `Every` or `Cron`; needs a `timer_id`, and excludes
+            `activate_in` and `activate_at`.
     """
 
     body: Any = field(repr=False)
@@ -89,9 +88,9 @@ class Series:
 
     Args:
         message: The message.
-        topic: Where its subscriber listens, prefixes left out.
+        topic: The topic that its subscriber listens to, without prefixes.
         timer_id: Its id, unique in the topic.
-        repeat: When it is due again and again: `Every` or `Cron`.
+        repeat: When it is due: `Every` or `Cron`.
         headers: Its headers.
 
     Raises:
@@ -106,7 +105,7 @@ class Series:
     headers: Mapping[str, HeaderValue] | None = field(default=None, kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
-        """Check what can't work whatever the broker or client."""
+        """Check what no broker or client accepts."""
         for argument in ("topic", "timer_id"):
             object.__setattr__(self, argument, plain_text(argument, getattr(self, argument)))
         check_repeat("repeat", self.repeat)
@@ -117,19 +116,19 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class EnsuredSeries:
-    """What became of declared series, each as (full topic, timer id).
+    """The outcome for declared series, each as (full topic, timer id).
 
     Args:
-        created: Those that were not there.
-        changed: Those that had another definition, or none.
-        updated: From `compare_series` only: those whose definition is the same, while message,
-            headers or owner differ. `ensure_series` writes them too, and counts them as unchanged.
-        unchanged: Those whose next due time stays as it is. Their message is the new one.
-        removed: Series of the same owner that are not declared any longer. With `prune` they were
-            cancelled, without it they go on.
-        skipping: Those of the four above whose due time is one of their times, but not the next
-            one: somebody rescheduled them to it, or the server's clock was ahead. Pause and
-            resume such a series to have the next time back.
+        created: Series that did not exist.
+        changed: Series that had another definition, or none.
+        updated: From `compare_series` only: series with the same definition, but another message,
+            headers or owner. `ensure_series` writes them too, and counts them as unchanged.
+        unchanged: Series that keep their next due time. They have the new message.
+        removed: Series of the same owner that are no longer declared. With `prune` they were
+            cancelled, without it they continue.
+        skipping: Series of the four above whose due time is one of their times, but not the next:
+            somebody rescheduled them to it, or the server's clock was ahead. Pause and resume such
+            a series to get the next time back.
     """
 
     created: list[tuple[str, str]] = field(default_factory=list)
@@ -146,9 +145,9 @@ class EncodedTimer(NamedTuple):
     Args:
         timer_id: Its id, as text.
         payload: Its envelope.
-        due: The due time asked for, as `ask_due` writes it; empty where it follows from `repeat`
+        due: The requested due time, as `ask_due` writes it; empty if it follows from `repeat`
             and the server's time.
-        repeat: When it is due again and again.
+        repeat: Its definition if it is recurring.
     """
 
     timer_id: str
@@ -165,19 +164,18 @@ class EncodedTimer(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """What becomes of a claimed timer.
+    """The outcome of a claimed timer, to be settled.
 
     Args:
         action: ``b"commit"``, ``b"nack"``, ``b"release"``, ``b"renew"``, ``b"recount"``,
             ``b"dead"`` or ``b"repeat"``.
         timer_id: Its id, as it stands in the keys.
-        leases: The lease that it must still have; several, with spaces between, where
-            a renewal was not answered.
-        detail: For a nack the delay (empty: when the lease would have ended), for a
-            release the score before the claim, for a renewal the lease proposed, for
-            a recount the number of the attempt, for a dead letter what `write_dead_letter`
-            wrote, for a repetition the next due time as a score, with a space and a dead letter
-            behind it where that is made too.
+        leases: The lease that it must still have; several, with spaces between, if the reply to
+            a renewal was lost.
+        detail: For a nack the delay (empty: when the lease would have ended), for a release the
+            score before the claim, for a renewal the proposed lease, for a recount the number of
+            the attempt, for a dead letter the result of `write_dead_letter`, for a repetition the
+            next due time as a score, followed by a space and a dead letter if one is made too.
     """
 
     action: bytes
@@ -187,7 +185,7 @@ class Settlement(NamedTuple):
 
     @property
     def has_dead_letter(self) -> bool:
-        """Whether a dead letter is made."""
+        """Whether it makes a dead letter."""
         return self.action == b"dead" or (self.action == b"repeat" and b" " in self.detail)
 
     def __repr__(self) -> str:
@@ -199,7 +197,7 @@ class Settlement(NamedTuple):
 
 
 class CommitGroup(NamedTuple):
-    """Claimed timers that are committed under the same leases: it takes a third of the time.
+    """Claimed timers that are committed under the same leases, in a third of the time.
 
     Args:
         leases: The lease that each must still have, see `Settlement`.
@@ -217,7 +215,7 @@ class Claimed(NamedTuple):
         timer_id: Its id, as it stands in the keys.
         payload: Its envelope.
         previous_score: Its score before the claim, as text.
-        attempt: Which attempt this is, from 1; None where attempts are not counted.
+        attempt: Which attempt this is, from 1; None if attempts are not counted.
         first_due: The score of the first attempt's due time, as text; None likewise.
     """
 
@@ -248,7 +246,7 @@ _SIX_DECIMALS = len(".000000")
 
 
 class Step(NamedTuple):
-    """What one step of a worker brought.
+    """The result of one step of a worker.
 
     Args:
         now: The server's time in seconds.
@@ -258,12 +256,12 @@ class Step(NamedTuple):
         outcomes: A character per settlement, see `Outcome`.
         claimed: The timers claimed.
         orphans: Ids of entries that had no payload; they are removed.
-        is_torn: Whether the topic has timers and all payloads are gone, see `TopicTornError`.
+        is_torn: Whether the topic has timers but all payloads are gone, see `TopicTornError`.
             Then nothing was claimed, and `head` is None.
-        may_count: Whether the server lets workers be counted; False where it refuses.
-        on_duty: How many workers listen to the topic's wake-ups. Some of them may be gone: one
-            that hangs, or whose connection is half open, is counted for minutes. None where it
-            was not asked for, or refused, or the server does not know it.
+        may_count: Whether the server lets workers be counted; False if it refuses.
+        on_duty: How many workers listen to the topic's wake-ups. Some of them may be gone: a
+            worker that hangs, or whose connection is half open, is counted for minutes. None if
+            it was not requested, was refused, or is unknown to the server.
         workers: How many workers the topic has, likewise.
     """
 
@@ -280,7 +278,7 @@ class Step(NamedTuple):
 
 
 class Outcome:
-    """How a settlement ended, as the script answers."""
+    """The result of a settlement, as in the script's reply."""
 
     DONE = ord("1")
     GONE = ord("0")

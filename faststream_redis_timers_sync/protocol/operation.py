@@ -1,4 +1,4 @@
-"""What an operation is: a call of a script or a command, not sent yet, and several of them."""
+"""Operations: a call of a script or a command that is not sent yet, or several of them."""
 
 import hashlib
 import re
@@ -20,8 +20,8 @@ MOST_READ = 500
 """Timers that one script call reads: Lua's unpack fails at 8,000, and 1,000 take 4 to 10 ms."""
 
 MOST_CHANGED = 200
-"""Timers that one script call schedules, moves, cancels or settles: where a million wait, 500
-take up to 9 ms, in which the server serves nobody else."""
+"""Timers that one script call schedules, reschedules, cancels or settles: among a million timers,
+500 take up to 9 ms, in which the server serves nobody else."""
 
 PAYLOAD_BUDGET = 512 * 1024
 """Bytes of payloads in one reply, or one call; a single larger payload still fits. A mebibyte
@@ -40,7 +40,7 @@ class Script(NamedTuple):
 
     Args:
         name: Its file's name, without the ending.
-        text: What is sent with EVAL.
+        text: The text sent with EVAL.
         sha: SHA-1 of the text, sent with EVALSHA.
     """
 
@@ -55,7 +55,7 @@ def load_script(name: str, dialect: Dialect = _PLAIN) -> Script:
 
     Args:
         name: Its file's name, without the ending.
-        dialect: What it is written in, for scripts that differ by it.
+        dialect: The dialect, for scripts that depend on it.
     """
     folder = files(__package__) / "lua"
     names = ("_shared", "_hash_tags", name) if dialect.fits_cluster else ("_shared", name)
@@ -105,19 +105,19 @@ class Operation(NamedTuple, Generic[_T]):
 
     Args:
         script: The script; None makes it a plain command.
-        keys: The keys that it touches, by which its server is found. Without any it asks a
-            server about itself.
+        keys: The keys that it touches, by which its server is found. Without keys it asks a server
+            about itself.
         args: The script's other arguments; all words of a plain command.
-        parse: Makes the result of the reply: undecoded bytes, or what the command gives.
-        may_repeat: Whether it may be sent again where its reply was lost.
-        action: What errors call it, where it matters that its reply was lost; else None.
-        has_written: Tells from the reply whether anything was written, for those to know who
-            wait until replicas have it; in doubt it says no. None where nobody waits for
-            replicas: nothing is written, or it is a worker's step. One that is lost in a
-            failover delivers again, as after any lease.
+        parse: Turns the reply into the result: undecoded bytes, or what the command gives.
+        may_repeat: Whether it may be sent again if its reply was lost.
+        action: Its name in errors, if a lost reply matters; else None.
+        has_written: Returns from the reply whether anything was written, for callers that wait for
+            replicas; in doubt False. None if nobody waits for replicas: nothing is written, or it
+            is a worker's step. A step that is lost in a failover leads to a redelivery, as any
+            expired lease.
         topic: The full topic, for errors.
-        timer_ids: The ids concerned, likewise; empty where it is the whole topic.
-        home: The full topic that dead letters go back to, likewise.
+        timer_ids: Its ids, likewise; empty if it is about the whole topic.
+        home: The full topic that dead letters return to, likewise.
     """
 
     script: Script | None
@@ -132,7 +132,7 @@ class Operation(NamedTuple, Generic[_T]):
     home: str = ""
 
     def __repr__(self) -> str:
-        """Name it and its keys; the arguments hold payloads, which may be secret."""
+        """Show its name and keys; the arguments hold payloads, which may be secret."""
         return (
             f"{type(self).__name__}({self.name!r}, keys={self.keys!r}, {len(self.args)} arguments)"
         )
@@ -143,19 +143,19 @@ class Operation(NamedTuple, Generic[_T]):
         return self.args[0].decode() if self.script is None else self.script.name
 
     def pack(self, *, by_text: bool = False, asking: bool = False) -> list[bytes]:
-        """Write the command as it goes over the wire, for redis-py's `send_packed_command`.
+        """Return the command as it goes over the wire, for redis-py's `send_packed_command`.
 
         Args:
-            by_text: Bring the script's text (EVAL) instead of its name
-                (EVALSHA), to which the server may answer NOSCRIPT.
-            asking: Put ASKING before it, which has a reply of its own: the node of a cluster
-                is asked for a slot that is on its way to it.
+            by_text: Send the script's text (EVAL) instead of its hash (EVALSHA), to which the
+                server may reply NOSCRIPT.
+            asking: Put ASKING before it, which has its own reply: the node of a cluster is asked
+                for a slot that is moving to it.
         """
         packed = pack_words(self.words(by_text=by_text))
         return [ASKING, packed] if asking else [packed]
 
     def words(self, *, by_text: bool) -> Sequence[bytes]:
-        """Give the command word by word, for a pipeline.
+        """Return the command word by word, for a pipeline.
 
         Args:
             by_text: As in `pack`; without a meaning for a plain command.
@@ -167,13 +167,13 @@ class Operation(NamedTuple, Generic[_T]):
         return (name, what, b"%d" % len(self.keys), *self.keys, *self.args)
 
     def refusal(self, error: BaseException) -> TimersError | None:
-        """Give the error that the caller must know of where the script has refused.
+        """Return the error to raise if the script has refused.
 
         Args:
-            error: What the server said.
+            error: The server's error.
 
         Returns:
-            None where it is not the script's.
+            None if it is not the script's.
         """
         code, _, rest = str(error).partition(" ")
         if code != "TORN":
@@ -183,16 +183,16 @@ class Operation(NamedTuple, Generic[_T]):
         return TopicTornError(self.home if is_home else self.topic)
 
     def outcome_unknown(self, error: BaseException) -> TimerOutcomeUnknownError | None:
-        """Give the error that the caller must know of after a lost reply.
+        """Return the error to raise after a lost reply.
 
         Args:
-            error: What sending or reading raised.
+            error: The error of sending or reading.
 
         Returns:
-            None where nothing depends on the reply, or the call was refused for certain.
+            None if nothing depends on the reply, or the call was refused for certain.
         """
         # A Sentinel's connection turns a replica's refusal into a lost reply, and
-        # redis-py counts some answers of the server as errors of the connection.
+        # redis-py counts some replies of the server as errors of the connection.
         refused = (
             type(error.__context__).__name__ == "ReadOnlyError" or type(error).__name__ in _REFUSALS
         )
@@ -217,7 +217,7 @@ def reading(
         keys: The names of the keys.
         topic: The full topic, whose timeline and payloads are read.
         args: The script's other arguments.
-        parse: Makes the result of the reply.
+        parse: Turns the reply into the result.
 
     Raises:
         TopicTornError: From the reply.
@@ -242,9 +242,9 @@ def command(
 
     Args:
         words: Its words.
-        parse: Makes the result of the reply, which is not decoded.
+        parse: Turns the raw reply into the result.
         keys: The keys by which its server is found; those among the words, as a rule.
-        may_repeat: Whether it may be sent again where its reply was lost.
+        may_repeat: Whether it may be sent again if its reply was lost.
     """
     return Operation(None, keys, words, parse, may_repeat=may_repeat)
 
@@ -265,7 +265,7 @@ TimerPages = Generator[Operation[Any] | list[Timer], Any, None]
 
 
 def in_chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    """Give items in lists of a size, as they come.
+    """Yield items in lists of a size, as they come.
 
     Args:
         items: The items.
@@ -277,10 +277,10 @@ def in_chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
 
 
 def pack_words(words: Sequence[bytes]) -> bytes:
-    """Write a command as it goes over the wire.
+    """Return a command as it goes over the wire.
 
-    redis-py would ask each word for its type, which takes as long as all else that it
-    does for a call; here all of them are bytes.
+    redis-py would check the type of each word, which takes as long as the rest of a call; here all
+    words are bytes.
 
     Args:
         words: The command and its arguments.
@@ -294,7 +294,7 @@ def pack_words(words: Sequence[bytes]) -> bytes:
 
 _KNOWN_SIZES = 512
 _SIZES = tuple(b"$%d\r\n" % size for size in range(_KNOWN_SIZES))
-# Written once: it takes a quarter of what packing does.
+# Written once: this takes a quarter of the time of packing.
 
 
 def split_reply(reply: bytes) -> tuple[list[bytes], bytes]:

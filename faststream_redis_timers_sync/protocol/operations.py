@@ -1,4 +1,4 @@
-"""Every operation on timers, once: what is sent, and what the reply means.
+"""Every operation on timers, defined once: the command to send and the meaning of its reply.
 
 An `Operation` is a value that has not been sent yet. What needs several calls
 is a generator: it yields operations and is sent their results. One that lists
@@ -60,9 +60,9 @@ from faststream_redis_timers_sync.protocol.times import (
 )
 
 Fate = Literal["moved", "waiting", "running", "other slot", "no dead letter", "unknown"]
-"""What became of a dead letter that was to be put back: it stays where a timer of its old id
-waits, where a handler runs with it, or where it comes from a topic of another slot, whose keys
-no script can touch together with its own; unknown means that it wasn't there."""
+"""The outcome of redriving a dead letter. It stays if a timer with its old id is waiting, if a
+handler is running with it, or if it came from a topic in another slot, whose keys no script can
+touch together with its own; unknown means that it did not exist."""
 
 
 _FATES: dict[str, Fate] = {"1": "moved", "w": "waiting", "r": "running", "0": "unknown"}
@@ -79,7 +79,7 @@ _repeat_of = attrgetter("repeat")
 class Operations:
     """The operations on the timers of one key space.
 
-    Topics are full ones everywhere: prefixes are in front of them already.
+    All topics are full ones, prefixes included.
 
     Args:
         keys: The names of the keys.
@@ -95,14 +95,14 @@ class Operations:
         Args:
             topic: The full topic.
             timer: The timer.
-            if_exists: What to do where a timer of that id waits already; None replaces it, or
+            if_exists: What to do if a timer with that id is waiting; None replaces it, or
                 updates the timers of a series.
 
         Returns:
-            An operation that gives a character per timer, see `schedule.lua`.
+            An operation that returns a character per timer, see `schedule.lua`.
 
         Raises:
-            ValueError: `if_exists` is none of its words, or can't be used.
+            ValueError: `if_exists` is not one of its words, or can't be used.
             TimerExistsError: From the reply, with ``if_exists="error"``.
         """
         return self._schedule(topic, (timer,), if_exists)
@@ -119,7 +119,7 @@ class Operations:
     def find_first_times(
         self, topic: str, timers: Sequence[EncodedTimer]
     ) -> Steps[list[EncodedTimer]]:
-        """Find out when recurring timers are due first; that takes the server's time.
+        """Return when recurring timers are due first; that takes the server's time.
 
         Args:
             topic: The full topic.
@@ -129,7 +129,7 @@ class Operations:
             Steps that give them, each with its due time.
 
         Raises:
-            ValueError: From the reply: a series has no further time.
+            ValueError: From the reply: a series has no next time.
         """
         if all(map(_due_of, timers)):
             return list(timers)
@@ -146,13 +146,14 @@ class Operations:
         Args:
             topic: The full topic.
             timers: The timers; recurring ones may be among them.
-            if_exists: What to do where timers of those ids wait already; see `schedule`.
+            if_exists: What to do if timers with those ids are waiting; see `schedule`.
 
         Returns:
-            Steps that give a character per timer, see `schedule.lua`.
+            Steps that return a character per timer, see `schedule.lua`.
 
         Raises:
-            ValueError: An id occurs twice, or `if_exists` is none of its words, or can't be used.
+            ValueError: An id occurs twice, or `if_exists` is not one of its words, or can't be
+                used.
             TimerExistsError: From a reply, with ``if_exists="error"``; the timers
                 of that call are not scheduled, nor those after them.
         """
@@ -221,16 +222,16 @@ class Operations:
         activate_in: timedelta | None,
         activate_at: datetime | None,
     ) -> Operation[bool]:
-        """Move a timer to another due time.
+        """Reschedule a timer to another due time.
 
         Args:
             topic: The full topic.
             timer_id: Its id.
             activate_in: Delay until it is due, by the server's clock.
-            activate_at: Time at which it is due, with a time zone.
+            activate_at: Due time, an aware datetime.
 
         Returns:
-            An operation that tells whether the timer existed, running or not.
+            An operation that returns whether the timer existed, running or not.
 
         Raises:
             TypeError: Neither time was given, or one of a wrong type.
@@ -259,7 +260,7 @@ class Operations:
             timer_id: Its id.
 
         Returns:
-            An operation that tells whether the timer is there, and so is paused now.
+            An operation that returns whether the timer exists, and so is paused now.
 
         Raises:
             ValueError: From the reply: the timer is due once.
@@ -294,10 +295,10 @@ class Operations:
             timer_id: Its id.
 
         Returns:
-            Steps that tell whether it was paused.
+            Steps that return whether it was paused.
 
         Raises:
-            ValueError: From a reply: its definition has no further time, or can't be computed
+            ValueError: From a reply: its definition has no next time, or can't be computed
                 on this machine.
             ModuleNotFoundError: It is a `Cron`, and cronsim is not installed.
         """
@@ -331,7 +332,7 @@ class Operations:
             owner: The name of the owner.
 
         Returns:
-            An operation that tells whether it was.
+            An operation that returns whether it was cancelled.
         """
         keys = self.keys.of(topic)
         return Operation(
@@ -353,8 +354,8 @@ class Operations:
             timer_id: Its id.
 
         Returns:
-            An operation that tells whether the timer was waiting. False means
-            that it ran at this moment, or is unknown.
+            An operation that returns whether the timer was waiting. False means that it was
+            running, or is unknown.
         """
         keys = self.keys.of(topic)
         return Operation(
@@ -398,7 +399,7 @@ class Operations:
         return _add_up(calls)
 
     def cancel_all(self, topic: str) -> Operation[int]:
-        """Cancel all timers of a topic, running ones too.
+        """Cancel all timers of a topic, running ones included.
 
         Args:
             topic: The full topic.
@@ -418,17 +419,17 @@ class Operations:
         )
 
     def redrive(self, dead_topic: str, timer_ids: Iterable[str] | None = None) -> Steps[int]:
-        """Put dead letters back into the topics that they come from, due now.
+        """Redrive dead letters to the topics they came from, due now.
 
-        A dead letter stays where a timer of its old id waits, and so do those that a
-        handler holds, those from a topic of another slot, and timers that are no dead letters.
+        A dead letter stays if a timer with its old id is waiting, if a handler is running with it,
+        or if it came from a topic in another slot. Timers that are not dead letters stay too.
 
         Args:
-            dead_topic: The full topic for dead letters.
-            timer_ids: Their ids there; None means all that there are now.
+            dead_topic: The full dead-letter topic.
+            timer_ids: Their ids there; None means all that exist now.
 
         Returns:
-            Steps that count those that were put back.
+            Steps that count the redriven ones.
         """
         if timer_ids is None:
             return self._redrive_all(dead_topic)
@@ -436,7 +437,7 @@ class Operations:
         return self._redrive_some(dead_topic, list(ids))
 
     def _redrive_all(self, dead_topic: str) -> Steps[int]:
-        # What comes meanwhile, maybe the very same again, is left for the next time.
+        # Dead letters that arrive meanwhile, maybe the same again, are left for the next call.
         left = yield self.count(dead_topic)
         count = 0
         pages = pages_in_order(self.keys, dead_topic, b"-inf", b"+inf")
@@ -455,14 +456,14 @@ class Operations:
         return count
 
     def redrive_first(self, dead_topic: str, ids: list[bytes]) -> Steps[list[Fate]]:
-        """Put the first of some dead letters back, as many as fit the limits of a call.
+        """Redrive the first of some dead letters, as many as fit the limits of a call.
 
         Args:
-            dead_topic: The full topic for dead letters.
+            dead_topic: The full dead-letter topic.
             ids: Their ids there, as they stand in the keys, each once.
 
         Returns:
-            Steps that tell what became of the first ids, of one at least.
+            Steps that return the outcomes of the first ids, of at least one.
         """
         fates, answers = yield from self._redrive_first(dead_topic, ids, _parse_fates)
         for some, answer in answers:
@@ -472,7 +473,7 @@ class Operations:
     def _redrive_first(
         self, dead_topic: str, ids: list[bytes], parse: Callable[[bytes], _T]
     ) -> Steps[tuple[dict[bytes, Fate], list[tuple[list[bytes], _T]]]]:
-        """Give what is known before of the first ids, and each call's ids with its result."""
+        """Yield the outcomes of ids known beforehand, then each call's ids with its result."""
         keys = self.keys.of(dead_topic)
         entries = yield get_entries(self.keys, dead_topic, ids[:MOST_CHANGED])
         fates: dict[bytes, Fate] = {}
@@ -509,12 +510,12 @@ class Operations:
             if origin:
                 self.keys.of(origin.topic)
         except ValueError:
-            # Somebody has moved it here from keys that topics of such a name can have.
+            # Somebody has copied it here from keys that topics of such a name can have.
             return None
         return origin
 
     def has_pending(self, topic: str, timer_id: str) -> Operation[bool]:
-        """Tell whether a timer is pending, waiting or running.
+        """Return whether a timer is pending, waiting or running.
 
         Args:
             topic: The full topic.
@@ -523,7 +524,7 @@ class Operations:
         return reading("exists", self.keys, topic, (_known(timer_id),), bool)
 
     def find_elsewhere(self, topics: Iterable[str]) -> Steps[list[str]]:
-        """Find topics that have timers under their keys in the other layout, too.
+        """Find topics that also have timers under their keys in the other layout.
 
         Args:
             topics: The full topics.
@@ -545,12 +546,12 @@ class Operations:
     def _by_slot_elsewhere(self, keys: Mapping[str, bytes]) -> Iterable[list[str]]:
         groups: dict[int, list[str]] = {}
         for topic, key in keys.items():
-            # Those with hash tags are asked for where there are none, and that is no cluster.
+            # Only clients without hash tags, so without a cluster, ask for keys with hash tags.
             groups.setdefault(slot_of(key) if self.keys.hash_tags else 0, []).append(topic)
         return groups.values()
 
     def count(self, topic: str) -> Operation[int]:
-        """Count the pending timers of a topic, running ones too.
+        """Count the pending timers of a topic, running ones included.
 
         Args:
             topic: The full topic.
@@ -580,14 +581,14 @@ class Operations:
         before: datetime | None = None,
         bodies: bool = True,
     ) -> TimerPages:
-        """Read the pending timers of a topic, running ones too, page by page.
+        """Read the pending timers of a topic, running ones included, page by page.
 
         Args:
             topic: The full topic.
-            match: Glob pattern (as Redis') for ids. With it the order is none,
-                and a timer may come twice while the topic changes its size.
+            match: Glob pattern (as in Redis) for ids. With it timers come in no order, and maybe
+                twice while the topic grows or shrinks.
             after: Only timers due after this time.
-            before: Only timers due at this time or before it.
+            before: Only timers due at this time or before.
             bodies: Whether to read bodies and headers.
 
         Returns:
@@ -599,7 +600,7 @@ class Operations:
         if match is None:
             pages = pages_in_order(self.keys, topic, lowest, highest)
         else:
-            # Ids that somebody else has scheduled may be no UTF-8.
+            # Ids that other programs have scheduled may not be UTF-8.
             pattern = encode_known_id(match, "match") if match else encode_text("match", match)
             pages = pages_of_matches(self.keys, topic, pattern, float(lowest), float(highest))
         return pages_of_timers(self.keys, topic, pages, bodies=bodies)
@@ -618,24 +619,24 @@ class Operations:
         dead_topic: str | None = None,
         call: bytes = b"",
     ) -> Operation[Step]:
-        """Make a worker's step: settle what has ended, claim what is due.
+        """Make a worker's step: settle finished timers, claim due ones.
 
         Args:
             topic: The full topic.
-            settlements: What becomes of timers claimed before.
-            groups: Commits of such timers; their outcomes come behind those of the settlements.
+            settlements: The outcomes of timers claimed before.
+            groups: Commits of such timers; their outcomes follow those of the settlements.
                 Both together up to `MOST_CHANGED`.
             limit: How many timers to claim at most, from 0 to 100.
             lease_ttl: How long the lease lasts, in seconds.
             jitter: Microseconds to add to it, random and below `LEASE_JITTER`.
-            suspect_from: Count attempts; from this one on a timer whose lease was
-                lost is suspected of killing its workers. None does not count, and
-                suspects each timer whose lease was lost.
-            most_suspects: How many suspects to claim at most; below 0 so many and no other
-                timer, if a suspect is due first of all, and else none.
-            dead_topic: The full topic for dead letters, where a settlement makes one.
-            call: When to call workers of the reserve, as the script has it: then the step tells
-                how many workers there are. Empty: neither.
+            suspect_from: Count attempts; from this one on a timer whose lease expired is suspected
+                of killing its workers. None does not count, and suspects each timer whose lease
+                expired.
+            most_suspects: How many suspects to claim at most; if negative, that many and no other
+                timer if a suspect is due first, otherwise none.
+            dead_topic: The full dead-letter topic, where a settlement makes one.
+            call: When to call workers of the reserve, as the script defines it: then the step
+                returns how many workers there are. Empty: neither.
         """
         keys = self.keys.of(topic)
         args = [keys.attempts, b"%d" % limit, seconds_text(lease_ttl), b"%d" % jitter, BUDGET_WORD]
@@ -649,7 +650,7 @@ class Operations:
             touched += self.keys.of(dead_topic)[:2]
         return Operation(
             load_script("settle_and_claim", self.keys.dialect),
-            # What is not counted need not be there: a slot may be migrating, key by key.
+            # Keys that are not counted may be missing: a slot may be migrating, key by key.
             touched if suspect_from is None else (*touched, keys.attempts),
             args,
             step_parser(is_counted=suspect_from is not None, has_roster=call != b""),
@@ -695,12 +696,12 @@ def _check_if_exists(if_exists: IfExists | None, timers: Sequence[EncodedTimer])
         msg = f'if_exists must be "replace", "keep", "error" or "update", got {if_exists!r}'
         raise ValueError(msg)
     if if_exists == "update" and not all(timer.repeat for timer in timers):
-        msg = f"if_exists={if_exists!r} is for recurring timers: give repeat=, or write 'replace'"
+        msg = f"if_exists={if_exists!r} is for recurring timers: pass repeat=, or use 'replace'"
         raise ValueError(msg)
 
 
 def _has_scheduled(reply: bytes) -> bool:
-    # "0" kept what was there; what begins with "E" scheduled none.
+    # "0" kept an existing timer; a reply that begins with "E" scheduled none.
     return not reply.startswith(b"E") and not {*b"1sc"}.isdisjoint(reply)
 
 
@@ -746,7 +747,7 @@ def _was_waiting(reply: bytes) -> bool:
 
 
 def was_there(reply: bytes) -> bool:
-    """Read from the reply of `cancel` or `move` whether there was any of the timers.
+    """Return from the reply of `cancel` or `move` whether any of the timers existed.
 
     Args:
         reply: The reply.

@@ -1,7 +1,7 @@
 """When recurring timers are due: `Every` and `Cron`.
 
-The times of a series are a function of its definition alone. So nothing has to be kept but the
-definition, which stands as text in the header `timer-repeat`, and nothing drifts.
+The times of a series depend only on its definition. So only the definition has to be kept, as text
+in the header `timer-repeat`, and nothing drifts.
 """
 
 import re
@@ -55,7 +55,7 @@ _NO_ZONES = frozenset({"localtime", "posixrules", "Factory"})
 
 
 class Repeat(ABC):
-    """When a timer is due again and again: `Every` or `Cron`.
+    """The definition of a recurring timer: `Every` or `Cron`.
 
     Two are equal if their definitions are.
     """
@@ -69,13 +69,13 @@ class Repeat(ABC):
 
     @abstractmethod
     def after(self, time: datetime) -> datetime | None:
-        """Return the first time later than another.
+        """Return the first time later than a given one.
 
         Args:
-            time: That other time, with a time zone.
+            time: The given time, an aware datetime.
 
         Returns:
-            The time in UTC; None where there is none before 9999-12-31.
+            The time in UTC; None if there is none before 9999-12-31.
 
         Raises:
             TypeError: `time` is not a datetime.
@@ -86,13 +86,13 @@ class Repeat(ABC):
 
     @abstractmethod
     def at_or_before(self, time: datetime) -> datetime | None:
-        """Return the last time that is not later than another.
+        """Return the last time that is not later than a given one.
 
         Args:
-            time: That other time, with a time zone.
+            time: The given time, an aware datetime.
 
         Returns:
-            The time in UTC; None where there is none.
+            The time in UTC; None if there is none.
 
         Raises:
             TypeError: `time` is not a datetime.
@@ -101,7 +101,7 @@ class Repeat(ABC):
         """
 
     def bound_to(self, topic: str, timer_id: str) -> "Repeat":
-        """Return the definition that a timer gets, where it depends on that timer.
+        """Return the definition that a timer gets, which may depend on that timer.
 
         Args:
             topic: The full topic.
@@ -123,18 +123,19 @@ class Repeat(ABC):
 class Every(Repeat):
     """Due after each period: at ``start``, a period later, two periods later, and so on.
 
-    A day has 24 hours, also where clocks are changed; `Cron` follows the clock on the wall.
+    A day has 24 hours, even if clocks change; `Cron` follows the local clock.
 
     Args:
         period: Time from one occurrence to the next, from 1 second to 365,250 days.
-        weeks: The same in weeks, in place of `period`. Those below add up with it.
-        days: In days of 24 hours.
-        hours: In hours.
-        minutes: In minutes.
-        seconds: In seconds.
-        start: The first time, with a time zone; nothing is due before it. By default periods are
-            counted from the Unix epoch (1970-01-01T00:00Z), so that all who define the same series
-            agree. Give a fixed time: with ``datetime.now()`` each deploy would define another one.
+        weeks: The period in weeks, instead of `period`; added to the arguments below.
+        days: The period in days of 24 hours.
+        hours: The period in hours.
+        minutes: The period in minutes.
+        seconds: The period in seconds.
+        start: The first time, an aware datetime; the timer is not due before it. By default periods
+            are counted from the Unix epoch (1970-01-01T00:00Z), so that all programs that define
+            the same series agree. Use a fixed time: with ``datetime.now()`` each deploy would
+            define another series.
         spread: Whether topic and id shift the times within the period, so that a thousand series
             are not due in the same microsecond. The shift is the same in each process. A timer
             keeps the shifted `start`: read its times from ``Timer.repeat`` or ``message.repeat``,
@@ -146,8 +147,8 @@ class Every(Repeat):
         spread: Whether the times of a timer are shifted.
 
     Raises:
-        TypeError: `period` is not a timedelta, a number is none, `start` is not a datetime, or
-            `spread` is neither True nor False.
+        TypeError: `period` is not a timedelta, a number is not a number, `start` is not a datetime,
+            or `spread` is neither True nor False.
         ValueError: The period is missing, out of range or given twice, or `start` is naive or not
             before 9999-12-31.
     """
@@ -232,20 +233,20 @@ class Every(Repeat):
         return f"Every({self.period!r}{start}{', spread=True' if self.spread else ''})"
 
     def __str__(self) -> str:
-        """Show it to people."""
+        """Return readable text."""
         start = f" from {self.start.isoformat()}" if self.start != _EPOCH else ""
         return f"every {duration_text(self.period)}{start}{', spread' if self.spread else ''}"
 
     @classmethod
     def read(cls, words: str) -> Self:
-        """Read what stands behind "every" in a definition.
+        """Read the part of a definition after "every".
 
         Args:
             words: Period and start, in seconds, and perhaps "spread".
 
         Raises:
-            ValueError: They are something else.
-            OverflowError: They are beyond all times.
+            ValueError: They can't be read.
+            OverflowError: They are out of range.
         """
         period, start, *spread = words.split(" ")
         return cls(
@@ -254,19 +255,19 @@ class Every(Repeat):
 
 
 class Cron(Repeat):
-    """Due as a cron expression says, by the clock on a wall in a time zone.
+    """Due by a cron expression, by the local clock of a time zone.
 
-    Where clocks are put forward, what falls into the time that is left out is due once, right
-    after it. Where they are put back, what falls into the time that comes twice is due once, in
-    the first pass. An expression whose minute or hour begins with ``*`` is due at each of its
-    times that there is: in both passes, and not in what is left out.
+    When clocks are put forward, an occurrence in the skipped hour is due once, right after it. When
+    they are put back, an occurrence in the repeated hour is due once, in the first pass. An
+    expression whose minute or hour begins with ``*`` is due at each existing time: in both passes,
+    and not in the skipped hour.
 
     Args:
-        expression: Five fields, "minute hour day-of-month month day-of-week", as Debian's cron
-            knows them, or ``@hourly``, ``@daily``, ``@weekly``, ``@monthly`` or ``@yearly``. Names
+        expression: Five fields, "minute hour day-of-month month day-of-week", as in Debian's cron,
+            or ``@hourly``, ``@daily``, ``@weekly``, ``@monthly`` or ``@yearly``. It may have names
             like MON or JAN, ``L`` for the last day of a month, ``LW`` for its last day from Monday
-            to Friday, ``FRI#2`` for its second Friday and ``5L`` for its last one can be used.
-            Where one of the two days begins with ``*`` both must fit, else one.
+            to Friday, ``FRI#2`` for its second Friday and ``5L`` for its last Friday. If one of the
+            two day fields begins with ``*``, both must match, otherwise either.
         tz: The time zone, by its IANA name.
 
     Attributes:
@@ -275,8 +276,8 @@ class Cron(Repeat):
 
     Raises:
         TypeError: `expression` or `tz` is not a string.
-        ValueError: The expression is none or never occurs, or this machine does not know the time
-            zone.
+        ValueError: The expression is invalid or never occurs, or this machine does not know the
+            time zone.
         ModuleNotFoundError: cronsim is not installed; the error says how to install it.
     """
 
@@ -313,7 +314,7 @@ class Cron(Repeat):
         reading = clock.read(time)
         starts = [reading]
         if (repeated := clock.repeated(reading)) and not reading.fold:
-            # The second pass comes yet.
+            # The second pass is still to come.
             starts.append(repeated[0] - _MINUTE)
         return min(
             filter(None, (self._first(time, clock, start) for start in starts)), default=None
@@ -370,12 +371,12 @@ class Cron(Repeat):
         return f"Cron({self.expression!r}, tz={self.tz!r})"
 
     def __str__(self) -> str:
-        """Show it to people."""
+        """Return readable text."""
         return f"{self.expression} {self.tz}"
 
     @classmethod
     def read(cls, words: str) -> Self:
-        """Read what stands behind "cron" in a definition, without cronsim and time zones.
+        """Read the part of a definition after "cron", without cronsim and time zones.
 
         Args:
             words: The time zone, and the expression.
@@ -386,10 +387,10 @@ class Cron(Repeat):
 
 
 class UnknownRepeat(Repeat):
-    """A definition that this version can't read: a later one has written it, or somebody's hand.
+    """A definition that this version can't read: written by a later version, or by hand.
 
     Args:
-        definition: It.
+        definition: The definition.
     """
 
     __slots__ = ("_definition",)
@@ -413,7 +414,7 @@ class UnknownRepeat(Repeat):
 
     def _error(self) -> ValueError:
         return ValueError(
-            f"this version knows no definition like {self._definition!r}: "
+            f"this version can't read the definition {self._definition!r}: "
             "update faststream-redis-timers"
         )
 
@@ -427,13 +428,13 @@ class UnknownRepeat(Repeat):
 
 
 def read_repeat(definition: str) -> Repeat:
-    """Read a definition; neither cronsim nor time zones are asked.
+    """Read a definition, without cronsim and time zones.
 
     Args:
-        definition: What the header `timer-repeat` says.
+        definition: The text of the header `timer-repeat`.
 
     Returns:
-        An `Every` or `Cron`, or an `UnknownRepeat`, whose times nobody can tell.
+        An `Every` or `Cron`, or an `UnknownRepeat`, whose times can't be computed.
     """
     kind, _, words = definition.partition(" ")
     repeat: Repeat = UnknownRepeat(definition)
@@ -444,16 +445,16 @@ def read_repeat(definition: str) -> Repeat:
             repeat = Cron.read(words)
     except (ValueError, OverflowError):
         pass
-    # Definitions are compared as text, so what is written another way is another one.
+    # Definitions are compared as text, so another spelling is another definition.
     return repeat if repeat.definition == definition else UnknownRepeat(definition)
 
 
 def check_repeat(argument: str, repeat: object) -> Repeat:
-    """Refuse what is no definition.
+    """Refuse a value that is not a definition.
 
     Args:
         argument: Name of the argument, for the error.
-        repeat: What was given.
+        repeat: The value.
 
     Returns:
         It.
@@ -472,15 +473,14 @@ def next_times(repeat: Repeat, count: int, *, after: datetime | None = None) -> 
 
     Args:
         repeat: Its definition.
-        count: How many at most; there are fewer where a series ends.
-        after: The times are later than this one, with a time zone; None means now, by the clock
-            of this machine.
+        count: How many at most; fewer are returned if the series ends.
+        after: Return only later times; an aware datetime. None means now, by this machine's clock.
 
     Returns:
         The times in UTC, in order.
 
     Raises:
-        TypeError: `repeat` is no definition, or `count` no whole number.
+        TypeError: `repeat` is not a definition, or `count` is not an int.
         ValueError: `count` is below 1, `after` has no time zone, or as `Repeat.after`.
         ModuleNotFoundError: As `Repeat.after`.
     """
@@ -504,7 +504,7 @@ def _read_period(period: timedelta | None, parts: dict[str, float]) -> timedelta
         try:
             period = timedelta(**parts)
         except (OverflowError, ValueError):
-            # It is refused below, as whatever is out of range.
+            # It is refused below, like all periods out of range.
             period = timedelta(0)
     elif not isinstance(period, timedelta):
         msg = f"period must be a timedelta, got {period!r}: write Every(seconds=...)"
@@ -551,8 +551,8 @@ def _plain_expression(expression: str) -> str:
 
 
 def _occurs(expression: str) -> bool:
-    # cronsim gives up after 50 years, and no date is that rare: the rarest are 29 February on a
-    # given day of the week, in 40 years where 2100 lies between.
+    # cronsim gives up after 50 years, and no date is that rare: the rarest is 29 February on a
+    # given day of the week, with 40 years between if they span 2100.
     return next(_make_cronsim(expression, _EPOCH.replace(tzinfo=None)), None) is not None
 
 
@@ -589,8 +589,8 @@ def zone_of(tz: str) -> tzinfo:
     except (KeyError, ValueError, OSError) as error:
         cause = error
     msg = (
-        f"tz must be a time zone that this machine knows, like 'Europe/Berlin', got {tz!r}: "
-        "names are like Europe/Berlin, capitals count; if the name is right, pip install tzdata"
+        f"tz must be a time zone that this machine knows, such as 'Europe/Berlin', got {tz!r}: "
+        "names are case-sensitive; if the name is right, pip install tzdata"
     )
     raise ValueError(msg) from cause
 
@@ -600,7 +600,7 @@ def _make_cronsim(
 ) -> Iterator[datetime]:
     """Let cronsim walk over a clock's readings: those later than one, or earlier.
 
-    It is told no time zone, so its own ideas of clock changes have no part in it.
+    It gets no time zone, so its own handling of clock changes plays no role.
     """
     try:
         from cronsim import CronSim, CronSimError  # noqa: PLC0415  only who uses Cron needs it
@@ -610,7 +610,7 @@ def _make_cronsim(
         # cronsim takes six too, the first for seconds.
         msg = (
             "it must have five fields, as in '0 9 * * MON-FRI', or be one of "
-            f"{', '.join(_ALIASES).lower()}; seconds are Every(seconds=10)"
+            f"{', '.join(_ALIASES).lower()}; for seconds use Every(seconds=10)"
         )
         raise ValueError(msg)
     try:
@@ -628,7 +628,7 @@ def _write_number(time: timedelta) -> str:
 def _read_number(text: str) -> timedelta:
     parts = _NUMBER.fullmatch(text)
     if parts is None:
-        msg = f"{text!r} is no number of seconds"
+        msg = f"{text!r} is not a number of seconds"
         raise ValueError(msg)
     seconds = timedelta(seconds=int(parts[2]), microseconds=int(parts[3]))
     return -seconds if parts[1] else seconds

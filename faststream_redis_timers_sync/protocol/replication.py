@@ -1,6 +1,6 @@
-"""Waiting until replicas have a write: what is asked, and what the answer means.
+"""Waits until replicas have a write: the commands to send, and the meaning of the reply.
 
-Which operations are concerned is said by `Operation.has_written`.
+`Operation.has_written` says which operations this applies to.
 """
 
 import math
@@ -11,14 +11,14 @@ from faststream_redis_timers_sync.protocol.errors import TimerNotReplicatedError
 from faststream_redis_timers_sync.protocol.operation import Operation, load_script, pack_words
 
 DEFAULT_CONFIRM_TIMEOUT = 1.0
-"""Seconds that replicas have to confirm a write where nothing else is said."""
+"""Seconds that replicas have to confirm a write by default."""
 
 LONGEST_CONFIRM_TIMEOUT = 3600.0
-"""Seconds; WAIT's own limit is out of reach, and a timeout of 0 would wait for ever."""
+"""Seconds; WAIT's own limit is out of reach, and a timeout of 0 would wait forever."""
 
 ANSWER_MARGIN = 2.0
-"""Seconds that the answer may come after `confirm_timeout`: the server waits for that long by its
-own clock, and then the answer is on its way."""
+"""Seconds that the reply may come after `confirm_timeout`: the server waits for that long by its
+own clock, and then the reply has to travel."""
 
 
 class Confirmation(NamedTuple):
@@ -35,21 +35,21 @@ class Confirmation(NamedTuple):
     def question(
         self, operation: Operation[Any], reply: Any, *, asking: bool = False
     ) -> tuple[list[bytes], int, float]:
-        """Write what asks for the confirmation, to be sent on the connection of the write.
+        """Return the commands for the confirmation, to be sent on the connection of the write.
 
-        WAIT speaks of the last write of its connection. An operation that found nothing to
-        change wrote nothing, but what it found there (the timer that ``"keep"`` kept, the gap
-        where a timer was cancelled) may have been another connection's work a moment ago. So a
-        write that changes nothing goes first.
+        WAIT is about the last write of its connection. An operation that found nothing to change
+        wrote nothing, but the state that it found (the timer that ``"keep"`` kept, the absence of
+        a cancelled timer) may have been written by another connection a moment ago. So a write
+        that changes nothing goes first.
 
         Args:
-            operation: What was done.
+            operation: The operation.
             reply: The server's reply to it.
-            asking: Whether it went to a node for a slot that is on its way there.
+            asking: Whether it went to a node for a slot that is moving there.
 
         Returns:
-            What is sent; how many replies it has, the last of which is the answer; and the
-            seconds to wait for it.
+            The bytes to send; how many replies they have, the last of which counts the replicas;
+            and the seconds to wait for it.
         """
         milliseconds = math.ceil(self.timeout * 1000)
         wait = pack_words((b"WAIT", b"%d" % self.replicas, b"%d" % milliseconds))
@@ -61,15 +61,15 @@ class Confirmation(NamedTuple):
         return [*touching, wait], len(touching) + 1, answer_timeout
 
     def check(self, operation: Operation[Any], result: Any, confirmed: int) -> None:
-        """Look at the answer.
+        """Check the reply.
 
         Args:
-            operation: What was done.
+            operation: The operation.
             result: Its result.
             confirmed: How many replicas have it.
 
         Raises:
-            TimerNotReplicatedError: Fewer than were asked for.
+            TimerNotReplicatedError: Fewer than requested.
         """
         if confirmed < self.replicas:
             raise self._error(operation, result, confirmed, "")
@@ -77,12 +77,12 @@ class Confirmation(NamedTuple):
     def unanswered(
         self, operation: Operation[Any], result: Any, error: Exception
     ) -> TimerNotReplicatedError:
-        """Give the error for a question that was refused, or whose answer was lost.
+        """Return the error for a WAIT that was refused, or whose reply was lost.
 
         Args:
-            operation: What was done.
+            operation: The operation.
             result: Its result.
-            error: What came instead of an answer.
+            error: The error.
         """
         reason = f"{type(error).__name__}: {error}".rstrip(": ")
         return self._error(operation, result, None, reason)
@@ -110,10 +110,10 @@ def read_confirmation(replicas: int | None, timeout: float) -> Confirmation | No
         timeout: Seconds that they may take.
 
     Returns:
-        None where no replica is asked for.
+        None if no replica must confirm.
 
     Raises:
-        TypeError: One is no number.
+        TypeError: One is not a number.
         ValueError: One is out of range.
     """
     check_number("confirm_timeout", timeout)

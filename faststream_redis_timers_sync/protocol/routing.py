@@ -1,6 +1,6 @@
-"""The way of a call through a cluster: whom it asks, and what follows where it is refused.
+"""Routes a call through a cluster: the nodes to ask, and what to do after a refusal.
 
-Without a network, so that both front ends go the same way.
+It does no I/O, so that both front ends share it.
 """
 
 from collections.abc import Callable, Generator, Mapping
@@ -12,8 +12,8 @@ from faststream_redis_timers_sync.protocol.errors import TimersError
 from faststream_redis_timers_sync.protocol.operation import Operation, command
 
 DEFAULT_WINDOW = 4.0
-"""Seconds that a call goes on for after a refusal, on clients from URLs and on those that have no
-timeouts: two of our own timeouts, one to connect and one for the answer."""
+"""Seconds that a call retries after a refusal, on clients from URLs and on those that have no
+timeouts: two of our own timeouts, one to connect and one for the reply."""
 
 MAP_TIMEOUT = 1.0
 """Seconds that one node has to connect and to give the map, before another is asked."""
@@ -22,7 +22,7 @@ LONGEST_REFRESH = 2.0
 """Seconds after which no further node is asked for the map: the next try begins with others."""
 
 NO_MAP = "no node of the cluster gives a map of its slots"
-"""What is wrong where nodes answer, and know of no slots."""
+"""The error if nodes reply, but know no slots."""
 
 _FIRST_PAUSE = 0.01
 _LONGEST_PAUSE = 0.25
@@ -33,7 +33,7 @@ CLUSTER_SLOTS = command(b"CLUSTER", b"SLOTS", parse=list)
 
 
 class Refusal(NamedTuple):
-    """What a node answers in place of carrying a call out.
+    """A node's refusal of a call.
 
     Args:
         kind: Its first word: MOVED, ASK, TRYAGAIN, CLUSTERDOWN, MASTERDOWN, LOADING or READONLY.
@@ -60,7 +60,7 @@ _KINDS = {
 
 
 def window_of(options: Mapping[str, Any]) -> float:
-    """Tell for how long a call goes on after refusals, in seconds.
+    """Return for how many seconds a call retries after refusals.
 
     Args:
         options: The arguments of the client's connections.
@@ -72,10 +72,10 @@ def window_of(options: Mapping[str, Any]) -> float:
 
 
 def refusal_of(error: BaseException) -> Refusal | None:
-    """Read an error as a refusal: nothing was carried out, and another try may be.
+    """Read an error as a refusal: nothing was executed, and another attempt may succeed.
 
     Args:
-        error: What redis-py raised. Which class it has depends on the version and the parser.
+        error: The error of redis-py. Its class depends on the version and the parser.
 
     Returns:
         None for every other error.
@@ -97,42 +97,42 @@ def refusal_of(error: BaseException) -> Refusal | None:
 
 
 def is_refused_for_now(error: BaseException) -> bool:
-    """Return whether a cluster still refused a call when its window ended; a later one may do.
+    """Return whether a cluster still refused a call when its window ended; a later one may succeed.
 
     Args:
-        error: What the call raised.
+        error: The error of the call.
     """
     refusal = refusal_of(error)
     return refusal is not None and refusal.kind in {"CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN"}
 
 
 def explained(error: Exception, address: Address) -> Exception:
-    """Say what to do where a node has no map to give.
+    """Return the error to raise if a node has no map, with its remedy.
 
     Args:
-        error: What it answered.
+        error: The node's error.
         address: The node.
 
     Returns:
-        The error, or one of its class with a sentence of ours.
+        The error, or one of its class with our own message.
     """
     if "cluster support disabled" not in str(error):
         return error
     return type(error)(
-        f"{address} is no node of a Redis Cluster, its cluster support is disabled: write redis:// "
-        "in place of redis+cluster://, or give a client of that server alone"
+        f"{address} is not a node of a Redis Cluster, its cluster support is disabled: write "
+        "redis:// instead of redis+cluster://, or pass a redis.Redis client of that server"
     )
 
 
 def meaning_of(operation: Operation[Any], error: BaseException) -> TimersError | None:
-    """Give the error that a caller must know of where the server's reply is one.
+    """Return the error to raise in place of the server's error.
 
     Args:
-        operation: What was asked.
-        error: What redis-py raised.
+        operation: The operation.
+        error: The error of redis-py.
 
     Returns:
-        None where the error tells all by itself.
+        None if the error is to be raised as it is.
     """
     # The script was ended midway, since one of its keys had moved to another node.
     if "ResponseError" in _names_of(error) and "non local key" in str(error):
@@ -150,7 +150,7 @@ class NotSentError(Exception):
 
     @property
     def problem(self) -> BaseException:
-        """What is wrong with the server, for the caller: the cause."""
+        """The cause, to be raised to the caller."""
         return self.__cause__ or self
 
 
@@ -159,11 +159,11 @@ class NotServedError(Exception):
 
 
 class Ask(NamedTuple):
-    """Send the call to a node, and give its reply or its error.
+    """Send the call to a node, and return its reply or its error.
 
     Args:
         primary: The node.
-        asking: Whether ASKING goes before it, since the slot is on its way there.
+        asking: Whether ASKING goes before it, because the slot is moving there.
     """
 
     primary: Address
@@ -181,12 +181,12 @@ class Pause(NamedTuple):
 
 
 class Refresh(NamedTuple):
-    """Read the map anew, unless somebody has done so since.
+    """Read the map again, unless that was done since.
 
     Args:
-        version: That of the map which led astray.
-        without: A node that has just not answered.
-        seconds: For how long.
+        version: The version of the outdated map.
+        without: A node that has just failed to reply.
+        seconds: The time limit.
     """
 
     version: int
@@ -205,18 +205,18 @@ def way_of(
     clock: Callable[[], float],
     spread: Callable[[], float],
 ) -> Way:
-    """Find the way of one call: to the primary of its keys, and after each refusal to another try.
+    """Route one call to the primary of its keys, and after each refusal to another attempt.
 
-    A call is repeated only where nothing of it was carried out: it was refused, or no connection
-    came about. One that may be repeated is so once where its reply was lost.
+    A call is repeated only if nothing of it was executed: it was refused, or no connection was
+    made. A call that may be repeated is also repeated once if its reply was lost.
 
     Args:
         operation: The call. Without keys any primary is asked.
         slots: The map, which this corrects.
-        window: Seconds from the beginning after which a refusal is raised. Where all connections
-            were in use for so long, they begin with the first refusal.
+        window: Seconds from the start after which a refusal is raised. If all connections were in
+            use for that long, they start with the first refusal.
         clock: A monotonic clock, in seconds.
-        spread: Gives a number from 0 to 1, for the jitter of pauses.
+        spread: Returns a number from 0 to 1, for the jitter of pauses.
 
     Returns:
         Turns; each is sent the reply, or has the error thrown into it.
@@ -253,7 +253,7 @@ def way_of(
 
 
 class _Course:
-    """What is known in the course of one call.
+    """The state of one call.
 
     Args:
         operation: The call.
@@ -299,7 +299,7 @@ class _Course:
         if self._slot is not None:
             return self._slots.primary_of(self._slot)
         primaries = self._slots.primaries
-        # The one that was silent is asked again only where there is no other.
+        # A node that did not reply is asked again only if there is no other.
         return min(primaries, key=lambda one: one == self.silent, default=None)
 
     def next_pause(self) -> float:
@@ -316,7 +316,7 @@ class _Course:
         self._go_on(must_refresh=True, must_pause=self._problems > 0)
 
     def note_unknown(self, error: NotSentError) -> None:
-        """Note that no node gives the map."""
+        """Note that no node returns the map."""
         if self._slots.version == 0:
             self.problem = error.problem
             if _is_for_good(self.problem):
@@ -327,7 +327,7 @@ class _Course:
         """Take an error.
 
         Raises:
-            Exception: It, where the call can't be repeated.
+            Exception: The error, if the call can't be repeated.
         """
         silent = self.next_primary()
         if isinstance(error, NotSentError):
@@ -361,7 +361,7 @@ class _Course:
             target = self._slots.resolve(refusal.host, refusal.port, told_by)
             self._slots.assign(refusal.slot, target)
             self._ask_at = None
-            # While the cluster does not agree, each of two sends the call to the other.
+            # While the cluster does not agree, two nodes may send the call to each other.
             self._go_on(must_refresh=False, must_pause=is_again)
             self.is_sent_on = not is_again
         else:
@@ -395,13 +395,13 @@ _SILENCE = {"TimerOutcomeUnknownError", "ConnectionError", "TimeoutError", "OSEr
 
 
 def fresh(error: BaseException) -> BaseException:
-    """Make an error anew that several callers are to get: raised again, each would lengthen it.
+    """Copy an error for several callers: raising one object repeatedly lengthens its traceback.
 
     Args:
         error: The error.
 
     Returns:
-        It itself, where its class is not made of its arguments.
+        The copy; the error itself if its class can't be made from its arguments.
     """
     try:
         return type(error)(*error.args)
@@ -416,7 +416,7 @@ def _is_lost(error: Exception) -> bool:
 
 
 def _is_for_good(error: BaseException) -> bool:
-    """Tell whether no other try would end otherwise."""
+    """Return whether another attempt would fail the same way."""
     names = _names_of(error).keys()
     if "ResponseError" in names:
         return refusal_of(error) is None

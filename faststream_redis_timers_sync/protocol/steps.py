@@ -1,4 +1,4 @@
-"""The steps of workers: what their replies mean, and their bounds."""
+"""The steps of workers: their bounds, and the meaning of their replies."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,15 +10,15 @@ MOST_CLAIMED = 100
 """Timers in one claim, so that its reply stays small."""
 
 LEASE_JITTER = 10_000
-"""Microseconds, exclusive: what is added to a lease lies below it."""
+"""Microseconds, exclusive: the jitter added to a lease is below it."""
 
 
 def step_parser(*, is_counted: bool, has_roster: bool) -> Callable[[bytes], Step]:
-    """Return what reads a reply of `settle_and_claim`.
+    """Return the parser of a reply of `settle_and_claim`.
 
     Args:
         is_counted: Whether attempts are counted.
-        has_roster: Whether it tells how many workers there are.
+        has_roster: Whether it says how many workers there are.
     """
     return partial(_read_step, is_counted=is_counted, has_roster=has_roster)
 

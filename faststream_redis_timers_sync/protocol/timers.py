@@ -18,7 +18,7 @@ from faststream_redis_timers_sync.protocol.times import ask_due
 from faststream_redis_timers_sync.protocol.tracing import without_trace
 
 DEFINITION = "dead-letter-repeat"
-"""Header of a dead-lettered occurrence, and of what is redriven of it: the definition."""
+"""Header of a dead-lettered occurrence, and of the timer redriven from it: the definition."""
 
 SERIES_ID = "dead-letter-series-id"
 """Likewise: the id of the recurring timer."""
@@ -58,16 +58,16 @@ def encode_timer(  # noqa: PLR0913  a timer has that many properties
 
     Args:
         body: The encoded message.
-        content_type: Its MIME type, None for bytes as they stand.
+        content_type: Its MIME type; None for raw bytes.
         timer_id: Its id; None makes a new one.
         activate_in: Delay until it is due, by the server's clock.
-        activate_at: Time at which it is due, with a time zone.
-        default_delay: Delay where neither is given; None means now.
+        activate_at: Due time, an aware datetime.
+        default_delay: Delay if neither is given; None means now.
         correlation_id: Its correlation id. The timer id is the default, and is
             not written twice.
         headers: Its headers.
         reply_to: Full topic for the handler's result.
-        repeat: When it is due again and again; its first time is found out later.
+        repeat: Its definition if it is recurring; its first time is found out later.
         repeat_owner: Who declares it.
         topic: The full topic, by which `Every` with `spread` finds its shift.
 
@@ -118,9 +118,9 @@ def occurrence_id(timer_id: str, occurrence: datetime) -> str:
 def without_series(
     headers: Mapping[str, HeaderValue] | None,
 ) -> Mapping[str, HeaderValue] | None:
-    """Take the headers of a series away: who forwards a timer's headers founds none.
+    """Remove the headers of a series: forwarding a timer's headers must not create a series.
 
-    Nor is what it schedules an occurrence of one, where the timer was.
+    Nor must the new timer count as an occurrence of one.
 
     Args:
         headers: The headers.
@@ -147,13 +147,13 @@ def _encode_recurring(  # noqa: PLR0913  a timer has that many properties
     check_repeat("repeat", repeat)
     if timer_id is None:
         msg = (
-            f"repeat={repeat!r} needs a timer_id, by which the recurring timer is known; in a "
+            f"repeat={repeat!r} needs a timer_id, which identifies the recurring timer; in a "
             "batch each message needs its own: TimerPublishMessage(..., timer_id=...)"
         )
         raise ValueError(msg)
     if activate_in is not None or activate_at is not None:
         msg = (
-            "give repeat, activate_in or activate_at, only one of them: got "
+            "give only one of repeat, activate_in and activate_at, got "
             f"repeat={repeat!r}, activate_in={activate_in!r} and activate_at={activate_at!r}"
         )
         raise ValueError(msg)
@@ -175,7 +175,7 @@ def _encode_recurring(  # noqa: PLR0913  a timer has that many properties
 
 
 def ask_first(repeat: Repeat, now: datetime) -> bytes:
-    """Say when a series is due first, as the scripts read it.
+    """Return when a series is due first, as the scripts read it.
 
     Args:
         repeat: Its definition.
@@ -186,13 +186,13 @@ def ask_first(repeat: Repeat, now: datetime) -> bytes:
     """
     first = repeat.after(now)
     if first is None:
-        msg = f"repeat has no time after {now.isoformat()}, got {repeat!r}"
+        msg = f"repeat must have a time after {now.isoformat()}, got {repeat!r}"
         raise ValueError(msg)
     return ask_due(None, first)
 
 
 def first_due(timer: EncodedTimer, now: datetime) -> EncodedTimer:
-    """Give a recurring timer the time at which it is due first.
+    """Set the time at which a recurring timer is due first.
 
     Args:
         timer: The timer.
@@ -220,10 +220,10 @@ def encode_batch_item(  # noqa: PLR0913  a timer has that many properties
     repeat: Repeat | None = None,
     topic: str = "",
 ) -> EncodedTimer:
-    """Make one timer of a batch: its own settings win over the batch's.
+    """Make one timer of a batch: its own options win over the batch's.
 
     Args:
-        message: The message and its settings.
+        message: The message and its options.
         body: The message, encoded.
         content_type: Its MIME type.
         activate_in: The batch's.
@@ -232,7 +232,7 @@ def encode_batch_item(  # noqa: PLR0913  a timer has that many properties
         correlation_id: The batch's.
         headers: The batch's.
         reply_to: The batch's.
-        repeat: The batch's; times and `repeat` are one setting.
+        repeat: The batch's; times and `repeat` count as one option.
         topic: The full topic.
     """
     own_in, own_at, own_repeat = message.activate_in, message.activate_at, message.repeat
@@ -256,7 +256,7 @@ def encode_batch_item(  # noqa: PLR0913  a timer has that many properties
 
 
 def as_publish_message(message: Any) -> TimerPublishMessage:
-    """Give a message of a batch its settings, if it has none.
+    """Wrap a message of a batch in a `TimerPublishMessage`, unless it is one.
 
     Args:
         message: A message, or a `TimerPublishMessage`.
@@ -265,7 +265,7 @@ def as_publish_message(message: Any) -> TimerPublishMessage:
 
 
 def refuse_publish_message(message: Any) -> None:
-    """Refuse a message with settings of its own where only a batch looks at them.
+    """Refuse a message with its own options, which only a batch uses.
 
     Args:
         message: The message.
@@ -275,18 +275,18 @@ def refuse_publish_message(message: Any) -> None:
     """
     if isinstance(message, TimerPublishMessage):
         msg = (
-            "a TimerPublishMessage is for batches: give its body as the message, "
-            "and its settings as arguments"
+            "a TimerPublishMessage is for batches: pass its body as the message, "
+            "and its options as arguments"
         )
         raise TypeError(msg)
 
 
 def name_topic(error: Exception, topic: str, name: str) -> None:
-    """Note on an encoder's error which message it is about, and which topic that was for.
+    """Add to an encoder's error the name of the message and its topic.
 
     Args:
         error: The error.
         topic: The full topic.
-        name: What the message is called.
+        name: The name of the message.
     """
     error.add_note(f"while encoding {name} for topic {topic!r}")

@@ -1,7 +1,7 @@
-"""Activation times on the microsecond grid, and what scores mean.
+"""Due times on the microsecond grid, and the meaning of scores.
 
-A due time is asked for as text: ``+12.345678`` seconds from the server's now,
-or ``@1790000000.000000`` Unix time. The script makes a score of it.
+A due time is requested as text: ``+12.345678`` seconds from the server's present time, or
+``@1790000000.000000`` Unix time. The script turns it into a score.
 """
 
 import math
@@ -26,15 +26,15 @@ _LARGEST_LEASE = 2.0**32
 def ask_due(
     activate_in: timedelta | None, activate_at: datetime | None, default: timedelta | None = None
 ) -> bytes:
-    """Say when a timer is to be due, as the scripts read it.
+    """Return when a timer is to be due, as the scripts read it.
 
     Args:
         activate_in: Delay, counted by the server's clock; a negative one means now.
-        activate_at: Time with a time zone; one in the past means now.
-        default: Delay where neither is given; None means now.
+        activate_at: Aware datetime; a past time means now.
+        default: Delay if neither is given; None means now.
 
     Returns:
-        The due time asked for, for example ``b"+30.000000"``.
+        The requested due time, for example ``b"+30.000000"``.
 
     Raises:
         TypeError: A number, or anything but a timedelta or datetime, was given.
@@ -55,7 +55,7 @@ def ask_due(
 
 
 def ask_in(argument: str, delay: timedelta) -> bytes:
-    """Say a delay as the scripts read it; a negative one means now.
+    """Return a delay as the scripts read it; a negative one means now.
 
     Args:
         argument: Name of the argument, for the error.
@@ -84,11 +84,11 @@ def _ask_at(activate_at: datetime) -> bytes:
 
 
 def check_aware(argument: str, time: datetime) -> None:
-    """Refuse what is no datetime with a time zone.
+    """Refuse a value that is not an aware datetime.
 
     Args:
         argument: Name of the argument, for the error.
-        time: What was given.
+        time: The value.
 
     Raises:
         TypeError: It is not a datetime.
@@ -120,7 +120,7 @@ def _whole_and_micro(delta: timedelta) -> tuple[int, int]:
 
 
 def seconds_text(seconds: float) -> bytes:
-    """Write a length of time as ``30.000000``.
+    """Return a duration as ``30.000000``.
 
     Args:
         seconds: Its length, finite and not negative.
@@ -129,18 +129,18 @@ def seconds_text(seconds: float) -> bytes:
 
 
 def lease_text(ends_at: float, jitter: int) -> bytes:
-    """Write the score of a lease.
+    """Return the score of a lease.
 
     Args:
         ends_at: When it ends, in seconds of Unix time.
-        jitter: Microseconds to add, which set it apart from other leases.
+        jitter: Microseconds to add, which distinguish it from other leases.
     """
     end = round(ends_at * _MICROSECONDS) + jitter
     return b"%d.%06d5" % divmod(end, _MICROSECONDS)
 
 
 def is_lease(score: float) -> bool:
-    """Tell the end of a lease (on a half microsecond) from a due time (on a whole one).
+    """Return whether a score is the end of a lease (on a half microsecond), not a due time.
 
     Args:
         score: A score of a timeline, in seconds of Unix time.
@@ -153,11 +153,11 @@ def is_lease(score: float) -> bool:
 
 
 def time_of(score: float) -> datetime:
-    """Make a datetime in UTC of a score.
+    """Return a score as a datetime in UTC.
 
     Args:
-        score: A score of a timeline, in seconds of Unix time. What lies beyond
-            the years that datetime knows becomes its first or last moment.
+        score: A score of a timeline, in seconds of Unix time. Outside the range of datetime it
+            becomes its first or last moment.
     """
     try:
         whole = math.floor(score)
@@ -178,10 +178,10 @@ def lease_end(score: float) -> datetime:
 
 
 def score_text(time: datetime) -> bytes:
-    """Write the score of a due time, to the microsecond.
+    """Return the score of a due time, to the microsecond.
 
     Args:
-        time: The time, with a time zone.
+        time: The time, an aware datetime.
     """
     microseconds = (time - _EPOCH) // timedelta(microseconds=1)
     sign = b"-" if microseconds < 0 else b""
@@ -189,11 +189,11 @@ def score_text(time: datetime) -> bytes:
 
 
 def score_bound(argument: str, time: datetime | None, unbounded: bytes) -> bytes:
-    """Write a bound for a range of scores.
+    """Return a bound for a range of scores.
 
     Args:
         argument: Name of the argument, for the error.
-        time: The bound; it must have a time zone. None means no bound.
+        time: The bound, an aware datetime. None means no bound.
         unbounded: What to write for None.
 
     Raises:
@@ -217,7 +217,7 @@ UNITS = {
 
 
 def duration_text(length: timedelta) -> str:
-    """Write a length of time as people do: ``1h30m``, ``2w``, ``1.5s``.
+    """Return a duration in short form: ``1h30m``, ``2w``, ``1.5s``.
 
     Args:
         length: The length, not negative.

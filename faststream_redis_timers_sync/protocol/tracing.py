@@ -14,7 +14,7 @@ TRACESTATE = "tracestate"
 
 
 def current_trace() -> Mapping[str, str]:
-    """Give the headers that name the current span; none where there is no span."""
+    """Return the headers that name the current span; empty if there is none."""
     # Looked up by name while another thread may still be importing it.
     get_current_span = getattr(sys.modules.get("opentelemetry.trace"), "get_current_span", None)
     if get_current_span is None:
@@ -33,12 +33,12 @@ def add_trace(
     headers: Mapping[str, HeaderValue] | None,
     own: Mapping[str, HeaderValue] | None = None,
 ) -> Mapping[str, HeaderValue] | None:
-    """Add a trace to headers, unless somebody has named another one.
+    """Add a trace to headers, unless they name another one.
 
     Args:
-        trace: Headers that name a span, as `current_trace` gives them.
+        trace: Headers that name a span, as `current_trace` returns them.
         headers: The headers; they win.
-        own: Headers that will be added to these, as a message of a batch has them.
+        own: Headers that will be added to these, such as those of a message of a batch.
     """
     if not trace or any(given and TRACEPARENT in given for given in (headers, own)):
         return headers
@@ -48,7 +48,7 @@ def add_trace(
 def without_trace(
     headers: Mapping[str, HeaderValue] | None,
 ) -> Mapping[str, HeaderValue] | None:
-    """Take the headers of a trace away.
+    """Remove the headers of a trace.
 
     Args:
         headers: The headers.

@@ -1,7 +1,7 @@
-"""The clock on a wall in a time zone: which moments its readings stand for, whatever is changed.
+"""The local clock of a time zone: the moments that its readings stand for.
 
-Readings are naive datetimes, moments are datetimes in UTC. Where the clock is put forward it skips
-readings; where it is put back it repeats some, and each of these has two moments.
+Readings are naive datetimes, moments are datetimes in UTC. When the clock is put forward it skips
+readings; when it is put back it repeats some, and each of these has two moments.
 """
 
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -12,11 +12,11 @@ _SECOND = timedelta(seconds=1)
 
 
 class Offsets(NamedTuple):
-    """What is added to UTC at a reading.
+    """The offset from UTC at a reading.
 
     Args:
         before: Before the clock change at this reading.
-        after: After it; the same where there is no change.
+        after: After it; the same if there is no change.
     """
 
     before: timedelta
@@ -37,7 +37,7 @@ class WallClock:
         self._zone = zone
 
     def read(self, moment: datetime) -> datetime:
-        """Return what the clock shows; its ``fold`` is 1 in the second pass of what is repeated.
+        """Return the reading at a moment; its ``fold`` is 1 in the second pass of a repeated hour.
 
         Args:
             moment: The moment.
@@ -59,7 +59,7 @@ class WallClock:
         return [first, _moment(reading, offsets.after)]
 
     def first_moment(self, reading: datetime) -> datetime:
-        """Return when the clock shows a reading first; where it skips it, when it has done so.
+        """Return when the clock first shows a reading; if it skips it, when it has done so.
 
         Args:
             reading: The reading.
@@ -70,7 +70,7 @@ class WallClock:
         return _moment(reading, offsets.before)
 
     def repeated(self, reading: datetime) -> tuple[datetime, datetime] | None:
-        """Return the readings that are repeated together with one: the first, and what follows.
+        """Return the readings that are repeated together with one: the first, and the next after.
 
         Args:
             reading: That one.
@@ -90,7 +90,7 @@ class WallClock:
         return Offsets(before or _NOTHING, after or _NOTHING)
 
     def _change(self, reading: datetime, offsets: Offsets) -> datetime:
-        """Find the change of the clock at a reading, on a whole second as all that are known."""
+        """Find the clock change at a reading, on a whole second like all known changes."""
         second = reading.replace(microsecond=0)
         earlier, later = sorted(_moment(second, offset) for offset in offsets)
         earlier -= _SECOND

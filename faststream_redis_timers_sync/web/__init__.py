@@ -3,7 +3,7 @@
     pages = TimerPages(timers, allow=lambda request: Access("ops", may={"run", "redrive"}))
     app.mount("/timers", pages.asgi)
 
-`allow` says for each request who may see and do what. All that the pages do is in `manage`.
+`allow` decides for each request who may see and do what. The logic of the pages is in `manage`.
 """
 
 from faststream_redis_timers_sync.web.access import Access, AskPassword

@@ -1,4 +1,4 @@
-"""Who may do what: the application says so for each request."""
+"""Access control: the application decides for each request who may do what."""
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -7,27 +7,27 @@ from typing import Literal, get_args
 from faststream_redis_timers_sync.web.messages import Request
 
 Right = Literal["run", "reschedule", "cancel", "redrive", "cancel_all"]
-"""What somebody may be allowed besides looking: to run timers now; to reschedule, pause and resume
-them; to cancel those that are ticked or match a search, which may be all of them; to redrive dead
-letters; and to cancel all timers of a topic at once."""
+"""The rights beyond viewing: to run timers now; to reschedule, pause and resume them; to cancel
+timers that are ticked or match a search, which may be all; to redrive dead letters; and to cancel
+all timers of a topic at once."""
 
 RIGHTS: frozenset[str] = frozenset(get_args(Right))
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Allows somebody to look at timers, and to change them where rights say so.
+    """Lets a user see timers, and change them as the rights allow.
 
     Args:
-        user: Who it is, for the audit log and the page's head.
+        user: The user's name, for the audit log and the page's head.
         may: The rights: ``"run"``, ``"reschedule"`` (with pausing and resuming), ``"cancel"``,
-            ``"redrive"`` and ``"cancel_all"``. By default none: somebody looks and no more.
-            ``"cancel_all"`` guards against an accident, not against a person: who has
-            ``"cancel"`` can still cancel every timer, by a search that all ids match.
+            ``"redrive"`` and ``"cancel_all"``. Default: none, so the user can only view.
+            ``"cancel_all"`` guards against accidents, not against malice: a user with
+            ``"cancel"`` can still cancel every timer, by a search that matches all ids.
 
     Raises:
-        TypeError: The rights are no collection.
-        ValueError: The user is empty, or there is no such right.
+        TypeError: The rights are not a collection.
+        ValueError: The user is empty, or a right is unknown.
     """
 
     user: str
@@ -36,13 +36,13 @@ class Access:
     def __post_init__(self) -> None:
         """Check both."""
         if not isinstance(self.user, str) or not self.user:
-            msg = f"user must be a text that is not empty, got {self.user!r}"
+            msg = f"user must be a non-empty str, got {self.user!r}"
             raise ValueError(msg)
         rights = self.may
         if not isinstance(rights, Iterable) or isinstance(rights, (str, bytes)):
-            msg = f"may must be several rights, as {{'run'}}, got {rights!r}"
+            msg = f"may must be a collection of rights, such as {{'run'}}, got {rights!r}"
             raise TypeError(msg)
-        # What can't be hashed is no right either.
+        # A value that can't be hashed is not a right either.
         if not all(isinstance(right, str) and right in RIGHTS for right in rights):
             msg = f"may must be some of {', '.join(sorted(RIGHTS))}, got {rights!r}"
             raise ValueError(msg)
@@ -51,12 +51,12 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class AskPassword:
-    """Refuses a request, and has the browser ask for user and password (status 401).
+    """Refuses a request, and makes the browser ask for user and password (status 401).
 
     The next request then has them as `Request.credentials`.
 
     Args:
-        realm: What browsers say the password is for.
+        realm: The purpose of the password that browsers show.
     """
 
     realm: str = "Timers"
@@ -64,7 +64,7 @@ class AskPassword:
     def __post_init__(self) -> None:
         """Check that it can stand in a header."""
         if not isinstance(self.realm, str):
-            msg = f"realm must be a text, got {self.realm!r}"
+            msg = f"realm must be a str, got {self.realm!r}"
             raise TypeError(msg)
         if not self.realm.isascii() or not self.realm.isprintable() or set('"\\') & set(self.realm):
             msg = f"realm must be printable ASCII without quotes, got {self.realm!r}"
@@ -72,4 +72,4 @@ class AskPassword:
 
 
 Allow = Callable[[Request], Access | AskPassword | None]
-"""Says for each request who may do what; None refuses it."""
+"""Decides for each request who may do what; None refuses it."""

@@ -1,11 +1,11 @@
-"""Addresses of pages: all are queries of one path, so that no mount, proxy or topic matters."""
+"""Addresses of pages: all are queries of one path, whatever the mount, proxy or topic."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 from urllib.parse import parse_qsl, quote
 
-from faststream_redis_timers_sync.manage.asked import ActionName
+from faststream_redis_timers_sync.manage.forms import ActionName
 from faststream_redis_timers_sync.manage.pages import Only
 from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.manage.tokens import from_token
@@ -25,14 +25,14 @@ _CLOSED: dict[str, Collection[str]] = {
     "do": (*ACTIONS, "scan"),
     "asset": ("css", "js", "icon"),
 }
-"""What the fields can be that are no free text."""
+"""The values of fields that are not free text."""
 
 _NAMES = {"timer_id": "timer", "search": "q"}
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """What an address names, and how it is to be shown.
+    """The fields of an address: what it names, and how to show it.
 
     Args:
         topic: The topic; empty means all.
@@ -42,7 +42,7 @@ class Address:
         after: The cursor of the page.
         range: How far the forecast looks.
         refresh: Seconds after which the page refreshes itself.
-        seen: What was counted at the last look.
+        seen: The counts of the last page.
         do: What to do, in a POST.
         asset: The stylesheet or the script.
         v: The hash of that.
@@ -70,18 +70,18 @@ class Address:
         )
 
     def to(self, **changes: Any) -> "Address":
-        """Give another address, with the same range and refresh.
+        """Return another address, with the same range and refresh.
 
         Args:
-            changes: What it names.
+            changes: Its other fields.
         """
         return Address(**{"range": self.range, "refresh": self.refresh, **changes})
 
     def but(self, **changes: Any) -> "Address":
-        """Give the same address with changes.
+        """Return the same address with changes.
 
         Args:
-            changes: The changes.
+            changes: The changed fields.
         """
         return replace(self, **changes)
 
@@ -93,14 +93,14 @@ def read_address(query: str) -> Address:
     """Read the query of an address.
 
     Args:
-        query: The query, without the question mark. Of a field that comes twice the first counts,
-            others than ours are left out.
+        query: The query, without the question mark. The first value of a repeated field counts;
+            unknown fields are ignored.
 
     Raises:
-        RefusedError: A field has a value that it can't have.
+        RefusedError: A field has an invalid value.
     """
     try:
-        # Bytes that are no UTF-8 may be part of an id.
+        # Bytes that are not UTF-8 may be part of an id.
         pairs = parse_qsl(
             query,
             keep_blank_values=True,
@@ -108,7 +108,7 @@ def read_address(query: str) -> Address:
             max_num_fields=_MOST_FIELDS,
         )
     except ValueError:
-        msg = f"An address of these pages has at most {_MOST_FIELDS} fields."
+        msg = f"Addresses of these pages have at most {_MOST_FIELDS} fields."
         raise RefusedError(400, "Bad address", msg) from None
     fields: dict[str, str] = {}
     for name, value in pairs:
@@ -131,4 +131,4 @@ def _topic_of(token: str) -> str:
     try:
         return from_token(token)
     except ValueError:
-        raise RefusedError(400, "Bad address", "This names no topic.") from None
+        raise RefusedError(400, "Bad address", "The address names no topic.") from None

@@ -13,15 +13,15 @@ T = TypeVar("T")
 
 
 def several(argument: str, values: Iterable[T], what: str) -> list[T]:
-    """Give several values.
+    """Return several values as a list.
 
     Args:
         argument: Name of the argument.
-        values: What was given.
-        what: What it should be several of.
+        values: The value.
+        what: The kind of values, in the plural.
 
     Raises:
-        TypeError: It is one text, or can't be several.
+        TypeError: It is a single str, or is not iterable.
     """
     if isinstance(values, (str, bytes)):
         msg = f"{argument} must be several {what}, got one: write [{values!r}]"
@@ -33,19 +33,19 @@ def several(argument: str, values: Iterable[T], what: str) -> list[T]:
 
 
 def check_function(argument: str, function: object) -> None:
-    """Refuse what can't be called, or is asynchronous.
+    """Refuse an argument that is not callable, or is asynchronous.
 
     Args:
         argument: Name of the argument.
-        function: What was given.
+        function: The value.
 
     Raises:
-        TypeError: It is no function, or an asynchronous one.
+        TypeError: It is not a function, or is asynchronous.
     """
     if not callable(function):
         msg = f"{argument} must be a function, got {function!r}"
         raise TypeError(msg)
-    # Of an object with such a method it is the method.
+    # For a callable object, its `__call__` decides.
     method = getattr(function, "__call__", None)  # noqa: B004  not whether it is there
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(method):
         msg = (
@@ -59,23 +59,23 @@ def read_topics(topics: Iterable[str]) -> tuple[str, ...]:
     """Check topics.
 
     Args:
-        topics: What was given, or what the function gave that was given.
+        topics: The topics, or the result of the given function.
 
     Raises:
-        TypeError: They are no texts.
+        TypeError: One is not a str.
         ValueError: One is empty.
     """
-    return tuple(plain_text("topic", topic) for topic in several("topics", topics, "texts"))
+    return tuple(plain_text("topic", topic) for topic in several("topics", topics, "strings"))
 
 
 def read_lease(lease: timedelta | float | None) -> timedelta | None:
     """Check the longest lease.
 
     Args:
-        lease: What was given.
+        lease: The value.
 
     Raises:
-        TypeError: It is no length of time.
+        TypeError: It is not a duration.
         ValueError: It is not above 0, or too long.
     """
     if lease is None:
@@ -100,16 +100,16 @@ def read_links(links: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     """Check links.
 
     Args:
-        links: What was given.
+        links: The value.
 
     Raises:
-        TypeError: One is no pair of texts.
+        TypeError: One is not a pair of strs.
         ValueError: One has no text, or an address with another scheme.
     """
     found = several("links", links, "pairs (text, address)")
     for link in found:
         if not _is_pair(link):
-            msg = f"links must be pairs of texts (text, address), got {link!r}"
+            msg = f"links must be pairs of strings (text, address), got {link!r}"
             raise TypeError(msg)
         if not link[0] or not _is_safe(link[1]):
             msg = f"links must be (text, address) with http, https or no scheme, got {link!r}"

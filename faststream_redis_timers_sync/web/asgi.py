@@ -1,4 +1,4 @@
-"""The pages under ASGI: the blocking core runs in threads of its own."""
+"""The pages under ASGI: the blocking core runs in its own threads."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -13,8 +13,8 @@ _Receive = Callable[[], Awaitable[_Message]]
 _Send = Callable[[_Message], Awaitable[None]]
 
 THREADS = 4
-"""Requests that are answered at once. The threads are the pages' own, so that a slow server keeps
-no thread of the application's busy."""
+"""Requests that are handled at once. The pages have their own threads, so that a slow server blocks
+no thread of the application."""
 
 
 class AsgiPages:
@@ -33,9 +33,9 @@ class AsgiPages:
         """Answer a request.
 
         Args:
-            scope: What the web server says of it.
-            receive: Gives its body.
-            send: Takes the response.
+            scope: ASGI's scope of the request.
+            receive: Returns its body.
+            send: Accepts the response.
         """
         if scope["type"] == "lifespan":
             await _live(receive, send)
@@ -48,7 +48,7 @@ class AsgiPages:
         method = scope["method"].upper()
         body = await _read_body(receive) if method == "POST" else b""
         if body is None:
-            # Nobody is there to be answered, and a part of a form must do nothing.
+            # The client is gone, and a part of a form must have no effect.
             return
         request = Request(
             method=method,
@@ -61,7 +61,7 @@ class AsgiPages:
             body=body,
         )
         loop = asyncio.get_running_loop()
-        # So what the application keeps in context variables is there for `allow`.
+        # So `allow` sees the application's context variables.
         answer = copy_context().run
         response = await loop.run_in_executor(self._threads, answer, self._answer, request)
         told = [
@@ -89,7 +89,7 @@ async def _live(receive: _Receive, send: _Send) -> None:
 
 
 async def _read_body(receive: _Receive) -> bytes | None:
-    """Read a body; None where its sender left before the end."""
+    """Read a body; None if its sender left before the end."""
     body = b""
     while len(body) <= MOST_BODY:
         message = await receive()

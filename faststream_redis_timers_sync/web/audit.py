@@ -1,7 +1,7 @@
-"""Who did what: a line before and one after each action, in a log of its own.
+"""The audit log: a line before and one after each action, with the user's name.
 
-Forms that come from elsewhere are logged too. Of each line the beginning is stable. Ids, topics,
-names and headers are escaped, so that none can look like a line of its own.
+Forms from other sites are logged too. The beginning of each line is stable. Ids, topics, names and
+headers are escaped, so that none can look like another line.
 """
 
 import logging
@@ -16,29 +16,29 @@ MOST_IDS = 20
 """Ids that a line names."""
 
 _MOST_OF_HEADER = 200
-"""Characters of a header that are shown: whoever sends it may send more."""
+"""The most characters of a header that are shown: a client may send more."""
 
 
 def log_begun(user: str, action: str, chosen: Chosen) -> None:
     """Log that an action begins.
 
     Args:
-        user: Who does it.
-        action: What it is.
-        chosen: What it is done to.
+        user: The user.
+        action: The action.
+        chosen: The timers to act on.
     """
     who, topic = escape(user), escape(chosen.topic)
     _log.info("action begun by %s: %s in topic %s: %s", who, action, topic, _which(chosen))
 
 
 def log_ended(user: str, action: str, chosen: Chosen, outcome: str) -> None:
-    """Log how an action has ended.
+    """Log the outcome of an action.
 
     Args:
-        user: Who did it.
-        action: What it was.
-        chosen: What it was done to.
-        outcome: What became of it.
+        user: The user.
+        action: The action.
+        chosen: The timers to act on.
+        outcome: The outcome.
     """
     which = _which(chosen)
     who, topic = escape(user), escape(chosen.topic)
@@ -46,13 +46,13 @@ def log_ended(user: str, action: str, chosen: Chosen, outcome: str) -> None:
 
 
 def log_failed(user: str, action: str, chosen: Chosen, outcome: str) -> None:
-    """Log that an action has failed, and what was done before.
+    """Log that an action failed, and the changes made before.
 
     Args:
-        user: Who did it.
-        action: What it was.
-        chosen: What it was done to.
-        outcome: What was done before, and what went wrong.
+        user: The user.
+        action: The action.
+        chosen: The timers to act on.
+        outcome: The changes made before, and the error.
     """
     which = _which(chosen)
     who, topic = escape(user), escape(chosen.topic)
@@ -60,18 +60,18 @@ def log_failed(user: str, action: str, chosen: Chosen, outcome: str) -> None:
 
 
 def log_refused(user: str, action: str, topic: str) -> None:
-    """Log that somebody lacks the right to an action.
+    """Log that a user lacks the right to an action.
 
     Args:
-        user: Who asked for it.
-        action: What it was.
+        user: The user.
+        action: The action.
         topic: The topic.
     """
     _log.warning("action refused to %s: %s in topic %s", escape(user), action, escape(topic))
 
 
 def log_form_refused(request: Request) -> None:
-    """Log that a form came from elsewhere; nobody knows who sent it.
+    """Log that a form came from another site; its sender is unknown.
 
     Args:
         request: The request.
@@ -83,7 +83,7 @@ def log_form_refused(request: Request) -> None:
 
 
 def header_text(request: Request, name: str) -> str:
-    """Show a header that may be anything.
+    """Return an untrusted header, escaped and shortened.
 
     Args:
         request: The request.

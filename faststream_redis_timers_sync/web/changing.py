@@ -1,4 +1,4 @@
-"""Asking whether somebody is sure, doing it, and telling what became of each timer."""
+"""Asks for confirmation of an action, performs it, and reports each timer's outcome."""
 
 import binascii
 from collections.abc import Mapping
@@ -8,7 +8,10 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from faststream_redis_timers_sync.manage import wording
-from faststream_redis_timers_sync.manage.asked import (
+from faststream_redis_timers_sync.manage.changing import Outcome, Tally
+from faststream_redis_timers_sync.manage.chosen import Chosen, Preview
+from faststream_redis_timers_sync.manage.errors import sentence_of
+from faststream_redis_timers_sync.manage.forms import (
     MOVES,
     carry_out_in_time,
     change_named,
@@ -17,11 +20,8 @@ from faststream_redis_timers_sync.manage.asked import (
     read_chosen,
     read_marks,
 )
-from faststream_redis_timers_sync.manage.changing import Outcome, Tally
-from faststream_redis_timers_sync.manage.chosen import Chosen, Preview
-from faststream_redis_timers_sync.manage.errors import sentence_of
 from faststream_redis_timers_sync.manage.selection import leaves_nothing_out
-from faststream_redis_timers_sync.manage.server import inside, server_time
+from faststream_redis_timers_sync.manage.server import internals_of, server_time
 from faststream_redis_timers_sync.manage.text import escape, exact_time
 from faststream_redis_timers_sync.manage.times import parse_delay, parse_time
 from faststream_redis_timers_sync.manage.tokens import to_token
@@ -31,9 +31,9 @@ from faststream_redis_timers_sync.protocol.timers import OCCURRENCE
 from faststream_redis_timers_sync.protocol.times import ask_due
 from faststream_redis_timers_sync.web.addresses import Address
 from faststream_redis_timers_sync.web.audit import log_begun, log_ended, log_failed, log_refused
+from faststream_redis_timers_sync.web.formatting import moment, name_of, rows_of
 from faststream_redis_timers_sync.web.guard import Form
 from faststream_redis_timers_sync.web.messages import RefusedError, Response
-from faststream_redis_timers_sync.web.shown import moment, name_of, rows_of
 from faststream_redis_timers_sync.web.visit import Visit
 from faststream_redis_timers_sync.web.words import (
     ACTIONS,
@@ -49,18 +49,18 @@ from faststream_redis_timers_sync.web.words import (
 )
 
 MOST_NAMED = 200
-"""Timers that may be ticked."""
+"""The most timers that may be ticked."""
 
 
 def ask_or_act(visit: Visit, form: Form) -> Response:
-    """Ask whether somebody is sure; do it if the form says so.
+    """Ask for confirmation of an action; perform it if the form confirms it.
 
     Args:
         visit: The visit, whose address names topic and action.
         form: The form.
 
     Raises:
-        RefusedError: They may not do that, or it is no form of ours.
+        RefusedError: The user lacks the right, or the form was not made by these pages.
     """
     action = ACTIONS.get(visit.address.do)
     if action is None or not visit.address.topic:
@@ -101,8 +101,8 @@ class _Asking:
     Args:
         visit: The visit.
         action: The action.
-        chosen: What to do it to.
-        form: What was filled in.
+        chosen: The timers to act on.
+        form: The form.
     """
 
     def __init__(self, visit: Visit, action: Action, chosen: Chosen, form: Form) -> None:
@@ -115,7 +115,7 @@ class _Asking:
         self._must_name = action is CANCEL and chosen.everything
 
     def answer(self) -> Response:
-        """Ask, or do it."""
+        """Return the page that asks, or that of the outcome."""
         if self._form.get("sure") != "1":
             return self._ask("")
         try:
@@ -139,12 +139,12 @@ class _Asking:
             raise ValueError(msg)
 
     def _moved_to(self) -> datetime | None:
-        """Read where a request that was cut has moved timers to."""
+        """Read the time to which an earlier, cut request has rescheduled timers."""
         target = self._form.get("target") if self._action.name in MOVES else ""
         return parse_time(target) if target else None
 
     def _due_at(self) -> datetime | None:
-        """Read when timers are to be due; None where the action gives them no other time."""
+        """Read the new due time; None if the action does not set one."""
         if self._action.name not in MOVES:
             return None
         now = server_time(self._visit.timers, self._chosen.topic)
@@ -159,7 +159,7 @@ class _Asking:
         ask_due(delay, time)
         if time is not None and time < now and self._form.get("past") != time_text:
             self._past = time_text
-            msg = "that time is past, so they would be due at once: confirm once more to do that"
+            msg = "that time is past, so they would be due at once: confirm again to do that"
             raise ValueError(msg)
         return time or now + (delay or timedelta())
 
@@ -189,7 +189,7 @@ class _Asking:
             asks_resume=self._action.name in MOVES and self._chosen.timer_ids and seen.paused,
             delay=escape(self._form.get("delay")),
             at=escape(self._form.get("at")),
-            # What is confirmed a second time may be past.
+            # A time that is confirmed again may be past.
             past=escape(self._past),
             example=self._example(seen) if self._action is RESCHEDULE else "",
             expected="" if seen.is_cut else seen.count,
@@ -199,12 +199,12 @@ class _Asking:
         )
 
     def _example(self, seen: Preview) -> str:
-        """Write tomorrow at nine, by the server's clock."""
+        """Return tomorrow at nine, by the server's clock."""
         now = seen.at or server_time(self._visit.timers, self._chosen.topic)
         return f"{now.astimezone(UTC) + timedelta(days=1):%Y-%m-%dT09:00}"
 
     def _fields(self, target: datetime | None = None) -> dict[str, Any]:
-        """Give what the next form says of what was chosen."""
+        """Return the hidden fields of the next form."""
         chosen = self._chosen
         return {
             "go": self._visit.address,
@@ -228,8 +228,8 @@ class _Asking:
             expected = self._form.get("expected")
             carry_out_in_time(visit.timers, change, chosen, tally, expected, seen=seen)
         except Exception as error:
-            # Whatever it is, somebody must be able to read what was done before.
-            why = sentence_of(error, inside(visit.timers).runner) or type(error).__name__
+            # Whatever the error is, the log must have the changes made before.
+            why = sentence_of(error, internals_of(visit.timers).runner) or type(error).__name__
             log_failed(user, what, chosen, f"{summary(action, tally)}; {escape(why)}")
             if tally.done and isinstance(error, (RedisError, TimersError)):
                 return self._told(tally, at, f"{why[0].upper()}{escape(why[1:])}.")
@@ -241,7 +241,7 @@ class _Asking:
         return self._told(tally, at, "")
 
     def _link_of(self, outcome: Outcome) -> Address | None:
-        """Give the page of a timer after the action; None where it is gone, or where is unknown."""
+        """Return the address of a timer after the action; None if it is gone or unknown."""
         if outcome.result == "unknown" or (outcome.result == "done" and self._action is CANCEL):
             return None
         if outcome.result == "done" and self._action is REDRIVE:
@@ -249,21 +249,21 @@ class _Asking:
         return self._visit.address.to(topic=self._chosen.topic, timer_id=outcome.timer_id)
 
     def _origin(self) -> Address | None:
-        """Find where a dead letter returns to, if it is the only one that was named."""
+        """Return where a dead letter returns to, if it is the only one named."""
         if self._action is not REDRIVE or len(self._chosen.timer_ids) != 1:
             return None
         timer = self._visit.timers.get_timer(self._chosen.topic, self._chosen.timer_ids[0])
         if timer is None or not is_dead_letter(timer.headers):
             return None
         topic, timer_id = timer.headers[TOPIC], timer.headers.get(TIMER_ID, "")
-        prefix = inside(self._visit.timers).prefix
-        # An occurrence of a series returns under an id of its own.
+        prefix = internals_of(self._visit.timers).prefix
+        # An occurrence of a series returns under its own id.
         if not timer_id or OCCURRENCE in timer.headers or not topic.startswith(prefix):
             return None
         return self._visit.address.to(topic=topic.removeprefix(prefix), timer_id=timer_id)
 
     def _for_log(self, at: datetime | None, *, resumes: bool) -> str:
-        """Name the action for the audit log: with the new due time, if it gives one."""
+        """Return the action for the audit log, with the new due time if it sets one."""
         name = self._action.name
         if name not in MOVES or at is None:
             return name
@@ -300,5 +300,5 @@ class _Asking:
 
 
 def _still() -> dict[str, Any]:
-    """Tell the frame that a page does not refresh itself."""
+    """Return the fields of a page that does not refresh itself."""
     return {"refresh_link": None, "left": "", "now": None}

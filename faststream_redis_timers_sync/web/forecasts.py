@@ -1,4 +1,4 @@
-"""The forecast on the pages, and how many timers have left since the last look at it."""
+"""The forecast on the pages, and how many timers have left since the last refresh."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -14,10 +14,10 @@ from faststream_redis_timers_sync.web.visit import Visit
 
 
 class _Seen(NamedTuple):
-    """What was counted at the last look.
+    """The counts of the last page.
 
     Args:
-        at: When that was.
+        at: When they were made.
         edge: The time up to which timers were counted.
         before: How many were due before it.
     """
@@ -28,7 +28,7 @@ class _Seen(NamedTuple):
 
 
 def forecast_parts(visit: Visit, topics: Iterable[str]) -> dict[str, Any]:
-    """Gather what a template shows of a forecast.
+    """Return the context of the forecast's template.
 
     Args:
         visit: The visit, whose address has the range.
@@ -62,15 +62,15 @@ def forecast_parts(visit: Visit, topics: Iterable[str]) -> dict[str, Any]:
 
 
 def _left(address: Address, forecast: Forecast) -> str:
-    """Say how many timers have left since the last look; nothing where that can't be told."""
+    """Return how many timers have left since the last refresh; empty if unknown."""
     seen = _read(address.seen)
     now = None if seen is None else forecast.before(seen.edge)
     if seen is None or now is None or seen.at >= forecast.at:
         return ""
     since = in_words(seen.at - forecast.at)
     if now > seen.before:
-        return f"{plural(now - seen.before)} more than at the last look, {since}."
-    return f"{plural(seen.before - now)} left since the last look, {since}."
+        return f"{plural(now - seen.before)} more than at the last refresh, {since}."
+    return f"{plural(seen.before - now)} left since the last refresh, {since}."
 
 
 def _write(seen: _Seen) -> str:

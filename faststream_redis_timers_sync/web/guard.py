@@ -1,4 +1,4 @@
-"""What keeps the pages safe whoever may see them: headers, where forms come from, what they hold.
+"""Protects the pages: security headers, the origin of forms, limits on their size.
 
 The lessons behind it: Flower CVE-2022-30034, Hangfire GHSA-7rq6-7gv8-c37h, Sidekiq CVE-2022-23837.
 """
@@ -54,7 +54,7 @@ class Form:
         self._fields = fields
 
     def get(self, name: str) -> str:
-        """Give the first value of a field; empty where there is none.
+        """Return the first value of a field; empty if there is none.
 
         Args:
             name: The field.
@@ -62,7 +62,7 @@ class Form:
         return self.all(name)[0] if self.all(name) else ""
 
     def all(self, name: str) -> list[str]:
-        """Give all values of a field.
+        """Return all values of a field.
 
         Args:
             name: The field.
@@ -71,19 +71,19 @@ class Form:
 
 
 def read_origins(origins: Iterable[str]) -> frozenset[str]:
-    """Check the origins that browsers see where a proxy changes the host.
+    """Check the origins that browsers see if a proxy changes the host.
 
     Args:
         origins: Each with its scheme, as ``https://ops.example.com``.
 
     Raises:
-        TypeError: It is one text, or something else than texts.
-        ValueError: One of them is something else.
+        TypeError: It is a single str, or one of them is not a str.
+        ValueError: One of them is not an origin.
     """
     found = set()
-    for origin in several("origins", origins, "texts"):
+    for origin in several("origins", origins, "strings"):
         if not isinstance(origin, str):
-            msg = f"origins must be several texts, got {origin!r} among them"
+            msg = f"origins must be several strings, got {origin!r} among them"
             raise TypeError(msg)
         if not _is_origin(origin):
             msg = (
@@ -111,17 +111,17 @@ def _is_origin(origin: str) -> bool:
 
 
 def check_origin(request: Request, origins: frozenset[str]) -> None:
-    """Let only forms of our own pages through.
+    """Accept only forms of these pages.
 
-    Browsers say with `Sec-Fetch-Site` where a form comes from, but not over plain HTTP; there
-    `Origin` must be this very host.
+    Browsers send `Sec-Fetch-Site` with the origin of a form, but not over plain HTTP; there
+    `Origin` must be this host.
 
     Args:
         request: A POST.
         origins: Further origins, of `read_origins`.
 
     Raises:
-        RefusedError: It comes from elsewhere, or doesn't say.
+        RefusedError: It comes from another site, or from an unknown one.
     """
     site = request.headers.get("sec-fetch-site")
     if site is not None:
@@ -159,7 +159,7 @@ def read_form(request: Request) -> Form:
         request: A POST.
 
     Raises:
-        RefusedError: It is too large, a part of it is missing, or it is no form of ours.
+        RefusedError: It is too large, incomplete, or not a form of these pages.
     """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != _FORM:
@@ -167,7 +167,7 @@ def read_form(request: Request) -> Form:
         raise RefusedError(415, "Unsupported form", msg)
     _check_length(request)
     if len(request.body) > MOST_BODY:
-        msg = f"Forms may have {MOST_BODY // 1024} KiB. Tick fewer timers."
+        msg = f"Forms may have at most {MOST_BODY // 1024} KiB. Tick fewer timers."
         raise RefusedError(413, "Form too large", msg)
     try:
         fields = parse_qs(
@@ -176,7 +176,7 @@ def read_form(request: Request) -> Form:
     except UnicodeDecodeError:
         raise RefusedError(400, "Bad form", "Forms must be percent-encoded.") from None
     except ValueError:
-        msg = f"Forms may have {MOST_FIELDS} fields. Tick fewer timers."
+        msg = f"Forms may have at most {MOST_FIELDS} fields. Tick fewer timers."
         raise RefusedError(413, "Form too large", msg) from None
     return Form(fields)
 
@@ -185,8 +185,8 @@ def _check_length(request: Request) -> None:
     """Refuse a form that was cut off: the rest of it may have named other timers, or none."""
     size = size_to_read(request.headers.get("content-length", ""))
     if size is None and not request.body:
-        # Not every web server can tell the end of a body that comes in chunks.
-        raise RefusedError(411, "Length required", "Forms must say how long they are.")
+        # Not every web server knows the end of a chunked body.
+        raise RefusedError(411, "Length required", "Forms must have a Content-Length header.")
     if size is not None and len(request.body) < size:
-        msg = "The form was cut off on its way, so nothing was changed. Send it again."
+        msg = "The form arrived incomplete, so nothing was changed. Send it again."
         raise RefusedError(400, "Bad form", msg)

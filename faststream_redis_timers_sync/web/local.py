@@ -1,7 +1,7 @@
-"""The pages for one person at one machine: the standard library's server, and a token.
+"""The pages for one user on one machine: the standard library's server, and a token.
 
-It listens on 127.0.0.1 alone. The address that is printed once has the token; a cookie takes its
-place, and it leaves the address.
+It listens only on 127.0.0.1. The printed address has the token; a cookie replaces it, and it
+disappears from the address.
 """
 
 import hmac
@@ -33,20 +33,20 @@ HOST = "127.0.0.1"
 _TOKEN_BYTES = 24
 _IDLE_SECONDS = 10.0
 _MOST_DRAINED = 16 * 1024 * 1024
-"""Bytes of a body that are read to be answered; of a larger one the sender may not see why."""
+"""Bytes of a body that are read before the response; the sender of a larger one may not see it."""
 
 
 class LocalServer(ThreadingHTTPServer):
-    """Serves pages to whoever has the token.
+    """Serves pages to clients that have the token.
 
     Args:
         pages: The pages.
-        port: The port; 0 takes a free one.
+        port: The port; 0 picks a free one.
 
     Attributes:
         url: The address to open, with the token.
-        url_for_one_use: The same with a token that is void once it was used: for a browser's
-            command line, which others on the machine can read.
+        url_for_one_use: The same with a single-use token: for a browser's command line, which
+            other users of the machine can read.
 
     Raises:
         OSError: The port is taken.
@@ -62,7 +62,7 @@ class LocalServer(ThreadingHTTPServer):
         self._token = secrets.token_urlsafe(_TOKEN_BYTES)
         at = self.server_address[1]
         self._hosts = {f"{HOST}:{at}", f"localhost:{at}"}
-        # Cookies know no ports, and two of these may run.
+        # Cookies ignore ports, and two of these servers may run.
         self._cookie = f"timers-{at}"
         self._root = f"http://{HOST}:{at}/"
         self.url = f"{self._root}?token={self._token}"
@@ -76,12 +76,12 @@ class LocalServer(ThreadingHTTPServer):
         Args:
             request: The request.
         """
-        # Another name for this machine is that of somebody else's page: DNS rebinding.
+        # Another host name for this machine means DNS rebinding by a foreign page.
         if request.headers.get("host", "").lower() not in self._hosts:
             port = self.server_address[1]
             msg = (
                 f"These pages have another address: {self._root} with the token that the command "
-                "has printed. If you forward a port to them, use the same number on your machine: "
+                "printed. If you forward a port to them, use the same number on your machine: "
                 f"ssh -L {port}:{HOST}:{port}."
             )
             return _refusal(msg)
@@ -97,7 +97,7 @@ class LocalServer(ThreadingHTTPServer):
         return self._pages.answer(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Write a traceback, but not of a client that has left.
+        """Write a traceback, unless the client has left.
 
         Args:
             request: The connection.
@@ -158,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._drain()
 
     def _drain(self) -> None:
-        """Read the rest of a body: else the connection is reset, and the response may be lost."""
+        """Read the rest of a body: otherwise a reset may lose the response."""
         left = _MOST_DRAINED
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
@@ -166,7 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
                 left -= len(part)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer what is no request of ours, in the way of all pages.
+        """Answer a bad request with a page like all others.
 
         Args:
             code: The status code.

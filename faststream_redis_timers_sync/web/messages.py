@@ -1,4 +1,4 @@
-"""A request and a response as the pages see them, whichever web server brings them."""
+"""Requests and responses as the pages see them, independent of the web server."""
 
 import base64
 import binascii
@@ -11,17 +11,17 @@ from typing import Any
 HTML = "text/html; charset=utf-8"
 
 MOST_BODY = 64 * 1024
-"""Bytes of a request's body; adapters read one more, which tells that it is longer."""
+"""The most bytes of a request's body; adapters read one more to detect a longer body."""
 
 
 def size_to_read(length: str) -> int | None:
-    """Say how many bytes of a request's body are to be read.
+    """Return how many bytes of a request's body to read.
 
     Args:
         length: The header ``Content-Length``.
 
     Returns:
-        Its number, or `MOST_BODY` and one more where it is larger; None where it is no number.
+        Its number, or `MOST_BODY` plus one if it is larger; None if it is not a number.
     """
     if not (length.isascii() and length.isdecimal()):
         return None
@@ -36,11 +36,11 @@ class Request:
 
     Args:
         method: The method, in upper case.
-        query: The query of its address, as it came, without the question mark.
-        headers: Its headers; names are in lower case, values of one that came several times are
-            joined by commas, those of ``cookie`` by semicolons.
-        scope: What the web server said: ASGI's scope, with ``scope["user"]`` where a middleware
-            has set it, or WSGI's environ, with ``scope["REMOTE_USER"]``.
+        query: The raw query of its address, without the question mark.
+        headers: Its headers; names are in lower case, values of a repeated header are joined by
+            commas, those of ``cookie`` by semicolons.
+        scope: ASGI's scope, with ``scope["user"]`` if a middleware set it, or WSGI's environ, with
+            ``scope["REMOTE_USER"]``.
         body: The first 64 KiB of its body, and one byte more where it is longer.
     """
 
@@ -54,18 +54,18 @@ class Request:
     def cookies(self) -> dict[str, str]:
         """The cookies by name, without those that can't be read."""
         found: dict[str, str] = {}
-        # One by one: behind a cookie that it can't read, Python's reader finds none. On one host
-        # all programs share them, whatever their ports.
+        # One by one: Python's reader stops at a cookie that it can't read. All programs on a host
+        # share cookies, whatever their ports.
         for part in self.headers.get("cookie", "").split(";"):
             with suppress(CookieError):
                 for name, one in SimpleCookie(part.strip()).items():
-                    # The first is that of the longest path.
+                    # The first one has the longest path.
                     found.setdefault(name, one.value)
         return found
 
     @property
     def credentials(self) -> tuple[str, str] | None:
-        """User and password of HTTP's basic authentication; None where there are none.
+        """User and password of HTTP's basic authentication; None if there are none.
 
         Compare both with `hmac.compare_digest`, as bytes.
         """
@@ -80,7 +80,7 @@ class Request:
 
 
 def join_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Put headers under their names.
+    """Join headers of the same name.
 
     Args:
         headers: Names and values, as they came.
@@ -112,12 +112,12 @@ class Response:
 
 
 class RefusedError(Exception):
-    """What ends a request with a page that says why.
+    """Ends a request with a page that says why.
 
     Args:
         status: The status code.
         title: The title of the page.
-        sentence: What is wrong, and what to do.
+        sentence: The problem and its remedy.
         headers: Further headers.
     """
 

@@ -1,4 +1,4 @@
-"""`TimerPages`: a request becomes a page, whatever happens."""
+"""`TimerPages`: turns a request into a page, whatever happens."""
 
 import logging
 import threading
@@ -13,7 +13,7 @@ from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.manage.errors import is_unreachable, sentence_of
 from faststream_redis_timers_sync.manage.forecast import Forecasts
 from faststream_redis_timers_sync.manage.scanning import read_scan
-from faststream_redis_timers_sync.manage.server import inside
+from faststream_redis_timers_sync.manage.server import internals_of
 from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.protocol.errors import TimersError
 from faststream_redis_timers_sync.protocol.model import Timer
@@ -45,35 +45,35 @@ from faststream_redis_timers_sync.web.wsgi import WsgiPages
 _log = logging.getLogger("faststream_redis_timers_sync.web")
 
 ShowBody = Callable[[str, Timer], bytes | None]
-"""Gives of a timer's body what may be shown, by topic and timer; None shows its size alone."""
+"""Returns the part of a timer's body that may be shown; None shows only its size."""
 
 
 class TimerPages:
     """Web pages of topics and timers, as an ASGI and a WSGI application.
 
-    Mount ``pages.asgi`` or ``pages.wsgi`` under any path. There is one path and no other: the
-    addresses of all pages are queries. Who may see and do what says `allow`; there is no
-    authentication here.
+    Mount ``pages.asgi`` or ``pages.wsgi`` under any path. All pages have this one path; their
+    addresses differ only in the query. `allow` decides who may see and do what; the pages have no
+    authentication.
 
     Args:
-        timers: The client, or a function that gives it for each request. It is never closed.
+        timers: The client, or a function that returns it for each request. It is never closed.
         allow: Called with each `Request`. Returns `Access` to let it through, `AskPassword` or
             None to refuse it. It can't be async: under ASGI it is called in a thread, so it may
             block.
-        topics: The topics that the application names, or a function that gives them. Others are
-            found by their workers, or when somebody looks for them.
+        topics: The topics that the application names, or a function that returns them. Others are
+            found through their workers, or by a scan that a user starts.
         longest_lease: The longest `lease_ttl` of the topics' subscribers, in seconds or as a
             `timedelta`. With it the page of topics counts running timers.
-        show_body: Called with topic and `Timer`, gives the bytes of the body that may be shown:
-            ``lambda topic, timer: timer.body`` shows all. None, or without it, the page shows the
-            size alone.
-        origins: What browsers see as the pages' origin, as ``https://ops.example.com``, where a
+        show_body: Called with topic and `Timer`, returns the bytes of the body that may be shown:
+            ``lambda topic, timer: timer.body`` shows all. If it returns None, or is None, the page
+            shows only the size.
+        origins: The pages' origin as browsers see it, such as ``https://ops.example.com``, if a
             proxy changes the host and browsers don't send `Sec-Fetch-Site`.
         links: Links in the head of all pages, each as (text, address).
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: An argument has a value that can't be.
+        ValueError: An argument has an invalid value.
     """
 
     def __init__(  # noqa: PLR0913  what an application says of its pages
@@ -115,12 +115,12 @@ class TimerPages:
         """The pages as a WSGI application."""
 
     def __call__(self, *_: object) -> NoReturn:
-        """Refuse to be mounted: ASGI and WSGI each have an application of their own.
+        """Refuse to be mounted: use `asgi` or `wsgi`.
 
         Raises:
             TypeError: Always.
         """
-        msg = "TimerPages is no application itself: mount pages.asgi or pages.wsgi"
+        msg = "TimerPages is not an application: mount pages.asgi or pages.wsgi"
         raise TypeError(msg)
 
     def answer(self, request: Request) -> Response:
@@ -133,9 +133,9 @@ class TimerPages:
             response = self._answer(request)
         except RefusedError as error:
             response = self._problem(error.status, error.title, str(error), error.headers)
-        except Exception:  # noqa: BLE001  whatever it is, the response has the headers that keep it safe
+        except Exception:  # noqa: BLE001  whatever it is, the response needs its security headers
             _log.exception("a page of timers could not be made")
-            sentence = "The page could not be made. The application's log says why."
+            sentence = "The page could not be made. See the application's log."
             response = self._problem(500, "Error", sentence)
         names = {name for name, _ in response.headers}
         headers = [*response.headers, *(one for one in HEADERS if one[0] not in names)]
@@ -145,7 +145,7 @@ class TimerPages:
 
     def _answer(self, request: Request) -> Response:
         if request.method not in {"GET", "HEAD", "POST"}:
-            msg = "Pages are for GET, HEAD and POST."
+            msg = "Pages allow only GET, HEAD and POST."
             raise RefusedError(405, "Method not allowed", msg, [("Allow", "GET, HEAD, POST")])
         address = read_address(request.query)
         is_post = request.method == "POST"
@@ -197,14 +197,14 @@ class TimerPages:
         )
 
     def _forecasts_of(self, client: TimersClient) -> Forecasts:
-        # An application may give another client after a fork, or in a test.
+        # An application may return another client after a fork, or in a test.
         kept = self._forecasts
         if kept is None or kept[0] is not client:
             kept = self._forecasts = client, Forecasts(client)
         return kept[1]
 
     def _trouble(self, error: Exception, visit: Visit) -> Response:
-        sentence = sentence_of(error, inside(visit.timers).runner) or str(error)
+        sentence = sentence_of(error, internals_of(visit.timers).runner) or str(error)
         sentence = f"{sentence[0].upper()}{escape(sentence[1:], keep=chr(92))}."
         if not is_unreachable(error):
             return self._problem(503, "Redis can't answer", sentence)
@@ -223,9 +223,9 @@ class TimerPages:
 
 
 def _check_topic(visit: Visit) -> None:
-    """Refuse a topic that can have no keys: anybody may write one into the address."""
+    """Refuse an invalid topic: an address may contain anything."""
     topic = visit.address.topic
-    reach = inside(visit.timers)
+    reach = internals_of(visit.timers)
     if topic and (mistake := reach.keys.mistake_of(reach.full(topic))):
         raise RefusedError(400, "Bad address", f"The {escape(mistake, keep=chr(92))}.")
 
@@ -239,14 +239,14 @@ def _do(visit: Visit, request: Request) -> Response:
 
 def _asset(address: Address) -> Response:
     found = asset(address.asset)
-    # Under an old hash it is another one than the page wants, so it is not kept.
+    # Under an old hash it is not the version that the page wants, so it is not cached.
     kept = "private, max-age=31536000, immutable" if address.v == found.v else "no-store"
     return Response(200, found.body, found.content_type, [("Cache-Control", kept)])
 
 
 @dataclass(slots=True)
 class _Outage:
-    """Since when the server has not been reached, for all threads."""
+    """Since when the server has been unreachable, for all threads."""
 
     since: datetime | None = None
     _lock: Any = None

@@ -16,7 +16,7 @@ except ModuleNotFoundError as error:
 
 _environment = Environment(
     loader=PackageLoader("faststream_redis_timers_sync.web"),
-    # Whatever the name of a template, all values are escaped.
+    # All values are escaped, whatever the name of a template.
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,
@@ -30,7 +30,7 @@ class Asset(NamedTuple):
     Args:
         body: Its text.
         content_type: Its type.
-        v: The hash of its text: where that changes, so does the address.
+        v: The hash of its text: if the text changes, so does the address.
     """
 
     body: bytes
@@ -58,11 +58,11 @@ def asset(name: str) -> Asset:
 
 
 def render(template: str, **context: Any) -> bytes:
-    """Make a page.
+    """Render a page.
 
     Args:
         template: The name of the template.
-        context: What it shows.
+        context: The template's variables.
     """
     text = _environment.get_template(f"{template}.html").render(context)
     return text.encode(errors="backslashreplace")

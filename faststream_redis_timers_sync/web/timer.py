@@ -12,19 +12,19 @@ from faststream_redis_timers_sync.manage.text import escape, plural
 from faststream_redis_timers_sync.manage.tokens import to_token
 from faststream_redis_timers_sync.protocol.dead_letters import is_dead_letter
 from faststream_redis_timers_sync.protocol.model import Timer
-from faststream_redis_timers_sync.web.messages import RefusedError, Response
-from faststream_redis_timers_sync.web.shown import (
-    ending_facts,
+from faststream_redis_timers_sync.web.formatting import (
+    dead_letter_facts,
     moment,
     row_of,
     times_of,
 )
+from faststream_redis_timers_sync.web.messages import RefusedError, Response
 from faststream_redis_timers_sync.web.visit import Visit
 from faststream_redis_timers_sync.web.words import ACTIONS, Action
 
 _log = logging.getLogger("faststream_redis_timers_sync.web")
 
-NOT_SHOWN = "The body could not be shown: the application's log says why."
+NOT_SHOWN = "The body could not be shown: see the application's log."
 
 
 def timer_page(visit: Visit) -> Response:
@@ -38,12 +38,12 @@ def timer_page(visit: Visit) -> Response:
     """
     address = visit.address
     if not address.topic:
-        raise RefusedError(400, "Bad address", "The address of a timer names its topic.")
+        raise RefusedError(400, "Bad address", "The address of a timer must name its topic.")
     timer = visit.timers.get_timer(address.topic, address.timer_id)
     if timer is None:
         msg = (
-            f"Timer “{escape(address.timer_id)}” of topic “{escape(address.topic)}” is not pending "
-            "any longer: it has been delivered, or somebody has cancelled it."
+            f"Timer “{escape(address.timer_id)}” of topic “{escape(address.topic)}” is no longer "
+            "pending: it was delivered or cancelled."
         )
         raise RefusedError(404, "Unknown timer", msg)
     now = server_time(visit.timers, address.topic)
@@ -57,7 +57,7 @@ def timer_page(visit: Visit) -> Response:
         now=moment(now, now),
         refresh_link=address,
         left="",
-        facts=[*ending_facts(timer, now), *series_facts(timer)],
+        facts=[*dead_letter_facts(timer, now), *series_facts(timer)],
         correlation_id=escape(timer.correlation_id),
         content_type=escape(timer.content_type or ""),
         times=times_of(timer, now),
@@ -102,6 +102,6 @@ def _shown_body(
     shown = show_body(visit.address.topic, timer)
     if shown is None or isinstance(shown, bytes):
         return shown
-    # What it gave may be what must not be shown, so it is not repeated.
+    # The result may be what must not be shown, so it is not repeated.
     msg = f"show_body must return bytes or None, got {type(shown).__name__}"
     raise TypeError(msg)

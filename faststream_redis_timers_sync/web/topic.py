@@ -3,8 +3,8 @@
 from typing import Any
 
 from faststream_redis_timers_sync.manage import wording
-from faststream_redis_timers_sync.manage.asked import token_of_search
 from faststream_redis_timers_sync.manage.deadline import PAGE_SECONDS, Deadline
+from faststream_redis_timers_sync.manage.forms import token_of_search
 from faststream_redis_timers_sync.manage.pages import Only, Page, read_cursor
 from faststream_redis_timers_sync.manage.searching import search_page
 from faststream_redis_timers_sync.manage.series import with_series
@@ -14,8 +14,8 @@ from faststream_redis_timers_sync.manage.text import escape, plural
 from faststream_redis_timers_sync.manage.tokens import to_token
 from faststream_redis_timers_sync.web.addresses import STATES, Address
 from faststream_redis_timers_sync.web.forecasts import forecast_parts
+from faststream_redis_timers_sync.web.formatting import moment, rows_of
 from faststream_redis_timers_sync.web.messages import RefusedError, Response
-from faststream_redis_timers_sync.web.shown import moment, rows_of
 from faststream_redis_timers_sync.web.visit import Visit
 from faststream_redis_timers_sync.web.words import ACTIONS, CANCEL, REDRIVE, Action, looked_through
 
@@ -32,7 +32,7 @@ def topic_page(visit: Visit) -> Response:
         visit: The visit.
 
     Raises:
-        RefusedError: Nobody knows the topic, or the cursor is none of the page's.
+        RefusedError: The topic is unknown, or the cursor is not from this page.
     """
     address = visit.address
     (stats,) = count_topics(visit.timers, [address.topic]).topics
@@ -44,7 +44,7 @@ def topic_page(visit: Visit) -> Response:
         raise RefusedError(404, "Unknown topic", msg)
     forecast = forecast_parts(visit, [address.topic])
     page = _read(visit)
-    # Only what was counted has a number.
+    # A number is shown only if timers were counted.
     count = page.matching if address.search or address.only else stats.pending
     is_dead = visit.holds_dead_letters(forecast["forecast"])
     found = with_series(visit.timers, address.topic, page.timers)
@@ -82,7 +82,7 @@ def topic_page(visit: Visit) -> Response:
 
 
 def _to_type(search: str) -> str:
-    """Give a search as a field can hold it and send it again, or else as it can be read."""
+    """Return a search as the field can hold and send it again, or else as readable text."""
     try:
         search.encode()
     except UnicodeEncodeError:
@@ -121,7 +121,7 @@ def _facts(stats: TopicStats, *, is_dead: bool) -> list[tuple[str, str]]:
 
 
 def _nothing(address: Address, page: Page) -> str:
-    """Say why a page has no timers."""
+    """Return why a page has no timers."""
     if page.is_cut:
         return wording.NONE_YET
     if address.after:
@@ -136,7 +136,7 @@ def _matching(address: Address, count: int | None) -> str:
 
 
 def _buttons(visit: Visit, *, is_dead: bool, has_series: bool) -> list[tuple[Action, Any]]:
-    """Give the actions that somebody may ask for, and where each goes."""
+    """Return the actions that the user may take, and the address of each."""
     shown = [
         action
         for action in ACTIONS.values()

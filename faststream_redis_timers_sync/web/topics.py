@@ -15,13 +15,13 @@ from faststream_redis_timers_sync.manage.times import in_words
 from faststream_redis_timers_sync.manage.tokens import from_token, to_token
 from faststream_redis_timers_sync.web.addresses import Address
 from faststream_redis_timers_sync.web.forecasts import forecast_parts
+from faststream_redis_timers_sync.web.formatting import Moment, moment, name_of
 from faststream_redis_timers_sync.web.messages import RefusedError, Response
-from faststream_redis_timers_sync.web.shown import Moment, moment, name_of
 from faststream_redis_timers_sync.web.visit import DEAD_ENDING, Visit
 from faststream_redis_timers_sync.web.words import NOT_COUNTED, remark_text, scan_text
 
 ON_A_PAGE = 200
-"""Topics on a page; a step of a scan shows all that it knows."""
+"""Topics on a page; a step of a scan shows all that it found."""
 
 
 class _Row(NamedTuple):
@@ -38,17 +38,17 @@ def topics_page(visit: Visit, scan: Scan | None) -> Response:
 
     Args:
         visit: The visit.
-        scan: The scan that was asked for, to be taken a step further.
+        scan: The requested scan, to be taken a step further.
 
     Raises:
-        RefusedError: The cursor is none of the page's.
+        RefusedError: The cursor is not from this page.
     """
     found = _find(visit, scan)
     snapshot = count_topics(visit.timers, found.topics)
     counted = largest(snapshot.topics)
     parts = forecast_parts(visit, counted)
     if scan is not None:
-        # A refresh would be the page without what the scan has found.
+        # A refresh would show the page without the scan's results.
         parts["refresh_link"] = None
     dead = {
         topic for topic in found.topics if topic not in set(counted) and topic.endswith(DEAD_ENDING)
@@ -92,7 +92,7 @@ def _next(visit: Visit, found: Found) -> Address | None:
 
 
 def _remarks(found: Found, running: dict[str, str]) -> list[str]:
-    # Of the others there is a next page.
+    # Without a scan the others are on the next page.
     remarks = [one for one in found.remarks if one != "too many" or found.scan is not None]
     not_counted = [NOT_COUNTED] if _UNKNOWN in running.values() else []
     return [*(remark_text(one) for one in remarks), *not_counted, *found.warnings]
@@ -102,10 +102,10 @@ _UNKNOWN = "?"
 
 
 def _running(visit: Visit, snapshot: Snapshot, dead: set[str]) -> dict[str, str]:
-    """Count running timers, of as many topics as there is time for."""
+    """Count the running timers of as many topics as there is time for."""
     if visit.longest_lease is None:
         return {}
-    # A lease is no dead letter's, and what is all overdue does not run.
+    # Dead letters have no leases, and no timer runs if all are overdue.
     busy = [
         one.topic
         for one in snapshot.topics

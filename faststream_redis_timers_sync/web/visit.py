@@ -1,4 +1,4 @@
-"""What a page is made of: who looks at what, and the frame that all pages share."""
+"""The context of a page: user, address and client, and the frame that all pages share."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,27 +11,27 @@ from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.protocol.model import Timer
 from faststream_redis_timers_sync.web.access import Access
 from faststream_redis_timers_sync.web.addresses import Address, Refresh
+from faststream_redis_timers_sync.web.formatting import name_of
 from faststream_redis_timers_sync.web.messages import Response
 from faststream_redis_timers_sync.web.rendering import asset, render
-from faststream_redis_timers_sync.web.shown import name_of
 
 DEAD_ENDING = ":dead"
-"""How names of topics for dead letters end by custom. It tells them where no forecast does, by the
-timers: where a topic is empty, or is not one of the largest."""
+"""The usual ending of dead-letter topics. It identifies those that no forecast can identify by
+their timers: empty topics, and topics that are not among the largest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """One request that was let through.
+    """One request that was allowed.
 
     Args:
         timers: The client.
         forecasts: The forecasts of its topics.
-        access: Who it is, and what they may do.
-        address: What they ask for.
+        access: The user and their rights.
+        address: The requested address.
         topics: The topics that the application names.
-        longest_lease: The longest lease of subscribers; None where it is unknown.
-        show_body: What of a body may be shown, see `TimerPages`.
+        longest_lease: The longest lease of subscribers; None if it is unknown.
+        show_body: Returns the part of a body that may be shown, see `TimerPages`.
         links: Links for the head of the page.
     """
 
@@ -61,7 +61,7 @@ class Visit:
             template: The name of the template.
             title: The page's title.
             status: The status code.
-            context: What the template shows.
+            context: The template's variables.
         """
         here = self.address.but(do="")
         body = render(
@@ -89,12 +89,12 @@ def problem_page(
     links: Sequence[tuple[str, str]],
     headers: Iterable[tuple[str, str]] = (),
 ) -> Response:
-    """Make a page that says what is wrong.
+    """Make a page for an error.
 
     Args:
         status: The status code.
-        title: What is wrong, in a few words.
-        sentence: What is wrong, and what to do.
+        title: The error in a few words.
+        sentence: The problem and its remedy.
         links: Links for the head of the page.
         headers: Further headers.
     """

@@ -1,12 +1,12 @@
-"""What can be done with timers and which right it needs; what pages say, in English."""
+"""The actions on timers with their rights, and the English sentences of the pages."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from faststream_redis_timers_sync.manage import wording
-from faststream_redis_timers_sync.manage.asked import ActionName
 from faststream_redis_timers_sync.manage.changing import REASONS, Outcome, Tally
 from faststream_redis_timers_sync.manage.chosen import Chosen, Preview
+from faststream_redis_timers_sync.manage.forms import ActionName
 from faststream_redis_timers_sync.manage.pages import Page
 from faststream_redis_timers_sync.manage.scanning import MOST_TOPICS, Remark, Scan
 from faststream_redis_timers_sync.manage.text import escape, plural
@@ -25,12 +25,12 @@ _RIGHTS: Mapping[ActionName, Right] = {
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What can be done with timers.
+    """An action on timers.
 
     Args:
         name: Its name in forms and addresses.
         right: The right that it needs.
-        words: The words around it.
+        words: Its words.
     """
 
     name: ActionName
@@ -49,7 +49,7 @@ TOO_LARGE = wording.TOO_LARGE % {
 
 
 def looked_through(page: Page, pending: int) -> str:
-    """Say how far a page got where there was no time for all timers.
+    """Return how far a page got if there was no time for all timers.
 
     Args:
         page: The page.
@@ -60,7 +60,7 @@ def looked_through(page: Page, pending: int) -> str:
 
 
 def remark_text(remark: Remark) -> str:
-    """Say what is to be said of a list of topics.
+    """Return the sentence of a remark about a list of topics.
 
     Args:
         remark: The remark.
@@ -72,7 +72,7 @@ NOT_COUNTED = "There was no time to count the running timers of all topics."
 
 
 def scan_text(scan: Scan) -> str:
-    """Say how far a scan is.
+    """Return how far a scan is.
 
     Args:
         scan: The scan, a step further.
@@ -84,12 +84,12 @@ def scan_text(scan: Scan) -> str:
 
 
 def question_of(action: Action, chosen: Chosen, seen: Preview) -> str:
-    """Word the question before an action.
+    """Return the question before an action.
 
     Args:
         action: The action.
-        chosen: What was chosen.
-        seen: What that is at this moment.
+        chosen: The timers to act on.
+        seen: Their present state.
     """
     count = plural(seen.count)
     if seen.is_cut:
@@ -104,12 +104,12 @@ def question_of(action: Action, chosen: Chosen, seen: Preview) -> str:
 
 
 def consequences(action: Action, chosen: Chosen, seen: Preview) -> list[str]:
-    """Say what else is to be known before an action.
+    """Return the consequences of an action, to show before it.
 
     Args:
         action: The action.
-        chosen: What was chosen.
-        seen: What that is at this moment.
+        chosen: The timers to act on.
+        seen: Their present state.
     """
     words = action.words
     texts = [words.explanation] if words.explanation else []
@@ -130,11 +130,11 @@ def consequences(action: Action, chosen: Chosen, seen: Preview) -> list[str]:
 
 
 def outcome_of(action: Action, outcome: Outcome) -> str:
-    """Say what became of one timer.
+    """Return the outcome for one timer, in words.
 
     Args:
-        action: What was done.
-        outcome: What became of it.
+        action: The action.
+        outcome: The outcome.
     """
     if outcome.result == "unknown":
         return "no longer pending"
@@ -152,11 +152,11 @@ def outcome_of(action: Action, outcome: Outcome) -> str:
 
 
 def summary(action: Action, tally: Tally) -> str:
-    """Say what became of the timers.
+    """Return the outcomes for all timers, in words.
 
     Args:
-        action: What was done.
-        tally: What became of them.
+        action: The action.
+        tally: The outcomes.
     """
     parts = [f"{action.words.done} {tally.done:,}"]
     stayed = ((why, tally.stayed[reason]) for reason, why in REASONS.items())

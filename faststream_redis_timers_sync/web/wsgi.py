@@ -24,8 +24,8 @@ class WsgiPages:
         """Answer a request.
 
         Args:
-            environ: What the web server says of it.
-            start_response: Takes status and headers of the response.
+            environ: WSGI's environ of the request.
+            start_response: Accepts status and headers of the response.
         """
         method = environ["REQUEST_METHOD"].upper()
         response = self._answer(

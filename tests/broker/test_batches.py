@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import pytest
 from bench import LogLines
-from faces import Home
 from faststream import AckPolicy, BaseMiddleware, Context, Depends
 from faststream.exceptions import SetupError
 from faststream.message import StreamMessage
 from faststream.redis import RedisBroker
+from front_ends import Home
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel, Field

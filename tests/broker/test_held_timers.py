@@ -1,6 +1,6 @@
 """`TestTimersBroker(hold=True)`: timers wait until a test moves time, then fire as on a server.
 
-That its operations answer as a server's stands in the contract suite, where it is a face.
+That its operations answer as a server's stands in the contract suite, where it is a front end.
 """
 
 import asyncio

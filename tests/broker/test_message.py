@@ -9,9 +9,9 @@ from functools import partial
 from typing import Any
 
 import pytest
-from faces import Home
 from faststream.annotations import ContextRepo as FastStreamContextRepo
 from faststream.message import StreamMessage
+from front_ends import Home
 from waiting import wait_until_async
 
 from faststream_redis_timers import TimersBroker, decoding
@@ -25,7 +25,7 @@ from faststream_redis_timers.annotations import (
     TimersBroker as Broker,
 )
 from faststream_redis_timers_sync.protocol.envelope import write_envelope
-from faststream_redis_timers_sync.protocol.shown import printable
+from faststream_redis_timers_sync.protocol.safe_text import printable
 from faststream_redis_timers_sync.protocol.times import time_of
 
 SECRET = "s3cret"  # noqa: S105  no real one

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 from command_line import LONGEST, MODULE, ROOT, click_runner, environment
-from faces import Home
+from front_ends import Home
 from terminal import Terminal
 
 from examples.embedded_server import embedded_server

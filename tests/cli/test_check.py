@@ -23,7 +23,7 @@ from faststream_redis_timers_sync.manage.check import (
 )
 from faststream_redis_timers_sync.manage.cluster import read_pairs
 from faststream_redis_timers_sync.manage.permissions import acl_rule, purposes_of
-from faststream_redis_timers_sync.manage.selection import cancel_each, list_timers, move_each
+from faststream_redis_timers_sync.manage.selection import cancel_each, list_timers, reschedule_each
 from faststream_redis_timers_sync.manage.stats import count_topics
 from faststream_redis_timers_sync.manage.topics import listening_topics, scan_topics
 from faststream_redis_timers_sync.protocol.keys import KeySpace
@@ -74,7 +74,7 @@ def as_user(own_server, own_url):
         ({"redis_version": "7.2.4", "valkey_version": "7.2.5"}, "ok", "Valkey 7.2.5"),
         ({"redis_version": "7.2.4", "valkey_version": "7.1.9"}, "error", "Valkey 7.1.9"),
         ({}, "unknown", "must be Redis 7.0 or newer"),
-        ({"redis_version": "unstable"}, "unknown", "does not tell its version"),
+        ({"redis_version": "unstable"}, "unknown", "does not report its version"),
     ],
 )
 def test_the_version_must_be_new_enough(info, level, words):
@@ -107,9 +107,9 @@ def test_a_replica_is_an_error_that_names_its_primary(own_server, own_timers):
     ("policy", "maxmemory", "level", "words"),
     [
         ("noeviction", "100mb", "ok", "noeviction"),
-        ("allkeys-lru", "100mb", "error", "timers could vanish when the memory is full"),
-        ("allkeys-lru", "0", "warning", "timers could vanish as soon as"),
-        ("volatile-ttl", "100mb", "warning", "which timers don't"),
+        ("allkeys-lru", "100mb", "error", "timers could be evicted when memory is full"),
+        ("allkeys-lru", "0", "warning", "timers could be evicted as soon as"),
+        ("volatile-ttl", "100mb", "warning", "Timers don't expire"),
     ],
 )
 def test_the_eviction_policy_must_be_noeviction(
@@ -169,7 +169,7 @@ def test_persistence_is_seen(own_server, own_timers):
         ),
         ({"aof_enabled": "1", "aof_last_write_status": "err"}, "error", "AOF failed"),
         ({"aof_enabled": "0", "rdb_last_bgsave_status": "err"}, "error", "snapshot failed"),
-        ({}, "unknown", "does not tell"),
+        ({}, "unknown", "does not report"),
     ],
 )
 def test_what_a_restart_would_lose_is_told(info, level, words):
@@ -277,7 +277,7 @@ def test_the_rules_that_are_printed_give_a_user_without_rights_all_it_needs(
     assert listening_topics(timers) == {}
     assert count_topics(timers, ["topic"]).topics[0].workers == 0
     assert len(list(list_timers(timers, "topic", match="*", limit=1))) == 1
-    assert list(move_each(timers, "topic", ["one"])) == [("one", "waiting")]
+    assert list(reschedule_each(timers, "topic", ["one"])) == [("one", "waiting")]
     assert timers.get_timer("topic", "one").decode() == "x"
     assert list(cancel_each(timers, "topic", ["one"])) == [("one", "waiting")]
     assert timers.cancel_all("topic") == 0
@@ -321,8 +321,8 @@ def test_a_look_at_the_other_layout_may_read_alone(as_user, own_server, own_url)
 @pytest.mark.parametrize(
     ("missing", "purpose", "level"),
     [
-        ("-zadd", "schedule, move, cancel", "error"),
-        ("-evalsha", "schedule, move, cancel", "error"),
+        ("-zadd", "schedule, reschedule, cancel", "error"),
+        ("-evalsha", "schedule, reschedule, cancel", "error"),
         ("-publish", "wake workers", "warning"),
         ("-subscribe", "listen for such wake-ups", "warning"),
         ("-pubsub|numsub", "count the workers on duty", "warning"),
@@ -369,8 +369,8 @@ def test_what_follows_where_workers_may_not_be_counted_is_told(as_user):
 
     assert message == (
         "this user may not count the workers on duty: all workers of a topic claim whenever a "
-        "timer is due, as with duty=None; of a user that schedules: where no worker is on duty, "
-        "none is called, and the timer waits for a poll (refused: PUBSUB|NUMSUB)"
+        "timer is due, as with duty=None; if the user schedules while no worker is on duty, none "
+        "is called, and the timer waits for a poll (refused: PUBSUB|NUMSUB)"
     )
 
 

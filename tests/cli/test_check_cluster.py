@@ -18,7 +18,7 @@ from faststream_redis_timers_sync.manage.cluster import (
     read_nodes,
 )
 from faststream_redis_timers_sync.manage.findings import Finding, agreed
-from faststream_redis_timers_sync.manage.server import inside
+from faststream_redis_timers_sync.manage.server import internals_of
 from faststream_redis_timers_sync.protocol.cluster import SLOTS
 
 HOUR = timedelta(hours=1)
@@ -32,7 +32,7 @@ def _lists_replicas(request):
         cluster = request.getfixturevalue(name)
         count = len(cluster.nodes)
         with TimersClient(cluster.url) as timers:
-            nodes = inside(timers).runner.nodes
+            nodes = internals_of(timers).runner.nodes
             wait_until(lambda nodes=nodes, count=count: len(nodes()) == count, LONGEST)
 
 
@@ -123,7 +123,7 @@ def test_what_one_node_says_names_it_replicas_too(timers, setting, empty_cluster
     assert len(eviction[1].nodes) == 5
     result = run(empty_cluster, "check")
     assert result.exit_code == 1
-    assert "timers could vanish" in result.stdout
+    assert "timers could be evicted" in result.stdout
     as_json = run(empty_cluster, "check", "--json").stdout
     records = [json.loads(line) for line in as_json.splitlines()]
     assert [record["nodes"] for record in records if record["check"] == "eviction"] == [
@@ -261,7 +261,7 @@ def test_a_node_that_is_silent_and_has_failed_is_told_once(kind, own_cluster):
     own_cluster.announce(kind)
     with TimersClient(own_cluster.url) as timers:
         # As where a client asks for the map before it shows that the node is gone.
-        nodes = inside(timers).runner.nodes()
+        nodes = internals_of(timers).runner.nodes()
         own_cluster.kill(replica)
         wait_until(lambda: "fail" in line_of(target, replica), LONGEST)
         (gone,) = [node for node in nodes if node.address.endswith(f":{replica.port}")]
@@ -344,7 +344,7 @@ def test_a_user_whom_one_node_does_not_know_is_told_of_that_node(as_user, empty_
     (nodes,) = found(timers, "nodes")
 
     assert (nodes.level, nodes.nodes) == ("warning", (away.address,))
-    assert f"{away.address} does not let us in: check user and password" in nodes.message
+    assert f"{away.address} refused the login: check user and password" in nodes.message
 
 
 def test_a_right_that_is_missing_at_one_node_is_told_of_it(as_user, empty_cluster):
@@ -357,7 +357,7 @@ def test_a_right_that_is_missing_at_one_node_is_told_of_it(as_user, empty_cluste
     assert missing.level == "warning"
     assert missing.message.startswith(f"{odd.address}: this user may not wake workers")
     assert missing.rule.startswith("ACL SETUSER alice &timers_timeline:*")
-    assert fine.message == f"all but {odd.address}: this user may do all that timers need"
+    assert fine.message == f"all but {odd.address}: this user has all permissions that timers need"
 
 
 def test_a_user_who_may_not_ask_for_the_cluster_hears_what_would_let_him(as_user, empty_cluster):

@@ -14,7 +14,7 @@ from faststream_redis_timers_sync import TimersClient
 from faststream_redis_timers_sync.cli.group import group
 from faststream_redis_timers_sync.console import watch as watching
 from faststream_redis_timers_sync.console.output import Output
-from faststream_redis_timers_sync.manage.server import inside, server_time
+from faststream_redis_timers_sync.manage.server import internals_of, server_time
 from faststream_redis_timers_sync.manage.stats import count_running, count_topics
 from faststream_redis_timers_sync.prometheus import TimersCollector
 from faststream_redis_timers_sync.protocol.cluster import slot_of
@@ -51,7 +51,7 @@ def invoke(empty_cluster):
 
 
 def slot(timers, topic):
-    return slot_of(inside(timers).keys.of(topic).timeline)
+    return slot_of(internals_of(timers).keys.of(topic).timeline)
 
 
 def owner_of(cluster, timers, topic):
@@ -59,9 +59,9 @@ def owner_of(cluster, timers, topic):
 
 
 def claim(timers, topic):
-    operations = Operations(inside(timers).keys)
+    operations = Operations(internals_of(timers).keys)
     step = operations.settle_and_claim(topic, (), limit=1, lease_ttl=30.0, jitter=1)
-    return inside(timers).runner.run(step).claimed
+    return internals_of(timers).runner.run(step).claimed
 
 
 def records(result):
@@ -84,7 +84,9 @@ def test_series_are_listed_paused_and_resumed_wherever_they_are(timers, invoke):
         assert invoke("pause", topic, "--all", "--yes").stdout == "1 recurring timer paused\n"
         (shown,) = records(invoke("show", topic, "hourly", "--json"))
         assert (shown["state"], shown["due_at"]) == ("paused", None)
-        assert invoke("run-now", topic, "--all", "--yes").stdout == "3 timers made due, 1 stayed\n"
+        assert (
+            invoke("run-now", topic, "--all", "--yes").stdout == "3 timers made due, 1 unchanged\n"
+        )
     counted = records(invoke("stats", *TOPICS, "--json"))
     assert [(stats["pending"], stats["paused"]) for stats in counted] == [(4, 1)] * 3
     for topic in TOPICS:
@@ -162,7 +164,7 @@ def test_workers_of_a_topic_whose_slot_has_moved_are_counted_at_once(timers, emp
     empty_cluster.move_slot(slot(timers, "a"), target)
     try:
         with target.client() as client, client.pubsub() as pubsub:
-            pubsub.ssubscribe(inside(timers).keys.channel_of("a"))
+            pubsub.ssubscribe(internals_of(timers).keys.channel_of("a"))
             assert pubsub.get_message(timeout=10)["type"] == "ssubscribe"
 
             assert [stats.workers for stats in count_topics(timers, TOPICS).topics] == [1, 0, 0]
@@ -196,10 +198,10 @@ def test_timers_are_listed_and_shown(timers, invoke):
 
 
 def test_a_watch_shows_topics_of_all_primaries(timers, invoke, monkeypatch):
-    looks = []
+    updates = []
 
     def stop(seconds):
-        looks.append(seconds)
+        updates.append(seconds)
         raise KeyboardInterrupt
 
     monkeypatch.setattr("faststream_redis_timers_sync.console.watch.time.sleep", stop)
@@ -207,27 +209,27 @@ def test_a_watch_shows_topics_of_all_primaries(timers, invoke, monkeypatch):
     found = records(invoke("watch", "--json"))
 
     assert [(record["topic"], record["pending"]) for record in found] == [(t, 3) for t in TOPICS]
-    assert len(looks) == 1
+    assert len(updates) == 1
 
 
 def test_a_watch_goes_on_while_slots_are_served_by_nobody():
     with Cluster(replicas=0) as cluster, TimersClient(cluster.url) as timers:
         timers.schedule("x", "a")
         output = Output(as_json=True)
-        looks = watching._looks(timers, output, ["a"], 0.01, finds_more=True)
-        assert not next(looks).silent
+        updates = watching._updates(timers, output, ["a"], 0.01, finds_more=True)
+        assert not next(updates).silent
         owner = cluster.owner_of(0)
         for node in cluster.nodes:
             node.ask("CLUSTER", "DELSLOTS", 0)
         wait_until(lambda: all("state:fail" in n.ask("CLUSTER", "INFO") for n in cluster.nodes))
 
-        assert next(looks).silent
+        assert next(updates).silent
 
         owner.ask("CLUSTER", "ADDSLOTS", 0)
         cluster.wait_until_ok()
-        look = next(looks)
-        assert not look.silent
-        assert [stats.pending for stats in look.snapshot.topics] == [1]
+        update = next(updates)
+        assert not update.silent
+        assert [stats.pending for stats in update.snapshot.topics] == [1]
 
 
 # --- changing
@@ -248,7 +250,7 @@ def test_timers_are_changed_wherever_they_are(timers, invoke):
 
 
 def test_dead_letters_are_redriven_and_those_of_another_slot_stay(timers, invoke, empty_cluster):
-    keys = inside(timers).keys.of("a:dead")
+    keys = internals_of(timers).keys.of("a:dead")
     for origin in ("a", "b"):
         ending = Ending(reason="attempts", topic=origin, timer_id=b"1", first_due=b"1.000000")
         letter = write_dead_letter(write_envelope(b"x"), ending)

@@ -9,7 +9,7 @@ from command_line import click_runner
 
 from faststream_redis_timers_sync import TimersClient
 from faststream_redis_timers_sync.cli.group import group
-from faststream_redis_timers_sync.manage.server import count_keys, inside
+from faststream_redis_timers_sync.manage.server import count_keys, internals_of
 from faststream_redis_timers_sync.manage.topics import (
     count_workers,
     listening_topics,
@@ -55,7 +55,7 @@ def schedule_all(timers):
 
 
 def slot_at(cluster, timers, topic):
-    slot = slot_of(inside(timers).keys.of(topic).timeline)
+    slot = slot_of(internals_of(timers).keys.of(topic).timeline)
     return slot, cluster.owner_of(slot)
 
 
@@ -168,7 +168,7 @@ def test_topics_in_one_slot_are_found_at_its_primary(one_tag):
 
 
 def test_workers_are_counted_at_all_primaries(timers, empty_cluster):
-    keys = inside(timers).keys
+    keys = internals_of(timers).keys
     with ExitStack() as stack:
         for n, topic in enumerate(sorted(TOPICS)):
             _, owner = slot_at(empty_cluster, timers, topic)
@@ -182,7 +182,7 @@ def test_workers_are_counted_at_all_primaries(timers, empty_cluster):
 
 
 def test_workers_that_hear_no_wake_ups_are_counted_at_their_topics_primaries(timers, empty_cluster):
-    keys = inside(timers).keys
+    keys = internals_of(timers).keys
     with ExitStack() as stack:
         for topic in TOPICS:
             _, owner = slot_at(empty_cluster, timers, topic)
@@ -196,7 +196,7 @@ def test_workers_that_hear_no_wake_ups_are_counted_at_their_topics_primaries(tim
 
 def test_workers_of_topics_in_one_slot_listen_wherever_they_are(one_tag, empty_cluster):
     # PUBLISH goes to every node, so a worker hears at any of them.
-    keys = inside(one_tag).keys
+    keys = internals_of(one_tag).keys
     with ExitStack() as stack:
         for node in empty_cluster.primaries():
             stack.enter_context(listening(node, "invoices", keys=keys))
@@ -217,7 +217,7 @@ def run(cluster, *words):
 def test_the_command_line_lists_topics_of_all_primaries(timers, empty_cluster):
     schedule_all(timers)
     _, owner = slot_at(empty_cluster, timers, "topic-7")
-    with listening(owner, "topic-7", keys=inside(timers).keys):
+    with listening(owner, "topic-7", keys=internals_of(timers).keys):
         result = run(empty_cluster, "topics")
 
     lines = result.stdout.splitlines()[1:]

@@ -146,7 +146,7 @@ def test_a_forecast_of_many_topics_is_that_of_the_largest(timers, invoke, monkey
     result = invoke("forecast", "--json")
 
     assert json.loads(result.stdout)["topics"] == ["b"]
-    assert result.stderr == "of the 1 topics with the most timers, of 2 found\n"
+    assert result.stderr == "forecast of the 1 topics with the most timers, of 2 found\n"
 
 
 @pytest.mark.parametrize(
@@ -328,7 +328,7 @@ def test_a_long_body_is_cut_and_a_note_says_how_to_see_all(timers, invoke):
     result = invoke("show", "t", "one")
 
     assert result.stdout.count("é") == 64 * 1024
-    assert result.stderr == "cut after 65,536 characters: --raw writes all of it\n"
+    assert result.stderr == "cut after 65,536 characters: --raw prints all of it\n"
 
 
 def test_an_unknown_id_is_not_shown(invoke):
@@ -403,7 +403,7 @@ def test_where_the_id_is_taken_the_option_decides(policy, code, body, invoke, ti
 
     assert result.exit_code == code
     assert timers.get_timer("t", "one").decode() == body
-    assert ("waits in topic 't' already" in result.stderr) == (code == 1)
+    assert ("is already waiting in topic 't'" in result.stderr) == (code == 1)
 
 
 # --- cancel, reschedule, run-now
@@ -430,17 +430,23 @@ def test_one_that_was_running_is_removed_and_a_note_says_so(stock, invoke):
     result = invoke("cancel", "invoices", "running")
 
     assert (result.exit_code, result.stdout) == (0, "1 timer cancelled\n")
-    assert "'running' was running: it is removed, its handler finishes" in result.stderr
+    assert "'running' was running: it is removed, but its handler finishes" in result.stderr
     assert not stock.has_pending("invoices", "running")
 
 
-@pytest.mark.parametrize("command", [["reschedule", "--in", "2h"], ["run-now"]])
-def test_moving_one_that_runs_warns_that_it_runs_again(command, stock, invoke):
+@pytest.mark.parametrize(
+    ("command", "warning"),
+    [
+        (["reschedule", "--in", "2h"], "it will run again at the new time"),
+        (["run-now"], "a second run starts beside the first"),
+    ],
+)
+def test_moving_one_that_runs_warns_that_it_runs_again(command, warning, stock, invoke):
     name, *words = command
     result = invoke(name, "invoices", "running", "user:1", *words)
 
     assert result.exit_code == 0
-    assert "timer 'running' was running: it will run again" in result.stderr
+    assert f"timer 'running' was running: {warning}" in result.stderr
     assert "user:1" not in result.stderr
     assert not stock.get_timer("invoices", "running").running
 
@@ -448,7 +454,7 @@ def test_moving_one_that_runs_warns_that_it_runs_again(command, stock, invoke):
 def test_timers_are_rescheduled(stock, invoke):
     result = invoke("reschedule", "invoices", "user:1", "--at", "2099-01-01T12:00Z")
 
-    assert (result.exit_code, result.stdout) == (0, "1 timer moved\n")
+    assert (result.exit_code, result.stdout) == (0, "1 timer rescheduled\n")
     assert stock.get_timer("invoices", "user:1").due_at == LATER
 
 
@@ -465,7 +471,7 @@ def test_timers_are_made_due(stock, invoke, here):
     ("command", "answer"),
     [
         (["cancel"], "5 timers cancelled"),
-        (["reschedule", "--in", "1h"], "5 timers moved"),
+        (["reschedule", "--in", "1h"], "5 timers rescheduled"),
         (["run-now"], "5 timers made due"),
     ],
 )
@@ -477,7 +483,8 @@ def test_all_or_those_that_match_are_changed(command, answer, choice, sure, stoc
 
     assert (result.exit_code, result.stdout) == (0, f"{answer}\n")
     if name != "cancel":
-        assert "1 of them were running: they will run again" in result.stderr
+        warning = "they will run again" if name == "reschedule" else "a second run of each starts"
+        assert f"1 of them were running: {warning}" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -536,7 +543,7 @@ def test_a_question_that_cannot_be_asked_is_exit_code_2(command, choice, stock, 
     result = invoke(name, "invoices", *choice, *words, input="y\n")
 
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "There is no terminal to ask this on: add --yes if so" in result.stderr
+    assert "There is no terminal to ask this on: to confirm, add --yes" in result.stderr
     assert ("5 timers" if choice == ["--all"] else "3 timers") in result.stderr
     assert list(stock.iter_timers("invoices")) == before
 
@@ -580,7 +587,7 @@ def test_what_timers_cannot_do_with_is_exit_code_1(invoke, own_server, own_url):
     result = invoke("check", url=own_url)
 
     assert (fine.exit_code, result.exit_code) == (0, 1)
-    assert "timers could vanish" in result.stdout
+    assert "timers could be evicted" in result.stdout
 
 
 def test_one_command_allows_all_that_a_user_lacks(invoke, own_server, own_url):
@@ -602,18 +609,18 @@ def test_one_command_allows_all_that_a_user_lacks(invoke, own_server, own_url):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["cancel", "t"], "name one or more ids, or give --match PATTERN, or --all"),
-        (["cancel", "t", "a", "--all"], "name one or more ids, or give --match"),
-        (["cancel", "t", "--match", "a", "--all"], "name one or more ids, or give --match"),
+        (["cancel", "t"], "name one or more IDs, or give --match PATTERN, or --all"),
+        (["cancel", "t", "a", "--all"], "name one or more IDs, or give --match"),
+        (["cancel", "t", "--match", "a", "--all"], "name one or more IDs, or give --match"),
         (["reschedule", "t", "a"], "give the new time: --in 3d, or --at 2026"),
         (["reschedule", "t", "a", "--in", "1h", "--at", "2099-01-01T00:00Z"], "not both"),
         (["schedule", "t", "x", "--in", "1h", "--at", "2099-01-01T00:00Z"], "not both"),
-        (["schedule", "t", "x", "--in", "3"], "'--in': '3' is no length of time"),
+        (["schedule", "t", "x", "--in", "3"], "'--in': '3' is not a duration"),
         (["schedule", "t", "x", "--in", "1M"], "write 1m for minutes, or days for months: 30d"),
         (["reschedule", "t", "a", "--in", "1M"], "'--in': '1M' has an upper-case M"),
-        (["schedule", "t", "x", "--at", "2026-06-01T09:00"], "does not say in which time zone"),
-        (["schedule", "t", "x", "--header", "novalue"], "'novalue' is no header"),
-        (["schedule", "t", "{", "--as", "json"], "the message is no json"),
+        (["schedule", "t", "x", "--at", "2026-06-01T09:00"], "has no time zone"),
+        (["schedule", "t", "x", "--header", "novalue"], "'novalue' is not a header"),
+        (["schedule", "t", "{", "--as", "json"], "the message is not json"),
         (["schedule", "t", "x", "--id", ""], "timer_id must not be empty"),
         (["schedule", "", "x"], "topic must not be empty"),
         (["schedule", "t", "x", "--in", "999999d"], "at most 365,250 days"),

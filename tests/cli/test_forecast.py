@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 import fakeredis
 import pytest
 from dead import set_aside
-from faces import Home
 from freezegun import freeze_time
+from front_ends import Home
 from series import series
 
 from faststream_redis_timers_sync import TimerPublishMessage, TimersClient
@@ -25,7 +25,7 @@ from faststream_redis_timers_sync.manage.forecast import (
     largest,
     read_range,
 )
-from faststream_redis_timers_sync.manage.server import inside
+from faststream_redis_timers_sync.manage.server import internals_of
 from faststream_redis_timers_sync.manage.stats import count_topics
 from faststream_redis_timers_sync.protocol.dead_letters import REASON, TOPIC
 from faststream_redis_timers_sync.protocol.management import (
@@ -264,11 +264,11 @@ def test_the_server_s_clock_decides(client, home):
 
 def test_the_first_part_may_end_before_a_topic_is_counted(still):
     schedule(still, "invoices", START, START + MINUTE, START + 2 * MINUTE)
-    _, keys, _ = inside(still)
+    _, keys, _ = internals_of(still)
     edges = [START.replace(second=0, microsecond=0) + n * MINUTE for n in range(4)]
 
     # The time was asked for before the first of these.
-    _, (counts,) = inside(still).runner.run(forecast(keys, ["invoices"], edges))
+    _, (counts,) = internals_of(still).runner.run(forecast(keys, ["invoices"], edges))
 
     assert counts.overdue == 1
     assert counts.before == (0, 1, 2, 3)
@@ -290,7 +290,9 @@ def test_topics_that_cannot_be_are_refused(still):
     forecasts = Forecasts(still)
     with pytest.raises(ValueError, match="topic"):
         forecasts.of([""])
-    with pytest.raises(TypeError, match=r"topics must be several texts, got one: write \['abc'\]"):
+    with pytest.raises(
+        TypeError, match=r"topics must be several strings, got one: write \['abc'\]"
+    ):
         forecasts.of("abc")
     with pytest.raises(ValueError, match="topics must be at most 100, got 101: choose the largest"):
         forecasts.of(map(str, range(MOST_TOPICS + 1)))

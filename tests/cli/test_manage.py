@@ -14,12 +14,12 @@ from faststream_redis_timers_sync.manage.selection import (
     cancel_each,
     list_timers,
     matching_ids,
-    move_each,
+    reschedule_each,
 )
 from faststream_redis_timers_sync.manage.server import (
     count_keys,
     escape_glob,
-    inside,
+    internals_of,
     open_client,
     server_time,
 )
@@ -251,7 +251,9 @@ def test_moving_tells_what_each_did_and_moves_it(timers, here):
     timers.schedule("x", "topic", timer_id="waiting", activate_in=HOUR)
     at = datetime(2099, 1, 1, tzinfo=UTC)
 
-    outcomes = list(move_each(timers, "topic", ["running", "nobody", "waiting"], activate_at=at))
+    outcomes = list(
+        reschedule_each(timers, "topic", ["running", "nobody", "waiting"], activate_at=at)
+    )
 
     assert outcomes == [("running", "running"), ("nobody", "unknown"), ("waiting", "waiting")]
     assert [(t.timer_id, t.due_at, t.running) for t in timers.iter_timers("topic")] == [
@@ -264,7 +266,7 @@ def test_moving_tells_what_each_did_and_moves_it(timers, here):
 def test_a_timer_that_was_moved_is_not_committed_by_its_old_handler(timers, here):
     timers.schedule("x", "topic", timer_id="one")
     step = here.claim("topic")
-    list(move_each(timers, "topic", ["one"], activate_in=HOUR))
+    list(reschedule_each(timers, "topic", ["one"], activate_in=HOUR))
 
     here.step("topic", Settlement(b"commit", b"one", step.lease))
 
@@ -277,9 +279,9 @@ def test_moving_before_the_head_wakes_workers(timers, here):
         listener.subscribe(here.operations.keys.channel_of("topic"))
         listener.get_message(timeout=10)
 
-        list(move_each(timers, "topic", ["t2"], activate_in=timedelta(minutes=1)))
+        list(reschedule_each(timers, "topic", ["t2"], activate_in=timedelta(minutes=1)))
         message = listener.get_message(timeout=10)
-        list(move_each(timers, "topic", ["t1"], activate_in=timedelta(hours=9)))
+        list(reschedule_each(timers, "topic", ["t1"], activate_in=timedelta(hours=9)))
 
         sent, due = map(float, message["data"].split())
         assert due - sent == pytest.approx(60)
@@ -289,7 +291,7 @@ def test_moving_before_the_head_wakes_workers(timers, here):
 def test_an_entry_without_payload_counts_as_absent(timers, here):
     here.plant("topic", "orphan", 4_000_000_000, None)
 
-    assert list(move_each(timers, "topic", ["orphan"])) == [("orphan", "unknown")]
+    assert list(reschedule_each(timers, "topic", ["orphan"])) == [("orphan", "unknown")]
     assert list(cancel_each(timers, "topic", ["orphan"])) == [("orphan", "unknown")]
 
 
@@ -310,7 +312,7 @@ def test_all_can_be_moved_once_though_they_move_ahead(timers):
     schedule_many(timers, "topic", 3000)
 
     outcomes = list(
-        move_each(timers, "topic", matching_ids(timers, "topic", None), activate_in=2 * HOUR)
+        reschedule_each(timers, "topic", matching_ids(timers, "topic", None), activate_in=2 * HOUR)
     )
 
     assert sorted(timer_id for timer_id, _ in outcomes) == sorted(f"t{n}" for n in range(3000))
@@ -342,11 +344,13 @@ def test_an_id_that_is_no_utf8_can_be_cancelled_and_moved(timers, here):
     here.plant("topic", b"\xff\x00", 4_000_000_000, b"x")
     (timer_id,) = matching_ids(timers, "topic", None)
 
-    assert list(move_each(timers, "topic", [timer_id], activate_in=HOUR)) == [(timer_id, "waiting")]
+    assert list(reschedule_each(timers, "topic", [timer_id], activate_in=HOUR)) == [
+        (timer_id, "waiting")
+    ]
     assert list(cancel_each(timers, "topic", [timer_id])) == [(timer_id, "waiting")]
 
 
-@pytest.mark.parametrize("change", [cancel_each, move_each])
+@pytest.mark.parametrize("change", [cancel_each, reschedule_each])
 def test_an_empty_id_is_an_error_and_changes_nothing(timers, change):
     schedule_many(timers, "topic", 2)
 
@@ -444,7 +448,7 @@ def test_all_of_it_works_with_any_client_of_a_caller(options, key_names, server_
         assert listening_topics(timers) == {}
         assert count_topics(timers, ["topic é"]).topics[0].pending == 1
         assert ids(list_timers(timers, "topic é", match="o*", limit=1)) == ["one"]
-        assert list(move_each(timers, "topic é", ["one"])) == [("one", "waiting")]
+        assert list(reschedule_each(timers, "topic é", ["one"])) == [("one", "waiting")]
         assert list(cancel_each(timers, "topic é", ["one"])) == [("one", "waiting")]
 
 
@@ -456,7 +460,7 @@ def test_all_of_it_works_on_fakeredis():
     assert listening_topics(timers) == {}
     assert count_topics(timers, ["topic"]).topics[0].pending == 1
     assert ids(list_timers(timers, "topic", match="o*", limit=1)) == ["one"]
-    assert list(move_each(timers, "topic", ["one"])) == [("one", "waiting")]
+    assert list(reschedule_each(timers, "topic", ["one"])) == [("one", "waiting")]
     assert list(cancel_each(timers, "topic", ["one"])) == [("one", "waiting")]
 
 
@@ -470,7 +474,7 @@ def test_all_of_it_works_on_fakeredis():
 )
 def test_an_address_has_no_password(url, address):
     with open_client(url) as timers:
-        assert inside(timers).runner.address == address
+        assert internals_of(timers).runner.address == address
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from series import series
 
 from faststream_redis_timers_sync.manage.changing import Outcome, Reschedule, Tally, carry_out
 from faststream_redis_timers_sync.manage.chosen import Chosen
-from faststream_redis_timers_sync.manage.selection import cancel_each, move_each
+from faststream_redis_timers_sync.manage.selection import cancel_each, reschedule_each
 from faststream_redis_timers_sync.protocol.management import overview
 
 TOPIC = "reports"
@@ -63,7 +63,7 @@ def test_they_stay_where_many_are_moved(timers, here):
     timers.schedule("x", TOPIC, timer_id="b", activate_in=HOUR)
     before = timers.get_timer(TOPIC, "a")
 
-    moved = list(move_each(timers, TOPIC, ["a", "b", "c"], activate_in=2 * HOUR))
+    moved = list(reschedule_each(timers, TOPIC, ["a", "b", "c"], activate_in=2 * HOUR))
 
     assert moved == [("a", "paused"), ("b", "waiting"), ("c", "unknown")]
     assert timers.get_timer(TOPIC, "a") == before

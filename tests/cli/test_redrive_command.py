@@ -48,11 +48,11 @@ def test_all_come_back_and_those_that_stay_are_counted_by_the_reason(mixed, invo
     result = invoke("redrive", DEAD, "--all", "--yes")
 
     assert result.exit_code == 0
-    assert result.stdout == "2 timers put back, 3 stayed\n"
+    assert result.stdout == "2 timers redriven, 3 unchanged\n"
     assert result.stderr.splitlines() == [
-        "1 timer stayed: a timer of the old id waits, or is recurring",
-        "1 timer stayed: a handler runs with it",
-        "1 timer stayed: no dead letter",
+        "1 timer unchanged: a timer with its old ID is waiting or recurring",
+        "1 timer unchanged: a handler is running with it",
+        "1 timer unchanged: not a dead letter",
     ]
     assert set(timers.get_pending_timers("invoices")) == {"taken", "user:1", "user:2"}
     assert set(timers.get_pending_timers(DEAD)) == set(mixed.values())
@@ -75,7 +75,7 @@ def test_as_json_it_is_one_object(choice, mixed, records):
 def test_those_that_match_come_back(mixed, invoke, timers):
     result = invoke("redrive", DEAD, "--match", "user:*", "--yes")
 
-    assert (result.exit_code, result.output) == (0, "2 timers put back\n")
+    assert (result.exit_code, result.output) == (0, "2 timers redriven\n")
     assert timers.count_pending(DEAD) == 3
 
 
@@ -99,7 +99,7 @@ def test_a_prefix_stands_before_the_topic_for_dead_letters_alone(bury, invoke, t
 
     result = invoke("--prefix", "mine:", "redrive", DEAD, "--all", "--yes")
 
-    assert (result.exit_code, result.output) == (0, "1 timer put back\n")
+    assert (result.exit_code, result.output) == (0, "1 timer redriven\n")
     assert timers.get_pending_timers("mine:invoices") == ["42"]
 
 
@@ -110,14 +110,14 @@ def test_of_those_with_one_old_id_the_first_comes_back(bury, invoke, timers):
 
     result = invoke("redrive", DEAD, "--all", "--yes")
 
-    assert result.stdout == "1 timer put back, 2 stayed\n"
+    assert result.stdout == "1 timer redriven, 2 unchanged\n"
     assert all(timer.due_at > first for timer in timers.iter_timers(DEAD))
 
 
 def test_a_thousand_come_back(bury, invoke, timers):
     bury(*(f"t{n}" for n in range(1000)))
 
-    assert invoke("redrive", DEAD, "--all", "--yes").output == "1,000 timers put back\n"
+    assert invoke("redrive", DEAD, "--all", "--yes").output == "1,000 timers redriven\n"
     assert timers.count_pending("invoices") == 1000
     assert timers.count_pending(DEAD) == 0
 
@@ -130,23 +130,23 @@ def test_those_that_are_named_come_back(bury, invoke, timers):
 
     result = invoke("redrive", DEAD, three, one, three)
 
-    assert (result.exit_code, result.output) == (0, "2 timers put back\n")
+    assert (result.exit_code, result.output) == (0, "2 timers redriven\n")
     assert timers.get_pending_timers(DEAD) == [two]
 
 
 @pytest.mark.parametrize(
     ("state", "why"),
     [
-        ("waiting", "a timer of the old id waits, or is recurring"),
-        ("running", "a handler runs with it"),
-        ("no_dead_letter", "no dead letter"),
+        ("waiting", "a timer with its old ID is waiting or recurring"),
+        ("running", "a handler is running with it"),
+        ("no_dead_letter", "not a dead letter"),
     ],
 )
 def test_one_that_was_named_and_stays_is_exit_code_1(state, why, mixed, invoke):
     result = invoke("redrive", DEAD, mixed[state])
 
     assert result.exit_code == 1
-    assert result.stdout == "0 timers put back, 1 stayed\n"
+    assert result.stdout == "0 timers redriven, 1 unchanged\n"
     assert result.stderr == f"Error: '{mixed[state]}' stays in topic 'invoices:dead': {why}\n"
 
 
@@ -181,7 +181,7 @@ def test_which_ones_must_be_said_in_one_way(words, invoke):
     result = invoke("redrive", DEAD, *words)
 
     assert result.exit_code == 2
-    assert "name one or more ids, or give --match PATTERN, or --all" in result.stderr
+    assert "name one or more IDs, or give --match PATTERN, or --all" in result.stderr
 
 
 # --- questions, and what goes wrong
@@ -193,7 +193,7 @@ def test_a_question_without_a_terminal_is_exit_code_2(bury, invoke, timers):
     result = invoke("redrive", DEAD, "--all")
 
     assert result.exit_code == 2
-    assert "Put back 2 timers in topic 'invoices:dead'? There is no terminal" in result.stderr
+    assert "Redrive 2 timers in topic 'invoices:dead'? There is no terminal" in result.stderr
     assert timers.count_pending(DEAD) == 2
 
 
@@ -201,13 +201,13 @@ def test_a_question_without_a_terminal_is_exit_code_2(bury, invoke, timers):
 def test_a_question_is_asked(keys, code, bury, timers, terminal):
     bury("1", "2")
     shell = terminal("redrive", DEAD, "--match", "*")
-    shell.wait_for("Put back 2 timers in topic 'invoices:dead' matching '*'? [y/N]")
+    shell.wait_for("Redrive 2 timers in topic 'invoices:dead' matching '*'? [y/N]")
     # What dies meanwhile was not asked about, and what went is counted.
     timers.cancel_timer(DEAD, timers.get_pending_timers(DEAD)[0])
     shell.type(keys)
 
     assert shell.end() == code
-    expected = "nothing was done" if code else "1 timer put back, 1 gone meanwhile"
+    expected = "nothing was done" if code else "1 timer redriven, 1 no longer pending"
     assert expected in shell.text
 
 
@@ -220,8 +220,8 @@ def test_what_was_done_before_the_connection_was_lost_is_told(bury, invoke, serv
 
     assert result.exit_code == 4
     first, second = result.stderr.splitlines()
-    assert first == "200 timers put back before this:"
-    assert second.startswith("Error: the server's answer to redrive (200 timers, from ")
+    assert first == "200 timers redriven before this:"
+    assert second.startswith("Error: the server's reply to redrive (200 timers, from ")
     assert timers.count_pending(DEAD) == 199
 
 

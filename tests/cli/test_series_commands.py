@@ -87,7 +87,7 @@ def test_the_same_definition_keeps_the_time_and_the_pause(invoke, stock):
     result = invoke("schedule", "reports", "new", "--id", "stopped", "--every", "1h")
     assert result.stderr == "it is paused\n"
     result = invoke("schedule", "reports", "new", "--id", "runs", "--every", "6h")
-    assert result.stderr == "it runs at this moment\n"
+    assert result.stderr == "it is running\n"
     result = invoke(
         *("schedule", "reports", "new", "--id", "daily", "--every", "1h", "--if-exists", "keep")
     )
@@ -105,7 +105,7 @@ WRONG = [
     (["--id", "a", "--every", "5m", "--tz", "UTC"], "--tz is the time zone of --cron"),
     (["--id", "a", "--tz", "UTC"], "--tz is the time zone of --cron"),
     (["--id", "a", "--every", "0.5s"], "--every must be from 1s to 365250d, got 0.5s"),
-    (["--id", "a", "--every", "often"], "'often' is no length of time"),
+    (["--id", "a", "--every", "often"], "'often' is not a duration"),
     (["--id", "a", "--cron", "0 9 * *"], "must have five fields"),
     (["--id", "a", "--cron", "0 9 * * * *"], "must have five fields"),
     (["--id", "a", "--cron", "0 0 30 2 *"], "'0 0 30 2 *'"),
@@ -276,9 +276,9 @@ def test_the_commands_pause_and_resume(stock, invoke, records):
     result = invoke("pause", "reports", "daily", "weekly")
     assert (result.exit_code, result.stdout) == (0, "2 recurring timers paused\n")
     result = invoke("pause", "reports", "daily")
-    assert (result.exit_code, result.stderr) == (0, "timer 'daily' is paused already\n")
+    assert (result.exit_code, result.stderr) == (0, "timer 'daily' is already paused\n")
     result = invoke("pause", "reports", "once")
-    assert (result.exit_code, result.stdout) == (1, "0 recurring timers paused, 1 stayed\n")
+    assert (result.exit_code, result.stdout) == (1, "0 recurring timers paused, 1 unchanged\n")
     assert result.stderr == "Error: timer 'once' is not recurring: it was not paused\n"
     result = invoke("resume", "reports", "nobody")
     assert result.exit_code == 3
@@ -300,7 +300,7 @@ def test_before_many_are_changed_somebody_must_be_asked(name, stock, invoke):
     before = states(stock)
     result = invoke(name, "reports", "--all")
     assert result.exit_code == 2
-    assert "add --yes if so" in result.stderr
+    assert "to confirm, add --yes" in result.stderr
     assert states(stock) == before
 
 
@@ -311,10 +311,10 @@ def test_a_paused_one_that_was_named_is_moved_only_by_who_says_so(stock, invoke)
     result = invoke("reschedule", "reports", "once", "stopped", "--in", "2h")
 
     assert result.exit_code == 2
-    assert "timer 'stopped' is paused; this resumes it. Go on?" in result.stderr
+    assert "timer 'stopped' is paused; this resumes it. Continue?" in result.stderr
     assert stock.get_timer("reports", "once").due_at == LATER
     result = invoke("reschedule", "reports", "once", "stopped", "--in", "2h", "--yes")
-    assert (result.exit_code, result.stdout) == (0, "2 timers moved\n")
+    assert (result.exit_code, result.stdout) == (0, "2 timers rescheduled\n")
     assert states(stock)["stopped"] == "waiting"
 
 
@@ -322,9 +322,9 @@ def test_a_paused_one_that_was_named_is_moved_only_by_who_says_so(stock, invoke)
 def test_of_many_paused_ones_are_left_out(choice, stock, invoke):
     result = invoke("run-now", "reports", *choice, "--yes")
 
-    assert (result.exit_code, result.stdout) == (0, "5 timers made due, 1 stayed\n")
-    assert "1 timer stayed: paused" in result.stderr
-    assert "1 of them were running: they will run again, beside the runs" in result.stderr
+    assert (result.exit_code, result.stdout) == (0, "5 timers made due, 1 unchanged\n")
+    assert "1 timer unchanged: paused" in result.stderr
+    assert "1 of them were running: a second run of each starts beside" in result.stderr
     assert states(stock)["stopped"] == "paused"
 
 
@@ -359,8 +359,8 @@ def test_of_a_declared_series_it_is_said_that_it_comes_back(invoke, timers):
     result = invoke("cancel", "reports", "declared")
 
     assert result.stderr == (
-        "timer 'declared' was recurring: its series has ended, and the next start of 'shop' "
-        "creates it again: pause it to stop it\n"
+        "timer 'declared' was recurring: its series has ended, but the next start of 'shop' "
+        "creates it again: to stop it, pause it\n"
     )
 
 
@@ -369,7 +369,7 @@ def test_the_end_of_a_series_is_said(stock, invoke, records):
     assert (result.exit_code, result.stdout) == (0, "3 timers cancelled\n")
     assert result.stderr.splitlines() == [
         "timer 'daily' was recurring: its series has ended",
-        "timer 'runs' was running: it is removed, its handler finishes",
+        "timer 'runs' was running: it is removed, but its handler finishes",
         "timer 'runs' was recurring: its series has ended",
     ]
     (record,) = records("cancel", "reports", "--match", "*", "--yes")
@@ -389,7 +389,7 @@ def test_who_may_not_read_can_change_all_the_same(rule, is_said, own_server, own
     result = run("schedule", "t", "x", "--id", "a", "--cron", "0 9 * * *", "--if-exists", "replace")
     assert (result.exit_code, result.stdout) == (0, "a\n")
     assert ("due in" in result.stderr) is is_said
-    assert run("reschedule", "t", "a", "--in", "1h").stdout == "1 timer moved\n"
+    assert run("reschedule", "t", "a", "--in", "1h").stdout == "1 timer rescheduled\n"
     result = run("cancel", "t", "a")
     assert (result.exit_code, result.stdout) == (0, "1 timer cancelled\n")
     assert ("its series has ended" in result.stderr) is is_said

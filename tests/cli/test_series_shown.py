@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from faststream_redis_timers_sync import Cron, Every, Timer
-from faststream_redis_timers_sync.console import shown
+from faststream_redis_timers_sync.console import formatting
 from faststream_redis_timers_sync.manage.series import (
     coming_times,
     definition_text,
@@ -93,7 +93,7 @@ def test_the_next_three_times_are_told(due_at, running, now, expected):
     ("definition", "problem"),
     [
         ("cron Mars/Olympus 0 9 * * *", "tz must be a time zone that this machine knows"),
-        ("lunar 1", "this version knows no definition like 'lunar 1'"),
+        ("lunar 1", "this version can't read the definition 'lunar 1'"),
         ("cron UTC no idea", "it must have five fields"),
     ],
 )
@@ -132,7 +132,7 @@ def test_a_timer_that_is_due_once_has_no_next_times():
 
 def test_a_page_has_definition_owner_and_next_times_in_zone_and_utc():
     headers = {"timer-repeat": WORKDAYS.definition, "timer-repeat-owner": "shop\x1b"}
-    facts = dict(shown.timer_facts("reports", timer(headers=headers), FRIDAY - DAY, UTC))
+    facts = dict(formatting.timer_facts("reports", timer(headers=headers), FRIDAY - DAY, UTC))
 
     assert facts["Repeats"] == "0 9 * * MON-FRI Europe/Berlin"
     assert facts["Declared by"] == owner_of(timer(headers=headers)) == r"shop\x1b"
@@ -145,7 +145,9 @@ def test_a_page_has_definition_owner_and_next_times_in_zone_and_utc():
 
 
 def test_a_page_of_a_paused_timer_has_no_due_time():
-    facts = dict(shown.timer_facts("reports", timer(due_at=time_of(PAUSED)), FRIDAY - DAY, UTC))
+    facts = dict(
+        formatting.timer_facts("reports", timer(due_at=time_of(PAUSED)), FRIDAY - DAY, UTC)
+    )
 
     assert facts["State"] == "paused"
     assert "Due" not in facts
@@ -154,24 +156,26 @@ def test_a_page_of_a_paused_timer_has_no_due_time():
 
 
 def test_a_page_says_why_times_cannot_be_told_and_that_a_series_ends():
-    facts = dict(shown.timer_facts("reports", timer(read_repeat("lunar 1")), FRIDAY - DAY, UTC))
-    assert facts["Next times"].startswith("unknown here: this version knows no definition")
+    facts = dict(
+        formatting.timer_facts("reports", timer(read_repeat("lunar 1")), FRIDAY - DAY, UTC)
+    )
+    assert facts["Next times"].startswith("unknown here: this version can't read the definition")
     last = Every(days=365_250, start=datetime(9000, 1, 1, tzinfo=UTC))
     overdue = timer(last, due_at=last.start)
-    facts = dict(shown.timer_facts("reports", overdue, last.start + DAY, UTC))
+    facts = dict(formatting.timer_facts("reports", overdue, last.start + DAY, UTC))
     assert facts["Next times"] == "none: the series ends"
 
 
 def test_objects_have_definition_and_times_for_programs():
-    waits = shown.timer_details("reports", timer(headers={}), FRIDAY - DAY)
+    waits = formatting.timer_details("reports", timer(headers={}), FRIDAY - DAY)
     assert waits["repeat"] == "cron Europe/Berlin 0 9 * * MON-FRI"
     assert waits["repeat_owner"] is None
     assert waits["next_times"][0] == waits["due_at"] == "2027-03-26T08:00:00.000000Z"
-    paused = shown.timer_details("reports", timer(due_at=time_of(PAUSED)), FRIDAY - DAY)
+    paused = formatting.timer_details("reports", timer(due_at=time_of(PAUSED)), FRIDAY - DAY)
     assert (paused["state"], paused["due_at"], len(paused["next_times"])) == ("paused", None, 3)
-    unknown = shown.timer_details("reports", timer(read_repeat("lunar 1")), FRIDAY - DAY)
+    unknown = formatting.timer_details("reports", timer(read_repeat("lunar 1")), FRIDAY - DAY)
     assert unknown["next_times"] is None
-    once = shown.timer_details("reports", timer(None), FRIDAY - DAY)
+    once = formatting.timer_details("reports", timer(None), FRIDAY - DAY)
     assert once["repeat"] is None
     assert "next_times" not in once
 

@@ -45,7 +45,7 @@ def test_anything_else_is_refused_with_an_example(text):
     ("text", "minutes"), [("1M", "1m"), (" 2M ", "2m"), ("1.5M", "1.5m"), ("1H30M", "1H30m")]
 )
 def test_an_upper_case_m_may_be_minutes_or_months_and_is_refused(text, minutes):
-    with pytest.raises(ValueError, match="may mean minutes or months") as caught:
+    with pytest.raises(ValueError, match="can mean minutes or months") as caught:
         parse_duration(text)
 
     assert repr(text) in str(caught.value)
@@ -109,7 +109,7 @@ def test_in_a_gap_the_time_of_this_machine_is_what_zoneinfo_says(text, in_vienna
         parse_time(text)
 
     local = datetime.fromisoformat(text).replace(tzinfo=ZoneInfo("Europe/Vienna"))
-    (meant,) = re.findall(r"write (\S+) if you mean the time of this machine", str(caught.value))
+    (meant,) = re.findall(r"write (\S+) if you mean this machine's time zone", str(caught.value))
     assert parse_time(meant).astimezone(UTC) == local.astimezone(UTC)
     assert meant.startswith("2026-03-29T03:")
 
@@ -119,8 +119,8 @@ def test_of_a_time_that_comes_twice_both_are_named(in_vienna):
         parse_time("2026-10-25T02:30")
 
     assert (
-        "write 2026-10-25T02:30:00+02:00 or 2026-10-25T02:30:00+01:00 (it comes twice) if you "
-        "mean the time of this machine, or 2026-10-25T02:30:00Z if you mean UTC"
+        "write 2026-10-25T02:30:00+02:00 or 2026-10-25T02:30:00+01:00 (it occurs twice) if you "
+        "mean this machine's time zone, or 2026-10-25T02:30:00Z if you mean UTC"
     ) in str(caught.value)
 
 

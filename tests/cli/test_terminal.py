@@ -108,7 +108,7 @@ def test_watching_counts_paused_ones_apart(series, terminal):
 @pytest.mark.parametrize(("keys", "code"), [("y\r", 0), ("\r", 1)])
 def test_moving_a_paused_one_is_asked(keys, code, series, terminal):
     shell = terminal("run-now", "reports", "stopped")
-    shell.wait_for("timer 'stopped' is paused; this resumes it. Go on? [y/N]")
+    shell.wait_for("timer 'stopped' is paused; this resumes it. Continue? [y/N]")
     shell.type(keys)
 
     assert shell.end() == code
@@ -117,7 +117,9 @@ def test_moving_a_paused_one_is_asked(keys, code, series, terminal):
 
 def test_cancelling_many_says_how_many_series_end(series, terminal):
     shell = terminal("cancel", "reports", "--match", "*")
-    shell.wait_for("2 of them are recurring: their series end. One that an application declares")
+    shell.wait_for(
+        "2 of them are recurring: their series end. A series that an application declares"
+    )
     shell.wait_for("Cancel 2 timers in topic 'reports' matching '*'? [y/N]")
     shell.type("y\r")
 
@@ -234,7 +236,10 @@ def test_a_question_is_asked_and_the_default_is_no(keys, code, stock, terminal):
     [
         (["cancel", "invoices", "--all"], "Cancel 202 timers in topic 'invoices'?"),
         (["run-now", "invoices", "--all"], "Make 202 timers in topic 'invoices' due now?"),
-        (["reschedule", "invoices", "--all", "--in", "1h"], "Move 202 timers in topic 'invoices'?"),
+        (
+            ["reschedule", "invoices", "--all", "--in", "1h"],
+            "Reschedule 202 timers in topic 'invoices'?",
+        ),
     ],
 )
 def test_an_end_of_input_is_no(words, question, stock, terminal):
@@ -278,7 +283,7 @@ def test_what_fires_while_the_question_stands_is_counted(choice, timers, here, t
     shell.type("y\r")
 
     assert shell.end() == 0
-    assert "2 timers cancelled, 1 gone meanwhile" in shell.text
+    assert "2 timers cancelled, 1 no longer pending" in shell.text
 
 
 # --- progress
@@ -340,7 +345,7 @@ def test_there_is_no_progress_where_remarks_go_into_a_file(stock, options, serve
 
 def test_a_live_table_ends_cleanly_on_ctrl_c(stock, terminal):
     shell = terminal("watch", "--interval", "0.1")
-    shell.wait_for("every 0.1 s, Ctrl-C ends")
+    shell.wait_for("every 0.1 s, Ctrl-C to stop")
     shell.type("\x03")
 
     assert shell.end() == 0
@@ -352,7 +357,7 @@ def test_a_live_table_ends_cleanly_on_ctrl_c(stock, terminal):
 
 def test_a_live_table_that_is_terminated_shows_the_cursor_again(stock, terminal):
     shell = terminal("watch", "--interval", "0.1")
-    shell.wait_for("Ctrl-C ends")
+    shell.wait_for("Ctrl-C to stop")
     shell.process.terminate()
 
     assert shell.end() == 0
@@ -376,7 +381,7 @@ def test_a_live_table_says_that_the_server_is_away_and_goes_on(stock, server_url
         shell = terminal("watch", "invoices", "--interval", "0.1", url=relay.url)
         shell.wait_for("1 topic, 202 pending")
         relay.refuse()
-        shell.wait_for("the server has not answered for")
+        shell.wait_for("no reply from the server for")
         stock.schedule("x", "invoices", activate_in=HOUR)
         relay.accept()
         shell.wait_for("1 topic, 203 pending")

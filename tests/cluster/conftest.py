@@ -5,8 +5,8 @@ from contextlib import ExitStack
 
 import pytest
 from clusters import Cluster
-from faces import Face
-from relayed_cluster import Relays, face_on
+from front_ends import FrontEnd
+from relayed_cluster import Relays, front_end_on
 
 
 @pytest.fixture(params=["blocking", "async"])
@@ -23,16 +23,18 @@ def relays(cluster: Cluster) -> Iterator[Relays]:
 @pytest.fixture
 async def relayed(
     flavour: str, cluster: Cluster, relays: Relays, key_names: dict[str, str]
-) -> AsyncIterator[Face]:
-    """A face whose calls go through the relays."""
+) -> AsyncIterator[FrontEnd]:
+    """A front end whose calls go through the relays."""
     node = cluster.primaries()[0]
-    async with face_on(flavour, node, key_names, address_remap=relays.remap) as face:
-        yield face
+    async with front_end_on(flavour, node, key_names, address_remap=relays.remap) as front_end:
+        yield front_end
     cluster.flush()
 
 
 @pytest.fixture
-async def face(flavour: str, cluster: Cluster, key_names: dict[str, str]) -> AsyncIterator[Face]:
-    async with face_on(flavour, cluster.primaries()[0], key_names) as face:
-        yield face
+async def front_end(
+    flavour: str, cluster: Cluster, key_names: dict[str, str]
+) -> AsyncIterator[FrontEnd]:
+    async with front_end_on(flavour, cluster.primaries()[0], key_names) as front_end:
+        yield front_end
     cluster.flush()

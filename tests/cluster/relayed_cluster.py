@@ -7,7 +7,7 @@ from typing import Any
 import redis
 import redis.asyncio
 from clusters import Cluster
-from faces import AsyncFace, BlockingFace, Face
+from front_ends import AsyncFrontEnd, BlockingFrontEnd, FrontEnd
 from relay import Relay
 
 from faststream_redis_timers import TimersBroker
@@ -61,10 +61,10 @@ class Relays:
 
 
 @asynccontextmanager
-async def face_on(
+async def front_end_on(
     flavour: str, node: Any, key_names: dict[str, str], **options: Any
-) -> AsyncIterator[Face]:
-    """Make a face of a RedisCluster client; `broker` options begin with ``timers_``."""
+) -> AsyncIterator[FrontEnd]:
+    """Make a front end of a RedisCluster client; `broker` options begin with ``timers_``."""
     ours = {
         name.removeprefix("timers_"): options.pop(name)
         for name in list(options)
@@ -73,12 +73,12 @@ async def face_on(
     if flavour == "blocking":
         client = redis.RedisCluster(host="127.0.0.1", port=node.port, **{**SHORT, **options})
         with client, TimersClient(client, hash_tags=True, **key_names, **ours) as timers:
-            yield BlockingFace(timers)
+            yield BlockingFrontEnd(timers)
         return
     client = redis.asyncio.RedisCluster(host="127.0.0.1", port=node.port, **{**SHORT, **options})
     broker = TimersBroker(client, hash_tags=True, logger=None, **key_names, **ours)
     try:
-        yield AsyncFace(broker)
+        yield AsyncFrontEnd(broker)
     finally:
         await broker.stop()
         await client.aclose()

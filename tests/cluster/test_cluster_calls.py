@@ -10,9 +10,9 @@ from datetime import timedelta
 import pytest
 import redis
 from clusters import Cluster
-from faces import PATIENT, BlockingFace
+from front_ends import PATIENT, BlockingFrontEnd
 from redis.exceptions import ClusterDownError, NoPermissionError, ResponseError
-from relayed_cluster import face_on, slot_of_topic, topics_at
+from relayed_cluster import front_end_on, slot_of_topic, topics_at
 from waiting import wait_until, wait_until_async
 
 from faststream_redis_timers import TimersBroker
@@ -180,40 +180,40 @@ async def test_a_topic_whose_keys_have_all_moved_is_served_by_the_target_on_the_
 
 
 @pytest.mark.usefixtures("moving")
-async def test_a_topic_without_keys_waits_until_its_slot_has_moved(face):
+async def test_a_topic_without_keys_waits_until_its_slot_has_moved(front_end):
     with pytest.raises(ResponseError) as raised:
-        await face.schedule("x", "invoices", timer_id="1", activate_in=HOUR)
+        await front_end.schedule("x", "invoices", timer_id="1", activate_in=HOUR)
     assert refusal_of(raised.value).kind == "TRYAGAIN"
 
 
 async def test_replicas_confirm_on_the_way_too(flavour, cluster, key_names, slot, source, target):
     options = {"timers_confirm_replicas": 1, "timers_confirm_timeout": 5.0}
-    async with face_on(flavour, source, key_names, **options) as face:
-        await face.schedule("x", "invoices", timer_id="0", activate_in=HOUR)
+    async with front_end_on(flavour, source, key_names, **options) as front_end:
+        await front_end.schedule("x", "invoices", timer_id="0", activate_in=HOUR)
         cluster.begin_move(slot, target)
         cluster.move_keys(slot, target)
-        await face.schedule("x", "invoices", timer_id="1", activate_in=HOUR)
+        await front_end.schedule("x", "invoices", timer_id="1", activate_in=HOUR)
         # What changes nothing is confirmed by a write that does not either.
-        await face.schedule("y", "invoices", timer_id="1", activate_in=HOUR, if_exists="keep")
-        assert await face.cancel_timer("invoices", "unknown") is False
-        assert await face.get_pending_timers("invoices") == ["0", "1"]
+        await front_end.schedule("y", "invoices", timer_id="1", activate_in=HOUR, if_exists="keep")
+        assert await front_end.cancel_timer("invoices", "unknown") is False
+        assert await front_end.get_pending_timers("invoices") == ["0", "1"]
     cluster.finish_move(slot, target)
     cluster.flush()
     cluster.move_slot(slot, source)
 
 
 async def test_keys_on_both_sides_are_waited_for_and_nothing_is_changed(
-    face, cluster, slot, source, target, key_names
+    front_end, cluster, slot, source, target, key_names
 ):
-    await face.schedule("x", "invoices", timer_id="1", activate_in=HOUR)
+    await front_end.schedule("x", "invoices", timer_id="1", activate_in=HOUR)
     keys = KeySpace(**key_names, hash_tags=True).of("invoices")
     cluster.begin_move(slot, target)
     cluster.move_keys(slot, target, keys.payloads)
     try:
         for call in (
-            face.schedule("x", "invoices", timer_id="2", activate_in=HOUR),
-            face.cancel_timer("invoices", "1"),
-            face.get_timer("invoices", "1"),
+            front_end.schedule("x", "invoices", timer_id="2", activate_in=HOUR),
+            front_end.cancel_timer("invoices", "1"),
+            front_end.get_timer("invoices", "1"),
         ):
             with pytest.raises(ResponseError) as raised:
                 await call
@@ -222,8 +222,8 @@ async def test_keys_on_both_sides_are_waited_for_and_nothing_is_changed(
         cluster.move_keys(slot, target)
         cluster.finish_move(slot, target)
     try:
-        assert await face.get_pending_timers("invoices") == ["1"]
-        assert await face.cancel_timer("invoices", "1")
+        assert await front_end.get_pending_timers("invoices") == ["1"]
+        assert await front_end.cancel_timer("invoices", "1")
     finally:
         cluster.move_slot(slot, source)
 
@@ -234,36 +234,36 @@ async def test_a_call_during_the_failure_of_a_primary_reaches_its_replica(
     primary = own_cluster.owner_of(slot_of_topic("invoices"))
     other = next(node for node in own_cluster.primaries() if node is not primary)
     patient = {"socket_timeout": 10.0, "socket_connect_timeout": 10.0}
-    async with face_on(flavour, other, key_names, **patient) as face:
-        await face.schedule("x", "invoices", timer_id="1", activate_in=HOUR)
+    async with front_end_on(flavour, other, key_names, **patient) as front_end:
+        await front_end.schedule("x", "invoices", timer_id="1", activate_in=HOUR)
         own_cluster.wait_until_ok()
         own_cluster.kill(primary)
 
-        await face.schedule("x", "invoices", timer_id="2", activate_in=HOUR)
+        await front_end.schedule("x", "invoices", timer_id="2", activate_in=HOUR)
 
-        assert await face.get_pending_timers("invoices") == ["1", "2"]
+        assert await front_end.get_pending_timers("invoices") == ["1", "2"]
 
 
 async def test_connections_to_a_node_that_has_left_are_closed(flavour, own_cluster, key_names):
     added = own_cluster.add_node()
     slot = slot_of_topic("invoices")
     own_cluster.move_slots([slot], added)
-    async with face_on(flavour, own_cluster.nodes[0], key_names) as face:
-        await face.schedule("x", "invoices", timer_id="1", activate_in=HOUR)
-        runner = runner_of(face)
+    async with front_end_on(flavour, own_cluster.nodes[0], key_names) as front_end:
+        await front_end.schedule("x", "invoices", timer_id="1", activate_in=HOUR)
+        runner = runner_of(front_end)
         assert addresses(runner) >= {added.port}
         own_cluster.remove_node(added)
 
-        await face.schedule("x", "invoices", timer_id="2", activate_in=HOUR)
+        await front_end.schedule("x", "invoices", timer_id="2", activate_in=HOUR)
 
         assert added.port not in addresses(runner)
-        assert await face.count_pending("invoices") == 2
+        assert await front_end.count_pending("invoices") == 2
 
 
-def runner_of(face):
-    if isinstance(face, BlockingFace):
-        return face._client._runner
-    return face._broker.config.connection.runner
+def runner_of(front_end):
+    if isinstance(front_end, BlockingFrontEnd):
+        return front_end._client._runner
+    return front_end._broker.config.connection.runner
 
 
 def addresses(runner):
@@ -285,29 +285,29 @@ async def test_a_client_made_of_a_url_can_be_used_and_is_closed_with_the_broker(
 async def test_a_primary_that_was_replaced_while_it_slept_is_left(flavour, own_cluster, key_names):
     primary = own_cluster.owner_of(slot_of_topic("invoices"))
     other = next(node for node in own_cluster.primaries() if node is not primary)
-    async with face_on(flavour, other, key_names) as face:
-        await face.schedule("x", "invoices", timer_id="1", activate_in=HOUR)
+    async with front_end_on(flavour, other, key_names) as front_end:
+        await front_end.schedule("x", "invoices", timer_id="1", activate_in=HOUR)
         own_cluster.wait_until_ok()
         with own_cluster.paused(primary):
             own_cluster.wait_until_replaced(primary)
             with pytest.raises(TimerOutcomeUnknownError):
-                await face.schedule("x", "invoices", timer_id="2", activate_in=HOUR)
-            await face.schedule("x", "invoices", timer_id="3", activate_in=HOUR)
-            assert "3" in await face.get_pending_timers("invoices")
+                await front_end.schedule("x", "invoices", timer_id="2", activate_in=HOUR)
+            await front_end.schedule("x", "invoices", timer_id="3", activate_in=HOUR)
+            assert "3" in await front_end.get_pending_timers("invoices")
 
 
 @pytest.mark.parametrize("kind", ["hostname", "unknown-endpoint"])
 async def test_endpoints_may_be_announced_otherwise(flavour, own_cluster, key_names, kind):
     own_cluster.announce(kind)
-    async with face_on(flavour, own_cluster.nodes[0], key_names) as face:
+    async with front_end_on(flavour, own_cluster.nodes[0], key_names) as front_end:
         for topic in ("invoices", "orders", "trials", "mails"):
-            await face.schedule("x", topic, activate_in=HOUR)
-            assert await face.count_pending(topic) == 1
+            await front_end.schedule("x", topic, activate_in=HOUR)
+            assert await front_end.count_pending(topic) == 1
         slot = slot_of_topic("invoices")
         source = own_cluster.owner_of(slot)
         target = next(node for node in own_cluster.primaries() if node is not source)
         own_cluster.move_slot(slot, target)
-        assert await face.count_pending("invoices") == 1
+        assert await front_end.count_pending("invoices") == 1
 
 
 # --- clear errors -------------------------------------------------------------------------
@@ -381,16 +381,16 @@ async def test_a_refused_asking_leaves_no_reply_behind(
     for node in cluster.nodes:
         node.ask("ACL", "SETUSER", "lacking", "on", ">secret", "~*", "&*", "+@all", "-asking")
     lacking = {"username": "lacking", "password": "secret"}
-    async with face_on(flavour, source, key_names, **lacking) as face:
-        await face.schedule("x", "invoices", timer_id="1", activate_in=HOUR)
+    async with front_end_on(flavour, source, key_names, **lacking) as front_end:
+        await front_end.schedule("x", "invoices", timer_id="1", activate_in=HOUR)
         elsewhere = topics_at(cluster, target)[0]
         cluster.begin_move(slot, target)
         cluster.move_keys(slot, target)
         try:
             for _ in range(5):
                 with pytest.raises(NoPermissionError, match="asking"):
-                    await face.count_pending("invoices")
-                assert await face.count_pending(elsewhere) == 0
+                    await front_end.count_pending("invoices")
+                assert await front_end.count_pending(elsewhere) == 0
         finally:
             cluster.finish_move(slot, target)
             cluster.flush()
@@ -583,9 +583,9 @@ def test_documents_name_the_nodes_and_no_password():
         ("redis+cluster://node-1:99999", "can't be read"),
         ("redis+cluster://me:sec/ret@node-1", "can't be read"),
         ("redis+cluster://me:sec?ret@node-1", "can't be read"),
-        ("redis+cluster://node-1/1", "has none but 0"),
-        ("redis+cluster://node-1?db=2", "has none but 0"),
-        ("redis+cluster://node-1/db", "has none but 0"),
+        ("redis+cluster://node-1/1", "has only database 0"),
+        ("redis+cluster://node-1?db=2", "has only database 0"),
+        ("redis+cluster://node-1/db", "has only database 0"),
     ],
 )
 def test_a_url_that_can_not_be_used_is_refused_and_not_repeated(url, sentence):

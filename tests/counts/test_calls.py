@@ -9,19 +9,19 @@ import budgets
 import pytest
 import redis.asyncio
 from bench import HOUR
-from faces import async_face, blocking_face
+from front_ends import async_front_end, blocking_front_end
 
 from faststream_redis_timers_sync import Every, TimerPublishMessage, TimersClient
 
 TOPIC = "invoices"
 
 
-@pytest.fixture(params=[blocking_face, async_face], ids=["blocking", "async"])
-async def face(request, bench):
+@pytest.fixture(params=[blocking_front_end, async_front_end], ids=["blocking", "async"])
+async def front_end(request, bench):
     """A front end that is connected."""
-    async with request.param(bench.home) as face:
-        await face.count_pending(TOPIC)
-        yield face
+    async with request.param(bench.home) as front_end:
+        await front_end.count_pending(TOPIC)
+        yield front_end
 
 
 def named(count):
@@ -29,26 +29,28 @@ def named(count):
 
 
 OPERATIONS = {
-    "schedule": lambda face: face.schedule("x", TOPIC, activate_in=HOUR),
-    "schedule, keep": lambda face: face.schedule("x", TOPIC, timer_id="0", if_exists="keep"),
-    "schedule 100": lambda face: face.schedule_batch(named(100), TOPIC, activate_in=HOUR),
-    "schedule 200": lambda face: face.schedule_batch(named(200), TOPIC, activate_in=HOUR),
-    "move": lambda face: face.reschedule_timer(TOPIC, "0", activate_in=2 * HOUR),
-    "cancel": lambda face: face.cancel_timer(TOPIC, "0"),
-    "cancel 200": lambda face: face.cancel_timers(TOPIC, [f"{n}" for n in range(200)]),
-    "cancel all": lambda face: face.cancel_all(TOPIC),
-    "has": lambda face: face.has_pending(TOPIC, "0"),
-    "get": lambda face: face.get_timer(TOPIC, "0"),
-    "count": lambda face: face.count_pending(TOPIC),
-    "pause": lambda face: face.pause_timer(TOPIC, "unknown"),
+    "schedule": lambda front_end: front_end.schedule("x", TOPIC, activate_in=HOUR),
+    "schedule, keep": lambda front_end: front_end.schedule(
+        "x", TOPIC, timer_id="0", if_exists="keep"
+    ),
+    "schedule 100": lambda front_end: front_end.schedule_batch(named(100), TOPIC, activate_in=HOUR),
+    "schedule 200": lambda front_end: front_end.schedule_batch(named(200), TOPIC, activate_in=HOUR),
+    "move": lambda front_end: front_end.reschedule_timer(TOPIC, "0", activate_in=2 * HOUR),
+    "cancel": lambda front_end: front_end.cancel_timer(TOPIC, "0"),
+    "cancel 200": lambda front_end: front_end.cancel_timers(TOPIC, [f"{n}" for n in range(200)]),
+    "cancel all": lambda front_end: front_end.cancel_all(TOPIC),
+    "has": lambda front_end: front_end.has_pending(TOPIC, "0"),
+    "get": lambda front_end: front_end.get_timer(TOPIC, "0"),
+    "count": lambda front_end: front_end.count_pending(TOPIC),
+    "pause": lambda front_end: front_end.pause_timer(TOPIC, "unknown"),
 }
 
 DAILY = Every(days=1, start=datetime(2050, 1, 1, tzinfo=UTC))
 
 RECURRING = {
-    "schedule": lambda face: face.schedule("x", TOPIC, timer_id="0", repeat=DAILY),
-    "schedule 50": lambda face: face.schedule_batch(named(50), TOPIC, repeat=DAILY),
-    "schedule 200": lambda face: face.schedule_batch(named(200), TOPIC, repeat=DAILY),
+    "schedule": lambda front_end: front_end.schedule("x", TOPIC, timer_id="0", repeat=DAILY),
+    "schedule 50": lambda front_end: front_end.schedule_batch(named(50), TOPIC, repeat=DAILY),
+    "schedule 200": lambda front_end: front_end.schedule_batch(named(200), TOPIC, repeat=DAILY),
 }
 
 LARGE = {"schedule 100", "schedule 200"}
@@ -56,14 +58,14 @@ LARGE = {"schedule 100", "schedule 200"}
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-async def test_an_operation_is_one_command_and_one_round_trip(bench, meter, face, name):
+async def test_an_operation_is_one_command_and_one_round_trip(bench, meter, front_end, name):
     bench.client.schedule_batch(named(10), TOPIC, activate_in=HOUR)
     operation = OPERATIONS[name]
-    await operation(face)
+    await operation(front_end)
     meter.reset()
-    await operation(face)
+    await operation(front_end)
     traffic = meter.read()
-    await face.cancel_all(TOPIC)
+    await front_end.cancel_all(TOPIC)
 
     assert traffic.sent() == traffic.sent("evalsha") == budgets.OPERATION
     # No command of another name, nor one that is sent in two pieces.
@@ -72,13 +74,15 @@ async def test_an_operation_is_one_command_and_one_round_trip(bench, meter, face
 
 
 @pytest.mark.parametrize("name", RECURRING)
-async def test_scheduling_recurring_timers_takes_the_server_s_time_once(bench, meter, face, name):
+async def test_scheduling_recurring_timers_takes_the_server_s_time_once(
+    bench, meter, front_end, name
+):
     operation = RECURRING[name]
-    await operation(face)
+    await operation(front_end)
     meter.reset()
-    await operation(face)
+    await operation(front_end)
     traffic = meter.read()
-    await face.cancel_all(TOPIC)
+    await front_end.cancel_all(TOPIC)
 
     # The script asks for the time too, and so it is the round trips that tell of TIME.
     assert traffic.sent() == traffic.sent("evalsha") == 1
@@ -86,15 +90,15 @@ async def test_scheduling_recurring_timers_takes_the_server_s_time_once(bench, m
     assert traffic.connections == 0
 
 
-async def test_resuming_reads_asks_for_the_time_and_writes(bench, meter, face):
+async def test_resuming_reads_asks_for_the_time_and_writes(bench, meter, front_end):
     bench.client.schedule("x", TOPIC, timer_id="0", repeat=DAILY)
-    await face.pause_timer(TOPIC, "0")
-    await face.resume_timer(TOPIC, "0")
-    await face.pause_timer(TOPIC, "0")
+    await front_end.pause_timer(TOPIC, "0")
+    await front_end.resume_timer(TOPIC, "0")
+    await front_end.pause_timer(TOPIC, "0")
     meter.reset()
-    assert await face.resume_timer(TOPIC, "0")
+    assert await front_end.resume_timer(TOPIC, "0")
     traffic = meter.read()
-    await face.cancel_all(TOPIC)
+    await front_end.cancel_all(TOPIC)
 
     assert traffic.sent() == traffic.sent("evalsha") == 2
     assert traffic.reads == budgets.RESUMED
@@ -102,12 +106,12 @@ async def test_resuming_reads_asks_for_the_time_and_writes(bench, meter, face):
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-async def test_a_script_that_the_server_does_not_know_costs_one_more(bench, meter, face, name):
+async def test_a_script_that_the_server_does_not_know_costs_one_more(bench, meter, front_end, name):
     bench.redis.script_flush()
     meter.reset()
-    await OPERATIONS[name](face)
+    await OPERATIONS[name](front_end)
     traffic = meter.read()
-    await face.cancel_all(TOPIC)
+    await front_end.cancel_all(TOPIC)
 
     assert traffic.sent() == budgets.FIRST_OPERATION
 
@@ -184,45 +188,45 @@ def plant(bench, count):
     return ids
 
 
-async def test_twenty_thousand_timers_cost_their_pages(bench, meter, face):
+async def test_twenty_thousand_timers_cost_their_pages(bench, meter, front_end):
     ids = plant(bench, 20_000)
     pages = 20_000 // budgets.PAGE
 
     # The last page is full, so another one is asked for.
     meter.reset()
-    assert await face.get_pending_timers(TOPIC) == ids
+    assert await front_end.get_pending_timers(TOPIC) == ids
     assert meter.read().sent() <= pages + 1
 
     meter.reset()
-    assert [timer.timer_id async for timer in face.iter_timers(TOPIC)] == ids
+    assert [timer.timer_id async for timer in front_end.iter_timers(TOPIC)] == ids
     assert meter.read().sent() <= budgets.ITERATION * pages + 1
 
     meter.reset()
-    assert await face.cancel_timers(TOPIC, ids[:10_000]) == 10_000
+    assert await front_end.cancel_timers(TOPIC, ids[:10_000]) == 10_000
     assert meter.read().sent() <= 10_000 // budgets.CHANGED
 
     meter.reset()
-    assert await face.cancel_all(TOPIC) == 10_000
+    assert await front_end.cancel_all(TOPIC) == 10_000
     assert meter.read().sent() <= budgets.OPERATION
 
     meter.reset()
-    await face.schedule_batch(named(10_000), TOPIC, activate_in=HOUR)
+    await front_end.schedule_batch(named(10_000), TOPIC, activate_in=HOUR)
     assert meter.read().sent() <= 10_000 // budgets.CHANGED
-    await face.cancel_all(TOPIC)
+    await front_end.cancel_all(TOPIC)
 
 
-async def test_iterating_holds_a_page_however_many_timers_there_are(bench, face):
+async def test_iterating_holds_a_page_however_many_timers_there_are(bench, front_end):
     async def iterate(count):
         plant(bench, count)
         seen = 0
         gc.collect()
         tracemalloc.start()
-        async for _ in face.iter_timers(TOPIC):
+        async for _ in front_end.iter_timers(TOPIC):
             seen += 1
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert seen == count
-        await face.cancel_all(TOPIC)
+        await front_end.cancel_all(TOPIC)
         return peak
 
     # The first iteration finds nothing at hand of what the interpreter keeps.

@@ -11,7 +11,7 @@ from faststream import Depends
 
 from faststream_redis_timers.annotations import TimerMessage
 from faststream_redis_timers_sync import Every, TimerPublishMessage
-from faststream_redis_timers_sync.manage.selection import move_each
+from faststream_redis_timers_sync.manage.selection import reschedule_each
 
 YEARLY = Every(days=365, start=datetime(2050, 1, 1, tzinfo=UTC))
 
@@ -88,7 +88,7 @@ async def test_recurring_timers_move_on_in_as_many_calls_as_others_are_committed
     ids = [f"{n}" for n in range(1000)]
     messages = [TimerPublishMessage({"id": id_}, timer_id=id_) for id_ in ids]
     bench.client.schedule_batch(messages, bench.topic, repeat=YEARLY)
-    for _ in move_each(bench.client, bench.topic, ids):
+    for _ in reschedule_each(bench.client, bench.topic, ids):
         pass
     broker = bench.broker()
 
@@ -156,7 +156,7 @@ async def test_recurring_timers_of_a_batch_move_on_in_one_round_trip(bench, mete
     ids = [f"{n}" for n in range(1000)]
     messages = [TimerPublishMessage({"id": id_}, timer_id=id_) for id_ in ids]
     bench.client.schedule_batch(messages, bench.topic, repeat=YEARLY)
-    for _ in move_each(bench.client, bench.topic, ids):
+    for _ in reschedule_each(bench.client, bench.topic, ids):
         pass
     broker = bench.broker()
 

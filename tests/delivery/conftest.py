@@ -2,7 +2,7 @@
 
 import pytest
 from bench import Bench
-from faces import Home
+from front_ends import Home
 from workers import Workers
 
 

@@ -10,8 +10,8 @@ from datetime import timedelta
 import pytest
 import redis
 from bench import HOUR, INTERRUPTED, NO_POLLS, Bench, delivering, until_idle
-from faces import Home
 from faststream.exceptions import AckMessage, NackMessage, RejectMessage, SkipMessage
+from front_ends import Home
 from waiting import wait_until_async
 
 from examples.embedded_server import embedded_server

@@ -11,7 +11,7 @@ import pytest
 import redis
 import redis.asyncio
 from bench import RESUMED, Bench, delivering
-from faces import Home
+from front_ends import Home
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from relay import Relay

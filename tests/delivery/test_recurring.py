@@ -692,7 +692,7 @@ def test_a_definition_that_nobody_knows_stays_leased(open_town, counted):
         line_of(
             logging.ERROR,
             "recurring timer 'later' of topic 'reports' can't be run by this worker, which leaves "
-            "it leased after each claim: this version knows no definition like 'moon full': "
+            "it leased after each claim: this version can't read the definition 'moon full': "
             "update faststream-redis-timers",
         )
     ]

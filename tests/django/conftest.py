@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 import redis
-from faces import Home
+from front_ends import Home
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -74,7 +74,7 @@ def test_when_all_have_fired_nothing_is_asked(visitor, invoices):
     invoices.cancel_all("invoices")
     for across in ("0", "1"):
         answer = visitor.choose(page, "cancel", select_across=across)
-        assert "None of these timers is pending any longer." in answer.text
+        assert "None of these timers is still pending." in answer.text
     assert log() == []
 
 
@@ -93,7 +93,10 @@ def test_all_that_match_are_cancelled_also_those_on_other_pages(visitor, timers)
     timers.schedule("x", "invoices", timer_id="kept", activate_at=LATER)
     page = visitor.topic("invoices", q="user:*")
     page = visitor.choose(page, "cancel", select_across="1")
-    assert "Cancel 130 timers of topic “invoices”? These are all that match “user:*”." in page.text
+    assert (
+        "Cancel 130 timers of topic “invoices”? These are all timers that match “user:*”."
+        in page.text
+    )
     timers.cancel_timers("invoices", [f"user:{n}" for n in range(30)])
     page = visitor.send(page)
     outcome = "Cancelled: 100 timers. No longer pending: 30 timers."
@@ -111,7 +114,7 @@ def test_all_that_match_are_cancelled_also_those_on_other_pages(visitor, timers)
 
 def test_all_of_a_topic_are_cancelled_in_one_call(visitor, invoices, key_names, redis_client):
     page = visitor.choose(visitor.topic("invoices"), "cancel", select_across="1")
-    assert "Cancel 5 timers of topic “invoices”? These are all that there are." in page.text
+    assert "Cancel 5 timers of topic “invoices”? These are all timers of the topic." in page.text
     page = visitor.send(page)
     assert "Cancelled: 5 timers." in page.text
     assert pending(invoices) == []
@@ -155,7 +158,7 @@ def test_a_form_without_action_or_timers_is_said_to_be_so(visitor, invoices):
 def test_a_form_that_is_none_of_ours_is_refused(visitor, invoices, token):
     page = visitor.choose(visitor.topic("invoices"), "cancel", [token])
     # Some bytes may well be an id.
-    assert page.status == 400 or "None of these timers is pending" in page.text
+    assert page.status == 400 or "None of these timers is still pending" in page.text
 
 
 def test_more_than_a_page_cannot_be_named_in_one_form(visitor, invoices):
@@ -177,7 +180,7 @@ def test_a_timer_has_a_history_that_outlives_it(visitor, invoices):
     # The dashboard links what was changed, not what was deleted.
     page = visitor.get("/admin/")
     page = visitor.follow(page, "a (invoices)")
-    assert "Timer “a” is not pending any more" in page.text
+    assert "Timer “a” is no longer pending" in page.text
 
 
 def test_a_topic_has_a_history(visitor, invoices):
@@ -211,7 +214,7 @@ def test_what_replicas_do_not_confirm_is_told_and_logged(visitor, timers, server
     assert "primary has it, cancel (timer 'a' in topic 'invoices')" in page.text
     assert not timers.has_pending("invoices", "a")
     (words,) = [words for _, _, words in log()]
-    assert "0 of the 1 replicas asked for confirmed it" in words
+    assert "only 0 of 1 replicas confirmed it" in words
 
 
 def test_what_was_done_before_the_answer_was_lost_is_told_and_logged(
@@ -228,9 +231,9 @@ def test_what_was_done_before_the_answer_was_lost_is_told_and_logged(
             page = visitor.send(page)
     assert page.status == 503
     assert "Before this: Cancelled: 200 timers." in page.text
-    assert "server's answer to cancel (200 timers, from" in page.text
+    assert "server's reply to cancel (200 timers, from" in page.text
     (unknown, done) = [words for _, _, words in log()]
-    assert "was lost: it may have happened or not" in unknown
+    assert "was lost: it may or may not have happened" in unknown
     assert "Cancelled: 200 timers." in done
 
 

@@ -145,7 +145,7 @@ def test_a_walk_through_the_pages_of_recurring_timers(timers, counting, key_sett
         expect(page.locator("#result_list tbody tr")).to_have_count(1)
         _fits(page)
         page.click("#content >> text=daily")
-        _sees(page, "#content", "Next times, if it were resumed now")
+        _sees(page, "#content", "Next times, if resumed now")
         _fits(page)
         page.click("text=/^Run now$/")
         _sees(page, "#content", "Running a paused timer resumes it.")

@@ -12,7 +12,7 @@ from waiting import wait_until
 
 from faststream_redis_timers_sync.django import get_client
 from faststream_redis_timers_sync.django.admin import timers as admin_timers
-from faststream_redis_timers_sync.manage import asked, changing as manage_changing
+from faststream_redis_timers_sync.manage import changing as manage_changing, forms
 from faststream_redis_timers_sync.manage.tokens import to_token
 
 HOUR = timedelta(hours=1)
@@ -60,9 +60,9 @@ def test_a_time_in_the_past_means_now_and_that_is_said(visitor, invoices, here):
 @pytest.mark.parametrize(
     ("fields", "complaint"),
     [
-        ({}, "Say when: either in how long, or at what time."),
-        ({"delay": "1h", "at_0": "2099-07-01", "at_1": "9:00"}, "Say when: either"),
-        ({"delay": "soon"}, "'soon' is no length of time"),
+        ({}, "Say when: fill in either the delay or the time."),
+        ({"delay": "1h", "at_0": "2099-07-01", "at_1": "9:00"}, "Say when: fill in either"),
+        ({"delay": "soon"}, "'soon' is not a duration"),
         ({"delay": "1M"}, "write 1m for minutes, or days for months: 30d"),
         ({"delay": "999999w"}, "must be at most 365,250 days"),
         ({"at_0": "2099-07-01", "at_1": "noon"}, "Enter a valid time."),
@@ -92,7 +92,7 @@ def test_a_running_timer_will_run_again_and_that_is_said_before_and_after(visito
 def test_all_that_match_move_and_the_search_stays(visitor, invoices, here):
     page = visitor.topic("invoices", q="other")
     page = visitor.choose(page, "reschedule", select_across="1")
-    assert "These are all that match “*other*”." in page.text
+    assert "These are all timers that match “*other*”." in page.text
     page = visitor.send(page, delay="1h")
     assert "Rescheduled: 2 timers." in page.text
     assert "other-1" in page.links
@@ -117,12 +117,12 @@ def ask_for_all(visitor, action, search=""):
 
 
 def test_what_takes_long_goes_on_when_asked_again(visitor, timers, monkeypatch):
-    monkeypatch.setattr(asked, "CHANGE_SECONDS", 0.0)
+    monkeypatch.setattr(forms, "CHANGE_SECONDS", 0.0)
     timers.schedule_batch(["x"] * 450, "invoices", activate_at=LATER)
     page = visitor.send(ask_for_all(visitor, "cancel", "*"))
     assert "Cancelled: 200 timers. There was no time for all of them. " in page.text
     for _ in range(2):
-        assert "Go on with the rest of those that match “*” in topic “invoices”?" in page.text
+        assert "Continue with the rest that match “*” in topic “invoices”?" in page.text
         page = visitor.send(page)
     assert "Cancelled: 50 timers. " in page.text
     assert "No timer matches." in page.text
@@ -132,12 +132,12 @@ def test_what_takes_long_goes_on_when_asked_again(visitor, timers, monkeypatch):
 
 @pytest.mark.parametrize("search", ["", "*"])
 def test_those_that_were_moved_already_are_left_alone_then(visitor, timers, monkeypatch, search):
-    monkeypatch.setattr(asked, "CHANGE_SECONDS", 0.0)
+    monkeypatch.setattr(forms, "CHANGE_SECONDS", 0.0)
     timers.schedule_batch(["x"] * 450, "invoices", activate_at=LATER)
     page = visitor.send(ask_for_all(visitor, "reschedule", search), delay="1h")
     assert "Rescheduled: 200 timers. There was no time for all of them. " in page.text
     for _ in range(2):
-        assert "Go on with the rest of " in page.text
+        assert "Continue with the rest of " in page.text
         page = visitor.send(page)
     assert "Rescheduled: 50 timers." in page.text
     assert "Gone meanwhile" not in page.text
@@ -146,7 +146,7 @@ def test_those_that_were_moved_already_are_left_alone_then(visitor, timers, monk
 
 
 def test_what_is_cut_at_the_last_one_is_not_cut(visitor, timers, monkeypatch):
-    monkeypatch.setattr(asked, "CHANGE_SECONDS", 0.0)
+    monkeypatch.setattr(forms, "CHANGE_SECONDS", 0.0)
     timers.schedule_batch(["x"] * 200, "invoices", activate_at=LATER)
     page = visitor.send(ask_for_all(visitor, "cancel", "*"))
     assert "Cancelled: 200 timers." in page.text
@@ -154,7 +154,7 @@ def test_what_is_cut_at_the_last_one_is_not_cut(visitor, timers, monkeypatch):
 
 
 def test_those_that_are_due_already_or_run_are_left_alone_too(visitor, timers, monkeypatch, here):
-    monkeypatch.setattr(asked, "CHANGE_SECONDS", 0.0)
+    monkeypatch.setattr(forms, "CHANGE_SECONDS", 0.0)
     timers.schedule_batch(["x"] * 250, "invoices", activate_at=LATER)
     page = visitor.send(ask_for_all(visitor, "reschedule"), delay="0s")
     claimed = set(here.take_due("invoices"))
@@ -169,7 +169,7 @@ def test_those_that_are_due_already_or_run_are_left_alone_too(visitor, timers, m
 def test_those_that_run_when_the_new_time_has_come_are_left_alone(
     visitor, timers, monkeypatch, here
 ):
-    monkeypatch.setattr(asked, "CHANGE_SECONDS", 0.0)
+    monkeypatch.setattr(forms, "CHANGE_SECONDS", 0.0)
     timers.schedule_batch(["x"] * 250, "invoices", activate_at=LATER)
     page = visitor.send(ask_for_all(visitor, "reschedule"), delay="1s")
     wait_until(lambda: here.take_due("invoices"))
@@ -184,7 +184,7 @@ def test_those_that_run_when_the_new_time_has_come_are_left_alone(
 def test_one_that_runs_is_moved_with_the_rest_to_a_time_after_its_lease(
     visitor, timers, monkeypatch, here
 ):
-    monkeypatch.setattr(asked, "CHANGE_SECONDS", 0.0)
+    monkeypatch.setattr(forms, "CHANGE_SECONDS", 0.0)
     timers.schedule_batch(["x"] * 250, "invoices")
     here.claim("invoices")
     page = visitor.send(ask_for_all(visitor, "reschedule"), delay="1h")
@@ -198,15 +198,15 @@ def test_one_that_runs_is_moved_with_the_rest_to_a_time_after_its_lease(
 @pytest.fixture
 def many(timers, monkeypatch):
     """A topic that takes more than one step, where no time is left for a second."""
-    monkeypatch.setattr(asked, "CHANGE_SECONDS", 0.0)
-    monkeypatch.setattr(asked, "FIND_SECONDS", 0.0)
-    monkeypatch.setattr(asked, "COUNT_SECONDS", 0.0)
+    monkeypatch.setattr(forms, "CHANGE_SECONDS", 0.0)
+    monkeypatch.setattr(forms, "FIND_SECONDS", 0.0)
+    monkeypatch.setattr(forms, "COUNT_SECONDS", 0.0)
     monkeypatch.setattr(admin_timers, "PAGE_SECONDS", 0.0)
     timers.schedule_batch(["x"] * 3000, "invoices", activate_at=LATER)
     return timers
 
 
-TOO_LARGE = "The topic is too large to look at all of its timers in time."
+TOO_LARGE = "The topic is too large to examine all of its timers in time."
 
 
 def test_what_takes_long_to_count_is_not_counted_to_the_end(visitor, many):
@@ -223,25 +223,25 @@ def test_what_takes_long_to_count_is_not_counted_to_the_end(visitor, many):
 def test_a_search_that_takes_long_goes_on_and_finds_a_whole_id_at_once(visitor, many):
     timer_id = next(many.iter_timers("invoices")).timer_id
     page = visitor.topic("invoices", q="nobody")
-    assert re.search(r"Looked through [12],\d{3} of 3,000 timers: go on for the rest.", page.text)
+    assert re.search(r"Examined [12],\d{3} of 3,000 timers: continue for the rest.", page.text)
     assert "None found yet." in page.text
     pages = 1
-    while "Go on" in page.links:
-        page = visitor.follow(page, "Go on")
+    while "Continue" in page.links:
+        page = visitor.follow(page, "Continue")
         pages += 1
     assert pages > 1
     assert "There are no more timers." in page.text
-    assert "Looked through" not in page.text
+    assert "Examined" not in page.text
     page = visitor.topic("invoices", q=timer_id)
-    assert "Looked through" in page.text
+    assert "Examined" in page.text
     assert timer_id in page.links
 
 
 def test_all_that_match_can_be_selected_though_nobody_has_counted_them(visitor, many):
     page = visitor.topic("invoices", q="?*")
-    assert "Select all that match" in page.text
+    assert "Select all matching timers" in page.text
     page = visitor.send(page, action="cancel", select_across="1")
-    assert "These are all that match “?*”." in page.text
+    assert "These are all timers that match “?*”." in page.text
 
 
 @pytest.mark.parametrize("action", ["cancel", "reschedule"])
@@ -251,7 +251,7 @@ def test_where_none_is_found_in_time_nothing_is_asked_again(visitor, many, monke
     assert TOO_LARGE in visitor.post(page.url, form).text
     page = visitor.post(page.url, {**form, "post": "yes", "delay": "1h"})
     assert TOO_LARGE in page.text
-    assert "Go on with the rest" not in page.text
+    assert "Continue with the rest" not in page.text
 
 
 @pytest.mark.parametrize("more", [{}, {"search": ""}])

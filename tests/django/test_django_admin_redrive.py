@@ -12,7 +12,7 @@ from relay import Relay
 
 from faststream_redis_timers_sync import Cron
 from faststream_redis_timers_sync.django.tokens import Place
-from faststream_redis_timers_sync.manage import asked
+from faststream_redis_timers_sync.manage import forms
 
 HOUR = timedelta(hours=1)
 LATER = datetime(2099, 6, 1, 9, tzinfo=UTC)
@@ -121,8 +121,8 @@ def test_those_that_stay_are_counted_by_the_reason(visitor, timers, here, bury):
     timers.cancel_timer(DEAD, gone)
     page = visitor.send(page)
     assert (
-        "Redriven: 1 timer. Unchanged: 1 timer (a timer of the old id waits, or is "
-        "recurring), 1 timer (a handler runs with it), 1 timer (no dead letter). "
+        "Redriven: 1 timer. Unchanged: 1 timer (a timer with its old ID is waiting or "
+        "recurring), 1 timer (a handler is running with it), 1 timer (not a dead letter). "
         "No longer pending: 1 timer."
     ) in page.text
     assert set(timers.get_pending_timers(DEAD)) == {held, waits, "plain"}
@@ -132,7 +132,7 @@ def test_those_that_stay_are_counted_by_the_reason(visitor, timers, here, bury):
 
 def test_where_all_stay_that_is_a_warning_and_nothing_is_logged(visitor, invoices):
     page = visitor.send(visitor.choose(visitor.topic("invoices"), "redrive", tokens("a", "b")))
-    assert "Redriven: 0 timers. Unchanged: 2 timers (no dead letter)." in page.text
+    assert "Redriven: 0 timers. Unchanged: 2 timers (not a dead letter)." in page.text
     assert 'class="warning"' in page.html
     assert log() == []
     assert invoices.count_pending("invoices") == 5
@@ -141,7 +141,9 @@ def test_where_all_stay_that_is_a_warning_and_nothing_is_logged(visitor, invoice
 def test_all_that_match_come_back_also_those_on_other_pages(visitor, timers, bury):
     bury(*(f"user:{n}" for n in range(130)), "other")
     page = visitor.choose(visitor.topic(DEAD, q="user:*"), "redrive", select_across="1")
-    assert "Redrive 130 timers of topic “invoices:dead”? These are all that match" in page.text
+    assert (
+        "Redrive 130 timers of topic “invoices:dead”? These are all timers that match" in page.text
+    )
     page = visitor.send(page)
     assert "Redriven: 130 timers." in page.text
     assert timers.count_pending(DEAD) == 1
@@ -156,21 +158,21 @@ def test_of_all_of_a_topic_the_first_with_an_old_id_comes_back(visitor, timers, 
     page = visitor.choose(visitor.topic(DEAD), "redrive", select_across="1")
     page = visitor.send(page)
     assert (
-        "Redriven: 1 timer. Unchanged: 2 timers (a timer of the old id waits, or is recurring)."
+        "Redriven: 1 timer. Unchanged: 2 timers (a timer with its old ID is waiting or recurring)."
         in page.text
     )
     assert first not in timers.get_pending_timers(DEAD)
 
 
 def test_what_takes_long_goes_on_when_asked_again(visitor, timers, bury, monkeypatch):
-    monkeypatch.setattr(asked, "CHANGE_SECONDS", 0.0)
+    monkeypatch.setattr(forms, "CHANGE_SECONDS", 0.0)
     timers.schedule_batch(["x"] * 450, "invoices")
     bury()
     page = visitor.choose(visitor.topic(DEAD), "redrive", select_across="1")
     page = visitor.send(page)
     assert "Redriven: 200 timers. There was no time for all of them. " in page.text
     for _ in range(2):
-        assert "Go on with the rest of topic “invoices:dead”?" in page.text
+        assert "Continue with the rest of topic “invoices:dead”?" in page.text
         page = visitor.send(page)
     assert "Redriven: 50 timers." in page.text
     assert timers.count_pending(DEAD) == 0
@@ -235,7 +237,7 @@ def test_what_was_done_before_the_answer_was_lost_is_told_and_logged(
             page = visitor.send(page)
     assert page.status == 503
     assert "Before this: Redriven: 200 timers." in page.text
-    assert "server's answer to redrive (200 timers, from" in page.text
+    assert "server's reply to redrive (200 timers, from" in page.text
     (unknown, done) = [words for _, _, words in log()]
-    assert "was lost: it may have happened or not" in unknown
+    assert "was lost: it may or may not have happened" in unknown
     assert "Redriven: 200 timers." in done

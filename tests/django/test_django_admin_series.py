@@ -9,7 +9,7 @@ from django.contrib.admin.models import CHANGE, DELETION
 from django.test import Client, override_settings
 
 from faststream_redis_timers_sync import Cron, Every
-from faststream_redis_timers_sync.manage import asked, pages
+from faststream_redis_timers_sync.manage import forms, pages
 from faststream_redis_timers_sync.manage.deadline import Deadline
 from faststream_redis_timers_sync.protocol.envelope import write_envelope
 from faststream_redis_timers_sync.protocol.recurrence import REPEAT
@@ -104,10 +104,10 @@ def test_where_there_is_no_time_for_a_kind_that_is_said(visitor, reports, monkey
         "faststream_redis_timers_sync.django.admin.timers.Deadline", lambda _: Deadline(0)
     )
     page = visitor.topic("reports", only="recurring")
-    assert "Looked through 2 of 4 timers: go on for the rest." in page.text
+    assert "Examined 2 of 4 timers: continue for the rest." in page.text
     shown = set(page.links)
-    while "Go on" in page.links:
-        page = visitor.follow(page, "Go on")
+    while "Continue" in page.links:
+        page = visitor.follow(page, "Continue")
         shown |= set(page.links)
     assert {"daily", "hourly", "stopped"} <= shown
     assert "once" not in shown
@@ -129,8 +129,8 @@ def test_a_page_has_definition_and_next_times_in_zone_and_utc(visitor, reports, 
 
 def test_a_page_of_a_paused_one_has_no_due_time(visitor, reports):
     page = visitor.follow(visitor.topic("reports"), "stopped")
-    assert "It is paused: nothing is due until somebody resumes it." in page.text
-    assert "Next times, if it were resumed now" in page.text
+    assert "It is paused: it is not due until it is resumed." in page.text
+    assert "Next times, if resumed now" in page.text
     assert "Next delivery" not in page.text
     assert "9999" not in page.text
     assert "Resume" in page.links
@@ -181,7 +181,7 @@ def test_one_is_paused_and_resumed_from_its_page(visitor, reports, here):
 def test_of_those_selected_it_is_said_which_stay(visitor, reports):
     page = visitor.choose(visitor.topic("reports"), "pause", tokens("daily", "stopped", "once"))
     done = visitor.send(page)
-    words = "Unchanged: 1 timer (not recurring), 1 timer (paused already)."
+    words = "Unchanged: 1 timer (not recurring), 1 timer (already paused)."
     assert f"Paused: 1 timer. {words}" in done.text
     page = visitor.choose(visitor.topic("reports"), "resume", tokens("daily", "hourly", "once"))
     done = visitor.send(page)
@@ -200,18 +200,18 @@ def test_of_all_those_count_that_can_be_changed(visitor, reports):
     visitor.send(page)
     assert paused(reports) == set()
     page = visitor.choose(visitor.topic("reports"), "resume", select_across="1")
-    assert "None of these timers is pending" in page.text
+    assert "None of these timers is still pending" in page.text
     assert [name for _, name, _ in log()] == ["topic reports"] * 2
 
 
 def test_where_time_is_up_somebody_is_asked_for_the_rest(visitor, timers, monkeypatch):
     for n in range(250):
         timers.schedule("x", "reports", timer_id=f"s{n:03}", repeat=Every(hours=1))
-    monkeypatch.setattr(asked, "CHANGE_SECONDS", 0.0)
+    monkeypatch.setattr(forms, "CHANGE_SECONDS", 0.0)
     page = visitor.choose(visitor.topic("reports"), "pause", select_across="1")
     page = visitor.send(page)
     assert "Paused: 200 timers." in page.text
-    assert "Go on with the rest of topic “reports”?" in page.text
+    assert "Continue with the rest of topic “reports”?" in page.text
     page = visitor.send(page)
     assert "Paused: 50 timers." in page.text
     assert len(paused(timers)) == 250
@@ -220,7 +220,7 @@ def test_where_time_is_up_somebody_is_asked_for_the_rest(visitor, timers, monkey
 def test_one_is_run_now_and_the_series_goes_on(visitor, reports, here):
     asked = visitor.follow(visitor.follow(visitor.topic("reports"), "daily"), "Run now")
     assert "Run 1 timer of topic “reports” now?" in asked.text
-    assert "Series go on at their next times." in asked.text
+    assert "Series continue at their next times." in asked.text
     assert "A second run" not in asked.text
     assert "Made due: 1 timer." in visitor.send(asked).text
     assert is_due(reports, "daily", here.now())
@@ -231,9 +231,9 @@ def test_of_one_that_runs_it_is_said_that_a_second_run_starts(visitor, reports, 
     reports.reschedule_timer("reports", "daily", activate_in=timedelta(0))
     here.claim("reports", lease_ttl=600)
     asked = visitor.follow(visitor.follow(visitor.topic("reports"), "daily"), "Run now")
-    assert "Running: 1 timer. A second run starts while the first goes on." in asked.text
+    assert "Running: 1 timer. A second run starts beside the first." in asked.text
     done = visitor.send(asked)
-    assert "Running: 1 timer. A second run starts while the first goes on." in done.text
+    assert "Running: 1 timer. A second run starts beside the first." in done.text
     assert is_due(reports, "daily", here.now())
 
 
@@ -270,7 +270,7 @@ def test_of_all_paused_ones_are_left_out(action, fields, done, visitor, reports)
     assert "Paused: 1 timer. They stay paused." in asked.text
     page = visitor.send(asked, **fields)
     assert (
-        f"{done}: 3 timers. Unchanged: 1 timer (paused; resume it, or name it by its id)."
+        f"{done}: 3 timers. Unchanged: 1 timer (paused; resume it, or name it by its ID)."
         in page.text
     )
     assert paused(reports) == {"stopped"}

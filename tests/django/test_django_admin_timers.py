@@ -118,7 +118,7 @@ def test_a_running_timer_shows_the_end_of_its_lease_and_says_so(visitor, timers,
 
     timer = visitor.follow(page, "runs")
     assert "Lease ends" in timer.text
-    assert "A worker runs it at this moment." in timer.text
+    assert "A worker is running it." in timer.text
     assert "A worker runs it" not in visitor.follow(page, "waits").text
 
 
@@ -197,7 +197,7 @@ def test_a_timer_that_has_fired_meanwhile_is_spoken_of(visitor, timers):
     page = visitor.topic("invoices")
     timers.cancel_all("invoices")
     page = visitor.follow(page, "INV-001")
-    assert "Timer “INV-001” is not pending any more: it fired, or was cancelled." in page.text
+    assert "Timer “INV-001” is no longer pending: it was delivered or cancelled." in page.text
     assert "No timer is pending here." in page.text
 
 

@@ -46,7 +46,7 @@ def test_other_topics_are_found_when_asked_for_step_by_step(
         while "scan" in page.fields:
             page = visitor.send(page)
             steps += 1
-            assert re.search("Looked at (about [0-9,]+ of|all) [0-9,]+ keys", page.text)
+            assert re.search("Scanned (about [0-9,]+ of|all) [0-9,]+ keys", page.text)
         assert steps >= 3
         assert r"hidden\n1 1 0 2099" in page.text
         assert r"hidden\n2 1 0 2099" in page.text
@@ -127,9 +127,11 @@ def test_timers_in_the_other_layout_are_warned_of(
         others.schedule("x", "invoices", timer_id="a", activate_at=LATER)
         page = visitor.topics()
 
-    assert f"Topic 'invoices' has timers under '{key_names['timeline_key']}:{key}' too" in page.text
+    assert (
+        f"Topic 'invoices' also has timers under '{key_names['timeline_key']}:{key}'" in page.text
+    )
     assert f"the key {word} hash tags" in page.text
-    assert "give all that share the topic the same hash_tags" in page.text
+    assert "give all programs that share the topic the same hash_tags" in page.text
 
 
 def test_topics_that_a_scan_finds_in_the_other_layout_alone_are_warned_of(
@@ -142,8 +144,8 @@ def test_topics_that_a_scan_finds_in_the_other_layout_alone_are_warned_of(
         while "scan" in page.fields:
             page = visitor.send(page)
 
-    assert r"Topic 'two\nlines' has timers under" in page.text
-    assert "No topic is known" in page.text
+    assert r"Topic 'two\nlines' also has timers under" in page.text
+    assert "No topics are known" in page.text
 
 
 def test_what_a_scan_has_found_is_kept_from_step_to_step():

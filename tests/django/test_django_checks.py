@@ -175,7 +175,7 @@ def test_a_silent_server_is_not_waited_for_by_a_client_that_would_for_ever(silen
 
     found = run_checks(deploy=True, TIMERS={"default": {"CLIENT": patient}})
     assert ids(found) == ["timers.W002"]
-    assert "no answer within 2 s" in found[0].msg
+    assert "no reply within 2 s" in found[0].msg
     assert accepted
 
 
@@ -185,7 +185,7 @@ def test_a_server_that_may_evict_timers_is_a_warning():
         found = run_checks(deploy=True, TIMERS=at(url))
     assert ids(found) == ["timers.W003"]
     assert found[0].level == checks.WARNING
-    assert "maxmemory-policy is allkeys-lru: timers could vanish" in found[0].msg
+    assert "maxmemory-policy is allkeys-lru: timers could be evicted" in found[0].msg
     assert found[0].hint == "set maxmemory-policy noeviction"
 
 
@@ -196,7 +196,7 @@ def test_a_user_who_may_not_look_is_told_so_and_config_is_never_asked():
         with_user = relay.url.replace("redis://", "redis://timers:s3cret@")
         found = run_checks(deploy=True, TIMERS=at(with_user))
         assert ids(found) == ["timers.W004"]
-        assert "no permission to look" in found[0].msg
+        assert "no permission" in found[0].msg
 
         admin.execute_command("ACL", "SETUSER", "timers", "+info")
         assert run_checks(deploy=True, TIMERS=at(with_user)) == []
@@ -224,7 +224,7 @@ def test_a_server_that_knows_no_info_is_there_all_the_same():
         found = run_checks(deploy=True, TIMERS=at(f"redis://127.0.0.1:{server.server_address[1]}"))
         server.shutdown()
     assert ids(found) == ["timers.W004"]
-    assert "the server does not answer INFO: unknown command" in found[0].msg
+    assert "the server does not reply to INFO: unknown command" in found[0].msg
 
 
 def test_a_client_that_shares_a_caches_database_is_found_when_it_is_made(server_url):

@@ -13,7 +13,7 @@ from django.test import override_settings
 from faststream_redis_timers_sync import Every
 from faststream_redis_timers_sync.django import get_client
 from faststream_redis_timers_sync.manage import scanning
-from faststream_redis_timers_sync.manage.server import inside
+from faststream_redis_timers_sync.manage.server import internals_of
 from faststream_redis_timers_sync.protocol.cluster import slot_of
 
 HOUR = timedelta(hours=1)
@@ -32,7 +32,7 @@ def clustered(empty_cluster):
 
 
 def move_of(cluster, client, topic):
-    slot = slot_of(inside(client).keys.of(topic).timeline)
+    slot = slot_of(internals_of(client).keys.of(topic).timeline)
     owner = cluster.owner_of(slot)
     other = next(one for one in cluster.primaries() if one is not owner)
     return slot, owner, other
@@ -52,7 +52,7 @@ def test_topics_are_found_step_by_step_on_all_primaries(clustered, visitor, monk
     assert steps == 3
     for topic in TOPICS:
         assert f"{topic} 1 0 2099-06-01" in page.text
-    assert "Looked at all 24 keys of the database." in page.text
+    assert "Scanned all 24 keys of the database." in page.text
     assert "missing" not in page.text
 
 

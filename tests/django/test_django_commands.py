@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command, get_commands, load_command_class
 from django.test import override_settings
-from faces import Home
+from front_ends import Home
 
 from faststream_redis_timers_sync import Cron, Every, TimersClient
 from faststream_redis_timers_sync.cli.commands import COMMANDS
@@ -100,10 +100,10 @@ def test_recurring_timers_are_listed_shown_paused_and_resumed(call, records, tim
     out, err = call(
         "timers_reschedule", "reports", everything=True, activate_in=HOUR, interactive=False
     )
-    assert out == "1 timer moved, 1 stayed\n"
+    assert out == "1 timer rescheduled, 1 unchanged\n"
     code, sentence = refusal(call, "timers_reschedule", "reports", "daily", activate_in=HOUR)
     assert code == 2
-    assert "timer 'daily' is paused; this resumes it. Go on?" in sentence
+    assert "timer 'daily' is paused; this resumes it. Continue?" in sentence
     assert records("timers_resume", "reports", "daily")[0]["resumed"] == 1
     (stats,) = records("timers_stats", "reports")
     assert (stats["pending"], stats["paused"]) == (2, 0)
@@ -175,7 +175,7 @@ def test_the_earliest_that_match_are_listed(records, timers):
 def test_a_limit_that_is_no_number_above_0_is_refused(text, call):
     _, sentence = refusal(call, "timers_list", "t", f"--limit={text}")
 
-    assert sentence == f"Error: argument --limit: '{text}' is no whole number above 0"
+    assert sentence == f"Error: argument --limit: '{text}' is not a whole number above 0"
 
 
 def test_a_timer_is_shown_with_its_body(call, records, timers):
@@ -260,7 +260,7 @@ def test_one_that_runs_is_removed_and_that_is_said(call, timers, here):
     out, err = call("timers_cancel", "t", "a")
 
     assert out == "1 timer cancelled\n"
-    assert err == "timer 'a' was running: it is removed, its handler finishes\n"
+    assert err == "timer 'a' was running: it is removed, but its handler finishes\n"
 
 
 def test_those_that_match_or_all_are_cancelled(call, records, timers):
@@ -288,7 +288,7 @@ def test_a_question_without_a_terminal_is_exit_code_2_and_changes_nothing(
     code, sentence = refusal(call, name, "t", *words, *more)
 
     assert code == 2
-    assert sentence.endswith("There is no terminal to ask this on: add --yes if so")
+    assert sentence.endswith("There is no terminal to ask this on: to confirm, add --yes")
     assert timers.get_timer("t", "a") == before
 
 
@@ -299,7 +299,7 @@ def test_which_timers_must_be_said_in_one_way(words, command, call):
 
     assert refusal(call, name, "t", *words, *more) == (
         2,
-        "name one or more ids, or give --match PATTERN, or --all",
+        "name one or more IDs, or give --match PATTERN, or --all",
     )
 
 
@@ -315,7 +315,7 @@ def test_timers_are_moved(words, options, call, timers):
 
     out, err = call("timers_reschedule", "t", "a", *words, **options)
 
-    assert (out, err) == ("1 timer moved\n", "")
+    assert (out, err) == ("1 timer rescheduled\n", "")
     assert timers.get_timer("t", "a").due_at == datetime(2099, 6, 1, 7, tzinfo=UTC)
 
 
@@ -342,13 +342,13 @@ def test_a_new_time_is_needed(call, timers):
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (["--in", "3"], "argument --in: '3' is no length of time: write numbers with their units"),
+        (["--in", "3"], "argument --in: '3' is not a duration: write numbers with their units"),
         (
             ["--in", "1M"],
-            "--in: '1M' has an upper-case M, which may mean minutes or months",
+            "--in: '1M' has an upper-case M, which can mean minutes or months",
         ),
-        (["--at", "soon"], "argument --at: 'soon' is no time: write it as"),
-        (["--at", "2099-01-01T09:00"], "does not say in which time zone"),
+        (["--at", "soon"], "argument --at: 'soon' is not a time: write it as"),
+        (["--at", "2099-01-01T09:00"], "has no time zone"),
         (["--in", "1h", "--at", "2099-01-01T09:00Z"], "not allowed with argument --in"),
     ],
 )

@@ -94,8 +94,8 @@ def test_a_question_without_a_terminal_is_exit_code_2(command, timers):
     assert (asked.returncode, asked.stdout) == (2, "")
     remark, sentence = asked.stderr.splitlines()
     assert remark == (
-        "recurring ones among them end. One that an application declares is created again by its "
-        "next start: pause it to stop it"
+        "recurring timers among them end. A series that an application declares is created again "
+        "by its next start: pause it instead"
     )
     assert sentence.startswith("CommandError: Cancel 1 timer in topic 't'? There is no term")
     assert (sure.returncode, sure.stdout) == (0, "1 timer cancelled\n")

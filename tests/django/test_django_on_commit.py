@@ -333,7 +333,7 @@ def test_what_comes_after_a_lost_reply_is_not_sent_and_says_so(key_settings, rel
         assert "b" not in pending(get_client())
     first, second = (record.exc_info[1] for record in caplog.records)
     assert isinstance(first, TimerOutcomeUnknownError)
-    assert str(second) == f"not sent, since before it: {first}"
+    assert str(second) == f"not sent, because of an earlier call: {first}"
 
 
 def test_a_fake_client_confirms_all():

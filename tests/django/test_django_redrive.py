@@ -34,8 +34,8 @@ def call(*words):
 
 def test_all_that_can_come_back(letters, timers):
     assert call(DEAD, "--all", "--no-input") == (
-        "2 timers put back, 1 stayed\n",
-        "1 timer stayed: a timer of the old id waits, or is recurring\n",
+        "2 timers redriven, 1 unchanged\n",
+        "1 timer unchanged: a timer with its old ID is waiting or recurring\n",
         0,
     )
     assert sorted(timers.get_pending_timers("invoices")) == ["a", "b", "taken"]
@@ -57,8 +57,8 @@ def test_those_that_match_as_json(letters):
 
 def test_one_that_was_named_and_stays_is_exit_code_1(letters):
     assert call(DEAD, letters[0], letters[2]) == (
-        "1 timer put back, 1 stayed\n",
-        f"'{letters[2]}' stays in topic '{DEAD}': a timer of the old id waits, or is recurring",
+        "1 timer redriven, 1 unchanged\n",
+        f"'{letters[2]}' stays in topic '{DEAD}': a timer with its old ID is waiting or recurring",
         1,
     )
 
@@ -66,7 +66,7 @@ def test_one_that_was_named_and_stays_is_exit_code_1(letters):
 def test_an_unknown_id_is_exit_code_3(letters):
     out, sentence, code = call(DEAD, letters[0], "nobody")
 
-    assert (out, code) == ("1 timer put back\n", 3)
+    assert (out, code) == ("1 timer redriven\n", 3)
     assert sentence == "no timer 'nobody' is pending in topic 'invoices:dead'"
 
 
@@ -74,5 +74,5 @@ def test_a_question_without_a_terminal_is_exit_code_2(letters, timers):
     _, sentence, code = call(DEAD, "--all")
 
     assert code == 2
-    assert sentence.startswith("Put back 3 timers in topic 'invoices:dead'? There is no terminal")
+    assert sentence.startswith("Redrive 3 timers in topic 'invoices:dead'? There is no terminal")
     assert timers.count_pending(DEAD) == 3

@@ -81,7 +81,7 @@ def test_what_is_declared_no_longer_is_told_and_pruned_where_that_is_asked(decla
     with declaring([Series("tick", "ticks", timer_id="tick", repeat=Every(hours=2))]):
         out, err = run()
         assert states(out) == [["changed", "ticks", "tick"], ["undeclared", "reports", "daily"]]
-        assert err == "series that are no longer declared go on (1): --prune cancels them\n"
+        assert err == "series that are no longer declared still run (1): --prune cancels them\n"
         assert get_client().has_pending("reports", "daily")
 
         out, err = run("--prune")
@@ -171,11 +171,11 @@ def test_a_path_a_function_or_a_list(declaring, series):
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        ({"SERIES": [TICK]}, "has SERIES and no SERIES_OWNER, by which"),
-        ({"SERIES_OWNER": "shop"}, 'has SERIES_OWNER and no SERIES: add "SERIES": []'),
+        ({"SERIES": [TICK]}, "has SERIES but no SERIES_OWNER, which"),
+        ({"SERIES_OWNER": "shop"}, 'has SERIES_OWNER but no SERIES: add "SERIES": []'),
         ({"SERIES": 5, "SERIES_OWNER": "shop"}, "['SERIES'] must be a list of Series, a function"),
         ({"SERIES": "", "SERIES_OWNER": "shop"}, "['SERIES'] must be a list of Series, a function"),
-        ({"SERIES": [TICK], "SERIES_OWNER": ""}, "['SERIES_OWNER'] must be a str that is not empt"),
+        ({"SERIES": [TICK], "SERIES_OWNER": ""}, "['SERIES_OWNER'] must be a non-empty str"),
         ({"SERIES": [TICK], "SERIES_OWNER": 5}, "['SERIES_OWNER'] must be a str, got a int"),
         (
             {"SERIES": "no_such.SERIES", "SERIES_OWNER": "shop"},

@@ -109,7 +109,7 @@ def test_a_callable_may_make_the_whole_client(client):
         ({"default": {"URL": URL, "COLOUR": 1}}, "the unknown key 'COLOUR'; it may have 'URL', "),
         ({"default": {"URL": None}}, "TIMERS['default']['URL'] must be a str, got None"),
         ({"default": {"URL": [URL]}}, "TIMERS['default']['URL'] must be a str, got a list"),
-        ({"default": {"URL": ""}}, "['URL'] must be a str that is not empty, got ''"),
+        ({"default": {"URL": ""}}, "['URL'] must be a non-empty str, got ''"),
         ({"default": {"URL": URL, "PREFIX": 5}}, "['PREFIX'] must be a str, got a int"),
         ({"default": {"URL": URL, "TOPICS": "a"}}, "['TOPICS'] must be a list of topics, got a st"),
         ({"default": {"URL": URL, "TOPICS": [1]}}, "['TOPICS'] must be a list of topics, got a li"),
@@ -120,7 +120,7 @@ def test_a_callable_may_make_the_whole_client(client):
         ),
         (
             {"default": {"URL": URL, "HASH_TAGS": True, "TIMELINE_KEY": "{t}"}},
-            "TIMERS['default']: timeline_key must have no brace where hash_tags=True",
+            "TIMERS['default']: timeline_key must have no brace with hash_tags=True",
         ),
         (
             {"default": {"URL": URL, "HASH_TAGS": True, "PREFIX": "{eu", "TOPICS": ["x", "}"]}},
@@ -128,7 +128,7 @@ def test_a_callable_may_make_the_whole_client(client):
         ),
         (
             {"default": {"CLIENT": FakeTimersClient, "HASH_TAGS": True}},
-            "has HASH_TAGS, but CLIENT made a FakeTimersClient, which has its own: leave",
+            "has HASH_TAGS, but CLIENT made a FakeTimersClient, which has its own: remove",
         ),
         (
             {"default": {"URL": URL, "CONFIRM_REPLICAS": "1"}},
@@ -144,10 +144,10 @@ def test_a_callable_may_make_the_whole_client(client):
         ),
         (
             {"default": {"CLIENT": FakeTimersClient, "CONFIRM_REPLICAS": 1}},
-            "has CONFIRM_REPLICAS, but CLIENT made a FakeTimersClient, which has its own: leave",
+            "has CONFIRM_REPLICAS, but CLIENT made a FakeTimersClient, which has its own: remove",
         ),
         ({"default": {"CLIENT": 5}}, "['CLIENT'] must be the dotted path of a callable, or a call"),
-        ({"default": {"URL": URL, "CLIENT": "a.b"}}, "has both URL and CLIENT: leave one of them"),
+        ({"default": {"URL": URL, "CLIENT": "a.b"}}, "has both URL and CLIENT: remove one of them"),
         ({"default": {"PREFIX": "a"}}, "TIMERS['default'] has neither URL nor CLIENT: add"),
         ({"default": {"CLIENT": "a.b", "OPTIONS": {}}}, "has OPTIONS, which are for a URL"),
         ({"default": {"CLIENT": "no.where"}}, "CLIENT 'no.where' can't be imported: No module nam"),
@@ -160,14 +160,14 @@ def test_a_callable_may_make_the_whole_client(client):
         ),
         (
             {"default": {"CLIENT": FakeTimersClient, "PREFIX": "a"}},
-            "has PREFIX, but CLIENT made a FakeTimersClient, which has its own: leave that out",
+            "has PREFIX, but CLIENT made a FakeTimersClient, which has its own: remove them",
         ),
         ({"default": {"URL": f"http://{SECRET}"}}, "the URL of the server can't be read"),
         ({"default": {"URL": f"redis://:a/{SECRET}@localhost"}}, "the URL of the server can't be"),
         ({"default": {"URL": f"redis://h:{SECRET}/1"}}, "the URL of the server can't be read"),
         (
             {"default": {"URL": URL, "OPTIONS": {"socket_timout": 1}}},
-            "options, or what follows the ? in the URL, can't be used",
+            "options, or the part of the URL after the ?, can't be used",
         ),
         (
             {"default": {"URL": URL, "OPTIONS": {"socket_timeout": "5"}}},

@@ -359,8 +359,8 @@ async def test_with_retry_sys_exit_does_not_stop_the_worker(backend_with, bench,
 @pytest.mark.parametrize(
     ("message", "part"),
     [
-        ({"task": "project_tasks.no_task"}, "is no task: decorate it with @task"),
-        ({"task": "os.getpid"}, "'os.getpid', which timer 'odd' names, is no task"),
+        ({"task": "project_tasks.no_task"}, "is not a task: decorate it with @task"),
+        ({"task": "os.getpid"}, "'os.getpid', which timer 'odd' names, is not a task"),
         ({"task": "project_tasks.missing"}, 'does not define a "missing"'),
         ({"task": 5}, "timer 'odd' holds no task"),
         ("text", "timer 'odd' holds no task"),

@@ -4,7 +4,7 @@ import pytest
 import redis
 import redis.asyncio
 from bench import HOUR, delivering
-from faces import async_face, blocking_face
+from front_ends import async_front_end, blocking_front_end
 from lost import Cut
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
@@ -23,7 +23,7 @@ def cut(request, relay):
 
 def retries(kind):
     """Give options that let redis-py repeat what fails, as its own defaults do from 6 on."""
-    retry = AsyncRetry(NoBackoff(), 3) if kind is async_face else Retry(NoBackoff(), 3)
+    retry = AsyncRetry(NoBackoff(), 3) if kind is async_front_end else Retry(NoBackoff(), 3)
     return {"retry": retry, "retry_on_error": [redis.ConnectionError, redis.TimeoutError]}
 
 
@@ -32,16 +32,16 @@ def options(request):
     return retries if request.param == "retrying" else lambda kind: {}
 
 
-@pytest.fixture(params=[blocking_face, async_face], ids=["blocking", "asyncio"])
+@pytest.fixture(params=[blocking_front_end, async_front_end], ids=["blocking", "asyncio"])
 async def relayed(request, bench, relay, options):
     """Give a front end that speaks through the relay, to a server that knows the scripts."""
     home = type(bench.home)(bench.home.key_names, relay.url)
-    async with request.param(home, **options(request.param)) as face:
-        await face.schedule("x", "warm-up", timer_id="1", activate_in=HOUR)
-        await face.reschedule_timer("warm-up", "1", activate_in=HOUR)
-        await face.cancel_timers("warm-up", ["1"])
-        await face.cancel_all("warm-up")
-        yield face
+    async with request.param(home, **options(request.param)) as front_end:
+        await front_end.schedule("x", "warm-up", timer_id="1", activate_in=HOUR)
+        await front_end.reschedule_timer("warm-up", "1", activate_in=HOUR)
+        await front_end.cancel_timers("warm-up", ["1"])
+        await front_end.cancel_all("warm-up")
+        yield front_end
 
 
 NEW = [TimerPublishMessage("new", timer_id=timer_id) for timer_id in ("42", "43")]

@@ -41,7 +41,7 @@ def test_pages_find_the_primary_that_was_promoted(sentinels):
             status, html = ask(query)
             assert (status, "2099-06-01" in html) == (200, True), query
         status, html = ask("do=scan", "POST")
-        assert (status, "Looked at all" in html) == (200, True)
+        assert (status, "Scanned all" in html) == (200, True)
         cancel = "topic=invoices&do=cancel", "POST", b"id=Yg&sure=1"
         primary = sentinels.primary()
         primary.kill()

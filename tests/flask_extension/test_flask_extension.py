@@ -189,11 +189,11 @@ def test_a_client_may_come_from_a_callable_that_knows_the_app(make_app, client):
         ),
         (
             {"TIMERS_URL": URL, "TIMERS_CLIENT": "a.b"},
-            "app.config has both TIMERS_URL and TIMERS_CLIENT: leave one of them out",
+            "app.config has both TIMERS_URL and TIMERS_CLIENT: remove one of them",
         ),
         (
             {"TIMERS_CLIENT": "a.b", "TIMERS_OPTIONS": {}},
-            "has TIMERS_OPTIONS, which are for a URL: give them to the client of TIMERS_CLIENT",
+            "has TIMERS_OPTIONS, which are for a URL: pass them to the client of TIMERS_CLIENT",
         ),
     ],
 )
@@ -211,7 +211,7 @@ def test_a_mistake_is_one_clear_sentence_when_the_app_is_set_up(make_app, config
         ({"TIMERS_URL": f"http://{SECRET}"}, "app.config: the URL of the server can't be read"),
         (
             {"TIMERS_URL": URL, "TIMERS_OPTIONS": {"socket_timout": 1}},
-            "options, or what follows the ? in the URL, can't be used",
+            "options, or the part of the URL after the ?, can't be used",
         ),
         ({"TIMERS_CLIENT": "no.where"}, "TIMERS_CLIENT 'no.where' can't be imported: No module"),
         ({"TIMERS_CLIENT": "os.way"}, "TIMERS_CLIENT 'os.way' can't be imported: module 'os' ha"),

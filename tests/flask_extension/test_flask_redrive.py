@@ -1,7 +1,7 @@
 """``flask timers redrive``: the command line's, on the app's client."""
 
 from dead import set_aside
-from faces import Home
+from front_ends import Home
 
 
 def test_dead_letters_come_back(app, client, key_names, server_url):
@@ -13,5 +13,5 @@ def test_dead_letters_come_back(app, client, key_names, server_url):
     words = ["timers", "redrive", "invoices:dead", dead_id.decode()]
     result = app.test_cli_runner().invoke(args=words, catch_exceptions=False)
 
-    assert (result.exit_code, result.output) == (0, "1 timer put back\n")
+    assert (result.exit_code, result.output) == (0, "1 timer redriven\n")
     assert client.get_pending_timers("invoices") == ["42"]

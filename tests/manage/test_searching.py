@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from faces import Home
+from front_ends import Home
 
 from faststream_redis_timers_sync import TimersClient
 from faststream_redis_timers_sync.manage.deadline import Deadline, TimeUpError

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import pytest
 from clusters import Cluster
-from faces import ClusterHome, Home
+from front_ends import ClusterHome, Home
 from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,

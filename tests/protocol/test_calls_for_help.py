@@ -4,7 +4,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 
 import pytest
-from faces import Home
+from front_ends import Home
 
 from faststream_redis_timers_sync import TimersClient
 from faststream_redis_timers_sync.protocol.keys import RESERVE_GROUPS

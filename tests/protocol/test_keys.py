@@ -124,7 +124,7 @@ def test_keys_with_hash_tags(topic, end):
 @pytest.mark.parametrize(
     ("topic", "reason"),
     [
-        ("{x}", "has braces of its own where those of 'x' are; write 'x'"),
+        ("{x}", "has its own braces where those of 'x' are; write 'x'"),
         ("{x}:dead", "those of 'x:dead' are; write 'x:dead'"),
         ("{x}:dead:dead", "write 'x:dead:dead'"),
         ("x{", "has a brace without its pair; write both around a name, or neither"),

@@ -68,7 +68,7 @@ def test_an_error_survives_a_process_boundary(error):
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (ERRORS[0], "a timer '42' waits in topic 'invoices' already"),
+        (ERRORS[0], "timer '42' is already waiting in topic 'invoices'"),
         (ERRORS[1], "answer to cancel (timer '42' in topic 'invoices') was lost"),
         (ERRORS[2], "answer to schedule (2 timers, from '42' in topic 'invoices') was lost"),
         (ERRORS[3], "answer to cancel all (all timers in topic 'invoices') was lost"),

@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 import pytest
-from faces import Home
+from front_ends import Home
 from redis.exceptions import ResponseError
 from series import DAILY, HOURLY, series
 
@@ -221,7 +221,7 @@ def test_a_definition_that_nobody_can_compute_stays_paused(written, home):
     plant(home, LATER, write_envelope(b"x", headers={REPEAT: written}))
     home.runner.run(home.operations.pause(TOPIC, "a"))
 
-    with pytest.raises(ValueError, match="this version knows no definition like"):
+    with pytest.raises(ValueError, match="this version can't read the definition"):
         home.runner.run_steps(home.operations.resume(TOPIC, "a"))
     assert score_of(home) == PAUSED
 

@@ -38,6 +38,6 @@ def before_primary(group: Group) -> Iterator[Relay]:
 
 
 @pytest.fixture(params=[open_blocking, open_async], ids=["blocking", "async"])
-def open_face(request: pytest.FixtureRequest) -> Opener:
+def open_front_end(request: pytest.FixtureRequest) -> Opener:
     """Opens a front end at a URL."""
     return request.param

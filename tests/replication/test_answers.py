@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 import redis
 import redis.asyncio
-from faces import AsyncFace, BlockingFace
+from front_ends import AsyncFrontEnd, BlockingFrontEnd
 from waiting import wait_until, wait_until_async
 
 from faststream_redis_timers import TimerNotReplicatedError, TimersBroker
@@ -22,43 +22,49 @@ LATE = 20.0
 """Seconds within which a server that hangs is given up: some 3 are promised, on a quiet machine."""
 
 
-def in_thread(face, call):
+def in_thread(front_end, call):
     """Make a call beside the test's event loop, which a blocking one would hold up."""
-    if isinstance(face, BlockingFace):
+    if isinstance(front_end, BlockingFrontEnd):
         return asyncio.create_task(asyncio.to_thread(asyncio.run, call()))
     return asyncio.create_task(call())
 
 
 @pytest.mark.parametrize("replicas_work", [True, False])
-async def test_a_lost_answer_is_told_as_what_it_is(group, before_primary, open_face, replicas_work):
+async def test_a_lost_answer_is_told_as_what_it_is(
+    group, before_primary, open_front_end, replicas_work
+):
     before_primary.lose_reply("WAIT")
     with group.pause_replicas(0 if replicas_work else 2):
-        async with open_face(before_primary.url, confirm_replicas=1, confirm_timeout=0.2) as face:
+        async with open_front_end(
+            before_primary.url, confirm_replicas=1, confirm_timeout=0.2
+        ) as front_end:
             with pytest.raises(TimerNotReplicatedError) as caught:
-                await face.schedule("x", TOPIC, timer_id="1", activate_in=HOUR)
+                await front_end.schedule("x", TOPIC, timer_id="1", activate_in=HOUR)
 
             # The connection was not kept: its next reply would be the late one.
-            assert await face.count_pending(TOPIC) == 1
+            assert await front_end.count_pending(TOPIC) == 1
     assert caught.value.confirmed is None
     assert "whether 1 of its replicas have it is unknown (ConnectionError:" in str(caught.value)
     assert "the primary has it" in str(caught.value)
 
 
-async def test_a_lost_reply_to_the_write_is_unknown_as_ever(group, before_primary, open_face):
+async def test_a_lost_reply_to_the_write_is_unknown_as_ever(group, before_primary, open_front_end):
     before_primary.lose_reply()
-    async with open_face(before_primary.url, confirm_replicas=1) as face:
+    async with open_front_end(before_primary.url, confirm_replicas=1) as front_end:
         with pytest.raises(Exception, match="was lost") as caught:
-            await face.schedule("x", TOPIC, timer_id="1", activate_in=HOUR)
+            await front_end.schedule("x", TOPIC, timer_id="1", activate_in=HOUR)
 
     assert type(caught.value).__name__ == "TimerOutcomeUnknownError"
     assert before_primary.count("WAIT") == 0
 
 
-async def test_an_answer_that_never_comes_is_given_up(group, before_primary, open_face):
+async def test_an_answer_that_never_comes_is_given_up(group, before_primary, open_front_end):
     with group.pause_replicas(2):
-        async with open_face(before_primary.url, confirm_replicas=1, confirm_timeout=1) as face:
+        async with open_front_end(
+            before_primary.url, confirm_replicas=1, confirm_timeout=1
+        ) as front_end:
             call = in_thread(
-                face, lambda: face.schedule("x", TOPIC, timer_id="1", activate_in=HOUR)
+                front_end, lambda: front_end.schedule("x", TOPIC, timer_id="1", activate_in=HOUR)
             )
             await wait_until_async(lambda: before_primary.count("WAIT") == 1)
             before_primary.hold_replies()
@@ -68,16 +74,18 @@ async def test_an_answer_that_never_comes_is_given_up(group, before_primary, ope
 
             assert time.monotonic() - started_at < LATE
             before_primary.resume()
-            assert await face.count_pending(TOPIC) == 1
+            assert await front_end.count_pending(TOPIC) == 1
     assert caught.value.confirmed is None
     assert "no answer within 3 s" in str(caught.value)
 
 
-async def test_the_timeout_of_the_client_does_not_end_the_wait(group, before_primary, open_face):
+async def test_the_timeout_of_the_client_does_not_end_the_wait(
+    group, before_primary, open_front_end
+):
     url = f"{before_primary.url}?socket_timeout=0.2"
-    async with open_face(url, confirm_replicas=2, confirm_timeout=30) as face:
+    async with open_front_end(url, confirm_replicas=2, confirm_timeout=30) as front_end:
         with group.pause_replicas(1):
-            call = in_thread(face, lambda: face.schedule("x", TOPIC, activate_in=HOUR))
+            call = in_thread(front_end, lambda: front_end.schedule("x", TOPIC, activate_in=HOUR))
             await wait_until_async(lambda: before_primary.count("WAIT") == 1)
             end = time.monotonic() + 0.6
             await wait_until_async(lambda: time.monotonic() > end)
@@ -87,7 +95,9 @@ async def test_the_timeout_of_the_client_does_not_end_the_wait(group, before_pri
         # And it is in force again for what comes then.
         before_primary.stall()
         with pytest.raises(redis.TimeoutError):
-            await asyncio.wait_for(in_thread(face, lambda: face.count_pending(TOPIC)), LATE)
+            await asyncio.wait_for(
+                in_thread(front_end, lambda: front_end.count_pending(TOPIC)), LATE
+            )
         before_primary.resume()
 
 
@@ -107,7 +117,7 @@ async def test_it_is_so_with_clients_of_a_callers(group, protocol):
                 await broker.publish("x", TOPIC)
 
 
-async def test_a_user_who_may_not_wait_is_told(group, open_face):
+async def test_a_user_who_may_not_wait_is_told(group, open_front_end):
     group.primary.redis.acl_setuser(
         "alice",
         enabled=True,
@@ -117,29 +127,29 @@ async def test_a_user_who_may_not_wait_is_told(group, open_face):
         commands=["+@all", "-wait"],
     )
     url = group.primary.url.replace("redis://", "redis://alice:secret@")
-    async with open_face(url, confirm_replicas=1) as face:
+    async with open_front_end(url, confirm_replicas=1) as front_end:
         with pytest.raises(TimerNotReplicatedError) as caught:
-            await face.schedule("x", TOPIC, timer_id="1", activate_in=HOUR)
+            await front_end.schedule("x", TOPIC, timer_id="1", activate_in=HOUR)
 
-        assert await face.has_pending(TOPIC, "1")
+        assert await front_end.has_pending(TOPIC, "1")
     assert caught.value.confirmed is None
     assert "NoPermissionError" in str(caught.value)
     assert "'wait'" in str(caught.value)
     assert isinstance(caught.value.__cause__, redis.exceptions.NoPermissionError)
 
 
-async def test_a_replica_refuses_the_write_as_ever(group, open_face):
-    async with open_face(group.replicas[0].url, confirm_replicas=1) as face:
+async def test_a_replica_refuses_the_write_as_ever(group, open_front_end):
+    async with open_front_end(group.replicas[0].url, confirm_replicas=1) as front_end:
         with pytest.raises(redis.exceptions.ReadOnlyError):
-            await face.schedule("x", TOPIC, activate_in=HOUR)
+            await front_end.schedule("x", TOPIC, activate_in=HOUR)
 
 
-async def test_a_replica_that_can_be_written_confirms_nothing(group, open_face):
+async def test_a_replica_that_can_be_written_confirms_nothing(group, open_front_end):
     replica = group.replicas[0]
     replica.redis.config_set("replica-read-only", "no")
-    async with open_face(replica.url, confirm_replicas=1) as face:
+    async with open_front_end(replica.url, confirm_replicas=1) as front_end:
         with pytest.raises(TimerNotReplicatedError) as caught:
-            await face.schedule("x", TOPIC, activate_in=HOUR)
+            await front_end.schedule("x", TOPIC, activate_in=HOUR)
 
     assert caught.value.confirmed is None
     assert "WAIT cannot be used with replica" in str(caught.value)
@@ -147,11 +157,13 @@ async def test_a_replica_that_can_be_written_confirms_nothing(group, open_face):
 
 
 async def test_a_primary_that_is_demoted_meanwhile_confirms_nothing(
-    group, before_primary, open_face
+    group, before_primary, open_front_end
 ):
     with group.pause_replicas(2):
-        async with open_face(before_primary.url, confirm_replicas=1, confirm_timeout=30) as face:
-            call = in_thread(face, lambda: face.schedule("x", TOPIC, activate_in=HOUR))
+        async with open_front_end(
+            before_primary.url, confirm_replicas=1, confirm_timeout=30
+        ) as front_end:
+            call = in_thread(front_end, lambda: front_end.schedule("x", TOPIC, activate_in=HOUR))
             await wait_until_async(lambda: before_primary.count("WAIT") == 1)
             group.primary.redis.replicaof("127.0.0.1", str(group.replicas[0].port))
             with pytest.raises(TimerNotReplicatedError) as caught:
@@ -185,9 +197,9 @@ async def test_a_wait_on_another_connection_counts_for_nothing(group):
     client = TimersClient(redis.Redis(connection_pool=pool), confirm_replicas=1)
     broker = TimersBroker(redis.asyncio.Redis(connection_pool=async_pool), confirm_replicas=1)
     await broker.connect()
-    for face in (BlockingFace(client), AsyncFace(broker)):
+    for front_end in (BlockingFrontEnd(client), AsyncFrontEnd(broker)):
         with pytest.raises(TimerNotReplicatedError) as caught:
-            await face.schedule("x", TOPIC, activate_in=HOUR)
+            await front_end.schedule("x", TOPIC, activate_in=HOUR)
 
         assert caught.value.confirmed is None
         assert "the connection was closed meanwhile" in str(caught.value)

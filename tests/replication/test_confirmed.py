@@ -8,12 +8,12 @@ from itertools import pairwise
 
 import pytest
 import redis
-from faces import Face
+from front_ends import FrontEnd
 from replicated import Group
 
 from faststream_redis_timers import TimerNotReplicatedError
 from faststream_redis_timers_sync import TimerExistsError, TimersClient
-from faststream_redis_timers_sync.manage.selection import cancel_each, move_each
+from faststream_redis_timers_sync.manage.selection import cancel_each, reschedule_each
 from faststream_redis_timers_sync.protocol.dead_letters import Ending, write_dead_letter
 from faststream_redis_timers_sync.protocol.envelope import write_envelope
 
@@ -24,38 +24,44 @@ YEAR_2050 = datetime(2050, 1, 1, tzinfo=UTC)
 SOON = 0.2
 """Seconds for replicas that are paused, and so never confirm."""
 
-Call = Callable[[Face], Awaitable[object]]
+Call = Callable[[FrontEnd], Awaitable[object]]
 
 CHANGES: dict[str, tuple[Call, str, tuple[str, ...]]] = {
     "schedule": (
-        lambda face: face.schedule("x", TOPIC, timer_id="new", activate_in=HOUR),
+        lambda front_end: front_end.schedule("x", TOPIC, timer_id="new", activate_in=HOUR),
         "schedule",
         ("new",),
     ),
     "schedule_batch": (
-        lambda face: face.schedule_batch(["x"], TOPIC, activate_in=HOUR),
+        lambda front_end: front_end.schedule_batch(["x"], TOPIC, activate_in=HOUR),
         "schedule",
         (),
     ),
     "reschedule_timer": (
-        lambda face: face.reschedule_timer(TOPIC, "old", activate_at=YEAR_2050),
+        lambda front_end: front_end.reschedule_timer(TOPIC, "old", activate_at=YEAR_2050),
         "reschedule",
         ("old",),
     ),
-    "cancel_timer": (lambda face: face.cancel_timer(TOPIC, "old"), "cancel", ("old",)),
-    "cancel_timers": (lambda face: face.cancel_timers(TOPIC, ["old"]), "cancel", ("old",)),
-    "cancel_all": (lambda face: face.cancel_all(TOPIC), "cancel all", ()),
+    "cancel_timer": (lambda front_end: front_end.cancel_timer(TOPIC, "old"), "cancel", ("old",)),
+    "cancel_timers": (
+        lambda front_end: front_end.cancel_timers(TOPIC, ["old"]),
+        "cancel",
+        ("old",),
+    ),
+    "cancel_all": (lambda front_end: front_end.cancel_all(TOPIC), "cancel all", ()),
 }
 """What changes timers; the action and the ids that an error names (none: not looked at)."""
 
 IDLE: dict[str, Call] = {
-    "keep": lambda face: face.schedule(
+    "keep": lambda front_end: front_end.schedule(
         "y", TOPIC, timer_id="old", activate_in=HOUR, if_exists="keep"
     ),
-    "reschedule_timer": lambda face: face.reschedule_timer(TOPIC, "gone", activate_in=HOUR),
-    "cancel_timer": lambda face: face.cancel_timer(TOPIC, "gone"),
-    "cancel_timers": lambda face: face.cancel_timers(TOPIC, ["gone"]),
-    "cancel_all": lambda face: face.cancel_all("gone"),
+    "reschedule_timer": lambda front_end: front_end.reschedule_timer(
+        TOPIC, "gone", activate_in=HOUR
+    ),
+    "cancel_timer": lambda front_end: front_end.cancel_timer(TOPIC, "gone"),
+    "cancel_timers": lambda front_end: front_end.cancel_timers(TOPIC, ["gone"]),
+    "cancel_all": lambda front_end: front_end.cancel_all("gone"),
 }
 """Calls that find nothing to change, where what they find may be another's work."""
 
@@ -82,67 +88,79 @@ def old_timer(group: Group) -> TimersClient:
 
 
 @pytest.mark.parametrize("name", CHANGES)
-async def test_what_returns_is_on_all_replicas(group, old_timer, open_face, name):
+async def test_what_returns_is_on_all_replicas(group, old_timer, open_front_end, name):
     call, _, _ = CHANGES[name]
-    async with open_face(group.primary.url, confirm_replicas=2, confirm_timeout=20) as face:
+    async with open_front_end(
+        group.primary.url, confirm_replicas=2, confirm_timeout=20
+    ) as front_end:
         before = snapshot(group.primary.redis)
 
-        await call(face)
+        await call(front_end)
 
         on_replicas = [snapshot(replica.redis) for replica in group.replicas]
     assert on_replicas == [snapshot(group.primary.redis)] * 2
     assert on_replicas[0] != before
 
 
-async def test_it_returns_when_as_many_have_it_as_were_asked_for(group, open_face):
+async def test_it_returns_when_as_many_have_it_as_were_asked_for(group, open_front_end):
     with group.pause_replicas(1):
-        async with open_face(group.primary.url, confirm_replicas=1, confirm_timeout=20) as face:
-            await face.schedule("x", TOPIC, timer_id="1", activate_in=HOUR)
+        async with open_front_end(
+            group.primary.url, confirm_replicas=1, confirm_timeout=20
+        ) as front_end:
+            await front_end.schedule("x", TOPIC, timer_id="1", activate_in=HOUR)
 
         assert snapshot(group.replicas[1].redis) == snapshot(group.primary.redis)
 
 
-async def test_what_was_confirmed_by_all_outlives_the_primary(group, open_face):
-    async with open_face(group.primary.url, confirm_replicas=2, confirm_timeout=20) as face:
-        await face.schedule("x", TOPIC, timer_id="1", activate_in=HOUR)
+async def test_what_was_confirmed_by_all_outlives_the_primary(group, open_front_end):
+    async with open_front_end(
+        group.primary.url, confirm_replicas=2, confirm_timeout=20
+    ) as front_end:
+        await front_end.schedule("x", TOPIC, timer_id="1", activate_in=HOUR)
     with group.primary.paused():
         for replica in group.replicas:
             replica.redis.replicaof("NO", "ONE")
-            async with open_face(replica.url) as face:
-                assert await face.has_pending(TOPIC, "1")
+            async with open_front_end(replica.url) as front_end:
+                assert await front_end.has_pending(TOPIC, "1")
 
 
 # --- when it is not
 
 
 @pytest.mark.parametrize("name", CHANGES)
-async def test_what_too_few_replicas_have_is_an_error_and_done(group, old_timer, open_face, name):
+async def test_what_too_few_replicas_have_is_an_error_and_done(
+    group, old_timer, open_front_end, name
+):
     call, action, timer_ids = CHANGES[name]
     before = snapshot(group.primary.redis)
     with group.pause_replicas(1):
-        async with open_face(group.primary.url, confirm_replicas=2, confirm_timeout=SOON) as face:
+        async with open_front_end(
+            group.primary.url, confirm_replicas=2, confirm_timeout=SOON
+        ) as front_end:
             with pytest.raises(TimerNotReplicatedError) as caught:
-                await call(face)
+                await call(front_end)
 
         assert snapshot(group.primary.redis) != before
     error = caught.value
     assert (error.action, error.topic, error.requested, error.confirmed) == (action, TOPIC, 2, 1)
     assert timer_ids in {(), error.timer_ids}
     assert "the primary has it" in str(error)
-    assert "1 of the 2 replicas asked for confirmed it within 0.2 s" in str(error)
+    assert "only 1 of 2 replicas confirmed it within 0.2 s" in str(error)
 
 
-async def test_the_error_says_all_that_a_caller_needs(group, old_timer, open_face):
+async def test_the_error_says_all_that_a_caller_needs(group, old_timer, open_front_end):
     with group.pause_replicas(2):
-        async with open_face(group.primary.url, confirm_replicas=1, confirm_timeout=SOON) as face:
+        async with open_front_end(
+            group.primary.url, confirm_replicas=1, confirm_timeout=SOON
+        ) as front_end:
             with pytest.raises(TimerNotReplicatedError) as caught:
-                await face.cancel_timer(TOPIC, "old")
+                await front_end.cancel_timer(TOPIC, "old")
 
     assert str(caught.value) == (
-        "the primary has it, cancel (timer 'old' in topic 'invoices'), but 0 of the 1 replicas "
-        "asked for confirmed it within 0.2 s: it is lost if the primary fails now and a replica "
-        "without it is promoted. Do it again under the same id to wait anew; what lags shows "
-        "INFO replication"
+        "the primary has it, cancel (timer 'old' in topic 'invoices'), but only 0 of 1 replicas "
+        "confirmed it within 0.2 s: it is lost if the primary fails now and a replica without it "
+        "is promoted. Repeat the call under the same id to wait again; INFO replication shows "
+        "which replicas lag"
     )
     assert caught.value.timer_id == "old"
     # It was waiting: a second cancel could not say that any more.
@@ -151,73 +169,93 @@ async def test_the_error_says_all_that_a_caller_needs(group, old_timer, open_fac
     assert (str(copied), copied.result) == (str(caught.value), True)
 
 
-async def test_the_id_that_was_made_is_in_the_error(group, open_face):
+async def test_the_id_that_was_made_is_in_the_error(group, open_front_end):
     with group.pause_replicas(2):
-        async with open_face(group.primary.url, confirm_replicas=1, confirm_timeout=SOON) as face:
+        async with open_front_end(
+            group.primary.url, confirm_replicas=1, confirm_timeout=SOON
+        ) as front_end:
             with pytest.raises(TimerNotReplicatedError) as caught:
-                await face.schedule("x", TOPIC, activate_in=HOUR)
+                await front_end.schedule("x", TOPIC, activate_in=HOUR)
 
-            assert await face.get_pending_timers(TOPIC) == [caught.value.timer_id]
+            assert await front_end.get_pending_timers(TOPIC) == [caught.value.timer_id]
 
 
-async def test_doing_it_again_confirms_it(group, open_face):
-    async with open_face(group.primary.url, confirm_replicas=2, confirm_timeout=SOON) as face:
+async def test_doing_it_again_confirms_it(group, open_front_end):
+    async with open_front_end(
+        group.primary.url, confirm_replicas=2, confirm_timeout=SOON
+    ) as front_end:
         with group.pause_replicas(1), pytest.raises(TimerNotReplicatedError):
-            await face.schedule("x", TOPIC, timer_id="1", activate_in=HOUR)
-    async with open_face(group.primary.url, confirm_replicas=2, confirm_timeout=20) as face:
-        await face.schedule("x", TOPIC, timer_id="1", activate_in=HOUR, if_exists="keep")
+            await front_end.schedule("x", TOPIC, timer_id="1", activate_in=HOUR)
+    async with open_front_end(
+        group.primary.url, confirm_replicas=2, confirm_timeout=20
+    ) as front_end:
+        await front_end.schedule("x", TOPIC, timer_id="1", activate_in=HOUR, if_exists="keep")
 
     assert all(snapshot(replica.redis) for replica in group.replicas)
 
 
 @pytest.mark.parametrize("name", IDLE)
-async def test_what_another_connection_wrote_is_waited_for(group, old_timer, open_face, name):
+async def test_what_another_connection_wrote_is_waited_for(group, old_timer, open_front_end, name):
     with group.pause_replicas(1):
         # The replica lacks what the call finds.
         group.primary.redis.set("written-by-another", "1")
         before = snapshot(group.primary.redis)
-        async with open_face(group.primary.url, confirm_replicas=2, confirm_timeout=SOON) as face:
+        async with open_front_end(
+            group.primary.url, confirm_replicas=2, confirm_timeout=SOON
+        ) as front_end:
             with pytest.raises(TimerNotReplicatedError) as caught:
-                await IDLE[name](face)
+                await IDLE[name](front_end)
 
         assert snapshot(group.primary.redis) == before
     assert caught.value.confirmed == 1
 
 
 @pytest.mark.parametrize("name", IDLE)
-async def test_what_finds_nothing_to_change_is_confirmed_too(group, old_timer, open_face, name):
+async def test_what_finds_nothing_to_change_is_confirmed_too(
+    group, old_timer, open_front_end, name
+):
     before = snapshot(group.primary.redis)
-    async with open_face(group.primary.url, confirm_replicas=2, confirm_timeout=20) as face:
-        await IDLE[name](face)
+    async with open_front_end(
+        group.primary.url, confirm_replicas=2, confirm_timeout=20
+    ) as front_end:
+        await IDLE[name](front_end)
 
     assert [snapshot(server.redis) for server in group.servers] == [before] * 3
 
 
-async def test_it_is_so_on_a_server_whose_memory_is_full(group, old_timer, open_face):
+async def test_it_is_so_on_a_server_whose_memory_is_full(group, old_timer, open_front_end):
     group.primary.redis.config_set("maxmemory", "1")
     try:
-        async with open_face(group.primary.url, confirm_replicas=2, confirm_timeout=20) as face:
-            assert await face.cancel_timer(TOPIC, "gone") is False
-            assert await face.cancel_timer(TOPIC, "old") is True
+        async with open_front_end(
+            group.primary.url, confirm_replicas=2, confirm_timeout=20
+        ) as front_end:
+            assert await front_end.cancel_timer(TOPIC, "gone") is False
+            assert await front_end.cancel_timer(TOPIC, "old") is True
     finally:
         group.primary.redis.config_set("maxmemory", "0")
 
 
-async def test_more_replicas_than_there_are_never_confirm(group, open_face):
-    async with open_face(group.primary.url, confirm_replicas=3, confirm_timeout=SOON) as face:
+async def test_more_replicas_than_there_are_never_confirm(group, open_front_end):
+    async with open_front_end(
+        group.primary.url, confirm_replicas=3, confirm_timeout=SOON
+    ) as front_end:
         with pytest.raises(TimerNotReplicatedError) as caught:
-            await face.schedule("x", TOPIC, activate_in=HOUR)
+            await front_end.schedule("x", TOPIC, activate_in=HOUR)
 
     assert (caught.value.requested, caught.value.confirmed) == (3, 2)
 
 
-async def test_a_batch_stops_at_the_call_that_is_not_confirmed(group, open_face):
+async def test_a_batch_stops_at_the_call_that_is_not_confirmed(group, open_front_end):
     with group.pause_replicas(2):
-        async with open_face(group.primary.url, confirm_replicas=1, confirm_timeout=SOON) as face:
+        async with open_front_end(
+            group.primary.url, confirm_replicas=1, confirm_timeout=SOON
+        ) as front_end:
             with pytest.raises(TimerNotReplicatedError) as caught:
-                await face.schedule_batch(range(450), TOPIC, activate_in=HOUR)
+                await front_end.schedule_batch(range(450), TOPIC, activate_in=HOUR)
 
-            assert sorted(await face.get_pending_timers(TOPIC)) == sorted(caught.value.timer_ids)
+            assert sorted(await front_end.get_pending_timers(TOPIC)) == sorted(
+                caught.value.timer_ids
+            )
     assert len(caught.value.timer_ids) == 200
     assert f"200 timers, from {caught.value.timer_ids[0]!r}" in str(caught.value)
 
@@ -231,7 +269,7 @@ def test_managing_waits_too(group, old_timer, change):
         if change == "cancel":
             steps = cancel_each(client, TOPIC, ["old"])
         else:
-            steps = move_each(client, TOPIC, ["old"], activate_at=YEAR_2050)
+            steps = reschedule_each(client, TOPIC, ["old"], activate_at=YEAR_2050)
         with pytest.raises(TimerNotReplicatedError):
             list(steps)
 
@@ -248,41 +286,49 @@ def dead_letter(group: Group) -> str:
     return dead_id.decode()
 
 
-async def test_putting_dead_letters_back_waits(group, dead_letter, open_face):
-    async with open_face(group.primary.url, confirm_replicas=2, confirm_timeout=20) as face:
-        assert await face.redrive("dead") == 1
+async def test_putting_dead_letters_back_waits(group, dead_letter, open_front_end):
+    async with open_front_end(
+        group.primary.url, confirm_replicas=2, confirm_timeout=20
+    ) as front_end:
+        assert await front_end.redrive("dead") == 1
 
     assert snapshot(group.replicas[1].redis) == snapshot(group.primary.redis)
 
 
 @pytest.mark.parametrize("stands", [False, True], ids=["moved", "a timer of that id waits"])
 async def test_putting_dead_letters_back_may_not_be_confirmed(
-    group, dead_letter, open_face, stands
+    group, dead_letter, open_front_end, stands
 ):
     if stands:
         with TimersClient(group.primary.url, confirm_replicas=2) as client:
             client.schedule("x", TOPIC, timer_id="back", activate_in=HOUR)
     with group.pause_replicas(1):
         group.primary.redis.set("written-by-another", "1")
-        async with open_face(group.primary.url, confirm_replicas=2, confirm_timeout=SOON) as face:
+        async with open_front_end(
+            group.primary.url, confirm_replicas=2, confirm_timeout=SOON
+        ) as front_end:
             with pytest.raises(TimerNotReplicatedError) as caught:
-                await face.redrive("dead")
+                await front_end.redrive("dead")
     error = caught.value
     assert (error.action, error.topic, error.timer_id) == ("redrive", "dead", dead_letter)
     assert error.result == (0 if stands else 1)
     assert "under the same id" not in str(error)
 
 
-async def test_what_is_confirmed_later_confirms_what_was_put_back(group, dead_letter, open_face):
-    async with open_face(group.primary.url, confirm_replicas=2, confirm_timeout=SOON) as face:
+async def test_what_is_confirmed_later_confirms_what_was_put_back(
+    group, dead_letter, open_front_end
+):
+    async with open_front_end(
+        group.primary.url, confirm_replicas=2, confirm_timeout=SOON
+    ) as front_end:
         with group.pause_replicas(1), pytest.raises(TimerNotReplicatedError) as caught:
-            await face.redrive("dead")
-    assert "any later call on this primary that is confirmed confirms this one too" in str(
-        caught.value
-    )
-    async with open_face(group.primary.url, confirm_replicas=2, confirm_timeout=20) as face:
-        assert await face.redrive("dead") == 0
-        assert await face.cancel_timer("other", "nobody") is False
+            await front_end.redrive("dead")
+    assert "any later confirmed call on this primary confirms this one too" in str(caught.value)
+    async with open_front_end(
+        group.primary.url, confirm_replicas=2, confirm_timeout=20
+    ) as front_end:
+        assert await front_end.redrive("dead") == 0
+        assert await front_end.cancel_timer("other", "nobody") is False
 
     on_replicas = [snapshot(replica.redis) for replica in group.replicas]
     assert on_replicas == [snapshot(group.primary.redis)] * 2
@@ -290,8 +336,8 @@ async def test_what_is_confirmed_later_confirms_what_was_put_back(group, dead_le
 
 def test_what_to_do_fits_what_was_done():
     for action, words in {
-        "schedule": "Do it again under the same id to wait anew;",
-        "cancel all": "Do it again to wait anew;",
+        "schedule": "Repeat the call under the same id to wait again;",
+        "cancel all": "Repeat the call to wait again;",
     }.items():
         assert words in str(TimerNotReplicatedError(action, TOPIC, (), 1, 0, 1.0))
 
@@ -299,40 +345,46 @@ def test_what_to_do_fits_what_was_done():
 # --- who waits, and where
 
 
-async def test_reads_and_refusals_do_not_wait(group, old_timer, before_primary, open_face):
-    async with open_face(before_primary.url, confirm_replicas=2) as face:
-        await face.has_pending(TOPIC, "old")
-        await face.get_timer(TOPIC, "old")
-        await face.get_pending_timers(TOPIC)
-        await face.count_pending(TOPIC)
-        assert [timer.timer_id async for timer in face.iter_timers(TOPIC)] == ["old"]
+async def test_reads_and_refusals_do_not_wait(group, old_timer, before_primary, open_front_end):
+    async with open_front_end(before_primary.url, confirm_replicas=2) as front_end:
+        await front_end.has_pending(TOPIC, "old")
+        await front_end.get_timer(TOPIC, "old")
+        await front_end.get_pending_timers(TOPIC)
+        await front_end.count_pending(TOPIC)
+        assert [timer.timer_id async for timer in front_end.iter_timers(TOPIC)] == ["old"]
         with pytest.raises(TimerExistsError):
-            await face.schedule("x", TOPIC, timer_id="old", if_exists="error")
+            await front_end.schedule("x", TOPIC, timer_id="old", if_exists="error")
 
     assert before_primary.count("WAIT") == 0
 
 
-async def test_each_call_of_a_batch_waits_once(group, before_primary, open_face):
-    async with open_face(before_primary.url, confirm_replicas=2, confirm_timeout=20) as face:
-        await face.schedule_batch(range(450), TOPIC, activate_in=HOUR)
+async def test_each_call_of_a_batch_waits_once(group, before_primary, open_front_end):
+    async with open_front_end(
+        before_primary.url, confirm_replicas=2, confirm_timeout=20
+    ) as front_end:
+        await front_end.schedule_batch(range(450), TOPIC, activate_in=HOUR)
 
     assert before_primary.count("WAIT") == 3
     asked = {command for command in before_primary.commands if command[0] == b"WAIT"}
     assert asked == {(b"WAIT", b"2", b"20000")}
 
 
-async def test_without_the_option_nobody_waits(group, before_primary, open_face):
-    async with open_face(before_primary.url) as face:
-        await face.schedule("x", TOPIC, activate_in=HOUR)
+async def test_without_the_option_nobody_waits(group, before_primary, open_front_end):
+    async with open_front_end(before_primary.url) as front_end:
+        await front_end.schedule("x", TOPIC, activate_in=HOUR)
 
     assert before_primary.count("WAIT") == 0
 
 
-async def test_write_and_wait_go_through_one_connection(group, open_face):
+async def test_write_and_wait_go_through_one_connection(group, open_front_end):
     calls = 20
     with group.primary.redis.monitor() as monitor:
-        async with open_face(group.primary.url, confirm_replicas=2, confirm_timeout=20) as face:
-            await asyncio.gather(*(face.schedule(n, TOPIC, activate_in=HOUR) for n in range(calls)))
+        async with open_front_end(
+            group.primary.url, confirm_replicas=2, confirm_timeout=20
+        ) as front_end:
+            await asyncio.gather(
+                *(front_end.schedule(n, TOPIC, activate_in=HOUR) for n in range(calls))
+            )
         group.primary.redis.echo("end")
         by_connection: dict[str, list[str]] = {}
         for seen in monitor.listen():

@@ -39,7 +39,7 @@ from faststream_redis_timers_sync.manage.roles import (
     commands_of,
     role_rule,
 )
-from faststream_redis_timers_sync.manage.selection import list_timers, move_each
+from faststream_redis_timers_sync.manage.selection import list_timers, reschedule_each
 from faststream_redis_timers_sync.manage.server import count_keys
 from faststream_redis_timers_sync.manage.stats import count_running, count_topics
 from faststream_redis_timers_sync.manage.topics import listening_topics, scan_topics
@@ -469,7 +469,7 @@ def test_who_moves_or_redrives_needs_an_inspector_s_and_a_producer_s_rule(admin,
     admin.execute_command(*rule_of(PRODUCER).replace("producer", "inspector").split(" "))
     with TimersClient(url_of("inspector", acl_url)) as timers:
         timers.schedule("x", "t", timer_id="1", activate_in=HOUR)
-        assert list(move_each(timers, "t", ["1"])) == [("1", "waiting")]
+        assert list(reschedule_each(timers, "t", ["1"])) == [("1", "waiting")]
         letter = write_dead_letter(
             write_envelope(b"x"),
             Ending(reason="attempts", topic="t", timer_id=b"2", first_due=b"1.000000"),

@@ -28,8 +28,8 @@ from faststream_redis_timers_sync.manage.roles import (
     WORKER,
     role_rule,
 )
-from faststream_redis_timers_sync.manage.selection import list_timers, move_each, redrive_each
-from faststream_redis_timers_sync.manage.server import count_keys, inside
+from faststream_redis_timers_sync.manage.selection import list_timers, redrive_each, reschedule_each
+from faststream_redis_timers_sync.manage.server import count_keys, internals_of
 from faststream_redis_timers_sync.manage.stats import count_running, count_topics
 from faststream_redis_timers_sync.manage.topics import (
     listening_topics,
@@ -75,7 +75,7 @@ def rule_of(role, cluster):
 @contextmanager
 def half_moved(cluster, timers, topic):
     """Let a topic's keys be at another primary than its slot, so that calls are answered ASK."""
-    slot = slot_of(inside(timers).keys.of(topic).timeline)
+    slot = slot_of(internals_of(timers).keys.of(topic).timeline)
     source = cluster.owner_of(slot)
     target = next(node for node in cluster.primaries() if node is not source)
     cluster.begin_move(slot, target)
@@ -88,17 +88,17 @@ def half_moved(cluster, timers, topic):
 
 
 def owner_of(cluster, timers, topic):
-    return cluster.owner_of(slot_of(inside(timers).keys.of(topic).timeline))
+    return cluster.owner_of(slot_of(internals_of(timers).keys.of(topic).timeline))
 
 
 def plant_attempts(cluster, timers, topic):
     """Leave attempts of a timer "1" behind, as a server whose memory is full may do."""
-    attempts = inside(timers).keys.of(topic).attempts
+    attempts = internals_of(timers).keys.of(topic).attempts
     owner_of(cluster, timers, topic).ask("HSET", attempts, "1", 1)
 
 
 def has_attempts(cluster, timers, topic):
-    attempts = inside(timers).keys.of(topic).attempts
+    attempts = internals_of(timers).keys.of(topic).attempts
     return owner_of(cluster, timers, topic).ask("EXISTS", attempts)
 
 
@@ -123,7 +123,7 @@ def subscribed(cluster, timers, topic, *channels):
 @contextmanager
 def hearing_calls(cluster, timers, topic):
     """Be 64 workers in reserve, one in each group, with a function that counts who is called."""
-    keys = inside(timers).keys
+    keys = internals_of(timers).keys
     groups = [keys.reserve_channel_of(topic, group) for group in range(RESERVE_GROUPS)]
     channels = keys.workers_channel_of(topic), *groups
     with subscribed(cluster, timers, topic, *channels) as pubsub:
@@ -142,7 +142,7 @@ def hearing_calls(cluster, timers, topic):
 @contextmanager
 def hearing(cluster, timers, topic):
     """Hear what is published for waiting workers, with a function that tells whether there was."""
-    with subscribed(cluster, timers, topic, inside(timers).keys.channel_of(topic)) as pubsub:
+    with subscribed(cluster, timers, topic, internals_of(timers).keys.channel_of(topic)) as pubsub:
 
         def has_heard():
             found = pubsub.get_message(timeout=10)
@@ -203,7 +203,7 @@ def declare(cluster, url):
 def work(cluster, url):
     """Claim, commit, put off, give back, renew, set aside, clear up, count attempts, and listen."""
     with admin_of(cluster) as here, TimersClient(url) as timers:
-        runner, operations = inside(timers).runner, Operations(inside(timers).keys)
+        runner, operations = internals_of(timers).runner, Operations(internals_of(timers).keys)
         for timer_id in "12345":
             # Large, or the worker would not ask for sizes.
             here.schedule("x" * 40_000, "a", timer_id=timer_id)
@@ -265,7 +265,7 @@ def listen(cluster, url, here):
         node.url.replace("://", f"://{name}:{PASSWORD}@"), protocol=2
     ) as client:
         connection = client.connection_pool.get_connection(*get_connection_args(redis.__version__))
-        channel = inside(here).keys.channel_of("c")
+        channel = internals_of(here).keys.channel_of("c")
         for words in (["SSUBSCRIBE", channel], ["PING"], ["SUNSUBSCRIBE", channel]):
             connection.send_command(*words)
             connection.read_response()
@@ -308,14 +308,14 @@ def manage(cluster, url):
     with admin_of(cluster) as here, TimersClient(url) as timers:
         here.schedule("x", "b", timer_id="1", activate_in=HOUR)
         here.schedule("x", "b", timer_id="2", activate_in=HOUR)
-        assert list(move_each(timers, "b", ["1"])) == [("1", "waiting")]
+        assert list(reschedule_each(timers, "b", ["1"])) == [("1", "waiting")]
         here.schedule("no letter", "b:dead", timer_id="1")
         assert list(redrive_each(timers, "b:dead", ["1", "2"])) == [
             ("1", "no dead letter"),
             ("2", "unknown"),
         ]
         with half_moved(cluster, here, "b"):
-            assert list(move_each(timers, "b", ["1"])) == [("1", "waiting")]
+            assert list(reschedule_each(timers, "b", ["1"])) == [("1", "waiting")]
         assert timers.cancel_all("b:dead") == 0
 
 

@@ -37,7 +37,7 @@ from faststream_redis_timers_sync.protocol.listing import make_timer
 from faststream_redis_timers_sync.protocol.memory.topic import Entry
 from faststream_redis_timers_sync.protocol.model import Claimed, EncodedTimer, Settlement, Step
 from faststream_redis_timers_sync.protocol.operations import Operations
-from faststream_redis_timers_sync.protocol.shown import printable, text_of
+from faststream_redis_timers_sync.protocol.safe_text import printable, text_of
 from faststream_redis_timers_sync.protocol.timers import encode_timer
 from faststream_redis_timers_sync.testing import FakeTimersClient
 

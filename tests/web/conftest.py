@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from faces import Home
+from front_ends import Home
 from web_pages import EVERYTHING, visitor_of
 
 from faststream_redis_timers_sync import TimersClient

@@ -197,7 +197,7 @@ def tour(page, site, timers):
             details.evaluate("details => { details.open = true }")
         yield f"?{query}"
     page.goto(f"{site.url}/")
-    press(page, "Look for more topics")
+    press(page, "Search for more topics")
     yield "more topics"
     page.goto(f"{site.url}/?topic=reports")
     for row in page.locator("input[name=id]").all():
@@ -357,7 +357,7 @@ def test_a_page_refreshes_itself(few, timers, open_page, monkeypatch):
         sees(page, "2 timers")
         timers.schedule("x", "invoices", timer_id="c", activate_in=timedelta(hours=1))
 
-    expect(page.locator("#refresh-status")).to_contain_text("1 timer more than at the last look")
+    expect(page.locator("#refresh-status")).to_contain_text("1 timer more than at the last refresh")
     local = "01/06/2099, 18:00:00 (your local time)"
     expect(page.locator("tr time").last).to_have_attribute("title", local)
 

@@ -8,7 +8,7 @@ from dead import set_aside
 from web_pages import visitor_of
 
 from faststream_redis_timers_sync import Every, TimersClient
-from faststream_redis_timers_sync.manage import asked
+from faststream_redis_timers_sync.manage import forms
 from faststream_redis_timers_sync.manage.tokens import to_token
 from faststream_redis_timers_sync.web import Access, TimerPages
 
@@ -115,11 +115,11 @@ def test_timers_are_rescheduled_by_a_delay_or_to_a_time(visitor, invoices, field
     [
         ({}, "Say when: fill in either the delay or the time."),
         ({"delay": "1h", "at": "2098-01-01T10:00Z"}, "Say when"),
-        ({"delay": "soon"}, "'soon' is no length of time"),
-        ({"at": "2098-01-01T10:00"}, "does not say in which time zone"),
+        ({"delay": "soon"}, "'soon' is not a duration"),
+        ({"at": "2098-01-01T10:00"}, "has no time zone"),
         ({"delay": "9999999d"}, "'9999999d' is too long: a delay must be at most 365,250 days."),
         ({"delay": "9" * 5000 + "d"}, f"'{'9' * 57}...' is too long."),
-        ({"at": "9" * 5000}, f"'{'9' * 57}...' is no time"),
+        ({"at": "9" * 5000}, f"'{'9' * 57}...' is not a time"),
     ],
 )
 def test_times_that_cannot_be_are_asked_for_again(visitor, invoices, fields, sentence):
@@ -156,7 +156,7 @@ def test_a_time_that_is_past_is_asked_for_twice(visitor, invoices, again):
     page = visitor.press(page, "Reschedule", at="2020-01-01T10:00Z")
 
     assert page.status == 400
-    assert "That time is past, so they would be due at once: confirm once more" in page.text
+    assert "That time is past, so they would be due at once: confirm again" in page.text
     assert invoices.get_timer("invoices", "a").due_at == LATER
 
     page = visitor.press(page, "Reschedule", at=again)
@@ -225,7 +225,7 @@ def test_dead_letters_are_redriven(visitor, timers, here):
     assert named.text.count(" now dead letter ") == 2
     page = visitor.press(visitor.press(page, "Redrive", all="1"), "Redrive")
 
-    assert "Redriven 1, unchanged 1 (a timer of the old id waits, or is recurring)." in page.text
+    assert "Redriven 1, unchanged 1 (a timer with its old ID is waiting or recurring)." in page.text
     assert pending(timers) == {"a", "b"}
     assert len(pending(timers, "invoices:dead")) == 1
 
@@ -256,7 +256,7 @@ def test_a_running_timer_is_changed_by_who_saw_that_it_runs(visitor, timers, her
     timers.schedule("x", "invoices", timer_id="a")
     here.claim("invoices")
     page = visitor.press(visitor.get("topic=invoices"), "Run now", "a")
-    assert "A second run starts while the first goes on." in page.text
+    assert "A second run starts beside the first." in page.text
 
     assert "a made due (it was running)" in visitor.press(page, "Run now").text
 
@@ -298,7 +298,7 @@ def test_nothing_is_left_to_do(visitor, invoices):
     page = visitor.get("topic=invoices&timer=a")
     invoices.cancel_timer("invoices", "a")
 
-    assert "None of these timers is pending any longer." in visitor.press(page, "Cancel").text
+    assert "None of these timers is still pending." in visitor.press(page, "Cancel").text
 
 
 def test_the_forecast_counts_what_was_changed_just_now(visitor, timers):
@@ -317,7 +317,7 @@ def test_an_action_on_a_search_that_matches_nothing(visitor, invoices):
     page = visitor.post("topic=invoices&do=cancel", fields)
 
     assert "No timer matches." in page.text
-    assert "any longer" not in page.text
+    assert "still pending" not in page.text
 
 
 def test_the_outcome_links_to_no_timer_that_is_gone(visitor, invoices):
@@ -351,17 +351,17 @@ def test_nothing_ticked_is_refused(visitor, invoices):
 
 @pytest.mark.parametrize("name", ["run_now", "cancel"])
 def test_what_one_request_has_no_time_for_is_asked_again(visitor, timers, monkeypatch, name):
-    monkeypatch.setattr(asked, "CHANGE_SECONDS", 0.0)
+    monkeypatch.setattr(forms, "CHANGE_SECONDS", 0.0)
     for n in range(450):
         timers.schedule("x", "invoices", timer_id=f"t-{n}", activate_at=LATER)
     button = {"run_now": "Run now", "cancel": "Cancel"}[name]
     page = visitor.press(visitor.get("topic=invoices&q=t-"), button, all="1")
     page = visitor.press(page, "Yes, cancel" if name == "cancel" else button)
     done = 0
-    while "Go on" in page.buttons:
+    while "Continue" in page.buttons:
         assert "There was no time for all of them." in page.text
         done += 1
-        page = visitor.press(page, "Go on")
+        page = visitor.press(page, "Continue")
 
     assert done >= 1
     left = [one for one in timers.iter_timers("invoices") if one.due_at == LATER]

@@ -343,7 +343,7 @@ def test_on_a_cluster(empty_cluster):
             client.schedule("x", topic, timer_id="a", activate_at=LATER)
         pages = TimerPages(client, allow=lambda _: EVERYTHING, longest_lease=30)
         visitor = visitor_of(pages)
-        page = visitor.press(visitor.get(), "Look for more topics")
+        page = visitor.press(visitor.get(), "Search for more topics")
         for topic in topics:
             assert f"{topic} 1 0 0 2099-06-01" in page.text
         walk(visitor_of(TimerPages(client, allow=lambda _: EVERYTHING, topics=[ODD])), client)

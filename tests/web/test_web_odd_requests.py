@@ -82,7 +82,7 @@ def test_a_form_that_was_cut_off_does_nothing(visitor, invoices, length):
     page = visitor.send("POST", "topic=invoices&do=cancel", {**OURS, "content-length": length}, CUT)
 
     assert page.status == 400
-    assert "The form was cut off on its way, so nothing was changed." in page.text
+    assert "The form arrived incomplete, so nothing was changed." in page.text
     assert invoices.count_pending("invoices") == 5
 
 
@@ -181,7 +181,7 @@ def test_the_command_s_server_answers_who_sends_a_large_form(make_pages, invoice
         connection.request("POST", "/?do=scan", b"x" * size, {**headers, "content-type": FORM})
         response = connection.getresponse()
         assert response.status == 413
-        assert b"Forms may have 64 KiB" in response.read()
+        assert b"Forms may have at most 64 KiB" in response.read()
         connection.close()
 
 
@@ -297,7 +297,7 @@ def test_a_forged_scan_begins_anew(make_pages, invoices, state):
     page = visitor_of(make_pages()).post("do=scan", [("scan", word(state))])
 
     assert page.status == 200
-    assert "Looked at all" in page.text
+    assert "Scanned all" in page.text
     assert "invoices" in page.links
     assert "a" not in page.links
 
@@ -324,7 +324,7 @@ def test_times_that_there_are_in_no_other_zone_are_refused(visitor, invoices, fi
     )
 
     assert page.status == 400
-    assert "is no time that can be written in UTC" in page.text
+    assert "can't be converted to UTC" in page.text
     assert invoices.get_timer("invoices", "a").due_at == LATER
 
 
@@ -408,7 +408,7 @@ def test_a_topic_that_is_gone_meanwhile(make_pages, invoices):
     assert visitor.follow(page, "a").status == 404
     assert visitor.follow(page, "Refresh").status == 404
     assert "Cancelled 0, no longer pending 2." in visitor.press(asked, "Yes, cancel").text
-    assert "None of these timers is pending any longer." in visitor.press(page, "Cancel", "a").text
+    assert "None of these timers is still pending." in visitor.press(page, "Cancel", "a").text
 
 
 # --- what may be written into an address
@@ -439,7 +439,7 @@ def test_a_cursor_whose_score_is_no_number_of_the_servers_is_refused(invoices, v
 def test_a_forged_last_look_is_passed_over(invoices, visitor, count):
     page = visitor.get(f"topic=invoices&seen=2000-01-01T00:00Z,2099-01-01T00:00Z,{count}")
     assert page.status == 200
-    assert "last look" not in page.text
+    assert "last refresh" not in page.text
 
 
 @pytest.mark.parametrize("timer_id", ["a\u00a0b", "a\u200db", "a\\b"])

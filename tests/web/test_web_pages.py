@@ -75,7 +75,7 @@ def test_topics_for_dead_letters_are_told_by_what_they_hold(timers, here):
 
 
 def test_without_topics_the_page_says_what_to_do(make_pages):
-    assert "No topic is known yet" in visitor_of(make_pages()).get().text
+    assert "No topics are known yet" in visitor_of(make_pages()).get().text
 
 
 def test_more_topics_are_looked_for_step_by_step(make_pages, timers, redis_client, monkeypatch):
@@ -87,16 +87,16 @@ def test_more_topics_are_looked_for_step_by_step(make_pages, timers, redis_clien
     page = visitor.get()
     steps = 0
     try:
-        button = "Look for more topics"
+        button = "Search for more topics"
         while button in page.buttons:
             page = visitor.press(page, button)
-            steps, button = steps + 1, "Go on looking"
+            steps, button = steps + 1, "Continue searching"
     finally:
         redis_client.delete(*others)
 
     assert steps >= 3
     assert "hidden 1 0 2099" in page.text
-    assert "Looked at all" in page.text
+    assert "Scanned all" in page.text
 
 
 @pytest.mark.parametrize("state", ["nonsense", "W10", "bnVsbA"])
@@ -104,7 +104,7 @@ def test_a_scan_that_cannot_be_read_begins_anew(visitor, invoices, state):
     page = visitor.post("do=scan", [("scan", state)])
 
     assert page.status == 200
-    assert "Looked at" in page.text
+    assert "Scanned" in page.text
 
 
 def test_a_scan_ends_when_there_are_more_topics_than_a_page_shows(make_pages, timers, monkeypatch):
@@ -112,10 +112,10 @@ def test_a_scan_ends_when_there_are_more_topics_than_a_page_shows(make_pages, ti
     for topic in "abc":
         timers.schedule("x", topic, activate_at=LATER)
     visitor = visitor_of(make_pages())
-    page = visitor.press(visitor.get(), "Look for more topics")
+    page = visitor.press(visitor.get(), "Search for more topics")
 
     assert "open the others by name" in page.text
-    assert "Go on looking" not in page.buttons
+    assert "Continue searching" not in page.buttons
 
 
 def test_many_topics_have_pages_in_order_of_their_names(make_pages, timers, monkeypatch):
@@ -165,16 +165,16 @@ def test_a_scan_goes_on_however_long_the_names_are_that_it_has_found(
     for topic in names:
         timers.schedule("x", topic, activate_at=LATER)
     visitor = visitor_of(make_pages())
-    page = visitor.press(visitor.get(), "Look for more topics")
+    page = visitor.press(visitor.get(), "Search for more topics")
     found = set(page.links) & names
-    while "Go on looking" in page.buttons:
-        page = visitor.press(page, "Go on looking")
+    while "Continue searching" in page.buttons:
+        page = visitor.press(page, "Continue searching")
         assert page.status == 200
         found |= set(page.links) & names
 
     assert found == names
-    assert "Some topics that were found before are not listed any longer" in page.text
-    assert "Looked at all" in page.text
+    assert "Some topics found earlier are no longer listed" in page.text
+    assert "Scanned all" in page.text
 
 
 def test_the_forecast_is_drawn_with_a_table_and_a_note(visitor, timers):
@@ -195,18 +195,18 @@ def test_the_refresh_link_tells_what_has_left_since(visitor, timers, monkeypatch
         timers.schedule("x", "invoices", timer_id=timer_id, activate_in=in_30)
     for query in ("range=hour", "topic=invoices&range=hour"):
         page = visitor.get(query)
-        assert "since the last look" not in page.text
+        assert "since the last refresh" not in page.text
         timers.cancel_timer("invoices", "a")
         page = visitor.follow(page, "Refresh")
-        assert "1 timer left since the last look" in page.text
+        assert "1 timer left since the last refresh" in page.text
         timers.schedule("x", "invoices", timer_id="a", activate_in=in_30)
-        assert "1 timer more than at the last look" in visitor.follow(page, "Refresh").text
+        assert "1 timer more than at the last refresh" in visitor.follow(page, "Refresh").text
 
 
 def test_a_forecast_that_is_kept_tells_of_no_change(visitor, invoices):
     page = visitor.get("topic=invoices")
 
-    assert "last look" not in visitor.follow(page, "Refresh").text
+    assert "last refresh" not in visitor.follow(page, "Refresh").text
 
 
 @pytest.mark.parametrize("seen", ["nonsense", "1,2,3", "2026-01-01T00:00Z,2026-01-01T00:00Z,1"])
@@ -214,7 +214,7 @@ def test_a_last_look_that_cannot_be_read_is_none(visitor, invoices, seen):
     page = visitor.get(f"seen={seen}")
 
     assert page.status == 200
-    assert "last look" not in page.text
+    assert "last refresh" not in page.text
 
 
 def test_pages_refresh_themselves_without_a_script_too(visitor, invoices):
@@ -319,8 +319,8 @@ def test_a_cursor_that_cannot_be_read_is_refused(visitor, invoices):
 def until_the_end(visitor, page):
     """Go on until all was looked at; give all pages."""
     pages = [page]
-    while "Go on" in page.links:
-        page = visitor.follow(page, "Go on")
+    while "Continue" in page.links:
+        page = visitor.follow(page, "Continue")
         pages.append(page)
     return pages
 
@@ -341,10 +341,10 @@ def test_a_search_whose_time_is_up_goes_on_and_finds_all_once(visitor, timers):
     assert len(pages) >= 4
     shown = [text for page in pages for text in page.links if text.startswith("needle-")]
     assert sorted(shown) == sorted(ids)
-    looked = [re.search(r"Looked through ([\d,]+) of 9,040 timers", p.text) for p in pages[:-1]]
+    looked = [re.search(r"Examined ([\d,]+) of 9,040 timers", p.text) for p in pages[:-1]]
     counts = [int(one[1].replace(",", "")) for one in looked]
     assert counts == sorted(set(counts))
-    assert "Looked through" not in pages[-1].text
+    assert "Examined" not in pages[-1].text
     assert "40 timers" not in pages[-1].text
 
 
@@ -377,11 +377,11 @@ def test_a_state_whose_time_is_up_goes_on_at_the_next_page(visitor, invoices, mo
         "topic=invoices&only=running"
     )
 
-    assert "Looked through 4 of 5 timers: go on for the rest." in page.text
+    assert "Examined 4 of 5 timers: continue for the rest." in page.text
     assert "None found yet." in page.text
-    page = visitor.follow(page, "Go on")
+    page = visitor.follow(page, "Continue")
     assert "There are no more timers." in page.text
-    assert "Go on" not in page.links
+    assert "Continue" not in page.links
 
 
 def test_an_unknown_topic_is_not_found(visitor, invoices):
@@ -432,7 +432,7 @@ def test_a_series_shows_its_definition_and_its_next_three_times(visitor, timers)
     timers.pause_timer("invoices", "s")
     page = visitor.get("topic=invoices&timer=s")
     assert "It is paused" in page.text
-    assert "Next times, if it were resumed now" in page.text
+    assert "Next times, if resumed now" in page.text
     assert "Resume" in page.buttons
 
 
@@ -459,7 +459,7 @@ def test_a_timer_that_is_not_pending_is_not_found(visitor, invoices):
     page = visitor.get("topic=invoices&timer=gone")
 
     assert page.status == 404
-    assert "Timer “gone” of topic “invoices” is not pending any longer" in page.text
+    assert "Timer “gone” of topic “invoices” is no longer pending" in page.text
     assert visitor.get("timer=a").status == 400
 
 
@@ -518,7 +518,7 @@ def test_an_error_of_show_body_costs_the_body_alone(make_pages, invoices, caplog
     page = visitor_of(make_pages(show_body=show_body)).get("topic=invoices&timer=a")
 
     assert page.status == 200
-    assert "The body could not be shown: the application's log says why." in page.text
+    assert "The body could not be shown: see the application's log." in page.text
     assert "s3cret" not in page.html
     (line,) = caplog.records
     assert line.levelname == "ERROR"

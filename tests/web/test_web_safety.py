@@ -7,7 +7,7 @@ import pytest
 from web_pages import EVERYTHING, FORM, OURS, visitor_of
 
 from faststream_redis_timers_sync import TimersClient
-from faststream_redis_timers_sync.manage.asked import token_of_search
+from faststream_redis_timers_sync.manage.forms import token_of_search
 from faststream_redis_timers_sync.manage.tokens import to_token
 from faststream_redis_timers_sync.web import Access, AskPassword, Request, TimerPages
 from faststream_redis_timers_sync.web.access import RIGHTS
@@ -88,14 +88,14 @@ class AsyncAllow:
 
 @pytest.mark.parametrize("may", [None, "run", 1])
 def test_rights_that_are_no_collection(may):
-    with pytest.raises(TypeError, match=f"may must be several rights, .* got {may!r}"):
+    with pytest.raises(TypeError, match=f"may must be a collection of rights, .* got {may!r}"):
         Access("ops", may=may)
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"user": ""}, "user must be a text that is not empty, got ''"),
+        ({"user": ""}, "user must be a non-empty str, got ''"),
         ({"user": "ops", "may": {"delete"}}, "may must be some of cancel, cancel_all, redrive"),
         ({"user": "ops", "may": [[]]}, r"got \[\[\]\]"),
     ],
@@ -108,7 +108,7 @@ def test_access_that_cannot_be(arguments, sentence):
 def test_a_realm_that_cannot_be():
     with pytest.raises(ValueError, match="realm must be printable ASCII"):
         AskPassword('a"b')
-    with pytest.raises(TypeError, match="realm must be a text, got None"):
+    with pytest.raises(TypeError, match="realm must be a str, got None"):
         AskPassword(None)
 
 
@@ -132,10 +132,10 @@ def test_a_realm_that_cannot_be():
         ({"longest_lease": True}, TypeError, "longest_lease must be a timedelta .*, got True"),
         ({"longest_lease": math.nan}, ValueError, "longest_lease must be finite .*, got nan"),
         ({"longest_lease": 1e30}, ValueError, r"longest_lease must be finite .*, got 1e\+30"),
-        ({"topics": None}, TypeError, "topics must be several texts, got None"),
+        ({"topics": None}, TypeError, "topics must be several strings, got None"),
         ({"topics": [1]}, TypeError, "topic must be .*1"),
-        ({"origins": None}, TypeError, "origins must be several texts, got None"),
-        ({"origins": [None]}, TypeError, "origins must be several texts, got None among them"),
+        ({"origins": None}, TypeError, "origins must be several strings, got None"),
+        ({"origins": [None]}, TypeError, "origins must be several strings, got None among them"),
         ({"origins": ["https://"]}, ValueError, "got 'https://'"),
         ({"origins": ["https://:8"]}, ValueError, "got 'https://:8'"),
         ({"origins": ["https://a:x"]}, ValueError, "got 'https://a:x'"),
@@ -154,7 +154,7 @@ def test_arguments_that_cannot_be(make_pages, arguments, error, sentence):
 
 def test_topics_that_a_function_gives_are_checked(make_pages, caplog):
     assert visitor_of(make_pages(topics=lambda: "invoices")).get().status == 500
-    assert "topics must be several texts, got one: write ['invoices']" in caplog.text
+    assert "topics must be several strings, got one: write ['invoices']" in caplog.text
 
 
 def test_pages_are_no_application_themselves(make_pages):
@@ -335,7 +335,7 @@ def test_a_form_that_lost_its_search_does_not_mean_everything(visitor, invoices,
     page = visitor.post("topic=invoices&do=run_now", [("all", "1"), *fields, ("sure", "1")])
 
     assert page.status == 400
-    assert "The form does not say which timers are meant." in page.text
+    assert "The form does not say which timers to act on." in page.text
     assert all(one.due_at.year == 2099 for one in invoices.iter_timers("invoices"))
 
 

@@ -1,4 +1,4 @@
-"""Timers under Django's admin, which imports this if it is installed."""
+"""Timers in Django's admin, which imports this module if it is installed."""
 
 from django.contrib import admin
 

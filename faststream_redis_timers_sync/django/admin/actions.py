@@ -1,4 +1,4 @@
-"""What can be done with timers in the admin, in the words of `manage.wording`."""
+"""The actions on timers in the admin, in the words of `manage.wording`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,22 +6,22 @@ from typing import Any
 
 from django.utils.translation import gettext, gettext_lazy as _
 
-from faststream_redis_timers_sync.django.admin.shown import number, timers_text
+from faststream_redis_timers_sync.django.admin.formatting import number, timers_text
 from faststream_redis_timers_sync.manage import wording
-from faststream_redis_timers_sync.manage.asked import ActionName
 from faststream_redis_timers_sync.manage.changing import REASONS, Tally
 from faststream_redis_timers_sync.manage.chosen import Chosen, Preview
+from faststream_redis_timers_sync.manage.forms import ActionName
 from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.manage.wording import ACTION_WORDS, ActionWords
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What can be done with timers.
+    """An action on timers.
 
     Args:
         name: Its name in forms.
-        permission: What Django's permission for it is called.
+        permission: The name of Django's permission for it.
     """
 
     name: ActionName
@@ -29,7 +29,7 @@ class Action:
 
     @property
     def words(self) -> ActionWords:
-        """The words around it, to be translated when they are shown."""
+        """Its words, to be translated when they are shown."""
         return ACTION_WORDS[self.name]
 
 
@@ -40,8 +40,8 @@ PAUSE = Action("pause", "change")
 RESUME = Action("resume", "change")
 REDRIVE = Action("redrive", "change")
 
-_GO_ON = _("Go on with the rest of topic “%(topic)s”?")
-_GO_ON_MATCHING = _("Go on with the rest of those that match “%(pattern)s” in topic “%(topic)s”?")
+_GO_ON = _("Continue with the rest of topic “%(topic)s”?")
+_GO_ON_MATCHING = _("Continue with the rest that match “%(pattern)s” in topic “%(topic)s”?")
 
 ACTIONS: dict[str, Action] = {
     action.name: action for action in (CANCEL, RESCHEDULE, RUN_NOW, PAUSE, RESUME, REDRIVE)
@@ -52,11 +52,11 @@ MOVES = (RESCHEDULE, RUN_NOW)
 
 
 THE_REST = Preview(0, 0)
-"""What is left where time was up: it is not counted, that would take time too."""
+"""Stands for the timers left when time ran out. Counting them would take time too."""
 
 
 def too_large() -> str:
-    """Say that a topic is too large to look for timers in it here."""
+    """Return the sentence that a topic is too large to examine here."""
     return gettext(wording.TOO_LARGE) % {  # type: ignore[no-any-return]
         "commands": "timers_list, timers_cancel, timers_reschedule, timers_pause, timers_resume, "
         "timers_redrive"
@@ -64,12 +64,12 @@ def too_large() -> str:
 
 
 def confirmation(action: Action, chosen: Chosen, seen: Preview) -> Mapping[str, Any]:
-    """Word what a page asks before an action.
+    """Return the context of the page that asks for confirmation of an action.
 
     Args:
         action: The action.
-        chosen: What was chosen.
-        seen: What that is at this moment; `THE_REST` where a part of it is done already.
+        chosen: The timers to act on.
+        seen: Their present state; `THE_REST` if some of them are done already.
     """
     if seen is THE_REST:
         question = _go_on(chosen)
@@ -92,7 +92,7 @@ def confirmation(action: Action, chosen: Chosen, seen: Preview) -> Mapping[str, 
 
 
 def _series_texts(action: Action, chosen: Chosen, seen: Preview) -> list[str]:
-    """Say what recurring and paused timers are to know before."""
+    """Return the consequences for recurring and paused timers."""
     texts, words = [], action.words
     if action is CANCEL and seen.recurring is None:
         texts.append(f"{gettext(wording.RECURRING_INCLUDED)} {gettext(words.of_recurring)}")
@@ -115,16 +115,16 @@ def _go_on(chosen: Chosen) -> str:
 
 def _which(chosen: Chosen) -> str:
     if chosen.match is not None:
-        return " " + gettext("These are all that match “%s”.") % escape(chosen.match)  # type: ignore[no-any-return]
-    return " " + gettext("These are all that there are.") if chosen.everything else ""
+        return " " + gettext("These are all timers that match “%s”.") % escape(chosen.match)  # type: ignore[no-any-return]
+    return " " + gettext("These are all timers of the topic.") if chosen.everything else ""
 
 
 def outcome_text(action: Action, tally: Tally) -> str:
-    """Tell what became of the timers.
+    """Return the outcomes for all timers, in words.
 
     Args:
-        action: What was done.
-        tally: What became of them.
+        action: The action.
+        tally: The outcomes.
     """
     sentences = [f"{gettext(action.words.done_to) % timers_text(tally.done)}."]
     if tally.stayed:

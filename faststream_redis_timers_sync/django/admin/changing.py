@@ -1,4 +1,4 @@
-"""Asking about an action and doing it, over HTTP."""
+"""Asks for confirmation of an action and performs it, over HTTP."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -23,22 +23,22 @@ from faststream_redis_timers_sync.django.admin.actions import (
     too_large,
 )
 from faststream_redis_timers_sync.django.admin.forecast import forecasts_of, holds_dead_letters
+from faststream_redis_timers_sync.django.admin.formatting import Row, rows_of, zone_name
 from faststream_redis_timers_sync.django.admin.forms import RescheduleForm, chosen_in
 from faststream_redis_timers_sync.django.admin.log import log_done, log_unknown
 from faststream_redis_timers_sync.django.admin.pages import TimerPages
-from faststream_redis_timers_sync.django.admin.shown import Row, rows_of, zone_name
 from faststream_redis_timers_sync.django.clients import get_client
 from faststream_redis_timers_sync.django.tokens import Place
 from faststream_redis_timers_sync.manage import wording
-from faststream_redis_timers_sync.manage.asked import (
+from faststream_redis_timers_sync.manage.changing import Change, Reschedule, Tally
+from faststream_redis_timers_sync.manage.chosen import Chosen, Preview
+from faststream_redis_timers_sync.manage.forms import (
     carry_out_in_time,
     change_named,
     marks_text,
     preview_in_time,
     read_marks,
 )
-from faststream_redis_timers_sync.manage.changing import Change, Reschedule, Tally
-from faststream_redis_timers_sync.manage.chosen import Chosen, Preview
 from faststream_redis_timers_sync.manage.server import server_time
 from faststream_redis_timers_sync.protocol.errors import (
     TimerNotReplicatedError,
@@ -48,18 +48,18 @@ from faststream_redis_timers_sync.protocol.errors import (
 
 
 class ChangingPages(TimerPages):
-    """The page between asking for an action and doing it."""
+    """The page that asks for confirmation of an action."""
 
     def answer_action(self, request: Any, place: Place) -> Any:
-        """Answer a list's form.
+        """Respond to the form of a list.
 
         Args:
             request: The form.
-            place: The topic that the list is of.
+            place: The topic of the list.
 
         Raises:
-            BadRequest: It is no form of ours.
-            PermissionDenied: Who sent it may not do that.
+            BadRequest: The form was not made by these pages.
+            PermissionDenied: The user lacks the permission.
         """
         action = ACTIONS.get(request.POST.get("action", ""))
         if action is None:
@@ -74,16 +74,16 @@ class ChangingPages(TimerPages):
         return self.ask_or_act(request, place, action, chosen)
 
     def ask_or_act(self, request: Any, place: Place, action: Action, chosen: Chosen) -> Any:
-        """Ask whether somebody is sure; do it if they are.
+        """Ask for confirmation of an action; perform it once it is confirmed.
 
         Args:
-            request: Who asks. A POST that has ``post`` is sure.
+            request: The request. A POST with ``post`` confirms.
             place: The topic.
-            action: What to do.
-            chosen: What to do it to.
+            action: The action.
+            chosen: The timers to act on.
 
         Raises:
-            PermissionDenied: They may not do that.
+            PermissionDenied: The user lacks the permission.
         """
         if not self.may(request, action):
             raise PermissionDenied
@@ -134,7 +134,7 @@ class ChangingPages(TimerPages):
     def _act(
         self, request: Any, place: Place, action: Action, chosen: Chosen, change: Change
     ) -> bool:
-        """Do it, log it and say so; tell whether to ask for the rest, for lack of time."""
+        """Perform and log an action; return whether to ask for the rest, as time ran out."""
         tally = Tally()
         expected, seen = request.POST.get("expected", ""), _read_marks(request, chosen)
         try:
@@ -156,7 +156,7 @@ class ChangingPages(TimerPages):
         self.message_user(request, outcome_text(action, tally), level)
         if not tally.is_cut:
             return False
-        # Where not even one was found it would be so again.
+        # If not one timer was found, the next request would find none either.
         words = gettext("There was no time for all of them.") if tally.done else too_large()
         self.message_user(request, words, messages.WARNING)
         return bool(tally.done)
@@ -174,7 +174,7 @@ def _read_marks(request: Any, chosen: Chosen) -> Mapping[str, str] | None:
 
 
 def _rows(timers: TimersClient, place: Place, seen: Preview) -> list[Row]:
-    """Describe the timers that are asked about, where these are few enough to be shown."""
+    """Return the rows of the timers to confirm, if they are few enough to be shown."""
     if seen.at is None:
         return []
     are_dead = holds_dead_letters(timers, place.topic)
@@ -182,7 +182,7 @@ def _rows(timers: TimersClient, place: Place, seen: Preview) -> list[Row]:
 
 
 def _read_target(request: Any) -> datetime | None:
-    """Read where a form that goes on has moved timers to, exactly."""
+    """Read the exact time to which earlier forms have rescheduled timers."""
     target = request.POST.get("target")
     if not target:
         return None

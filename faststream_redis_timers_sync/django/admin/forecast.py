@@ -10,7 +10,7 @@ from django.utils.safestring import mark_safe
 from django.utils.translation import gettext
 
 from faststream_redis_timers_sync.client import TimersClient
-from faststream_redis_timers_sync.django.admin.shown import (
+from faststream_redis_timers_sync.django.admin.formatting import (
     count_text,
     number,
     timers_text,
@@ -33,7 +33,7 @@ _MOST_CLIENTS = 16
 
 @lru_cache(_MOST_CLIENTS)
 def forecasts_of(timers: TimersClient) -> Forecasts:
-    """Give what makes the forecasts of a client, the same for all requests.
+    """Return the maker of a client's forecasts, shared by all requests.
 
     Args:
         timers: The client.
@@ -45,7 +45,7 @@ def range_named(name: str) -> Range:
     """Read a range from an address.
 
     Args:
-        name: Its name; what is none means a day.
+        name: Its name; an unknown one means a day.
     """
     try:
         return read_range(name)
@@ -54,7 +54,7 @@ def range_named(name: str) -> Range:
 
 
 def make_forecast(timers: TimersClient, topics: Iterable[str], reach: Range) -> Forecast:
-    """Make a forecast in the user's time zone, or give one of the last five seconds.
+    """Return a forecast in the user's time zone, at most five seconds old.
 
     Args:
         timers: The client.
@@ -75,14 +75,14 @@ def holds_dead_letters(timers: TimersClient, topic: str) -> bool:
 
 
 def forecast_part(forecast: Forecast, query: Mapping[str, str]) -> Mapping[str, Any] | None:
-    """Describe a forecast for its template.
+    """Return a forecast's context for its template.
 
     Args:
         forecast: The forecast.
-        query: What stands in the page's address beside the range, for links to others.
+        query: The fields of the page's address other than the range, for links to other ranges.
 
     Returns:
-        None where there are no timers, or dead letters alone.
+        None if there are no timers but dead letters.
     """
     if forecast.is_empty:
         return None

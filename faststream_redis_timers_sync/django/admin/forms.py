@@ -1,4 +1,4 @@
-"""What forms say: which timers are meant, and when they are to be due."""
+"""Forms: which timers to act on, and when they are to be due."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
@@ -11,33 +11,33 @@ from django.utils import timezone
 from django.utils.functional import lazy
 from django.utils.translation import gettext, gettext_lazy as _
 
-from faststream_redis_timers_sync.django.admin.shown import zone_name
+from faststream_redis_timers_sync.django.admin.formatting import zone_name
 from faststream_redis_timers_sync.django.clients import as_aware
 from faststream_redis_timers_sync.django.tokens import Place
-from faststream_redis_timers_sync.manage.asked import read_chosen
 from faststream_redis_timers_sync.manage.chosen import Chosen
+from faststream_redis_timers_sync.manage.forms import read_chosen
 from faststream_redis_timers_sync.manage.times import parse_delay
 from faststream_redis_timers_sync.protocol.times import ask_due
 
 MOST_NAMED = 500
-"""Timers that one request may name; a page has fewer."""
+"""The most timers that one request may name; a page has fewer."""
 
 
 def chosen_in(place: Place, form: Mapping[str, Any], named: Iterable[str]) -> Chosen | None:
-    """Read from a form which timers are meant.
+    """Read from a form which timers to act on.
 
     Args:
         place: Their topic.
         form: The form.
-        named: The tokens of those that were selected one by one.
+        named: The tokens of the timers that were selected one by one.
 
     Returns:
-        None where none was selected.
+        None if none was selected.
 
     Raises:
-        ValueError: It is no form of ours.
+        ValueError: The form was not made by these pages.
     """
-    # One that has lost this field must not mean everything.
+    # A form that lost this field must not mean everything.
     search = form.get("search", "") if form.get("select_across") == "1" else None
     return read_chosen(place.topic, named, search, most=MOST_NAMED)
 
@@ -53,7 +53,7 @@ class RescheduleForm(forms.Form):  # type: ignore[misc]  # Django has no types
         label=_("In"),
         required=False,
         widget=AdminTextInputWidget(attrs={"placeholder": "1h30m"}),
-        help_text=_("From now, for example 3d, 1h30m or 45s; 0s makes them due at once."),
+        help_text=_("From now, such as 3d, 1h30m or 45s; 0s makes them due at once."),
     )
     at = forms.SplitDateTimeField(
         label=_("Or at"),
@@ -75,20 +75,20 @@ class RescheduleForm(forms.Form):  # type: ignore[misc]  # Django has no types
             raise ValidationError(str(error)) from error
 
     def clean_at(self) -> datetime | None:
-        """Give the time a time zone."""
+        """Add the time zone to the time."""
         return as_aware(self.cleaned_data["at"])
 
     def clean(self) -> Any:
-        """Check that one of the two is there, and no more than a timer can wait.
+        """Check that exactly one of the two was given, and is not too far in the future.
 
         Raises:
-            ValidationError: That is not so.
+            ValidationError: The check failed.
         """
         cleaned = super().clean()
         if self.errors:
             return cleaned
         if (self.activate_in is None) == (self.activate_at is None):
-            raise ValidationError(_("Say when: either in how long, or at what time."))
+            raise ValidationError(_("Say when: fill in either the delay or the time."))
         try:
             ask_due(self.activate_in, self.activate_at)
         except ValueError as error:
@@ -96,19 +96,19 @@ class RescheduleForm(forms.Form):  # type: ignore[misc]  # Django has no types
         return cleaned
 
     def due_at(self, now: datetime) -> datetime:
-        """Tell the time that was asked for.
+        """Return the requested due time.
 
         Args:
-            now: The server's time, which a delay counts from.
+            now: The server's time, from which a delay counts.
         """
         return self.activate_at or now + (self.activate_in or timedelta())
 
     @property
     def activate_in(self) -> timedelta | None:
-        """The delay that was asked for."""
+        """The requested delay."""
         return self.cleaned_data.get("delay")  # type: ignore[no-any-return]
 
     @property
     def activate_at(self) -> datetime | None:
-        """The time that was asked for."""
+        """The requested time."""
         return self.cleaned_data.get("at")  # type: ignore[no-any-return]

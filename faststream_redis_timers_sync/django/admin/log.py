@@ -1,4 +1,4 @@
-"""What was done, in the log of Django's admin."""
+"""Logs actions in the log of Django's admin."""
 
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from faststream_redis_timers_sync.django.admin.actions import (
     Action,
     outcome_text,
 )
-from faststream_redis_timers_sync.django.admin.shown import local_text
+from faststream_redis_timers_sync.django.admin.formatting import local_text
 from faststream_redis_timers_sync.django.models import Timer
 from faststream_redis_timers_sync.django.tokens import Place
 from faststream_redis_timers_sync.manage.changing import Tally
@@ -23,15 +23,15 @@ from faststream_redis_timers_sync.manage.text import escape
 def log_done(
     user: Any, place: Place, action: Action, chosen: Chosen, tally: Tally, *, at: datetime | None
 ) -> None:
-    """Log what was done: an entry for each timer that was named, else one for the topic.
+    """Log an action: an entry for each named timer, else one for the topic.
 
     Args:
-        user: Who did it.
+        user: The user.
         place: The topic.
-        action: What was done.
-        chosen: What it was to be done to.
-        tally: What it was done to.
-        at: The new due time, for moving.
+        action: The action.
+        chosen: The timers to act on.
+        tally: The outcomes.
+        at: The new due time, if rescheduled.
     """
     if not tally.done:
         return
@@ -48,13 +48,13 @@ def log_done(
 
 
 def log_unknown(user: Any, place: Place, action: Action, error: Exception) -> None:
-    """Log that something was asked for, and the answer lost, or not confirmed by replicas.
+    """Log an action whose reply was lost, or which replicas did not confirm.
 
     Args:
-        user: Who asked.
+        user: The user.
         place: The topic.
-        action: What was asked for.
-        error: Says what is unknown, or how many have it.
+        action: The action.
+        error: Says what is unknown, or how many replicas have it.
     """
     _log(user, action, [place.key], escape(str(error), keep="\\"))
 

@@ -1,4 +1,4 @@
-"""What all pages of timers in the admin share: frame, names, permissions, what goes wrong."""
+"""What all pages of timers in the admin share: frame, names, permissions, errors."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,16 +19,16 @@ from faststream_redis_timers_sync.django.clients import get_client
 from faststream_redis_timers_sync.django.conf import read_aliases
 from faststream_redis_timers_sync.django.tokens import Place, read_place
 from faststream_redis_timers_sync.manage.errors import sentence_of
-from faststream_redis_timers_sync.manage.server import inside, server_time
+from faststream_redis_timers_sync.manage.server import internals_of, server_time
 from faststream_redis_timers_sync.manage.text import escape
 from faststream_redis_timers_sync.manage.tokens import from_token
 from faststream_redis_timers_sync.protocol.errors import TimersError
 
 _TROUBLE = (RedisError, TimersError, ImproperlyConfigured, NotImplementedError)
-"""What becomes a page in place of a traceback; a client without a server implements less."""
+"""Errors that become a page instead of a traceback; a fake client implements less."""
 
 _MISTAKES = (TypeError, ValueError)
-"""What connections raise too, where an option of redis-py has a value that can't be."""
+"""Errors that connections also raise if an option of redis-py has an invalid value."""
 
 _LONGEST_TITLE = 100
 
@@ -37,32 +37,32 @@ class TimerPages(ModelAdmin):  # type: ignore[misc]  # Django has no types
     """The frame of the pages."""
 
     def may(self, request: Any, action: Action) -> bool:
-        """Tell whether somebody may do something.
+        """Return whether the user may take an action.
 
         Args:
-            request: Who asks.
-            action: What to do.
+            request: The request.
+            action: The action.
         """
         return bool(getattr(self, f"has_{action.permission}_permission")(request))
 
     def allowed_actions(self, request: Any) -> list[Action]:
-        """List what somebody may do.
+        """Return the actions that the user may take.
 
         Args:
-            request: Who asks.
+            request: The request.
         """
         return [action for action in ACTIONS.values() if self.may(request, action)]
 
     def guarded(self, request: Any, place: Place, answer: Callable[[], Any]) -> Any:
-        """Answer those who may look; a server that can't be asked becomes a page that says so.
+        """Respond to a user who may view timers; an unreachable server becomes an error page.
 
         Args:
-            request: Who asks.
-            place: What it is about.
+            request: The request.
+            place: The topic or timer of the page.
             answer: Makes the response.
 
         Raises:
-            PermissionDenied: They may not look.
+            PermissionDenied: The user may not view timers.
         """
         if not self.has_view_or_change_permission(request):
             raise PermissionDenied
@@ -72,7 +72,7 @@ class TimerPages(ModelAdmin):  # type: ignore[misc]  # Django has no types
             sentence = _sentence(error, place.alias)
         except _MISTAKES:
             if mistake := _connection_mistake(place.alias):
-                sentence = gettext("no connection can be made: %s") % mistake
+                sentence = gettext("can't connect: %s") % mistake
             elif mistake := _topic_mistake(place):
                 sentence = mistake
             else:
@@ -85,14 +85,14 @@ class TimerPages(ModelAdmin):  # type: ignore[misc]  # Django has no types
     def page(
         self, request: Any, name: str, title: str, place: Place, context: Mapping[str, Any]
     ) -> Any:
-        """Make a page as this admin site has them.
+        """Render a page of this admin site.
 
         Args:
-            request: Who asks.
+            request: The request.
             name: The template.
             title: The page's title.
-            place: What it is about; the topic is empty where it is all of an alias.
-            context: What the template shows.
+            place: The topic or timer of the page; the topic is empty if it is about an alias.
+            context: The template's variables.
         """
         request.current_app = self.admin_site.name
         shared = {
@@ -109,7 +109,7 @@ class TimerPages(ModelAdmin):  # type: ignore[misc]  # Django has no types
         return TemplateResponse(request, template, {**shared, **context})
 
     def list_url(self, request: Any, place: Place) -> str:
-        """Name the list that a form came from, with what was searched for.
+        """Return the URL of the list that a form came from, with its search.
 
         Args:
             request: The form.
@@ -123,7 +123,7 @@ class TimerPages(ModelAdmin):  # type: ignore[misc]  # Django has no types
             return url
 
     def url_of(self, page: str, place: Place) -> str:
-        """Name the page of a topic or timer.
+        """Return the URL of a topic's or timer's page.
 
         Args:
             page: Which page.
@@ -136,7 +136,7 @@ class TimerPages(ModelAdmin):  # type: ignore[misc]  # Django has no types
         )
 
     def url_name(self, page: str) -> str:
-        """Name a page as URLs are named in the admin.
+        """Return the name of a page's URL in the admin.
 
         Args:
             page: Which page.
@@ -151,7 +151,7 @@ def place_of(object_id: str) -> Place:
         object_id: That part.
 
     Raises:
-        Http404: It names none.
+        Http404: It names neither.
     """
     try:
         return read_place(unquote(object_id))
@@ -160,7 +160,7 @@ def place_of(object_id: str) -> Place:
 
 
 def known_aliases() -> list[str]:
-    """List the aliases of `TIMERS`, as far as it is in order."""
+    """Return the aliases of `TIMERS`, as far as they are valid."""
     try:
         return list(read_aliases())
     except ImproperlyConfigured:
@@ -168,7 +168,7 @@ def known_aliases() -> list[str]:
 
 
 def _connection_mistake(alias: str) -> str | None:
-    """Find out whether the connection of an alias has an option that can't be, and what it says."""
+    """Return the error if the connection of an alias has an invalid option."""
     try:
         server_time(get_client(alias))
     except _MISTAKES as error:
@@ -179,14 +179,14 @@ def _connection_mistake(alias: str) -> str | None:
 
 
 def _topic_mistake(place: Place) -> str | None:
-    """Find out whether a topic, which anybody may write into a URL, can have no keys, and why."""
-    reach = inside(get_client(place.alias))
+    """Return the error if a topic, which anybody may write into a URL, can have no keys."""
+    reach = internals_of(get_client(place.alias))
     mistake = reach.keys.mistake_of(reach.full(place.topic)) if place.topic else ""
     return escape(mistake, keep="\\") or None
 
 
 def _sentence(error: Exception, alias: str) -> str:
-    """Say what is wrong, without a secret."""
+    """Return a sentence for an error, without secrets."""
     if isinstance(error, ImproperlyConfigured):
         return str(error)
-    return str(sentence_of(error, inside(get_client(alias)).runner))
+    return str(sentence_of(error, internals_of(get_client(alias)).runner))

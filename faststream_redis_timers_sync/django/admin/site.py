@@ -33,12 +33,13 @@ from faststream_redis_timers_sync.manage.text import escape
 
 
 class TimerAdmin(ChangingPages):
-    """Shows topics and timers, changes and cancels them, and puts dead letters back.
+    """Shows topics and timers, changes and cancels timers, and redrives dead letters.
 
-    The permission to view timers shows them, that to delete them cancels, that to change
-    them reschedules, runs now, pauses, resumes and puts back. Nothing is scheduled here.
+    Users with the permission to view timers see them; to cancel them they need the permission to
+    delete, to reschedule, run now, pause, resume and redrive them the permission to change. Nothing
+    is scheduled here.
 
-    It is registered with the default site. For another::
+    It is registered with the default site. For another site::
 
         site.register(Timer, TimerAdmin)
     """
@@ -68,11 +69,11 @@ class TimerAdmin(ChangingPages):
         ]
 
     def has_add_permission(self, request: Any) -> bool:
-        """Tell that nobody may: timers are scheduled by programs."""
+        """Return False: only programs schedule timers."""
         return False
 
     def get_object(self, request: Any, object_id: str, from_field: Any = None) -> Timer | None:
-        """Give what stands for a timer or topic, whether or not it is pending."""
+        """Return the object that stands for a timer or topic, whether or not it is pending."""
         try:
             read_place(object_id)
         except ValueError:
@@ -100,7 +101,7 @@ class TimerAdmin(ChangingPages):
         return self.guarded(request, place, answer)
 
     def topic_view(self, request: Any, key: str) -> Any:
-        """Show the timers of a topic; a POST asks about an action, or does it."""
+        """Show the timers of a topic; a POST asks about an action, or performs it."""
         place = place_of(key)
         if place.timer_id:
             raise Http404
@@ -152,27 +153,27 @@ class TimerAdmin(ChangingPages):
         return self.guarded(request, place, answer)
 
     def delete_view(self, request: Any, object_id: str, extra_context: Any = None) -> Any:
-        """Ask whether to cancel a timer; a POST does it."""
+        """Ask whether to cancel a timer; a POST cancels it."""
         return self._one_view(request, object_id, CANCEL)
 
     def reschedule_view(self, request: Any, object_id: str) -> Any:
-        """Ask when a timer is to be due; a POST moves it."""
+        """Ask for a timer's new due time; a POST reschedules it."""
         return self._one_view(request, object_id, RESCHEDULE)
 
     def run_now_view(self, request: Any, object_id: str) -> Any:
-        """Ask whether to make a timer due now; a POST does it."""
+        """Ask whether to run a timer now; a POST makes it due."""
         return self._one_view(request, object_id, RUN_NOW)
 
     def pause_view(self, request: Any, object_id: str) -> Any:
-        """Ask whether to pause a recurring timer; a POST does it."""
+        """Ask whether to pause a recurring timer; a POST pauses it."""
         return self._one_view(request, object_id, PAUSE)
 
     def resume_view(self, request: Any, object_id: str) -> Any:
-        """Ask whether to resume a recurring timer; a POST does it."""
+        """Ask whether to resume a recurring timer; a POST resumes it."""
         return self._one_view(request, object_id, RESUME)
 
     def redrive_view(self, request: Any, object_id: str) -> Any:
-        """Ask whether to put a dead letter back; a POST does it."""
+        """Ask whether to redrive a dead letter; a POST redrives it."""
         return self._one_view(request, object_id, REDRIVE)
 
     def _one_view(self, request: Any, object_id: str, action: Action) -> Any:
@@ -184,6 +185,6 @@ class TimerAdmin(ChangingPages):
         return self.guarded(request, topic, lambda: self.ask_or_act(request, topic, action, chosen))
 
     def _not_pending(self, request: Any, place: Place) -> Any:
-        words = gettext("Timer “%s” is not pending any more: it fired, or was cancelled.")
+        words = gettext("Timer “%s” is no longer pending: it was delivered or cancelled.")
         self.message_user(request, words % escape(place.timer_id), messages.WARNING)
         return HttpResponseRedirect(self.url_of("topic", place.whole_topic))

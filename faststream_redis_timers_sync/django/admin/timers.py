@@ -13,10 +13,10 @@ from faststream_redis_timers_sync.django.admin.forecast import (
     make_forecast,
     range_named,
 )
-from faststream_redis_timers_sync.django.admin.shown import (
+from faststream_redis_timers_sync.django.admin.formatting import (
     Row,
     count_text,
-    ending_facts,
+    dead_letter_facts,
     number,
     row_of,
     rows_of,
@@ -26,9 +26,9 @@ from faststream_redis_timers_sync.django.admin.shown import (
 )
 from faststream_redis_timers_sync.django.tokens import Place
 from faststream_redis_timers_sync.manage import wording
-from faststream_redis_timers_sync.manage.asked import token_of_search
 from faststream_redis_timers_sync.manage.contents import MOST_BODY, body_text, header_texts
 from faststream_redis_timers_sync.manage.deadline import PAGE_SECONDS, Deadline
+from faststream_redis_timers_sync.manage.forms import token_of_search
 from faststream_redis_timers_sync.manage.pages import Only, Page, read_cursor
 from faststream_redis_timers_sync.manage.searching import search_page
 from faststream_redis_timers_sync.manage.series import series_facts, with_series
@@ -46,18 +46,18 @@ _KINDS: dict[str, Only] = {"recurring": "recurring", "paused": "paused"}
 def timers_page(
     timers: TimersClient, place: Place, search: str, only: str, after: str, reach: str
 ) -> Mapping[str, Any] | None:
-    """Gather what the page of a topic's timers shows.
+    """Return the context of the page of a topic's timers.
 
     Args:
         timers: The client.
         place: The topic.
-        search: What somebody typed to search for.
-        only: The kind of timers to show; empty, or what is none, means all.
-        after: The cursor of the page, as the links give it; empty begins.
-        reach: The name of the forecast's range; what is none means a day.
+        search: The search.
+        only: The kind of timers to show; empty or unknown means all.
+        after: The cursor of the page, from a link; empty starts.
+        reach: The name of the forecast's range; an unknown one means a day.
 
     Returns:
-        The page; None where the cursor can't be read.
+        The page; None if the cursor can't be read.
     """
     try:
         cursor = read_cursor(after)
@@ -78,7 +78,7 @@ def timers_page(
     forecast = make_forecast(timers, [place.topic], range_named(reach))
     are_dead = bool(forecast.dead_topics)
     rows = rows_of(with_series(timers, place.topic, page.timers), place, now, are_dead=are_dead)
-    # Only what was counted has a number.
+    # A number is shown only if timers were counted.
     is_limited = bool(search or kind)
     count = page.matching if is_limited else stats.pending
     searched = {name: text for name, text in (("q", search), ("only", kind)) if text}
@@ -105,14 +105,14 @@ def timers_page(
 
 
 def timer_page(timers: TimersClient, place: Place) -> Mapping[str, Any] | None:
-    """Gather what the page of one timer shows.
+    """Return the context of the page of one timer.
 
     Args:
         timers: The client.
         place: The timer.
 
     Returns:
-        The page; None where it is not pending.
+        The page; None if it is not pending.
     """
     timer = timers.get_timer(place.topic, place.timer_id)
     if timer is None:
@@ -127,7 +127,7 @@ def timer_page(timers: TimersClient, place: Place) -> Mapping[str, Any] | None:
         "facts": [
             (gettext("Timer"), row.name),
             (gettext("Topic"), escape(place.topic)),
-            *ending_facts(timer, now),
+            *dead_letter_facts(timer, now),
             *((gettext(name), value) for name, value in series_facts(timer)),
             (gettext("State"), row.state_name),
             *_time_facts(row, now),
@@ -143,7 +143,7 @@ def timer_page(timers: TimersClient, place: Place) -> Mapping[str, Any] | None:
 
 
 def _nothing(page: Page, *, is_first: bool, is_limited: bool) -> str:
-    """Say why a page has no timers."""
+    """Return why a page has no timers."""
     if page.is_cut:
         return wording.NONE_YET
     if not is_first:
@@ -152,7 +152,7 @@ def _nothing(page: Page, *, is_first: bool, is_limited: bool) -> str:
 
 
 def _progress(page: Page, pending: int) -> str:
-    """Say how far a page got where there was no time for all timers."""
+    """Return how far a page got if there was no time for all timers."""
     words = gettext(wording.LOOKED_THROUGH)
     examined = number(min(page.examined, pending))
     return words % {"examined": examined, "timers": timers_text(pending)}  # type: ignore[no-any-return]

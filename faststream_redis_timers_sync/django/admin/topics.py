@@ -1,4 +1,4 @@
-"""The page of topics: those that the project names, that workers listen to, that a scan finds."""
+"""The page of topics: named ones, those that workers listen to, those that a scan finds."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from faststream_redis_timers_sync.django.admin.forecast import (
     make_forecast,
     range_named,
 )
-from faststream_redis_timers_sync.django.admin.shown import moment, number
+from faststream_redis_timers_sync.django.admin.formatting import moment, number
 from faststream_redis_timers_sync.django.tokens import Place
 from faststream_redis_timers_sync.manage import wording
 from faststream_redis_timers_sync.manage.forecast import Forecast, largest
@@ -23,14 +23,14 @@ from faststream_redis_timers_sync.manage.text import escape
 def topics_page(
     timers: TimersClient, alias: str, known: tuple[str, ...], scan: Scan | None, reach: str
 ) -> Mapping[str, Any]:
-    """Gather what the page of topics shows.
+    """Return the context of the page of topics.
 
     Args:
         timers: The client.
         alias: Its alias.
         known: The topics that the project names.
-        scan: The scan that was asked for, to be taken a step further.
-        reach: The name of the forecast's range; what is none means a day.
+        scan: The requested scan, to be taken a step further.
+        reach: The name of the forecast's range; an unknown one means a day.
     """
     found = find_topics(timers, known, scan)
     snapshot = count_topics(timers, found.topics)
@@ -55,7 +55,7 @@ def topics_page(
 
 
 def _progress(scan: Scan) -> str:
-    """Say how far a scan is."""
+    """Return how far a scan is."""
     is_whole = scan.is_done and not scan.cursor
     total = scan.total or 0
     counts = {"examined": number(min(scan.examined, total)), "total": number(total)}
@@ -63,7 +63,7 @@ def _progress(scan: Scan) -> str:
 
 
 def _left_out(forecast: Forecast, topics: list[TopicStats]) -> str:
-    """Say that a forecast is not that of all topics; nothing where it is."""
+    """Return the sentence that a forecast leaves out topics; empty if it has all."""
     if sum(stats.pending > 0 for stats in topics) == len(forecast.topics):
         return ""
     return gettext("These are the %(most)s topics with the most timers.") % {  # type: ignore[no-any-return]

@@ -1,7 +1,7 @@
-"""What the commands share: the alias, the options that several have, exit codes.
+"""What the commands share: the alias, common options, exit codes.
 
-What they do and how it is shown is in `console`. A terminal has tables and colours where rich
-is installed (``pip install 'faststream-redis-timers[cli,django]'``); it is plain text without.
+Their work and output is in `console`. On a terminal, output has tables and colours if rich is
+installed (``pip install 'faststream-redis-timers[cli,django]'``); otherwise it is plain text.
 """
 
 import os
@@ -32,9 +32,9 @@ _T = TypeVar("_T")
 
 
 class TimersCommand(BaseCommand):  # type: ignore[misc]  # Django has no types
-    """A command around an action of `console`, which is given the client of an alias."""
+    """A command that runs an action of `console` with the client of an alias."""
 
-    # A project that has mistakes elsewhere can still be looked after.
+    # The commands must work in a project that has mistakes elsewhere.
     requires_system_checks = ()
 
     def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> Any:
@@ -49,10 +49,10 @@ class TimersCommand(BaseCommand):  # type: ignore[misc]  # Django has no types
         parser.add_argument(
             "--alias",
             default=DEFAULT_ALIAS,
-            help="The alias of the setting TIMERS; by default 'default'.",
+            help="Alias of the setting TIMERS. Default: 'default'.",
         )
         parser.add_argument("--json", action="store_true", dest="as_json", help=arguments.JSON_HELP)
-        # So that ids may follow options too.
+        # So that ids may also follow options.
         parser.parse_args = parser.parse_intermixed_args
         return parser
 
@@ -60,11 +60,11 @@ class TimersCommand(BaseCommand):  # type: ignore[misc]  # Django has no types
         """Run it; mistakes in the settings are a sentence and an exit code.
 
         Args:
-            args: What Django gives.
-            options: What Django gives.
+            args: Django's arguments.
+            options: Django's options.
 
         Raises:
-            CommandError: `TIMERS` is not in order, or has no such alias; or see `perform`.
+            CommandError: `TIMERS` is invalid, or has no such alias; or see `perform`.
         """
         try:
             return super().execute(*args, **options)
@@ -78,12 +78,12 @@ class TimersCommand(BaseCommand):  # type: ignore[misc]  # Django has no types
 
         Args:
             action: A function of `console`.
-            options: What Django gives to `handle`.
+            options: The options of `handle`.
             arguments: The action's arguments.
 
         Raises:
-            CommandError: It went wrong: what is to be said about it, and the exit code.
-            SystemExit: The exit code, where the action has said why already.
+            CommandError: The action failed: the error, and the exit code.
+            SystemExit: The exit code, if the action has already printed why.
         """
         output = _Output(options, out=self.stdout, err=self.stderr)
         timers = get_client(options["alias"])
@@ -101,13 +101,13 @@ class TimersCommand(BaseCommand):  # type: ignore[misc]  # Django has no types
 
 
 class ChangeCommand(TimersCommand):
-    """A command that changes the timers that are chosen."""
+    """A command that changes the chosen timers."""
 
     change: Callable[..., int]
     """A function of `changes`."""
 
     def add_arguments(self, parser: Any) -> None:
-        """Add the arguments that say which timers are meant.
+        """Add the arguments that choose timers.
 
         Args:
             parser: The parser.
@@ -143,14 +143,14 @@ class _Output(Output):
 
 
 def _leave_closed_pipe() -> NoReturn:
-    # As Python's manual has it for programs before head: what is left to be written when the
-    # process ends goes nowhere.
+    # As Python's manual says for programs that write to `head`: the output left at exit is
+    # discarded.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(FAILED)
 
 
 def reader(parse: Callable[[str], _T]) -> Callable[[str], _T]:
-    """Make argparse's ``type=`` of a function, so that what the function says is shown.
+    """Turn a function into argparse's ``type=``, so that its errors are shown.
 
     Args:
         parse: Reads a text; raises `ValueError`.
@@ -180,7 +180,7 @@ def add_scan(parser: ArgumentParser) -> None:
 
 
 def add_chosen(parser: ArgumentParser) -> None:
-    """Add the arguments that say which timers are meant: those of `choose`.
+    """Add the arguments that choose timers: those of `choose`.
 
     Args:
         parser: The parser.
@@ -198,10 +198,10 @@ def add_chosen(parser: ArgumentParser) -> None:
 
 
 def chosen_of(options: dict[str, Any]) -> dict[str, Any]:
-    """Read which timers are meant, and whether that is sure: arguments of all of `changes`.
+    """Read the chosen timers, and whether to ask first: arguments of all of `changes`.
 
     Args:
-        options: What `handle` was given by a parser with `add_chosen`.
+        options: The options of `handle`, from a parser with `add_chosen`.
 
     Raises:
         CommandError: Not exactly one of ids, ``--match`` and ``--all`` was given.

@@ -1,4 +1,4 @@
-"""Makes no table: it lets Django know the model, whose permissions the admin asks for."""
+"""Creates no table: it registers the model, whose permissions the admin checks."""
 
 from typing import Any, ClassVar
 

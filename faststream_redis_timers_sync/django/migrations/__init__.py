@@ -1,1 +1,1 @@
-"""Migrations of the app; none makes a table."""
+"""Migrations of the app; none creates a table."""

@@ -1,6 +1,6 @@
-"""The nonce of a content security policy, which the admin's tags carry from Django 6.1 on.
+"""Tags for the nonce of a content security policy, which the admin has from Django 6.1 on.
 
-And the words for counts, which all pages share.
+Also the words for counts, which all pages share.
 """
 
 from typing import Any
@@ -20,11 +20,11 @@ register = template.Library()
 
 @register.simple_tag(takes_context=True)  # type: ignore[untyped-decorator]  # Django has no types
 def timers_nonce(context: Any, media: Any = None) -> Any:
-    """Write the attribute with the nonce, or tags that carry it.
+    """Return the attribute with the nonce, or tags that carry it.
 
     Args:
         context: The template's context.
-        media: Tags to render; None where it is one that the template writes itself.
+        media: Tags to render; None for a tag that the template writes itself.
     """
     if nonce_attr is None:
         return media or ""
@@ -33,9 +33,9 @@ def timers_nonce(context: Any, media: Any = None) -> Any:
 
 @register.simple_tag  # type: ignore[untyped-decorator]  # as above
 def timers_word(name: CountName) -> str:
-    """Write what counted timers are, in the user's language.
+    """Return the name of a count, in the user's language.
 
     Args:
-        name: What they are.
+        name: The count.
     """
     return gettext(COUNT_WORDS[name])  # type: ignore[no-any-return]

@@ -1,1 +1,1 @@
-"""Timers in memory, which answer operations without a server."""
+"""Timers in memory, which run operations without a server."""

@@ -1,4 +1,4 @@
-"""The clock of timers in memory, which a test moves on."""
+"""The clock of timers in memory, which a test moves forward."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,9 +9,9 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class MemoryClock:
-    """This machine's clock, moved on by what was asked for.
+    """This machine's clock, moved forward on request.
 
-    `stand_at` stops it, for whoever goes from timer to timer.
+    `stand_at` stops it, for callers that go from timer to timer.
     """
 
     def __init__(self) -> None:
@@ -20,11 +20,11 @@ class MemoryClock:
         self._stands_at: datetime | None = None
 
     def now(self) -> datetime:
-        """Tell the time, in UTC."""
+        """Return the time, in UTC."""
         return self._stands_at or datetime.now(UTC) + self._ahead
 
     def microseconds(self) -> int:
-        """Tell the time, in microseconds of Unix time."""
+        """Return the time, in microseconds of Unix time."""
         return (self.now() - _EPOCH) // _MICROSECOND
 
     def advance(self, by: timedelta) -> None:
@@ -34,7 +34,7 @@ class MemoryClock:
             by: How far.
 
         Raises:
-            TypeError: It is no timedelta.
+            TypeError: It is not a timedelta.
             ValueError: It is negative, or longer than a thousand years.
         """
         time = self.after(by)
@@ -44,13 +44,13 @@ class MemoryClock:
             self._stands_at = time
 
     def after(self, by: timedelta) -> datetime:
-        """Tell the time that it will be in a while.
+        """Return the time after a duration.
 
         Args:
-            by: How long.
+            by: The duration.
 
         Raises:
-            TypeError: It is no timedelta.
+            TypeError: It is not a timedelta.
             ValueError: It is negative, or longer than a thousand years.
         """
         ask_in("by", by)

@@ -1,7 +1,7 @@
-"""Stands in for a server: answers operations as the Lua scripts do, out of dicts.
+"""Stands in for a server: runs operations as the Lua scripts do, on dicts.
 
-Both front ends' tests run on it. Who sends it operations, and who claims and settles
-timers, is not its matter.
+Both front ends' tests run on it. It does not care who sends operations, or who claims and settles
+timers.
 """
 
 import threading
@@ -38,10 +38,10 @@ class ScheduledTimer(Timer):
         due_at: When it is due, in UTC.
         running: Always False.
         body: The message, encoded.
-        content_type: MIME type of the body, None where there is none.
+        content_type: MIME type of the body, None if there is none.
         headers: All headers that the handler will get, as text.
         correlation_id: Its correlation id, by default the timer id.
-        repeat: When it is due again and again; None where it is due once.
+        repeat: Its definition if it is recurring; None if it is due once.
         paused: Whether it is a recurring timer that was paused.
         message: The message, as it was given.
     """
@@ -50,18 +50,18 @@ class ScheduledTimer(Timer):
 
 
 class TimersMemory:
-    """Holds timers of any key space, and answers operations on them.
+    """Holds timers of any key space, and runs operations on them.
 
     Attributes:
-        clock: Its time.
-        lock: Held while an operation is answered; threads may share a memory.
+        clock: Its clock.
+        lock: Held while an operation runs; threads may share a memory.
         scheduled: All timers that were scheduled, in order.
-        cancelled: All timers that waited and were cancelled, in order.
+        cancelled: All waiting timers that were cancelled, in order.
         on_scheduled: Called with each timer that is scheduled.
     """
 
     def __init__(self) -> None:
-        """Begin without timers."""
+        """Start without timers."""
         self.clock = MemoryClock()
         self.lock = threading.RLock()
         self.scheduled: list[ScheduledTimer] = []
@@ -72,7 +72,7 @@ class TimersMemory:
         self._messages: dict[bytes, Any] = {}
 
     def remember(self, messages: Iterable[Any], timers: Iterable[EncodedTimer]) -> None:
-        """Note which messages payloads were made of.
+        """Remember the messages of timers.
 
         Args:
             messages: The messages.
@@ -84,7 +84,7 @@ class TimersMemory:
             )
 
     def finish(self, keys: Sequence[bytes], timers: Iterable[Timer]) -> None:
-        """Do with timers what becomes of them when their handlers return now.
+        """Settle timers as if their handlers returned now.
 
         Args:
             keys: The keys of their topic.
@@ -101,7 +101,7 @@ class TimersMemory:
                     held.move(timer_id, ask_due(None, following)[1:])
 
     def clear(self) -> None:
-        """Forget everything, and set the clock right again."""
+        """Forget everything, and reset the clock."""
         with self.lock:
             self.clock.reset()
             for collection in (self.scheduled, self.cancelled):
@@ -122,14 +122,14 @@ class TimersMemory:
         """
         if getattr(pipeline, "memory", None) is not self:
             msg = (
-                f"pipeline is executed elsewhere, and a {name} keeps its timers in "
+                f"pipeline is executed elsewhere, but a {name} keeps its timers in "
                 "memory: use its own pipeline(), or test on that server"
             )
             raise TypeError(msg)
         pipeline.command_stack.append(operation)
 
     def run(self, operation: Operation[_T]) -> _T:
-        """Answer an operation, and give its result.
+        """Run an operation, and return its result.
 
         Args:
             operation: The operation.
@@ -137,7 +137,7 @@ class TimersMemory:
         return operation.parse(self.answer(operation))
 
     def answer_all(self, operations: Iterable[Operation[Any]]) -> list[Any]:
-        """Answer operations, and let nothing happen in between.
+        """Run operations with nothing in between.
 
         Args:
             operations: The operations.
@@ -149,13 +149,13 @@ class TimersMemory:
             return [self.answer(operation) for operation in operations]
 
     def answer(self, operation: Operation[Any]) -> Any:
-        """Do what an operation's script does, and give its reply.
+        """Do what an operation's script does, and return its reply.
 
         Args:
             operation: The operation.
 
         Raises:
-            NotImplementedError: It is a question that only a server can answer.
+            NotImplementedError: Only a server can run it.
         """
         name = "command" if operation.script is None else operation.script.name
         answer = getattr(self, f"_answer_{name}", None)
@@ -442,7 +442,7 @@ class TimersMemory:
 
 
 def _one_by_one(words: Sequence[bytes]) -> Sequence[bytes]:
-    """Give the words of settlements, with those of groups as if each stood alone."""
+    """Return the words of settlements, with those of groups as if each stood alone."""
     if b"commits" not in words[::4]:
         return words
     start = words[::4].index(b"commits") * 4

@@ -1,6 +1,6 @@
-"""The timers of one topic in memory, and what the Lua scripts would say about them.
+"""The timers of one topic in memory, with the replies that the Lua scripts would give.
 
-Which operation asks for what stands in `memory`.
+`timers` has the operations that use it.
 """
 
 import heapq
@@ -17,11 +17,11 @@ _MICROSECONDS = 1_000_000
 
 
 class Entry(NamedTuple):
-    """A timer as it lies in memory.
+    """A timer as it is held in memory.
 
     Args:
-        score: As in a timeline: Unix time in seconds, as text. When it is due, or
-            when its lease ends.
+        score: As in a timeline: Unix time in seconds, as text. Its due time, or the end of its
+            lease.
         payload: Its envelope.
     """
 
@@ -29,17 +29,17 @@ class Entry(NamedTuple):
     payload: bytes
 
     def __repr__(self) -> str:
-        """Tell score and size; the payload may be secret."""
+        """Show score and size; the payload may be secret."""
         return f"{type(self).__name__}(score={self.score!r}, {len(self.payload)} bytes)"
 
     @property
     def is_running(self) -> bool:
-        """Whether somebody holds it, or held it and never said what became of it."""
+        """Whether it is leased, or was and has not been settled."""
         return is_lease(float(self.score))
 
     @property
     def definition(self) -> str | None:
-        """The definition of its series; None where it is due once."""
+        """The definition of its series; None if it is due once."""
         return self._headers().get(REPEAT)
 
     @property
@@ -81,8 +81,8 @@ class Rules(NamedTuple):
         budget: Bytes of payloads, which a single timer may exceed.
         suspect_from: From which attempt on a timer whose lease was lost is suspect; None
             where attempts are not counted, and each of them is.
-        most_suspects: How many suspects at most; below 0 so many and no other timer, if one is
-            due first of all, and else none.
+        most_suspects: How many suspects at most; if negative, that many and no other timer if a
+            suspect is due first, otherwise none.
     """
 
     limit: int
@@ -95,20 +95,20 @@ class MemoryTopic(dict[bytes, Entry]):
     """The timers of a topic by id."""
 
     def __init__(self) -> None:
-        """Begin without timers."""
+        """Start without timers."""
         super().__init__()
         self._attempts: dict[bytes, Attempts] = {}
         # A heap of all scores that timers have had; those they no longer have are passed over.
         self._queue: list[tuple[float, bytes]] = []
 
     def __setitem__(self, timer_id: bytes, entry: Entry) -> None:
-        """Put a timer in, or another one in its place; what was counted is forgotten."""
+        """Add or replace a timer; its attempts are forgotten."""
         super().__setitem__(timer_id, entry)
         self._attempts.pop(timer_id, None)
         heapq.heappush(self._queue, (float(entry.score), timer_id))
 
     def state_of(self, timer_id: bytes) -> bytes:
-        """Tell what a timer does, as `cancel` and `move` reply.
+        """Return what a timer does, as `cancel` and `move` reply.
 
         Args:
             timer_id: Its id.
@@ -120,7 +120,7 @@ class MemoryTopic(dict[bytes, Entry]):
         return b"0" if entry is None else b"r" if entry.is_running else b"w"
 
     def update_series(self, timer_id: bytes, payload: bytes, first: bytes, now: int) -> bytes:
-        """Put a timer of a series in, as `schedule` updates what is there.
+        """Add or update a timer of a series, as `schedule` does.
 
         Args:
             timer_id: Its id.
@@ -139,10 +139,10 @@ class MemoryTopic(dict[bytes, Entry]):
         score = float(present.score)
         definition = present.definition
         is_same = definition == new.definition
-        # A timer that does not recur has nothing that a series could go on with.
+        # A timer that is due once has no time that a series could keep.
         is_retry = definition is not None and self._attempts_of(timer_id, present.score).times > 0
         if is_same or present.is_paused:
-            # What was counted stays.
+            # Its attempts stay counted.
             super().__setitem__(timer_id, present._replace(payload=payload))
         elif score <= float(score_of(now)):
             self[timer_id] = new._replace(score=score_of(now))
@@ -162,7 +162,7 @@ class MemoryTopic(dict[bytes, Entry]):
         self[timer_id] = self[timer_id]._replace(score=score)
 
     def in_order(self) -> list[bytes]:
-        """Give all ids in order of score, as a sorted set does."""
+        """Return all ids in order of score, as a sorted set does."""
         return sorted(self, key=lambda timer_id: (float(self[timer_id].score), timer_id))
 
     def _first(self) -> tuple[float, bytes] | None:
@@ -174,9 +174,9 @@ class MemoryTopic(dict[bytes, Entry]):
         return None
 
     def settle(self, words: Sequence[bytes], now: int, *, counts: bool) -> bytes:
-        """Do with claimed timers what their holders say, as `settle_and_claim` does.
+        """Settle claimed timers, as `settle_and_claim` does.
 
-        What is set aside is left to `bury`.
+        Dead letters are left to `bury`.
 
         Args:
             words: Action, id, leases and detail of each settlement.
@@ -248,7 +248,7 @@ class MemoryTopic(dict[bytes, Entry]):
         """Take in dead letters, due now.
 
         Args:
-            details: What `write_dead_letter` wrote of each.
+            details: Their results of `write_dead_letter`.
             now: The time, in microseconds of Unix time.
         """
         for detail in details:
@@ -267,7 +267,7 @@ class MemoryTopic(dict[bytes, Entry]):
 
         Returns:
             Ids, timers as they were before, and their attempts with this one; and the
-            lowest score that is left, what was passed over left out: ``-`` if none is.
+            lowest remaining score, without the timers passed over: ``-`` if there is none.
         """
         moment = float(score_of(now))
         claimed: list[tuple[bytes, Entry, Attempts]] = []
@@ -384,7 +384,7 @@ class MemoryTopic(dict[bytes, Entry]):
         return b" ".join(b"%d" % count for count in counts)
 
     def count_running(self, now: int, longest: int, most: int) -> int:
-        """Count the timers that somebody holds, as `running` replies.
+        """Count the leased timers, as `running` replies.
 
         Args:
             now: The time, in microseconds of Unix time.
@@ -392,7 +392,7 @@ class MemoryTopic(dict[bytes, Entry]):
             most: How many timers to look at.
 
         Returns:
-            Their number; -1 where more timers than `most` lie within such a lease.
+            Their number; -1 if more timers than `most` are due within such a lease.
         """
         moment, end = float(score_of(now)), float(score_of(now + longest * _MICROSECONDS))
         near = [entry for entry in self.values() if moment < float(entry.score) <= end]

@@ -1,4 +1,4 @@
-"""`timers_cancel`: timers that shall not fire."""
+"""`timers_cancel`: cancels timers."""
 
 from faststream_redis_timers_sync.console import changes
 from faststream_redis_timers_sync.django.management.base import ChangeCommand
@@ -8,9 +8,9 @@ class Command(ChangeCommand):
     """Cancels timers."""
 
     help = (
-        "Cancels timers, and ends the series of recurring ones: by id, by pattern, or all of a "
-        "topic. Afterwards none of them is there, also one that runs: its handler finishes. "
-        "timers_pause stops a series for a while."
+        "Cancel timers, and end the series of recurring timers: by ID, by pattern, or all timers "
+        "of a topic. Running timers are cancelled too, but their handlers finish. To stop a series "
+        "for a while, use timers_pause."
     )
 
     change = staticmethod(changes.cancel)

@@ -1,4 +1,4 @@
-"""`timers_check`: what is wrong with the server."""
+"""`timers_check`: checks the server."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ from faststream_redis_timers_sync.manage.roles import ROLES
 
 
 class Command(TimersCommand):
-    """Looks at the server."""
+    """Checks the server."""
 
     help = (
-        "Tells what is wrong with the server: version, mode, role, eviction policy, memory, "
-        "persistence, permissions, layout of keys and clock; those of each node of a cluster, and "
-        "its slots and replicas. Exit code 1 if timers can't do with something."
+        "Check the server for problems: version, mode, role, eviction policy, memory, "
+        "persistence, permissions, layout of keys and clock; in a cluster, those of each node, and "
+        "slots and replicas. Exit code 1 if a finding is an error."
     )
 
     def add_arguments(self, parser: Any) -> None:

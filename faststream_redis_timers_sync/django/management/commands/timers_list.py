@@ -1,4 +1,4 @@
-"""`timers_list`: the timers of a topic."""
+"""`timers_list`: lists the timers of a topic."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ class Command(TimersCommand):
     """Lists timers."""
 
     help = (
-        "Lists the timers of a topic, in order of due time; with --match alone in none. While a "
-        "timer runs, its time is the end of its lease. A paused one has none. Bodies are not "
-        "shown: see timers_show."
+        "List the timers of a topic, in order of due time; with --match but no --limit, in no "
+        "order. The time of a running timer is the end of its lease; a paused timer has none. "
+        "Bodies are not shown: use timers_show."
     )
 
     def add_arguments(self, parser: Any) -> None:
@@ -49,5 +49,5 @@ class Command(TimersCommand):
 def _above_zero(text: str) -> int:
     if text.isdecimal() and int(text):
         return int(text)
-    msg = f"{text!r} is no whole number above 0"
+    msg = f"{text!r} is not a whole number above 0"
     raise ValueError(msg)

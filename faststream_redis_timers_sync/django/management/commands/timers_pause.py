@@ -1,4 +1,4 @@
-"""`timers_pause`: recurring timers that shall not fire for a while."""
+"""`timers_pause`: pauses recurring timers."""
 
 from faststream_redis_timers_sync.console import changes
 from faststream_redis_timers_sync.django.management.base import ChangeCommand
@@ -8,9 +8,9 @@ class Command(ChangeCommand):
     """Pauses recurring timers."""
 
     help = (
-        "Pauses recurring timers: by id, by pattern, or all of a topic. A handler that runs "
-        "finishes. Nothing is due until timers_resume; what falls due meanwhile is not made up "
-        "for. Exit code 1 if one that was named is not recurring."
+        "Pause recurring timers: by ID, by pattern, or all timers of a topic. Running handlers "
+        "finish. Paused timers are not due until timers_resume, and occurrences that they miss are "
+        "not made up for. Exit code 1 if a named timer is not recurring."
     )
 
     change = staticmethod(changes.pause)

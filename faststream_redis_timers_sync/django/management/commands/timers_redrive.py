@@ -1,18 +1,18 @@
-"""`timers_redrive`: dead letters that shall be timers again."""
+"""`timers_redrive`: redrives dead letters."""
 
 from faststream_redis_timers_sync.console import changes
 from faststream_redis_timers_sync.django.management.base import ChangeCommand
 
 
 class Command(ChangeCommand):
-    """Puts dead letters back."""
+    """Redrives dead letters."""
 
     help = (
-        "Puts dead letters of a topic, as 'invoices:dead', back where they come from: by id "
-        "there, by pattern, or all of it. Each comes back under its old id, due at once. One "
-        "stays where a timer of that id waits, where a handler runs with it, where it comes from "
-        "a topic of another slot (with hash tags), or where it is no dead letter. Exit code 1 if "
-        "one that was named stays."
+        "Redrive the dead letters of a dead-letter topic, such as 'invoices:dead', to the topics "
+        "they came from: by ID there, by pattern, or all of it. Each returns under its old ID, due "
+        "at once. A dead letter stays if a timer with its old ID is waiting or recurring, if a "
+        "handler is running with it, or if (with hash tags) it came from a topic in another slot. "
+        "Exit code 1 if a named dead letter stays."
     )
 
     change = staticmethod(changes.redrive)

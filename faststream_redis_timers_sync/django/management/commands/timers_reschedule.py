@@ -1,4 +1,4 @@
-"""`timers_reschedule`: timers that shall fire at another time."""
+"""`timers_reschedule`: reschedules timers."""
 
 from typing import Any
 
@@ -16,13 +16,13 @@ from faststream_redis_timers_sync.django.management.base import (
 
 
 class Command(TimersCommand):
-    """Moves timers."""
+    """Reschedules timers."""
 
     help = (
-        "Moves timers to another time: by id, by pattern, or all of a topic. One that runs at "
-        "this moment runs again then, with --in 0s beside the run that goes on. Of a recurring "
-        "timer the next time alone is moved. One that is paused is resumed by it: that is asked "
-        "first for an id, others are left out."
+        "Reschedule timers to another time: by ID, by pattern, or all timers of a topic. A running "
+        "timer runs again at the new time; with --in 0s, beside the first run. Only the next "
+        "occurrence of a recurring timer moves. Rescheduling a paused timer by ID resumes it, "
+        "after a question; other paused timers are left out."
     )
 
     def add_arguments(self, parser: Any) -> None:

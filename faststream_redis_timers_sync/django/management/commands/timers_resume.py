@@ -1,4 +1,4 @@
-"""`timers_resume`: paused timers that shall fire again."""
+"""`timers_resume`: resumes paused timers."""
 
 from faststream_redis_timers_sync.console import changes
 from faststream_redis_timers_sync.django.management.base import ChangeCommand
@@ -8,9 +8,9 @@ class Command(ChangeCommand):
     """Resumes recurring timers."""
 
     help = (
-        "Resumes recurring timers that are paused: by id, by pattern, or all of a topic. Each is "
-        "due at its next time. Exit code 1 if one that was named is not recurring, or its next "
-        "time can't be computed here."
+        "Resume paused recurring timers: by ID, by pattern, or all timers of a topic. Each is due "
+        "at its next time. Exit code 1 if a named timer is not recurring, or its next time can't "
+        "be computed here."
     )
 
     change = staticmethod(changes.resume)

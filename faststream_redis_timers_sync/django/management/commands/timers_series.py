@@ -1,4 +1,4 @@
-"""`timers_series`: the series that the project declares."""
+"""`timers_series`: creates and updates the series that the project declares."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ from faststream_redis_timers_sync.django.management.base import TimersCommand
 
 
 class Command(TimersCommand):
-    """Ensures series."""
+    """Creates and updates declared series."""
 
     help = (
-        "Creates and updates the recurring timers that the setting SERIES declares, and shows what "
-        "became of each. Those whose definition is the same keep their next due time."
+        "Create and update the recurring timers that the setting SERIES declares, and print the "
+        "result for each. A series whose definition is unchanged keeps its next due time."
     )
 
     def add_arguments(self, parser: Any) -> None:

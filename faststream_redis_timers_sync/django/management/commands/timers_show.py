@@ -1,4 +1,4 @@
-"""`timers_show`: one timer."""
+"""`timers_show`: shows one timer."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ class Command(TimersCommand):
     """Shows a timer."""
 
     help = (
-        "Shows a timer: its body, headers and times. Of a recurring one the definition too, and "
-        "the next three times, in its time zone and in UTC."
+        "Show a timer: its body, headers and times. Also shows the definition of a recurring "
+        "timer, and its next three times, in its time zone and in UTC."
     )
 
     def add_arguments(self, parser: Any) -> None:

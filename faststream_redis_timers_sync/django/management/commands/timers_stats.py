@@ -1,4 +1,4 @@
-"""`timers_stats`: what topics hold."""
+"""`timers_stats`: counts the timers of topics."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ class Command(TimersCommand):
     """Counts timers."""
 
     help = (
-        "Counts what is pending, overdue, paused and due soon, by topic. "
-        "Without a topic all that can be found."
+        "Count timers by topic: pending, overdue, paused, due soon. Without a topic, counts all "
+        "topics that can be found."
     )
 
     def add_arguments(self, parser: Any) -> None:

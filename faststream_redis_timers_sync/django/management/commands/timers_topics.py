@@ -1,4 +1,4 @@
-"""`timers_topics`: which topics there are."""
+"""`timers_topics`: lists topics."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ class Command(TimersCommand):
     """Lists topics."""
 
     help = (
-        "Lists topics, with how many timers are pending there and how many workers listen. "
-        "Topics come from the setting TOPICS, from workers, and from a look through all keys."
+        "List topics, with their pending timers and listening workers. Finds topics through the "
+        "setting TOPICS, through workers, and by scanning all keys of the database."
     )
 
     def add_arguments(self, parser: Any) -> None:

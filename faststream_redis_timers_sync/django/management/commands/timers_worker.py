@@ -1,4 +1,4 @@
-"""`timers_worker`: FastStream's own run, with Django set up."""
+"""`timers_worker`: runs `faststream run` with Django set up."""
 
 import runpy
 import sys
@@ -19,17 +19,17 @@ from faststream_redis_timers_sync.django.clients import get_client
 from faststream_redis_timers_sync.django.conf import read_alias, read_aliases
 
 _RUNNER = "faststream_redis_timers.django.worker"
-"""What runs; by name, since the blocking package never imports FastStream."""
+"""The module to run; by name, since the blocking package never imports FastStream."""
 
 
 class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
     """Runs a worker."""
 
     help = (
-        "Runs a FastStream app as 'faststream run' does, with Django set up, in child processes "
-        "too. Its options stand behind the app: --reload, --workers 4, --log-level debug; "
-        "'timers_worker module:app --help' lists them. The series of the setting SERIES are "
-        "created and updated first."
+        "Run a FastStream app as 'faststream run' does, with Django set up, also in child "
+        "processes. Put its options after the app: --reload, --workers 4, --log-level debug; "
+        "'timers_worker module:app --help' lists them. First creates and updates the series of the "
+        "setting SERIES."
     )
 
     def add_arguments(self, parser: Any) -> None:
@@ -38,12 +38,14 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
         Args:
             parser: The parser.
         """
-        parser.add_argument("app", metavar="module:app", help="Where the FastStream app is.")
+        parser.add_argument(
+            "app", metavar="module:app", help="Module and name of the FastStream app."
+        )
         parser.add_argument(
             "words",
             nargs=REMAINDER,
             metavar="...",
-            help="Options of 'faststream run', and what the app takes itself.",
+            help="Options of 'faststream run' and of the app itself.",
         )
 
     def handle(self, *, app: str, words: list[str], **_: Any) -> None:
@@ -51,12 +53,11 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
 
         Args:
             app: Module and name of the app.
-            words: What follows.
+            words: The options after the app.
 
         Raises:
-            CommandError: FastStream's command line is not installed, or the settings are not in
-                order.
-            SystemExit: The project's series could not be ensured; it is said why.
+            CommandError: FastStream's command line is not installed, or the settings are invalid.
+            SystemExit: The project's series could not be ensured; the reason is printed.
         """
         if find_spec("typer") is None:
             msg = (
@@ -67,11 +68,11 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
         if "--help" not in words:
             self._ensure_series()
         sys.argv[1:] = [app, *words]
-        # As the main module: child processes begin by importing that of their parent.
+        # As the main module: child processes first import that of their parent.
         runpy.run_module(_RUNNER, run_name="__main__", alter_sys=True)
 
     def _ensure_series(self) -> None:
-        # A worker whose broker alone knows where the timers are needs no TIMERS.
+        # A worker whose broker has its own URL needs no TIMERS.
         aliases = read_aliases() if hasattr(settings, "TIMERS") else {}
         for alias, found in aliases.items():
             if not isinstance(found, dict) or "SERIES" not in found:

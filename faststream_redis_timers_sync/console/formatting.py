@@ -1,4 +1,4 @@
-"""How timers, counts and findings look: rows of tables, lines of text, objects of JSON."""
+"""Formats timers, counts and findings as rows of tables, lines of text and objects of JSON."""
 
 import base64
 import json
@@ -9,7 +9,7 @@ from typing import Any
 
 from faststream_redis_timers_sync.console.tables import Cell, Column
 from faststream_redis_timers_sync.manage.contents import header_texts
-from faststream_redis_timers_sync.manage.endings import REASONS, told_of
+from faststream_redis_timers_sync.manage.dead_letter_info import REASONS, read_dead_letter_info
 from faststream_redis_timers_sync.manage.findings import Finding
 from faststream_redis_timers_sync.manage.forecast import Forecast
 from faststream_redis_timers_sync.manage.forecast_picture import part_text
@@ -23,7 +23,7 @@ from faststream_redis_timers_sync.manage.states import (
     COUNT_WORDS,
     STATE_WORDS,
     CountName,
-    shown_state,
+    display_state,
     state_of,
 )
 from faststream_redis_timers_sync.manage.stats import TopicStats
@@ -85,7 +85,7 @@ _NOTHING = "-"
 
 
 def timer_row(timer: Timer, now: datetime, zone: tzinfo | None) -> list[Cell]:
-    """Make a table's row of a timer.
+    """Return a timer as a row of `TIMER_COLUMNS`.
 
     Args:
         timer: The timer.
@@ -103,10 +103,10 @@ def timer_row(timer: Timer, now: datetime, zone: tzinfo | None) -> list[Cell]:
 
 
 def series_row(timer: Timer, now: datetime, zone: tzinfo | None) -> list[Cell]:
-    """Make a row of `SERIES_COLUMNS`.
+    """Return a timer as a row of `SERIES_COLUMNS`.
 
     Args:
-        timer: The timer, with its definition where it is recurring.
+        timer: The timer, with its definition if it is recurring.
         now: The server's time.
         zone: The time zone to show times in.
     """
@@ -115,7 +115,7 @@ def series_row(timer: Timer, now: datetime, zone: tzinfo | None) -> list[Cell]:
 
 
 def timer_record(topic: str, timer: Timer, now: datetime) -> dict[str, Any]:
-    """Make an object of a timer, without its body.
+    """Return a timer as an object for JSON, without its body.
 
     Args:
         topic: Its topic, as its user names it.
@@ -133,7 +133,7 @@ def timer_record(topic: str, timer: Timer, now: datetime) -> dict[str, Any]:
 
 
 def due_at(timer: Timer) -> str | None:
-    """Write a timer's due time for programs; None where it has none, running or paused.
+    """Return a timer's due time in ISO 8601; None while it is running or paused.
 
     Args:
         timer: The timer.
@@ -142,7 +142,7 @@ def due_at(timer: Timer) -> str | None:
 
 
 def timer_details(topic: str, timer: Timer, now: datetime) -> dict[str, Any]:
-    """Make an object of a timer with all that it has.
+    """Return a timer as an object for JSON, with body, headers and definition.
 
     Args:
         topic: Its topic, as its user names it.
@@ -163,7 +163,7 @@ def timer_details(topic: str, timer: Timer, now: datetime) -> dict[str, Any]:
         }
     try:
         body = timer.decode()
-        # What JSON has no place for (bytes, NaN) goes the other way.
+        # A body that JSON can't hold (bytes, NaN) is given in base64.
         json.dumps(body, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
         return record | {"body": None, "body_base64": base64.b64encode(timer.body).decode()}
@@ -173,7 +173,7 @@ def timer_details(topic: str, timer: Timer, now: datetime) -> dict[str, Any]:
 def timer_facts(
     topic: str, timer: Timer, now: datetime, zone: tzinfo | None
 ) -> list[tuple[str, str]]:
-    """Describe a timer: names and values; a value may have several lines.
+    """Return the names and values that describe a timer; a value may have several lines.
 
     Args:
         topic: Its topic, as its user names it.
@@ -189,12 +189,12 @@ def timer_facts(
     when = ("Lease ends" if timer.running else "Due", "\n".join(due))
     headers = [f"{name}: {value}" for name, value in header_texts(timer)]
     kind = escape(timer.content_type) if timer.content_type else "no content type"
-    ending = ending_lines(timer)
+    letter_lines = dead_letter_lines(timer)
     return [
         ("Timer", escape(timer.timer_id)),
         ("Topic", escape(topic)),
-        *([("Dead letter", "\n".join(ending))] if ending else []),
-        ("State", STATE_WORDS[shown_state(timer, now, is_dead_letter=bool(ending))]),
+        *([("Dead letter", "\n".join(letter_lines))] if letter_lines else []),
+        ("State", STATE_WORDS[display_state(timer, now, is_dead_letter=bool(letter_lines))]),
         *([] if timer.paused else [when]),
         *_series_facts(timer, now, zone),
         ("Correlation", escape(timer.correlation_id)),
@@ -204,17 +204,17 @@ def timer_facts(
 
 
 def next_text(timer: Timer, now: datetime, zone: tzinfo | None) -> str:
-    """Say when a recurring timer is due next, in a sentence.
+    """Return a sentence that says when a recurring timer is due next.
 
     Args:
         timer: The timer.
         now: The server's time.
-        zone: The time zone to show times in; a definition's own comes first.
+        zone: The time zone to show times in, unless the definition has its own.
     """
     if timer.paused:
         return "it is paused"
     if timer.running:
-        return "it runs at this moment"
+        return "it is running"
     zone = coming_times(timer, now).zone or zone
     return f"due {in_words(timer.due_at - now)}: {zoned(timer.due_at, zone)}"
 
@@ -236,35 +236,35 @@ def _coming_line(time: datetime, zone: tzinfo | None) -> str:
     return utc if local == utc else f"{local} = {utc}"
 
 
-def ending_lines(timer: Timer) -> list[str]:
-    """Tell how a timer ended, in lines for a terminal.
+def dead_letter_lines(timer: Timer) -> list[str]:
+    """Return lines that say why a timer is a dead letter.
 
     Args:
         timer: The timer, with its headers.
 
     Returns:
-        Why, where it comes from, when it was first due, and which occurrence of a recurring
-        timer it was; nothing where it is no dead letter.
+        Why, from which topic, when it was first due, and which occurrence of a recurring timer it
+        was; empty if it is not a dead letter.
     """
-    told = told_of(timer)
-    if told is None:
+    info = read_dead_letter_info(timer)
+    if info is None:
         return []
-    why = REASONS.get(told.reason, told.reason)
-    if told.attempts:
-        why += f", after {told.attempts} " + ("attempt" if told.attempts == "1" else "attempts")
-    if told.error:
-        why += f", with {told.error}"
-    origin = f"topic '{told.topic}'" + (f", timer '{told.timer_id}'" if told.timer_id else "")
-    due = [f"first due {told.due_at.isoformat(' ')}"] if told.due_at else []
-    name = f"recurring timer '{told.series_id}'" if told.series_id else "a recurring timer"
-    series = [f"of {name} ({told.repeats})"] if told.repeats else []
-    if told.occurrence:
-        series.append(f"occurrence {told.occurrence.isoformat(' ')}")
+    why = REASONS.get(info.reason, info.reason)
+    if info.attempts:
+        why += f", after {info.attempts} " + ("attempt" if info.attempts == "1" else "attempts")
+    if info.error:
+        why += f", with {info.error}"
+    origin = f"topic '{info.topic}'" + (f", timer '{info.timer_id}'" if info.timer_id else "")
+    due = [f"first due {info.due_at.isoformat(' ')}"] if info.due_at else []
+    name = f"recurring timer '{info.series_id}'" if info.series_id else "a recurring timer"
+    series = [f"of {name} ({info.repeats})"] if info.repeats else []
+    if info.occurrence:
+        series.append(f"occurrence {info.occurrence.isoformat(' ')}")
     return [why, origin, *due, *series]
 
 
 def topic_row(stats: TopicStats) -> list[Cell]:
-    """Make a row of `TOPIC_COLUMNS`.
+    """Return a row of `TOPIC_COLUMNS`.
 
     Args:
         stats: The topic's counts.
@@ -273,7 +273,7 @@ def topic_row(stats: TopicStats) -> list[Cell]:
 
 
 def topic_record(stats: TopicStats) -> dict[str, Any]:
-    """Make an object of a topic.
+    """Return a topic as an object for JSON.
 
     Args:
         stats: Its counts.
@@ -287,7 +287,7 @@ def topic_record(stats: TopicStats) -> dict[str, Any]:
 
 
 def stats_row(stats: TopicStats) -> list[Cell]:
-    """Make a row of `STATS_COLUMNS`.
+    """Return a row of `STATS_COLUMNS`.
 
     Args:
         stats: The topic's counts.
@@ -304,7 +304,7 @@ def stats_row(stats: TopicStats) -> list[Cell]:
 
 
 def watch_row(stats: TopicStats) -> list[Cell]:
-    """Make a row of `WATCH_COLUMNS`.
+    """Return a row of `WATCH_COLUMNS`.
 
     Args:
         stats: The topic's counts.
@@ -320,7 +320,7 @@ def watch_row(stats: TopicStats) -> list[Cell]:
 
 
 def watch_line(stats: TopicStats, zone: tzinfo | None) -> list[Cell]:
-    """Make a row of `WATCH_LINES`.
+    """Return a row of `WATCH_LINES`.
 
     Args:
         stats: The topic's counts.
@@ -331,7 +331,7 @@ def watch_line(stats: TopicStats, zone: tzinfo | None) -> list[Cell]:
 
 
 def stats_record(stats: TopicStats) -> dict[str, Any]:
-    """Make an object of a topic's counts.
+    """Return a topic's counts as an object for JSON.
 
     Args:
         stats: The counts.
@@ -351,7 +351,7 @@ def stats_record(stats: TopicStats) -> dict[str, Any]:
 
 
 def forecast_columns(forecast: Forecast) -> list[Column]:
-    """Name the columns of a forecast, the first with the offset of its times.
+    """Return the columns of a forecast; the title of the first has the offset from UTC.
 
     Args:
         forecast: The forecast.
@@ -363,7 +363,7 @@ def forecast_columns(forecast: Forecast) -> list[Column]:
 
 
 def forecast_rows(forecast: Forecast) -> list[list[Cell]]:
-    """Make rows of `FORECAST_COLUMNS`: a bar per part, and what is due in none.
+    """Return rows of `FORECAST_COLUMNS`: a bar per part, and the timers outside all parts.
 
     Args:
         forecast: The forecast.
@@ -389,7 +389,7 @@ def forecast_rows(forecast: Forecast) -> list[list[Cell]]:
 
 
 def forecast_record(forecast: Forecast) -> dict[str, Any]:
-    """Make an object of a forecast.
+    """Return a forecast as an object for JSON.
 
     Args:
         forecast: The forecast.
@@ -410,10 +410,10 @@ def forecast_record(forecast: Forecast) -> dict[str, Any]:
 
 
 def finding_row(finding: Finding) -> list[Cell]:
-    """Make a row of `FINDING_COLUMNS`.
+    """Return a row of `FINDING_COLUMNS`.
 
     Args:
-        finding: What a look at the server found.
+        finding: A finding of `check`.
     """
     remedy = f"; {finding.remedy}" if finding.remedy else ""
     return [
@@ -424,10 +424,10 @@ def finding_row(finding: Finding) -> list[Cell]:
 
 
 def finding_record(finding: Finding) -> dict[str, Any]:
-    """Make an object of a finding.
+    """Return a finding as an object for JSON.
 
     Args:
-        finding: What a look at the server found.
+        finding: A finding of `check`.
     """
     return asdict(finding)
 

@@ -1,7 +1,7 @@
 """The front ends under one interface, so that one contract suite runs against all of them.
 
-A face is made by a factory of `FACES`. To add one: write a class with the methods
-of `Face`, and a factory, an async context manager that takes a `Home`.
+A front end is made by a factory of `FRONT_ENDS`. To add one: write a class with the methods
+of `FrontEnd`, and a factory, an async context manager that takes a `Home`.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -225,7 +225,7 @@ class MemoryHome(Home):
         return self.fake.memory.run(operation)
 
 
-class Face(Protocol):
+class FrontEnd(Protocol):
     """What a front end can do, always with `await`; arguments and results are its own."""
 
     async def schedule(  # noqa: PLR0913  a timer has that many properties
@@ -296,8 +296,8 @@ class Face(Protocol):
     async def count_pending(self, topic: str) -> int: ...
 
 
-class BlockingFace:
-    """`TimersClient` as a face: its calls simply run, the event loop waits."""
+class BlockingFrontEnd:
+    """`TimersClient` as a front end: its calls simply run, the event loop waits."""
 
     def __init__(self, client: TimersClient) -> None:
         self._client = client
@@ -347,14 +347,16 @@ class BlockingFace:
 
 
 @asynccontextmanager
-async def blocking_face(home: Home, prefix: str = "", **options: Any) -> AsyncIterator[Face]:
-    """Make a `BlockingFace` whose redis-py client has these options."""
+async def blocking_front_end(
+    home: Home, prefix: str = "", **options: Any
+) -> AsyncIterator[FrontEnd]:
+    """Make a `BlockingFrontEnd` whose redis-py client has these options."""
     with home.blocking(**options) as client:
-        yield BlockingFace(TimersClient(client, **home.key_names, prefix=prefix))
+        yield BlockingFrontEnd(TimersClient(client, **home.key_names, prefix=prefix))
 
 
-class AsyncFace:
-    """`TimersBroker` as a face: it is connected and delivers nothing."""
+class AsyncFrontEnd:
+    """`TimersBroker` as a front end: it is connected and delivers nothing."""
 
     def __init__(self, broker: TimersBroker) -> None:
         self._broker = broker
@@ -403,18 +405,18 @@ class AsyncFace:
 
 
 @asynccontextmanager
-async def async_face(home: Home, prefix: str = "", **options: Any) -> AsyncIterator[Face]:
-    """Make an `AsyncFace` whose redis-py client has these options."""
+async def async_front_end(home: Home, prefix: str = "", **options: Any) -> AsyncIterator[FrontEnd]:
+    """Make an `AsyncFrontEnd` whose redis-py client has these options."""
     async with home.asynchronous(**options) as client:
         broker = TimersBroker(client, **home.key_names, prefix=prefix)
         await broker.connect()
         try:
-            yield AsyncFace(broker)
+            yield AsyncFrontEnd(broker)
         finally:
             await broker.stop()
 
 
-FaceFactory = Callable[..., AbstractAsyncContextManager[Face]]
+FrontEndFactory = Callable[..., AbstractAsyncContextManager[FrontEnd]]
 """Called with a `Home`, and ``prefix="..."`` where a test wants one."""
 
 CLIENT_OPTIONS: dict[str, dict[str, Any]] = {
@@ -427,41 +429,41 @@ CLIENT_OPTIONS: dict[str, dict[str, Any]] = {
 
 
 @asynccontextmanager
-async def memory_face(home: MemoryHome, prefix: str = "") -> AsyncIterator[Face]:
-    """Make a `BlockingFace` of a `FakeTimersClient`, all of them on one memory."""
+async def memory_front_end(home: MemoryHome, prefix: str = "") -> AsyncIterator[FrontEnd]:
+    """Make a `BlockingFrontEnd` of a `FakeTimersClient`, all of them on one memory."""
     client = FakeTimersClient(**home.key_names, prefix=prefix)
     client.memory, client._runner = home.fake.memory, home.fake._runner
-    yield BlockingFace(client)
+    yield BlockingFrontEnd(client)
 
 
 @asynccontextmanager
-async def held_face(home: MemoryHome, prefix: str = "") -> AsyncIterator[Face]:
-    """Make an `AsyncFace` of a broker whose timers a `TestTimersBroker` holds."""
+async def held_front_end(home: MemoryHome, prefix: str = "") -> AsyncIterator[FrontEnd]:
+    """Make an `AsyncFrontEnd` of a broker whose timers a `TestTimersBroker` holds."""
     broker = TimersBroker(**home.key_names, prefix=prefix)
     async with TestTimersBroker(broker, hold=True, client=home.fake):
-        yield AsyncFace(broker)
+        yield AsyncFrontEnd(broker)
 
 
-FACES: dict[str, FaceFactory] = {
+FRONT_ENDS: dict[str, FrontEndFactory] = {
     f"{flavour}-{name}": partial(factory, **options)
-    for flavour, factory in (("blocking", blocking_face), ("async", async_face))
+    for flavour, factory in (("blocking", blocking_front_end), ("async", async_front_end))
     for name, options in CLIENT_OPTIONS.items()
 }
-"""All faces by name that talk to a server. Each runs on a real one and on fakeredis."""
+"""All front ends by name that talk to a server. Each runs on a real one and on fakeredis."""
 
-FACES_AND_HOMES = [
+FRONT_ENDS_AND_HOMES = [
     *(
-        pytest.param(face, home, id=f"{name}-{home}")
+        pytest.param(front_end, home, id=f"{name}-{home}")
         for home in ("real", "fake")
-        for name, face in FACES.items()
+        for name, front_end in FRONT_ENDS.items()
     ),
-    pytest.param(blocking_face, "tagged", id="blocking-tagged"),
-    pytest.param(async_face, "tagged", id="async-tagged"),
+    pytest.param(blocking_front_end, "tagged", id="blocking-tagged"),
+    pytest.param(async_front_end, "tagged", id="async-tagged"),
     *(
-        pytest.param(FACES[name], "cluster", id=f"{name}-cluster")
+        pytest.param(FRONT_ENDS[name], "cluster", id=f"{name}-cluster")
         for name in ("blocking-decoding-resp3", "async-decoding")
     ),
-    pytest.param(memory_face, "memory", id="memory"),
-    pytest.param(held_face, "memory", id="held"),
+    pytest.param(memory_front_end, "memory", id="memory"),
+    pytest.param(held_front_end, "memory", id="held"),
 ]
-"""All faces, with the homes that they run in."""
+"""All front ends, with the homes that they run in."""

@@ -1,17 +1,21 @@
-"""How times, states and timers look on the pages."""
+"""Formats times, states and timers for the pages."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from faststream_redis_timers_sync.manage import wording
-from faststream_redis_timers_sync.manage.endings import REASONS, Told, told_of
+from faststream_redis_timers_sync.manage.dead_letter_info import (
+    REASONS,
+    DeadLetterInfo,
+    read_dead_letter_info,
+)
 from faststream_redis_timers_sync.manage.series import (
     coming_times,
     short_text,
     zoned,
 )
-from faststream_redis_timers_sync.manage.states import STATE_WORDS, ShownState, shown_state
+from faststream_redis_timers_sync.manage.states import STATE_WORDS, DisplayState, display_state
 from faststream_redis_timers_sync.manage.text import escape, exact_time, local_time
 from faststream_redis_timers_sync.manage.times import in_words
 from faststream_redis_timers_sync.manage.tokens import to_token
@@ -39,17 +43,17 @@ class Row(NamedTuple):
     Args:
         token: Its id, for a form.
         link: The address of its page.
-        name: Its id, as it can be shown.
-        state: What it does, or that it is a dead letter.
+        name: Its id, safe to show.
+        state: Its state, or that it is a dead letter.
         state_word: The same in English.
-        at: When it is due, or when its lease ends; None where it is paused.
-        repeats: Its definition, short; empty where it is due once.
+        at: When it is due, or when its lease ends; None if it is paused.
+        repeats: Its definition, short; empty if it is due once.
     """
 
     token: str
     link: Address
     name: str
-    state: ShownState
+    state: DisplayState
     state_word: str
     at: Moment | None
     repeats: str
@@ -59,7 +63,7 @@ class Times(NamedTuple):
     """The next times of a recurring timer for a template.
 
     Args:
-        rows: Of each the time in the zone of its definition, and when that is.
+        rows: Each time in the time zone of the definition, and as a `Moment`.
         problem: Why there are none.
     """
 
@@ -68,7 +72,7 @@ class Times(NamedTuple):
 
 
 def moment(time: datetime, now: datetime) -> Moment:
-    """Describe a time.
+    """Format a time for a template.
 
     Args:
         time: The time.
@@ -78,7 +82,7 @@ def moment(time: datetime, now: datetime) -> Moment:
 
 
 def name_of(text: str) -> str:
-    """Show an id or topic; one of spaces alone gets quotes, or a link to it could not be seen.
+    """Return an id or topic, safe to show; one of spaces only gets quotes, so that it is visible.
 
     Args:
         text: The id or topic.
@@ -88,7 +92,7 @@ def name_of(text: str) -> str:
 
 
 def row_of(timer: Timer, address: Address, now: datetime, *, is_dead: bool = False) -> Row:
-    """Describe a timer.
+    """Format a timer for a template.
 
     Args:
         timer: The timer.
@@ -96,7 +100,7 @@ def row_of(timer: Timer, address: Address, now: datetime, *, is_dead: bool = Fal
         now: The server's time.
         is_dead: Whether it is a dead letter.
     """
-    state = shown_state(timer, now, is_dead_letter=is_dead)
+    state = display_state(timer, now, is_dead_letter=is_dead)
     return Row(
         token=to_token(timer.timer_id),
         link=address.to(topic=address.topic, timer_id=timer.timer_id),
@@ -111,7 +115,7 @@ def row_of(timer: Timer, address: Address, now: datetime, *, is_dead: bool = Fal
 def rows_of(
     timers: Iterable[Timer], address: Address, now: datetime, *, is_dead: bool = False
 ) -> list[Row]:
-    """Describe timers.
+    """Format timers for a template.
 
     Args:
         timers: The timers.
@@ -123,7 +127,7 @@ def rows_of(
 
 
 def times_of(timer: Timer, now: datetime) -> Times | None:
-    """Tell when a recurring timer is due next; None where it is due once.
+    """Return when a recurring timer is due next; None if it is due once.
 
     Args:
         timer: The timer.
@@ -140,34 +144,34 @@ def times_of(timer: Timer, now: datetime) -> Times | None:
     return Times([(zoned(at, coming.zone or UTC), moment(at, now)) for at in coming.times], problem)
 
 
-def ending_facts(timer: Timer, now: datetime) -> list[tuple[str, str]]:
-    """Tell why a timer is a dead letter, if it is one: names and values.
+def dead_letter_facts(timer: Timer, now: datetime) -> list[tuple[str, str]]:
+    """Return names and values that say why a timer is a dead letter; empty if it is not one.
 
     Args:
         timer: The timer, with its headers.
         now: The server's time.
     """
-    told = told_of(timer)
-    if told is None:
+    info = read_dead_letter_info(timer)
+    if info is None:
         return []
-    facts = [("Dead-lettered because", _why(told)), ("From topic", told.topic)]
-    if told.timer_id:
-        facts.append(("Timer ID there", told.timer_id))
-    if told.due_at is not None:
-        first = moment(told.due_at, now)
+    facts = [("Dead-lettered because", _why(info)), ("From topic", info.topic)]
+    if info.timer_id:
+        facts.append(("Timer ID there", info.timer_id))
+    if info.due_at is not None:
+        first = moment(info.due_at, now)
         facts.append(("First due", f"{first.text} ({first.distance})"))
-    if told.repeats:
-        facts.append(("From series", f"{told.series_id} ({told.repeats})".strip()))
-    if told.occurrence is not None:
-        facts.append(("Occurrence", moment(told.occurrence, now).text))
+    if info.repeats:
+        facts.append(("From series", f"{info.series_id} ({info.repeats})".strip()))
+    if info.occurrence is not None:
+        facts.append(("Occurrence", moment(info.occurrence, now).text))
     return facts
 
 
-def _why(told: Told) -> str:
-    reason = REASONS.get(told.reason, told.reason)
+def _why(info: DeadLetterInfo) -> str:
+    reason = REASONS.get(info.reason, info.reason)
     more = []
-    if told.attempts:
-        more.append(f"attempts: {told.attempts}")
-    if told.error:
-        more.append(f"last error: {told.error}")
+    if info.attempts:
+        more.append(f"attempts: {info.attempts}")
+    if info.error:
+        more.append(f"last error: {info.error}")
     return f"{reason} ({', '.join(more)})" if more else reason

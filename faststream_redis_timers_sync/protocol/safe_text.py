@@ -1,13 +1,13 @@
-"""What a log may show: text that forges no line and drives no terminal, errors without secrets."""
+"""Makes text safe for logs: no forged lines, no terminal escapes, no secrets of errors."""
 
 import re
 
 
 def printable(text: str) -> str:
-    """Escape what could forge a line of a log or drive a terminal.
+    """Escape characters that could forge a line of a log or control a terminal.
 
     Args:
-        text: A topic, an id, or what a server said.
+        text: A topic, an id, or a server's message.
     """
     if text.isprintable():
         return text
@@ -15,13 +15,13 @@ def printable(text: str) -> str:
 
 
 def text_of(error: BaseException) -> str:
-    """Give the text of an error, on one line and without the passwords of Sentinels.
+    """Return the text of an error, on one line and without the passwords of Sentinels.
 
-    Where no Sentinel answers, redis-py puts their clients' reprs into the error, in which its
-    versions 6 and 7.0 to 7.3 show passwords. What each Sentinel said is kept.
+    If no Sentinel replies, redis-py puts their clients' reprs into the error, in which its
+    versions 6 and 7.0 to 7.3 show passwords. The message of each Sentinel is kept.
 
     Args:
-        error: What redis-py raised.
+        error: The error of redis-py.
     """
     text = str(error)
     before, client, _ = text.partition("<redis.")

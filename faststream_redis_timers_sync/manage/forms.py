@@ -1,4 +1,4 @@
-"""What a form of a page asks for, and doing as much of it as one request has time for."""
+"""Reads a page's form, and makes as much of the change as one request has time for."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -28,7 +28,7 @@ from faststream_redis_timers_sync.manage.selection import pattern_of
 from faststream_redis_timers_sync.manage.tokens import from_token, to_token
 
 ActionName = Literal["cancel", "reschedule", "run_now", "pause", "resume", "redrive"]
-"""What can be done with timers, as forms and addresses name it."""
+"""The actions on timers, as forms and addresses name them."""
 
 MOVES: frozenset[ActionName] = frozenset({"reschedule", "run_now"})
 """Those that give timers another due time."""
@@ -41,13 +41,13 @@ def change_named(
     *,
     resumes: bool = False,
 ) -> Change:
-    """Make the change that an action's name stands for.
+    """Return the change that an action's name stands for.
 
     Args:
         name: The action.
-        activate_at: The new due time of a move; None means now.
-        moved_to: Where an earlier request that was cut has moved a part of them.
-        resumes: Whether paused ones that were named are moved too.
+        activate_at: The new due time; None means now.
+        moved_to: The time to which an earlier, cut request has rescheduled some of the timers.
+        resumes: Whether named paused timers are rescheduled too.
     """
     if name in MOVES:
         return Reschedule(activate_at=activate_at, moved_to=moved_to, resumes=resumes)
@@ -59,11 +59,11 @@ def change_named(
 
 
 def token_of_search(search: str) -> str:
-    """Write for a form what was searched for.
+    """Return a search as a token for a form.
 
     Args:
-        search: The search; empty means everything. That has a word of its own, so that a form
-            that has lost this field does not mean everything.
+        search: The search; empty means everything. Everything has its own token, so that a form
+            that lost this field does not mean everything.
     """
     return to_token(search) or _EVERYTHING
 
@@ -75,58 +75,57 @@ _EVERYTHING = "."
 def read_chosen(
     topic: str, named: Iterable[str], search: str | None, *, most: int
 ) -> Chosen | None:
-    """Read from a form which timers are meant.
+    """Read from a form which timers to act on.
 
     Args:
         topic: Their topic.
-        named: The tokens of those that were selected one by one.
-        search: What `token_of_search` gave, where all that match are meant. None means those
-            that were selected.
+        named: The tokens of the timers that were selected one by one.
+        search: A token of `token_of_search` to act on all matches; None acts on the selected ones.
         most: How many may be selected one by one.
 
     Returns:
-        None where none was selected.
+        None if none was selected.
 
     Raises:
-        ValueError: It is no form of ours.
+        ValueError: The form was not made by these pages.
     """
     if search is not None:
         if search == _EVERYTHING:
             return Chosen(topic=topic, everything=True)
         if not search:
-            msg = "the form does not say which timers are meant"
+            msg = "the form does not say which timers to act on"
             raise ValueError(msg)
         return Chosen(topic=topic, match=pattern_of(from_token(search)))
     timer_ids = tuple(dict.fromkeys(map(from_token, named)))
     if len(timer_ids) > most or not all(timer_ids):
-        msg = f"named are {len(timer_ids)} timers, expected 1 to {most}"
+        msg = f"the form names {len(timer_ids)} timers, expected 1 to {most}"
         raise ValueError(msg)
     return Chosen(topic=topic, timer_ids=timer_ids) if timer_ids else None
 
 
 def marks_text(timer_ids: Iterable[str], seen: Preview) -> str:
-    """Write for a form how timers stand that somebody is asked about.
+    """Return the state of the timers that a form asks about, to detect later changes.
 
     Args:
         timer_ids: Their ids, as the form names them.
-        seen: What they are at this moment.
+        seen: Their present state.
 
     Returns:
-        One word of all; empty where none is named.
+        One word for all; empty if none is named.
     """
     marks = {timer.timer_id: mark_of(timer) for timer in seen.timers}
     return ".".join(marks.get(timer_id, "") for timer_id in timer_ids)
 
 
 def read_marks(chosen: Chosen, text: str) -> Mapping[str, str] | None:
-    """Read what `marks_text` gives.
+    """Read a word of `marks_text`.
 
     Args:
-        chosen: Which timers are meant.
-        text: The word; empty where the form has none, which means that nobody was asked.
+        chosen: The timers to act on.
+        text: The word; empty if the form has none, because nobody was asked.
 
     Raises:
-        ValueError: It is of other timers.
+        ValueError: It was made for other timers.
     """
     if not text:
         return None
@@ -138,15 +137,15 @@ def read_marks(chosen: Chosen, text: str) -> Mapping[str, str] | None:
 
 
 def preview_in_time(timers: TimersClient, name: ActionName, chosen: Chosen) -> Preview:
-    """Count what an action would be done to, as far as a request has time for it.
+    """Count the timers that an action would change, as far as a request has time for it.
 
     Args:
         timers: The client.
         name: The action.
-        chosen: Which timers are meant.
+        chosen: The timers to act on.
 
     Raises:
-        redis.RedisError: What the server or the connection says.
+        redis.RedisError: The server or the connection failed.
     """
     is_concerned = concerns(change_named(name))
     return preview(timers, chosen, concerns=is_concerned, on_examined=Deadline(COUNT_SECONDS))
@@ -161,16 +160,16 @@ def carry_out_in_time(
     *,
     seen: Mapping[str, str] | None = None,
 ) -> None:
-    """Change what was chosen, as much of it as a request has time for.
+    """Change the chosen timers, as many as a request has time for.
 
     Args:
         timers: The client.
         change: The change.
-        chosen: Which timers are meant.
-        tally: Told of each; where this fails midway, it has what was done before.
-        expected: How many there were when somebody said yes, as a form says it. No number, or 0,
-            is what is left of a part.
-        seen: What `read_marks` gave.
+        chosen: The timers to act on.
+        tally: Counts each outcome; after a failure it holds the changes made before.
+        expected: The form's count of timers when the user confirmed. No number, or 0, if this
+            continues an earlier request.
+        seen: The result of `read_marks`.
 
     Raises:
         As `carry_out` does.
@@ -188,7 +187,7 @@ def carry_out_in_time(
 
 
 def _read_count(text: str) -> int:
-    """Read a count of a form; 0 where it is none, or more than there can be."""
+    """Read a count from a form; 0 if it is not a count, or is too large."""
     return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else 0
 
 

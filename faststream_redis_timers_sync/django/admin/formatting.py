@@ -1,4 +1,4 @@
-"""How times, states and numbers look in the admin, in the language and time zone of its user."""
+"""Formats times, states and numbers for the admin, in its user's language and time zone."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -11,7 +11,11 @@ from django.utils.translation import gettext, ngettext
 
 from faststream_redis_timers_sync.django.tokens import Place
 from faststream_redis_timers_sync.manage import wording
-from faststream_redis_timers_sync.manage.endings import REASONS, Told, told_of
+from faststream_redis_timers_sync.manage.dead_letter_info import (
+    REASONS,
+    DeadLetterInfo,
+    read_dead_letter_info,
+)
 from faststream_redis_timers_sync.manage.series import (
     coming_times,
     short_text,
@@ -21,7 +25,7 @@ from faststream_redis_timers_sync.manage.states import (
     COUNT_WORDS,
     STATE_WORDS,
     CountName,
-    shown_state,
+    display_state,
 )
 from faststream_redis_timers_sync.manage.text import escape, in_zone, local_time
 from faststream_redis_timers_sync.manage.tokens import to_token
@@ -48,12 +52,12 @@ class Row(NamedTuple):
     Args:
         token: Its id, for a form.
         key: Its key, for a URL.
-        name: Its id, as it can be shown.
+        name: Its id, safe to show.
         state: ``waiting``, ``running``, ``overdue``, ``paused`` or ``dead``.
         state_name: The same in the user's language.
         is_leased: Whether its time is the end of a lease.
-        at: When it is due, or when its lease ends; None where it is paused.
-        repeats: Its definition, short; empty where it is due once.
+        at: When it is due, or when its lease ends; None if it is paused.
+        repeats: Its definition, short; empty if it is due once.
     """
 
     token: str
@@ -69,7 +73,7 @@ class Row(NamedTuple):
 def rows_of(
     timers: Iterable[Timer], place: Place, now: datetime, *, are_dead: bool = False
 ) -> list[Row]:
-    """Describe timers for a template.
+    """Format timers for a template.
 
     Args:
         timers: The timers.
@@ -84,7 +88,7 @@ def rows_of(
 
 
 def row_of(timer: Timer, key: str, now: datetime, *, is_dead: bool) -> Row:
-    """Describe a timer for a template.
+    """Format a timer for a template.
 
     Args:
         timer: The timer.
@@ -92,7 +96,7 @@ def row_of(timer: Timer, key: str, now: datetime, *, is_dead: bool) -> Row:
         now: The server's time.
         is_dead: Whether it is a dead letter.
     """
-    state = shown_state(timer, now, is_dead_letter=is_dead)
+    state = display_state(timer, now, is_dead_letter=is_dead)
     return Row(
         token=to_token(timer.timer_id),
         key=key,
@@ -109,9 +113,9 @@ class Times(NamedTuple):
     """The next times of a recurring timer for a template.
 
     Args:
-        title: What they are.
-        zone: The name of the time zone of its definition, else of the user's.
-        rows: Of each the day and the clock in that zone and in UTC, and how far away it is.
+        title: The title.
+        zone: The name of its definition's time zone, else of the user's.
+        rows: For each, day and clock in that zone and in UTC, and how far away it is.
         problem: Why there are none.
     """
 
@@ -122,7 +126,7 @@ class Times(NamedTuple):
 
 
 def times_of(timer: Timer, now: datetime) -> Times | None:
-    """Tell when a recurring timer is due next; None where it is due once.
+    """Return when a recurring timer is due next; None if it is due once.
 
     Args:
         timer: The timer.
@@ -138,7 +142,7 @@ def times_of(timer: Timer, now: datetime) -> Times | None:
     elif not coming.times:
         problem = gettext(wording.NO_NEXT_TIME)
     return Times(
-        gettext("Next times, if it were resumed now") if timer.paused else gettext("Next times"),
+        gettext("Next times, if resumed now") if timer.paused else gettext("Next times"),
         getattr(zone, "key", None) or zone_name(now),
         [
             (_day_and_clock(at, zone), _day_and_clock(at, UTC), distance(at, now))
@@ -153,44 +157,44 @@ def _day_and_clock(time: datetime, zone: tzinfo) -> tuple[str, str]:
     return f"{day} {date}", clock
 
 
-def ending_facts(timer: Timer, now: datetime) -> list[tuple[str, str]]:
-    """Tell how a timer ended, if it is a dead letter: names and values.
+def dead_letter_facts(timer: Timer, now: datetime) -> list[tuple[str, str]]:
+    """Return names and values that say why a timer is a dead letter; empty if it is not one.
 
     Args:
         timer: The timer, with its headers.
         now: The server's time.
     """
-    told = told_of(timer)
-    if told is None:
+    info = read_dead_letter_info(timer)
+    if info is None:
         return []
     facts = [
-        (gettext("Dead-lettered because"), _why(told)),
-        (gettext("From topic"), told.topic),
+        (gettext("Dead-lettered because"), _why(info)),
+        (gettext("From topic"), info.topic),
     ]
-    if told.timer_id:
-        facts.append((gettext("Timer ID there"), told.timer_id))
-    if told.due_at is not None:
-        when = f"{local_text(told.due_at)} ({distance(told.due_at, now)})"
+    if info.timer_id:
+        facts.append((gettext("Timer ID there"), info.timer_id))
+    if info.due_at is not None:
+        when = f"{local_text(info.due_at)} ({distance(info.due_at, now)})"
         facts.append((gettext("First due"), when))
-    if told.repeats:
-        facts.append((gettext("From series"), f"{told.series_id} ({told.repeats})".strip()))
-    if told.occurrence is not None:
-        facts.append((gettext("Occurrence"), local_text(told.occurrence)))
+    if info.repeats:
+        facts.append((gettext("From series"), f"{info.series_id} ({info.repeats})".strip()))
+    if info.occurrence is not None:
+        facts.append((gettext("Occurrence"), local_text(info.occurrence)))
     return facts
 
 
-def _why(told: Told) -> str:
-    reason = gettext(REASONS[told.reason]) if told.reason in REASONS else told.reason
+def _why(info: DeadLetterInfo) -> str:
+    reason = gettext(REASONS[info.reason]) if info.reason in REASONS else info.reason
     more = []
-    if told.attempts:
-        more.append(gettext("attempts: %s") % told.attempts)
-    if told.error:
-        more.append(gettext("last error: %s") % told.error)
+    if info.attempts:
+        more.append(gettext("attempts: %s") % info.attempts)
+    if info.error:
+        more.append(gettext("last error: %s") % info.error)
     return f"{reason} ({', '.join(more)})" if more else reason
 
 
 def moment(time: datetime, now: datetime) -> Moment:
-    """Describe a time for a template.
+    """Format a time for a template.
 
     Args:
         time: The time.
@@ -201,7 +205,7 @@ def moment(time: datetime, now: datetime) -> Moment:
 
 
 def local_text(time: datetime) -> str:
-    """Write a time with its time zone, that of the user.
+    """Return a time with its time zone, that of the user.
 
     Args:
         time: The time.
@@ -211,7 +215,7 @@ def local_text(time: datetime) -> str:
 
 
 def zone_name(now: datetime) -> str:
-    """Name the user's time zone.
+    """Return the name of the user's time zone.
 
     Args:
         now: The server's time: the name may depend on the season.
@@ -221,7 +225,7 @@ def zone_name(now: datetime) -> str:
 
 
 def distance(time: datetime, now: datetime) -> str:
-    """Say how far away a time is.
+    """Return how far away a time is, in words.
 
     Args:
         time: The time.
@@ -239,7 +243,7 @@ def distance(time: datetime, now: datetime) -> str:
 
 
 def number(count: int) -> str:
-    """Write a number as the user's language groups digits.
+    """Return a number with the digit grouping of the user's language.
 
     Args:
         count: The number.
@@ -248,19 +252,19 @@ def number(count: int) -> str:
 
 
 def count_text(name: CountName, count: int) -> str:
-    """Say how many timers are something: ``Overdue: 3``.
+    """Return a count with its name: ``Overdue: 3``.
 
     Args:
-        name: What they are.
-        count: How many.
+        name: The name of the count.
+        count: The count.
     """
     return f"{gettext(COUNT_WORDS[name])}: {number(count)}"
 
 
 def timers_text(count: int) -> str:
-    """Say how many timers.
+    """Return a count of timers: ``3 timers``.
 
     Args:
-        count: How many.
+        count: The count.
     """
     return ngettext("%(count)s timer", "%(count)s timers", count) % {"count": number(count)}  # type: ignore[no-any-return]

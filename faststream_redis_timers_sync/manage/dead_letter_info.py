@@ -1,4 +1,4 @@
-"""What a dead letter tells of its end."""
+"""Why a timer was dead-lettered, read from a dead letter's headers."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -15,23 +15,23 @@ REASONS = {
     "rejected": "it was rejected",
     "unreadable": "it could not be read",
 }
-"""What the reasons mean, in English."""
+"""The reasons in English."""
 
 
-class Told(NamedTuple):
-    """What a dead letter tells of its end; all texts are safe to show.
+class DeadLetterInfo(NamedTuple):
+    """Why and from where a timer was dead-lettered; all texts are safe to show.
 
     Args:
-        reason: ``attempts``, ``rejected``, ``unreadable``, or another word by hand.
-        topic: The full topic that it comes from.
-        timer_id: Its id there; empty where it is not told.
-        due_at: When it was first due; None where it is not told.
-        attempts: How often it was tried; empty where it is not told.
-        error: The name of its last error's type; empty where it is not told.
-        repeats: The definition of the recurring timer that it was an occurrence of; empty where
-            it was due once.
-        series_id: The id of that one; empty where it is not told.
-        occurrence: Which occurrence; None where it is not told.
+        reason: ``attempts``, ``rejected``, ``unreadable``, or another word set by hand.
+        topic: The full topic that it came from.
+        timer_id: Its id there; empty if unknown.
+        due_at: When it was first due; None if unknown.
+        attempts: How many attempts it had; empty if unknown.
+        error: The name of its last error's type; empty if unknown.
+        repeats: The definition of the recurring timer that it was an occurrence of; empty if it
+            was due once.
+        series_id: The id of that recurring timer; empty if unknown.
+        occurrence: Which occurrence; None if unknown.
     """
 
     reason: str
@@ -45,19 +45,19 @@ class Told(NamedTuple):
     occurrence: datetime | None
 
 
-def told_of(timer: Timer) -> Told | None:
-    """Read how a timer ended.
+def read_dead_letter_info(timer: Timer) -> DeadLetterInfo | None:
+    """Read why a timer was dead-lettered.
 
     Args:
         timer: The timer, with its headers.
 
     Returns:
-        None where it is no dead letter.
+        None if it is not a dead letter.
     """
     headers = {name: escape(value) for name, value in timer.headers.items()}
     if not dead_letters.is_dead_letter(headers):
         return None
-    return Told(
+    return DeadLetterInfo(
         headers[dead_letters.REASON],
         headers[dead_letters.TOPIC],
         headers.get(dead_letters.TIMER_ID, ""),
