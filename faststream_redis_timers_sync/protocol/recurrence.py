@@ -258,7 +258,7 @@ class Cron(Repeat):
     """Due by a cron expression, by the local clock of a time zone.
 
     When clocks are put forward, an occurrence in the skipped hour is due once, right after it. When
-    they are put back, an occurrence in the repeated hour is due once, in the first pass. An
+    they are set back, an occurrence in the repeated hour is due once, in the first pass. An
     expression whose minute or hour begins with ``*`` is due at each existing time: in both passes,
     and not in the skipped hour.
 
