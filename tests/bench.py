@@ -22,7 +22,7 @@ from faststream_redis_timers_sync.protocol.times import is_lease
 HOUR = timedelta(hours=1)
 
 NO_POLLS = {"polling_interval": 3600.0, "max_polling_interval": 3600.0}
-"""Knobs with which a worker, once it has looked, only wakes for what it has learnt."""
+"""Options with which a worker, once it has looked, only wakes for what it has learnt."""
 
 
 INTERRUPTED, RESUMED = "interrupted, trying again until it succeeds", "resumed"

@@ -29,11 +29,11 @@ def tasks():
     return [repr(task) for task in asyncio.all_tasks() if task is not this]
 
 
-def handling(bench, calls, client=None, **knobs):
+def handling(bench, calls, client=None, **options):
     """Make a broker whose handler waits at the gate."""
     broker = bench.broker(client)
 
-    @broker.subscriber(bench.topic, **knobs)
+    @broker.subscriber(bench.topic, **options)
     async def handle(message: TimerMessage):
         await calls.hold(message)
 
@@ -307,8 +307,8 @@ async def test_whatever_a_call_raises_the_delivery_goes_on(bench, relay, open_ca
     )
     client = redis.asyncio.Redis(connection_pool=pool)
     # The wake-ups' connections meet such errors too.
-    knobs = {"max_polling_interval": 0.05, "lease_ttl": 0.5}
-    async with delivering(handling(bench, open_calls, client, **knobs)):
+    options = {"max_polling_interval": 0.05, "lease_ttl": 0.5}
+    async with delivering(handling(bench, open_calls, client, **options)):
         for n in range(1, 6):
             odd.extend((AttributeError("no writer"), RuntimeError("no loop")))
             await wait_until_async(lambda: not odd)

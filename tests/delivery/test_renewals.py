@@ -412,7 +412,7 @@ async def test_a_timeout_of_a_blocking_handler_is_refused(bench):
 
 
 @pytest.mark.parametrize(
-    ("knobs", "error", "message"),
+    ("options", "error", "message"),
     [
         ({"renew_lease": 1}, TypeError, "renew_lease must be True or False, got 1"),
         ({"max_lease": 0}, ValueError, "max_lease must be from 0.001 s"),
@@ -424,7 +424,7 @@ async def test_a_timeout_of_a_blocking_handler_is_refused(bench):
         ({"handler_timeout": "1"}, TypeError, "handler_timeout must be a number of seconds"),
     ],
 )
-def test_knobs_that_can_not_work_are_refused(bench, knobs, error, message):
+def test_options_that_can_not_work_are_refused(bench, options, error, message):
     for registrar in (bench.broker(), TimersRouter()):
         with pytest.raises(error, match=message):
-            registrar.subscriber("x", **knobs)
+            registrar.subscriber("x", **options)

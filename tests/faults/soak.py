@@ -44,7 +44,7 @@ STOPPED = 1.5
 """Seconds for which a worker is stopped: longer than its lease."""
 PROGRESS = 10.0
 """Seconds between two lines that tell how far it is."""
-KNOBS = [
+OPTIONS = [
     {"lease_ttl": LEASE, "max_concurrent": 10},
     {"lease_ttl": LEASE, "max_concurrent": 2, "batch": True},
 ]
@@ -252,8 +252,8 @@ class Soak:
         return self._workers.pop(self._dice.randrange(len(self._workers)))
 
     def _start_worker(self) -> None:
-        knobs = KNOBS[next(self._turn) % len(KNOBS)]
-        self._workers.append(self._fleet.worker(knobs=knobs, wait=False))
+        options = OPTIONS[next(self._turn) % len(OPTIONS)]
+        self._workers.append(self._fleet.worker(options=options, wait=False))
 
     def _kill_worker(self) -> None:
         self._fleet.kill(self._a_worker())

@@ -76,12 +76,12 @@ def noting(
     client: object = None,
     *,
     graceful_timeout: float = 2.0,
-    **knobs: object,
+    **options: object,
 ) -> TimersBroker:
     """Make a broker whose handler notes its calls, and waits while their gate is shut."""
     broker = bench.broker(client, graceful_timeout=graceful_timeout)
 
-    @broker.subscriber(bench.topic, **knobs)
+    @broker.subscriber(bench.topic, **options)
     async def handle(message: TimerMessage) -> None:
         await calls.hold(message)
 

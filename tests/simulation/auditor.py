@@ -320,7 +320,7 @@ class Auditor(Ledger):
         if due > now + GRID:
             self.violated("early", f"{actor} claims {timer}, {due - now} s before its time")
         holder = timer.holder
-        is_renewed = self._knobs.get("renew_lease") and not self.clock_sets
+        is_renewed = self._options.get("renew_lease") and not self.clock_sets
         if is_renewed and holder in timer.run_by and self.is_sound(holder):
             self.violated("renewed", f"{actor} claims {timer}, which {holder} runs and renews")
         self.note("claimed", actor, timer, score)

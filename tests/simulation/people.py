@@ -33,13 +33,13 @@ class Worker:
     Args:
         world: The world.
         name: Its name.
-        knobs: Options of its subscriber.
+        options: Options of its subscriber.
     """
 
-    def __init__(self, world, name, knobs):
+    def __init__(self, world, name, options):
         self._world = world
         self._name = name
-        self._knobs = knobs
+        self._options = options
         self._count = 0
         self.actor = None
 

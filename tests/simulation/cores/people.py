@@ -27,7 +27,7 @@ class CoreWorker(Worker):
     def _begin(self, actor, graceful_timeout):
         world = self._world
         self._graceful_timeout = graceful_timeout
-        policy = self._knobs["retry_policy"]
+        policy = self._options["retry_policy"]
         log = partial(world.note_log, actor)
         settlement_policy = SettlementPolicy(
             TOPIC,
