@@ -8,7 +8,7 @@ from faststream_redis_timers_sync.protocol.dead_letters import Ending, write_dea
 from faststream_redis_timers_sync.protocol.model import Claimed, Settlement
 
 
-def set_aside(
+def dead_letter_all(
     home: Home, topic: str = "invoices", dead_topic: str = "", **changes: Any
 ) -> list[bytes]:
     """Claim what is due, and make dead letters of it.

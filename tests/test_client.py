@@ -867,7 +867,7 @@ def test_a_key_of_another_type_is_the_servers_own_error(client, redis_client, ho
         assert not isinstance(caught.value, TimersError)
 
     redis_client.delete(home.keys_of(TOPIC).timeline)
-    # The connection has been given back in order.
+    # The connection was returned in order.
     assert client.count_pending(TOPIC) == 0
 
 

@@ -892,7 +892,7 @@ async def test_a_running_timer_is_due_when_its_lease_ends(front_end, home):
     assert await listed(front_end) == [timer]
 
 
-async def test_a_timer_put_back_waits_again(front_end, home):
+async def test_a_redriven_timer_waits_again(front_end, home):
     claim = await given("running", front_end, home)
     released = Settlement(b"release", b"42", claim.lease, claim.claimed[0].previous_score)
 

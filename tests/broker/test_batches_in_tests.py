@@ -236,7 +236,7 @@ async def test_what_is_kept_comes_again_as_a_list(broker, error):
         assert await broker.count_pending(TOPIC) == 0
 
 
-async def test_a_bad_timer_is_set_aside_and_no_good_one(broker):
+async def test_a_bad_timer_is_dead_lettered_and_no_good_one(broker):
     done = []
 
     @broker.subscriber(

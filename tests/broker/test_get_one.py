@@ -242,7 +242,7 @@ async def test_wake_ups_are_listened_for_from_the_first_call_on(bench):
 
 
 @pytest.mark.parametrize("ending", ["timeout", "cancelled"])
-async def test_one_that_was_claimed_for_a_caller_who_has_gone_is_given_back(
+async def test_one_that_was_claimed_for_a_caller_who_has_gone_is_released(
     bench, relay, behind_relay, ending
 ):
     relay.hold_replies()
@@ -263,7 +263,7 @@ async def test_one_that_was_claimed_for_a_caller_who_has_gone_is_given_back(
     assert (await behind_relay.get_one()).timer_id == "1"
 
 
-async def test_one_that_a_caller_is_cancelled_over_is_given_back(bench, subscriber, monkeypatch):
+async def test_one_that_a_caller_is_cancelled_over_is_released(bench, subscriber, monkeypatch):
     give = Callers.begin
 
     def give_and_cancel(self, delivery):
@@ -382,7 +382,7 @@ async def test_a_stop_in_the_body_ends_the_iteration_after_it(bench):
     assert not bench.is_leased("2")
 
 
-async def test_a_claim_in_flight_while_it_stops_is_awaited_and_given_back(
+async def test_a_claim_in_flight_while_it_stops_is_awaited_and_released(
     bench, relay, behind_relay, inbox
 ):
     relay.hold_replies()

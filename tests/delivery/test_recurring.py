@@ -24,7 +24,7 @@ ONCE = RetryPolicy(max_attempts=1)
 
 @pytest.fixture(params=BACKENDS)
 def open_town(request):
-    """Open a town at a time; its clock is given back at the end."""
+    """Open a town at a time; its clock is restored at the end."""
     opened = []
 
     def open_at(start):

@@ -267,7 +267,7 @@ async def test_attempts_are_counted_only_where_somebody_asks(bench, open_calls):
     assert {message.attempt for message in open_calls.messages} == {None}
 
 
-async def test_a_timer_that_is_given_back_has_not_been_tried(bench, calls):
+async def test_a_released_timer_has_not_been_tried(bench, calls):
     policy = RetryPolicy(max_attempts=2)
     for _ in range(3):
         broker = bench.broker(graceful_timeout=0.01)
@@ -340,7 +340,7 @@ VOID = ["9 abc {}", "9 0x7 {}", "9 nan {}", "9 - {}", f"{10**20} 1.5 {{}}", f"{'
 
 @pytest.mark.parametrize("value", VOID, ids=["word", "hex", "nan", "sign", "large", "huge"])
 async def test_a_count_that_can_not_be_read_is_void(bench, open_calls, value):
-    # A lease that was lost long ago: what has used up its attempts is set aside unseen.
+    # A lease that was lost long ago: a timer without attempts left is dead-lettered unseen.
     lost = "1000000000.1234565"
     bench.home.plant(bench.topic, "1", float(lost), b"x")
     bench.redis.hset(bench.home.keys_of(bench.topic).attempts, "1", value.format(lost))

@@ -93,7 +93,7 @@ async def test_running_handlers_finish_and_their_timers_are_committed(bench, cal
     assert bench.log.complaints == []
 
 
-async def test_after_the_graceful_timeout_handlers_are_cancelled_and_their_timers_given_back(
+async def test_after_the_graceful_timeout_handlers_are_cancelled_and_their_timers_released(
     bench, calls
 ):
     broker = bench.broker(graceful_timeout=0.1)
@@ -119,7 +119,7 @@ async def test_after_the_graceful_timeout_handlers_are_cancelled_and_their_timer
     assert bench.score("1") == due
 
 
-async def test_a_given_back_timer_is_delivered_by_another_worker_at_once(bench, calls, open_calls):
+async def test_a_released_timer_is_delivered_by_another_worker_at_once(bench, calls, open_calls):
     broker = bench.broker(graceful_timeout=0.0)
     other = bench.broker()
 
@@ -261,7 +261,7 @@ async def test_a_blocking_handler_can_not_be_cancelled_so_its_timer_stays_leased
         await wait_until_async(begun.is_set)
         await stop_quickly(broker)
 
-        # Given back, it would run elsewhere beside the thread that goes on.
+        # Released, it would run elsewhere beside the thread that goes on.
         assert bench.is_leased("1")
     finally:
         end.set()
@@ -270,7 +270,7 @@ async def test_a_blocking_handler_can_not_be_cancelled_so_its_timer_stays_leased
 # --- claimed, not begun; claims in flight ------------------------------------------------
 
 
-async def test_a_claim_in_flight_is_awaited_and_its_timers_are_given_back(bench, relay, calls):
+async def test_a_claim_in_flight_is_awaited_and_its_timers_are_released(bench, relay, calls):
     broker = bench.broker(relay.url, graceful_timeout=HANG)
 
     @broker.subscriber(bench.topic, max_polling_interval=0.05)

@@ -65,7 +65,7 @@ def check_that_all_others_arrive(bench, workers, count, timers, attempts, option
     bench.client.cancel_all(f"{bench.topic}:dead")
     bench.client.cancel_all(bench.topic)
 
-    # All others have arrived, and none of them was set aside.
+    # All others have arrived, and none of them was dead-lettered.
     assert set(ended) == set(ids) - {POISON}
     assert [one.headers["dead-letter-timer-id"] for one in letters] == [POISON] * counted
     if counted:

@@ -121,7 +121,7 @@ async def test_beside_one_that_hangs_two_hundred_handlers_run_at_once(
     found.tell(request, "200 handlers, 1 connection, 1 hangs")
     assert (found.lost, found.again) == (0, 0)
     assert calls.most_running == 200
-    # It was given back when the worker stopped.
+    # It was released when the worker stopped.
     assert bench.client.get_pending_timers(bench.topic) == ["hangs"]
     assert not bench.is_leased("hangs")
     bench.client.cancel_all(bench.topic)

@@ -92,7 +92,7 @@ def test_a_second_delivery_without_a_lease_before_needs_a_reason():
     assert reasons(*HANDLED, again) == ["unexplained"]
     assert reasons(fact("unknown", 99.0), *HANDLED, again) == ["reply lost"]
     assert reasons(*HANDLED, fact("moving", 101.2), again) == ["moved"]
-    assert reasons(*DIED, ended("cancelled", 101.2), again) == ["given back"]
+    assert reasons(*DIED, ended("cancelled", 101.2), again) == ["released"]
     assert reasons(*HANDLED, {"what": "failover", "at": 102.0}, again) == ["failover"]
 
 

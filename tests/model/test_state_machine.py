@@ -319,7 +319,7 @@ class TimersMachine(RuleBasedStateMachine):
         self.settle(nth, "renew", length=length)
 
     @rule(nth=NTH)
-    def set_aside(self, nth):
+    def dead_letter(self, nth):
         self.settle(nth, "dead")
 
     @rule(nth=NTH, following=NEXT, gives_up=st.booleans())

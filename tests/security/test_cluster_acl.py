@@ -201,7 +201,7 @@ def declare(cluster, url):
 
 
 def work(cluster, url):
-    """Claim, commit, put off, give back, renew, set aside, clear up, count attempts, and listen."""
+    """Claim, commit, put off, release, renew, dead-letter, clear up, count attempts, and listen."""
     with admin_of(cluster) as here, TimersClient(url) as timers:
         runner, operations = internals_of(timers).runner, Operations(internals_of(timers).keys)
         for timer_id in "12345":

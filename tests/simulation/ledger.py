@@ -53,7 +53,7 @@ class Ledger:
         self._killers = {}
         self.counts = dict.fromkeys(
             (
-                *("accepted", "claimed", "started", "committed", "cancelled", "set aside"),
+                *("accepted", "claimed", "started", "committed", "cancelled", "dead-lettered"),
                 *("renewed", "repeated", "updated"),
             ),
             0,
@@ -173,7 +173,7 @@ class Ledger:
 
     def _check_losses(self, timer, *, is_given_up):
         """Look at the attempts that timers which kill their workers took of a good one."""
-        actors = {claim.actor: None for claim in timer.claims if not claim.given_back}
+        actors = {claim.actor: None for claim in timer.claims if not claim.released}
         taken = Counter(self._killers[actor] for actor in actors if actor in self._killers)
         # After two losses both are suspected, and no longer run side by side. Of two attempts
         # one must be left, so there it is from the first loss on; and in batches too.

@@ -157,7 +157,7 @@ class Producer:
             act = draws.choices(
                 [self._schedule, self._batch, self._move, self._cancel, self._cancel_some,
                  self._cancel_all, self._redrive, self._look, self._schedule_series],
-                [60, 5, 12, 12, 3, 0.3, 3 if self._world.sets_aside else 0, 5,
+                [60, 5, 12, 12, 3, 0.3, 3 if self._world.uses_dead_letters else 0, 5,
                  25 if self._world.has_series else 0],
             )[0]  # fmt: skip
             yield from act(draws)

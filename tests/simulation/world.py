@@ -52,7 +52,7 @@ class World:
             self.options["batch"] = True
             self.options["max_records"] = batches.choice([2, 5, 100])
             self.options["max_wait"] = batches.choice([0.0, 0.0, 0.7])
-        self.sets_aside = self.options["dead_letter_topic"] is not None
+        self.uses_dead_letters = self.options["dead_letter_topic"] is not None
         if draws.random() < 0.2:
             self.options["handler_timeout"] = 1.5 * self.options["lease_ttl"]
         self.weather = Weather(draws)

@@ -32,7 +32,7 @@ class CoreWorker(Worker):
         settlement_policy = SettlementPolicy(
             TOPIC,
             policy,
-            f"{TOPIC}:dead" if world.sets_aside else None,
+            f"{TOPIC}:dead" if world.uses_dead_letters else None,
             log,
             *([] if policy is None else [policy.max_attempts]),
             is_batched=world.sub.batch,
