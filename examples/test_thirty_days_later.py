@@ -57,7 +57,7 @@ async def charge(number: str) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _anew() -> None:
+def _reset() -> None:
     mails.clear()
     bank.is_open, bank.charged = True, []
 

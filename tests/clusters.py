@@ -206,7 +206,7 @@ class Cluster(EmbeddedCluster):
             The new primary.
         """
         replica = self.replicas_of(node)[0]
-        # Nodes that hear nothing of each other for half their timeout connect anew.
+        # Nodes that hear nothing of each other for half their timeout reconnect.
         wait_until(lambda: _is_done(replica, "Master is down", "CLUSTER", "FAILOVER"), LONGEST)
         wait_until(lambda: "role:master" in replica.ask("INFO", "replication"), LONGEST)
         self.wait_until_ok()

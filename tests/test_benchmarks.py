@@ -237,7 +237,7 @@ def run_benchmarks(*arguments):
     )
 
 
-def test_table_and_plots_are_drawn_anew_from_the_figures(full_report, tmp_path):
+def test_table_and_plots_are_redrawn_from_the_figures(full_report, tmp_path):
     full_report.write(tmp_path / "figures.json")
 
     done = run_benchmarks("--redraw", "--out", tmp_path)

@@ -813,7 +813,7 @@ def test_a_server_that_accepts_and_stays_silent_is_an_error(client, relay, key_n
 
     assert isinstance(error, (redis.TimeoutError, redis.ConnectionError, TimerOutcomeUnknownError))
     assert relay.count("EVALSHA", "EVAL") == 0
-    # Whatever asks again would wait anew.
+    # Each new attempt would wait again.
     assert relay.connected == 1
 
 

@@ -619,7 +619,7 @@ async def test_a_timer_that_is_due_once_becomes_a_recurring_one(front_end, home,
 
 
 @pytest.mark.parametrize("state", ["waiting", "overdue", "running", "paused"])
-async def test_replace_begins_a_series_anew(front_end, home, state):
+async def test_replace_starts_a_series_over(front_end, home, state):
     await given_series(state, front_end, home)
     before = home.now()
 

@@ -47,7 +47,7 @@ async def bury_some(front_end, home, *timer_ids):
     return [dead_id.decode() for dead_id in dead_letter_all(home)]
 
 
-# --- what comes back ---------------------------------------------------------------------
+# --- what is redriven --------------------------------------------------------------------
 
 
 @on_every_front_end
@@ -78,7 +78,7 @@ async def test_a_dead_letter_comes_back_under_its_own_id_due_now(front_end, home
 
 
 @on_every_front_end
-async def test_its_attempts_begin_anew(front_end, home):
+async def test_its_attempts_start_over(front_end, home):
     await front_end.schedule("x", TOPIC, timer_id="42")
     assert [fail_once(home, TOPIC) for _ in range(3)] == [1, 2, 3]
     dead_letter_all(home)

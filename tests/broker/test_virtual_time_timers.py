@@ -505,7 +505,7 @@ async def test_a_handler_sees_its_timer_running(broker, test):
     assert seen == [True, False, False]
 
 
-@pytest.mark.parametrize("how", ["scheduled anew", "moved"])
+@pytest.mark.parametrize("how", ["scheduled again", "moved"])
 async def test_what_a_handler_makes_of_its_own_timer_fires(broker, test, how):
     @broker.subscriber("invoices")
     async def handle(body: str, message: TimerMessage) -> None:

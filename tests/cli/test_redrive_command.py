@@ -29,7 +29,7 @@ def bury(timers, here):
 
 @pytest.fixture
 def mixed(bury, timers, here):
-    """Two that can come back; one each that stays, by the reason."""
+    """Two that can be redriven; one each that stays, by the reason."""
     held = bury("held")
     here.claim(DEAD)
     waits = bury("user:1", "user:2", "taken")[2]

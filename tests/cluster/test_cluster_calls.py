@@ -111,7 +111,7 @@ async def test_a_look_whose_reply_is_lost_is_asked_once_more(relayed, relays, so
     assert relays.calls.count(b"EVALSHA") == 2
 
 
-async def test_a_silent_node_is_an_unknown_outcome_and_the_map_is_read_anew(
+async def test_a_silent_node_is_an_unknown_outcome_and_the_map_is_read_again(
     relayed, relays, source
 ):
     await relayed.schedule("x", "invoices", timer_id="1", activate_in=HOUR)

@@ -38,7 +38,7 @@ MARKS = {
 }
 MARKED = {"a": GONE, "b": LATER, "c": DEAD_LETTER}
 
-ENDINGS = {
+OUTCOMES = {
     "returns": (None, dict.fromkeys(AckPolicy, GONE) | {AckPolicy.MANUAL: LEASED}),
     "raises": (
         ValueError,
@@ -136,10 +136,10 @@ def fate(bench, timer_id, before, lease, dead):
 
 
 @pytest.mark.parametrize("policy", AckPolicy)
-@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("outcome", OUTCOMES)
 @pytest.mark.parametrize("marks", MARKS)
-async def test_policy_ending_and_marks_decide_about_each_timer(bench, policy, ending, marks):
-    error, expected = ENDINGS[ending]
+async def test_policy_outcome_and_marks_decide_about_each_timer(bench, policy, outcome, marks):
+    error, expected = OUTCOMES[outcome]
     batches = Batches()
     broker = bench.broker()
 
@@ -159,7 +159,7 @@ async def test_policy_ending_and_marks_decide_about_each_timer(bench, policy, en
     before = {one: bench.score(one) for one in IDS}
     async with delivering(broker):
         await batches.until(1)
-        if ending in STOPS:
+        if outcome in STOPS:
             await wait_until_async(lambda: not broker.subscribers[0].running)
         else:
             await bench.until_settled(broker)
@@ -169,11 +169,11 @@ async def test_policy_ending_and_marks_decide_about_each_timer(bench, policy, en
 
     assert batches.ids[0] == list(IDS)
     is_first = policy is AckPolicy.ACK_FIRST
-    outcomes = MARKED if MARKS[marks] and not is_first else {}
-    assert found == {one: outcomes.get(one, expected[policy]) for one in IDS}
+    marked = MARKED if MARKS[marks] and not is_first else {}
+    assert found == {one: marked.get(one, expected[policy]) for one in IDS}
     assert set(dead.values()) <= {1}
-    # The timer that tells of the end is marked too.
-    refused = (len(MARKS[marks]) + (ending not in STOPS)) * is_first
+    # The timer 'last' is acked too.
+    refused = (len(MARKS[marks]) + (outcome not in STOPS)) * is_first
     assert sum("does nothing" in line for line in bench.log.complaints) == refused
 
 

@@ -255,7 +255,7 @@ def short_deadlines(monkeypatch):
 async def test_calls_to_a_hung_server_have_deadlines_of_their_own(
     bench, relay, calls, short_deadlines
 ):
-    # redis-py's defaults: it would wait for ever.
+    # redis-py's defaults: it would wait forever.
     client = redis.asyncio.Redis(host="127.0.0.1", port=relay.port, retry=Retry(NoBackoff(), 0))
     broker = handling(bench, calls, client)
     bench.schedule("1")
@@ -352,7 +352,7 @@ async def test_a_server_turned_replica_is_left_and_ping_says_that_nothing_is_del
             await wait_until_async(lambda: primary.log.at(logging.ERROR))
             assert not await broker.ping()
             connections = relay.connected
-            # Each try asks anew where the primary is.
+            # Each try asks again where the primary is.
             await wait_until_async(lambda: relay.connected > connections + 2)
             primary.redis.execute_command("REPLICAOF", "NO", "ONE")
             await open_calls.until(1)

@@ -101,7 +101,7 @@ async def test_subscribers_of_one_broker_run_one_suspect_at_a_time(bench, relay,
     assert {message.attempt for message in calls.messages} == {3}
 
 
-async def test_a_suspect_that_hangs_does_not_hold_up_others_for_ever(bench, calls):
+async def test_a_suspect_that_hangs_does_not_hold_up_others_forever(bench, calls):
     broker = bench.broker()
 
     @broker.subscriber(

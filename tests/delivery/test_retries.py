@@ -112,7 +112,7 @@ def test_what_is_no_policy_is_refused_on_each_level(bench, policy):
 # --- attempts
 
 
-async def test_a_timer_is_tried_again_after_the_policys_delay_and_not_for_ever(bench, open_calls):
+async def test_a_timer_is_retried_after_the_policys_delay_and_not_forever(bench, open_calls):
     broker = failing(bench, open_calls, retry_policy=AT_ONCE)
     bench.schedule("1")
     due = bench.score("1")
@@ -290,7 +290,7 @@ async def test_a_released_timer_has_not_been_tried(bench, calls):
     assert [message.attempt for message in calls.messages] == [1, 1, 1]
 
 
-async def test_a_lease_that_the_same_worker_takes_anew_is_no_attempt(bench, calls):
+async def test_a_lease_that_the_same_worker_takes_again_is_no_attempt(bench, calls):
     broker = bench.broker()
     short = 0.2
 
@@ -314,7 +314,7 @@ async def test_a_lease_that_the_same_worker_takes_anew_is_no_attempt(bench, call
 
 
 @pytest.mark.parametrize("how", ["schedule", "reschedule", "a client that knows no attempts"])
-async def test_who_schedules_or_moves_a_timer_begins_to_count_anew(bench, open_calls, how):
+async def test_scheduling_or_rescheduling_a_timer_resets_its_attempts(bench, open_calls, how):
     broker = failing(bench, open_calls, retry_policy=RetryPolicy(delay=HOUR))
     bench.schedule("1")
     async with delivering(broker):

@@ -283,7 +283,7 @@ def test_however_often_it_is_asked_a_spin_costs_its_share_of_the_time():
 # --- outages -----------------------------------------------------------------------------
 
 
-def test_pauses_double_up_to_the_ceiling_and_begin_anew_after_an_answer():
+def test_pauses_double_up_to_the_ceiling_and_start_over_after_a_reply():
     backoff = Backoff(jitter=lambda: MIDDLE)
     pauses = [round(backoff.next_pause(), 9) for _ in range(7)]
     backoff.reset()

@@ -173,7 +173,7 @@ async def test_without_a_graceful_timeout_stop_waits_for_the_handlers(bench, cal
     assert bench.is_gone("1")
 
 
-async def test_a_handler_that_ignores_its_cancellation_does_not_hold_up_stop_for_ever(
+async def test_a_handler_that_ignores_its_cancellation_does_not_hold_up_stop_forever(
     bench, calls, monkeypatch
 ):
     monkeypatch.setattr("faststream_redis_timers.subscriber.handling.CANCELLED_HANDLERS", 0.1)
@@ -611,7 +611,7 @@ async def test_a_second_stop_changes_nothing(bench):
     assert timer_tasks() == []
 
 
-async def test_started_anew_it_delivers_anew(bench, open_calls):
+async def test_after_a_restart_it_delivers_again(bench, open_calls):
     broker = bench.broker()
 
     @broker.subscriber(bench.topic)
@@ -627,7 +627,7 @@ async def test_started_anew_it_delivers_anew(bench, open_calls):
     assert open_calls.ids == ["1", "2", "3"]
 
 
-async def test_a_handler_may_start_its_broker_anew(bench, open_calls):
+async def test_a_handler_may_restart_its_broker(bench, open_calls):
     broker = bench.broker()
 
     @broker.subscriber(bench.topic, max_concurrent=1)

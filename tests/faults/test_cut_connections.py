@@ -147,7 +147,7 @@ async def test_a_half_open_connection_of_the_pool_costs_a_deadline(
     tried = 2
     ids = numbers(tried)
     longest = 0.0
-    # redis-py's defaults: this client would wait for ever.
+    # redis-py's defaults: this client would wait forever.
     client = redis.asyncio.Redis(host="127.0.0.1", port=relay.port)
     async with delivering(
         noting(bench, open_calls, client, lease_ttl=0.5, max_polling_interval=0.1)

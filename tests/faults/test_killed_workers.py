@@ -1,4 +1,4 @@
-"""Workers killed with SIGKILL again and again, and started anew: each timer is delivered."""
+"""Workers killed with SIGKILL again and again, and restarted: each timer is delivered."""
 
 import time
 

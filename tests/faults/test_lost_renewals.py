@@ -77,7 +77,7 @@ async def test_a_renewal_by_hand_that_is_lost_is_repeated_and_holds(bench, relay
 
 
 MEANWHILE = {
-    "scheduled anew": lambda bench: bench.schedule("1", "second", activate_in=HOUR),
+    "scheduled again": lambda bench: bench.schedule("1", "second", activate_in=HOUR),
     "moved": lambda bench: bench.client.reschedule_timer(bench.topic, "1", activate_in=HOUR),
     "cancelled": lambda bench: bench.client.cancel_timer(bench.topic, "1"),
     "taken by another": lambda bench: (bench.schedule("1"), bench.home.claim(bench.topic)),

@@ -69,7 +69,7 @@ async def test_claims_that_are_lost_one_after_the_other_lease_one_s_worth(
 
 MEANWHILE = {
     "nothing": (lambda bench: None, None),
-    "scheduled anew": (lambda bench: bench.schedule("1", "second", activate_in=HOUR), "second"),
+    "scheduled again": (lambda bench: bench.schedule("1", "second", activate_in=HOUR), "second"),
     "moved": (
         lambda bench: bench.client.reschedule_timer(bench.topic, "1", activate_in=HOUR),
         "first",

@@ -393,7 +393,7 @@ def test_payloads_in_a_row_are_read_as_each_alone(payloads):
     ]
 
 
-def test_what_follows_an_envelope_without_a_body_is_read_anew():
+def test_what_follows_an_envelope_without_a_body_is_read_by_itself():
     read = EnvelopeReader().read
     assert read(write_envelope(b"", headers={"a": "1"})) == (b"", {"a": "1"})
 

@@ -348,7 +348,7 @@ def test_a_repetition_that_is_sent_twice_makes_one_letter(home, second, counts):
 
 
 @pytest.mark.parametrize("action", [b"commit", b"nack", b"release", b"renew", b"dead"])
-def test_other_settlements_of_what_is_repeated_say_that_it_is_due_anew(action, home, second):
+def test_other_settlements_of_what_is_repeated_say_that_it_is_due_again(action, home, second):
     settle(home, second, (b"repeat", NEXT))
 
     detail = {b"nack": b"", b"release": NEXT, b"renew": RENEW[1], b"dead": LETTER}

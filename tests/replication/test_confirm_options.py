@@ -67,7 +67,7 @@ def test_what_can_be_is_taken(maker, timeout):
 
 
 def test_a_timeout_shorter_than_a_millisecond_is_one():
-    # 0 would mean for ever.
+    # 0 would mean forever.
     confirmation = TimersClient(
         URL, confirm_replicas=1, confirm_timeout=0.0001
     )._runner.confirmation

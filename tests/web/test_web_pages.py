@@ -100,7 +100,7 @@ def test_more_topics_are_looked_for_step_by_step(make_pages, timers, redis_clien
 
 
 @pytest.mark.parametrize("state", ["nonsense", "W10", "bnVsbA"])
-def test_a_scan_that_cannot_be_read_begins_anew(visitor, invoices, state):
+def test_a_scan_that_cannot_be_read_starts_over(visitor, invoices, state):
     page = visitor.post("do=scan", [("scan", state)])
 
     assert page.status == 200

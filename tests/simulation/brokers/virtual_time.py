@@ -20,7 +20,7 @@ _actor: ContextVar[Actor | None] = ContextVar("_actor", default=None)
 
 LONGEST_STEP = 0.0001
 """Seconds that a callback takes at most. It takes some, or who yields in a loop until a moment
-has come would yield for ever."""
+has come would yield forever."""
 
 MOST_CALLBACKS = 2_000_000
 """Callbacks after which a simulation counts as one that does not end."""
