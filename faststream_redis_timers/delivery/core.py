@@ -278,12 +278,12 @@ class DeliveryCore(Generic[_U]):
             Seconds to pause before calling `next`.
         """
         is_lost = failure.kind is FailureKind.LOST_REPLY
-        self._outbox.put_back(call.settlements, is_repeated=is_lost)
+        self._outbox.requeue(call.settlements, is_repeated=is_lost)
         return self._outage.failed(failure, is_claim=call.limit > 0)
 
     def cancelled(self, call: Call) -> None:
         """Note that a call was cancelled before its reply."""
-        self._outbox.put_back(call.settlements, is_repeated=True)
+        self._outbox.requeue(call.settlements, is_repeated=True)
 
     # --- events
 

@@ -167,8 +167,8 @@ class Outbox:
         self.is_urgent = bool(waiting)
         return pack(items)
 
-    def put_back(self, items: Sequence[Settling], *, is_repeated: bool) -> None:
-        """Put the settlements of a failed call back, before all others.
+    def requeue(self, items: Sequence[Settling], *, is_repeated: bool) -> None:
+        """Queue the settlements of a failed call again, before all others.
 
         Args:
             items: The settlements.

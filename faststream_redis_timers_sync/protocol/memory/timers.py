@@ -91,14 +91,14 @@ class TimersMemory:
             timers: The timers. Recurring ones are due at their next time, others are gone.
         """
         with self.lock:
-            now, held = self.clock.now(), self._held(keys)
+            now, entries = self.clock.now(), self._entries_of(keys)
             for timer in timers:
                 timer_id = encode_known_id(timer.timer_id)
                 following = None if timer.repeat is None else timer.repeat.after(now)
                 if following is None:
-                    held.pop(timer_id, None)
+                    entries.pop(timer_id, None)
                 else:
-                    held.move(timer_id, ask_due(None, following)[1:])
+                    entries.move(timer_id, ask_due(None, following)[1:])
 
     def clear(self) -> None:
         """Forget everything, and reset the clock."""
@@ -162,14 +162,14 @@ class TimersMemory:
         if answer is None:
             raise no_server_for(name)
         with self.lock:
-            return answer(operation, self._held(operation.keys), *operation.args)
+            return answer(operation, self._entries_of(operation.keys), *operation.args)
 
     # --- the scripts, one each: the operation, its topic's timers, its other arguments
 
     def _answer_schedule(
         self,
         operation: Operation[Any],
-        held: MemoryTopic,
+        entries: MemoryTopic,
         _: bytes,
         if_exists: bytes,
         *words: bytes,
@@ -177,7 +177,7 @@ class TimersMemory:
         now = self.clock.microseconds()
         timers = list(zip(words[::3], words[1::3], words[2::3], strict=True))
         stands_in_the_way = if_exists in {b"keep", b"error"}
-        waits = [stands_in_the_way and held.state_of(one) == b"w" for one, _, _ in timers]
+        waits = [stands_in_the_way and entries.state_of(one) == b"w" for one, _, _ in timers]
         if if_exists == b"error" and True in waits:
             return b"E%d" % (waits.index(True) + 1)
         reply = []
@@ -187,107 +187,109 @@ class TimersMemory:
                 continue
             if asked.startswith(b"u"):
                 reply.append(
-                    held.update_series(timer_id, payload, resolve_due(asked[1:], now), now)
+                    entries.update_series(timer_id, payload, resolve_due(asked[1:], now), now)
                 )
             else:
-                held[timer_id] = Entry(resolve_due(asked, now), payload)
+                entries[timer_id] = Entry(resolve_due(asked, now), payload)
                 reply.append(b"1")
-            record = self._record(operation.topic, timer_id, held[timer_id])
+            record = self._record(operation.topic, timer_id, entries[timer_id])
             self.scheduled.append(record)
             for tell in self.on_scheduled:
                 tell(record)
         return b"".join(reply)
 
     def _answer_pause(
-        self, _: Operation[Any], held: MemoryTopic, __: bytes, timer_id: bytes
+        self, _: Operation[Any], entries: MemoryTopic, __: bytes, timer_id: bytes
     ) -> bytes:
-        entry = held.get(timer_id)
+        entry = entries.get(timer_id)
         if entry is None:
             return b"0"
         if entry.definition is None:
             return b"n"
         if entry.is_paused:
             return b"p"
-        held.move(timer_id, b"%d.000000" % PAUSED)
+        entries.move(timer_id, b"%d.000000" % PAUSED)
         return b"1"
 
     def _answer_resume(
         self,
         _: Operation[Any],
-        held: MemoryTopic,
+        entries: MemoryTopic,
         __: bytes,
         timer_id: bytes,
         definition: bytes,
         asked: bytes,
     ) -> bytes:
-        entry = held.get(timer_id)
+        entry = entries.get(timer_id)
         if entry is None or not entry.is_paused:
             return b"0"
         if entry.definition != definition.decode():
             return b"c"
-        held.move(timer_id, resolve_due(asked, self.clock.microseconds()))
+        entries.move(timer_id, resolve_due(asked, self.clock.microseconds()))
         return b"1"
 
     def _answer_prune(
         self,
         operation: Operation[Any],
-        held: MemoryTopic,
+        entries: MemoryTopic,
         key: bytes,
         timer_id: bytes,
         owner: bytes,
     ) -> bytes:
-        entry = held.get(timer_id)
+        entry = entries.get(timer_id)
         if entry is None or entry.definition is None or entry.owner != owner.decode():
             return b"0"
-        self._answer_cancel(operation, held, key, timer_id)
+        self._answer_cancel(operation, entries, key, timer_id)
         return b"1"
 
     def _answer_reschedule(
         self,
         _: Operation[Any],
-        held: MemoryTopic,
+        entries: MemoryTopic,
         __: bytes,
         timer_id: bytes,
         asked: bytes,
     ) -> bytes:
-        if timer_id not in held:
+        if timer_id not in entries:
             return b"0"
-        held.move(timer_id, resolve_due(asked, self.clock.microseconds()))
+        entries.move(timer_id, resolve_due(asked, self.clock.microseconds()))
         return b"1"
 
     def _answer_move(
-        self, _: Operation[Any], held: MemoryTopic, __: bytes, asked: bytes, *ids: bytes
+        self, _: Operation[Any], entries: MemoryTopic, __: bytes, asked: bytes, *ids: bytes
     ) -> bytes:
         due = resolve_due(asked, self.clock.microseconds())
         reply = []
         for timer_id in ids:
-            entry = held.get(timer_id)
+            entry = entries.get(timer_id)
             if entry is not None and entry.is_paused:
                 reply.append(b"p")
                 continue
-            reply.append(held.state_of(timer_id))
+            reply.append(entries.state_of(timer_id))
             if entry is not None:
-                held.move(timer_id, due)
+                entries.move(timer_id, due)
         return b"".join(reply)
 
     def _answer_cancel(
-        self, operation: Operation[Any], held: MemoryTopic, _: bytes, *ids: bytes
+        self, operation: Operation[Any], entries: MemoryTopic, _: bytes, *ids: bytes
     ) -> bytes:
         reply = []
         for timer_id in ids:
-            reply.append(held.state_of(timer_id))
-            entry = held.pop(timer_id, None)
+            reply.append(entries.state_of(timer_id))
+            entry = entries.pop(timer_id, None)
             if entry is not None and not entry.is_running:
                 self.cancelled.append(self._record(operation.topic, timer_id, entry))
         return b"".join(reply)
 
-    def _answer_cancel_all(self, operation: Operation[Any], held: MemoryTopic, key: bytes) -> int:
-        return len(self._answer_cancel(operation, held, key, *held.in_order()))
+    def _answer_cancel_all(
+        self, operation: Operation[Any], entries: MemoryTopic, key: bytes
+    ) -> int:
+        return len(self._answer_cancel(operation, entries, key, *entries.in_order()))
 
     def _answer_settle_and_claim(  # noqa: PLR0913, PLR0917  as the script
         self,
         operation: Operation[Any],
-        held: MemoryTopic,
+        entries: MemoryTopic,
         _: bytes,
         limit: bytes,
         lease_ttl: bytes,
@@ -301,7 +303,7 @@ class TimersMemory:
         now = self.clock.microseconds()
         settlements = _one_by_one(words)
         counts = suspect_from != b""
-        outcomes = held.settle(settlements, now, counts=counts)
+        outcomes = entries.settle(settlements, now, counts=counts)
         done = zip(settlements[::4], settlements[3::4], outcomes, strict=True)
         letters = [
             detail.partition(b" ")[2] if action == b"repeat" else detail
@@ -310,12 +312,12 @@ class TimersMemory:
             and (action == b"dead" or (action == b"repeat" and b" " in detail))
         ]
         if letters:
-            self._held(operation.keys[2:]).bury(letters, now)
+            self._entries_of(operation.keys[2:]).bury(letters, now)
         lease = score_of(now + read_seconds(lease_ttl) + int(jitter)) + b"5"
         rules = Rules(
             int(limit), int(budget), int(suspect_from) if counts else None, int(most_suspects)
         )
-        claimed, head = held.claim(rules, now, lease)
+        claimed, head = entries.claim(rules, now, lease)
         line = [score_of(now), lease if claimed else b"-", head, outcomes or b"-"]
         if call:
             # Nobody listens to a memory.
@@ -329,14 +331,14 @@ class TimersMemory:
         return b" ".join(line) + b"\n" + b"".join(data)
 
     def _answer_redrive(
-        self, operation: Operation[Any], held: MemoryTopic, _: bytes, __: bytes, *words: bytes
+        self, operation: Operation[Any], entries: MemoryTopic, _: bytes, __: bytes, *words: bytes
     ) -> bytes:
         now = self.clock.microseconds()
-        home = self._held(operation.keys[2:])
+        home = self._entries_of(operation.keys[2:])
         letters = zip(words[::4], words[1::4], words[2::4], words[3::4], strict=True)
         reply = []
         for dead_id, score, timer_id, payload in letters:
-            entry = held.get(dead_id)
+            entry = entries.get(dead_id)
             if entry and entry.is_running and float(entry.score) > float(score_of(now)):
                 reply.append(b"r")
             elif entry is None or float(entry.score) != float(score):
@@ -347,66 +349,66 @@ class TimersMemory:
                 reply.append(b"w")
             else:
                 home[timer_id] = Entry(score_of(now), payload)
-                del held[dead_id]
+                del entries[dead_id]
                 reply.append(b"1")
         return b"".join(reply)
 
-    def _answer_exists(self, _: Operation[Any], held: MemoryTopic, timer_id: bytes) -> int:
-        return int(timer_id in held)
+    def _answer_exists(self, _: Operation[Any], entries: MemoryTopic, timer_id: bytes) -> int:
+        return int(timer_id in entries)
 
-    def _answer_count(self, _: Operation[Any], held: MemoryTopic) -> int:
-        return len(held)
+    def _answer_count(self, _: Operation[Any], entries: MemoryTopic) -> int:
+        return len(entries)
 
-    def _answer_get(self, _: Operation[Any], held: MemoryTopic, __: bytes, *ids: bytes) -> bytes:
-        return held.read(ids)
+    def _answer_get(self, _: Operation[Any], entries: MemoryTopic, __: bytes, *ids: bytes) -> bytes:
+        return entries.read(ids)
 
     def _answer_definitions(
-        self, _: Operation[Any], held: MemoryTopic, __: bytes, *ids: bytes
+        self, _: Operation[Any], entries: MemoryTopic, __: bytes, *ids: bytes
     ) -> bytes:
-        return held.define(ids)
+        return entries.define(ids)
 
     def _answer_page(
         self,
         _: Operation[Any],
-        held: MemoryTopic,
+        entries: MemoryTopic,
         __: bytes,
         highest: bytes,
         lowest: bytes,
         *___: bytes,
     ) -> bytes:
-        return held.page(float(lowest), float(highest))
+        return entries.page(float(lowest), float(highest))
 
     def _answer_scan(
-        self, _: Operation[Any], held: MemoryTopic, __: bytes, pattern: bytes, ___: bytes
+        self, _: Operation[Any], entries: MemoryTopic, __: bytes, pattern: bytes, ___: bytes
     ) -> bytes:
         matches = glob(pattern).fullmatch
-        return held.show(one for one in held if matches(one))
+        return entries.show(one for one in entries if matches(one))
 
     def _answer_overview(
         self, operation: Operation[Any], _: MemoryTopic, __: bytes, *within: bytes
     ) -> bytes:
         now = self.clock.microseconds()
-        topics = [self._held([key]) for key in operation.keys[::2]]
+        topics = [self._entries_of([key]) for key in operation.keys[::2]]
         return b"\n".join((score_of(now), *(topic.count(now, within) for topic in topics)))
 
     def _answer_forecast(self, operation: Operation[Any], _: MemoryTopic, *edges: bytes) -> bytes:
         now = self.clock.microseconds()
-        topics = [self._held([key]) for key in operation.keys]
+        topics = [self._entries_of([key]) for key in operation.keys]
         return b"\n".join((score_of(now), *(topic.forecast(now, edges) for topic in topics)))
 
     def _answer_running(
-        self, _: Operation[Any], held: MemoryTopic, longest: bytes, most: bytes
+        self, _: Operation[Any], entries: MemoryTopic, longest: bytes, most: bytes
     ) -> int:
-        return held.count_running(self.clock.microseconds(), int(longest), int(most))
+        return entries.count_running(self.clock.microseconds(), int(longest), int(most))
 
     def _answer_command(self, _: Operation[Any], __: MemoryTopic, *words: bytes) -> Any:
-        keys = [key for key, held in self._topics.items() if held]
+        keys = [key for key, entries in self._topics.items() if entries]
         match words:
             case [b"TIME"]:
                 return score_of(self.clock.microseconds()).split(b".")
             case [b"ZMSCORE", key, *ids]:
-                held = self._held([key])
-                return [held[one].score if one in held else None for one in ids]
+                entries = self._entries_of([key])
+                return [entries[one].score if one in entries else None for one in ids]
             case [b"HSET" | b"HKEYS" | b"HDEL" as name, key, *rest]:
                 return self._answer_hash(name, self._hashes.setdefault(key, {}), rest)
             case [b"EXISTS", *wanted]:
@@ -421,18 +423,18 @@ class TimersMemory:
                 return [word for channel in channels for word in (channel, 0)]
         raise no_server_for(words[0].decode())
 
-    def _answer_hash(self, name: bytes, held: dict[bytes, bytes], rest: list[bytes]) -> Any:
-        before = len(held)
+    def _answer_hash(self, name: bytes, entries: dict[bytes, bytes], rest: list[bytes]) -> Any:
+        before = len(entries)
         if name == b"HKEYS":
-            return list(held)
+            return list(entries)
         if name == b"HSET":
-            held.update(zip(rest[::2], rest[1::2], strict=True))
+            entries.update(zip(rest[::2], rest[1::2], strict=True))
         else:
             for field in rest:
-                held.pop(field, None)
-        return abs(len(held) - before)
+                entries.pop(field, None)
+        return abs(len(entries) - before)
 
-    def _held(self, keys: Sequence[bytes]) -> MemoryTopic:
+    def _entries_of(self, keys: Sequence[bytes]) -> MemoryTopic:
         return self._topics.setdefault(keys[0], MemoryTopic()) if keys else MemoryTopic()
 
     def _record(self, topic: str, timer_id: bytes, entry: Entry) -> ScheduledTimer:
