@@ -24,8 +24,8 @@ def is_delivering(subscriber) -> bool:
     return loop is not None and loop.alive
 
 
-def held_by(subscriber) -> int:
-    """Count the timers whose leases a subscriber knows of."""
+def leases_of(subscriber) -> int:
+    """Count the leases of a subscriber."""
     return len(loop_of(subscriber).core._leases)
 
 

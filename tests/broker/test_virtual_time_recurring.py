@@ -1,4 +1,4 @@
-"""Recurring timers in `TestTimersBroker`: held, they run each time that a test moves time over."""
+"""Recurring timers in virtual time: each occurrence runs when a test moves time past it."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta

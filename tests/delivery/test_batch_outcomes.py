@@ -17,7 +17,7 @@ from faststream.exceptions import (
     SkipMessage,
     StopConsume,
 )
-from inside import held_by, kill_loop
+from inside import kill_loop, leases_of
 from pydantic import BaseModel
 from waiting import wait_until_async
 
@@ -260,7 +260,7 @@ async def test_where_a_commit_comes_first_those_whose_commit_fails_leave_the_lis
         await bench.until_gone("a", "c")
         await bench.until_settled(broker)
         # None of them is held any longer, and the slot is free again.
-        await wait_until_async(lambda: held_by(broker.subscribers[0]) == 0)
+        await wait_until_async(lambda: leases_of(broker.subscribers[0]) == 0)
 
     assert batches.ids == [["a", "c"], ["last"]]
     assert not batches.messages[0].is_split

@@ -149,7 +149,7 @@ def async_calls_with(broker, pipeline):
     ]
 
 
-@pytest.mark.parametrize("hold", [None, False, True], ids=["real", "at once", "held"])
+@pytest.mark.parametrize("hold", [None, False, True], ids=["real", "at once", "virtual time"])
 async def test_a_pipeline_is_refused_by_a_broker_too(hold):
     broker = TimersBroker(URL, confirm_replicas=1)
     if hold is None:
