@@ -239,7 +239,7 @@ def test_a_client_that_was_given_is_never_closed(server_url, is_connected, key_n
         assert client.count_pending(TOPIC) == 0
 
 
-def test_ping_tells_whether_the_server_answers(relay):
+def test_ping_returns_whether_the_server_answers(relay):
     with TimersClient(with_options(relay.url, socket_timeout=0.2)) as client:
         wait_until(lambda: client.ping() is True)
 

@@ -765,7 +765,9 @@ async def test_cancelling_ends_a_series(front_end, home, state, answer):
     ("state", "answer"),
     [("waiting", True), ("running", False), ("absent", False), ("orphaned", False)],
 )
-async def test_cancel_tells_whether_the_timer_waited_and_it_is_gone(front_end, home, state, answer):
+async def test_cancel_returns_whether_the_timer_waited_and_it_is_gone(
+    front_end, home, state, answer
+):
     await given(state, front_end, home)
 
     assert await front_end.cancel_timer(TOPIC, "42") is answer

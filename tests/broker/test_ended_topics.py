@@ -102,7 +102,7 @@ ERRORS = {
 
 @pytest.mark.parametrize("is_async", [True, False])
 @pytest.mark.parametrize("error", ERRORS)
-async def test_who_asks_after_a_worker_learns_that_a_topic_has_ended(worker, error, is_async):
+async def test_ping_and_health_notice_that_a_topic_has_ended(worker, error, is_async):
     worker.raises, is_well = ERRORS[error]
     worker.invoices(worker.handle if is_async else worker.handle_in_a_thread)
     async with worker.broker:

@@ -229,7 +229,7 @@ def test_how_many_are_due_before_an_edge(still):
     assert made.before(START) is None
 
 
-def test_a_later_look_tells_what_has_left_before_an_edge():
+def test_a_later_forecast_shows_what_has_left_before_an_edge():
     with freeze_time(START) as clock:
         timers = TimersClient(fakeredis.FakeRedis())
         schedule(timers, "invoices", *(START + n * MINUTE for n in range(1, 61)))

@@ -747,7 +747,7 @@ def test_the_next_occurrence_is_a_first_attempt_beside_a_count_that_is_corrected
     assert worker.claim().attempt == 1
 
 
-def test_the_correlation_id_tells_the_occurrence(open_town):
+def test_the_correlation_id_names_the_occurrence(open_town):
     here = open_town("2027-05-03T08:59Z")
     here.schedule("daily", DAILY)
     here.schedule("named", DAILY, correlation_id="all-days")

@@ -34,7 +34,7 @@ if "max_attempts" in options:
 
 
 @app.after_startup
-async def tell() -> None:
+async def note_start() -> None:
     await client.rpush(f"{notes}:started", os.getpid())
 
 

@@ -61,7 +61,7 @@ app = FastStream(broker)
 
 
 @app.after_startup
-async def tell() -> None:
+async def note_start() -> None:
     journal.note("started", date=time.time())
 
 

@@ -301,7 +301,7 @@ class Soak:
             self._continue_stopped(now)
             if now >= told_at + PROGRESS:
                 told_at = now
-                self._tell(now - started_at)
+                self._report_progress(now - started_at)
             time.sleep(self._dice.uniform(*PAUSE))
         for producer in producers:
             self._fleet.terminate(producer)
@@ -331,7 +331,7 @@ class Soak:
             # It goes on for a while beside its successor, and ends then.
             worker.send_signal(signal.SIGTERM)
 
-    def _tell(self, seconds: float) -> None:
+    def _report_progress(self, seconds: float) -> None:
         seen = Counter(fact["what"] for fact in self._fleet.journal.read())
         self._say(
             f"{seconds:5.0f} s: {seen['fault']} faults, {seen['accepted']} timers scheduled, "

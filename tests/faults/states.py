@@ -34,7 +34,7 @@ class Balance:
         """How many were accepted and never handled."""
         return self.scheduled - self.delivered
 
-    def tell(self, request: pytest.FixtureRequest, fault: str, **more: Any) -> None:
+    def report(self, request: pytest.FixtureRequest, fault: str, **more: Any) -> None:
         """Write it into the report of the test.
 
         Args:

@@ -64,7 +64,7 @@ async def test_a_worker_whose_connections_are_killed_is_back_within_a_second(
             await until_listening(bench)
 
     found = balance(open_calls, ids, tried)
-    found.tell(request, f"{which} connections killed", longest_s=round(longest, 3))
+    found.report(request, f"{which} connections killed", longest_s=round(longest, 3))
     assert (found.lost, found.again) == (0, 0)
 
 
@@ -87,7 +87,7 @@ async def test_while_all_connections_are_killed_under_load_each_timer_is_deliver
             )
 
     found = balance(open_calls, ids, tried)
-    found.tell(request, "all connections killed under load")
+    found.report(request, "all connections killed under load")
     assert tried > 20
     assert (found.lost, found.again) == (0, 0)
 
@@ -120,7 +120,7 @@ async def test_a_half_open_wake_up_connection_is_replaced_in_time(
             assert sum(pauses) < BACK
 
     found = balance(open_calls, ids, tried)
-    found.tell(request, "wake-ups half open", longest_s=round(longest, 3))
+    found.report(request, "wake-ups half open", longest_s=round(longest, 3))
     assert (found.lost, found.again) == (0, 0)
     assert bench.log.complaints == []
 
@@ -167,7 +167,7 @@ async def test_a_half_open_connection_of_the_pool_costs_a_deadline(
     await client.aclose()
 
     found = balance(open_calls, ids, tried)
-    found.tell(request, "pool half open", longest_s=round(longest, 3))
+    found.report(request, "pool half open", longest_s=round(longest, 3))
     assert (found.lost, found.again) == (0, 0)
     assert len(outages(bench)) == tried
 
@@ -218,6 +218,6 @@ async def test_wake_ups_that_are_refused_meanwhile_and_allowed_again_are_back(
         await wait_until_async(lambda: "wake-ups are allowed again" in bench.log.lines)
     await client.aclose()
 
-    balance(open_calls, ids, 1).tell(request, "wake-ups refused by ACL")
+    balance(open_calls, ids, 1).report(request, "wake-ups refused by ACL")
     assert open_calls.counts == dict.fromkeys(ids, 1)
     assert len(bench.log.complaints) == 1

@@ -40,7 +40,7 @@ async def test_renewals_that_are_lost_again_and_again_keep_the_lease(
             await bench.until_gone(*ids)
 
     found = balance(calls, ids, tried)
-    found.tell(request, f"reply lost after renewal, {cut.place}")
+    found.report(request, f"reply lost after renewal, {cut.place}")
     assert (found.lost, found.again) == (0, 0)
     assert not any(message.lease_lost for message in calls.messages)
     # A claim may have been lost with it, which is an outage.

@@ -157,7 +157,7 @@ def test_faststream_reads_body_and_headers(body, headers, ending):
 # --- what it tells
 
 
-def test_it_tells_why_from_where_when_and_how_often():
+def test_it_says_why_from_where_when_and_how_often():
     payload = write_envelope(b"hello", content_type="text/plain", headers={"user": "José"})
 
     dead_id, letter = letter_of(payload, ending(attempts=3, error="app.PaymentError"))
@@ -284,7 +284,7 @@ def test_of_each_occurrence_a_letter_can_be_written(pairs, kept, timer_id):
         ),
     ],
 )
-def test_what_does_not_tell_where_it_comes_from_is_none(payload):
+def test_what_does_not_say_where_it_comes_from_is_none(payload):
     assert read_dead_letter(b"42:12345678", payload) is None
 
 

@@ -76,7 +76,7 @@ def test_a_claim_of_none_takes_none(home):
     assert (step.claimed, step.lease, step.head) == ([], b"-", 1000.0)
 
 
-def test_a_step_tells_the_servers_time_and_the_head_of_the_timeline(home, client):
+def test_a_step_returns_the_servers_time_and_the_head_of_the_timeline(home, client):
     assert home.claim(TOPIC).head is None
 
     client.schedule("x", TOPIC, timer_id="later", activate_at=YEAR_2050)

@@ -194,7 +194,7 @@ def test_a_wrong_client_is_refused_without_its_repr():
 
 
 @pytest.mark.parametrize("password", [PASSWORD, f"a)>,{PASSWORD}'\""])
-async def test_the_error_of_sentinels_tells_what_they_said_without_their_passwords(password):
+async def test_the_error_of_sentinels_says_what_they_said_without_their_passwords(password):
     options = {"password": password, "retry": Retry(NoBackoff(), 0)}
     sentinels = redis.asyncio.Sentinel(
         [("127.0.0.1", 1), ("127.0.0.1", 2)], sentinel_kwargs=options, **options

@@ -96,7 +96,7 @@ class Ledger:
         self.note("asks", actor, what)
         return call
 
-    def tell(self, actor, call, told, result=None):
+    def note_reply(self, actor, call, told, result=None):
         """Note what a caller was told: "done", "unknown" or "refused"."""
         call.told = told
         self.note("is told", actor, call.what, told, result)

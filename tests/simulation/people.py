@@ -178,13 +178,13 @@ class Producer:
         try:
             result = yield call
         except TimerOutcomeUnknownError:
-            ledger.tell(self.actor, noted, "unknown")
+            ledger.note_reply(self.actor, noted, "unknown")
         except TimerExistsError:
-            ledger.tell(self.actor, noted, "done", "exists")
+            ledger.note_reply(self.actor, noted, "done", "exists")
         except (RedisError, TimeoutError, OSError) as error:
-            ledger.tell(self.actor, noted, "refused", error)
+            ledger.note_reply(self.actor, noted, "refused", error)
         else:
-            ledger.tell(self.actor, noted, "done", result)
+            ledger.note_reply(self.actor, noted, "done", result)
 
     def _schedule(self, draws):
         timer_id = self._world.draw_id()

@@ -203,8 +203,8 @@ class World:
         finally:
             random.setstate(state)
 
-    def _tell(self):
-        """Tell the story: yields seconds to sleep, or a list of what to wait for."""
+    def _story(self):
+        """Run the story: yield seconds to sleep, or a list of what to wait for."""
         for worker in self.workers:
             worker.start()
         tasks = [producer.start(CALLS // 2) for producer in self.producers]

@@ -320,7 +320,7 @@ def test_the_first_link_skips_to_the_content(full, open_page):
 # --- the script
 
 
-def test_times_tell_the_reader_s_own(full, open_page):
+def test_times_are_shown_in_the_reader_s_zone_too(full, open_page):
     page = open_page()
     page.goto(f"{full.url}/?topic={LONG}&timer={LONG}")
 

@@ -140,7 +140,7 @@ def test_the_audit_log_has_the_new_due_time(visitor, invoices, audit):
     assert audit() == [f"action begun {what}", f"action ended {what}: rescheduled 1"]
 
 
-def test_the_audit_log_tells_that_paused_ones_were_resumed(visitor, timers, audit):
+def test_the_audit_log_says_that_paused_ones_were_resumed(visitor, timers, audit):
     timers.schedule("x", "invoices", timer_id="s", repeat=DAILY)
     timers.pause_timer("invoices", "s")
     page = visitor.press(visitor.get("topic=invoices&timer=s"), "Run now")
@@ -368,7 +368,7 @@ def test_what_one_request_has_no_time_for_is_asked_again(visitor, timers, monkey
     assert left == []
 
 
-def test_an_error_midway_tells_what_was_done_before(relay, key_names, audit):
+def test_an_error_midway_says_what_was_done_before(relay, key_names, audit):
     with TimersClient(relay.url, **key_names) as client:
         for n in range(300):
             client.schedule("x", "invoices", timer_id=f"t-{n}", activate_at=LATER)

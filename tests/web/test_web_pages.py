@@ -188,7 +188,7 @@ def test_the_forecast_is_drawn_with_a_table_and_a_note(visitor, timers):
     assert page.links["30 days"] == "?range=month"
 
 
-def test_the_refresh_link_tells_what_has_left_since(visitor, timers, monkeypatch):
+def test_the_refresh_link_shows_what_has_left_since(visitor, timers, monkeypatch):
     monkeypatch.setattr(forecast, "KEPT_SECONDS", 0.0)
     for timer_id in "abc":
         in_30 = timedelta(minutes=30)
@@ -203,7 +203,7 @@ def test_the_refresh_link_tells_what_has_left_since(visitor, timers, monkeypatch
         assert "1 timer more than at the last refresh" in visitor.follow(page, "Refresh").text
 
 
-def test_a_forecast_that_is_kept_tells_of_no_change(visitor, invoices):
+def test_a_forecast_that_is_kept_shows_no_change(visitor, invoices):
     page = visitor.get("topic=invoices")
 
     assert "last refresh" not in visitor.follow(page, "Refresh").text

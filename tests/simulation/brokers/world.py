@@ -64,7 +64,7 @@ class BrokersWorld(World):
         await story
 
     async def _follow(self):
-        for wanted in self._tell():
+        for wanted in self._story():
             if isinstance(wanted, float):
                 await asyncio.sleep(wanted)
             else:

@@ -85,6 +85,6 @@ class CoresWorld(World):
             raise violations[0]
 
     def _follow(self):
-        for wanted in self._tell():
+        for wanted in self._story():
             yield wanted if isinstance(wanted, float) else when_over(wanted)
         self.clock.end()
