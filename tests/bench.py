@@ -236,13 +236,13 @@ async def until_listening(bench, count=1, topic=None):
 
 
 async def until_idle(bench, relay, count=1):
-    """Wait until that many workers listen, and nothing is sent any more."""
+    """Wait until that many workers listen, and nothing more is sent."""
     await until_listening(bench, count)
     await until_nothing_is_sent(relay)
 
 
 async def until_nothing_is_sent(relay):
-    """Wait until no scripts are called through the relay any more."""
+    """Wait until no more scripts are called through the relay."""
 
     async def is_idle():
         before = relay.count("EVALSHA")

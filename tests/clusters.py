@@ -26,7 +26,7 @@ KEEPING = {"appendonly": "yes", "appendfsync": "always"}
 
 
 class Entry(NamedTuple):
-    """What a node knows of a node."""
+    """What one node knows about another."""
 
     id: str
     address: str
@@ -400,7 +400,7 @@ def _ranges(numbers: list[int]) -> Iterator[tuple[int, int]]:
 
 
 def _has_exported(source: Node) -> bool:
-    """Tell whether the last slots have left a node; fail where they will not."""
+    """Return whether the last slots have left a node; fail where they will not."""
     (last, *_) = source.ask("CLUSTER", "GETSLOTMIGRATIONS")
     facts: dict[str, Any] = dict(zip(last[::2], last[1::2], strict=True))
     assert facts["state"] not in {"failed", "cancelled"}, facts
@@ -408,7 +408,7 @@ def _has_exported(source: Node) -> bool:
 
 
 def _is_done(node: Node, refusal: str, *words: str) -> bool:
-    """Ask a node for something; tell whether it did not refuse it with these words."""
+    """Ask a node for something; return whether it did not refuse it with these words."""
     try:
         node.ask(*words)
     except redis.ResponseError as error:

@@ -16,7 +16,7 @@ def dead_letter_all(
     Args:
         home: Where the timers are.
         topic: Their full topic.
-        dead_topic: The full topic for dead letters; by default the topic's name and ``:dead``.
+        dead_topic: The full dead-letter topic; by default the topic's name and ``:dead``.
         changes: How their `Ending` differs from used up attempts, three, by a ValueError.
 
     Returns:

@@ -25,7 +25,7 @@ class _Loss(NamedTuple):
     among: int = 1
 
     def concerns(self, command: tuple[bytes, ...]) -> bool:
-        """Tell whether a command is one whose connection is to be cut."""
+        """Return whether a command is one whose connection is to be cut."""
         return command[0].upper() in self.names and (self.word is None or self.word in command)
 
 

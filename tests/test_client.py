@@ -196,7 +196,7 @@ def test_checking_the_options_takes_no_connection_of_the_pool(server_url, key_na
 
 @pytest.fixture
 def is_connected(redis_client, key_names):
-    """Tell whether the server has connections of this test's name."""
+    """Return whether the server has connections of this test's name."""
 
     def is_connected():
         return any(one["name"] == name for one in redis_client.client_list())

@@ -545,7 +545,7 @@ async def test_a_series_has_headers_of_its_own_but_none_of_a_series_or_trace(fro
         "content-type": "text/plain",
         "x-mine": "1",
     }
-    # Whoever forwards the headers of a timer founds no series, but goes on with its trace.
+    # A timer with forwarded headers founds no series, but goes on with the trace.
     assert once.repeat is None
     assert set(once.headers) == {"content-type", "x-mine", "traceparent", "tracestate"}
 

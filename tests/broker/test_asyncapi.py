@@ -1,4 +1,4 @@
-"""AsyncAPI documents: what they say of server, channels and messages, and that it is no password.
+"""AsyncAPI documents: what they say of server, channels and messages, and never a password.
 
 The structure is compared with that of the documents of FastStream's own Redis broker.
 """

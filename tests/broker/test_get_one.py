@@ -124,7 +124,7 @@ async def test_one_that_nobody_settles_is_redelivered_when_its_lease_ends(bench)
         assert (first.timer_id, second.timer_id) == ("1", "1")
         assert second.redelivered is True
         assert second.due_at.timestamp() == pytest.approx(lease, abs=1e-5)
-        # The lease of the first is over, so it can do no harm any more.
+        # The lease of the first is over, so it can no longer do harm.
         await first.ack()
         assert not bench.is_gone("1")
         await second.ack()

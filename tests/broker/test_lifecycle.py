@@ -309,7 +309,7 @@ async def test_a_body_that_the_server_does_not_take_is_an_error_by_the_clients_t
         with pytest.raises(TimerOutcomeUnknownError):
             await broker.publish(b"x" * 16 * 1024 * 1024, "invoices", timer_id="large")
 
-        # What was not sent is not sent later, when nobody expects it any more.
+        # What was not sent is not sent later, when nobody expects it any longer.
         assert transport.is_closing()
         assert transport.get_write_buffer_size() == 0
         relay.resume()

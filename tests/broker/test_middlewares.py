@@ -33,7 +33,7 @@ def noting(inbox, name):
 
 
 async def is_gone_after_all(broker):
-    """Wait until the timer "42" is settled; tell whether it is gone, and waits for no retry."""
+    """Wait until the timer "42" is settled; return whether it is gone, and waits for no retry."""
 
     async def is_settled():
         timer = await broker.get_timer("in", "42")

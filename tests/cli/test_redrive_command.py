@@ -1,4 +1,4 @@
-"""The command that puts dead letters back: what it writes, its exit codes, and how `show` helps."""
+"""The command that redrives dead letters: what it writes, its exit codes, and how `show` helps."""
 
 import json
 from datetime import UTC, datetime, timedelta

@@ -314,7 +314,7 @@ async def test_endpoints_may_be_announced_otherwise(flavour, own_cluster, key_na
 
 
 def has_slot(node, slot):
-    """Let a node forget the primary of a slot; tell whether it still has one."""
+    """Let a node forget the primary of a slot; return whether it still has one."""
     owned = [range(first, last + 1) for first, last, *_ in node.ask("CLUSTER", "SLOTS")]
     if any(slot in slots for slots in owned):
         node.ask("CLUSTER", "DELSLOTS", slot)

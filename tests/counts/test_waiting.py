@@ -104,7 +104,7 @@ nothing else, so what they send in a time is what they send in 100 times that, 1
 async def test_idle_subscribers_send_what_the_schedule_says(
     bench, meter, monkeypatch, subscribers, budget
 ):
-    # Pauses of average length, so that their sum is no matter of luck.
+    # Pauses of average length, so that their sum does not depend on luck.
     draws = loop.RANDOM_DRAWS._replace(spread=lambda: 0.5)
     monkeypatch.setattr(loop, "RANDOM_DRAWS", draws)
     monkeypatch.setattr(listener, "PING_INTERVAL", listener.PING_INTERVAL / FASTER)

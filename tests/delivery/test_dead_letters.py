@@ -91,7 +91,7 @@ async def test_a_timer_that_is_rejected_is_dead_lettered(bench, open_calls, how)
     assert letter.headers["dead-letter-error"] == {
         "REJECT_ON_ERROR": "OSError",
     }.get(how, "faststream.exceptions.RejectMessage")
-    # Attempts are counted where there is a topic for dead letters, too.
+    # Attempts are counted where there is a dead-letter topic, too.
     assert letter.headers["dead-letter-attempts"] == "1"
     assert letter.correlation_id == "1"
     assert open_calls.ids == ["1"]

@@ -242,7 +242,7 @@ async def test_connections_killed_again_and_again_lose_no_timer(own_bench, open_
             bench.redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             await asyncio.sleep(0.01)
 
-    # Each was handled; a claim whose answer was lost costs a lease, no second handling.
+    # Each was handled; a claim whose reply was lost costs a lease, no second handling.
     assert open_calls.counts == dict.fromkeys(ids, 1)
 
 
@@ -279,7 +279,7 @@ async def test_a_caller_s_client_that_is_closed_meanwhile_does_not_end_the_deliv
     bench, open_calls
 ):
     client = redis.asyncio.Redis.from_url(bench.home.server_url)
-    # A claim whose answer is lost costs a lease.
+    # A claim whose reply is lost costs a lease.
     async with delivering(handling(bench, open_calls, client, lease_ttl=0.5)) as broker:
         for n in range(20):
             bench.schedule(f"{n}")

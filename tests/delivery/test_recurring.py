@@ -696,7 +696,7 @@ def test_a_definition_that_nobody_knows_stays_leased(open_town, counted):
             "update faststream-redis-timers",
         )
     ]
-    # It takes nobody's slot, and is no attempt, however often.
+    # It takes nobody's slot, and does not count as an attempt, however often.
     here.schedule("one-shot")
     worker.finish(worker.claim())
     for _ in range(5):

@@ -54,7 +54,7 @@ async def test_all_subscribers_stop_at_once_and_claim_nothing_more(bench, calls)
     await wait_until_async(lambda: not any(s.running for s in broker.subscribers))
     for topic in topics:
         bench.client.schedule("x", topic, timer_id=f"{topic}, after")
-    # Whoever would claim these has been woken by now.
+    # Any worker that would claim these has been woken by now.
     for _ in range(50):
         bench.redis.ping()
         await asyncio.sleep(0)

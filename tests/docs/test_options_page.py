@@ -49,7 +49,7 @@ if VERSION >= (6, 0):
     CALLABLES["serve_tasks"] = serve_tasks
 
 SPOKEN = {
-    # What stands in the table where the default is no literal.
+    # What stands in the table where the default is not a literal.
     ("broker.subscriber", "max_concurrent"): "`5`; with `batch` `1`",
     ("broker.subscriber", "ack_policy"): "the broker's",
     ("broker.subscriber", "retry_policy"): "the broker's",
@@ -88,7 +88,7 @@ def test_a_callable_has_these_options_with_these_defaults(owner):
     assert found == wanted
 
 
-def test_defaults_that_are_no_literals():
+def test_defaults_that_are_not_literals():
     subscriber = TimersBroker().subscriber("a")
     assert subscriber._config.ack_policy is AckPolicy.NACK_ON_ERROR
     assert (subscriber._config.retry_policy, subscriber._config.dead_topic) == (None, None)

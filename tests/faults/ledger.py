@@ -108,7 +108,7 @@ class Ledger:
         """Give the timers that were accepted, not cancelled, and never handled to the end.
 
         One that was moved must be handled after that, also where it had been before. To be
-        asked when nothing is pending any more.
+        asked when nothing is pending any longer.
         """
         return [
             timer_id

@@ -16,7 +16,7 @@ from faststream_redis_timers.delivery.schedule import Backoff
 from faststream_redis_timers.subscriber import loop
 
 BACK = 1.0
-"""Seconds that it may pause until it delivers again. What else takes time is the machine."""
+"""Seconds that it may pause until it resumes delivery. What else takes time is the machine."""
 
 MOST_IN_POOL = 3
 """Connections that the pool of a worker with one topic may have kept."""
@@ -56,7 +56,7 @@ async def test_a_worker_whose_connections_are_killed_is_back_within_a_second(
             killed_at = time.monotonic()
             for words in KILLS[which]:
                 bench.redis.execute_command("CLIENT", "KILL", *words)
-            # The hint may come when nobody listens.
+            # The wake-up may come when nobody listens.
             bench.schedule(timer_id)
             await bench.until_gone(timer_id)
             longest = max(longest, time.monotonic() - killed_at)
@@ -205,7 +205,7 @@ async def test_wake_ups_that_are_refused_meanwhile_and_allowed_again_are_back(
     bench.redis.execute_command("ACL", "SETUSER", user, "allchannels")
     async with delivering(noting(bench, open_calls, client, max_polling_interval=0.1)):
         await until_listening(bench)
-        # The server cuts who listens to what he may not any more.
+        # The server cuts clients that listen where they no longer may.
         bench.redis.execute_command("ACL", "SETUSER", user, "resetchannels")
         await wait_until_async(lambda: bench.log.at(logging.WARNING))
         for timer_id in ids:

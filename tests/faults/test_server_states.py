@@ -30,7 +30,7 @@ LASTS = 1.2
 """Seconds that a state lasts after it has been told."""
 
 RESUMES = 3.0
-"""Seconds until all is delivered again: a pause between tries takes up to 1.5."""
+"""Seconds until delivery resumes: a pause between tries takes up to 1.5."""
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +186,7 @@ async def test_a_wake_up_connection_that_is_cut_for_its_buffer_is_replaced(
     async with delivering(noting(bench, open_calls, **NO_POLLS)):
         for timer_id in ids:
             await until_listening(bench)
-            # As if many hints had not been read; what comes after them is lost.
+            # As if many wake-ups had not been read; what comes after them is lost.
             with bench.redis.pipeline(transaction=True) as pipeline:
                 for _ in range(100):
                     pipeline.publish(bench.timeline, b"x" * 2000)

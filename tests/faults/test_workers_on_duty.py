@@ -52,7 +52,7 @@ class Crowd:
         return self.server.client.publish(self.channel, "")
 
     def deliver(self):
-        """Let a timer be due, wait until it is committed, and give the process id of who did."""
+        """Let a timer be due, wait until it is committed, and return its worker's process id."""
         self.scheduled += 1
         timer_id = f"{self.scheduled}"
         self.fleet.schedule(self.client, timer_id)
@@ -69,7 +69,7 @@ class Crowd:
         wait_until(holds, 2 * START)
 
     def is_joined(self):
-        """Let timers be due, and tell whether somebody goes on duty for them.
+        """Let timers be due, and return whether somebody goes on duty for them.
 
         Those who are not there are counted all the time: where more are, somebody else is on duty.
         """

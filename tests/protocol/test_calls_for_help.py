@@ -132,7 +132,7 @@ def test_a_step_that_only_settles_returns_it_too_and_calls_as_many_as_it_says(ho
 
         assert (found.outcomes, found.on_duty, found.workers) == (b"1", 1, 2)
         assert heard(reserve) == [b"1.000000 0 0.0"]
-        # Whoever is on duty may leave at the same moment.
+        # A worker on duty may leave at the same moment.
         step(home, limit=0, call=b"1 1 0 0 0.0")
         assert heard(reserve) == [b"1.000000 0 0.0"]
         step(home, limit=0, call=b"0 0 0 0 0.0")

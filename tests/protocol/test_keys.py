@@ -63,7 +63,7 @@ def test_two_keys_of_one_name_are_refused():
 def test_an_owners_series_are_listed_under_a_key_of_their_own():
     assert KeySpace().series_of("shop") == b"timers_series:shop"
     assert KeySpace(series_key="own").series_of("é") == b"own:\xc3\xa9"
-    # It is no topic's key, so hash tags say nothing about it.
+    # It is not a topic's key, so hash tags say nothing about it.
     tagged = KeySpace(hash_tags=True, series_key="{x}")
     assert tagged.series_of("{a}:dead") == b"{x}:{a}:dead"
 

@@ -163,7 +163,7 @@ async def test_the_error_says_all_that_a_caller_needs(group, old_timer, open_fro
         "which replicas lag"
     )
     assert caught.value.timer_id == "old"
-    # It was waiting: a second cancel could not say that any more.
+    # It was waiting: a second cancel could no longer say that.
     assert caught.value.result is True
     copied = pickle.loads(pickle.dumps(caught.value))  # noqa: S301  ours
     assert (str(copied), copied.result) == (str(caught.value), True)

@@ -141,7 +141,7 @@ def hearing_calls(cluster, timers, topic):
 
 @contextmanager
 def hearing(cluster, timers, topic):
-    """Hear what is published for waiting workers, with a function that tells whether there was."""
+    """Yield a function that returns whether anything was published for waiting workers."""
     with subscribed(cluster, timers, topic, internals_of(timers).keys.channel_of(topic)) as pubsub:
 
         def has_heard():

@@ -297,7 +297,7 @@ def check_error_of_pipeline(error):
 
 
 async def test_the_error_of_a_pipeline_is_as_the_page_says(server_url, redis_client, key_names):
-    # What is no timeline can't take a timer.
+    # A key that is not a timeline can't take a timer.
     timeline = f"{key_names['timeline_key']}:t"
     redis_client.set(timeline, "x")
     with redis_client.pipeline() as pipeline:

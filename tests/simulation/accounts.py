@@ -53,7 +53,7 @@ class Timer:
         """Count the claims that are attempts, released ones and renewals left out.
 
         Args:
-            is_sound: Tells whether nothing has ever befallen an actor. Where something
+            is_sound: Returns whether nothing has ever befallen an actor. Where something
                 has, a claim may count that would not otherwise.
         """
         kept = [claim for claim in self.claims if not claim.released]

@@ -61,7 +61,7 @@ class Auditor(Ledger):
             self.violated("truth", f"{reply} timers, {len(self.pending)} are pending")
 
     def finds_timers(self, request):
-        """Tell whether this claims, and something is due."""
+        """Return whether this claims, and something is due."""
         if request.name != "EVALSHA" or self._scripts.get(request.sha) != "settle_and_claim":
             return False
         now = self.server.now
@@ -212,7 +212,7 @@ class Auditor(Ledger):
         actions = {action for action, _ in mine}
         for claim in timer.claims:
             if claim.actor is actor and claim.renews:
-                # A claim that renewed a lease is no attempt.
+                # A claim that renewed a lease is not an attempt.
                 claim.released |= b"recount" in actions
         own = [claim for claim in timer.claims if claim.actor is actor and not claim.renews]
         if own and b"release" in actions:

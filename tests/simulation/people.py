@@ -1,7 +1,7 @@
 """What workers, handlers and producers do: it is drawn here, and done by each kind of history.
 
-Whoever does something tells it as a generator. It yields seconds to sleep, or what else it waits
-for, and is sent the result; so nothing here knows whether an event loop runs it.
+Each action is a generator. It yields seconds to sleep, or what else it waits for, and is sent the
+result; so nothing here knows whether an event loop runs it.
 """
 
 import asyncio
@@ -146,7 +146,7 @@ class Producer:
         return self._spawn(self.act(count))
 
     def start_redrive(self):
-        """Begin to put all dead letters back; give what to wait for."""
+        """Begin to redrive all dead letters; give what to wait for."""
         return self._spawn(self._redrive())
 
     def act(self, count):

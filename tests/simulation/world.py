@@ -84,7 +84,7 @@ class World:
             self.weather.clear_up()
             self._dangers = {"start": 1}
             policy = self.options["retry_policy"]
-            # With a single attempt there is none left for who was beside it.
+            # With a single attempt there is none left for those beside it.
             self.ledger.spares_good_ones = policy is not None and policy.max_attempts > 1
         # Of its own draws: other histories stay as they are.
         self.has_series = not self.is_poisonous and random.Random(f"{seed} series").random() < 0.4
@@ -169,7 +169,7 @@ class World:
         return self._starts[version]
 
     def is_sound(self, actor):
-        """Tell whether nothing has ever befallen an actor."""
+        """Return whether nothing has ever befallen an actor."""
         return actor.alive and not actor.was_paused and not self.network.faults.get(actor)
 
     def note_log(self, actor, level, message, error=None):

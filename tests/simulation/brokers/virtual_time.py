@@ -169,13 +169,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
         actor.resumes_at = max(actor.resumes_at, self._now + seconds)
 
     def kill(self, actor):
-        """Let an actor do nothing any more."""
+        """Let an actor do nothing from now on."""
         actor.alive = False
         actor.ready.clear()
         self._actors.remove(actor)
 
     def clear_away(self):
-        """End all tasks, those of the dead too, when nothing of it counts any more."""
+        """End all tasks, those of the dead too, when nothing of it counts any longer."""
         self.set_exception_handler(lambda loop, context: None)
         me = asyncio.current_task(self)
         self._tasks.pop(me)
