@@ -17,7 +17,7 @@ def assert_has_ended(process_id):
         os.kill(process_id, 0)
 
 
-def test_what_a_killed_worker_held_is_redelivered_when_its_lease_ends(process_bench, workers):
+def test_what_a_killed_worker_had_leased_is_redelivered(process_bench, workers):
     bench = process_bench
     (victim,) = workers.start(lease_ttl=1.0)
     bench.schedule("1", "hang")

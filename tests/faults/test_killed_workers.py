@@ -9,7 +9,7 @@ LATE = 1.0
 those in which the machine stalls."""
 
 
-def test_what_killed_workers_held_is_delivered_a_lease_and_a_second_later(
+def test_what_killed_workers_had_leased_is_redelivered_a_lease_and_a_second_later(
     fleet, client, record, stalls
 ):
     workers = [fleet.worker(options=OPTIONS) for _ in range(3)]

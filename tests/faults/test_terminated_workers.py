@@ -183,7 +183,7 @@ def fleet(relay, tmp_path):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_nothing_is_held_by_a_worker_terminated_at(fleet, relay, client, server, record, stage):
+def test_nothing_is_leased_by_a_worker_terminated_at(fleet, relay, client, server, record, stage):
     at = Stage(fleet, relay, client, server)
     getattr(at, stage)()
     fleet.until_ended(at.worker)
@@ -201,7 +201,7 @@ def test_nothing_is_held_by_a_worker_terminated_at(fleet, relay, client, server,
     record(ledger.row(f"SIGTERM: {stage.replace('_', ' ')}", 1))
 
 
-def test_nothing_is_held_by_workers_terminated_at_any_moment(fleet, client, record):
+def test_nothing_is_leased_by_workers_terminated_at_any_moment(fleet, client, record):
     dice = random.Random(7)
     workers = [fleet.worker(options=OPTIONS) for _ in range(4)]
     producer = fleet.producer("p", front="blocking", pause=0.005, bodies=BODIES)
