@@ -44,7 +44,7 @@ async def main(url: str) -> None:
             await asyncio.sleep(0.05)
         print(f"{len(expired)} offers in all")
         async for letter in broker.iter_timers(f"{TOPIC}:dead"):
-            print(f"set aside: offer {letter.decode()}")
+            print(f"dead-lettered: offer {letter.decode()}")
 
 
 if __name__ == "__main__":

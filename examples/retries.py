@@ -38,12 +38,12 @@ async def main(url: str) -> None:
         async for letter in broker.iter_timers(f"{TOPIC}:dead"):
             told = letter.headers
             print(
-                f"set aside: {letter.decode()} (timer {told['dead-letter-timer-id']}), "
+                f"dead-lettered: {letter.decode()} (timer {told['dead-letter-timer-id']}), "
                 f"{told['dead-letter-attempts']} attempts, {told['dead-letter-error']}"
             )
 
         is_down.clear()
-        print("put back:", await broker.redrive(f"{TOPIC}:dead"))
+        print("redriven:", await broker.redrive(f"{TOPIC}:dead"))
         await charged.wait()
 
 

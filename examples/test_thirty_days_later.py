@@ -57,7 +57,7 @@ async def charge(number: str) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _anew() -> None:
+def _reset() -> None:
     mails.clear()
     bank.is_open, bank.charged = True, []
 
@@ -93,7 +93,7 @@ async def test_who_has_paid_gets_no_mail() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_trial_that_is_prolonged_ends_later() -> None:
+async def test_a_trial_that_is_extended_ends_later() -> None:
     test = TestTimersBroker(broker, hold=True)
     async with test:
         await broker.publish("ada", "signups")

@@ -22,7 +22,7 @@ from faststream_redis_timers_sync.protocol.times import is_lease
 HOUR = timedelta(hours=1)
 
 NO_POLLS = {"polling_interval": 3600.0, "max_polling_interval": 3600.0}
-"""Knobs with which a worker, once it has looked, only wakes for what it has learnt."""
+"""Options with which a worker, once it has looked, only wakes for what it has learnt."""
 
 
 INTERRUPTED, RESUMED = "interrupted, trying again until it succeeds", "resumed"
@@ -236,13 +236,13 @@ async def until_listening(bench, count=1, topic=None):
 
 
 async def until_idle(bench, relay, count=1):
-    """Wait until that many workers listen, and nothing is sent any more."""
+    """Wait until that many workers listen, and nothing more is sent."""
     await until_listening(bench, count)
     await until_nothing_is_sent(relay)
 
 
 async def until_nothing_is_sent(relay):
-    """Wait until no scripts are called through the relay any more."""
+    """Wait until no more scripts are called through the relay."""
 
     async def is_idle():
         before = relay.count("EVALSHA")

@@ -26,7 +26,7 @@ KEEPING = {"appendonly": "yes", "appendfsync": "always"}
 
 
 class Entry(NamedTuple):
-    """What a node knows of a node."""
+    """What one node knows about another."""
 
     id: str
     address: str
@@ -206,7 +206,7 @@ class Cluster(EmbeddedCluster):
             The new primary.
         """
         replica = self.replicas_of(node)[0]
-        # Nodes that hear nothing of each other for half their timeout connect anew.
+        # Nodes that hear nothing of each other for half their timeout reconnect.
         wait_until(lambda: _is_done(replica, "Master is down", "CLUSTER", "FAILOVER"), LONGEST)
         wait_until(lambda: "role:master" in replica.ask("INFO", "replication"), LONGEST)
         self.wait_until_ok()
@@ -400,7 +400,7 @@ def _ranges(numbers: list[int]) -> Iterator[tuple[int, int]]:
 
 
 def _has_exported(source: Node) -> bool:
-    """Tell whether the last slots have left a node; fail where they will not."""
+    """Return whether the last slots have left a node; fail where they will not."""
     (last, *_) = source.ask("CLUSTER", "GETSLOTMIGRATIONS")
     facts: dict[str, Any] = dict(zip(last[::2], last[1::2], strict=True))
     assert facts["state"] not in {"failed", "cancelled"}, facts
@@ -408,7 +408,7 @@ def _has_exported(source: Node) -> bool:
 
 
 def _is_done(node: Node, refusal: str, *words: str) -> bool:
-    """Ask a node for something; tell whether it did not refuse it with these words."""
+    """Ask a node for something; return whether it did not refuse it with these words."""
     try:
         node.ask(*words)
     except redis.ResponseError as error:

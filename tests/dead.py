@@ -8,7 +8,7 @@ from faststream_redis_timers_sync.protocol.dead_letters import Ending, write_dea
 from faststream_redis_timers_sync.protocol.model import Claimed, Settlement
 
 
-def set_aside(
+def dead_letter_all(
     home: Home, topic: str = "invoices", dead_topic: str = "", **changes: Any
 ) -> list[bytes]:
     """Claim what is due, and make dead letters of it.
@@ -16,7 +16,7 @@ def set_aside(
     Args:
         home: Where the timers are.
         topic: Their full topic.
-        dead_topic: The full topic for dead letters; by default the topic's name and ``:dead``.
+        dead_topic: The full dead-letter topic; by default the topic's name and ``:dead``.
         changes: How their `Ending` differs from used up attempts, three, by a ValueError.
 
     Returns:

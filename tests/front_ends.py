@@ -211,13 +211,13 @@ class MemoryHome(Home):
         return self.fake.now()
 
     def written(self) -> list[Any]:
-        return [held for held in self.fake.memory._topics.values() if held]
+        return [entries for entries in self.fake.memory._topics.values() if entries]
 
     def plant(self, topic: str, timer_id: bytes | str, due: float, payload: bytes | None) -> None:
         if payload is None:
             pytest.skip("it is about half an entry, and in memory there are none")
-        held = self.fake.memory._held(self.keys_of(topic))
-        held[timer_id if isinstance(timer_id, bytes) else timer_id.encode()] = Entry(
+        entries = self.fake.memory._entries_of(self.keys_of(topic))
+        entries[timer_id if isinstance(timer_id, bytes) else timer_id.encode()] = Entry(
             repr(due).encode(), payload
         )
 
@@ -437,8 +437,8 @@ async def memory_front_end(home: MemoryHome, prefix: str = "") -> AsyncIterator[
 
 
 @asynccontextmanager
-async def held_front_end(home: MemoryHome, prefix: str = "") -> AsyncIterator[FrontEnd]:
-    """Make an `AsyncFrontEnd` of a broker whose timers a `TestTimersBroker` holds."""
+async def virtual_time_front_end(home: MemoryHome, prefix: str = "") -> AsyncIterator[FrontEnd]:
+    """Make an `AsyncFrontEnd` of a broker whose time a `TestTimersBroker` moves."""
     broker = TimersBroker(**home.key_names, prefix=prefix)
     async with TestTimersBroker(broker, hold=True, client=home.fake):
         yield AsyncFrontEnd(broker)
@@ -464,6 +464,6 @@ FRONT_ENDS_AND_HOMES = [
         for name in ("blocking-decoding-resp3", "async-decoding")
     ),
     pytest.param(memory_front_end, "memory", id="memory"),
-    pytest.param(held_front_end, "memory", id="held"),
+    pytest.param(virtual_time_front_end, "memory", id="virtual-time"),
 ]
 """All front ends, with the homes that they run in."""

@@ -19,13 +19,13 @@ def loops_of(broker: TimersBroker):
 
 
 def is_delivering(subscriber) -> bool:
-    """Tell whether the delivery loop of a subscriber is at work."""
+    """Return whether the delivery loop of a subscriber is at work."""
     loop = loop_of(subscriber)
     return loop is not None and loop.alive
 
 
-def held_by(subscriber) -> int:
-    """Count the timers whose leases a subscriber knows of."""
+def leases_of(subscriber) -> int:
+    """Count the leases of a subscriber."""
     return len(loop_of(subscriber).core._leases)
 
 
@@ -40,7 +40,7 @@ def schedule_of(loop):
 
 
 def sleeps_for(loop, seconds: float) -> bool:
-    """Tell whether a loop sleeps, and claims nothing for some seconds."""
+    """Return whether a loop sleeps, and claims nothing for some seconds."""
     waiter = loop.sleeper._waiter
     if waiter is None or waiter.done():
         return False
@@ -48,7 +48,7 @@ def sleeps_for(loop, seconds: float) -> bool:
 
 
 def is_polling(loop) -> bool:
-    """Tell whether a loop is about to claim, or waits for the reply to a claim."""
+    """Return whether a loop is about to claim, or waits for the reply to a claim."""
     return loop.core._agenda._poll_asked or loop._claiming
 
 
@@ -58,7 +58,7 @@ def free_slots(loop) -> int:
 
 
 def holds_nothing(loop) -> bool:
-    """Tell whether a loop has let go of all timers."""
+    """Return whether a loop has let go of all timers."""
     return not loop.core._leases
 
 
@@ -83,7 +83,7 @@ def polls_planned(broker: TimersBroker) -> int:
 
 
 def is_listening(broker: TimersBroker) -> bool:
-    """Tell whether the connection for wake-ups stands."""
+    """Return whether the connection for wake-ups stands."""
     return broker.config.connection.wake_ups.are_heard
 
 

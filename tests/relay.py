@@ -25,7 +25,7 @@ class _Loss(NamedTuple):
     among: int = 1
 
     def concerns(self, command: tuple[bytes, ...]) -> bool:
-        """Tell whether a command is one whose connection is to be cut."""
+        """Return whether a command is one whose connection is to be cut."""
         return command[0].upper() in self.names and (self.word is None or self.word in command)
 
 
@@ -233,8 +233,8 @@ class Relay:
         so_far = sum(not names.isdisjoint(command[1:2]) for command in self.commands)
         return so_far == nth and any(not names.isdisjoint(command[1:2]) for command in commands)
 
-    def tell_of_loss(self) -> None:
-        """Call who wants to know, once."""
+    def call_on_loss(self) -> None:
+        """Call `on_loss`, once."""
         on_loss, self.on_loss = self.on_loss, None
         if on_loss is not None:
             on_loss()
@@ -318,7 +318,7 @@ class _Link:
                 loss = self._relay.loses(commands)
                 if loss is not None and loss.kept is None:
                     self._server.sendall(data[: len(data) // 2])
-                    self._relay.tell_of_loss()
+                    self._relay.call_on_loss()
                     break
                 self._note_loss(loss, commands)
                 self._relay.pass_on(data, self._server)
@@ -340,7 +340,7 @@ class _Link:
                     continue
                 if self._loss is not None:
                     self._all_arrived.wait()
-                    self._relay.tell_of_loss()
+                    self._relay.call_on_loss()
                     self._client.sendall(data[: self._loss.kept])
                     break
                 self._relay.pass_on(data, self._client)

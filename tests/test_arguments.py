@@ -183,7 +183,7 @@ def test_what_cannot_work_is_refused_with_name_and_value(place, argument, value)
         make(**{**needed, argument: value})
 
     message = str(caught.value)
-    # One that is no URL is not shown, it may hold a password; a header is named.
+    # One that is not a URL is not shown, it may hold a password; a header is named.
     assert (argument in message) or (argument, type(value)) in {("client", str), ("headers", dict)}
     if argument in TEXTS and not isinstance(value, (str, int, NoneType)):
         # Where arguments were swapped it is a message, which may be secret.

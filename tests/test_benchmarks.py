@@ -237,7 +237,7 @@ def run_benchmarks(*arguments):
     )
 
 
-def test_table_and_plots_are_drawn_anew_from_the_figures(full_report, tmp_path):
+def test_table_and_plots_are_redrawn_from_the_figures(full_report, tmp_path):
     full_report.write(tmp_path / "figures.json")
 
     done = run_benchmarks("--redraw", "--out", tmp_path)
@@ -316,7 +316,7 @@ def test_two_workers_drain_a_topic_and_no_timer_twice(bench):
 
 
 @pytest.mark.parametrize("batch", [None, "dicts", "models"])
-def test_batches_tell_what_worker_and_server_spend_on_a_timer(bench, batch):
+def test_batches_record_what_worker_and_server_spend_on_a_timer(bench, batch):
     scenarios.drain_in_batches(bench, HERE, names.OF_DICTS, 4000, None, batch)
 
     assert notes_of(bench) == []
@@ -332,7 +332,7 @@ def test_batches_at_a_rate_are_counted(bench):
     assert bench.results[names.BATCHES_LATE, names.OF_DICTS].count == bench.sized(10_000)
 
 
-def test_a_paced_producer_and_a_worker_that_tells_when_each_timer_came(url, bench):
+def test_a_paced_producer_and_a_worker_that_records_when_each_timer_came(url, bench):
     topics = ["bench-0", "bench-1"]
     with worker(HERE, url, topics=topics) as running:
         running.ask("go")

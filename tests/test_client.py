@@ -196,7 +196,7 @@ def test_checking_the_options_takes_no_connection_of_the_pool(server_url, key_na
 
 @pytest.fixture
 def is_connected(redis_client, key_names):
-    """Tell whether the server has connections of this test's name."""
+    """Return whether the server has connections of this test's name."""
 
     def is_connected():
         return any(one["name"] == name for one in redis_client.client_list())
@@ -239,7 +239,7 @@ def test_a_client_that_was_given_is_never_closed(server_url, is_connected, key_n
         assert client.count_pending(TOPIC) == 0
 
 
-def test_ping_tells_whether_the_server_answers(relay):
+def test_ping_returns_whether_the_server_answers(relay):
     with TimersClient(with_options(relay.url, socket_timeout=0.2)) as client:
         wait_until(lambda: client.ping() is True)
 
@@ -813,7 +813,7 @@ def test_a_server_that_accepts_and_stays_silent_is_an_error(client, relay, key_n
 
     assert isinstance(error, (redis.TimeoutError, redis.ConnectionError, TimerOutcomeUnknownError))
     assert relay.count("EVALSHA", "EVAL") == 0
-    # Whatever asks again would wait anew.
+    # Each new attempt would wait again.
     assert relay.connected == 1
 
 
@@ -867,7 +867,7 @@ def test_a_key_of_another_type_is_the_servers_own_error(client, redis_client, ho
         assert not isinstance(caught.value, TimersError)
 
     redis_client.delete(home.keys_of(TOPIC).timeline)
-    # The connection has been given back in order.
+    # The connection was returned in order.
     assert client.count_pending(TOPIC) == 0
 
 

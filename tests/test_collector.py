@@ -111,7 +111,7 @@ def test_a_topic_of_an_enum_is_its_value(client):
     assert found["pending"] == {"invoices": 0}
 
 
-def test_every_scrape_counts_anew(client):
+def test_every_scrape_counts_again(client):
     collector = TimersCollector(client, ["invoices"])
 
     assert scrape(collector)["pending"] == {"invoices": 0}
@@ -215,8 +215,8 @@ def test_a_server_that_is_silent_is_waited_for_by_one_thread_and_no_longer_than_
     server_url, key_names, caplog
 ):
     # A client without timeouts of its own.
-    with Relay(server_url) as relay, redis.Redis.from_url(relay.url) as waits_for_ever:
-        client = TimersClient(waits_for_ever, **key_names)
+    with Relay(server_url) as relay, redis.Redis.from_url(relay.url) as waits_forever:
+        client = TimersClient(waits_forever, **key_names)
         collector = TimersCollector(client, ["invoices"], timeout=0.05)
         relay.stall()
         before = threading.active_count()

@@ -545,7 +545,7 @@ async def test_a_series_has_headers_of_its_own_but_none_of_a_series_or_trace(fro
         "content-type": "text/plain",
         "x-mine": "1",
     }
-    # Whoever forwards the headers of a timer founds no series, but goes on with its trace.
+    # A timer with forwarded headers founds no series, but goes on with the trace.
     assert once.repeat is None
     assert set(once.headers) == {"content-type", "x-mine", "traceparent", "tracestate"}
 
@@ -619,7 +619,7 @@ async def test_a_timer_that_is_due_once_becomes_a_recurring_one(front_end, home,
 
 
 @pytest.mark.parametrize("state", ["waiting", "overdue", "running", "paused"])
-async def test_replace_begins_a_series_anew(front_end, home, state):
+async def test_replace_starts_a_series_over(front_end, home, state):
     await given_series(state, front_end, home)
     before = home.now()
 
@@ -765,7 +765,9 @@ async def test_cancelling_ends_a_series(front_end, home, state, answer):
     ("state", "answer"),
     [("waiting", True), ("running", False), ("absent", False), ("orphaned", False)],
 )
-async def test_cancel_tells_whether_the_timer_waited_and_it_is_gone(front_end, home, state, answer):
+async def test_cancel_returns_whether_the_timer_waited_and_it_is_gone(
+    front_end, home, state, answer
+):
     await given(state, front_end, home)
 
     assert await front_end.cancel_timer(TOPIC, "42") is answer
@@ -892,7 +894,7 @@ async def test_a_running_timer_is_due_when_its_lease_ends(front_end, home):
     assert await listed(front_end) == [timer]
 
 
-async def test_a_timer_put_back_waits_again(front_end, home):
+async def test_a_redriven_timer_waits_again(front_end, home):
     claim = await given("running", front_end, home)
     released = Settlement(b"release", b"42", claim.lease, claim.claimed[0].previous_score)
 

@@ -308,7 +308,7 @@ def test_what_this_machine_can_not_compute_is_refused_before_anything_is_written
 
 
 @everywhere
-def test_comparing_tells_what_would_be_done_and_does_nothing(timers, home):
+def test_comparing_returns_what_would_be_done_and_does_nothing(timers, home):
     timers.ensure_series([TICK, REPORT], owner=OWNER)
     written = home.written()
     index = index_of(timers, home)
@@ -330,7 +330,7 @@ def test_comparing_tells_what_would_be_done_and_does_nothing(timers, home):
 
 
 @everywhere
-def test_comparing_tells_another_message_other_headers_and_another_owner(timers, home):
+def test_comparing_returns_another_message_other_headers_and_another_owner(timers, home):
     timers.ensure_series([TICK, REPORT], owner=OWNER)
     message = replace(TICK, message="tock")
     headers = replace(REPORT, headers={"x-a": "c"})

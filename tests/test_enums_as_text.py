@@ -59,7 +59,7 @@ def text(request):
 FEW_FRONT_ENDS = [
     front_end
     for front_end in FRONT_ENDS_AND_HOMES
-    if front_end.id in {"blocking-default-real", "async-default-real", "memory", "held"}
+    if front_end.id in {"blocking-default-real", "async-default-real", "memory", "virtual-time"}
 ]
 TEXTS = {"topic", "timer_id", "timer_ids", "dead_topic", "reply_to", "match", "correlation_id"}
 
@@ -227,7 +227,7 @@ def test_subscribers_and_publishers_are_called_by_their_value(shop, text):
     assert by_topic["shop:eu:inner:route"]._config.dead_topic == "shop:eu:inner:dead"
 
 
-@pytest.mark.parametrize("runs", ["real", "at once", "held"])
+@pytest.mark.parametrize("runs", ["real", "at once", "virtual time"])
 async def test_what_is_published_is_delivered(shop, text, server_url, runs):
     broker, router, got = shop(server_url if runs == "real" else None)
     to_route = router.publisher(text("inner:route"))

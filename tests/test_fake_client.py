@@ -220,7 +220,7 @@ def test_a_year_of_a_daily_series_follows_the_clock_on_the_wall(fake):
 
         assert len({time.date() for time in times}) == len(times) == 365
         odd = {time.date(): time.time() for time in times if time.time() != clock_time(2, 30)}
-        # Put forward from 2 to 3 that night; put back on October 31, when the first 2:30 counts.
+        # Set forward from 2 to 3 that night; set back on October 31, when the first 2:30 counts.
         assert odd == {date(2027, 3, 28): clock_time(3)}
         assert {time.utcoffset() for time in times} == {HOUR, 2 * HOUR}
         assert fake.get_timer(TOPIC, "42").due_at == datetime(2028, 1, 2, 1, 30, tzinfo=UTC)

@@ -26,7 +26,7 @@ TOPIC = "invoices"
 HOUR = timedelta(hours=1)
 
 PROMISED = 5.0
-"""Seconds within which a call on a client made from a URL comes back; 2 to connect and 2 for the
+"""Seconds within which a call on a client made from a URL returns; 2 to connect and 2 for the
 answer are its own."""
 
 LARGE = b"x" * 16 * 1024 * 1024

@@ -1,4 +1,4 @@
-"""What putting dead letters back promises on every front end, on each server and in memory."""
+"""What redriving dead letters promises on every front end, on each server and in memory."""
 
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -6,7 +6,7 @@ from struct import pack
 
 import pytest
 import redis
-from dead import set_aside
+from dead import dead_letter_all
 from front_ends import FRONT_ENDS_AND_HOMES, Home, async_front_end, blocking_front_end
 
 from examples.embedded_server import embedded_server
@@ -44,10 +44,10 @@ def fail_once(home, topic):
 async def bury_some(front_end, home, *timer_ids):
     for timer_id in timer_ids:
         await front_end.schedule(f"dead {timer_id}", TOPIC, timer_id=timer_id)
-    return [dead_id.decode() for dead_id in set_aside(home)]
+    return [dead_id.decode() for dead_id in dead_letter_all(home)]
 
 
-# --- what comes back ---------------------------------------------------------------------
+# --- what is redriven --------------------------------------------------------------------
 
 
 @on_every_front_end
@@ -61,7 +61,7 @@ async def test_a_dead_letter_comes_back_under_its_own_id_due_now(front_end, home
         reply_to="replies",
     )
     before = await front_end.get_timer(TOPIC, "42")
-    (dead_id,) = set_aside(home)
+    (dead_id,) = dead_letter_all(home)
     dead = await front_end.get_timer(DEAD, dead_id.decode())
     assert (dead.body, dead.correlation_id) == (before.body, "order-7")
     assert dead.headers["dead-letter-reason"] == "attempts"
@@ -78,10 +78,10 @@ async def test_a_dead_letter_comes_back_under_its_own_id_due_now(front_end, home
 
 
 @on_every_front_end
-async def test_its_attempts_begin_anew(front_end, home):
+async def test_its_attempts_start_over(front_end, home):
     await front_end.schedule("x", TOPIC, timer_id="42")
     assert [fail_once(home, TOPIC) for _ in range(3)] == [1, 2, 3]
-    set_aside(home)
+    dead_letter_all(home)
     # A handler of dead letters has failed too.
     assert [fail_once(home, DEAD) for _ in range(2)] == [1, 2]
 
@@ -119,7 +119,7 @@ PAYLOADS = {
 async def test_payloads_come_back_byte_for_byte(front_end, home, reason):
     for name, payload in PAYLOADS.items():
         home.plant(TOPIC, name, 1.0, payload)
-    set_aside(home, reason=reason)
+    dead_letter_all(home, reason=reason)
     assert await front_end.count_pending(TOPIC) == 0
 
     assert await front_end.redrive(DEAD) == len(PAYLOADS)
@@ -134,7 +134,7 @@ async def test_payloads_come_back_byte_for_byte(front_end, home, reason):
 )
 async def test_ids_come_back_whatever_they_are(front_end, home, timer_id):
     home.plant(TOPIC, timer_id, 1.0, write_envelope(b"x"))
-    (dead_id,) = set_aside(home)
+    (dead_id,) = dead_letter_all(home)
     assert await front_end.get_pending_timers(DEAD) == [dead_id.decode()]
 
     assert await front_end.redrive(DEAD, [dead_id.decode()]) == 1
@@ -148,7 +148,7 @@ async def test_it_goes_home_to_the_topic_that_it_comes_from(front_end, home):
     topics = [f"{{all}}:{name}" for name in "abc"]
     for topic in topics:
         await front_end.schedule(topic, topic, timer_id="42")
-        set_aside(home, topic, "{all}:failed")
+        dead_letter_all(home, topic, "{all}:failed")
 
     assert await front_end.redrive("{all}:failed") == 3
 
@@ -161,7 +161,7 @@ async def test_it_goes_home_to_the_topic_that_it_comes_from(front_end, home):
 async def test_a_prefix_stands_before_the_topic_once(make_front_end, home):
     async with make_front_end(home, prefix="my-service:") as front_end:
         await front_end.schedule("x", TOPIC, timer_id="42")
-        set_aside(home, f"my-service:{TOPIC}")
+        dead_letter_all(home, f"my-service:{TOPIC}")
         assert await front_end.count_pending(DEAD) == 1
 
         assert await front_end.redrive(DEAD) == 1
@@ -173,9 +173,9 @@ async def test_a_prefix_stands_before_the_topic_once(make_front_end, home):
 async def test_the_letter_of_a_dead_letter_comes_back_step_by_step(front_end, home):
     await front_end.schedule("x", TOPIC, timer_id="42")
     before = await front_end.get_timer(TOPIC, "42")
-    (dead_id,) = set_aside(home)
+    (dead_id,) = dead_letter_all(home)
     first = await front_end.get_timer(DEAD, dead_id.decode())
-    set_aside(home, DEAD, reason="rejected", attempts=None, error=None)
+    dead_letter_all(home, DEAD, reason="rejected", attempts=None, error=None)
 
     assert await front_end.redrive(f"{DEAD}:dead") == 1
     letter = await front_end.get_timer(DEAD, dead_id.decode())
@@ -246,9 +246,9 @@ async def test_an_entry_without_payload_does_not_stand_in_the_way(front_end, hom
 @on_every_front_end
 async def test_of_several_with_one_id_the_first_comes_back(front_end, home):
     await front_end.schedule("first", TOPIC, timer_id="42")
-    set_aside(home)
+    dead_letter_all(home)
     await front_end.schedule("second", TOPIC, timer_id="42")
-    (second,) = set_aside(home)
+    (second,) = dead_letter_all(home)
 
     assert await front_end.redrive(DEAD) == 1
 
@@ -302,7 +302,7 @@ async def test_timers_that_are_no_dead_letters_stay(front_end, home):
 
 
 @on_every_front_end
-async def test_in_an_empty_topic_there_is_nothing_to_put_back(front_end):
+async def test_in_an_empty_topic_there_is_nothing_to_redrive(front_end):
     assert await front_end.redrive("nowhere:dead") == 0
 
 
@@ -361,7 +361,7 @@ async def test_what_dies_meanwhile_is_left_for_the_next_time(front_end, home):
     home.plant(TOPIC, "3", 1.0, write_envelope(b"x"))
 
     # All steps of it, as both front ends take them.
-    moved = run_steps(home, home.operations.redrive(DEAD), {"page": lambda: set_aside(home)})
+    moved = run_steps(home, home.operations.redrive(DEAD), {"page": lambda: dead_letter_all(home)})
 
     assert moved == 2
     assert await front_end.count_pending(DEAD) == 1
@@ -425,14 +425,14 @@ def scripts_of(relay):
 async def test_a_thousand_come_back_in_15_calls(make_front_end, home, relay):
     async with relayed_front_end(make_front_end, home, relay) as front_end:
         await front_end.schedule_batch([str(n) for n in range(1000)], TOPIC)
-        dead = set_aside(home)
+        dead = dead_letter_all(home)
         assert len(dead) == 1000
         ids = set(dead)
         relay.commands.clear()
 
         assert await front_end.redrive(DEAD) == 1000
 
-        # One counts, two list ids; then 200 at a time are read and put back.
+        # One counts, two list ids; then 200 at a time are read and redriven.
         assert len(scripts_of(relay)) == 1 + 2 + 2 * 6
         assert await front_end.count_pending(DEAD) == 0
         timers = [timer.payload for timer in take_all(home)]
@@ -451,7 +451,7 @@ async def test_large_ones_go_in_calls_of_a_limited_size(make_front_end, home, re
         sizes = [PAYLOAD_BUDGET // 5] * 12 + [3 * PAYLOAD_BUDGET]
         for n, size in enumerate(sizes):
             home.plant(TOPIC, str(n), 1.0 + n, write_envelope(b"x" * size))
-        set_aside(home)
+        dead_letter_all(home)
         relay.commands.clear()
 
         assert await front_end.redrive(DEAD) == len(sizes)

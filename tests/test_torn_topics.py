@@ -176,7 +176,7 @@ def step(home, *settlements, limit=10, **options):
 
 @pytest.mark.parametrize("suspect_from", [None, 3])
 @pytest.mark.parametrize("due", ["now", "later"])
-async def test_a_claim_tells_so_and_takes_and_removes_nothing(tagged, suspect_from, due):
+async def test_a_claim_says_so_and_claims_and_removes_nothing(tagged, suspect_from, due):
     home = tagged.home
     for n in range(3):
         home.plant(TOPIC, str(n), 1.0 + n if due == "now" else 4e9 + n, None)
@@ -356,7 +356,7 @@ async def test_a_worker_says_so_once_polls_on_and_goes_on_when_it_is_whole(tagge
 
 
 @pytest.mark.parametrize("words", [["list", TOPIC], ["cancel", TOPIC, "1"]], ids=" ".join)
-async def test_the_command_line_tells_what_can_be_done(words, tagged, either_url, key_names):
+async def test_the_command_line_says_what_can_be_done(words, tagged, either_url, key_names):
     tear(tagged.home)
 
     result = click_runner().invoke(group, [*options(either_url, key_names), *words])

@@ -1,4 +1,4 @@
-"""The trace of whoever schedules goes along in the headers, where OpenTelemetry is loaded."""
+"""The caller's trace goes along in the headers, where OpenTelemetry is loaded."""
 
 import asyncio
 import subprocess
@@ -147,7 +147,7 @@ def test_a_series_has_no_trace(client, tracer):
         client.schedule("x", TOPIC, timer_id="a", repeat=daily, headers={"x-tenant": "a"})
         client.schedule_batch(messages, TOPIC, repeat=daily)
 
-    # A year of occurrences would be one trace, begun by whoever deployed last.
+    # A year of occurrences would be one trace, begun by the last deployment.
     assert [headers_of(client, timer_id) for timer_id in "ab"] == [{}, {}]
     assert set(headers_of(client, "c")) == {"traceparent", "tracestate"}
     assert [client.get_timer(TOPIC, name).headers["x-tenant"] for name in "ab"] == ["a", "b"]

@@ -98,7 +98,7 @@ def outcomes(
 
 
 def is_bad(name: str, outcome: Any) -> bool:
-    """Tell what is no error of the connection, and for ping not False."""
+    """Say what is not an error of the connection, and for ping not False."""
     if name.startswith("ping"):
         return outcome is not False
     return outcome not in {redis.ConnectionError, redis.TimeoutError}

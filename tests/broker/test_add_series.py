@@ -463,7 +463,7 @@ async def test_at_once_a_declared_series_is_recorded_and_not_run():
         assert not await broker.has_pending("ticks", "b")
 
 
-async def test_held_it_runs_as_time_is_moved():
+async def test_in_virtual_time_it_runs_as_time_is_moved():
     broker = TimersBroker(series_owner=OWNER)
     got = []
 

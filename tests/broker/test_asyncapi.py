@@ -1,4 +1,4 @@
-"""AsyncAPI documents: what they say of server, channels and messages, and that it is no password.
+"""AsyncAPI documents: what they say of server, channels and messages, and never a password.
 
 The structure is compared with that of the documents of FastStream's own Redis broker.
 """
@@ -187,7 +187,7 @@ def test_titles_and_descriptions_are_honoured(version):
     assert payloads_of(document)["Invoices:Message:Payload"]["type"] == "integer"
 
 
-def test_without_a_title_the_handler_names_the_channel_and_its_docstring_tells_more(version):
+def test_without_a_title_the_handler_names_the_channel_and_its_docstring_says_more(version):
     broker = TimersBroker()
 
     @broker.subscriber("invoices")

@@ -217,7 +217,7 @@ async def test_ten_thousand_occurrences_within_a_second_are_one_too_many(broker)
 
 
 @pytest.mark.parametrize("error", [LookupError, NackMessage(delay=SECOND)])
-async def test_what_is_kept_comes_again_as_a_list(broker, error):
+async def test_what_is_kept_is_retried_as_a_list(broker, error):
     @broker.subscriber(
         TOPIC, batch=True, retry_policy=RetryPolicy(delay=SECOND, jitter=0, max_attempts=3)
     )
@@ -236,7 +236,7 @@ async def test_what_is_kept_comes_again_as_a_list(broker, error):
         assert await broker.count_pending(TOPIC) == 0
 
 
-async def test_a_bad_timer_is_set_aside_and_no_good_one(broker):
+async def test_a_bad_timer_is_dead_lettered_and_no_good_one(broker):
     done = []
 
     @broker.subscriber(

@@ -309,7 +309,7 @@ async def test_a_request_has_as_many_bodies_as_a_batch_may_have(make_broker, bod
 # --- health ------------------------------------------------------------------------------
 
 
-async def test_ping_asgi_tells_that_a_delivery_loop_has_died(make_broker):
+async def test_ping_asgi_reports_that_a_delivery_loop_has_died(make_broker):
     broker = make_broker(logger=None)
 
     @broker.subscriber("invoices")

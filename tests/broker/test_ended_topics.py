@@ -45,7 +45,7 @@ class Worker:
         self.app = AsgiFastStream(
             self.broker, asgi_routes=[("/health", make_ping_asgi(self.broker, timeout=5.0))]
         )
-        self.ending = self.broker.subscriber("invoices", max_concurrent=3)
+        self.invoices = self.broker.subscriber("invoices", max_concurrent=3)
         self.other = self.broker.subscriber("other")
         self.other(self._note)
         self._timers = TimersClient(server_url, **key_names)
@@ -82,7 +82,7 @@ class Worker:
         await wait_until_async(lambda: self.workers() == (expected, expected))
 
     async def has_ended(self):
-        await wait_until_async(lambda: not self.ending.running)
+        await wait_until_async(lambda: not self.invoices.running)
         await self.listens(0)
 
 
@@ -93,7 +93,7 @@ def worker(make_broker, inbox, server_url, key_names):
     worker._timers.close()
 
 
-ENDINGS = {
+ERRORS = {
     "SystemExit": (SystemExit("s3cret"), False),
     "StopApplication": (StopApplication(), False),
     "StopConsume": (StopConsume(), True),
@@ -101,10 +101,10 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize("is_async", [True, False])
-@pytest.mark.parametrize("ending", ENDINGS)
-async def test_who_asks_after_a_worker_learns_that_a_topic_has_ended(worker, ending, is_async):
-    worker.raises, is_well = ENDINGS[ending]
-    worker.ending(worker.handle if is_async else worker.handle_in_a_thread)
+@pytest.mark.parametrize("error", ERRORS)
+async def test_ping_and_health_notice_that_a_topic_has_ended(worker, error, is_async):
+    worker.raises, is_well = ERRORS[error]
+    worker.invoices(worker.handle if is_async else worker.handle_in_a_thread)
     async with worker.broker:
         await worker.listens(1)
         assert await worker.broker.ping() is True
@@ -116,13 +116,13 @@ async def test_who_asks_after_a_worker_learns_that_a_topic_has_ended(worker, end
         assert await health(worker.app) == (204 if is_well else 500)
         (line,) = worker.warnings()
         assert line.startswith("delivery of topic 'invoices' stopped until ")
-        assert line.endswith(f"the handler of timer '42' raised {ending}")
+        assert line.endswith(f"the handler of timer '42' raised {error}")
         # The others go on.
         await worker.broker.publish("y", "other")
         assert await worker.inbox.get() == "y"
 
         worker.raises = None
-        await worker.ending.start()
+        await worker.invoices.start()
 
         assert await worker.inbox.get() == "x"
         await worker.listens(1)
@@ -131,10 +131,10 @@ async def test_who_asks_after_a_worker_learns_that_a_topic_has_ended(worker, end
     assert len(worker.warnings()) == 1
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
-async def test_a_restart_of_the_broker_begins_anew(worker, ending):
-    worker.raises, _ = ENDINGS[ending]
-    worker.ending(worker.handle)
+@pytest.mark.parametrize("error", ERRORS)
+async def test_a_restart_of_the_broker_resumes_delivery(worker, error):
+    worker.raises, _ = ERRORS[error]
+    worker.invoices(worker.handle)
     await worker.broker.connect()
     await worker.broker.publish("x", "invoices")
     async with worker.broker:
@@ -150,7 +150,7 @@ async def test_a_restart_of_the_broker_begins_anew(worker, ending):
 async def test_several_handlers_that_end_a_topic_are_told_once(worker):
     begun = []
 
-    @worker.ending
+    @worker.invoices
     async def handle(body: str) -> None:
         begun.append(body)
         await wait_until_async(lambda: len(begun) == 3)
@@ -170,7 +170,7 @@ async def test_several_handlers_that_end_a_topic_are_told_once(worker):
 async def test_of_two_endings_the_one_that_asks_for_a_restart_counts(worker, first):
     begun = []
 
-    @worker.ending
+    @worker.invoices
     async def handle(body: str) -> None:
         begun.append(body)
         await wait_until_async(lambda: len(begun) == 2)
@@ -184,7 +184,7 @@ async def test_of_two_endings_the_one_that_asks_for_a_restart_counts(worker, fir
     await worker.broker.publish_batch("stop", "exit", topic="invoices")
     async with worker.broker:
         await worker.has_ended()
-        await wait_until_async(lambda: not is_delivering(worker.ending))
+        await wait_until_async(lambda: not is_delivering(worker.invoices))
 
         assert await worker.broker.ping() is False
         assert len(worker.warnings()) == 1
@@ -192,10 +192,10 @@ async def test_of_two_endings_the_one_that_asks_for_a_restart_counts(worker, fir
 
 
 async def test_a_stop_is_no_such_end(worker):
-    worker.ending(worker.handle)
+    worker.invoices(worker.handle)
     async with worker.broker:
         await worker.listens(1)
-        await worker.ending.stop()
+        await worker.invoices.stop()
         await worker.listens(0)
 
         # Somebody in this process has stopped it, and knows.
@@ -204,7 +204,7 @@ async def test_a_stop_is_no_such_end(worker):
 
 
 async def test_a_handler_that_is_tried_out_beside_a_worker_does_not_end_its_delivery(worker):
-    worker.ending(worker.handle)
+    worker.invoices(worker.handle)
     async with worker.broker:
         await worker.listens(1)
         worker.raises = StopConsume()

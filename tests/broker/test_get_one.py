@@ -112,7 +112,7 @@ async def test_one_that_is_nacked_with_a_delay_is_due_then(bench, subscriber):
     assert before + 3600 <= bench.score("1") <= bench.home.now().timestamp() + 3600
 
 
-async def test_one_that_nobody_settles_comes_again_when_its_lease_ends(bench):
+async def test_one_that_nobody_settles_is_redelivered_when_its_lease_ends(bench):
     broker = bench.broker()
     subscriber = broker.subscriber(bench.topic, lease_ttl=0.05)
     bench.schedule("1")
@@ -124,7 +124,7 @@ async def test_one_that_nobody_settles_comes_again_when_its_lease_ends(bench):
         assert (first.timer_id, second.timer_id) == ("1", "1")
         assert second.redelivered is True
         assert second.due_at.timestamp() == pytest.approx(lease, abs=1e-5)
-        # The lease of the first is over, so it can do no harm any more.
+        # The lease of the first is over, so it can no longer do harm.
         await first.ack()
         assert not bench.is_gone("1")
         await second.ack()
@@ -241,16 +241,16 @@ async def test_wake_ups_are_listened_for_from_the_first_call_on(bench):
     await until_listening(bench, count=0)
 
 
-@pytest.mark.parametrize("ending", ["timeout", "cancelled"])
-async def test_one_that_was_claimed_for_a_caller_who_has_gone_is_given_back(
-    bench, relay, behind_relay, ending
+@pytest.mark.parametrize("how", ["timeout", "cancelled"])
+async def test_one_that_was_claimed_for_a_caller_who_has_gone_is_released(
+    bench, relay, behind_relay, how
 ):
     relay.hold_replies()
     bench.schedule("1")
     due = bench.score("1")
-    caller = asyncio.create_task(behind_relay.get_one(timeout=0.1 if ending == "timeout" else 10))
+    caller = asyncio.create_task(behind_relay.get_one(timeout=0.1 if how == "timeout" else 10))
     await wait_until_async(lambda: bench.is_leased("1"))
-    if ending == "cancelled":
+    if how == "cancelled":
         caller.cancel()
         with pytest.raises(asyncio.CancelledError):
             await caller
@@ -263,7 +263,7 @@ async def test_one_that_was_claimed_for_a_caller_who_has_gone_is_given_back(
     assert (await behind_relay.get_one()).timer_id == "1"
 
 
-async def test_one_that_a_caller_is_cancelled_over_is_given_back(bench, subscriber, monkeypatch):
+async def test_one_that_a_caller_is_cancelled_over_is_released(bench, subscriber, monkeypatch):
     give = Callers.begin
 
     def give_and_cancel(self, delivery):
@@ -382,7 +382,7 @@ async def test_a_stop_in_the_body_ends_the_iteration_after_it(bench):
     assert not bench.is_leased("2")
 
 
-async def test_a_claim_in_flight_while_it_stops_is_awaited_and_given_back(
+async def test_a_claim_in_flight_while_it_stops_is_awaited_and_released(
     bench, relay, behind_relay, inbox
 ):
     relay.hold_replies()
@@ -434,7 +434,7 @@ async def test_settled_after_the_stop_it_stays_leased_and_the_log_says_so(bench)
     assert "again when its lease ends" in line
 
 
-async def test_a_broker_that_was_started_anew_gives_timers_anew(bench):
+async def test_a_restarted_broker_gives_timers_again(bench):
     broker = bench.broker()
     subscriber = broker.subscriber(bench.topic)
     for n in range(2):

@@ -309,7 +309,7 @@ async def test_a_body_that_the_server_does_not_take_is_an_error_by_the_clients_t
         with pytest.raises(TimerOutcomeUnknownError):
             await broker.publish(b"x" * 16 * 1024 * 1024, "invoices", timer_id="large")
 
-        # What was not sent is not sent later, when nobody expects it any more.
+        # What was not sent is not sent later, when nobody expects it any longer.
         assert transport.is_closing()
         assert transport.get_write_buffer_size() == 0
         relay.resume()
@@ -424,7 +424,7 @@ async def test_a_start_that_is_cancelled_leaves_no_task(relay, make_broker, inbo
 # --- ping --------------------------------------------------------------------------------
 
 
-async def test_ping_tells_that_all_is_well(make_broker, inbox):
+async def test_ping_returns_true_while_all_is_well(make_broker, inbox):
     broker = make_broker()
     deliver_to(broker, inbox)
     async with broker:
@@ -432,7 +432,7 @@ async def test_ping_tells_that_all_is_well(make_broker, inbox):
         assert await broker.ping(timeout=10) is True
 
 
-async def test_ping_tells_that_the_broker_is_stopped(make_broker):
+async def test_ping_notices_that_the_broker_is_stopped(make_broker):
     broker = make_broker()
     # As in version 0.5: a service that only publishes has nothing to start.
     assert await broker.ping() is True
@@ -442,7 +442,7 @@ async def test_ping_tells_that_the_broker_is_stopped(make_broker):
     assert await broker.ping() is False
 
 
-async def test_ping_tells_that_the_server_is_away_and_back(relay, make_broker, inbox):
+async def test_ping_notices_that_the_server_is_away_and_back(relay, make_broker, inbox):
     broker = make_broker(relay.url)
     deliver_to(broker, inbox)
     async with broker:
@@ -469,7 +469,7 @@ async def test_ping_waits_for_a_silent_server_no_longer_than_asked(relay, make_b
     await given.aclose()
 
 
-async def test_ping_tells_that_a_delivery_loop_has_died(make_broker, inbox):
+async def test_ping_notices_that_a_delivery_loop_has_died(make_broker, inbox):
     broker = make_broker()
     deliver_to(broker, inbox)
     deliver_to(broker, inbox, topic="other")

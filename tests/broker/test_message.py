@@ -64,7 +64,7 @@ async def test_a_message_knows_its_timer(make_broker, inbox, client):
     assert message.body == b"x"
 
 
-async def test_a_message_that_another_worker_held_is_a_redelivery(
+async def test_a_message_that_another_worker_had_leased_is_a_redelivery(
     make_broker, inbox, server_url, key_names
 ):
     broker = make_broker()

@@ -33,7 +33,7 @@ def noting(inbox, name):
 
 
 async def is_gone_after_all(broker):
-    """Wait until the timer "42" is settled; tell whether it is gone, and waits for no retry."""
+    """Wait until the timer "42" is settled; return whether it is gone, and waits for no retry."""
 
     async def is_settled():
         timer = await broker.get_timer("in", "42")
@@ -86,9 +86,7 @@ async def test_those_that_come_late_hold_for_subscribers_from_before(make_broker
     assert notes == ["inserted receives 42", "given receives 42", "added receives 42"]
 
 
-async def test_they_see_the_error_of_a_handler_which_is_tried_again_all_the_same(
-    make_broker, inbox
-):
+async def test_they_see_the_error_of_a_handler_which_is_retried_all_the_same(make_broker, inbox):
     broker = make_broker(logger=None, middlewares=[noting(inbox, "it")])
 
     @broker.subscriber("in")

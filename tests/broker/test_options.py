@@ -475,13 +475,13 @@ def test_named_classes_are_taken_by_every_faststream():
     assert TimersRouter(**options).config.underlying_driver_annotations[Driver] == "OurDriver"
 
 
-# --- knobs -------------------------------------------------------------------------------
+# --- subscribers' options ----------------------------------------------------------------
 
 DECORATORS = {
-    "broker": lambda **knobs: TimersBroker().subscriber("invoices", **knobs),
-    "router": lambda **knobs: TimersRouter().subscriber("invoices", **knobs),
-    "route": lambda **knobs: TimersRouter(handlers=[TimersRoute(handle, "invoices", **knobs)]),
-    "TimerSub": lambda **knobs: TimerSub(topic="invoices", **knobs),
+    "broker": lambda **options: TimersBroker().subscriber("invoices", **options),
+    "router": lambda **options: TimersRouter().subscriber("invoices", **options),
+    "route": lambda **options: TimersRouter(handlers=[TimersRoute(handle, "invoices", **options)]),
+    "TimerSub": lambda **options: TimerSub(topic="invoices", **options),
 }
 
 SECONDS = ["lease_ttl", "polling_interval", "max_polling_interval"]
@@ -492,23 +492,23 @@ def decorate(request):
     return DECORATORS[request.param]
 
 
-@pytest.mark.parametrize("knob", SECONDS)
+@pytest.mark.parametrize("option", SECONDS)
 @pytest.mark.parametrize("value", [0, -1, -0.001, 1e-7, math.nan, math.inf, -math.inf, 1e12])
-def test_seconds_that_cannot_work_are_refused(decorate, knob, value):
+def test_seconds_that_cannot_work_are_refused(decorate, option, value):
     with pytest.raises(ValueError) as caught:
-        decorate(**{knob: value})
+        decorate(**{option: value})
 
-    assert str(caught.value).startswith(f"{knob} must be from 0.001 s")
+    assert str(caught.value).startswith(f"{option} must be from 0.001 s")
     assert str(caught.value).endswith(f"got {value!r}")
 
 
-@pytest.mark.parametrize("knob", SECONDS)
+@pytest.mark.parametrize("option", SECONDS)
 @pytest.mark.parametrize("value", [True, "30", None, timedelta(seconds=30), Decimal(1)], ids=repr)
-def test_seconds_of_another_type_are_refused(decorate, knob, value):
+def test_seconds_of_another_type_are_refused(decorate, option, value):
     with pytest.raises(TypeError) as caught:
-        decorate(**{knob: value})
+        decorate(**{option: value})
 
-    assert str(caught.value) == f"{knob} must be a number of seconds, got {value!r}"
+    assert str(caught.value) == f"{option} must be a number of seconds, got {value!r}"
 
 
 def test_a_base_above_its_ceiling_is_refused(decorate):
@@ -616,7 +616,7 @@ def test_a_timer_sub_stands_in_place_of_the_topic_of_a_route():
     assert subscriber.topic == "my-invoices"
 
 
-def test_the_knobs_default_to_the_documented_ones():
+def test_the_options_default_to_the_documented_ones():
     sub = TimersBroker().subscriber("invoices").sub
 
     assert sub == TimerSub(topic="invoices")
@@ -629,7 +629,7 @@ def test_the_knobs_default_to_the_documented_ones():
 
 
 @pytest.mark.parametrize(
-    "knobs",
+    "options",
     [
         {"lease_ttl": 60},
         {"polling_interval": 0.1},
@@ -639,9 +639,9 @@ def test_the_knobs_default_to_the_documented_ones():
     ],
     ids=repr,
 )
-def test_knobs_beside_a_timer_sub_are_refused(knobs):
+def test_options_beside_a_timer_sub_are_refused(options):
     with pytest.raises(ValueError, match="give the options in the TimerSub of topic 'invoices'"):
-        TimersBroker().subscriber(TimerSub(topic="invoices"), **knobs)
+        TimersBroker().subscriber(TimerSub(topic="invoices"), **options)
 
 
 def test_a_delay_that_is_no_timedelta_is_refused_at_the_publishers_decorator():

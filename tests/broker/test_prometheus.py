@@ -160,7 +160,7 @@ async def test_an_instruction_is_a_status_and_no_exception(
         try:
             await broker.publish("x", TOPIC)
         except IgnoredException:
-            # The test broker raises what is no instruction.
+            # The test broker raises exceptions that are not instructions.
             assert error is IgnoredException
         assert await handled(registry) == {status: 1}
         assert samples(registry, "faststream_received_processed_messages_exceptions_total") == {}

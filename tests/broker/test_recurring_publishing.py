@@ -232,15 +232,15 @@ async def test_at_once_a_series_is_recorded_and_runs_once(make_broker):
     assert test.scheduled_timers[0].headers == {"x": "y"}
 
 
-async def test_held_series_are_recorded_with_their_definition(make_broker):
+async def test_series_in_virtual_time_are_recorded_with_their_definition(make_broker):
     broker = make_broker()
     test = TestTimersBroker(broker, hold=True)
     async with test:
         await broker.publish("a", TOPIC, timer_id="1", repeat=YEARLY, headers={"x": "y"})
-        async with test.pipeline() as held:
-            await broker.publish("b", TOPIC, timer_id="2", repeat=YEARLY, pipeline=held)
+        async with test.pipeline() as pipeline:
+            await broker.publish("b", TOPIC, timer_id="2", repeat=YEARLY, pipeline=pipeline)
             assert len(test.scheduled_timers) == 1
-            assert await held.execute() == [b"1"]
+            assert await pipeline.execute() == [b"1"]
 
     assert [(timer.body, timer.activate_at, timer.repeat) for timer in test.scheduled_timers] == [
         ("a", YEAR_2050, YEARLY),

@@ -137,7 +137,7 @@ async def test_a_publisher_of_a_router_that_no_broker_includes_says_so(call):
 # --- routes ------------------------------------------------------------------------------
 
 
-async def test_routes_name_handlers_their_knobs_and_publishers(make_broker, inbox):
+async def test_routes_name_handlers_their_options_and_publishers(make_broker, inbox):
     async def handle(body: str) -> str:
         return body.upper()
 

@@ -545,7 +545,7 @@ async def test_mocks_exist_within_the_block_alone(broker):
         await broker.publish("x", "invoices")
     with pytest.raises(SetupError):
         handle.mock.assert_called_once_with("x")
-    # A second block begins anew.
+    # A second block starts from scratch.
     async with TestTimersBroker(broker):
         assert not handle.mock.called
 

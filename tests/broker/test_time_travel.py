@@ -137,7 +137,7 @@ async def test_a_cancelled_or_moved_timer_fires_as_it_then_should(broker, freeze
     assert inbox.rest() == []
 
 
-async def test_a_failed_timer_comes_again_after_its_lease(client, freezer, inbox):
+async def test_a_failed_timer_is_retried_after_its_lease(client, freezer, inbox):
     broker = TimersBroker(client, logger=None)
 
     @broker.subscriber(TOPIC, lease_ttl=30, max_polling_interval=0.05)
@@ -181,7 +181,7 @@ async def test_leases_differ_under_a_frozen_clock(client, freezer, inbox):
     assert len(set(leases)) > 10
 
 
-async def test_a_timer_scheduled_anew_under_a_frozen_clock_survives_the_old_commit(
+async def test_a_timer_scheduled_again_under_a_frozen_clock_survives_the_old_commit(
     client, freezer, inbox, monkeypatch
 ):
     """The fence is the lease: were the two equal, the old handler would commit both."""

@@ -230,7 +230,7 @@ left_open = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 @left_open
 @pytest.mark.parametrize("first", ["a use", "connect", "start"])
-def test_each_event_loop_connects_anew(named, key_names, first):
+def test_each_event_loop_connects_itself(named, key_names, first):
     broker = TimersBroker(named.url, **key_names)
     asyncio.run(bring(broker, first))
 

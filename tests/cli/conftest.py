@@ -40,7 +40,7 @@ def timers(key_names, server_url) -> Iterator[TimersClient]:
 
 @pytest.fixture
 def process(options, server_url):
-    """Run the command line as a process; standard input is no terminal."""
+    """Run the command line as a process; standard input is not a terminal."""
 
     def run(*words, url=server_url, **more):
         env = environment(TIMERS_REDIS_URL=url, **more)

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from dead import set_aside
+from dead import dead_letter_all
 
 from faststream_redis_timers_sync.manage.changing import (
     Cancel,
@@ -54,7 +54,7 @@ def test_what_became_of_each_that_was_named_is_told_in_order(change, stock):
 def test_so_it_is_of_dead_letters_with_the_reason_why_one_stays(timers, here):
     def bury(timer_id):
         timers.schedule("x", "t", timer_id=timer_id)
-        return set_aside(here, "t")[0].decode()
+        return dead_letter_all(here, "t")[0].decode()
 
     held = bury("held")
     here.claim("t:dead")

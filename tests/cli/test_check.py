@@ -374,7 +374,7 @@ def test_what_follows_where_workers_may_not_be_counted_is_told(as_user):
     )
 
 
-def test_an_aged_server_that_cannot_tell_is_no_crash():
+def test_an_aged_server_that_cannot_say_is_no_crash():
     # fakeredis has neither INFO nor a way to ask for rights.
     timers = TimersClient(fakeredis.FakeRedis())
 

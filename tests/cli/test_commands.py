@@ -76,7 +76,7 @@ def test_topics_are_named_without_the_prefix(stock, invoke):
     assert invoke("--prefix", "mine:", "list", "a").exit_code == 0
 
 
-def test_stats_tell_what_is_due_when(stock, records, invoke):
+def test_stats_show_what_is_due_when(stock, records, invoke):
     (stats,) = records("stats", "invoices")
     now = datetime.fromisoformat(stats["at"])
 
@@ -93,7 +93,7 @@ def test_stats_tell_what_is_due_when(stock, records, invoke):
     assert "ago" in invoke("stats").stdout or "now" in invoke("stats").stdout
 
 
-def test_a_forecast_tells_how_many_are_due_when(stock, records, invoke):
+def test_a_forecast_shows_how_many_are_due_when(stock, records, invoke):
     stock.schedule("x", "orders", activate_in=2 * DAY)
     (made,) = records("forecast", "invoices", "orders", "--range", "month")
 
@@ -189,7 +189,7 @@ def test_stats_of_an_unknown_topic_are_zeros_and_a_note(invoke):
 # --- list and show
 
 
-def test_a_list_tells_state_and_time(stock, records):
+def test_a_list_shows_state_and_time(stock, records):
     listed = records("list", "invoices")
 
     assert [(timer["timer_id"], timer["state"]) for timer in listed] == [

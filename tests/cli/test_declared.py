@@ -74,7 +74,7 @@ def test_check_and_prune(shop, invoke, timers):
     assert invoke(*call, "--check").exit_code == 0
 
 
-def test_check_tells_a_message_that_would_be_written(shop, invoke, timers):
+def test_check_reports_a_message_that_would_be_written(shop, invoke, timers):
     timers.ensure_series([Series("b", "reports", timer_id="daily", repeat=DAILY)], owner="shop")
     call = ("series", "shop_series:make", "--owner", "shop")
 

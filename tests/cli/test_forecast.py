@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import fakeredis
 import pytest
-from dead import set_aside
+from dead import dead_letter_all
 from freezegun import freeze_time
 from front_ends import Home
 from series import series
@@ -229,7 +229,7 @@ def test_how_many_are_due_before_an_edge(still):
     assert made.before(START) is None
 
 
-def test_a_later_look_tells_what_has_left_before_an_edge():
+def test_a_later_forecast_shows_what_has_left_before_an_edge():
     with freeze_time(START) as clock:
         timers = TimersClient(fakeredis.FakeRedis())
         schedule(timers, "invoices", *(START + n * MINUTE for n in range(1, 61)))
@@ -323,7 +323,7 @@ def test_the_largest_topics_are_chosen_in_their_order(still):
 def test_topics_for_dead_letters_are_told_apart(client, home):
     for timer_id in "abc":
         client.schedule("x", "invoices", timer_id=timer_id)
-    set_aside(home)
+    dead_letter_all(home)
     client.schedule("x", "invoices", activate_in=MINUTE)
 
     made = Forecasts(client).of(["invoices", "invoices:dead"])
@@ -357,7 +357,7 @@ def test_the_first_dead_letter_is_read_once(own_server, own_url):
         home = Home({}, own_url)
         timers.schedule("x", "invoices", timer_id="a")
         timers.schedule("x", "invoices", timer_id="b")
-        set_aside(home)
+        dead_letter_all(home)
         clock = Clock()
         forecasts = Forecasts(timers, clock=clock)
         own_server.config_resetstat()
@@ -480,7 +480,7 @@ def test_threads_may_share_it(own_server, own_url):
 @pytest.mark.parametrize("home", ["real"], indirect=True)
 def test_a_dead_letter_is_called_so(client, home, invoke):
     client.schedule("x", "invoices")
-    (dead_id,) = set_aside(home)
+    (dead_id,) = dead_letter_all(home)
 
     shown = invoke("show", "invoices:dead", dead_id.decode()).stdout
 

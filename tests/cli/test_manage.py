@@ -125,7 +125,7 @@ def test_listening_topics_are_found_without_any_key(timers, here, key_names, ser
                 assert listening_topics(mine) == {}
 
 
-def test_workers_are_counted_or_the_server_tells_no_number(timers, here, server_url):
+def test_workers_are_counted_or_the_server_gives_no_number(timers, here, server_url):
     """Valkey 9.1 tells an address of its memory in place of some numbers."""
     channel, found = here.operations.keys.workers_channel_of("a"), {}
     with ExitStack() as stack:
@@ -234,7 +234,7 @@ def test_it_is_told_how_many_were_looked_at(timers):
 # --- cancelling and moving
 
 
-def test_cancelling_tells_what_each_did(timers, here):
+def test_cancelling_returns_what_each_did(timers, here):
     timers.schedule("x", "topic", timer_id="running")
     here.claim("topic")
     timers.schedule("x", "topic", timer_id="waiting", activate_in=HOUR)
@@ -245,7 +245,7 @@ def test_cancelling_tells_what_each_did(timers, here):
     assert timers.count_pending("topic") == 0
 
 
-def test_moving_tells_what_each_did_and_moves_it(timers, here):
+def test_rescheduling_returns_what_each_did(timers, here):
     timers.schedule("x", "topic", timer_id="running")
     here.claim("topic")
     timers.schedule("x", "topic", timer_id="waiting", activate_in=HOUR)
@@ -422,7 +422,7 @@ def test_many_topics_are_counted_in_their_order_20_in_a_call(timers, key_names, 
         assert relay.count("EVALSHA") == 3
 
 
-def test_counting_no_topics_tells_the_time(timers, here):
+def test_counting_no_topics_returns_the_time(timers, here):
     snapshot = count_topics(timers, [])
 
     assert snapshot.topics == []

@@ -1,10 +1,10 @@
-"""The command that puts dead letters back: what it writes, its exit codes, and how `show` helps."""
+"""The command that redrives dead letters: what it writes, its exit codes, and how `show` helps."""
 
 import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from dead import set_aside
+from dead import dead_letter_all
 from relay import Relay
 
 from faststream_redis_timers_sync import Cron
@@ -22,14 +22,14 @@ def bury(timers, here):
     def run(*timer_ids, topic="invoices", dead_topic=DEAD, **changes):
         for timer_id in timer_ids:
             timers.schedule(f"dead {timer_id}", topic, timer_id=timer_id)
-        return [one.decode() for one in set_aside(here, topic, dead_topic, **changes)]
+        return [one.decode() for one in dead_letter_all(here, topic, dead_topic, **changes)]
 
     return run
 
 
 @pytest.fixture
 def mixed(bury, timers, here):
-    """Two that can come back; one each that stays, by the reason."""
+    """Two that can be redriven; one each that stays, by the reason."""
     held = bury("held")
     here.claim(DEAD)
     waits = bury("user:1", "user:2", "taken")[2]
@@ -275,7 +275,7 @@ def test_of_an_occurrence_it_is_shown_which_one_it_was(timers, here, invoke):
     timers.schedule("x", "reports", timer_id="daily", repeat=daily)
     timers.reschedule_timer("reports", "daily", activate_in=timedelta(0))
     occurrence = datetime(2027, 3, 26, 8, tzinfo=UTC)
-    set_aside(here, "reports", definition=daily.definition, occurrence=occurrence)
+    dead_letter_all(here, "reports", definition=daily.definition, occurrence=occurrence)
     (dead_id,) = timers.get_pending_timers("reports:dead")
 
     lines = invoke("show", "reports:dead", dead_id).stdout.splitlines()

@@ -111,7 +111,7 @@ async def test_a_look_whose_reply_is_lost_is_asked_once_more(relayed, relays, so
     assert relays.calls.count(b"EVALSHA") == 2
 
 
-async def test_a_silent_node_is_an_unknown_outcome_and_the_map_is_read_anew(
+async def test_a_silent_node_is_an_unknown_outcome_and_the_map_is_read_again(
     relayed, relays, source
 ):
     await relayed.schedule("x", "invoices", timer_id="1", activate_in=HOUR)
@@ -314,7 +314,7 @@ async def test_endpoints_may_be_announced_otherwise(flavour, own_cluster, key_na
 
 
 def has_slot(node, slot):
-    """Let a node forget the primary of a slot; tell whether it still has one."""
+    """Let a node forget the primary of a slot; return whether it still has one."""
     owned = [range(first, last + 1) for first, last, *_ in node.ask("CLUSTER", "SLOTS")]
     if any(slot in slots for slots in owned):
         node.ask("CLUSTER", "DELSLOTS", slot)

@@ -20,7 +20,7 @@ from peers import PROGRAM, WHEEL, Peer
 def previous_python() -> Path:
     """Python of an environment with the kept wheel and what pip finds for it.
 
-    It lies in the checkout, and is made anew only for another wheel or Python.
+    It lies in the checkout, and is rebuilt only for another wheel or Python.
     """
     folder = ROOT / f".venv-compat-{sys.version_info.major}.{sys.version_info.minor}"
     python = folder / "bin" / "python"

@@ -128,7 +128,9 @@ def test_attempts_of_one_count_for_the_other_which_dead_letters(pair, topic):
     assert second.cancel(dead, letter_id)
 
 
-def test_what_a_killed_worker_held_the_other_version_redelivers(pair, topic, run_peer, versions):
+def test_what_a_killed_worker_had_leased_the_other_version_redelivers(
+    pair, topic, run_peer, versions
+):
     first, second = pair
     name = next(name for name, peer in versions.items() if peer is first)
     with run_peer(name) as killed:

@@ -35,7 +35,7 @@ when it has begun to listen for wake-ups."""
 
 LAYOUT = 1
 """EXISTS of a broker when it starts: whether its subscribers' topics have timers in the other
-layout of keys. None later, and none of who only publishes."""
+layout of keys. None later, and none of clients that only publish."""
 
 # --- single operations -------------------------------------------------------------------
 

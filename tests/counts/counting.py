@@ -101,6 +101,6 @@ async def look_once_more(brokers: Sequence[TimersBroker]) -> None:
 
 
 def is_asleep(broker: TimersBroker, at_least: float) -> bool:
-    """Tell whether a broker listens, has looked since it does, and sleeps."""
+    """Return whether a broker listens, has looked since it does, and sleeps."""
     # From outside it can't be told: a worker looks once more when it has begun to listen.
     return is_listening(broker) and all(sleeps_for(loop, at_least) for loop in loops_of(broker))

@@ -36,8 +36,8 @@ def test_a_claim_is_bounded(bench, size, count):
     assert sum(len(timer.payload) for timer in claimed) <= budgets.CLAIMED_BYTES
 
 
-@pytest.mark.parametrize("knobs", [{}, {"max_concurrent": 100}], ids=["default", "100 at once"])
-async def test_neither_worker_nor_server_holds_more_than_some_claims(key_names, knobs):
+@pytest.mark.parametrize("options", [{}, {"max_concurrent": 100}], ids=["default", "100 at once"])
+async def test_neither_worker_nor_server_holds_more_than_some_claims(key_names, options):
     count = 100
     # Its peak of memory is that of its whole life, so it serves this test alone.
     with embedded_server(config={}) as url:
@@ -45,7 +45,7 @@ async def test_neither_worker_nor_server_holds_more_than_some_claims(key_names, 
             done = []
             broker = bench.broker()
 
-            @broker.subscriber(bench.topic, **knobs)
+            @broker.subscriber(bench.topic, **options)
             async def handle(body: bytes):
                 done.append(len(body))
 

@@ -16,7 +16,7 @@ from faststream_redis_timers_sync.manage.selection import reschedule_each
 YEARLY = Every(days=365, start=datetime(2050, 1, 1, tzinfo=UTC))
 
 
-async def drain(bench, meter, calls, handle, count, *, workers, **knobs):
+async def drain(bench, meter, calls, handle, count, *, workers, **options):
     """Let workers deliver that many timers; tell what they have sent."""
     ids = [f"{n}" for n in range(count)]
     bench.client.schedule_batch(
@@ -25,7 +25,7 @@ async def drain(bench, meter, calls, handle, count, *, workers, **knobs):
     )
     brokers = [bench.broker() for _ in range(workers)]
     for broker in brokers:
-        broker.subscriber(bench.topic, **knobs)(handle)
+        broker.subscriber(bench.topic, **options)(handle)
     meter.reset()
     for broker in brokers:
         await broker.start()
@@ -65,25 +65,25 @@ def handle(request, open_calls):
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(
-    ("knobs", "budget"),
+    ("options", "budget"),
     [({"max_concurrent": 100}, budgets.DRAIN_BY_HUNDREDS), ({}, budgets.DRAIN_BY_DEFAULT)],
     ids=["100 at once", "default"],
 )
 async def test_what_ends_together_travels_together(  # noqa: PLR0913, PLR0917
-    bench, meter, open_calls, handle, knobs, budget, workers
+    bench, meter, open_calls, handle, options, budget, workers
 ):
-    traffic = await drain(bench, meter, open_calls, handle, 1000, workers=workers, **knobs)
+    traffic = await drain(bench, meter, open_calls, handle, 1000, workers=workers, **options)
 
     assert traffic.sent() / 1000 <= budget
 
 
 @pytest.mark.parametrize(
-    ("knobs", "budget"),
+    ("options", "budget"),
     [({"max_concurrent": 100}, budgets.DRAIN_BY_HUNDREDS), ({}, budgets.DRAIN_BY_DEFAULT)],
     ids=["100 at once", "default"],
 )
 async def test_recurring_timers_move_on_in_as_many_calls_as_others_are_committed(
-    bench, meter, open_calls, knobs, budget
+    bench, meter, open_calls, options, budget
 ):
     ids = [f"{n}" for n in range(1000)]
     messages = [TimerPublishMessage({"id": id_}, timer_id=id_) for id_ in ids]
@@ -92,7 +92,7 @@ async def test_recurring_timers_move_on_in_as_many_calls_as_others_are_committed
         pass
     broker = bench.broker()
 
-    @broker.subscriber(bench.topic, **knobs)
+    @broker.subscriber(bench.topic, **options)
     async def handle(body: dict):
         open_calls.bodies.append((body["id"], None))
 

@@ -76,7 +76,7 @@ async def test_wake_ups_are_not_read_while_all_handlers_are_busy(bench, meter, c
         calls.bodies.append((body, None))
         await calls.gate.wait()
 
-    def publish_hints(count):
+    def publish_wakeups(count):
         now = f"{bench.home.now().timestamp():.6f}"
         with bench.redis.pipeline(transaction=False) as pipeline:
             for _ in range(count):
@@ -92,9 +92,9 @@ async def test_wake_ups_are_not_read_while_all_handlers_are_busy(bench, meter, c
         bench.schedule("1", "1")
         await calls.until(1)
         heard.clear()
-        publish_hints(1000)
-        # Whoever waits for an answer on another connection gets none before the wake-ups
-        # have arrived, and whoever reads them has had a turn.
+        publish_wakeups(1000)
+        # A client that waits for a reply on another connection gets none before the wake-ups
+        # have arrived, and their reader has had a turn.
         for _ in range(50):
             await broker.has_pending(bench.topic, "1")
         assert len(heard) <= budgets.READ_WHILE_BUSY

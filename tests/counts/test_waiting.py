@@ -21,11 +21,11 @@ from faststream_redis_timers.subscriber import loop
 SECOND = timedelta(seconds=1)
 
 
-def waiting(bench, calls, client=None, **knobs):
+def waiting(bench, calls, client=None, **options):
     """Make a broker whose worker notes its calls."""
     broker = bench.broker(client)
 
-    @broker.subscriber(bench.topic, **knobs)
+    @broker.subscriber(bench.topic, **options)
     async def handle(body: str):
         calls.bodies.append((body, None))
 
@@ -104,7 +104,7 @@ nothing else, so what they send in a time is what they send in 100 times that, 1
 async def test_idle_subscribers_send_what_the_schedule_says(
     bench, meter, monkeypatch, subscribers, budget
 ):
-    # Pauses of average length, so that their sum is no matter of luck.
+    # Pauses of average length, so that their sum does not depend on luck.
     draws = loop.RANDOM_DRAWS._replace(spread=lambda: 0.5)
     monkeypatch.setattr(loop, "RANDOM_DRAWS", draws)
     monkeypatch.setattr(listener, "PING_INTERVAL", listener.PING_INTERVAL / FASTER)
@@ -134,7 +134,7 @@ async def test_idle_subscribers_send_what_the_schedule_says(
 
 
 def polls(seconds, jitter, *, is_settled):
-    """Count the polls of an idle subscriber with the default knobs in simulated time."""
+    """Count the polls of an idle subscriber with the default options in simulated time."""
     schedule = PollSchedule(POLLING_INTERVAL, MAX_POLLING_INTERVAL, jitter=jitter)
     if is_settled:
         for _ in range(10):
@@ -148,7 +148,7 @@ def polls(seconds, jitter, *, is_settled):
     return count
 
 
-def test_a_subscriber_with_default_knobs_polls_seldom_on_average():
+def test_a_subscriber_with_default_options_polls_seldom_on_average():
     rng = random.Random(1)
     average = polls(100 * 3600, rng.random, is_settled=True) / (100 * 3600)
 

@@ -55,9 +55,11 @@ def fate(bench, lease):
 
 
 @pytest.mark.parametrize("policy", AckPolicy)
-@pytest.mark.parametrize("ending", OUTCOMES)
-async def test_policy_and_ending_decide_what_becomes_of_a_timer(bench, open_calls, policy, ending):
-    error, expected = OUTCOMES[ending]
+@pytest.mark.parametrize("outcome", OUTCOMES)
+async def test_policy_and_outcome_decide_what_becomes_of_a_timer(
+    bench, open_calls, policy, outcome
+):
+    error, expected = OUTCOMES[outcome]
     broker = bench.broker()
 
     @broker.subscriber(bench.topic, ack_policy=policy)
@@ -78,9 +80,9 @@ async def test_policy_and_ending_decide_what_becomes_of_a_timer(bench, open_call
     assert open_calls.ids == ["1"]
     # The error, and that a timer is gone for good without having been handled.
     is_rejected = policy is not AckPolicy.ACK_FIRST and (
-        ending == "RejectMessage" or (ending == "raises" and policy is AckPolicy.REJECT_ON_ERROR)
+        outcome == "RejectMessage" or (outcome == "raises" and policy is AckPolicy.REJECT_ON_ERROR)
     )
-    assert len(bench.log.complaints) == (ending == "raises") + is_rejected
+    assert len(bench.log.complaints) == (outcome == "raises") + is_rejected
 
 
 @pytest.mark.parametrize("policy", AckPolicy)

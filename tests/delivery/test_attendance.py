@@ -180,7 +180,7 @@ def test_who_only_polled_was_not_outrun():
     assert driver.posts == []
 
 
-def test_in_reserve_a_lease_that_was_lost_tells_nothing_of_others():
+def test_in_reserve_a_lease_that_was_lost_says_nothing_of_others():
     driver = driver_at(Post.IN_RESERVE)
     scores = {"a": b"%.6f5" % (SERVER + 0.5), "b": b"%.6f" % (SERVER + 0.99)}
     claim(driver, "a", "b", at=1.0, score=scores)
@@ -188,7 +188,7 @@ def test_in_reserve_a_lease_that_was_lost_tells_nothing_of_others():
     assert driver.posts == [Post.AWAY, Post.IN_RESERVE]
 
 
-def test_in_reserve_a_timer_that_was_left_lying_tells_that_somebody_is_missing():
+def test_in_reserve_a_timer_that_was_left_lying_shows_that_somebody_is_missing():
     driver = driver_at(Post.IN_RESERVE)
     # It has been due for a second.
     claim(driver, "a", at=1.0)

@@ -273,7 +273,7 @@ def test_one_whose_last_attempt_was_lost_in_a_batch_has_one_more_alone():
 
     driver = batching(policy=RetryPolicy(max_attempts=2))
     assert driver.claim("bad", score=LEASED, attempt=4, head=SERVER - 1) == []
-    # Removed: nobody has named a topic for dead letters.
+    # Removed: nobody has named a dead-letter topic.
     assert driver.actions(driver.call()) == [b"commit"]
 
 

@@ -17,7 +17,7 @@ from faststream.exceptions import (
     SkipMessage,
     StopConsume,
 )
-from inside import held_by, kill_loop
+from inside import kill_loop, leases_of
 from pydantic import BaseModel
 from waiting import wait_until_async
 
@@ -38,7 +38,7 @@ MARKS = {
 }
 MARKED = {"a": GONE, "b": LATER, "c": DEAD_LETTER}
 
-ENDINGS = {
+OUTCOMES = {
     "returns": (None, dict.fromkeys(AckPolicy, GONE) | {AckPolicy.MANUAL: LEASED}),
     "raises": (
         ValueError,
@@ -136,10 +136,10 @@ def fate(bench, timer_id, before, lease, dead):
 
 
 @pytest.mark.parametrize("policy", AckPolicy)
-@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("outcome", OUTCOMES)
 @pytest.mark.parametrize("marks", MARKS)
-async def test_policy_ending_and_marks_decide_about_each_timer(bench, policy, ending, marks):
-    error, expected = ENDINGS[ending]
+async def test_policy_outcome_and_marks_decide_about_each_timer(bench, policy, outcome, marks):
+    error, expected = OUTCOMES[outcome]
     batches = Batches()
     broker = bench.broker()
 
@@ -159,7 +159,7 @@ async def test_policy_ending_and_marks_decide_about_each_timer(bench, policy, en
     before = {one: bench.score(one) for one in IDS}
     async with delivering(broker):
         await batches.until(1)
-        if ending in STOPS:
+        if outcome in STOPS:
             await wait_until_async(lambda: not broker.subscribers[0].running)
         else:
             await bench.until_settled(broker)
@@ -169,11 +169,11 @@ async def test_policy_ending_and_marks_decide_about_each_timer(bench, policy, en
 
     assert batches.ids[0] == list(IDS)
     is_first = policy is AckPolicy.ACK_FIRST
-    outcomes = MARKED if MARKS[marks] and not is_first else {}
-    assert found == {one: outcomes.get(one, expected[policy]) for one in IDS}
+    marked = MARKED if MARKS[marks] and not is_first else {}
+    assert found == {one: marked.get(one, expected[policy]) for one in IDS}
     assert set(dead.values()) <= {1}
-    # The timer that tells of the end is marked too.
-    refused = (len(MARKS[marks]) + (ending not in STOPS)) * is_first
+    # The timer 'last' is acked too.
+    refused = (len(MARKS[marks]) + (outcome not in STOPS)) * is_first
     assert sum("does nothing" in line for line in bench.log.complaints) == refused
 
 
@@ -260,7 +260,7 @@ async def test_where_a_commit_comes_first_those_whose_commit_fails_leave_the_lis
         await bench.until_gone("a", "c")
         await bench.until_settled(broker)
         # None of them is held any longer, and the slot is free again.
-        await wait_until_async(lambda: held_by(broker.subscribers[0]) == 0)
+        await wait_until_async(lambda: leases_of(broker.subscribers[0]) == 0)
 
     assert batches.ids == [["a", "c"], ["last"]]
     assert not batches.messages[0].is_split

@@ -132,7 +132,7 @@ def test_a_torn_topic_is_told_of_once_and_polled_for_at_growing_intervals():
     assert line == words.torn("orders")
 
 
-def test_it_is_told_of_when_the_topic_is_whole_and_when_it_is_torn_anew():
+def test_it_is_told_of_when_the_topic_is_whole_and_when_it_is_torn_again():
     driver = Driver(max_concurrent=1)
     driver.claim(is_torn=True)
     (timer,) = driver.claim("1", at=1.0)

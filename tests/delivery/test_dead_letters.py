@@ -1,4 +1,4 @@
-"""Dead letters: what is set aside, what they tell, and what becomes of them."""
+"""Dead letters: which timers are dead-lettered, what they say, and what becomes of them."""
 
 import logging
 from datetime import datetime, timedelta
@@ -37,7 +37,7 @@ async def the_dead_letter(bench, topic=DEAD):
     return letter
 
 
-async def test_a_timer_whose_attempts_are_used_up_is_set_aside(bench, open_calls):
+async def test_a_timer_whose_attempts_are_used_up_is_dead_lettered(bench, open_calls):
     broker = bench.broker(dead_letter_topic="{topic}:dead")
     policy = RetryPolicy(max_attempts=2, delay=timedelta(0))
     subscribe(broker, bench.topic, open_calls, LookupError("secret"), retry_policy=policy)
@@ -71,7 +71,7 @@ async def test_a_timer_whose_attempts_are_used_up_is_set_aside(bench, open_calls
 
 
 @pytest.mark.parametrize("how", ["RejectMessage", "reject()", "REJECT_ON_ERROR"])
-async def test_a_timer_that_is_rejected_is_set_aside(bench, open_calls, how):
+async def test_a_timer_that_is_rejected_is_dead_lettered(bench, open_calls, how):
     broker = bench.broker()
     policy = AckPolicy.REJECT_ON_ERROR if how == "REJECT_ON_ERROR" else AckPolicy.NACK_ON_ERROR
 
@@ -91,7 +91,7 @@ async def test_a_timer_that_is_rejected_is_set_aside(bench, open_calls, how):
     assert letter.headers["dead-letter-error"] == {
         "REJECT_ON_ERROR": "OSError",
     }.get(how, "faststream.exceptions.RejectMessage")
-    # Attempts are counted where there is a topic for dead letters, too.
+    # Attempts are counted where there is a dead-letter topic, too.
     assert letter.headers["dead-letter-attempts"] == "1"
     assert letter.correlation_id == "1"
     assert open_calls.ids == ["1"]
@@ -104,7 +104,7 @@ async def test_a_timer_that_is_rejected_is_set_aside(bench, open_calls, how):
         (b"\xff\n", "\\xff\n", b"text", "its id is not UTF-8"),
     ],
 )
-async def test_a_timer_that_can_not_be_read_is_set_aside_whole(
+async def test_a_timer_that_can_not_be_read_is_dead_lettered_whole(
     bench, open_calls, timer_id, shown, payload, why
 ):
     broker = bench.broker()
@@ -125,7 +125,7 @@ async def test_a_timer_that_can_not_be_read_is_set_aside_whole(
     assert "\n" not in line
 
 
-async def test_a_timer_that_kills_its_workers_or_whose_claims_are_lost_tells_of_no_error(
+async def test_a_timer_that_kills_its_workers_or_whose_claims_are_lost_names_no_error(
     bench, open_calls
 ):
     """Leases that end without a word, as those of dead workers do."""
@@ -163,7 +163,7 @@ async def test_a_topic_of_dead_letters_is_one_like_any_other(bench, open_calls, 
     assert message.body == b"first"
 
 
-async def test_a_subscriber_never_sets_aside_into_its_own_topic(bench, open_calls):
+async def test_a_subscriber_never_dead_letters_into_its_own_topic(bench, open_calls):
     broker = bench.broker(dead_letter_topic="dead")
     with pytest.raises(ValueError, match=r"dead_letter_topic must be another topic .* own, 'dead'"):
         broker.subscriber("dead", dead_letter_topic="dead")

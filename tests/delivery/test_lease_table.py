@@ -73,7 +73,7 @@ async def test_a_timer_whose_handler_fails_waits_until_its_lease_would_have_ende
     assert bench.client.get_timer(bench.topic, "1").decode() == "first"
 
 
-async def test_a_failed_timer_is_delivered_again_then_and_not_as_a_lost_one(bench, open_calls):
+async def test_a_failed_timer_is_retried_then_and_not_as_a_lost_one(bench, open_calls):
     broker = bench.broker()
     dues = []
 
@@ -113,7 +113,7 @@ async def test_a_nack_with_a_delay_makes_it_due_then(bench, calls):
     assert calls.ids == ["1"]
 
 
-async def test_a_nack_with_no_delay_at_all_is_delivered_again_at_once(bench, open_calls):
+async def test_a_nack_with_no_delay_at_all_is_retried_at_once(bench, open_calls):
     broker = bench.broker()
 
     @broker.subscriber(bench.topic)
@@ -147,7 +147,7 @@ async def test_a_nack_whose_option_is_not_understood_keeps_the_timer_and_says_so
     assert not bench.is_gone("1")
 
 
-async def test_a_timer_that_no_filter_takes_is_kept_and_tried_again(bench, open_calls):
+async def test_a_timer_that_no_filter_accepts_is_kept_and_retried(bench, open_calls):
     broker = bench.broker()
     subscriber = broker.subscriber(bench.topic, lease_ttl=SHORT)
     knows_it = []
@@ -312,7 +312,7 @@ async def test_a_handler_that_ends_while_its_lease_is_renewed_is_not_run_twice(b
     assert calls.ids == ["1"]
 
 
-async def test_one_scheduled_anew_beside_a_handler_that_outlives_its_lease_is_a_new_delivery(
+async def test_one_scheduled_again_beside_a_handler_that_outlives_its_lease_is_a_new_delivery(
     bench, calls
 ):
     broker = bench.broker()
@@ -344,7 +344,7 @@ def first_lease(calls):
     return calls.messages[0].raw_message.claimed_at + SHORT
 
 
-async def test_the_old_handler_does_not_commit_what_was_scheduled_anew_beside_it(bench, calls):
+async def test_the_old_handler_does_not_commit_what_was_scheduled_again_beside_it(bench, calls):
     broker = bench.broker()
     ended = []
 
@@ -464,7 +464,7 @@ async def test_a_broken_entry_is_removed_and_logged_once_and_its_neighbours_are_
     bench.schedule("after")
     async with delivering(broker):
         await bench.until_gone("before", "after", decode_id(broken_id))
-        # Longer than its lease: it must not come again.
+        # Longer than its lease: it must not be redelivered.
         bench.schedule("later", activate_in=timedelta(seconds=SHORT))
         await bench.until_gone("later")
 

@@ -29,11 +29,11 @@ def tasks():
     return [repr(task) for task in asyncio.all_tasks() if task is not this]
 
 
-def handling(bench, calls, client=None, **knobs):
+def handling(bench, calls, client=None, **options):
     """Make a broker whose handler waits at the gate."""
     broker = bench.broker(client)
 
-    @broker.subscriber(bench.topic, **knobs)
+    @broker.subscriber(bench.topic, **options)
     async def handle(message: TimerMessage):
         await calls.hold(message)
 
@@ -242,7 +242,7 @@ async def test_connections_killed_again_and_again_lose_no_timer(own_bench, open_
             bench.redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             await asyncio.sleep(0.01)
 
-    # Each was handled; a claim whose answer was lost costs a lease, no second handling.
+    # Each was handled; a claim whose reply was lost costs a lease, no second handling.
     assert open_calls.counts == dict.fromkeys(ids, 1)
 
 
@@ -255,7 +255,7 @@ def short_deadlines(monkeypatch):
 async def test_calls_to_a_hung_server_have_deadlines_of_their_own(
     bench, relay, calls, short_deadlines
 ):
-    # redis-py's defaults: it would wait for ever.
+    # redis-py's defaults: it would wait forever.
     client = redis.asyncio.Redis(host="127.0.0.1", port=relay.port, retry=Retry(NoBackoff(), 0))
     broker = handling(bench, calls, client)
     bench.schedule("1")
@@ -279,7 +279,7 @@ async def test_a_caller_s_client_that_is_closed_meanwhile_does_not_end_the_deliv
     bench, open_calls
 ):
     client = redis.asyncio.Redis.from_url(bench.home.server_url)
-    # A claim whose answer is lost costs a lease.
+    # A claim whose reply is lost costs a lease.
     async with delivering(handling(bench, open_calls, client, lease_ttl=0.5)) as broker:
         for n in range(20):
             bench.schedule(f"{n}")
@@ -307,8 +307,8 @@ async def test_whatever_a_call_raises_the_delivery_goes_on(bench, relay, open_ca
     )
     client = redis.asyncio.Redis(connection_pool=pool)
     # The wake-ups' connections meet such errors too.
-    knobs = {"max_polling_interval": 0.05, "lease_ttl": 0.5}
-    async with delivering(handling(bench, open_calls, client, **knobs)):
+    options = {"max_polling_interval": 0.05, "lease_ttl": 0.5}
+    async with delivering(handling(bench, open_calls, client, **options)):
         for n in range(1, 6):
             odd.extend((AttributeError("no writer"), RuntimeError("no loop")))
             await wait_until_async(lambda: not odd)
@@ -352,7 +352,7 @@ async def test_a_server_turned_replica_is_left_and_ping_says_that_nothing_is_del
             await wait_until_async(lambda: primary.log.at(logging.ERROR))
             assert not await broker.ping()
             connections = relay.connected
-            # Each try asks anew where the primary is.
+            # Each try asks again where the primary is.
             await wait_until_async(lambda: relay.connected > connections + 2)
             primary.redis.execute_command("REPLICAOF", "NO", "ONE")
             await open_calls.until(1)

@@ -97,11 +97,11 @@ async def test_subscribers_of_one_broker_run_one_suspect_at_a_time(bench, relay,
         await calls.until(10)
 
     assert calls.most_running == 1
-    # What was given back for another's sake was no attempt.
+    # What was released for another's sake did not count as an attempt.
     assert {message.attempt for message in calls.messages} == {3}
 
 
-async def test_a_suspect_that_hangs_does_not_hold_up_others_for_ever(bench, calls):
+async def test_a_suspect_that_hangs_does_not_hold_up_others_forever(bench, calls):
     broker = bench.broker()
 
     @broker.subscriber(

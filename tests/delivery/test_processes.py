@@ -17,7 +17,7 @@ def assert_has_ended(process_id):
         os.kill(process_id, 0)
 
 
-def test_what_a_killed_worker_held_is_delivered_again_when_its_lease_ends(process_bench, workers):
+def test_what_a_killed_worker_had_leased_is_redelivered(process_bench, workers):
     bench = process_bench
     (victim,) = workers.start(lease_ttl=1.0)
     bench.schedule("1", "hang")
@@ -146,7 +146,7 @@ def test_two_workers_of_one_command_share_the_timers_and_finish_them_when_termin
     assert "Traceback" not in workers.output_of(parent)
 
 
-def test_two_workers_of_one_command_give_back_what_they_can_not_finish(process_bench, workers):
+def test_two_workers_of_one_command_release_what_they_can_not_finish(process_bench, workers):
     bench = process_bench
     (parent,) = workers.start(workers=2, max_concurrent=1, graceful_timeout=0.1)
     for timer_id in ("1", "2"):

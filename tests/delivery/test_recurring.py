@@ -24,7 +24,7 @@ ONCE = RetryPolicy(max_attempts=1)
 
 @pytest.fixture(params=BACKENDS)
 def open_town(request):
-    """Open a town at a time; its clock is given back at the end."""
+    """Open a town at a time; its clock is restored at the end."""
     opened = []
 
     def open_at(start):
@@ -696,7 +696,7 @@ def test_a_definition_that_nobody_knows_stays_leased(open_town, counted):
             "update faststream-redis-timers",
         )
     ]
-    # It takes nobody's slot, and is no attempt, however often.
+    # It takes nobody's slot, and does not count as an attempt, however often.
     here.schedule("one-shot")
     worker.finish(worker.claim())
     for _ in range(5):
@@ -747,7 +747,7 @@ def test_the_next_occurrence_is_a_first_attempt_beside_a_count_that_is_corrected
     assert worker.claim().attempt == 1
 
 
-def test_the_correlation_id_tells_the_occurrence(open_town):
+def test_the_correlation_id_names_the_occurrence(open_town):
     here = open_town("2027-05-03T08:59Z")
     here.schedule("daily", DAILY)
     here.schedule("named", DAILY, correlation_id="all-days")

@@ -114,9 +114,7 @@ async def test_a_lease_that_is_not_renewed_by_itself_can_be_renewed_by_hand(benc
     assert bench.log.complaints == []
 
 
-async def test_a_renewal_that_would_extend_nothing_still_tells_whose_the_timer_is(
-    bench, open_calls
-):
+async def test_a_renewal_that_would_extend_nothing_still_says_who_owns_the_timer(bench, open_calls):
     broker = bench.broker()
     answers = []
 
@@ -316,11 +314,11 @@ async def test_a_shorter_renewal_after_one_that_never_arrived_is_known(bench, re
     assert bench.log.complaints == []
 
 
-async def test_a_handler_that_hangs_does_not_hold_its_timer_for_ever(bench, calls):
+async def test_a_handler_that_hangs_does_not_hold_its_timer_forever(bench, calls):
     broker = holding(bench, calls, renew_lease=True, max_lease=2 * SHORT)
     bench.schedule("1")
     async with delivering(broker):
-        # The same worker delivers it anew, beside the handler that hangs.
+        # The same worker redelivers it, beside the handler that hangs.
         await calls.until(2)
         calls.gate.set()
         await bench.until_gone("1")
@@ -412,7 +410,7 @@ async def test_a_timeout_of_a_blocking_handler_is_refused(bench):
 
 
 @pytest.mark.parametrize(
-    ("knobs", "error", "message"),
+    ("options", "error", "message"),
     [
         ({"renew_lease": 1}, TypeError, "renew_lease must be True or False, got 1"),
         ({"max_lease": 0}, ValueError, "max_lease must be from 0.001 s"),
@@ -424,7 +422,7 @@ async def test_a_timeout_of_a_blocking_handler_is_refused(bench):
         ({"handler_timeout": "1"}, TypeError, "handler_timeout must be a number of seconds"),
     ],
 )
-def test_knobs_that_can_not_work_are_refused(bench, knobs, error, message):
+def test_options_that_can_not_work_are_refused(bench, options, error, message):
     for registrar in (bench.broker(), TimersRouter()):
         with pytest.raises(error, match=message):
-            registrar.subscriber("x", **knobs)
+            registrar.subscriber("x", **options)

@@ -112,7 +112,7 @@ def test_what_is_no_policy_is_refused_on_each_level(bench, policy):
 # --- attempts
 
 
-async def test_a_timer_is_tried_again_after_the_policys_delay_and_not_for_ever(bench, open_calls):
+async def test_a_timer_is_retried_after_the_policys_delay_and_not_forever(bench, open_calls):
     broker = failing(bench, open_calls, retry_policy=AT_ONCE)
     bench.schedule("1")
     due = bench.score("1")
@@ -267,7 +267,7 @@ async def test_attempts_are_counted_only_where_somebody_asks(bench, open_calls):
     assert {message.attempt for message in open_calls.messages} == {None}
 
 
-async def test_a_timer_that_is_given_back_has_not_been_tried(bench, calls):
+async def test_a_released_timer_has_not_been_tried(bench, calls):
     policy = RetryPolicy(max_attempts=2)
     for _ in range(3):
         broker = bench.broker(graceful_timeout=0.01)
@@ -290,7 +290,7 @@ async def test_a_timer_that_is_given_back_has_not_been_tried(bench, calls):
     assert [message.attempt for message in calls.messages] == [1, 1, 1]
 
 
-async def test_a_lease_that_the_same_worker_takes_anew_is_no_attempt(bench, calls):
+async def test_a_lease_that_the_same_worker_takes_again_is_no_attempt(bench, calls):
     broker = bench.broker()
     short = 0.2
 
@@ -314,7 +314,7 @@ async def test_a_lease_that_the_same_worker_takes_anew_is_no_attempt(bench, call
 
 
 @pytest.mark.parametrize("how", ["schedule", "reschedule", "a client that knows no attempts"])
-async def test_who_schedules_or_moves_a_timer_begins_to_count_anew(bench, open_calls, how):
+async def test_scheduling_or_rescheduling_a_timer_resets_its_attempts(bench, open_calls, how):
     broker = failing(bench, open_calls, retry_policy=RetryPolicy(delay=HOUR))
     bench.schedule("1")
     async with delivering(broker):
@@ -340,7 +340,7 @@ VOID = ["9 abc {}", "9 0x7 {}", "9 nan {}", "9 - {}", f"{10**20} 1.5 {{}}", f"{'
 
 @pytest.mark.parametrize("value", VOID, ids=["word", "hex", "nan", "sign", "large", "huge"])
 async def test_a_count_that_can_not_be_read_is_void(bench, open_calls, value):
-    # A lease that was lost long ago: what has used up its attempts is set aside unseen.
+    # A lease that was lost long ago: a timer without attempts left is dead-lettered unseen.
     lost = "1000000000.1234565"
     bench.home.plant(bench.topic, "1", float(lost), b"x")
     bench.redis.hset(bench.home.keys_of(bench.topic).attempts, "1", value.format(lost))

@@ -1,7 +1,7 @@
 """Settlements that wait for the next claim, and those that do not.
 
 A settlement waits for milliseconds only. Here it may wait for hours, so that what
-ends its wait is no matter of time.
+ends its wait does not depend on time.
 """
 
 from contextlib import asynccontextmanager

@@ -90,18 +90,18 @@ def test_an_empty_claim_does_not_reset_the_delay_though_a_timer_is_near():
 
 
 @pytest.mark.parametrize(
-    ("head_at", "hints", "next_at"),
+    ("head_at", "wakeups", "next_at"),
     [
         (math.inf, [100.03], 100.03),
-        (100.02, [100.03], 100.02),  # a hint only ever sets the alarm earlier
+        (100.02, [100.03], 100.02),  # a wake-up only ever sets the alarm earlier
         (100.04, [100.03, 100.01, 100.02], 100.01),
         (math.inf, [107.0], 100.05),  # far ahead: the poll comes first
     ],
 )
-def test_a_hint_sets_the_alarm_and_does_not_claim(head_at, hints, next_at):
+def test_a_wakeup_sets_the_alarm_and_does_not_claim(head_at, wakeups, next_at):
     schedule = schedule_with()
     schedule.found_nothing(100.0, head_at)
-    for due_at in hints:
+    for due_at in wakeups:
         schedule.ring_at(due_at)
 
     assert schedule.next_at == pytest.approx(next_at)
@@ -121,7 +121,7 @@ def test_a_gap_holds_back_what_is_due_but_not_for_longer():
     assert schedule.is_for_alarm
 
 
-def test_hints_that_may_have_been_missed_bring_a_claim_at_once():
+def test_wakeups_that_may_have_been_missed_bring_a_claim_at_once():
     schedule = schedule_with()
     schedule.found_nothing(100.0, math.inf)
     schedule.poll_now()
@@ -283,7 +283,7 @@ def test_however_often_it_is_asked_a_spin_costs_its_share_of_the_time():
 # --- outages -----------------------------------------------------------------------------
 
 
-def test_pauses_double_up_to_the_ceiling_and_begin_anew_after_an_answer():
+def test_pauses_double_up_to_the_ceiling_and_start_over_after_a_reply():
     backoff = Backoff(jitter=lambda: MIDDLE)
     pauses = [round(backoff.next_pause(), 9) for _ in range(7)]
     backoff.reset()

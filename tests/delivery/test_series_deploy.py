@@ -45,7 +45,7 @@ def test_three_workers_start_with_the_same_then_with_changed_definitions(process
     assert "series 'changes' of topic 'invoices' was changed: every 30d" in changed
     (created,) = workers.lines_about(new, "was created")
     assert "series 'comes' of topic 'invoices' was created" in created
-    # Each start says what nobody declares any more, and lets it be.
+    # Each start says what nobody declares any longer, and lets it be.
     gone = workers.lines_about(new, "is no longer declared by 'shop' but still runs")
     assert ["'goes'" in line for line in gone] == [True] * 3
     assert bench.score("goes") == due["goes"]
@@ -80,7 +80,7 @@ def test_an_old_worker_that_starts_again_cancels_nothing_of_the_new_version(proc
     assert bench.score("comes") == due
     (line,) = workers.lines_about([again], "no longer declared")
     assert "'comes'" in line
-    # What both declare has the definition of whoever started last.
+    # What both declare has the definition of the worker that started last.
     assert bench.client.get_timer("invoices", "changes").repeat == Every(weeks=1)
     workers.start(1, series=NEW)
     assert bench.client.get_timer("invoices", "changes").repeat == Every(days=30)

@@ -286,7 +286,7 @@ async def test_a_worker_s_channels_follow_their_slot_while_it_goes_on_and_off_du
 
         async def until_at(node, *expected):
             def ask():
-                # Their names are no text, and would be in the reply.
+                # Their names are not text, and would be in the reply.
                 script = "return redis.call('PUBSUB', 'SHARDNUMSUB', ARGV[1])[2]"
                 return [node.ask("EVAL", script, 0, each) for each in channels]
 

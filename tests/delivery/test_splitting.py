@@ -63,7 +63,7 @@ def test_after_a_common_cause_those_that_are_left_are_tried_in_order():
         (0.0, 1.0, -5.0, "", "", True),
         (10.0, 1.0, 19.9, "", "", True),
         (10.0, 1.0, 20.0, "", "deabc", False),
-        # The second one has no time, and the first one has failed: nobody knows of a good one.
+        # The second one has no time, and the first one has failed: no good one is known.
         (0.0, 5.0, 5.0, "de", "d", True),
         (0.0, 5.0, 5.0, "", "d", False),
         # Others are tried while there is time for one that takes as long as the longest yet.

@@ -24,7 +24,7 @@ class SlowAtFirst:
 
 
 @pytest.mark.parametrize("blocking", [False, True])
-async def test_what_is_late_at_its_handler_comes_again(bench, open_calls, blocking):
+async def test_what_is_late_at_its_handler_is_redelivered(bench, open_calls, blocking):
     broker = bench.broker()
     slow = SlowAtFirst()
     on = broker.subscriber(bench.topic, lease_ttl=LEASE, max_concurrent=1)

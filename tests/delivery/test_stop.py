@@ -54,7 +54,7 @@ async def test_all_subscribers_stop_at_once_and_claim_nothing_more(bench, calls)
     await wait_until_async(lambda: not any(s.running for s in broker.subscribers))
     for topic in topics:
         bench.client.schedule("x", topic, timer_id=f"{topic}, after")
-    # Whoever would claim these has been woken by now.
+    # Any worker that would claim these has been woken by now.
     for _ in range(50):
         bench.redis.ping()
         await asyncio.sleep(0)
@@ -93,7 +93,7 @@ async def test_running_handlers_finish_and_their_timers_are_committed(bench, cal
     assert bench.log.complaints == []
 
 
-async def test_after_the_graceful_timeout_handlers_are_cancelled_and_their_timers_given_back(
+async def test_after_the_graceful_timeout_handlers_are_cancelled_and_their_timers_released(
     bench, calls
 ):
     broker = bench.broker(graceful_timeout=0.1)
@@ -119,7 +119,7 @@ async def test_after_the_graceful_timeout_handlers_are_cancelled_and_their_timer
     assert bench.score("1") == due
 
 
-async def test_a_given_back_timer_is_delivered_by_another_worker_at_once(bench, calls, open_calls):
+async def test_a_released_timer_is_delivered_by_another_worker_at_once(bench, calls, open_calls):
     broker = bench.broker(graceful_timeout=0.0)
     other = bench.broker()
 
@@ -173,7 +173,7 @@ async def test_without_a_graceful_timeout_stop_waits_for_the_handlers(bench, cal
     assert bench.is_gone("1")
 
 
-async def test_a_handler_that_ignores_its_cancellation_does_not_hold_up_stop_for_ever(
+async def test_a_handler_that_ignores_its_cancellation_does_not_hold_up_stop_forever(
     bench, calls, monkeypatch
 ):
     monkeypatch.setattr("faststream_redis_timers.subscriber.handling.CANCELLED_HANDLERS", 0.1)
@@ -261,7 +261,7 @@ async def test_a_blocking_handler_can_not_be_cancelled_so_its_timer_stays_leased
         await wait_until_async(begun.is_set)
         await stop_quickly(broker)
 
-        # Given back, it would run elsewhere beside the thread that goes on.
+        # Released, it would run elsewhere beside the thread that goes on.
         assert bench.is_leased("1")
     finally:
         end.set()
@@ -270,7 +270,7 @@ async def test_a_blocking_handler_can_not_be_cancelled_so_its_timer_stays_leased
 # --- claimed, not begun; claims in flight ------------------------------------------------
 
 
-async def test_a_claim_in_flight_is_awaited_and_its_timers_are_given_back(bench, relay, calls):
+async def test_a_claim_in_flight_is_awaited_and_its_timers_are_released(bench, relay, calls):
     broker = bench.broker(relay.url, graceful_timeout=HANG)
 
     @broker.subscriber(bench.topic, max_polling_interval=0.05)
@@ -611,7 +611,7 @@ async def test_a_second_stop_changes_nothing(bench):
     assert timer_tasks() == []
 
 
-async def test_started_anew_it_delivers_anew(bench, open_calls):
+async def test_after_a_restart_it_delivers_again(bench, open_calls):
     broker = bench.broker()
 
     @broker.subscriber(bench.topic)
@@ -627,7 +627,7 @@ async def test_started_anew_it_delivers_anew(bench, open_calls):
     assert open_calls.ids == ["1", "2", "3"]
 
 
-async def test_a_handler_may_start_its_broker_anew(bench, open_calls):
+async def test_a_handler_may_restart_its_broker(bench, open_calls):
     broker = bench.broker()
 
     @broker.subscriber(bench.topic, max_concurrent=1)

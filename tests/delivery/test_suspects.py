@@ -20,8 +20,10 @@ END = 90.0
 def test_a_timer_that_kills_its_workers_takes_no_neighbour_with_it(
     process_bench, workers, count, slots, counted
 ):
-    knobs = {"max_concurrent": slots}
-    check_that_all_others_arrive(process_bench, workers, count, TIMERS, 5 if counted else 0, knobs)
+    options = {"max_concurrent": slots}
+    check_that_all_others_arrive(
+        process_bench, workers, count, TIMERS, 5 if counted else 0, options
+    )
 
 
 @pytest.mark.parametrize(("count", "slots"), [(1, 1), (3, 2)])
@@ -30,14 +32,14 @@ def test_a_timer_of_a_batch_that_kills_its_workers_takes_none_of_a_hundred_with_
     process_bench, workers, count, slots, counted
 ):
     """Each of the others loses one lease, of three attempts."""
-    knobs = {"max_concurrent": slots, "batch": True}
-    check_that_all_others_arrive(process_bench, workers, count, 100, 3 if counted else 0, knobs)
+    options = {"max_concurrent": slots, "batch": True}
+    check_that_all_others_arrive(process_bench, workers, count, 100, 3 if counted else 0, options)
 
 
-def check_that_all_others_arrive(bench, workers, count, timers, attempts, knobs):
-    knobs |= {"lease_ttl": LEASE}
+def check_that_all_others_arrive(bench, workers, count, timers, attempts, options):
+    options |= {"lease_ttl": LEASE}
     if counted := attempts > 0:
-        knobs |= {"max_attempts": attempts, "dead_letter_topic": "{topic}:dead"}
+        options |= {"max_attempts": attempts, "dead_letter_topic": "{topic}:dead"}
     ids = [f"{n}" for n in range(timers)]
     bench.client.schedule_batch(
         [
@@ -53,7 +55,7 @@ def check_that_all_others_arrive(bench, workers, count, timers, attempts, knobs)
             if process is None or process.poll() is not None:
                 # It may be killed before it has told of its start.
                 with suppress(AssertionError):
-                    (running[n],) = workers.start(**knobs)
+                    (running[n],) = workers.start(**options)
         left = set(bench.client.get_pending_timers(bench.topic))
         return left <= (set() if counted else {POISON})
 
@@ -63,12 +65,12 @@ def check_that_all_others_arrive(bench, workers, count, timers, attempts, knobs)
     bench.client.cancel_all(f"{bench.topic}:dead")
     bench.client.cancel_all(bench.topic)
 
-    # All others have arrived, and none of them was set aside.
+    # All others have arrived, and none of them was dead-lettered.
     assert set(ended) == set(ids) - {POISON}
     assert [one.headers["dead-letter-timer-id"] for one in letters] == [POISON] * counted
     if counted:
         # The last attempt may have been one of a batch, so there is one more, alone.
-        attempts += knobs.get("batch", False)
+        attempts += options.get("batch", False)
         assert letters[0].headers["dead-letter-attempts"] == f"{attempts}"
         assert "dead-letter-error" not in letters[0].headers
         begun = [note for note in workers.noted("begun") if note[0] == POISON]

@@ -84,7 +84,7 @@ async def test_a_due_time_that_a_claim_has_told_needs_no_wake_up(bench, relay, o
     assert open_calls.ids == ["1", "2"]
 
 
-async def test_stale_hints_are_ignored(bench, relay, open_calls):
+async def test_stale_wakeups_are_ignored(bench, relay, open_calls):
     broker = listening(bench, open_calls, relay.url)
     async with delivering(broker):
         long_ago = bench.home.now().timestamp() - 3600
@@ -107,7 +107,7 @@ async def test_nonsense_on_the_channel_harms_nobody(bench, relay, open_calls, no
     assert bench.log.complaints == []
 
 
-async def test_a_hint_that_overtakes_the_answer_of_a_claim_is_not_forgotten(
+async def test_a_wakeup_that_overtakes_the_reply_to_a_claim_is_not_forgotten(
     own_bench, own_relay, open_calls
 ):
     bench, relay = own_bench, own_relay
@@ -124,7 +124,7 @@ async def test_a_hint_that_overtakes_the_answer_of_a_claim_is_not_forgotten(
         loop_of(subscriber).poll_now()
         await wait_until_async(lambda: claims() > before)
         # The claim has found nothing, and its answer is on the way. Planted, so that the
-        # server sends no hint of its own.
+        # server sends no wake-up itself.
         now = bench.home.now().timestamp()
         bench.home.plant(bench.topic, "1", now, b"payload")
         loop_of(subscriber).wake(now, now)
@@ -249,7 +249,7 @@ async def test_where_wake_ups_are_refused_polling_goes_on_and_one_line_says_so(
 
     async with delivering(broker):
         await wait_until_async(lambda: refusals() >= 1)
-        # Publishing the hint is refused too, and scheduling does not mind.
+        # Publishing the wake-up is refused too, and scheduling does not mind.
         await broker.publish("x", bench.topic, timer_id="1")
         await bench.until_gone("1")
     await client.aclose()
@@ -290,7 +290,7 @@ async def test_a_killed_wake_up_connection_is_replaced_and_nothing_is_missed(
     async with delivering(listening(bench, open_calls, own_relay.url)):
         await until_idle(bench, own_relay)
         bench.redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-        # As if its hint had been sent just now: nobody hears of this one.
+        # As if its wake-up had been sent just now: nobody hears this one.
         bench.home.plant(bench.topic, "missed", bench.home.now().timestamp(), b"payload")
         await bench.until_gone("missed")
         await until_idle(bench, own_relay)

@@ -28,13 +28,13 @@ broker = TimersBroker(
 for timer_id, (period, body) in (series or {}).items():
     broker.add_series(body, "invoices", timer_id=timer_id, repeat=Every(seconds=period))
 app = FastStream(broker)
-knobs = settings.get("knobs", {})
-if "max_attempts" in knobs:
-    knobs["retry_policy"] = RetryPolicy(max_attempts=knobs.pop("max_attempts"))
+options = settings.get("options", {})
+if "max_attempts" in options:
+    options["retry_policy"] = RetryPolicy(max_attempts=options.pop("max_attempts"))
 
 
 @app.after_startup
-async def tell() -> None:
+async def note_start() -> None:
     await client.rpush(f"{notes}:started", os.getpid())
 
 
@@ -68,4 +68,4 @@ async def handle_batch(bodies: list[str], message: TimerBatchMessage) -> None:
     await client.rpush(f"{notes}:ended", *timer_notes)
 
 
-broker.subscriber("invoices", **knobs)(handle_batch if knobs.get("batch") else handle)
+broker.subscriber("invoices", **options)(handle_batch if options.get("batch") else handle)

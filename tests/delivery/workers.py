@@ -41,14 +41,16 @@ class Workers:
         wait_until(have_started, START)
         return processes
 
-    def launch(self, count=1, *, workers=1, url=None, graceful_timeout=20.0, series=None, **knobs):
+    def launch(
+        self, count=1, *, workers=1, url=None, graceful_timeout=20.0, series=None, **options
+    ):
         """Start processes that declare series: id -> (period in seconds, body)."""
         settings = {
             "url": url or self.bench.home.server_url,
             "key_names": self.bench.home.key_names,
             "notes": self.notes,
             "graceful_timeout": graceful_timeout,
-            "knobs": knobs,
+            "options": options,
             "series": series,
         }
         env = {

@@ -8,7 +8,7 @@ import redis
 from admin_pages import START, calls_of
 from browser import live_server, log_in
 from chromium import open_browser
-from dead import set_aside
+from dead import dead_letter_all
 from django.test import override_settings
 from playwright.sync_api import expect
 
@@ -155,7 +155,7 @@ def test_dead_letters_are_told_apart(visitor, timers, here, named):
     named("invoices", "invoices:dead")
     for timer_id in ("a", "b"):
         timers.schedule("x", "invoices", timer_id=timer_id)
-    (first, _) = set_aside(here)
+    (first, _) = dead_letter_all(here)
     schedule(timers, "invoices", HOUR)
 
     page = visitor.topics()

@@ -1,10 +1,10 @@
-"""Putting dead letters back in the admin: where it is offered, what it asks, does and says."""
+"""Redriving dead letters in the admin: where it is offered, what it asks, does and says."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from admin_pages import ODD, START, Visitor, log, tokens
-from dead import set_aside
+from dead import dead_letter_all
 from django.contrib.admin.models import CHANGE
 from django.test import Client, override_settings
 from django.utils import timezone
@@ -27,7 +27,7 @@ def bury(timers, here):
     def run(*timer_ids, **changes):
         for timer_id in timer_ids:
             timers.schedule(f"dead {timer_id}", "invoices", timer_id=timer_id)
-        return [one.decode() for one in set_aside(here, **changes)]
+        return [one.decode() for one in dead_letter_all(here, **changes)]
 
     return run
 
@@ -35,7 +35,7 @@ def bury(timers, here):
 # --- where it is offered
 
 
-def test_a_dead_letter_tells_how_it_ended_and_can_be_put_back(visitor, timers, bury):
+def test_a_dead_letter_shows_how_it_ended_and_can_be_redriven(visitor, timers, bury):
     (dead_id,) = bury("42", first_due=b"1767258000.250000", error="app.PaymentError")
     with timezone.override("Asia/Tokyo"):
         page = visitor.follow(visitor.topic(DEAD), dead_id)
@@ -61,7 +61,7 @@ def test_of_an_occurrence_it_is_shown_which_one_it_was(visitor, timers, here):
     timers.schedule("x", "reports", timer_id="daily", repeat=daily)
     timers.reschedule_timer("reports", "daily", activate_in=timedelta(0))
     occurrence = datetime(2027, 3, 26, 8, tzinfo=UTC)
-    set_aside(here, "reports", definition=daily.definition, occurrence=occurrence)
+    dead_letter_all(here, "reports", definition=daily.definition, occurrence=occurrence)
     (dead_id,) = timers.get_pending_timers("reports:dead")
 
     page = visitor.follow(visitor.topic("reports:dead"), dead_id)
@@ -72,7 +72,7 @@ def test_of_an_occurrence_it_is_shown_which_one_it_was(visitor, timers, here):
 
 
 @pytest.mark.parametrize("headers", [None, {"dead-letter-reason": "rejected"}])
-def test_what_is_no_dead_letter_is_not_offered_to_be_put_back(visitor, timers, headers):
+def test_only_dead_letters_are_offered_for_redriving(visitor, timers, headers):
     timers.schedule("x", "invoices", timer_id="42", activate_at=LATER, headers=headers)
     page = visitor.follow(visitor.topic("invoices"), "42")
     assert "Redrive" not in page.links
@@ -80,7 +80,7 @@ def test_what_is_no_dead_letter_is_not_offered_to_be_put_back(visitor, timers, h
     assert "Dead-lettered" not in page.text
 
 
-def test_what_a_dead_letter_tells_is_shown_as_it_can_be(visitor, timers):
+def test_what_a_dead_letter_says_is_shown_as_it_can_be(visitor, timers):
     odd = {
         "dead-letter-reason": "by <b>hand</b>\n",
         "dead-letter-topic": "in\0voices",
@@ -94,7 +94,7 @@ def test_what_a_dead_letter_tells_is_shown_as_it_can_be(visitor, timers):
     assert "<b>hand" not in page.html
 
 
-# --- putting back
+# --- redriving
 
 
 def test_the_selected_ones_come_back(visitor, timers, bury):
@@ -182,7 +182,7 @@ def test_what_takes_long_goes_on_when_asked_again(visitor, timers, bury, monkeyp
 def test_odd_ids_come_back_too(visitor, timers, here):
     for odd in ODD:
         here.plant("invoices", odd.encode("utf-8", "surrogateescape"), 1.0, b"x")
-    set_aside(here)
+    dead_letter_all(here)
     page = visitor.send(visitor.choose(visitor.topic(DEAD), "redrive"))
     assert f"Redriven: {len(ODD)} timers." in page.text
     assert sorted(timers.get_pending_timers("invoices")) == sorted(ODD)

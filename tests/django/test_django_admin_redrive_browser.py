@@ -2,17 +2,17 @@
 
 from browser import live_server, log_in
 from chromium import open_browser
-from dead import set_aside
+from dead import dead_letter_all
 from django.test import override_settings
 from playwright.sync_api import expect
 
 DEAD = "invoices:dead"
 
 
-def test_dead_letters_are_put_back(timers, here, counting, key_settings, users):
+def test_dead_letters_are_redriven(timers, here, counting, key_settings, users):
     for n in range(1, 5):
         timers.schedule({"invoice": n}, "invoices", timer_id=f"INV-00{n}")
-    set_aside(here, error="shop.payments.CardDeclined")
+    dead_letter_all(here, error="shop.payments.CardDeclined")
     user = users(is_superuser=True)
     alias = {"CLIENT": lambda: counting, "TOPICS": ["invoices", DEAD], **key_settings}
 

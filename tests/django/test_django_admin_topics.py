@@ -64,7 +64,7 @@ def test_a_scan_ends_when_there_are_more_topics_than_a_page_shows(visitor, timer
 
 
 @pytest.mark.parametrize("state", ["", "nonsense", "W10", "bnVsbA"])
-def test_a_scan_whose_state_cannot_be_read_begins_anew(visitor, timers, state):
+def test_a_scan_whose_state_cannot_be_read_starts_over(visitor, timers, state):
     timers.schedule("x", "hidden", activate_at=LATER)
     page = visitor.topics()
     while "scan" in page.fields:

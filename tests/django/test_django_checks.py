@@ -166,7 +166,7 @@ def test_a_server_that_refuses_is_a_warning():
     assert found[0].msg.startswith("TIMERS['default']: the server can't be reached: ")
 
 
-def test_a_silent_server_is_not_waited_for_by_a_client_that_would_for_ever(silent_server):
+def test_a_silent_server_is_not_waited_for_by_a_client_that_would_forever(silent_server):
     url, accepted = silent_server
 
     # Without an end to the check's own patience this test would not end.

@@ -34,7 +34,7 @@ def environment(key_settings, server_url):
 
 @pytest.fixture
 def command(manage, environment):
-    """Run a command of the project as a process; standard input is no terminal."""
+    """Run a command of the project as a process; standard input is not a terminal."""
 
     def run(*words, **more):
         return manage(*words, **environment(**more))

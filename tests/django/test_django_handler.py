@@ -150,7 +150,7 @@ async def test_handlers_that_fail_leave_none_open_either(opened, invoice):
 
 @pytest.fixture
 def lasting_connections(monkeypatch):
-    """Connections that stay open for ever, and are looked at before they are used again."""
+    """Connections that stay open forever, and are looked at before they are used again."""
     settings = connections.settings["default"]
     monkeypatch.setitem(settings, "CONN_MAX_AGE", None)
     monkeypatch.setitem(settings, "CONN_HEALTH_CHECKS", True)

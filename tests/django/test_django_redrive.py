@@ -1,11 +1,11 @@
-"""`timers_redrive`: what it puts back, and what it says of what stays."""
+"""`timers_redrive`: what it redrives, and what it says of what stays."""
 
 import json
 from datetime import timedelta
 from io import StringIO
 
 import pytest
-from dead import set_aside
+from dead import dead_letter_all
 from django.core.management import CommandError, call_command
 
 HOUR = timedelta(hours=1)
@@ -17,7 +17,7 @@ def letters(timers, here):
     """Three dead letters, of which one stays; their ids."""
     for timer_id in ("a", "b", "taken"):
         timers.schedule("dead", "invoices", timer_id=timer_id)
-    dead = [one.decode() for one in set_aside(here)]
+    dead = [one.decode() for one in dead_letter_all(here)]
     timers.schedule("new", "invoices", timer_id="taken", activate_in=HOUR)
     return dead
 

@@ -63,7 +63,7 @@ def states(out):
 # --- the command --------------------------------------------------------------------------------
 
 
-def test_it_creates_them_and_tells_so(declaring):
+def test_it_creates_them_and_says_so(declaring):
     with declaring([TICK, REPORT]):
         out, err = run()
         assert states(out) == [["created", "ticks", "tick"], ["created", "reports", "daily"]]

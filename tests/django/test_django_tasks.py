@@ -308,7 +308,7 @@ async def test_one_that_raises_is_failed_and_removed(task, args, kind, bench, se
 @pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("signal", [task_started, task_finished])
 @pytest.mark.parametrize("args", [["INV-1"], []], ids=["fine", "failed"])
-async def test_a_receiver_that_raises_is_logged_and_the_task_not_run_again(
+async def test_a_receiver_that_raises_is_logged_and_the_task_not_retried(
     signal, args, bench, sent, caplog
 ):
     def complain(**_):
@@ -329,7 +329,7 @@ async def test_a_receiver_that_raises_is_logged_and_the_task_not_run_again(
     assert [r.exc_info[0] for r in failures] == ([] if args else [TypeError])
 
 
-async def test_with_retry_one_that_raises_is_tried_again(backend_with, bench, calls, sent):
+async def test_with_retry_one_that_raises_is_retried(backend_with, bench, calls, sent):
     backend_with(RETRY=True)
     project_tasks.fail_once.enqueue()
 

@@ -1,4 +1,4 @@
-"""What is no Python on the pages is at least what it says it is."""
+"""Blocks on the pages that are not Python are at least what they say they are."""
 
 import ast
 import configparser

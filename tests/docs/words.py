@@ -69,7 +69,7 @@ def _docstring(node):
 
 
 def _docstrings(tree):
-    # The text below a constant too, which is no message either.
+    # The text below a constant too, which is not a message either.
     return {
         node.value
         for node in ast.walk(tree)

@@ -137,7 +137,7 @@ def test_batches(url):
     sizes = [int(size) for size in re.findall(r"^(\d+) offers have expired$", output, re.MULTILINE)]
     assert sum(sizes) == 250
     assert max(sizes) <= 100
-    assert_in_order(output, "249 offers in all", "set aside: offer 13")
+    assert_in_order(output, "249 offers in all", "dead-lettered: offer 13")
     with TimersClient(url) as client:
         assert client.cancel_all("example-offers:dead") == 1
     assert_nothing_is_left(url)
@@ -211,8 +211,8 @@ def test_retries(url):
     assert_in_order(
         output,
         *(f"attempt {n}: charging for order 7" for n in (1, 2, 3)),
-        "set aside: order 7 (timer 7), 3 attempts, ConnectionError",
-        "put back: 1",
+        "dead-lettered: order 7 (timer 7), 3 attempts, ConnectionError",
+        "redriven: 1",
         "attempt 1: charging for order 7",
     )
     assert_nothing_is_left(url)

@@ -67,7 +67,7 @@ class AsyncFront:
 
 
 async def schedule(front: Any, topic: str, timer_id: str) -> bool:
-    """Schedule a timer, again under its id until it is accepted; tell whether it was."""
+    """Schedule a timer, again under its id until it is accepted; return whether it was."""
     delay = timedelta(seconds=dice.uniform(0, settings.get("longest_delay", 1.0)))
     body = dice.choice(settings.get("bodies", ["work 0.01"]))
     while not ended:

@@ -61,7 +61,7 @@ app = FastStream(broker)
 
 
 @app.after_startup
-async def tell() -> None:
+async def note_start() -> None:
     journal.note("started", date=time.time())
 
 
@@ -110,9 +110,9 @@ async def handle_batch(bodies: list[str], message: TimerBatchMessage) -> None:
             await timer.ack()
 
 
-knobs = settings.get("knobs", {})
+options = settings.get("options", {})
 for topic in settings["topics"]:
-    broker.subscriber(topic, **knobs)(handle_batch if knobs.get("batch") else handle)
+    broker.subscriber(topic, **options)(handle_batch if options.get("batch") else handle)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ class Fleet:
         Args:
             env: Environment variables of its own.
             wait: Whether to wait until it delivers.
-            settings: See fault_worker.py; ``knobs`` are the subscriber's.
+            settings: See fault_worker.py; ``options`` are the subscriber's.
         """
         process = self._start("fault_worker.py", env, settings)
         if wait:

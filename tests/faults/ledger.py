@@ -108,7 +108,7 @@ class Ledger:
         """Give the timers that were accepted, not cancelled, and never handled to the end.
 
         One that was moved must be handled after that, also where it had been before. To be
-        asked when nothing is pending any more.
+        asked when nothing is pending any longer.
         """
         return [
             timer_id
@@ -162,13 +162,13 @@ class Ledger:
                 return "unexplained"
             return "lease ended"
         if before.end == "cancelled":
-            return "given back"
+            return "released"
         between = [f for f in self._by_id.get(timer_id, ()) if f["at"] <= run.at]
         asked = Counter(fact["what"] for fact in between)
         fresh = sum(d.is_fresh for d in self.deliveries[timer_id] if d.at <= run.at)
-        given_back = sum(d.end == "cancelled" for d in self.deliveries[timer_id])
+        released = sum(d.end == "cancelled" for d in self.deliveries[timer_id])
         # Each claim that no lease went before needs something that made the timer due.
-        spare = fresh - given_back - 1
+        spare = fresh - released - 1
         if spare <= asked["unknown"]:
             return "reply lost"
         if spare <= asked["unknown"] + asked["moving"]:

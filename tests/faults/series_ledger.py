@@ -60,7 +60,7 @@ class SeriesLedger:
             self.planned[timer_id] = planned
 
     def have_run_since(self, facts: Sequence[Fact], moment: float) -> bool:
-        """Tell whether each has been claimed after a Unix time, and settled.
+        """Return whether each has been claimed after a Unix time, and settled.
 
         Args:
             facts: The journal's.

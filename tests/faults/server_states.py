@@ -89,7 +89,7 @@ STATES: dict[str, State] = {
 
 
 def is_refused(server: redis.Redis) -> bool:
-    """Tell whether it refuses even to look at a key."""
+    """Return whether it refuses even to look at a key."""
     try:
         server.get("anything")
     except (redis.ResponseError, redis.ConnectionError):

@@ -90,7 +90,7 @@ class Server:
         return self
 
     def answers(self) -> bool:
-        """Tell whether it is up, and has read its data."""
+        """Return whether it is up, and has read its data."""
         assert self._process is not None
         assert self._process.poll() is None, self.log.read_text()
         # redis-py 5.0.1 leaves a socket open where nobody listens.
@@ -215,7 +215,7 @@ class Sentinels:
         return next(server for server in self.servers if {server.port} == ports)
 
     def has_moved_from(self, old: Server) -> bool:
-        """Tell whether all Sentinels know another primary, which takes writes."""
+        """Return whether all Sentinels know another primary, which takes writes."""
         ports = {self._ask(port)["port"] for _, port in self.addresses}
         if len(ports) != 1 or ports == {old.port}:
             return False

@@ -44,7 +44,7 @@ STOPPED = 1.5
 """Seconds for which a worker is stopped: longer than its lease."""
 PROGRESS = 10.0
 """Seconds between two lines that tell how far it is."""
-KNOBS = [
+OPTIONS = [
     {"lease_ttl": LEASE, "max_concurrent": 10},
     {"lease_ttl": LEASE, "max_concurrent": 2, "batch": True},
 ]
@@ -252,8 +252,8 @@ class Soak:
         return self._workers.pop(self._dice.randrange(len(self._workers)))
 
     def _start_worker(self) -> None:
-        knobs = KNOBS[next(self._turn) % len(KNOBS)]
-        self._workers.append(self._fleet.worker(knobs=knobs, wait=False))
+        options = OPTIONS[next(self._turn) % len(OPTIONS)]
+        self._workers.append(self._fleet.worker(options=options, wait=False))
 
     def _kill_worker(self) -> None:
         self._fleet.kill(self._a_worker())
@@ -301,7 +301,7 @@ class Soak:
             self._continue_stopped(now)
             if now >= told_at + PROGRESS:
                 told_at = now
-                self._tell(now - started_at)
+                self._report_progress(now - started_at)
             time.sleep(self._dice.uniform(*PAUSE))
         for producer in producers:
             self._fleet.terminate(producer)
@@ -331,7 +331,7 @@ class Soak:
             # It goes on for a while beside its successor, and ends then.
             worker.send_signal(signal.SIGTERM)
 
-    def _tell(self, seconds: float) -> None:
+    def _report_progress(self, seconds: float) -> None:
         seen = Counter(fact["what"] for fact in self._fleet.journal.read())
         self._say(
             f"{seconds:5.0f} s: {seen['fault']} faults, {seen['accepted']} timers scheduled, "

@@ -34,7 +34,7 @@ class Balance:
         """How many were accepted and never handled."""
         return self.scheduled - self.delivered
 
-    def tell(self, request: pytest.FixtureRequest, fault: str, **more: Any) -> None:
+    def report(self, request: pytest.FixtureRequest, fault: str, **more: Any) -> None:
         """Write it into the report of the test.
 
         Args:
@@ -76,12 +76,12 @@ def noting(
     client: object = None,
     *,
     graceful_timeout: float = 2.0,
-    **knobs: object,
+    **options: object,
 ) -> TimersBroker:
     """Make a broker whose handler notes its calls, and waits while their gate is shut."""
     broker = bench.broker(client, graceful_timeout=graceful_timeout)
 
-    @broker.subscriber(bench.topic, **knobs)
+    @broker.subscriber(bench.topic, **options)
     async def handle(message: TimerMessage) -> None:
         await calls.hold(message)
 

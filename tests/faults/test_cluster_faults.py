@@ -17,7 +17,7 @@ AFFECTED = "trials"
 SLOT = slot_of(AFFECTED.encode())
 
 FRONTS = ("blocking", "async")
-KNOBS = {"lease_ttl": 1.0, "max_concurrent": 10}
+OPTIONS = {"lease_ttl": 1.0, "max_concurrent": 10}
 PRODUCTION = {
     "bodies": ["work 0.02", "plain"],
     "moves": 0.1,
@@ -39,7 +39,7 @@ class Load(Fleet):
     def begin(self):
         """Start them, and wait until timers of every topic are delivered."""
         for _ in range(2):
-            self.worker(knobs=KNOBS)
+            self.worker(options=OPTIONS)
         self.producers = [self.producer(front, front=front, **PRODUCTION) for front in FRONTS]
         self.goes_on()
         self.journal.note("fault")

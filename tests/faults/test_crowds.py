@@ -79,7 +79,7 @@ async def test_beside_handlers_that_hang_all_others_go_on_with_one_connection(
     all_ids = [timer_id for some in (*ids.values(), *others.values()) for timer_id in some]
     all_ids += [f"{timer_id} again" for some in ids.values() for timer_id in some]
     found = balance(open_calls, all_ids, tried=2)
-    found.tell(request, "20 subscribers, 1 connection, 2 handlers hang")
+    found.report(request, "20 subscribers, 1 connection, 2 handlers hang")
     assert (found.lost, found.again) == (0, 0)
     bench.client.cancel_all("waits")
     bench.client.cancel_all("blocks")
@@ -118,10 +118,10 @@ async def test_beside_one_that_hangs_two_hundred_handlers_run_at_once(
         await bench.until_gone(*ids)
 
     found = balance(calls, ids, tried=1)
-    found.tell(request, "200 handlers, 1 connection, 1 hangs")
+    found.report(request, "200 handlers, 1 connection, 1 hangs")
     assert (found.lost, found.again) == (0, 0)
     assert calls.most_running == 200
-    # It was given back when the worker stopped.
+    # It was released when the worker stopped.
     assert bench.client.get_pending_timers(bench.topic) == ["hangs"]
     assert not bench.is_leased("hangs")
     bench.client.cancel_all(bench.topic)

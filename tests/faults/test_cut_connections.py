@@ -16,7 +16,7 @@ from faststream_redis_timers.delivery.schedule import Backoff
 from faststream_redis_timers.subscriber import loop
 
 BACK = 1.0
-"""Seconds that it may pause until it delivers again. What else takes time is the machine."""
+"""Seconds that it may pause until it resumes delivery. What else takes time is the machine."""
 
 MOST_IN_POOL = 3
 """Connections that the pool of a worker with one topic may have kept."""
@@ -56,7 +56,7 @@ async def test_a_worker_whose_connections_are_killed_is_back_within_a_second(
             killed_at = time.monotonic()
             for words in KILLS[which]:
                 bench.redis.execute_command("CLIENT", "KILL", *words)
-            # The hint may come when nobody listens.
+            # The wake-up may come when nobody listens.
             bench.schedule(timer_id)
             await bench.until_gone(timer_id)
             longest = max(longest, time.monotonic() - killed_at)
@@ -64,7 +64,7 @@ async def test_a_worker_whose_connections_are_killed_is_back_within_a_second(
             await until_listening(bench)
 
     found = balance(open_calls, ids, tried)
-    found.tell(request, f"{which} connections killed", longest_s=round(longest, 3))
+    found.report(request, f"{which} connections killed", longest_s=round(longest, 3))
     assert (found.lost, found.again) == (0, 0)
 
 
@@ -87,7 +87,7 @@ async def test_while_all_connections_are_killed_under_load_each_timer_is_deliver
             )
 
     found = balance(open_calls, ids, tried)
-    found.tell(request, "all connections killed under load")
+    found.report(request, "all connections killed under load")
     assert tried > 20
     assert (found.lost, found.again) == (0, 0)
 
@@ -120,7 +120,7 @@ async def test_a_half_open_wake_up_connection_is_replaced_in_time(
             assert sum(pauses) < BACK
 
     found = balance(open_calls, ids, tried)
-    found.tell(request, "wake-ups half open", longest_s=round(longest, 3))
+    found.report(request, "wake-ups half open", longest_s=round(longest, 3))
     assert (found.lost, found.again) == (0, 0)
     assert bench.log.complaints == []
 
@@ -147,7 +147,7 @@ async def test_a_half_open_connection_of_the_pool_costs_a_deadline(
     tried = 2
     ids = numbers(tried)
     longest = 0.0
-    # redis-py's defaults: this client would wait for ever.
+    # redis-py's defaults: this client would wait forever.
     client = redis.asyncio.Redis(host="127.0.0.1", port=relay.port)
     async with delivering(
         noting(bench, open_calls, client, lease_ttl=0.5, max_polling_interval=0.1)
@@ -167,7 +167,7 @@ async def test_a_half_open_connection_of_the_pool_costs_a_deadline(
     await client.aclose()
 
     found = balance(open_calls, ids, tried)
-    found.tell(request, "pool half open", longest_s=round(longest, 3))
+    found.report(request, "pool half open", longest_s=round(longest, 3))
     assert (found.lost, found.again) == (0, 0)
     assert len(outages(bench)) == tried
 
@@ -205,7 +205,7 @@ async def test_wake_ups_that_are_refused_meanwhile_and_allowed_again_are_back(
     bench.redis.execute_command("ACL", "SETUSER", user, "allchannels")
     async with delivering(noting(bench, open_calls, client, max_polling_interval=0.1)):
         await until_listening(bench)
-        # The server cuts who listens to what he may not any more.
+        # The server cuts clients that listen where they no longer may.
         bench.redis.execute_command("ACL", "SETUSER", user, "resetchannels")
         await wait_until_async(lambda: bench.log.at(logging.WARNING))
         for timer_id in ids:
@@ -218,6 +218,6 @@ async def test_wake_ups_that_are_refused_meanwhile_and_allowed_again_are_back(
         await wait_until_async(lambda: "wake-ups are allowed again" in bench.log.lines)
     await client.aclose()
 
-    balance(open_calls, ids, 1).tell(request, "wake-ups refused by ACL")
+    balance(open_calls, ids, 1).report(request, "wake-ups refused by ACL")
     assert open_calls.counts == dict.fromkeys(ids, 1)
     assert len(bench.log.complaints) == 1

@@ -9,7 +9,7 @@ from waiting import wait_until
 from faststream_redis_timers_sync import TimersClient
 
 CONFIRMED = {"confirm_replicas": 2, "confirm_timeout": 0.3}
-KNOBS = {"lease_ttl": 1.0, "max_concurrent": 10}
+OPTIONS = {"lease_ttl": 1.0, "max_concurrent": 10}
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def cut_off_replicas(primary):
 
 def test_a_promoted_replica_is_found_and_nothing_confirmed_is_lost(sentinels, fleet, record):
     for _ in range(2):
-        fleet.worker(knobs=KNOBS)
+        fleet.worker(options=OPTIONS)
     producers = [
         fleet.producer(front, front=front, bodies=["work 0.02", "plain"], options=CONFIRMED)
         for front in ("blocking", "async")

@@ -1,18 +1,18 @@
-"""Workers killed with SIGKILL again and again, and started anew: each timer is delivered."""
+"""Workers killed with SIGKILL again and again, and restarted: each timer is delivered."""
 
 import time
 
 LEASE = 1.0
-KNOBS = {"lease_ttl": LEASE, "max_concurrent": 10}
+OPTIONS = {"lease_ttl": LEASE, "max_concurrent": 10}
 LATE = 1.0
 """Seconds after its due time, or after the end of its lease, in which a timer is claimed, beside
 those in which the machine stalls."""
 
 
-def test_what_killed_workers_held_is_delivered_a_lease_and_a_second_later(
+def test_what_killed_workers_had_leased_is_redelivered_a_lease_and_a_second_later(
     fleet, client, record, stalls
 ):
-    workers = [fleet.worker(knobs=KNOBS) for _ in range(3)]
+    workers = [fleet.worker(options=OPTIONS) for _ in range(3)]
     producers = [
         fleet.producer(front, front=front, count=150, pause=0.015, bodies=["work 0.05", "plain"])
         for front in ("blocking", "async")
@@ -23,7 +23,7 @@ def test_what_killed_workers_held_is_delivered_a_lease_and_a_second_later(
         victim = workers.pop(0)
         fleet.kill(victim)
         kills[victim.pid] = time.monotonic()
-        workers.append(fleet.worker(knobs=KNOBS))
+        workers.append(fleet.worker(options=OPTIONS))
     fleet.until_produced(*producers)
     # On a slow machine those may have been killed while they had nothing: this one has not.
     fleet.schedule(client, "held", "gate")

@@ -92,7 +92,7 @@ def test_a_second_delivery_without_a_lease_before_needs_a_reason():
     assert reasons(*HANDLED, again) == ["unexplained"]
     assert reasons(fact("unknown", 99.0), *HANDLED, again) == ["reply lost"]
     assert reasons(*HANDLED, fact("moving", 101.2), again) == ["moved"]
-    assert reasons(*DIED, ended("cancelled", 101.2), again) == ["given back"]
+    assert reasons(*DIED, ended("cancelled", 101.2), again) == ["released"]
     assert reasons(*HANDLED, {"what": "failover", "at": 102.0}, again) == ["failover"]
 
 
@@ -127,7 +127,7 @@ def test_the_table_has_a_column_for_each_number():
     assert line.split() == ["a", "fault", "3", "1", "0", "1", "0", "0"]
 
 
-def test_the_table_tells_how_long_work_stood_still():
+def test_the_table_shows_how_long_work_stood_still():
     facts = [
         fact("fault", 100.0),
         fact("accepted", 100.5, topic="a"),
@@ -163,7 +163,7 @@ def test_a_journal_is_read_while_it_is_written(tmp_path):
     journal.close()
 
 
-def test_what_tests_tell_of_one_fault_is_one_line():
+def test_what_tests_report_of_one_fault_is_one_line():
     once = {"tried": 1, "scheduled": 20, "delivered": 19, "lost": 1, "again": 0}
     again = {"tried": 2, "scheduled": 5, "delivered": 5, "lost": 0, "again": 3, "longest_s": 0.1}
     first, second = told_rows(

@@ -137,7 +137,7 @@ async def test_a_timer_whose_reply_was_lost_is_delivered_once_however_soon(
 
     # Without the caller's doing nothing is sent a second time.
     found = balance(open_calls, ids if cut.executes else [], tried=len(ids))
-    found.tell(request, f"reply lost after publish, {cut.place}")
+    found.report(request, f"reply lost after publish, {cut.place}")
     assert unknown == len(ids)
     assert (found.lost, found.again) == (0, 0)
     assert cut.executes or set(ids).isdisjoint(open_calls.ids)

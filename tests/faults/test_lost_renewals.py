@@ -40,7 +40,7 @@ async def test_renewals_that_are_lost_again_and_again_keep_the_lease(
             await bench.until_gone(*ids)
 
     found = balance(calls, ids, tried)
-    found.tell(request, f"reply lost after renewal, {cut.place}")
+    found.report(request, f"reply lost after renewal, {cut.place}")
     assert (found.lost, found.again) == (0, 0)
     assert not any(message.lease_lost for message in calls.messages)
     # A claim may have been lost with it, which is an outage.
@@ -77,7 +77,7 @@ async def test_a_renewal_by_hand_that_is_lost_is_repeated_and_holds(bench, relay
 
 
 MEANWHILE = {
-    "scheduled anew": lambda bench: bench.schedule("1", "second", activate_in=HOUR),
+    "scheduled again": lambda bench: bench.schedule("1", "second", activate_in=HOUR),
     "moved": lambda bench: bench.client.reschedule_timer(bench.topic, "1", activate_in=HOUR),
     "cancelled": lambda bench: bench.client.cancel_timer(bench.topic, "1"),
     "taken by another": lambda bench: (bench.schedule("1"), bench.home.claim(bench.topic)),

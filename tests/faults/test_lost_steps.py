@@ -40,7 +40,7 @@ async def test_of_a_claim_that_is_lost_one_s_worth_is_leased_and_comes_after_its
         await bench.until_gone(*ids)
 
     found = balance(calls, ids, tried=1)
-    found.tell(request, f"reply lost after claim, {cut.place}")
+    found.report(request, f"reply lost after claim, {cut.place}")
     assert (found.lost, found.again) == (0, 0)
     assert len(outages(bench)) == 1
 
@@ -69,7 +69,7 @@ async def test_claims_that_are_lost_one_after_the_other_lease_one_s_worth(
 
 MEANWHILE = {
     "nothing": (lambda bench: None, None),
-    "scheduled anew": (lambda bench: bench.schedule("1", "second", activate_in=HOUR), "second"),
+    "scheduled again": (lambda bench: bench.schedule("1", "second", activate_in=HOUR), "second"),
     "moved": (
         lambda bench: bench.client.reschedule_timer(bench.topic, "1", activate_in=HOUR),
         "first",
@@ -92,7 +92,7 @@ async def test_a_commit_that_is_repeated_leaves_alone_what_came_in_between(
         await wait_until_async(lambda: relay.all_lost)
         await bench.until_settled(broker)
 
-    balance(calls, ["1"], tried=1).tell(request, f"reply lost after commit, {cut.place}")
+    balance(calls, ["1"], tried=1).report(request, f"reply lost after commit, {cut.place}")
     # A move finds no timer where the commit has been executed.
     is_there = body is not None and not (name == "moved" and cut.executes)
     timer = bench.client.get_timer(bench.topic, "1")
@@ -187,7 +187,7 @@ async def test_while_calls_are_lost_again_and_again_each_timer_is_delivered_once
             )
 
     found = balance(open_calls, ids, tried)
-    found.tell(request, "calls lost again and again")
+    found.report(request, "calls lost again and again")
     assert tried >= 20
     assert (found.lost, found.again) == (0, 0)
 

@@ -8,7 +8,7 @@ from waiting import wait_until
 
 from faststream_redis_timers_sync import TimerPublishMessage
 
-KNOBS = {"lease_ttl": 1.0, "max_concurrent": 3}
+OPTIONS = {"lease_ttl": 1.0, "max_concurrent": 3}
 
 
 def noted_by(fleet, process, what):
@@ -20,11 +20,11 @@ def noted_by(fleet, process, what):
 def test_a_worker_that_was_stopped_past_its_lease_is_fenced(
     fleet, client, record, successor_is, renews
 ):
-    paused = fleet.worker(knobs={**KNOBS, "renew_lease": renews})
+    paused = fleet.worker(options={**OPTIONS, "renew_lease": renews})
     fleet.schedule(client, "1", "gate")
     fleet.until_begun("1")
     paused.send_signal(signal.SIGSTOP)
-    successor = fleet.worker(knobs={**KNOBS, "lease_ttl": 30.0})
+    successor = fleet.worker(options={**OPTIONS, "lease_ttl": 30.0})
     wait_until(lambda: noted_by(fleet, successor, "begun"))
     if successor_is == "at work":
         successor.send_signal(signal.SIGSTOP)
@@ -47,8 +47,8 @@ def test_a_worker_that_was_stopped_past_its_lease_is_fenced(
 
 
 def test_a_worker_whose_event_loop_was_blocked_past_its_lease_is_fenced(fleet, client, record):
-    blocked = fleet.worker(knobs=KNOBS)
-    successor = fleet.worker(knobs={**KNOBS, "lease_ttl": 30.0})
+    blocked = fleet.worker(options=OPTIONS)
+    successor = fleet.worker(options={**OPTIONS, "lease_ttl": 30.0})
     successor.send_signal(signal.SIGSTOP)
     os.waitid(os.P_PID, successor.pid, os.WSTOPPED | os.WNOWAIT)
     # One claim takes all; the handler of the first stops the loop before the others begin.

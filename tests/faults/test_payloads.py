@@ -93,7 +93,7 @@ async def test_a_worker_removes_or_delivers_each_and_goes_on(bench, open_calls, 
         schedule_all(bench, ids)
         await bench.until_gone(*payloads, *ids)
 
-    balance(open_calls, ids, len(payloads)).tell(request, "hostile payloads")
+    balance(open_calls, ids, len(payloads)).report(request, "hostile payloads")
     assert open_calls.counts == dict.fromkeys([*(payloads.keys() - refused), *ids], 1)
     assert_one_error_each(bench, refused)
     assert bench.log.at(logging.CRITICAL) == []

@@ -17,7 +17,7 @@ from faststream_redis_timers_sync.protocol.times import time_of
 
 SECONDS = float(os.environ.get("RECURRING_SECONDS", "15"))
 COUNT = 50
-KNOBS = {"lease_ttl": 1.0, "max_concurrent": 10}
+OPTIONS = {"lease_ttl": 1.0, "max_concurrent": 10}
 TOPIC = "invoices"
 BETWEEN_KILLS = 1.0
 
@@ -47,7 +47,7 @@ def stop_amid_a_run(fleet, worker):
 
 
 def test_killed_workers_leave_no_time_without_a_run_and_none_with_two(fleet, server, client):
-    workers = [fleet.worker(knobs=KNOBS) for _ in range(3)]
+    workers = [fleet.worker(options=OPTIONS) for _ in range(3)]
     series = SeriesLedger(client, TOPIC, COUNT)
     killed = set()
     until = time.monotonic() + SECONDS
@@ -56,7 +56,7 @@ def test_killed_workers_leave_no_time_without_a_run_and_none_with_two(fleet, ser
         stop_amid_a_run(fleet, victim)
         fleet.kill(victim)
         killed.add(victim.pid)
-        workers.append(fleet.worker(knobs=KNOBS, wait=False))
+        workers.append(fleet.worker(options=OPTIONS, wait=False))
         time.sleep(max(0.0, now + BETWEEN_KILLS - time.monotonic()))
     over_at = time.time()
     wait_until(lambda: series.have_run_since(fleet.journal.read(), over_at), 60)
@@ -85,7 +85,7 @@ def without_zones(folder):
 
 
 def test_one_worker_of_two_does_not_know_the_zone(fleet, server, client, tmp_path):
-    ignorant = fleet.worker(knobs=KNOBS, env=without_zones(tmp_path))
+    ignorant = fleet.worker(options=OPTIONS, env=without_zones(tmp_path))
     minutely = Cron("* * * * *", tz="Europe/Berlin")
     client.schedule("plain", TOPIC, timer_id="minutely", repeat=minutely)
     client.reschedule_timer(TOPIC, "minutely", activate_in=timedelta(0))
@@ -95,7 +95,7 @@ def test_one_worker_of_two_does_not_know_the_zone(fleet, server, client, tmp_pat
     fleet.schedule(client, "one-shot", "plain")
     fleet.until_begun("one-shot")
 
-    knowing = fleet.worker(knobs=KNOBS)
+    knowing = fleet.worker(options=OPTIONS)
     fleet.until_begun("minutely")
 
     (run,) = fleet.noted("begun", id="minutely")

@@ -10,14 +10,14 @@ from faststream_redis_timers_sync.protocol.operation import load_script
 
 BACK = 2.0
 """Seconds after which work goes on, beside those in which the machine stalls."""
-KNOBS = {"lease_ttl": 1.0, "max_concurrent": 10}
+OPTIONS = {"lease_ttl": 1.0, "max_concurrent": 10}
 BODIES = ["work 0.02", "plain"]
 SCRIPTS = [load_script(name).sha.decode() for name in ("schedule", "settle_and_claim")]
 
 
 def start_all(fleet, count=None):
     for _ in range(2):
-        fleet.worker(knobs=KNOBS)
+        fleet.worker(options=OPTIONS)
     return [
         fleet.producer(front, front=front, count=count, bodies=BODIES)
         for front in ("blocking", "async")

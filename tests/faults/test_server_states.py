@@ -30,7 +30,7 @@ LASTS = 1.2
 """Seconds that a state lasts after it has been told."""
 
 RESUMES = 3.0
-"""Seconds until all is delivered again: a pause between tries takes up to 1.5."""
+"""Seconds until delivery resumes: a pause between tries takes up to 1.5."""
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ async def test_it_is_told_once_each_way_asked_seldom_and_left_by_itself(
         await bench.until_gone("after")
 
     found = balance(open_calls, ids, tried=1)
-    found.tell(
+    found.report(
         request,
         f"server {state}",
         per_second=round(sent / took),
@@ -134,7 +134,7 @@ async def test_while_it_is_full_scheduling_fails_loudly_and_delivering_goes_on(
                 await bench.until_gone("after")
 
     found = balance(calls, accepted, refused)
-    found.tell(request, "server out of memory")
+    found.report(request, "server out of memory")
     assert len(accepted) > 20
     assert (found.lost, found.again) == (0, 0)
     assert set(calls.counts) == {*accepted, "after"}
@@ -166,7 +166,7 @@ async def test_a_worker_whose_replies_are_cut_for_their_size_asks_seldom_and_is_
         await bench.until_gone(*ids)
 
     found = balance(open_calls, ids, cut(bench) - cut_before)
-    found.tell(request, "output buffers cut", per_second=round(sent / took))
+    found.report(request, "output buffers cut", per_second=round(sent / took))
     assert sent / took <= MOST_PER_SECOND
     assert (found.lost, found.again) == (0, 0)
     assert (len(outages(bench)), len(recoveries(bench))) == (1, 1)
@@ -186,7 +186,7 @@ async def test_a_wake_up_connection_that_is_cut_for_its_buffer_is_replaced(
     async with delivering(noting(bench, open_calls, **NO_POLLS)):
         for timer_id in ids:
             await until_listening(bench)
-            # As if many hints had not been read; what comes after them is lost.
+            # As if many wake-ups had not been read; what comes after them is lost.
             with bench.redis.pipeline(transaction=True) as pipeline:
                 for _ in range(100):
                     pipeline.publish(bench.timeline, b"x" * 2000)
@@ -197,7 +197,7 @@ async def test_a_wake_up_connection_that_is_cut_for_its_buffer_is_replaced(
     bench.redis.config_set("client-output-buffer-limit", "pubsub 0 0 0")
 
     found = balance(open_calls, ids, tried)
-    found.tell(request, "wake-ups' output buffer cut")
+    found.report(request, "wake-ups' output buffer cut")
     assert tried == len(ids)
     assert (found.lost, found.again) == (0, 0)
     assert bench.log.complaints == []

@@ -13,7 +13,7 @@ from waiting import wait_until
 from faststream_redis_timers_sync import TimerPublishMessage
 from faststream_redis_timers_sync.protocol.times import is_lease
 
-KNOBS = {"lease_ttl": 300.0, "max_concurrent": 3, "max_polling_interval": 0.05}
+OPTIONS = {"lease_ttl": 300.0, "max_concurrent": 3, "max_polling_interval": 0.05}
 IDS = ["0", "1", "2"]
 BODIES = ["", "work 0.01"]
 
@@ -45,7 +45,7 @@ class Stage:
         self.dues = {}
 
     def start(self, **settings):
-        self.worker = self.fleet.worker(knobs=KNOBS, **settings)
+        self.worker = self.fleet.worker(options=OPTIONS, **settings)
         # From here on nothing but claims is sent while it has nothing to do.
         wait_until(lambda: self.server.client.pubsub_numsub(self.timeline)[0][1] == 1)
 
@@ -183,7 +183,7 @@ def fleet(relay, tmp_path):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_nothing_is_held_by_a_worker_terminated_at(fleet, relay, client, server, record, stage):
+def test_nothing_is_leased_by_a_worker_terminated_at(fleet, relay, client, server, record, stage):
     at = Stage(fleet, relay, client, server)
     getattr(at, stage)()
     fleet.until_ended(at.worker)
@@ -193,7 +193,7 @@ def test_nothing_is_held_by_a_worker_terminated_at(fleet, relay, client, server,
     assert at.scores() == at.dues
     if at.dues:
         fleet.open_gate()
-        fleet.worker(knobs=KNOBS)
+        fleet.worker(options=OPTIONS)
         fleet.until_empty(client)
 
     ledger = fleet.ledger()
@@ -201,16 +201,16 @@ def test_nothing_is_held_by_a_worker_terminated_at(fleet, relay, client, server,
     record(ledger.row(f"SIGTERM: {stage.replace('_', ' ')}", 1))
 
 
-def test_nothing_is_held_by_workers_terminated_at_any_moment(fleet, client, record):
+def test_nothing_is_leased_by_workers_terminated_at_any_moment(fleet, client, record):
     dice = random.Random(7)
-    workers = [fleet.worker(knobs=KNOBS) for _ in range(4)]
+    workers = [fleet.worker(options=OPTIONS) for _ in range(4)]
     producer = fleet.producer("p", front="blocking", pause=0.005, bodies=BODIES)
     for worker in workers:
         begun = len(fleet.noted("begun")) + dice.randrange(20, 50)
         wait_until(lambda begun=begun: len(fleet.noted("begun")) >= begun, START)
         fleet.terminate(worker)
     fleet.terminate(producer)
-    fleet.worker(knobs=KNOBS)
+    fleet.worker(options=OPTIONS)
     # Leases are longer than this waits.
     fleet.until_empty(client)
 

@@ -13,8 +13,8 @@ DUTY = 3
 WORKERS = 10
 """All are on duty in fleets of up to 8."""
 
-KNOBS = {"max_concurrent": 3, "lease_ttl": 300.0, "duty": DUTY}
-ALL_ON_DUTY = {**KNOBS, "duty": None}
+OPTIONS = {"max_concurrent": 3, "lease_ttl": 300.0, "duty": DUTY}
+ALL_ON_DUTY = {**OPTIONS, "duty": None}
 """What workers do that know no duty: they answer every wake-up, and are not counted as a fleet."""
 
 MEMORY = 2.0
@@ -43,7 +43,7 @@ class Crowd:
 
     def start(self, count=WORKERS, **settings):
         """Start workers, one after the other, and give them."""
-        settings = {"knobs": KNOBS, "memory": MEMORY, **settings}
+        settings = {"options": OPTIONS, "memory": MEMORY, **settings}
         return [self.fleet.worker(**settings) for _ in range(count)]
 
     def count_on_duty(self):
@@ -52,7 +52,7 @@ class Crowd:
         return self.server.client.publish(self.channel, "")
 
     def deliver(self):
-        """Let a timer be due, wait until it is committed, and give the process id of who did."""
+        """Let a timer be due, wait until it is committed, and return its worker's process id."""
         self.scheduled += 1
         timer_id = f"{self.scheduled}"
         self.fleet.schedule(self.client, timer_id)
@@ -69,7 +69,7 @@ class Crowd:
         wait_until(holds, 2 * START)
 
     def is_joined(self):
-        """Let timers be due, and tell whether somebody goes on duty for them.
+        """Let timers be due, and return whether somebody goes on duty for them.
 
         Those who are not there are counted all the time: where more are, somebody else is on duty.
         """
@@ -131,9 +131,9 @@ def test_all_on_duty_are_stopped_and_continued(crowd, record):
     record(crowd.check().row("all workers on duty stopped (SIGSTOP)", 1))
 
 
-@pytest.mark.parametrize("before", [KNOBS, ALL_ON_DUTY], ids=["restart", "upgrade"])
+@pytest.mark.parametrize("before", [OPTIONS, ALL_ON_DUTY], ids=["restart", "upgrade"])
 def test_workers_are_replaced_one_after_the_other(crowd, record, before):
-    workers = crowd.start(knobs=before)
+    workers = crowd.start(options=before)
     producer = crowd.fleet.producer("p", front="blocking", pause=0.01, bodies=["", "work 0.01"])
     for worker in workers:
         crowd.fleet.terminate(worker)
@@ -141,7 +141,7 @@ def test_workers_are_replaced_one_after_the_other(crowd, record, before):
     crowd.fleet.terminate(producer)
     crowd.thin_out()
 
-    how = "restarted" if before is KNOBS else "that know no duty replaced"
+    how = "restarted" if before is OPTIONS else "that know no duty replaced"
     record(crowd.check().row(f"workers {how}, one after the other", len(workers)))
 
 

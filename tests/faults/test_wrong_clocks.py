@@ -15,9 +15,9 @@ HOUR = 3600
 
 
 def test_the_date_of_workers_and_producers_changes_nothing(fleet, client, record):
-    knobs = {"lease_ttl": 1.0}
+    options = {"lease_ttl": 1.0}
     workers = {
-        offset: fleet.worker(env=clock_off_by(offset), knobs=knobs) for offset in (HOUR, -HOUR)
+        offset: fleet.worker(env=clock_off_by(offset), options=options) for offset in (HOUR, -HOUR)
     }
     producers = {
         (front, offset): fleet.producer(
@@ -29,7 +29,7 @@ def test_the_date_of_workers_and_producers_changes_nothing(fleet, client, record
     # Leases too are counted by the server's clock.
     fleet.until_begun("async3600-30")
     fleet.kill(workers[HOUR])
-    workers[HOUR] = fleet.worker(env=clock_off_by(HOUR), knobs=knobs)
+    workers[HOUR] = fleet.worker(env=clock_off_by(HOUR), options=options)
     fleet.until_produced(*producers.values())
     # Where a wrong date counted, some would wait for an hour.
     fleet.until_empty(client)
@@ -67,7 +67,7 @@ def server(dial):
 def test_the_server_s_date_may_be_set_back_and_forth(fleet, server, client, dial, record):
     timeline = f"timers_timeline:{fleet.topics[0]}"
     for _ in range(2):
-        fleet.worker(knobs={"lease_ttl": 1.0, "max_polling_interval": 0.5})
+        fleet.worker(options={"lease_ttl": 1.0, "max_polling_interval": 0.5})
     dues = {}
     steps = (0, 60, 0, -60, 0, 60)
     for step, offset in enumerate(steps):

@@ -339,7 +339,7 @@ begun.wait()
 child = os.fork()
 if child == 0:
     is_child = True
-    # Where it waits for ever it ends itself, since nobody else will.
+    # Where it waits forever it ends itself, since nobody else will.
     signal.alarm(50)
     own = client_of(app)
     facts = [own is not before, own.get_pending_timers("t"), before.get_pending_timers("t")]

@@ -1,13 +1,13 @@
 """``flask timers redrive``: the command line's, on the app's client."""
 
-from dead import set_aside
+from dead import dead_letter_all
 from front_ends import Home
 
 
 def test_dead_letters_come_back(app, client, key_names, server_url):
     client.schedule("x", "invoices", timer_id="42")
     home = Home(key_names, server_url)
-    (dead_id,) = set_aside(home)
+    (dead_id,) = dead_letter_all(home)
     home.redis.close()
 
     words = ["timers", "redrive", "invoices:dead", dead_id.decode()]

@@ -1,7 +1,7 @@
 """Feeds the reader of payloads with bytes that a coverage-guided fuzzer makes: `make fuzz`.
 
 Whatever lies in Redis, it must be read or refused with an EnvelopeError, hold no more than
-the payload does, and survive being set aside and put back. It needs atheris, and takes
+the payload does, and survive being dead-lettered and redriven. It needs atheris, and takes
 libFuzzer's arguments. What it learns, and what fails, it keeps in build/fuzz.
 """
 
@@ -67,8 +67,8 @@ magic="\x89BIN\x0d\x0a\x1a\x0a\x00\x01\x00\x00\x00\x12\x00\x00\x00"
 """
 
 
-def set_aside(payload: bytes, reason: Literal["rejected", "unreadable"]) -> None:
-    """Make a dead letter of a payload, and check that it is the same when it is put back."""
+def check_round_trip(payload: bytes, reason: Literal["rejected", "unreadable"]) -> None:
+    """Dead-letter a payload, redrive it, and check that it is the same."""
     ending = Ending(reason=reason, topic="invoices", timer_id=b"\xff1", first_due=b"1.000000")
     length, _, rest = write_dead_letter(payload, ending).partition(b":")
     dead_id, letter = rest[: int(length)], rest[int(length) :]
@@ -98,9 +98,9 @@ def read(payload: bytes) -> None:
     if refusal is not None:
         assert payload.startswith(MAGIC)
         assert len(refusal) < 100, "an error's text must not show the payload"
-        set_aside(payload, "unreadable")
+        check_round_trip(payload, "unreadable")
         return
-    set_aside(payload, "rejected")
+    check_round_trip(payload, "rejected")
     assert isinstance(envelope, Envelope)
     assert isinstance(envelope.body, bytes)
     texts = [*envelope.headers, *envelope.headers.values()]

@@ -105,7 +105,7 @@ class Topic:
         return True
 
     def stands_in_the_way(self, timer_id: str, *, recurring: bool = False) -> bool:
-        """Tell whether a timer waits, or is one of a series where that counts."""
+        """Return whether a timer waits, or is one of a series where that counts."""
         entry = self.timers.get(timer_id)
         return entry is not None and (entry.waits or (recurring and entry.definition is not None))
 

@@ -95,7 +95,7 @@ class TimersMachine(RuleBasedStateMachine):
 
     @staticmethod
     def entry_of(score: float, payload: bytes) -> Entry:
-        """Make an entry of a payload, which tells whether it is one of a series."""
+        """Make an entry of a payload, which says whether it is one of a series."""
         headers = read_envelope(payload).headers
         return Entry(
             score,
@@ -319,7 +319,7 @@ class TimersMachine(RuleBasedStateMachine):
         self.settle(nth, "renew", length=length)
 
     @rule(nth=NTH)
-    def set_aside(self, nth):
+    def dead_letter(self, nth):
         self.settle(nth, "dead")
 
     @rule(nth=NTH, following=NEXT, gives_up=st.booleans())

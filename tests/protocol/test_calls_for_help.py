@@ -109,7 +109,7 @@ def step(home, *settlements, limit=10, call=b"3 3 5 0 0.0", **options):
 # --- the roster ---------------------------------------------------------------------------
 
 
-def test_a_step_tells_who_is_there_where_it_is_asked(home):
+def test_a_step_returns_who_is_there_where_it_is_asked(home):
     with fleet(home, on_duty=2, groups=[5, 5, 6]):
         found = step(home)
         assert (found.on_duty, found.workers, found.claimed) == (2, 5, [])
@@ -122,7 +122,7 @@ def test_a_step_tells_who_is_there_where_it_is_asked(home):
     assert step(home)[-2:] == (0, 0)
 
 
-def test_a_step_that_only_settles_tells_it_too_and_calls_as_many_as_it_says(home):
+def test_a_step_that_only_settles_returns_it_too_and_calls_as_many_as_it_says(home):
     plant_due(home, "a", "b")
     claimed = home.step(TOPIC, limit=1)
     commit = Settlement(b"commit", b"a", claimed.lease)
@@ -132,7 +132,7 @@ def test_a_step_that_only_settles_tells_it_too_and_calls_as_many_as_it_says(home
 
         assert (found.outcomes, found.on_duty, found.workers) == (b"1", 1, 2)
         assert heard(reserve) == [b"1.000000 0 0.0"]
-        # Whoever is on duty may leave at the same moment.
+        # A worker on duty may leave at the same moment.
         step(home, limit=0, call=b"1 1 0 0 0.0")
         assert heard(reserve) == [b"1.000000 0 0.0"]
         step(home, limit=0, call=b"0 0 0 0 0.0")

@@ -157,7 +157,7 @@ def test_faststream_reads_body_and_headers(body, headers, ending):
 # --- what it tells
 
 
-def test_it_tells_why_from_where_when_and_how_often():
+def test_it_says_why_from_where_when_and_how_often():
     payload = write_envelope(b"hello", content_type="text/plain", headers={"user": "José"})
 
     dead_id, letter = letter_of(payload, ending(attempts=3, error="app.PaymentError"))
@@ -284,7 +284,7 @@ def test_of_each_occurrence_a_letter_can_be_written(pairs, kept, timer_id):
         ),
     ],
 )
-def test_what_does_not_tell_where_it_comes_from_is_none(payload):
+def test_what_does_not_say_where_it_comes_from_is_none(payload):
     assert read_dead_letter(b"42:12345678", payload) is None
 
 
@@ -298,16 +298,16 @@ def test_of_one_by_hand_whose_old_id_is_nowhere_none_is_made_up(dead_id, told):
     assert read_dead_letter(b"42:12345678", letter).timer_id == b"42"
 
 
-def test_one_that_was_published_anew_by_hand_is_still_one():
+def test_one_that_was_republished_by_hand_is_still_one():
     _, letter = letter_of(by_characters(b"x", {"user": "José"}), ending(attempts=3))
     body, headers = read_envelope(letter)
     correlation_id = headers.pop("correlation_id")
 
-    for anew in (
+    for republished in (
         write_envelope(body, correlation_id=correlation_id, headers={**headers, "more": "é"}),
         by_characters(body, {"correlation_id": correlation_id, **headers, "more": "é"}),
     ):
-        topic, timer_id, payload = read_dead_letter(b"another id", anew)
+        topic, timer_id, payload = read_dead_letter(b"another id", republished)
 
         assert (topic, timer_id) == ("invoices", b"42")
         kept = {"correlation_id": "42", "user": "José", "more": "é"}

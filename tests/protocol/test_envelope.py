@@ -358,8 +358,8 @@ def test_a_refusal_never_shows_the_payload(front):
 # --- many, one after the other ------------------------------------------------------------
 
 
-def read_or_tell(read, payload):
-    """Give what a payload is, or why it can't be read."""
+def read_or_error(read, payload):
+    """Return what a payload is, or why it cannot be read."""
     try:
         return read(payload)
     except EnvelopeError as error:
@@ -388,12 +388,12 @@ more = st.builds(lambda payload, rest: payload + rest, whole, st.binary(max_size
 def test_payloads_in_a_row_are_read_as_each_alone(payloads):
     read = EnvelopeReader().read
 
-    assert [read_or_tell(read, one) for one in payloads] == [
-        read_or_tell(read_envelope, one) for one in payloads
+    assert [read_or_error(read, one) for one in payloads] == [
+        read_or_error(read_envelope, one) for one in payloads
     ]
 
 
-def test_what_follows_an_envelope_without_a_body_is_read_anew():
+def test_what_follows_an_envelope_without_a_body_is_read_by_itself():
     read = EnvelopeReader().read
     assert read(write_envelope(b"", headers={"a": "1"})) == (b"", {"a": "1"})
 

@@ -63,7 +63,7 @@ def test_two_keys_of_one_name_are_refused():
 def test_an_owners_series_are_listed_under_a_key_of_their_own():
     assert KeySpace().series_of("shop") == b"timers_series:shop"
     assert KeySpace(series_key="own").series_of("é") == b"own:\xc3\xa9"
-    # It is no topic's key, so hash tags say nothing about it.
+    # It is not a topic's key, so hash tags say nothing about it.
     tagged = KeySpace(hash_tags=True, series_key="{x}")
     assert tagged.series_of("{a}:dead") == b"{x}:{a}:dead"
 
@@ -170,7 +170,7 @@ TOPICS = st.one_of(
 
 @given(TOPICS, st.booleans())
 @example("{x}", True)
-def test_a_timeline_tells_its_topic(topic, hash_tags):
+def test_a_timeline_names_its_topic(topic, hash_tags):
     keys = KeySpace(hash_tags=hash_tags)
     with suppress(ValueError):
         assert keys.topic_of(keys.of(topic).timeline) == topic
@@ -237,11 +237,11 @@ def test_all_keys_of_a_topic_and_its_dead_letters_share_a_slot(topic):
         b"timers_timeline:\xff",
     ],
 )
-def test_what_is_no_timeline_tells_no_topic(key, hash_tags):
+def test_other_keys_name_no_topic(key, hash_tags):
     assert KeySpace(hash_tags=hash_tags).topic_of(key) is None
 
 
-def test_a_timeline_of_the_plain_layout_tells_no_topic_with_hash_tags():
+def test_a_timeline_of_the_plain_layout_names_no_topic_with_hash_tags():
     assert KeySpace(hash_tags=True).topic_of(b"timers_timeline:invoices") is None
     assert KeySpace().topic_of(b"timers_timeline:{invoices}") == "{invoices}"
 

@@ -103,7 +103,7 @@ def test_a_plain_command_is_sent_once_and_names_its_keys():
         *((b"s", True), (b"c", True), (b"00", False), (b"E1", False)),
     ],
 )
-def test_a_reply_tells_whether_a_schedule_wrote(reply, has_written):
+def test_a_reply_says_whether_a_schedule_wrote(reply, has_written):
     operation = Operations(KeySpace()).schedule(TOPIC, EncodedTimer("1", b"", b"+1.000000"))
 
     assert operation.has_written(reply) is has_written
@@ -112,7 +112,7 @@ def test_a_reply_tells_whether_a_schedule_wrote(reply, has_written):
 @pytest.mark.parametrize(
     ("reply", "has_written"), [(b"w", True), (b"r", True), (b"0", False), (b"00r", True)]
 )
-def test_a_reply_tells_whether_a_cancel_removed_anything(reply, has_written):
+def test_a_reply_says_whether_a_cancel_removed_anything(reply, has_written):
     operations = Operations(KeySpace())
 
     assert operations.cancel(TOPIC, "1").has_written(reply) is has_written

@@ -1,4 +1,4 @@
-"""A claim that renewed a lease of its own worker is no attempt: the count is put right.
+"""A claim that renewed a lease of its own worker is not an attempt: the count is put right.
 
 That travels with whatever else becomes of the timer meanwhile, and may be repeated.
 """

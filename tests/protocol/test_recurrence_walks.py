@@ -104,7 +104,7 @@ class Expression:
             return False
         reading = (moment - MINUTE).astimezone(zone).replace(tzinfo=None, fold=0) + MINUTE
         shown = shown.replace(tzinfo=None)
-        # Where nothing is left out there is one reading, where clocks are put back none is later.
+        # Where nothing is left out there is one reading, where clocks are set back none is later.
         while reading < shown:
             if self.fits(reading):
                 return True

@@ -198,7 +198,7 @@ def test_other_refusals_are_repeated_with_growing_pauses_until_the_window_ends(e
     assert all(later - earlier >= 0.1 for earlier, later in pairwise(reads))
 
 
-def test_where_no_connection_comes_about_the_map_is_read_anew():
+def test_where_no_connection_comes_about_the_map_is_read_again():
     walk = Walk(WRITE)
     assert reads_map(walk.take(not_sent(REFUSED)), 1, OWNER)
     walk.slots.assign(SLOT, C)
@@ -223,7 +223,7 @@ def test_what_no_other_try_changes_is_raised_at_once(error):
         walk.take(error)
 
 
-def test_after_an_unknown_outcome_the_next_call_reads_the_map_anew():
+def test_after_an_unknown_outcome_the_next_call_reads_the_map_again():
     walk = Walk(WRITE)
     with pytest.raises(TimerOutcomeUnknownError):
         walk.take(TimerOutcomeUnknownError("schedule", "invoices", ("a",)))
@@ -286,7 +286,7 @@ def test_a_call_without_keys_asks_the_only_primary_again():
         Walk(command(b"TIME", parse=list), slots).fail_on(Ask, not_sent(REFUSED))
 
 
-def test_an_error_for_several_callers_is_made_anew():
+def test_an_error_for_several_callers_is_made_for_each():
     error = fresh(REFUSED)
     assert error is not REFUSED
     assert (type(error), error.args) == (type(REFUSED), REFUSED.args)

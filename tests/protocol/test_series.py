@@ -123,7 +123,7 @@ def test_an_entry_without_payload_is_none(score, home):
     assert score_of(home) == FIRST
 
 
-def test_an_update_tells_waiting_workers_of_an_earlier_due_time(home):
+def test_an_update_wakes_waiting_workers_for_an_earlier_due_time(home):
     plant(home, FIRST + 10, series("a", DAILY).payload)
     with home.redis.pubsub() as pubsub:
         home.listen(pubsub, TOPIC)
@@ -348,7 +348,7 @@ def test_a_repetition_that_is_sent_twice_makes_one_letter(home, second, counts):
 
 
 @pytest.mark.parametrize("action", [b"commit", b"nack", b"release", b"renew", b"dead"])
-def test_other_settlements_of_what_is_repeated_say_that_it_is_due_anew(action, home, second):
+def test_other_settlements_of_what_is_repeated_say_that_it_is_due_again(action, home, second):
     settle(home, second, (b"repeat", NEXT))
 
     detail = {b"nack": b"", b"release": NEXT, b"renew": RENEW[1], b"dead": LETTER}
@@ -380,7 +380,7 @@ def test_pausing_or_cancelling_while_it_runs_leaves_nothing_to_its_end(home, sec
     assert home.redis.exists(*home.keys_of(DEAD)) == 0
 
 
-def test_a_repetition_tells_waiting_workers(home, second):
+def test_a_repetition_wakes_waiting_workers(home, second):
     # Before the end of the lease, which is what they know of.
     soon = b"%d.000000" % (home.now().timestamp() + 10)
     with home.redis.pubsub() as pubsub:

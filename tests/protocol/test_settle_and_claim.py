@@ -76,7 +76,7 @@ def test_a_claim_of_none_takes_none(home):
     assert (step.claimed, step.lease, step.head) == ([], b"-", 1000.0)
 
 
-def test_a_step_tells_the_servers_time_and_the_head_of_the_timeline(home, client):
+def test_a_step_returns_the_servers_time_and_the_head_of_the_timeline(home, client):
     assert home.claim(TOPIC).head is None
 
     client.schedule("x", TOPIC, timer_id="later", activate_at=YEAR_2050)
@@ -230,7 +230,7 @@ def test_a_settlement_does_nothing_once_another_lease_holds_the_timer(home, acti
 
 
 @pytest.mark.parametrize("action", [b"commit", b"nack", b"release"])
-def test_a_settlement_does_nothing_once_the_timer_is_due_anew(home, client, action):
+def test_a_settlement_does_nothing_once_the_timer_is_due_again(home, client, action):
     plant_due(home, "a")
     step = home.claim(TOPIC)
     client.reschedule_timer(TOPIC, "a", activate_at=YEAR_2050)
@@ -311,7 +311,7 @@ def test_settlements_travel_together_and_with_the_next_claim(home, client):
         Outcome.DUE_ANEW,
         Outcome.DONE,
     ]
-    # What was released is due, so the same step claims it anew.
+    # What was released is due, so the same step claims it again.
     assert ids(after) == ["new", "release"]
 
 
@@ -335,7 +335,7 @@ def test_groups_of_commits_come_out_as_single_ones_do(home, client):
         first, second = home.step(TOPIC, limit=5), home.step(TOPIC, limit=3)
         client.cancel_timer(TOPIC, "b")
         client.reschedule_timer(TOPIC, "c", activate_in=HOUR)
-        client.schedule("anew", TOPIC, timer_id="d", activate_in=HOUR)
+        client.schedule("again", TOPIC, timer_id="d", activate_in=HOUR)
         home.step(TOPIC, Settlement(b"release", b"f", second.lease, b"1000"))
         again = home.step(TOPIC, limit=1)
         pairs = [(b"1.0000005 " + first.lease, b"abcde"), (second.lease, b"fgh")]

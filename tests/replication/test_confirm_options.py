@@ -67,7 +67,7 @@ def test_what_can_be_is_taken(maker, timeout):
 
 
 def test_a_timeout_shorter_than_a_millisecond_is_one():
-    # 0 would mean for ever.
+    # 0 would mean forever.
     confirmation = TimersClient(
         URL, confirm_replicas=1, confirm_timeout=0.0001
     )._runner.confirmation
@@ -149,7 +149,7 @@ def async_calls_with(broker, pipeline):
     ]
 
 
-@pytest.mark.parametrize("hold", [None, False, True], ids=["real", "at once", "held"])
+@pytest.mark.parametrize("hold", [None, False, True], ids=["real", "at once", "virtual time"])
 async def test_a_pipeline_is_refused_by_a_broker_too(hold):
     broker = TimersBroker(URL, confirm_replicas=1)
     if hold is None:

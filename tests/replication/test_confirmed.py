@@ -163,7 +163,7 @@ async def test_the_error_says_all_that_a_caller_needs(group, old_timer, open_fro
         "which replicas lag"
     )
     assert caught.value.timer_id == "old"
-    # It was waiting: a second cancel could not say that any more.
+    # It was waiting: a second cancel could no longer say that.
     assert caught.value.result is True
     copied = pickle.loads(pickle.dumps(caught.value))  # noqa: S301  ours
     assert (str(copied), copied.result) == (str(caught.value), True)
@@ -286,7 +286,7 @@ def dead_letter(group: Group) -> str:
     return dead_id.decode()
 
 
-async def test_putting_dead_letters_back_waits(group, dead_letter, open_front_end):
+async def test_redriving_dead_letters_waits(group, dead_letter, open_front_end):
     async with open_front_end(
         group.primary.url, confirm_replicas=2, confirm_timeout=20
     ) as front_end:
@@ -296,7 +296,7 @@ async def test_putting_dead_letters_back_waits(group, dead_letter, open_front_en
 
 
 @pytest.mark.parametrize("stands", [False, True], ids=["moved", "a timer of that id waits"])
-async def test_putting_dead_letters_back_may_not_be_confirmed(
+async def test_redriving_dead_letters_may_not_be_confirmed(
     group, dead_letter, open_front_end, stands
 ):
     if stands:
@@ -315,7 +315,7 @@ async def test_putting_dead_letters_back_may_not_be_confirmed(
     assert "under the same id" not in str(error)
 
 
-async def test_what_is_confirmed_later_confirms_what_was_put_back(
+async def test_what_is_confirmed_later_confirms_an_earlier_redrive(
     group, dead_letter, open_front_end
 ):
     async with open_front_end(

@@ -186,7 +186,7 @@ def _ping():
 
 
 def work(admin, url, keys):
-    """Claim, commit, put off, give back, renew, set aside, clear up, count attempts, and listen."""
+    """Claim, commit, put off, release, renew, dead-letter, clear up, count attempts, and listen."""
     admin.flushall()
     admin.script_flush()
     here = TimersClient(admin, hash_tags=keys.hash_tags)

@@ -141,7 +141,7 @@ def hearing_calls(cluster, timers, topic):
 
 @contextmanager
 def hearing(cluster, timers, topic):
-    """Hear what is published for waiting workers, with a function that tells whether there was."""
+    """Yield a function that returns whether anything was published for waiting workers."""
     with subscribed(cluster, timers, topic, internals_of(timers).keys.channel_of(topic)) as pubsub:
 
         def has_heard():
@@ -201,7 +201,7 @@ def declare(cluster, url):
 
 
 def work(cluster, url):
-    """Claim, commit, put off, give back, renew, set aside, clear up, count attempts, and listen."""
+    """Claim, commit, put off, release, renew, dead-letter, clear up, count attempts, and listen."""
     with admin_of(cluster) as here, TimersClient(url) as timers:
         runner, operations = internals_of(timers).runner, Operations(internals_of(timers).keys)
         for timer_id in "12345":

@@ -194,7 +194,7 @@ def test_a_wrong_client_is_refused_without_its_repr():
 
 
 @pytest.mark.parametrize("password", [PASSWORD, f"a)>,{PASSWORD}'\""])
-async def test_the_error_of_sentinels_tells_what_they_said_without_their_passwords(password):
+async def test_the_error_of_sentinels_says_what_they_said_without_their_passwords(password):
     options = {"password": password, "retry": Retry(NoBackoff(), 0)}
     sentinels = redis.asyncio.Sentinel(
         [("127.0.0.1", 1), ("127.0.0.1", 2)], sentinel_kwargs=options, **options
@@ -297,7 +297,7 @@ def check_error_of_pipeline(error):
 
 
 async def test_the_error_of_a_pipeline_is_as_the_page_says(server_url, redis_client, key_names):
-    # What is no timeline can't take a timer.
+    # A key that is not a timeline can't take a timer.
     timeline = f"{key_names['timeline_key']}:t"
     redis_client.set(timeline, "x")
     with redis_client.pipeline() as pipeline:

@@ -70,9 +70,9 @@ def test_modules_are_imported_by_name_only_where_a_project_names_them():
 
     assert found == {
         "faststream_redis_timers_sync/_settings.py": {"import_module"},
-        # Whoever runs the command names a module of theirs.
+        # The user of the command names a module of theirs.
         "faststream_redis_timers_sync/cli/series.py": {"import_module"},
-        # A timer names its task as django.tasks wants it; what is no task is not called.
+        # A timer names its task as django.tasks wants it; anything else is not called.
         "faststream_redis_timers_sync/django/tasks.py": {"import_string"},
     }
 

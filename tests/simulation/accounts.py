@@ -50,13 +50,13 @@ class Timer:
         return f"{self.timer_id}/{self.version}"
 
     def attempts(self, is_sound):
-        """Count the claims that are attempts, given back ones and renewals left out.
+        """Count the claims that are attempts, released ones and renewals left out.
 
         Args:
-            is_sound: Tells whether nothing has ever befallen an actor. Where something
+            is_sound: Returns whether nothing has ever befallen an actor. Where something
                 has, a claim may count that would not otherwise.
         """
-        kept = [claim for claim in self.claims if not claim.given_back]
+        kept = [claim for claim in self.claims if not claim.released]
         least = sum(claim.attempt is not None for claim in kept)
         most = sum(
             claim.attempt is not None or not (claim.renews and is_sound(claim.actor))
@@ -89,7 +89,7 @@ class Claim:
         self.clock_sets = clock_sets
         self.renews = renews
         self.attempt = None
-        self.given_back = False
+        self.released = False
 
 
 def is_lease(score):

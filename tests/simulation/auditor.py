@@ -61,7 +61,7 @@ class Auditor(Ledger):
             self.violated("truth", f"{reply} timers, {len(self.pending)} are pending")
 
     def finds_timers(self, request):
-        """Tell whether this claims, and something is due."""
+        """Return whether this claims, and something is due."""
         if request.name != "EVALSHA" or self._scripts.get(request.sha) != "settle_and_claim":
             return False
         now = self.server.now
@@ -175,7 +175,7 @@ class Auditor(Ledger):
                     if timer.score in leases]  # fmt: skip
             if score == timer.score:
                 if timer.holder is actor:
-                    self._note_given_back(actor, timer, mine)
+                    self._note_released(actor, timer, mine)
             elif score is None:
                 self._remove(actor, timer, letters)
             else:
@@ -208,21 +208,21 @@ class Auditor(Ledger):
     def _asks_for(action, score, asked):
         return any(item[0] == action and float(item[3]) == score for item in asked)
 
-    def _note_given_back(self, actor, timer, mine):
+    def _note_released(self, actor, timer, mine):
         actions = {action for action, _ in mine}
         for claim in timer.claims:
             if claim.actor is actor and claim.renews:
-                # A claim that renewed a lease is no attempt.
-                claim.given_back |= b"recount" in actions
+                # A claim that renewed a lease is not an attempt.
+                claim.released |= b"recount" in actions
         own = [claim for claim in timer.claims if claim.actor is actor and not claim.renews]
         if own and b"release" in actions:
-            own[-1].given_back = True
+            own[-1].released = True
         if own and own[-1].attempt and (b"recount", b"%d" % (own[-1].attempt - 1)) in mine:
             # Its batch has left no time to try it alone.
-            own[-1].given_back = True
+            own[-1].released = True
 
     def _check_holder(self, actor, timer, does):
-        # Given back by a later holder, it has the score again that was this worker's lease.
+        # If a later holder released it, it has the score again that was this worker's lease.
         is_own = (actor, timer.score) in timer.leases
         if timer.holder is not actor and not (timer.holder is None and is_own):
             self.violated("foreign", f"{actor} {does} {timer}, which {timer.holder} holds")
@@ -232,17 +232,19 @@ class Auditor(Ledger):
         new = [key for key in letters.keys() - self.dead.keys() if letters[key] in versions
                and key.rpartition(":")[0] == timer.timer_id]  # fmt: skip
         if len(new) > 1:
-            self.violated("set aside", f"{timer} was set aside as {new}")
+            self.violated("dead-lettered", f"{timer} was dead-lettered as {new}")
         return new
 
     def _repeat(self, actor, timer, detail, mine, letters):
         """Look at a recurring timer that is due next; give it."""
         self._check_holder(actor, timer, "repeats")
-        self._note_given_back(actor, timer, mine)
+        self._note_released(actor, timer, mine)
         self.counts["repeated"] += 1
         new = self._new_letters(timer, letters)
         if bool(new) is not (b" " in detail):
-            self.violated("set aside", f"{actor} gives {timer} up, which is set aside as {new}")
+            self.violated(
+                "dead-lettered", f"{actor} gives {timer} up, which is dead-lettered as {new}"
+            )
         is_given_up = actor not in timer.done_by or bool(new)
         due = float(detail.partition(b" ")[0])
         moments = [claim.at for claim in timer.claims if claim.actor is actor and not claim.renews]
@@ -251,7 +253,7 @@ class Auditor(Ledger):
         if timer.repeat:
             expected = {timer.repeat.after(time).timestamp() for time in times}
         if timer.repeat and is_given_up and is_lease(timer.earlier[-1]):
-            # When the last attempt was claimed is not known any more: what has come since the first
+            # When the last attempt was claimed is no longer known: what has come since the first
             # one was due may have had no run, and is due.
             passed = {timer.repeat.at_or_before(time) for time in times} - {None}
             expected |= {
@@ -263,7 +265,7 @@ class Auditor(Ledger):
         self._bury(timer, f"repeated by {actor}")
         if new:
             # It is redriven under its own id, once.
-            self.counts["set aside"] += 1
+            self.counts["dead-lettered"] += 1
             self.dead[new[0]] = Timer(new[0], letters[new[0]], due)
         if is_given_up:
             self._check_end(actor, timer, "repeated")
@@ -279,7 +281,7 @@ class Auditor(Ledger):
         new = self._new_letters(timer, letters)
         if timer.repeat is not None:
             self.violated("recurs", f"{actor} ends {timer}, which has further times")
-        fate = "set aside" if new else "committed"
+        fate = "dead-lettered" if new else "committed"
         self.counts[fate] += 1
         is_given_up = actor not in timer.done_by or bool(new)
         if self.spares_good_ones and timer.version in self.good:
@@ -305,7 +307,7 @@ class Auditor(Ledger):
     def _renew(self, actor, timer, score, mine):
         self.counts["renewed"] += 1
         self._check_holder(actor, timer, "renews")
-        self._note_given_back(actor, timer, mine)
+        self._note_released(actor, timer, mine)
         if score < timer.score:
             self.violated("renewed", f"{actor} shortens the lease of {timer}")
         self.note("renewed", actor, timer, score)
@@ -315,12 +317,12 @@ class Auditor(Ledger):
     def _claim(self, actor, sent_at, timer, score, mine):
         self.counts["claimed"] += 1
         now = self.server.now
-        self._note_given_back(actor, timer, mine)
+        self._note_released(actor, timer, mine)
         due = self._due_between(timer, mine)
         if due > now + GRID:
             self.violated("early", f"{actor} claims {timer}, {due - now} s before its time")
         holder = timer.holder
-        is_renewed = self._knobs.get("renew_lease") and not self.clock_sets
+        is_renewed = self._options.get("renew_lease") and not self.clock_sets
         if is_renewed and holder in timer.run_by and self.is_sound(holder):
             self.violated("renewed", f"{actor} claims {timer}, which {holder} runs and renews")
         self.note("claimed", actor, timer, score)
@@ -335,7 +337,7 @@ class Auditor(Ledger):
     def _due_between(self, timer, mine):
         """Give the score between settling and claiming, which one call does: nobody ever sees it.
 
-        What was put off without delay, or given back when it was due, may be claimed at once.
+        What was put off without delay, or released when it was due, may be claimed at once.
         """
         for action, detail in mine:
             if action == b"release":
@@ -346,9 +348,9 @@ class Auditor(Ledger):
 
     def _put_off(self, actor, timer, score, mine):
         self._check_holder(actor, timer, "puts off")
-        self._note_given_back(actor, timer, mine)
+        self._note_released(actor, timer, mine)
         wait = score - self.server.now
-        # Given back, it is due as before: before which claim depends on renewals.
+        # Released, it is due as before: before which claim depends on renewals.
         expected = [*timer.earlier, timer.score]
         expected += [self.server.now + delay for delay in timer.asked_delays]
         if not any(abs(score - time) <= GRID for time in expected) and not self._is_retry(wait):
@@ -369,7 +371,7 @@ class Auditor(Ledger):
         scores, letters = self._read(), self._read_letters()
         moved = [key for key in self.dead if key not in letters]
         if reply.count(b"1") != len(moved):
-            self.violated("truth", f"{reply} dead letters were put back, {moved} are gone")
+            self.violated("truth", f"{reply} dead letters were redriven, {moved} are gone")
         for key in moved:
             timer = self.dead.pop(key)
             old = self.pending.get(timer.timer_id)

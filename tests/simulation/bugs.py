@@ -26,7 +26,7 @@ from faststream_redis_timers_sync.protocol.operations import Operations
 
 @contextmanager
 def commit_without_token() -> Iterator[None]:
-    """A commit removes the timer whoever holds it by now."""
+    """A commit removes the timer even if another worker has leased it."""
     with _other_script(
         "if not lease then",
         "if not score or not lease and action ~= 'commit' then",

@@ -17,7 +17,7 @@ INVARIANTS = {
     ),
     "as asked": (
         "A timer stands as it was asked for: its payload, and its due time to the microsecond; "
-        "so does one that is put off or given back."
+        "so does one that is put off or released."
     ),
     "once": "What was asked for once is carried out once at most.",
     "truth": (
@@ -30,7 +30,7 @@ INVARIANTS = {
     ),
     "attempts": (
         "Where attempts are counted, a handler is told which one it is: each claim counts, but "
-        "for those that were given back and those that renewed a lease of the same worker. There "
+        "for those that were released and those that renewed a lease of the same worker. There "
         "are no more of them than the retry policy allows, but for one more, alone, of a timer "
         "that has lost its last one in a batch."
     ),
@@ -44,11 +44,11 @@ INVARIANTS = {
         "A sound worker does not run a timer beside itself: what it claims while its handler runs "
         "there is a renewal, unless another worker had it in between."
     ),
-    "set aside": "A dead letter is in its topic exactly once, under its timer's id and a suffix.",
+    "dead-lettered": "A dead letter is in its topic once, under its timer's id and a suffix.",
     "spared": (
         "Where nothing but timers that kill their workers does harm, each of them takes two "
         "attempts of another timer at most, one where there are but two: it never uses them up "
-        "alone. One that is scheduled or moved anew counts as another."
+        "alone. One that is scheduled or moved again counts as another."
     ),
     "renewed": (
         "A lease is never shortened, and none that a sound worker renews is taken by another."

@@ -21,14 +21,14 @@ class Ledger:
         clock: Tells the time.
         names: Names of the keys, as the broker takes them.
         topic: The topic.
-        knobs: Options of its subscribers.
+        options: Options of its subscribers.
     """
 
-    def __init__(self, clock, names, topic, knobs):
+    def __init__(self, clock, names, topic, options):
         self._clock = clock
-        self._knobs = knobs
-        self._lease_ttl = knobs["lease_ttl"]
-        self._policy = knobs.get("retry_policy")
+        self._options = options
+        self._lease_ttl = options["lease_ttl"]
+        self._policy = options.get("retry_policy")
         names = [names[f"{what}_key"] for what in ("timeline", "payloads", "attempts")]
         self._keys = [f"{name}:{topic}".encode() for name in names]
         self._dead_keys = [f"{name}:{topic}:dead".encode() for name in names]
@@ -53,7 +53,7 @@ class Ledger:
         self._killers = {}
         self.counts = dict.fromkeys(
             (
-                *("accepted", "claimed", "started", "committed", "cancelled", "set aside"),
+                *("accepted", "claimed", "started", "committed", "cancelled", "dead-lettered"),
                 *("renewed", "repeated", "updated"),
             ),
             0,
@@ -96,7 +96,7 @@ class Ledger:
         self.note("asks", actor, what)
         return call
 
-    def tell(self, actor, call, told, result=None):
+    def note_reply(self, actor, call, told, result=None):
         """Note what a caller was told: "done", "unknown" or "refused"."""
         call.told = told
         self.note("is told", actor, call.what, told, result)
@@ -149,7 +149,7 @@ class Ledger:
                 self.violated("attempts", f"{actor} starts {told}")
         if self._policy is not None:
             # The last one may have been lost for another timer of its batch.
-            allowed = self._policy.max_attempts + bool(self._knobs.get("batch"))
+            allowed = self._policy.max_attempts + bool(self._options.get("batch"))
             if attempt > allowed:
                 told = f"attempt {attempt} of {timer}, {allowed} are allowed"
                 self.violated("attempts", f"{actor} starts {told}")
@@ -173,11 +173,11 @@ class Ledger:
 
     def _check_losses(self, timer, *, is_given_up):
         """Look at the attempts that timers which kill their workers took of a good one."""
-        actors = {claim.actor: None for claim in timer.claims if not claim.given_back}
+        actors = {claim.actor: None for claim in timer.claims if not claim.released}
         taken = Counter(self._killers[actor] for actor in actors if actor in self._killers)
         # After two losses both are suspected, and no longer run side by side. Of two attempts
         # one must be left, so there it is from the first loss on; and in batches too.
-        most = min(1 if self._knobs.get("batch") else 2, self._policy.max_attempts - 1)
+        most = min(1 if self._options.get("batch") else 2, self._policy.max_attempts - 1)
         if max(taken.values(), default=0) > most:
             self.violated("spared", f"of {timer} attempts were taken: {dict(taken)}")
         elif is_given_up and most * len(taken) < self._policy.max_attempts:
@@ -199,7 +199,7 @@ class Ledger:
         bodies = set(server.read_fields(payloads))
         if found.keys() != bodies:
             self.violated("keys", f"in one alone: {sorted(found.keys() ^ bodies)}")
-        if self._knobs.get("retry_policy") or self._knobs.get("dead_letter_topic"):
+        if self._options.get("retry_policy") or self._options.get("dead_letter_topic"):
             counted = set(server.read_fields(attempts))
             if not counted <= found.keys():
                 self.violated("keys", f"attempts of {sorted(counted - found.keys())} are left")

@@ -88,7 +88,7 @@ class Server:
         self._listeners.setdefault(channel, []).append(link)
 
     def forget(self, link, channel=None):
-        """Send a connection no more hints: of a channel, or none at all."""
+        """Send a connection no more wake-ups: of a channel, or none at all."""
         for name, links in self._listeners.items():
             if link in links and channel in {None, name}:
                 links.remove(link)
@@ -203,7 +203,7 @@ class Link:
         network = self._network
         if network.draws.random() < network.weather.forgets_scripts:
             network.server.forget_scripts()
-        # For who watches: who has sent it may have gone on to something else.
+        # For observers: the sender may have gone on to something else.
         self.sent_at, self.call = sent_at, call
         return network.server.execute(self, request)
 

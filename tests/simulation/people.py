@@ -1,7 +1,7 @@
 """What workers, handlers and producers do: it is drawn here, and done by each kind of history.
 
-Whoever does something tells it as a generator. It yields seconds to sleep, or what else it waits
-for, and is sent the result; so nothing here knows whether an event loop runs it.
+Each action is a generator. It yields seconds to sleep, or what else it waits for, and is sent the
+result; so nothing here knows whether an event loop runs it.
 """
 
 import asyncio
@@ -33,13 +33,13 @@ class Worker:
     Args:
         world: The world.
         name: Its name.
-        knobs: Options of its subscriber.
+        options: Options of its subscriber.
     """
 
-    def __init__(self, world, name, knobs):
+    def __init__(self, world, name, options):
         self._world = world
         self._name = name
-        self._knobs = knobs
+        self._options = options
         self._count = 0
         self.actor = None
 
@@ -146,7 +146,7 @@ class Producer:
         return self._spawn(self.act(count))
 
     def start_redrive(self):
-        """Begin to put all dead letters back; give what to wait for."""
+        """Begin to redrive all dead letters; give what to wait for."""
         return self._spawn(self._redrive())
 
     def act(self, count):
@@ -157,7 +157,7 @@ class Producer:
             act = draws.choices(
                 [self._schedule, self._batch, self._move, self._cancel, self._cancel_some,
                  self._cancel_all, self._redrive, self._look, self._schedule_series],
-                [60, 5, 12, 12, 3, 0.3, 3 if self._world.sets_aside else 0, 5,
+                [60, 5, 12, 12, 3, 0.3, 3 if self._world.uses_dead_letters else 0, 5,
                  25 if self._world.has_series else 0],
             )[0]  # fmt: skip
             yield from act(draws)
@@ -178,13 +178,13 @@ class Producer:
         try:
             result = yield call
         except TimerOutcomeUnknownError:
-            ledger.tell(self.actor, noted, "unknown")
+            ledger.note_reply(self.actor, noted, "unknown")
         except TimerExistsError:
-            ledger.tell(self.actor, noted, "done", "exists")
+            ledger.note_reply(self.actor, noted, "done", "exists")
         except (RedisError, TimeoutError, OSError) as error:
-            ledger.tell(self.actor, noted, "refused", error)
+            ledger.note_reply(self.actor, noted, "refused", error)
         else:
-            ledger.tell(self.actor, noted, "done", result)
+            ledger.note_reply(self.actor, noted, "done", result)
 
     def _schedule(self, draws):
         timer_id = self._world.draw_id()

@@ -41,7 +41,7 @@ class RealAndPlain(History):
         )
         self._channels = client.pubsub()
         topics = [f"{topic}{suffix}" for topic in TOPICS for suffix in ("", ":dead")]
-        self._held = [self.keys.of(topic) for topic in topics]
+        self._keys_of_topics = [self.keys.of(topic) for topic in topics]
         sharded = "s" if hash_tags else ""
         subscribe = getattr(self._channels, f"{sharded}subscribe")
         self._listened = self._channels_of(topics)
@@ -88,13 +88,13 @@ class RealAndPlain(History):
 
     def compare_data(self, name):
         pipeline = self._client.pipeline(transaction=False)
-        for keys in self._held:
+        for keys in self._keys_of_topics:
             pipeline.execute_command("ZRANGE", keys[0], 0, -1, "WITHSCORES", NEVER_DECODE=True)
             for key in keys[1:]:
                 pipeline.execute_command("HGETALL", key, NEVER_DECODE=True)
         found = iter(pipeline.execute())
         held = set()
-        for keys in self._held:
+        for keys in self._keys_of_topics:
             timeline = next(found)
             assert [word for word, _ in timeline] == list(self._plain.read_set(keys[0])), name
             assert dict(timeline) == self._plain.read_set(keys[0]), name
@@ -108,7 +108,7 @@ class RealAndPlain(History):
 
     def _read_published(self):
         """Read what was published until now, by a message that comes after all of it."""
-        channel = self._held[0].timeline
+        channel = self._keys_of_topics[0].timeline
         self._publish(channel, b"that was all")
         found = []
         while (message := self._channels.get_message(timeout=10))["data"] != b"that was all":

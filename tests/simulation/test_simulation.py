@@ -52,7 +52,7 @@ VIOLATES = {
     "the next time counted from the due time": {"recurs"},
 }
 """What each bug breaks by itself. Other violations may follow from it, or from one that was put
-into the product wrongly: they are no finds."""
+into the product wrongly: they do not count."""
 
 each_kind = pytest.mark.parametrize("kind", KINDS)
 

@@ -37,7 +37,7 @@ class World:
         self.draws = random.Random(seed)
         self.clock = self._make_clock(random.Random(f"{seed} order"))
         draws = self.draws
-        self.knobs = {
+        self.options = {
             "lease_ttl": draws.choice([1.5, 3.0, 8.0]),
             "polling_interval": draws.choice([0.05, 0.5]),
             "max_polling_interval": draws.choice([1.0, 5.0]),
@@ -49,14 +49,14 @@ class World:
         # Of its own draws: other histories stay as they are.
         batches = random.Random(f"{seed} batches")
         if batches.random() < 0.35:
-            self.knobs["batch"] = True
-            self.knobs["max_records"] = batches.choice([2, 5, 100])
-            self.knobs["max_wait"] = batches.choice([0.0, 0.0, 0.7])
-        self.sets_aside = self.knobs["dead_letter_topic"] is not None
+            self.options["batch"] = True
+            self.options["max_records"] = batches.choice([2, 5, 100])
+            self.options["max_wait"] = batches.choice([0.0, 0.0, 0.7])
+        self.uses_dead_letters = self.options["dead_letter_topic"] is not None
         if draws.random() < 0.2:
-            self.knobs["handler_timeout"] = 1.5 * self.knobs["lease_ttl"]
+            self.options["handler_timeout"] = 1.5 * self.options["lease_ttl"]
         self.weather = Weather(draws)
-        self.ledger = Auditor(self.clock, NAMES, TOPIC, self.knobs)
+        self.ledger = Auditor(self.clock, NAMES, TOPIC, self.options)
         self.ledger.is_sound = self.is_sound
         self.note = self.ledger.note
         self.server = self.ledger.server = self._make_server(self.clock, self.ledger.watch)
@@ -83,8 +83,8 @@ class World:
             # So that it is certain who does harm.
             self.weather.clear_up()
             self._dangers = {"start": 1}
-            policy = self.knobs["retry_policy"]
-            # With a single attempt there is none left for who was beside it.
+            policy = self.options["retry_policy"]
+            # With a single attempt there is none left for those beside it.
             self.ledger.spares_good_ones = policy is not None and policy.max_attempts > 1
         # Of its own draws: other histories stay as they are.
         self.has_series = not self.is_poisonous and random.Random(f"{seed} series").random() < 0.4
@@ -147,7 +147,7 @@ class World:
         self._versions += 1
         ends = {"return": 6, "ack": 1, "reject": 1, "fail": 1.5, "nack": 1, "renew": 0.5}
         work = draws.choices(
-            [0.0, draws.uniform(0, 0.5), draws.uniform(0.5, 2.5) * self.knobs["lease_ttl"]],
+            [0.0, draws.uniform(0, 0.5), draws.uniform(0.5, 2.5) * self.options["lease_ttl"]],
             [5, 3, 0 if self.is_poisonous else 1],
         )[0]
         if self.is_poisonous:
@@ -169,7 +169,7 @@ class World:
         return self._starts[version]
 
     def is_sound(self, actor):
-        """Tell whether nothing has ever befallen an actor."""
+        """Return whether nothing has ever befallen an actor."""
         return actor.alive and not actor.was_paused and not self.network.faults.get(actor)
 
     def note_log(self, actor, level, message, error=None):
@@ -185,7 +185,7 @@ class World:
         return "\n".join(
             [
                 f"seed {self.seed}",
-                f"subscribers: {self.knobs}",
+                f"subscribers: {self.options}",
                 f"network: {vars(self.weather)}",
                 f"dangers: {self._dangers}",
             ]
@@ -203,8 +203,8 @@ class World:
         finally:
             random.setstate(state)
 
-    def _tell(self):
-        """Tell the story: yields seconds to sleep, or a list of what to wait for."""
+    def _story(self):
+        """Run the story: yield seconds to sleep, or a list of what to wait for."""
         for worker in self.workers:
             worker.start()
         tasks = [producer.start(CALLS // 2) for producer in self.producers]
@@ -240,7 +240,7 @@ class World:
         elif danger == "stop":
             self._stops.append(worker.stop())
         elif danger == "pause":
-            worker.pause(self.draws.uniform(0.2, 2.0) * self.knobs["lease_ttl"])
+            worker.pause(self.draws.uniform(0.2, 2.0) * self.options["lease_ttl"])
         elif danger == "stall":
             worker.pause(self.draws.uniform(0.001, 0.5))
         elif danger == "cut":
@@ -300,7 +300,7 @@ class World:
     @property
     def patience(self):
         """Seconds within which all that is due is delivered, once all is well."""
-        return 5 * self.knobs["lease_ttl"] + 3 * self.knobs["max_polling_interval"] + 10
+        return 5 * self.options["lease_ttl"] + 3 * self.options["max_polling_interval"] + 10
 
     @contextmanager
     def _clocks(self):

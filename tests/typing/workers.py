@@ -159,7 +159,7 @@ async def store(bodies: list[bytes], message: kinds.TimerBatchMessage) -> None: 
 
 
 @broker.subscriber(TimerSub(topic="closings", batch=True, max_records=10))
-@broker.subscriber("endings", batch=True)
+@broker.subscriber("outcomes", batch=True)
 async def end(bodies: list[Any]) -> None: ...
 
 
@@ -208,7 +208,7 @@ async def by_enum(body: str) -> str:
     return body
 
 
-async def put_back() -> None:
+async def redrive() -> None:
     assert_type(await careful.redrive("long:dead"), int)
     assert_type(await careful.redrive("long:dead", ["1:abcdefgh"]), int)
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from chromium import open_browser
-from dead import set_aside
+from dead import dead_letter_all
 from playwright.sync_api import expect
 from waiting import wait_until
 from web_pages import EVERYTHING
@@ -104,7 +104,7 @@ def full(site, timers, here):
     timers.schedule("x", "exports", timer_id="export")
     here.claim("exports")
     timers.schedule("x", "payments", timer_id="PAY-1")
-    set_aside(here, "payments")
+    dead_letter_all(here, "payments")
     timers.schedule("x", "surveys", timer_id="survey")
     return site
 
@@ -320,7 +320,7 @@ def test_the_first_link_skips_to_the_content(full, open_page):
 # --- the script
 
 
-def test_times_tell_the_reader_s_own(full, open_page):
+def test_times_are_shown_in_the_reader_s_zone_too(full, open_page):
     page = open_page()
     page.goto(f"{full.url}/?topic={LONG}&timer={LONG}")
 

@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from dead import set_aside
+from dead import dead_letter_all
 from web_pages import visitor_of
 
 from faststream_redis_timers_sync import Every, TimersClient
@@ -140,7 +140,7 @@ def test_the_audit_log_has_the_new_due_time(visitor, invoices, audit):
     assert audit() == [f"action begun {what}", f"action ended {what}: rescheduled 1"]
 
 
-def test_the_audit_log_tells_that_paused_ones_were_resumed(visitor, timers, audit):
+def test_the_audit_log_says_that_paused_ones_were_resumed(visitor, timers, audit):
     timers.schedule("x", "invoices", timer_id="s", repeat=DAILY)
     timers.pause_timer("invoices", "s")
     page = visitor.press(visitor.get("topic=invoices&timer=s"), "Run now")
@@ -214,7 +214,7 @@ def test_cancelling_a_series_says_that_it_ends(visitor, timers):
 def test_dead_letters_are_redriven(visitor, timers, here):
     for timer_id in ("a", "b"):
         timers.schedule("x", "invoices", timer_id=timer_id)
-    set_aside(here)
+    dead_letter_all(here)
     timers.schedule("x", "invoices", timer_id="b", activate_at=LATER)
 
     page = visitor.get("topic=invoices:dead")
@@ -333,7 +333,7 @@ def test_the_outcome_links_to_no_timer_that_is_gone(visitor, invoices):
 
 def test_the_outcome_of_a_redrive_links_to_where_it_returned(visitor, timers, here):
     timers.schedule("x", "invoices", timer_id="a")
-    set_aside(here)
+    dead_letter_all(here)
     (dead,) = [timer.timer_id for timer in timers.iter_timers("invoices:dead")]
     page = visitor.press(visitor.get("topic=invoices:dead"), "Redrive", dead)
     page = visitor.follow(visitor.press(page, "Redrive"), dead)
@@ -368,7 +368,7 @@ def test_what_one_request_has_no_time_for_is_asked_again(visitor, timers, monkey
     assert left == []
 
 
-def test_an_error_midway_tells_what_was_done_before(relay, key_names, audit):
+def test_an_error_midway_says_what_was_done_before(relay, key_names, audit):
     with TimersClient(relay.url, **key_names) as client:
         for n in range(300):
             client.schedule("x", "invoices", timer_id=f"t-{n}", activate_at=LATER)

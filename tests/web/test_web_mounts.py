@@ -322,7 +322,7 @@ def test_four_requests_at_once_have_threads_of_the_pages_own(timers):
             client.start()
         for _ in range(4):
             assert inside.acquire(timeout=60)
-        # The event loop goes on: it refuses what is no page at once.
+        # The event loop goes on: it refuses unknown paths at once.
         assert not inside.acquire(blocking=False)
         go_on.set()
         for client in clients:

@@ -293,7 +293,7 @@ def word(text):
         json.dumps(["5", 5, ["a"], []]),
     ],
 )
-def test_a_forged_scan_begins_anew(make_pages, invoices, state):
+def test_a_forged_scan_starts_over(make_pages, invoices, state):
     page = visitor_of(make_pages()).post("do=scan", [("scan", word(state))])
 
     assert page.status == 200

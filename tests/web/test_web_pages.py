@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from dead import set_aside
+from dead import dead_letter_all
 from web_pages import EVERYTHING, ODD, visitor_of
 
 from faststream_redis_timers_sync import Every, TimersClient
@@ -53,7 +53,7 @@ def test_the_counts_of_running_timers_need_to_know_the_longest_lease(make_pages,
 
 def test_dead_letters_stand_apart_with_the_oldest(visitor, timers, here):
     timers.schedule("x", "invoices", timer_id="a")
-    set_aside(here)
+    dead_letter_all(here)
     timers.schedule("x", "invoices", timer_id="b", activate_at=LATER)
 
     page = visitor_of(
@@ -68,7 +68,7 @@ def test_dead_letters_stand_apart_with_the_oldest(visitor, timers, here):
 
 def test_topics_for_dead_letters_are_told_by_what_they_hold(timers, here):
     timers.schedule("x", "invoices", timer_id="a")
-    set_aside(here, dead_topic="graveyard")
+    dead_letter_all(here, dead_topic="graveyard")
     page = visitor_of(TimerPages(timers, allow=lambda _: Access("ops"), topics=["graveyard"])).get()
 
     assert "Oldest graveyard 1 2" in page.text
@@ -100,7 +100,7 @@ def test_more_topics_are_looked_for_step_by_step(make_pages, timers, redis_clien
 
 
 @pytest.mark.parametrize("state", ["nonsense", "W10", "bnVsbA"])
-def test_a_scan_that_cannot_be_read_begins_anew(visitor, invoices, state):
+def test_a_scan_that_cannot_be_read_starts_over(visitor, invoices, state):
     page = visitor.post("do=scan", [("scan", state)])
 
     assert page.status == 200
@@ -188,7 +188,7 @@ def test_the_forecast_is_drawn_with_a_table_and_a_note(visitor, timers):
     assert page.links["30 days"] == "?range=month"
 
 
-def test_the_refresh_link_tells_what_has_left_since(visitor, timers, monkeypatch):
+def test_the_refresh_link_shows_what_has_left_since(visitor, timers, monkeypatch):
     monkeypatch.setattr(forecast, "KEPT_SECONDS", 0.0)
     for timer_id in "abc":
         in_30 = timedelta(minutes=30)
@@ -203,7 +203,7 @@ def test_the_refresh_link_tells_what_has_left_since(visitor, timers, monkeypatch
         assert "1 timer more than at the last refresh" in visitor.follow(page, "Refresh").text
 
 
-def test_a_forecast_that_is_kept_tells_of_no_change(visitor, invoices):
+def test_a_forecast_that_is_kept_shows_no_change(visitor, invoices):
     page = visitor.get("topic=invoices")
 
     assert "last refresh" not in visitor.follow(page, "Refresh").text
@@ -438,7 +438,7 @@ def test_a_series_shows_its_definition_and_its_next_three_times(visitor, timers)
 
 def test_a_dead_letter_says_why_it_is_dead(visitor, timers, here):
     timers.schedule("x", "invoices", timer_id="a", headers={"x-tenant": "acme"})
-    (dead_id,) = set_aside(here)
+    (dead_id,) = dead_letter_all(here)
     page = visitor.get(f"topic=invoices:dead&timer={dead_id.decode()}")
 
     assert "State dead letter Dead-lettered at" in page.text

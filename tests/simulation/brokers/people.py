@@ -47,15 +47,15 @@ class BrokerWorker(Worker):
             **NAMES,
         )
 
-        if self._knobs.get("batch"):
+        if self._options.get("batch"):
 
-            @broker.subscriber(TOPIC, **self._knobs)
+            @broker.subscriber(TOPIC, **self._options)
             async def handle_batch(bodies: list[str], message: TimerBatchMessage) -> None:
                 await self._handle_batch(actor, message)
 
             return
 
-        @broker.subscriber(TOPIC, **self._knobs)
+        @broker.subscriber(TOPIC, **self._options)
         async def handle_timer(body: str, message: TimerMessage) -> None:
             await live(
                 handle(world, self, actor, message.raw_message, message.body),

@@ -19,9 +19,9 @@ class FakeredisServer(Server):
         # fakeredis asks for the time, as the code of clients does.
         self.is_at_work = False
         self._redis = fakeredis.FakeRedis(server=fakeredis.FakeServer())
-        self._hints = self._redis.pubsub()
-        self._hints.psubscribe("*")
-        self._hints.get_message()
+        self._wakeups = self._redis.pubsub()
+        self._wakeups.psubscribe("*")
+        self._wakeups.get_message()
         # So that scripts count who listens.
         self._counted = {}
 
@@ -57,13 +57,13 @@ class FakeredisServer(Server):
             reply = error
         finally:
             self.is_at_work = False
-        return reply, self._read_hints()
+        return reply, self._read_wakeups()
 
-    def _read_hints(self):
-        hints = []
-        while (message := self._hints.get_message()) is not None:
-            hints.append((message["channel"], message["data"]))
-        return hints
+    def _read_wakeups(self):
+        wakeups = []
+        while (message := self._wakeups.get_message()) is not None:
+            wakeups.append((message["channel"], message["data"]))
+        return wakeups
 
     # --- its keys
 

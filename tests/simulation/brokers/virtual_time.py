@@ -20,7 +20,7 @@ _actor: ContextVar[Actor | None] = ContextVar("_actor", default=None)
 
 LONGEST_STEP = 0.0001
 """Seconds that a callback takes at most. It takes some, or who yields in a loop until a moment
-has come would yield for ever."""
+has come would yield forever."""
 
 MOST_CALLBACKS = 2_000_000
 """Callbacks after which a simulation counts as one that does not end."""
@@ -169,13 +169,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
         actor.resumes_at = max(actor.resumes_at, self._now + seconds)
 
     def kill(self, actor):
-        """Let an actor do nothing any more."""
+        """Let an actor do nothing from now on."""
         actor.alive = False
         actor.ready.clear()
         self._actors.remove(actor)
 
     def clear_away(self):
-        """End all tasks, those of the dead too, when nothing of it counts any more."""
+        """End all tasks, those of the dead too, when nothing of it counts any longer."""
         self.set_exception_handler(lambda loop, context: None)
         me = asyncio.current_task(self)
         self._tasks.pop(me)

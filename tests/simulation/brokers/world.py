@@ -26,7 +26,7 @@ class BrokersWorld(World):
         return FakeredisServer(clock, watch)
 
     def _make_worker(self, name):
-        return BrokerWorker(self, name, self.knobs)
+        return BrokerWorker(self, name, self.options)
 
     def _make_producer(self, name, *, blocking):
         return BrokerProducer(self, name, blocking=blocking)
@@ -64,7 +64,7 @@ class BrokersWorld(World):
         await story
 
     async def _follow(self):
-        for wanted in self._tell():
+        for wanted in self._story():
             if isinstance(wanted, float):
                 await asyncio.sleep(wanted)
             else:

@@ -27,12 +27,12 @@ class CoreWorker(Worker):
     def _begin(self, actor, graceful_timeout):
         world = self._world
         self._graceful_timeout = graceful_timeout
-        policy = self._knobs["retry_policy"]
+        policy = self._options["retry_policy"]
         log = partial(world.note_log, actor)
         settlement_policy = SettlementPolicy(
             TOPIC,
             policy,
-            f"{TOPIC}:dead" if world.sets_aside else None,
+            f"{TOPIC}:dead" if world.uses_dead_letters else None,
             log,
             *([] if policy is None else [policy.max_attempts]),
             is_batched=world.sub.batch,

@@ -1,6 +1,6 @@
 """A server that is no more than its data: it runs the library's scripts, and knows no network.
 
-Commands and data are in `plain_data.lua`. Whoever calls says what time it is.
+Commands and data are in `plain_data.lua`. The caller says what time it is.
 """
 
 from functools import cache

@@ -1,7 +1,7 @@
 """Time without an event loop: a heap of what is to happen when.
 
 What happens belongs to an actor, or to the world itself. An actor can be paused, then what is
-due waits until it goes on; and it can die, then nothing of it happens any more.
+due waits until it goes on; and it can die, then nothing more of it happens.
 """
 
 import asyncio
@@ -73,7 +73,7 @@ class VirtualTime:
         raise RuntimeError(msg)
 
     def end(self):
-        """Let nothing happen any more."""
+        """Let nothing more happen."""
         self._is_over = True
 
     def pause(self, actor, seconds):
@@ -82,7 +82,7 @@ class VirtualTime:
 
     @staticmethod
     def kill(actor):
-        """Let an actor do nothing any more."""
+        """Let an actor do nothing from now on."""
         actor.alive = False
 
 

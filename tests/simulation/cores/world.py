@@ -27,12 +27,12 @@ class CoresWorld(World):
 
     def __init__(self, seed):
         super().__init__(seed)
-        options = {
+        of_the_sub = {
             name: value
-            for name, value in self.knobs.items()
+            for name, value in self.options.items()
             if name not in {"retry_policy", "dead_letter_topic"}
         }
-        self.sub = TimerSub(topic=TOPIC, **options)
+        self.sub = TimerSub(topic=TOPIC, **of_the_sub)
 
     def make_duty(self, draw):
         """Make the rule of a worker; None where all are on duty."""
@@ -57,7 +57,7 @@ class CoresWorld(World):
         return PlainServer(clock, watch, writes_17_digits=self.draws.random() < 0.5)
 
     def _make_worker(self, name):
-        return CoreWorker(self, name, self.knobs)
+        return CoreWorker(self, name, self.options)
 
     def _make_producer(self, name, *, blocking):
         return CoreProducer(self, name, blocking=blocking)
@@ -85,6 +85,6 @@ class CoresWorld(World):
             raise violations[0]
 
     def _follow(self):
-        for wanted in self._tell():
+        for wanted in self._story():
             yield wanted if isinstance(wanted, float) else when_over(wanted)
         self.clock.end()

@@ -505,7 +505,7 @@ async def test_a_handler_sees_its_timer_running(broker, test):
     assert seen == [True, False, False]
 
 
-@pytest.mark.parametrize("how", ["scheduled anew", "moved"])
+@pytest.mark.parametrize("how", ["scheduled again", "moved"])
 async def test_what_a_handler_makes_of_its_own_timer_fires(broker, test, how):
     @broker.subscriber("invoices")
     async def handle(body: str, message: TimerMessage) -> None:
@@ -1005,7 +1005,9 @@ async def test_timers_wait_for_the_next_block(broker, test):
         handle.mock.assert_called_once_with("x")
 
 
-@pytest.mark.parametrize("is_inner", [True, False], ids=["held in at once", "at once in held"])
+@pytest.mark.parametrize(
+    "is_inner", [True, False], ids=["virtual time in at once", "at once in virtual time"]
+)
 async def test_blocks_may_be_nested(broker, test, is_inner):
     @broker.subscriber("invoices")
     async def handle(body: str) -> None:
@@ -1042,7 +1044,7 @@ async def test_nothing_about_the_broker_is_changed_after_an_error(make_broker, i
         test = TestTimersBroker(broker, hold=True)
         async with test:
             await broker.publisher("out", persistent=False).publish("x")
-            await broker.publish("held", "invoices")
+            await broker.publish("virtual", "invoices")
             await test.advance()
             raise ZeroDivisionError
 
@@ -1051,7 +1053,7 @@ async def test_nothing_about_the_broker_is_changed_after_an_error(make_broker, i
         await fail_in_a_block()
 
     assert state() == before
-    assert await inbox.get() == "held"
+    assert await inbox.get() == "virtual"
     async with broker:
         await broker.publish("for real", "invoices")
         assert await inbox.get() == "for real"

@@ -1,4 +1,4 @@
-"""Recurring timers in `TestTimersBroker`: held, they run each time that a test moves time over."""
+"""Recurring timers in virtual time: each occurrence runs when a test moves time past it."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -173,7 +173,7 @@ async def test_an_error_under_a_policy_that_retries_nothing_moves_on(broker, tes
     assert len(seen) == len(set(seen)) == 2
 
 
-async def test_an_error_is_tried_again_at_the_same_occurrence(broker, test):
+async def test_a_failed_occurrence_is_retried(broker, test):
     seen = []
 
     @broker.subscriber("reports", retry_policy=RetryPolicy(max_attempts=2, jitter=0))

@@ -1,4 +1,4 @@
-"""The table of knobs has them all, with the defaults that the code has."""
+"""The table of options has them all, with the defaults that the code has."""
 
 import inspect
 import logging
@@ -49,7 +49,7 @@ if VERSION >= (6, 0):
     CALLABLES["serve_tasks"] = serve_tasks
 
 SPOKEN = {
-    # What stands in the table where the default is no literal.
+    # What stands in the table where the default is not a literal.
     ("broker.subscriber", "max_concurrent"): "`5`; with `batch` `1`",
     ("broker.subscriber", "ack_policy"): "the broker's",
     ("broker.subscriber", "retry_policy"): "the broker's",
@@ -72,12 +72,12 @@ SPOKEN = {
 }
 
 
-def knobs_of(owner):
+def options_of(owner):
     return {row[1].strip("`"): row[2] for row in ROWS if row[0].replace("`", "").startswith(owner)}
 
 
 @pytest.mark.parametrize("owner", CALLABLES)
-def test_a_callable_has_these_knobs_with_these_defaults(owner):
+def test_a_callable_has_these_options_with_these_defaults(owner):
     parameters = inspect.signature(CALLABLES[owner]).parameters.values()
     wanted = {
         p.name: SPOKEN.get((owner, p.name)) or f"`{p.default!r}`".replace("'", '"')
@@ -88,7 +88,7 @@ def test_a_callable_has_these_knobs_with_these_defaults(owner):
     assert found == wanted
 
 
-def test_defaults_that_are_no_literals():
+def test_defaults_that_are_not_literals():
     subscriber = TimersBroker().subscriber("a")
     assert subscriber._config.ack_policy is AckPolicy.NACK_ON_ERROR
     assert (subscriber._config.retry_policy, subscriber._config.dead_topic) == (None, None)
@@ -115,7 +115,7 @@ def test_defaults_that_are_no_literals():
 
 
 def test_the_keys_of_settings():
-    found = knobs_of("Django's TIMERS")
+    found = options_of("Django's TIMERS")
     assert set(found) == set(_settings._KEYS)
     parameters = inspect.signature(TimersClient).parameters
     wanted = {
@@ -130,7 +130,7 @@ def test_the_options_of_tasks():
     from faststream_redis_timers_sync.django import tasks  # noqa: PLC0415
 
     wanted = {key: f"`{value!r}`".replace("'", '"') for key, value in tasks._OPTIONS.items()}
-    assert knobs_of("Django's TASKS") == wanted
+    assert options_of("Django's TASKS") == wanted
 
 
 def test_the_variables_of_the_command_line():
@@ -139,7 +139,7 @@ def test_the_variables_of_the_command_line():
         for option in group.params
         if getattr(option, "envvar", None)
     }
-    assert knobs_of("command line") == wanted
+    assert options_of("command line") == wanted
 
 
 def test_what_is_fixed():

@@ -1,4 +1,4 @@
-"""Dead letters: what is set aside is the same when it is put back."""
+"""Dead letters: payloads are the same after they are redriven."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from faststream_redis_timers_sync.protocol.dead_letters import (
 from faststream_redis_timers_sync.protocol.envelope import read_envelope, write_envelope
 
 
-def set_aside_and_put_back(payload, timer_id=b"42"):
+def dead_letter_and_redrive(payload, timer_id=b"42"):
     ending = Ending(reason="rejected", topic="invoices", timer_id=timer_id, first_due=b"1.000000")
     length, _, rest = write_dead_letter(payload, ending).partition(b":")
     return read_dead_letter(rest[: int(length)], rest[int(length) :])
@@ -27,15 +27,15 @@ def set_aside_and_put_back(payload, timer_id=b"42"):
     ],
     ids=lambda headers: " ".join(headers) or "none",
 )
-def test_an_envelope_is_put_back_byte_for_byte_whichever_header_comes_last(headers):
+def test_an_envelope_is_redriven_byte_for_byte_whichever_header_comes_last(headers):
     payload = write_envelope(b"body", headers=headers)
 
-    origin = set_aside_and_put_back(payload)
+    origin = dead_letter_and_redrive(payload)
 
     assert (origin.topic, origin.timer_id, origin.payload) == ("invoices", b"42", payload)
 
 
 def test_a_correlation_id_that_is_the_timer_id_may_go_as_it_is_the_default():
-    origin = set_aside_and_put_back(write_envelope(b"body", correlation_id="42"))
+    origin = dead_letter_and_redrive(write_envelope(b"body", correlation_id="42"))
 
     assert read_envelope(origin.payload).headers.get("correlation_id", "42") == "42"

@@ -1,4 +1,4 @@
-"""`TestTimersBroker(hold=True)`: retries, dead letters and putting them back, as time is moved."""
+"""`TestTimersBroker(hold=True)`: retries, dead letters and redriving, as time is moved."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -139,7 +139,7 @@ async def test_a_waiting_timer_stands_and_the_dead_letter_stays(broker, test, fa
         assert await broker.count_pending(DEAD) == 1
 
 
-async def test_a_rejected_timer_is_set_aside_at_once(broker, test):
+async def test_a_rejected_timer_is_dead_lettered_at_once(broker, test):
     @broker.subscriber("invoices")
     async def handle(body: str) -> None:
         raise RejectMessage
@@ -155,7 +155,7 @@ async def test_a_rejected_timer_is_set_aside_at_once(broker, test):
         assert await broker.redrive(DEAD) == 1
 
 
-async def test_a_handler_that_never_tells_of_an_end_uses_its_attempts_up_too(broker, test):
+async def test_a_handler_that_never_settles_uses_its_attempts_up_too(broker, test):
     got = []
 
     @broker.subscriber("invoices", ack_policy=AckPolicy.MANUAL)
@@ -240,7 +240,7 @@ async def test_prefixes_apply_once(failing):
         assert await broker.has_pending("billing:invoices", "42")
 
 
-async def test_blocking_code_puts_back_what_a_worker_has_set_aside(broker, failing):
+async def test_blocking_code_redrives_what_a_worker_has_dead_lettered(broker, failing):
     timers = FakeTimersClient()
     test = TestTimersBroker(broker, hold=True, client=timers)
     async with test:
