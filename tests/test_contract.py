@@ -265,7 +265,7 @@ async def test_the_old_handlers_commit_leaves_a_timer_scheduled_meanwhile(
 
     await front_end.schedule("new", TOPIC, timer_id="42", if_exists=if_exists)
 
-    assert home.step(TOPIC, *commit(claim)).outcomes == bytes([Outcome.DUE_ANEW])
+    assert home.step(TOPIC, *commit(claim)).outcomes == bytes([Outcome.DUE_AGAIN])
     assert (await front_end.get_timer(TOPIC, "42")).decode() == "new"
 
 
@@ -439,7 +439,7 @@ async def test_the_old_handlers_commit_leaves_a_timer_moved_meanwhile(front_end,
 
     await front_end.reschedule_timer(TOPIC, "42", activate_in=HOUR)
 
-    assert home.step(TOPIC, *commit(claim)).outcomes == bytes([Outcome.DUE_ANEW])
+    assert home.step(TOPIC, *commit(claim)).outcomes == bytes([Outcome.DUE_AGAIN])
     assert await front_end.has_pending(TOPIC, "42")
 
 
@@ -603,7 +603,7 @@ async def test_scheduled_again_by_another_definition_a_series_follows_that(front
         assert timer.due_at in first_times(DAILY, before, after)
     if step is not None:
         settlement = Settlement(b"repeat", b"42", step.lease, b"2524608000.000000")
-        assert home.step(TOPIC, settlement).outcomes == bytes([Outcome.DUE_ANEW])
+        assert home.step(TOPIC, settlement).outcomes == bytes([Outcome.DUE_AGAIN])
 
 
 @pytest.mark.parametrize("state", ["absent", "waiting", "running"])
@@ -683,7 +683,7 @@ async def test_a_paused_timer_is_claimed_by_nobody_until_it_is_resumed(front_end
     assert await front_end.count_pending(TOPIC) == 1
     if step is not None:
         settlement = Settlement(b"repeat", b"42", step.lease, b"2524608000.000000")
-        assert home.step(TOPIC, settlement).outcomes == bytes([Outcome.DUE_ANEW])
+        assert home.step(TOPIC, settlement).outcomes == bytes([Outcome.DUE_AGAIN])
 
     before = home.now()
     assert await front_end.resume_timer(TOPIC, "42") is True

@@ -107,7 +107,7 @@ class Leases:
             return False
         # This very settlement may have removed it, or made it due at its next time.
         is_over = outcome in {Outcome.GONE, Outcome.REPEATED}
-        if outcome != Outcome.LEASED_ANEW and (not is_over or item.is_repeated):
+        if outcome != Outcome.LEASED_AGAIN and (not is_over or item.is_repeated):
             return False
         # While its lease lasts nobody claims it: either it was scheduled again and claimed,
         # or this settlement is repeated and was carried out before.

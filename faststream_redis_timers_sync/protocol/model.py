@@ -282,6 +282,6 @@ class Outcome:
 
     DONE = ord("1")
     GONE = ord("0")
-    LEASED_ANEW = ord("l")
-    DUE_ANEW = ord("d")
+    LEASED_AGAIN = ord("l")
+    DUE_AGAIN = ord("d")
     REPEATED = ord("s")

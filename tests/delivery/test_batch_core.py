@@ -116,7 +116,7 @@ def test_the_log_has_a_line_for_a_batch_whose_leases_others_have_taken():
     driver.time = 3.0
     end(driver, batch)
     call = driver.call()
-    taken, gone = Outcome.LEASED_ANEW, Outcome.GONE
+    taken, gone = Outcome.LEASED_AGAIN, Outcome.GONE
     driver.answer(call, outcomes=bytes([taken, gone, taken, taken]))
 
     taken, gone = (line for _, line in driver.lines)

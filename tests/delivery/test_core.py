@@ -223,7 +223,7 @@ def test_a_timer_that_is_claimed_again_while_it_runs_is_renewed_by_that():
     # Its lease has ended, so the next claim renews it first; the claim takes it all the same.
     call = driver.call(at=31.0)
     assert driver.actions(call) == [b"renew"]
-    begun = driver.answer(call, "1", score=timer.claim.lease, outcomes=bytes([Outcome.LEASED_ANEW]))
+    begun = driver.answer(call, "1", score=timer.claim.lease, outcomes=bytes([Outcome.LEASED_AGAIN]))
 
     assert begun == []
     assert not timer.lease_ended
@@ -234,7 +234,7 @@ def test_another_worker_s_claim_of_a_timer_that_outlived_its_lease_is_told():
     (timer,) = driver.claim("1")
     driver.time = 31.0
     timer.commit_soon()
-    driver.answer(driver.call(), outcomes=bytes([Outcome.LEASED_ANEW]))
+    driver.answer(driver.call(), outcomes=bytes([Outcome.LEASED_AGAIN]))
 
     assert timer.outcome is False
     ((level, line),) = driver.lines

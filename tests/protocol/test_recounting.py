@@ -106,6 +106,6 @@ def claim_again(step):
 def test_a_recount_under_another_lease_does_nothing(home, step, claim):
     other = claim._replace(lease=b"3999999999.0000005")
 
-    assert list(step(other, RECOUNT).outcomes) == [Outcome.LEASED_ANEW]
+    assert list(step(other, RECOUNT).outcomes) == [Outcome.LEASED_AGAIN]
 
     assert attempts_of(home) == 2

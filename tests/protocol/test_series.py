@@ -354,7 +354,7 @@ def test_other_settlements_of_what_is_repeated_say_that_it_is_due_again(action, 
     detail = {b"nack": b"", b"release": NEXT, b"renew": RENEW[1], b"dead": LETTER}
     done = settle(home, second, (action, detail.get(action, b"")))
 
-    assert list(done.outcomes) == [Outcome.DUE_ANEW]
+    assert list(done.outcomes) == [Outcome.DUE_AGAIN]
     assert score_of(home) == float(NEXT)
 
 
@@ -363,9 +363,9 @@ def test_another_worker_s_lease_and_another_due_time_are_no_repetition(home, sec
     settle(home, second, (b"repeat", moved))
     other = claim(home)
 
-    assert list(settle(home, second, (b"repeat", moved)).outcomes) == [Outcome.LEASED_ANEW]
+    assert list(settle(home, second, (b"repeat", moved)).outcomes) == [Outcome.LEASED_AGAIN]
     settle(home, other, (b"repeat", NEXT))
-    assert list(settle(home, second, (b"repeat", moved)).outcomes) == [Outcome.DUE_ANEW]
+    assert list(settle(home, second, (b"repeat", moved)).outcomes) == [Outcome.DUE_AGAIN]
     home.redis.zrem(home.keys_of(TOPIC).timeline, "a")
     assert list(settle(home, second, (b"repeat", moved)).outcomes) == [Outcome.GONE]
 
@@ -375,7 +375,7 @@ def test_pausing_or_cancelling_while_it_runs_leaves_nothing_to_its_end(home, sec
 
     done = settle(home, second, (b"repeat", NEXT + b" " + LETTER))
 
-    assert list(done.outcomes) == [Outcome.DUE_ANEW]
+    assert list(done.outcomes) == [Outcome.DUE_AGAIN]
     assert score_of(home) == PAUSED
     assert home.redis.exists(*home.keys_of(DEAD)) == 0
 

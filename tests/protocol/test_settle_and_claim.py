@@ -221,7 +221,7 @@ def test_a_settlement_does_nothing_once_another_lease_holds_the_timer(home, acti
     second = claim_again(home, ["a"])
 
     assert settle(home, action, first, b"1000" if action == b"release" else b"") == [
-        Outcome.LEASED_ANEW
+        Outcome.LEASED_AGAIN
     ]
 
     score = home.redis.zscore(home.keys_of(TOPIC).timeline, "a")
@@ -236,7 +236,7 @@ def test_a_settlement_does_nothing_once_the_timer_is_due_again(home, client, act
     client.reschedule_timer(TOPIC, "a", activate_at=YEAR_2050)
 
     assert settle(home, action, step, b"1000" if action == b"release" else b"") == [
-        Outcome.DUE_ANEW
+        Outcome.DUE_AGAIN
     ]
 
     assert client.get_timer(TOPIC, "a").due_at == YEAR_2050
@@ -308,7 +308,7 @@ def test_settlements_travel_together_and_with_the_next_claim(home, client):
         Outcome.DONE,
         Outcome.GONE,
         Outcome.DONE,
-        Outcome.DUE_ANEW,
+        Outcome.DUE_AGAIN,
         Outcome.DONE,
     ]
     # What was released is due, so the same step claims it again.
