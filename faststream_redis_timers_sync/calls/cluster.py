@@ -182,7 +182,7 @@ class ClusterRunner(Runner):
             redis.RedisError: No node returns the map, or no primary serves the key.
         """
         if not self._slots.version:
-            self._read_anew()
+            self._read_again()
         primary = self._slots.primary_of_key(key)
         if primary is None:
             raise ClusterDownError(str(not_served(self._slots)))
@@ -194,7 +194,7 @@ class ClusterRunner(Runner):
         Raises:
             redis.RedisError: No node returns the map.
         """
-        self._read_anew()
+        self._read_again()
         primaries = self._slots.primaries
         nodes = sorted(dict.fromkeys((*primaries, *self._slots.nodes)))
         return [_NodeRunner(self, node, is_primary=node in primaries) for node in nodes]
@@ -205,11 +205,11 @@ class ClusterRunner(Runner):
         Raises:
             redis.RedisError: They are not, or a node failed.
         """
-        self._read_anew()
+        self._read_again()
         if self._slots.uncovered:
             raise ClusterDownError(str(not_served(self._slots)))
 
-    def _read_anew(self) -> None:
+    def _read_again(self) -> None:
         try:
             self._refresh(self._slots.version, None, LONGEST_REFRESH)
         except NotSentError as error:

@@ -223,7 +223,9 @@ def test_a_timer_that_is_claimed_again_while_it_runs_is_renewed_by_that():
     # Its lease has ended, so the next claim renews it first; the claim takes it all the same.
     call = driver.call(at=31.0)
     assert driver.actions(call) == [b"renew"]
-    begun = driver.answer(call, "1", score=timer.claim.lease, outcomes=bytes([Outcome.LEASED_AGAIN]))
+    begun = driver.answer(
+        call, "1", score=timer.claim.lease, outcomes=bytes([Outcome.LEASED_AGAIN])
+    )
 
     assert begun == []
     assert not timer.lease_ended
