@@ -1,7 +1,8 @@
-"""One request and its reply on one connection; after errors the connection is dropped."""
+"""Requests and their replies on one connection; after errors the connection is dropped."""
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import (
@@ -79,21 +80,75 @@ async def exchange(
         return reply  # noqa: TRY300  what follows is about what went wrong
     except LOST as error:
         await drop(connection, writer)
-        if (unknown := operation.outcome_unknown(error)) is None:
-            raise
-        raise unknown from error
+        raise_meaning(operation, error)
     except ReadOnlyError:
         # The server is a replica now; the next connection may find the primary.
         await drop(connection, writer)
         raise
     except (ResponseError, TimersError) as error:
-        if (meaning := meaning_of(operation, error)) is None:
-            raise
-        raise meaning from error
+        raise_meaning(operation, error)
     except BaseException:
         # An unread reply would be taken for that of the next call.
         await drop(connection, writer)
         raise
+
+
+def raise_meaning(operation: Operation[Any], error: BaseException) -> NoReturn:
+    """Raise what an error of the connection, or of the server, means for an operation.
+
+    Args:
+        operation: The operation, which was sent.
+        error: The error.
+
+    Raises:
+        TimerOutcomeUnknownError: The reply was lost, and the operation must not be repeated.
+        TimersError: The script refused it.
+        BaseException: The error itself, if it means nothing else.
+    """
+    if isinstance(error, LOST):
+        meaning: TimersError | None = operation.outcome_unknown(error)
+    else:
+        meaning = meaning_of(operation, error)
+    if meaning is None:
+        raise error
+    raise meaning from error
+
+
+async def exchange_all(connection: Any, operations: Sequence[Operation[Any]]) -> list[Any]:
+    """Send operations together, once, and return their replies.
+
+    After an error the connection is closed, unless the error is the server's reply.
+
+    Args:
+        connection: A connection of redis-py.
+        operations: The operations; together they fit into the connection's buffer.
+
+    Returns:
+        For each its undecoded reply, or the error that came in its place.
+    """
+    writer = writer_of(connection)
+    replies: list[Any] = []
+    try:
+        await _send(connection, writer, [part for one in operations for part in one.pack()])
+        while len(replies) < len(operations):
+            try:
+                replies.append(await _read(connection, None, False))
+            except ResponseError as error:
+                replies.append(error)
+        note_heard()
+    except LOST as error:
+        await drop(connection, writer)
+        # The first call may have been refused; what became of the others is unknown.
+        replies.append(error)
+        missing = len(operations) - len(replies)
+        replies += [RedisConnectionError(*error.args) for _ in range(missing)]
+    except BaseException:
+        await drop(connection, writer)
+        raise
+    if any(isinstance(reply, ReadOnlyError) for reply in replies):
+        # The server is a replica now; the next connection may find the primary.
+        await drop(connection, writer)
+    return replies
 
 
 async def _read(connection: Any, read_timeout: float | None, asking: bool) -> Any:  # noqa: FBT001

@@ -5,15 +5,16 @@ would schedule a second timer, or lease a second batch. So this takes a connecti
 from the pool, sends the command, and reads one reply.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Any, TypeVar, overload
 
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.client import Pipeline
 
-from faststream_redis_timers.calls.exchange import LOST, connect_if_ended, exchange
+from faststream_redis_timers.calls.exchange import LOST, connect_if_ended, exchange, exchange_all
 from faststream_redis_timers.calls.line import TIMED_OUT, PoolFullError, acquire, release
+from faststream_redis_timers.calls.pipelining import Pipelining
 from faststream_redis_timers.calls.pools import close_pools, hang_up
 from faststream_redis_timers.calls.primaries import OnePrimary, Primaries
 from faststream_redis_timers_sync.protocol.clients import check_pipeline
@@ -36,7 +37,7 @@ class Runner:
         primaries: Knows which primary serves a key.
     """
 
-    __slots__ = ("client", "confirmation", "primaries")
+    __slots__ = ("_pipelining", "client", "confirmation", "primaries")
 
     client: Redis | RedisCluster
     primaries: Primaries
@@ -49,6 +50,7 @@ class Runner:
         self.client = client
         self.confirmation = confirmation
         self.primaries = OnePrimary(client)
+        self._pipelining = Pipelining(partial(self._ask, timeout=None), self._ask_together)
 
     async def run(self, operation: Operation[_T], timeout: float | None = None) -> _T:
         """Send an operation and return its result.
@@ -67,6 +69,24 @@ class Runner:
         """
         return operation.parse(await self._answer(operation, timeout))
 
+    async def run_together(self, operation: Operation[_T]) -> _T:
+        """Send an operation that is quick on the server, and return its result.
+
+        Those that begin at the same time, while others are in flight, share a connection.
+
+        Args:
+            operation: The operation, which must not be repeated.
+
+        Raises:
+            TimerOutcomeUnknownError: The reply was lost.
+            TimerNotReplicatedError: Too few replicas confirmed it.
+            redis.RedisError: The server or the connection failed.
+        """
+        # Replicas confirm the writes of one call, and nodes of a cluster serve their own topics.
+        if self.confirmation is not None or self.primaries.is_cluster:
+            return await self.run(operation)
+        return operation.parse(await self._pipelining.ask(operation))
+
     async def _answer(self, operation: Operation[Any], timeout: float | None) -> Any:
         try:
             return await self._ask(operation, timeout)
@@ -84,6 +104,15 @@ class Runner:
         try:
             await connect_if_ended(connection, timeout)
             return await exchange(connection, operation, timeout, self.confirmation)
+        finally:
+            await release(pool, connection)
+
+    async def _ask_together(self, operations: Sequence[Operation[Any]]) -> list[Any]:
+        pool = self._pool
+        connection = await acquire(pool, None)
+        try:
+            await connect_if_ended(connection, None)
+            return await exchange_all(connection, operations)
         finally:
             await release(pool, connection)
 

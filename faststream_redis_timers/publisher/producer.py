@@ -94,7 +94,7 @@ class TimersProducer(ProducerProto[TimerPublishCommand]):
             return timer.timer_id
         operation = self._operations.schedule(cmd.destination, timer, cmd.if_exists)
         if cmd.pipeline is None:
-            await runner.run(operation)
+            await runner.run_together(operation)
         else:
             runner.queue(cmd.pipeline, operation, cmd.if_exists)
         return timer.timer_id

@@ -43,6 +43,14 @@ class MemoryRunner(Runner):
         """
         return self.memory.run(operation)
 
+    async def run_together(self, operation: Operation[_T]) -> _T:
+        """Run an operation on the memory and return its reply.
+
+        Args:
+            operation: The operation.
+        """
+        return self.memory.run(operation)
+
     async def ping(self) -> None:
         """Return: memory always replies."""
 
