@@ -338,7 +338,7 @@ async def test_where_the_server_is_away_nothing_starts(key_names):
     )
     broker.add_series("a", "ticks", timer_id="a", repeat=HOURLY)
 
-    with pytest.raises(TimeoutError, match="did not answer"):
+    with pytest.raises(TimeoutError, match="did not reply"):
         await broker.start()
     assert not broker.running
 

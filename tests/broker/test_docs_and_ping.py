@@ -302,7 +302,7 @@ async def test_a_request_has_as_many_bodies_as_a_batch_may_have(make_broker, bod
         raise AssertionError
 
     async with TestTimersBroker(broker):
-        with pytest.raises(ValueError, match=rf"list of {len(bodies)} bodies .*takes 1 to 2"):
+        with pytest.raises(ValueError, match=rf"list of {len(bodies)} bodies, but .* takes 1 to 2"):
             await broker.request(bodies, "invoices")
 
 

@@ -431,7 +431,7 @@ async def test_settled_after_the_stop_it_stays_leased_and_the_log_says_so(bench)
     assert bench.is_leased("1")
     (line,) = bench.log.at(logging.WARNING)
     assert "'1'" in line
-    assert "again when its lease ends" in line
+    assert "redelivered when its lease expires" in line
 
 
 async def test_a_restarted_broker_gives_timers_again(bench):
@@ -491,7 +491,7 @@ async def test_a_test_broker_says_that_it_gives_none(make_broker, call):
     subscriber = broker.subscriber("invoices")
     async with TestTimersBroker(broker):
         with pytest.raises(
-            IncorrectState, match="TestTimersBroker starts it only if with_real=True"
+            IncorrectState, match="TestTimersBroker starts it only if it has with_real=True"
         ):
             await call(subscriber)
 

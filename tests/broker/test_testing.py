@@ -360,7 +360,7 @@ async def test_a_subscriber_that_is_started_in_the_block_delivers_at_once(make_b
         assert late.running
         await broker.publish("a", "late")
         assert inbox.rest() == ["a"]
-        with pytest.raises(IncorrectState, match="TestTimersBroker starts none"):
+        with pytest.raises(IncorrectState, match="TestTimersBroker starts it only if"):
             await exports.get_one()
 
     assert not late.running

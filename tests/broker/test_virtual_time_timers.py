@@ -965,7 +965,7 @@ async def test_time_is_moved_where_it_makes_sense_alone(broker, test):
 
     @broker.subscriber("invoices")
     async def handle(body: str) -> None:
-        with pytest.raises(IncorrectState, match="outside of handlers") as caught:
+        with pytest.raises(IncorrectState, match="outside handlers") as caught:
             await test.advance(DAY)
         errors.append(caught.value)
 

@@ -101,7 +101,7 @@ async def test_where_the_acl_refuses_a_channel_one_line_names_it(tagged, open_ca
         tagged.redis.acl_deluser(user)
 
     (line,) = tagged.log.complaints
-    assert f"the ACL must allow the channels that begin with {user!r}: " in line
+    assert f"The ACL must allow channels that begin with {user!r}: " in line
 
 
 # --- a cluster ---------------------------------------------------------------------------

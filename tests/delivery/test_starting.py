@@ -48,7 +48,7 @@ async def test_what_is_late_at_its_handler_is_redelivered(bench, open_calls, blo
     assert slow.solved == 2
     assert [message.redelivered for message in open_calls.messages] == [True]
     assert bench.log.complaints == []
-    assert any("its lease ended" in line for line in bench.log.at(20))
+    assert any("the lease expired" in line for line in bench.log.at(20))
 
 
 async def test_what_is_committed_first_begins_however_late(bench, open_calls):

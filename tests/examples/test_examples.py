@@ -161,7 +161,7 @@ def test_cancel_and_move(url):
         "cancelled ada again: False",
         "moved bob: True",
         "moved cyd: True",
-        "refused: a timer 'trial:bob' waits",
+        "refused: timer 'trial:bob' is already waiting",
         "its body is 'bob'",
         "pending: ['trial:bob']",
         "cancelled all: 1",

@@ -63,6 +63,8 @@ async def test_a_broker_leaves_connections_that_were_closed_and_loses_nothing(se
     broker = TimersBroker(client := make(server.url))
     await broker.connect()
     await asyncio.gather(*(broker.publish(f"{n}", "t") for n in range(IDLE)))
+    # Those share connections; these do not.
+    await asyncio.gather(*(broker.count_pending("t") for _ in range(IDLE)))
     assert others(server) >= IDLE
 
     close(server)

@@ -69,7 +69,7 @@ def test_check_and_prune(invoke, timers):
     ("words", "config", "sentence"),
     [
         ((), {"owner": None}, "app.config has no TIMERS_SERIES: add a list of Series"),
-        ((), {"series": [TICK], "owner": None}, "has TIMERS_SERIES and no TIMERS_SERIES_OWNER"),
+        ((), {"series": [TICK], "owner": None}, "has TIMERS_SERIES but no TIMERS_SERIES_OWNER"),
         ((), {"series": "no_such.SERIES"}, "TIMERS_SERIES 'no_such.SERIES' can't be imported"),
         ((), {"series": broken}, "TIMERS_SERIES raised KeyError: 'price'"),
         ((), {"series": [5]}, "series[0] must be a Series, got a value of type int"),

@@ -69,9 +69,12 @@ def test_an_error_survives_a_process_boundary(error):
     ("error", "text"),
     [
         (ERRORS[0], "timer '42' is already waiting in topic 'invoices'"),
-        (ERRORS[1], "answer to cancel (timer '42' in topic 'invoices') was lost"),
-        (ERRORS[2], "answer to schedule (2 timers, from '42' in topic 'invoices') was lost"),
-        (ERRORS[3], "answer to cancel all (all timers in topic 'invoices') was lost"),
+        (ERRORS[1], "the server's reply to cancel (timer '42' in topic 'invoices') was lost"),
+        (
+            ERRORS[2],
+            "the server's reply to schedule (2 timers, from '42' in topic 'invoices') was lost",
+        ),
+        (ERRORS[3], "the server's reply to cancel all (all timers in topic 'invoices') was lost"),
     ],
 )
 def test_an_error_names_topic_and_timers(error, text):
