@@ -1,7 +1,6 @@
-"""Requests and their replies on one connection; after errors the connection is dropped."""
+"""One request and its reply on one connection; after errors the connection is dropped."""
 
 import asyncio
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from redis.asyncio.connection import AbstractConnection
@@ -65,11 +64,11 @@ async def exchange(
         if timeout is not None and writer is not None:
             limit, read_timeout = UntilSilent(timeout, connection, writer), NO_LIMIT
         async with limit:
-            await _send(connection, writer, operation.pack(asking=asking), read_timeout)
+            await send(connection, writer, operation.pack(asking=asking), read_timeout)
             try:
                 reply = await _read(connection, read_timeout, asking)
             except NoScriptError:
-                await _send(
+                await send(
                     connection, writer, operation.pack(by_text=True, asking=asking), read_timeout
                 )
                 reply = await _read(connection, read_timeout, asking)
@@ -114,43 +113,6 @@ def raise_meaning(operation: Operation[Any], error: BaseException) -> NoReturn:
     raise meaning from error
 
 
-async def exchange_all(connection: Any, operations: Sequence[Operation[Any]]) -> list[Any]:
-    """Send operations together, once, and return their replies.
-
-    After an error the connection is closed, unless the error is the server's reply.
-
-    Args:
-        connection: A connection of redis-py.
-        operations: The operations; together they fit into the connection's buffer.
-
-    Returns:
-        For each its undecoded reply, or the error that came in its place.
-    """
-    writer = writer_of(connection)
-    replies: list[Any] = []
-    try:
-        await _send(connection, writer, [part for one in operations for part in one.pack()])
-        while len(replies) < len(operations):
-            try:
-                replies.append(await _read(connection, None, False))
-            except ResponseError as error:
-                replies.append(error)
-        note_heard()
-    except LOST as error:
-        await drop(connection, writer)
-        # The first call may have been refused; what became of the others is unknown.
-        replies.append(error)
-        missing = len(operations) - len(replies)
-        replies += [RedisConnectionError(*error.args) for _ in range(missing)]
-    except BaseException:
-        await drop(connection, writer)
-        raise
-    if any(isinstance(reply, ReadOnlyError) for reply in replies):
-        # The server is a replica now; the next connection may find the primary.
-        await drop(connection, writer)
-    return replies
-
-
 async def _read(connection: Any, read_timeout: float | None, asking: bool) -> Any:  # noqa: FBT001
     if asking:
         try:
@@ -190,12 +152,23 @@ async def connect_if_ended(connection: Any, timeout: float | None) -> None:
         raise
 
 
-async def _send(
+async def send(
     connection: Any,
     writer: asyncio.StreamWriter | None,
     command: list[bytes],
     read_timeout: float | None = None,
 ) -> None:
+    """Write commands to a connection.
+
+    Args:
+        connection: A connection of redis-py.
+        writer: Its writer, from `writer_of`.
+        command: The packed commands.
+        read_timeout: As for the reply; None leaves it to the connection.
+
+    Raises:
+        redis.RedisError: The connection failed.
+    """
     # redis-py writes with a timeout, for which Python 3.11 creates a task: a fifth of the
     # cost of a call. Almost always the socket takes everything immediately.
     if writer is None or writer.is_closing() or connection.health_check_interval:

@@ -5,14 +5,15 @@ would schedule a second timer, or lease a second batch. So this takes a connecti
 from the pool, sends the command, and reads one reply.
 """
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any, TypeVar, overload
 
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.client import Pipeline
 
-from faststream_redis_timers.calls.exchange import LOST, connect_if_ended, exchange, exchange_all
+from faststream_redis_timers.calls.exchange import LOST, connect_if_ended, exchange
 from faststream_redis_timers.calls.line import TIMED_OUT, PoolFullError, acquire, release
 from faststream_redis_timers.calls.pipelining import Pipelining
 from faststream_redis_timers.calls.pools import close_pools, hang_up
@@ -50,7 +51,7 @@ class Runner:
         self.client = client
         self.confirmation = confirmation
         self.primaries = OnePrimary(client)
-        self._pipelining = Pipelining(partial(self._ask, timeout=None), self._ask_together)
+        self._pipelining: Pipelining | None = None
 
     async def run(self, operation: Operation[_T], timeout: float | None = None) -> _T:
         """Send an operation and return its result.
@@ -85,7 +86,11 @@ class Runner:
         # Replicas confirm the writes of one call, and nodes of a cluster serve their own topics.
         if self.confirmation is not None or self.primaries.is_cluster:
             return await self.run(operation)
-        return operation.parse(await self._pipelining.ask(operation))
+        pipelining = self._pipelining
+        if pipelining is None or pipelining.loop is not asyncio.get_running_loop():
+            pipelining = Pipelining(partial(self._ask, timeout=None), self._with_connection)
+            self._pipelining = pipelining
+        return operation.parse(await pipelining.ask(operation))
 
     async def _answer(self, operation: Operation[Any], timeout: float | None) -> Any:
         try:
@@ -107,12 +112,12 @@ class Runner:
         finally:
             await release(pool, connection)
 
-    async def _ask_together(self, operations: Sequence[Operation[Any]]) -> list[Any]:
+    async def _with_connection(self, use: Callable[[Any], Awaitable[None]]) -> None:
         pool = self._pool
         connection = await acquire(pool, None)
         try:
             await connect_if_ended(connection, None)
-            return await exchange_all(connection, operations)
+            await use(connection)
         finally:
             await release(pool, connection)
 

@@ -194,7 +194,7 @@ class Operation(NamedTuple, Generic[_T]):
         # A Sentinel's connection turns a replica's refusal into a lost reply, and
         # redis-py counts some replies of the server as errors of the connection.
         refused = (
-            type(error.__context__).__name__ == "ReadOnlyError" or type(error).__name__ in _REFUSALS
+            type(error.__context__).__name__ == "ReadOnlyError" or type(error).__name__ in REFUSALS
         )
         if self.action is None or self.may_repeat or refused:
             return None
@@ -204,7 +204,8 @@ class Operation(NamedTuple, Generic[_T]):
 _OF_A_TOPIC = 2
 # Keys that scripts of one topic declare.
 
-_REFUSALS = {"AuthenticationError", "AuthorizationError", "BusyLoadingError"}
+REFUSALS = {"AuthenticationError", "AuthorizationError", "BusyLoadingError"}
+"""Names of redis-py's connection errors that are replies of the server: nothing was changed."""
 
 
 def reading(

@@ -76,11 +76,13 @@ async def test_an_id_that_exists_is_an_error_for_its_caller_alone(bench, broker)
     assert pending(bench) == set(SOME)
 
 
-async def test_scripts_that_the_server_has_lost_are_sent_again(bench, broker):
+async def test_scripts_that_the_server_has_lost_are_sent_again(bench, broker, relay):
     bench.redis.script_flush()
+    connected = relay.connected
 
     assert await publish_all(broker, SOME) == SOME
     assert pending(bench) == set(SOME)
+    assert relay.connected == connected
 
 
 async def test_with_a_single_connection_all_are_scheduled(bench, relay):
@@ -149,6 +151,87 @@ async def test_callers_that_are_all_cancelled_leave_nothing_behind(bench, broker
     assert pending(bench) == set(SOME)
     # Those of callers that were cancelled end as soon as the server has replied.
     await wait_until_async(lambda: not shared_calls())
+
+
+async def test_a_caller_that_gives_up_while_the_pool_is_full_has_sent_nothing(bench, relay):
+    client = redis.asyncio.Redis.from_url(relay.url, max_connections=2)
+    broker = bench.broker(client)
+    await broker.connect()
+    # Both connections are in use: the first is that of a single call.
+    relay.hold_replies()
+    calls = [asyncio.create_task(broker.count_pending(TOPIC)) for _ in range(2)]
+    await wait_until_async(lambda: relay.connected == 2)
+    given_up = [asyncio.create_task(publish(broker, timer_id)) for timer_id in SOME]
+    await asyncio.sleep(0.05)
+    for task in given_up:
+        task.cancel()
+    await asyncio.gather(*given_up, return_exceptions=True)
+    relay.resume()
+    await asyncio.gather(*calls)
+
+    assert await publish(broker, "later") == "later"
+    assert pending(bench) == {"later"}
+    await client.aclose()
+
+
+async def test_callers_that_give_up_on_a_silent_server_keep_no_connection(bench, relay):
+    client = redis.asyncio.Redis.from_url(relay.url)
+    broker = bench.broker(client)
+    await broker.connect()
+    await publish(broker, "first")
+    relay.hold_replies()
+    for _ in range(3):
+        tasks = [asyncio.create_task(publish(broker, timer_id)) for timer_id in SOME]
+        await asyncio.sleep(0.05)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    await wait_until_async(lambda: not shared_calls())
+    assert not client.connection_pool._in_use_connections
+    relay.resume()
+    await client.aclose()
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_where_the_exchange_is_cancelled_each_caller_learns_of_it(bench, broker, turns):
+    tasks = [asyncio.create_task(publish(broker, timer_id)) for timer_id in SOME]
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    for task in shared_calls():
+        task.cancel()
+
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    for one, result in zip(SOME, results, strict=True):
+        assert result == one or isinstance(result, TimerOutcomeUnknownError | RedisConnectionError)
+        if isinstance(result, RedisConnectionError):
+            assert not bench.client.has_pending(TOPIC, one)
+
+
+async def test_a_refusal_is_that_of_each_caller(own_bench):
+    bench = own_bench
+    broker = bench.broker()
+    await broker.connect()
+    await publish_all(broker, SOME)
+    await broker.cancel_all(TOPIC)
+    bench.redis.config_set("maxmemory", "1")
+    try:
+        results = await publish_all(broker, SOME)
+    finally:
+        bench.redis.config_set("maxmemory", "0")
+
+    assert {type(result) for result in results} == {redis.exceptions.OutOfMemoryError}
+    assert await publish_all(broker, SOME) == SOME
+
+
+async def test_replies_that_have_come_are_passed_on_at_once(broker, relay):
+    relay.split(len(b"$1\r\n1\r\n"), 0.02)
+    tasks = [asyncio.create_task(publish(broker, timer_id)) for timer_id in SOME]
+    await wait_until_async(lambda: sum(task.done() for task in tasks) > 2)
+
+    assert not all(task.done() for task in tasks)
+    relay.split(None)
+    assert await asyncio.gather(*tasks) == SOME
 
 
 async def test_a_broker_that_stops_meanwhile_keeps_no_caller_waiting(bench, broker, relay):

@@ -144,7 +144,7 @@ def test_a_form_whose_sender_left_does_nothing_under_the_command(make_pages, inv
     with local_serving(make_pages()) as (url, headers):
         told = send_raw(url, post(url, CUT, len(CUT) + 10, headers))
         assert told.startswith(b"HTTP/1.0 400 ")
-        assert b"The form was cut off" in told
+        assert b"The form arrived incomplete" in told
         assert invoices.count_pending("invoices") == 5
         told = send_raw(url, post(url, CUT, len(CUT), headers))
         assert told.startswith(b"HTTP/1.0 200 ")
