@@ -1,6 +1,6 @@
 """Names of the scenarios, as tables, plots and targets know them."""
 
-DRAIN = "drain, default knobs"
+DRAIN = "drain, default options"
 DRAIN_100 = "drain, 100 at once"
 DRAIN_ONE = "drain by one worker"
 DRAIN_TWO = "drain by two workers"

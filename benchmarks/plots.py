@@ -38,7 +38,7 @@ _ROW = 0.36
 BARS: dict[str, tuple[str, Mapping[str, Mapping[str, str]]]] = {
     "drain": (
         "Due timers delivered by one worker, per second",
-        {"default knobs": {names.DRAIN: ""}, "100 at once": {names.DRAIN_100: ""}},
+        {"default options": {names.DRAIN: ""}, "100 at once": {names.DRAIN_100: ""}},
     ),
     "batches": (
         "Due timers delivered by one worker, per second",

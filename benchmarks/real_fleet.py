@@ -155,10 +155,10 @@ class RealFleet:
 
     def _start(self, system: System, url: str) -> None:
         stack = ExitStack()
-        knobs: dict[str, Any] = {"max_concurrent": self.kind.slots}
+        options: dict[str, Any] = {"max_concurrent": self.kind.slots}
         if system is PROBES:
-            knobs["duty"] = self._duty
-        started = stack.enter_context(worker(system, url, topics=[], works=[_TOPIC], **knobs))
+            options["duty"] = self._duty
+        started = stack.enter_context(worker(system, url, topics=[], works=[_TOPIC], **options))
         started.ask("go")
         self._members.append(Member(started, stack))
 

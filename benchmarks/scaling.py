@@ -26,7 +26,7 @@ _SIZES = (100, 1024, 10 * 1024, 100 * 1024, MIB)
 
 
 def _drain(
-    run: Run, count: int, *, topics: int = 1, workers: int = 1, size: int = 200, **knobs: Any
+    run: Run, count: int, *, topics: int = 1, workers: int = 1, size: int = 200, **options: Any
 ) -> dict[str, float]:
     """Deliver due timers, spread over topics; the rate counts from the first one handled."""
     server = run.server
@@ -35,7 +35,7 @@ def _drain(
         server.fill(name, count // topics, size=size)
     with ExitStack() as stack:
         running = [
-            stack.enter_context(worker(PROBES, server.url, topics=names, **knobs))
+            stack.enter_context(worker(PROBES, server.url, topics=names, **options))
             for _ in range(workers)
         ]
         before = server.cpu()

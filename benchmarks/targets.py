@@ -147,7 +147,7 @@ def _batched(scenario: str, label: str, share: float, who: str) -> Check:
 
 TARGETS = (
     Target(
-        "drain of due timers, default knobs",
+        "drain of due timers, default options",
         (
             _ratio((names.DRAIN, OURS), (names.DRAIN, PACKAGE), PACKAGE, 80),
             _ratio((names.DRAIN, OURS), (names.DRAIN, LIST), "the list subscriber", 2),

@@ -19,16 +19,16 @@ async def handle(_ctx: dict[str, Any], body: dict[str, Any]) -> None:
 
 
 def work(url: str, options: dict[str, Any]) -> None:
-    knobs: dict[str, Any] = dict(TUNED) if options["tuned"] else {}
+    arguments: dict[str, Any] = dict(TUNED) if options["tuned"] else {}
     if options.get("concurrency"):
-        knobs["max_jobs"] = options["concurrency"]
+        arguments["max_jobs"] = options["concurrency"]
 
     async def consume() -> None:
         worker = Worker(
             functions=[handle],
             redis_settings=RedisSettings.from_dsn(url),
             handle_signals=False,
-            **knobs,
+            **arguments,
         )
         await worker.async_run()
 

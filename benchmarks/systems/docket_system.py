@@ -33,14 +33,14 @@ def make_docket(url: str, options: dict[str, Any]) -> Docket:
 
 
 def work(url: str, options: dict[str, Any]) -> None:
-    knobs: dict[str, Any] = dict(TUNED) if options["tuned"] else {}
+    arguments: dict[str, Any] = dict(TUNED) if options["tuned"] else {}
     if options.get("concurrency"):
-        knobs["concurrency"] = options["concurrency"]
+        arguments["concurrency"] = options["concurrency"]
 
     async def consume() -> None:
         async with make_docket(url, options) as docket:
             docket.register(handle)
-            async with Worker(docket, **knobs) as worker:
+            async with Worker(docket, **arguments) as worker:
                 await worker.run_forever()
 
     run_async_worker(recorder, consume)

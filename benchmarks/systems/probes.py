@@ -44,7 +44,7 @@ class Probe(Recorder):
         return {**super().report(), "most_running": self.most_running, "memory": memory}
 
 
-_KNOBS = ("max_concurrent", "max_polling_interval", "duty")
+_ARGUMENTS = ("max_concurrent", "max_polling_interval", "duty")
 
 
 def work(url: str, options: dict[str, Any]) -> None:
@@ -53,11 +53,11 @@ def work(url: str, options: dict[str, Any]) -> None:
         broker = TimersBroker(url, logger=None, hash_tags=True)
     else:
         broker = TimersBroker(AsyncRedis.from_url(url), logger=None)
-    knobs = {name: options[name] for name in _KNOBS if name in options}
+    arguments = {name: options[name] for name in _ARGUMENTS if name in options}
     for topic in options["topics"]:
-        broker.subscriber(topic, **knobs)(_recording(probe))
+        broker.subscriber(topic, **arguments)(_recording(probe))
     for topic in options.get("works", ()):
-        broker.subscriber(topic, **knobs)(_working(probe))
+        broker.subscriber(topic, **arguments)(_working(probe))
     if count := options.get("gather"):
         broker.subscriber("gather", max_concurrent=count)(_gathering(probe, count))
     if count := options.get("block"):

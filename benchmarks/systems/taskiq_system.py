@@ -29,15 +29,15 @@ async def handle(body: dict[str, Any]) -> None:
 
 
 def work(_: str, options: dict[str, Any]) -> None:
-    knobs = TUNED if options["tuned"] else {}
+    arguments = TUNED if options["tuned"] else {}
     if options.get("step"):
-        knobs = dict.fromkeys(TUNED, timedelta(seconds=options["step"]))
+        arguments = dict.fromkeys(TUNED, timedelta(seconds=options["step"]))
 
     async def consume() -> None:
         await broker.startup()
         await asyncio.gather(
             run_receiver_task(broker, max_async_tasks=options.get("concurrency") or 100),
-            run_scheduler_task(TaskiqScheduler(broker, [source]), **knobs),
+            run_scheduler_task(TaskiqScheduler(broker, [source]), **arguments),
         )
 
     run_async_worker(recorder, consume)

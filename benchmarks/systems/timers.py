@@ -26,16 +26,16 @@ class Body(BaseModel):
 def work(url: str, options: dict[str, Any]) -> None:
     recorder = Recorder()
     broker = TimersBroker(Redis.from_url(url), logger=None)
-    knobs: dict[str, Any] = dict(TUNED) if options["tuned"] else {}
+    arguments: dict[str, Any] = dict(TUNED) if options["tuned"] else {}
     if options.get("concurrency"):
-        knobs["max_concurrent"] = options["concurrency"]
+        arguments["max_concurrent"] = options["concurrency"]
     if batch := options.get("batch"):
-        knobs |= {"batch": True, "max_wait": options.get("max_wait", 0.0)}
+        arguments |= {"batch": True, "max_wait": options.get("max_wait", 0.0)}
         handle = _taking_models(recorder) if batch == "models" else _taking_dicts(recorder)
     else:
         handle = _taking_one(recorder)
     for topic in options["topics"]:
-        broker.subscriber(topic, **knobs)(handle)
+        broker.subscriber(topic, **arguments)(handle)
     run_async_worker(recorder, broker.start, broker.stop)
 
 
