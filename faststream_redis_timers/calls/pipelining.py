@@ -121,9 +121,15 @@ class Pipelining:
             self._group = None
         if len(group.calls) == 1:
             return
-        # Each caller has its own context: the calls together have none.
         sending = self._send(group)
-        task = self.loop.create_task(sending, name="calls on one connection", context=Context())
+        try:
+            # Each caller has its own context: the calls together have none. As an argument, not
+            # all task factories take one.
+            task = Context().run(self.loop.create_task, sending, name="calls on one connection")
+        except Exception as error:  # noqa: BLE001  whatever a task factory raises, nobody waits
+            sending.close()
+            group.fail(error)
+            return
         group.task = task
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -223,14 +229,21 @@ class _Group:
         Args:
             task: The task, which may have failed or been cancelled.
         """
-        error = None if task.cancelled() else task.exception()
-        for call in self.calls:
-            if call.reply.done():
-                continue
-            if self._is_sent:
+        if self._is_sent:
+            for call in self.calls:
                 # This means to its caller that the outcome is unknown.
                 call.settle(RedisConnectionError("the exchange was cancelled"))
-            else:
+        else:
+            self.fail(None if task.cancelled() else task.exception())
+
+    def fail(self, error: BaseException | None) -> None:
+        """Let no caller wait: nothing was sent.
+
+        Args:
+            error: Why; None if the task was cancelled.
+        """
+        for call in self.calls:
+            if not call.reply.done():
                 call.reply.set_exception(_not_sent(error))
 
 
@@ -259,7 +272,8 @@ async def _exchange(connection: Any, calls: Sequence[_Call]) -> None:
         note_heard()
     except Exception as error:  # noqa: BLE001  whatever it is, the calls were sent
         await drop(connection, writer)
-        lost: BaseException = error
+        # Frames of the traceback have the messages of all callers.
+        lost: BaseException = error.with_traceback(None)
         if not isinstance(error, LOST):
             lost = RedisConnectionError(*error.args)
         for call in waiting:

@@ -208,6 +208,34 @@ async def test_where_the_exchange_is_cancelled_each_caller_learns_of_it(bench, b
             assert not bench.client.has_pending(TOPIC, one)
 
 
+async def test_a_task_factory_need_not_take_a_context(broker):
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(lambda loop, coro, name=None: asyncio.Task(coro, loop=loop, name=name))
+    try:
+        assert await publish_all(broker, SOME) == SOME
+    finally:
+        loop.set_task_factory(None)
+
+
+async def test_where_no_task_can_be_made_each_caller_gets_the_error(bench, broker):
+    loop = asyncio.get_running_loop()
+    calls = [asyncio.create_task(publish(broker, timer_id)) for timer_id in SOME]
+
+    def refuse(loop, coro, **options):
+        raise RuntimeError
+
+    loop.set_task_factory(refuse)
+    try:
+        await wait_until_async(lambda: all(call.done() for call in calls))
+    finally:
+        loop.set_task_factory(None)
+    results = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert results[0] == "0"
+    assert {type(result) for result in results[1:]} == {RuntimeError}
+    assert pending(bench) == {"0"}
+
+
 async def test_a_refusal_is_that_of_each_caller(own_bench):
     bench = own_bench
     broker = bench.broker()
