@@ -90,7 +90,7 @@ class Pipelining:
             group.end_if_unwanted()
             raise
         finally:
-            # Whoever keeps the error would keep the messages of all other callers.
+            # An error that is kept would keep the messages of all other callers.
             del group
         if isinstance(reply, NoScriptError):
             return await self._ask_alone(operation)

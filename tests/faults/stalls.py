@@ -1,4 +1,4 @@
-"""How long the machine keeps a process waiting: no promise of ours can be kept meanwhile."""
+"""Measures how long the machine stalls a process: it can keep no time limit meanwhile."""
 
 import threading
 import time
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 STEP = 0.02
-"""Seconds between two looks at the clock."""
+"""Seconds between two readings of the clock."""
 
 
 class Stalls:
