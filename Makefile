@@ -110,7 +110,7 @@ simulate: $(VENV)/.test ## try SEEDS=1000 histories in virtual time, or SEED=7 a
 bench: $(VENV)/.benchmarks ## measure this library beside 0.5.4 and FastStream's list
 	$(BIN)/python -m benchmarks $(ARGS)
 
-bench-all: $(VENV)/.benchmarks ## the same beside arq, saq, taskiq, celery, huey, docket
+bench-all: $(VENV)/.benchmarks ## the same beside arq, saq, taskiq, celery, ...
 	$(BIN)/python -m benchmarks --everyone $(ARGS)
 
 fuzz: $(VENV)/.fuzz ## feed the reader of payloads with odd bytes, for MINUTES

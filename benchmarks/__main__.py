@@ -20,7 +20,7 @@ from benchmarks.server import other_servers
 @click.option(
     "--repeat", type=click.IntRange(min=1), default=5, show_default=True, help="Turns to measure."
 )
-@click.option("--everyone", is_flag=True, help="Also arq, saq, taskiq, celery, huey and docket.")
+@click.option("--everyone", is_flag=True, help="Also arq, saq, taskiq, ... on the first server.")
 @click.option("--quick", is_flag=True, help="Small numbers, one turn: to see that all works.")
 @click.option("--only", default="", help="Only scenarios with this text in their names.")
 @click.option("--server", "servers", multiple=True, help="Binaries; default all there are.")
@@ -51,13 +51,13 @@ def main(  # noqa: PLR0913  what there is to choose
         reports = [_read(figures) for figures in files]
     else:
         others = OTHERS if everyone else ()
-        steps = choose_steps(1 if quick else repeat, others, only)
+        binaries = servers or (None, *other_servers())
+        steps = list(choose_steps(1 if quick else repeat, others, only, len(binaries)))
         if not steps:
             msg = f"--only {only!r}: no scenario has this in its name"
             raise click.ClickException(msg)
         # Ended from outside, it ends what it has started as it does after Ctrl-C.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        binaries = servers or (None, *other_servers())
         reports = run(steps, others, binaries, quick=quick, console=Console(stderr=True))
         for old in out.glob("figures-*.json"):
             old.unlink()

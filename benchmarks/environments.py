@@ -11,7 +11,18 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 _FOLDER = ROOT / ".venv-benchmarks"
 
-_SHOWN = ("faststream", "redis", "hiredis", "arq", "saq", "taskiq", "celery", "huey", "pydocket")
+_SHOWN = (
+    "faststream",
+    "redis",
+    "hiredis",
+    "arq",
+    "saq",
+    "taskiq",
+    "celery",
+    "huey",
+    "pydocket",
+    "streaq",
+)
 
 
 @dataclass(frozen=True)
@@ -138,5 +149,6 @@ OTHERS = (
     System(
         "docket", "docket_system.py", ("pydocket",), "from docket import Docket", is_tunable=True
     ),
+    System("streaq", "streaq_system.py", ("streaq",), "from streaq import Worker", is_tunable=True),
 )
 """Each as pip installs it: so arq has hiredis, which the three above have not."""

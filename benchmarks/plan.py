@@ -155,7 +155,10 @@ def _publishing(tuned: tuple[System, ...]) -> list[list[Step]]:
             # Celery has nothing to await.
             for each in (OURS, PACKAGE, LIST, *(each for each in tuned if each.name != "celery"))
         ],
-        [_publish(names.BATCH, OURS, 100, batch=True)],
+        [
+            _publish(names.BATCH, each, 100, batch=True)
+            for each in (OURS, *(each for each in tuned if each.name == "streaq"))
+        ],
         [Step(names.BLOCKING, OURS.label, 5, blocking)],
     ]
 

@@ -13,7 +13,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from benchmarks import names
-from benchmarks.environments import OURS
+from benchmarks.environments import OTHERS, OURS
 from benchmarks.results import Report, Result, number, quantile
 
 mpl.use("svg")
@@ -61,6 +61,8 @@ LATENESSES = {
     "lateness-load": (names.LATE_LOAD, "Lateness under 200 timers per second"),
 }
 
+_LIBRARY = "faststream-redis-timers"
+
 
 def draw(report: Report, folder: Path) -> None:
     """Draw all plots for which there are figures.
@@ -80,6 +82,35 @@ def draw(report: Report, folder: Path) -> None:
     for name, (scenario, title) in LATENESSES.items():
         if rows := {label: row for label, row in _of(report, scenario) if row.samples}:
             _save(_lateness(title, rows), folder / f"{name}.svg")
+    _draw_alternatives(report, folder)
+
+
+def _draw_alternatives(report: Report, folder: Path) -> None:
+    """Draw this library beside what users would pick instead."""
+    results = report.results
+    if not any((names.DRAIN_100, other.tune().label) in results for other in OTHERS):
+        return
+    throughput = {
+        f"{_LIBRARY}, in batches": (names.BATCHES, names.OF_DICTS),
+        _LIBRARY: (names.DRAIN_100, OURS.label),
+        **{other.name: (names.DRAIN_100, other.tune().label) for other in OTHERS},
+    }
+    lateness = {
+        _LIBRARY: (names.LATE_IDLE, OURS.label),
+        **{other.name: (names.LATE_IDLE, other.label) for other in OTHERS},
+    }
+
+    def measured(wanted: Mapping[str, tuple[str, str]]) -> dict[str, Result]:
+        found = {label: results.get(key) for label, key in wanted.items()}
+        return {label: result for label, result in found.items() if result and result.values}
+
+    figure = _bars(
+        "Due timers or jobs delivered by one worker, per second",
+        {"up to 100 at once, options tuned for throughput": measured(throughput)},
+    )
+    _save(figure, folder / "alternatives-throughput.svg")
+    title = "Lateness of timers or jobs due in 1 s, with default options"
+    _save(_lateness(title, measured(lateness)), folder / "alternatives-lateness.svg")
 
 
 def _of(report: Report, scenario: str) -> list[tuple[str, Result]]:

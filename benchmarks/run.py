@@ -4,10 +4,11 @@ import os
 import platform
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 
@@ -24,24 +25,44 @@ _QUIET = 0.3
 """Average number of processes that run before anything is measured."""
 
 
-def choose_steps(turns: int, others: tuple[System, ...], only: str) -> list[tuple[int, Step]]:
-    """Give all steps with their turns, in order.
+class Planned(NamedTuple):
+    """A step, and where it is measured.
+
+    Args:
+        turn: The turn, from 1.
+        server: Which of the servers, from 0.
+        step: The step.
+    """
+
+    turn: int
+    server: int
+    step: Step
+
+
+def choose_steps(
+    turns: int, others: tuple[System, ...], only: str, servers: int
+) -> Iterator[Planned]:
+    """Give all steps in order: each is measured on all servers before the next.
 
     Args:
         turns: How often each scenario is measured.
-        others: Systems to measure beside this library's own yardsticks.
+        others: Systems to measure beside this library's own yardsticks. They are measured on the
+            first server alone: they take long, and a server is not what tells them apart.
         only: A text that the names of the scenarios must have in them.
+        servers: How many servers there are.
     """
-    return [
-        (turn, step)
-        for turn in range(1, turns + 1)
-        for step in plan(turn, others)
-        if only in step.scenario
-    ]
+    for turn in range(1, turns + 1):
+        on_all = {(step.scenario, step.label): step for step in plan(turn, ())}
+        for step in plan(turn, others):
+            if only not in step.scenario:
+                continue
+            yield Planned(turn, 0, step)
+            if same := on_all.get((step.scenario, step.label)):
+                yield from (Planned(turn, server, same) for server in range(1, servers))
 
 
 def run(
-    steps: Sequence[tuple[int, Step]],
+    steps: Sequence[Planned],
     others: tuple[System, ...],
     binaries: Sequence[str | None],
     *,
@@ -51,10 +72,9 @@ def run(
     """Measure; after Ctrl-C give what has been measured until then.
 
     Args:
-        steps: Steps with their turns.
+        steps: What to measure, in order.
         others: Systems to install beside this library's own yardsticks.
-        binaries: Names of the servers' binaries, None for the embedded one. Each step is measured
-            on all of them before the next.
+        binaries: Names of the servers' binaries, None for the embedded one.
         quick: Smaller numbers, to see that all works.
         console: Where progress is shown.
 
@@ -64,7 +84,7 @@ def run(
     load = os.getloadavg()[0]
     if load > _QUIET:
         console.print(f"Others are using this machine (load {load:.1f}): the figures will be off.")
-    turns = steps[-1][0]
+    turns = steps[-1].turn
     machine = f"{_machine()}, load at the start {load:.1f}"
     reports: list[Report] = []
     started = time.monotonic()
@@ -72,7 +92,7 @@ def run(
         systems = _install((OURS, PACKAGE, LIST, *others), console)
         with (
             ExitStack() as stack,
-            shown_progress(console, [step for _, step in steps for _ in binaries]) as shown,
+            shown_progress(console, [planned.step for planned in steps]) as shown,
         ):
             benches = []
             for binary in binaries:
@@ -80,12 +100,12 @@ def run(
                 server = server_name(Server(url))
                 reports.append(Report(machine, {**systems, "server": server}, turns, quick))
                 benches.append(Bench(url, binary, quick, results=reports[-1].results))
-            for turn, step in steps:
-                for bench, report in zip(benches, reports, strict=True):
-                    bench.turn = turn
-                    shown.begin(f"{step.scenario}: {step.label}, {report.server}")
-                    _measure(bench, step)
-                    shown.end()
+            for turn, server, step in steps:
+                bench = benches[server]
+                bench.turn = turn
+                shown.begin(f"{step.scenario}: {step.label}, {reports[server].server}")
+                _measure(bench, step)
+                shown.end()
         for report in reports:
             report.is_complete = True
     except KeyboardInterrupt:
