@@ -502,7 +502,7 @@ def test_figures_of_a_fleet_are_compared_with_what_is_to_be_reached(calls, holds
     limits = {limit.name: limit.holds for limit in found.limits("3")}
 
     assert limits["10/s, 1 ms: calls at most 86"] is holds
-    assert "1 killed: latest at most 10" not in limits
+    assert "1 on duty killed: latest at most 10" not in limits
     assert found.limits("2") == []
     assert found.notes == ["10/s, 1 ms, 3 on duty: 2 missing"]
 
