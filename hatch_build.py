@@ -15,6 +15,8 @@ HOME = "https://pypi.org/project/faststream-redis-timers/"
 
 _CODE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?P<mark>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
+_SOURCE = re.compile(r'(<(?:img|source)\b[^>]*?\s(?:src|srcset)=")([^":]+)"')
+_ON_GITHUB = re.compile(r"https://github\.com/([^/]+)/([^/]+)")
 
 
 class ProjectMetadataHook(MetadataHookInterface):
@@ -44,15 +46,27 @@ def urls_of(repository: str) -> dict[str, str]:
         return {"Homepage": HOME}
     return {
         "Homepage": repository,
-        "Documentation": f"{repository}/tree/main/docs",
+        "Documentation": documentation_of(repository),
         "Changelog": f"{repository}/blob/main/CHANGELOG.md",
         "Issues": f"{repository}/issues",
         "Source": repository,
     }
 
 
+def documentation_of(repository: str) -> str:
+    """Return the address of the published site, or of the pages' folder if there is none.
+
+    Args:
+        repository: The repository's address.
+    """
+    if found := _ON_GITHUB.fullmatch(repository):
+        owner, name = found.groups()
+        return f"https://{owner.lower()}.github.io/{name}/"
+    return f"{repository}/tree/main/docs"
+
+
 def make_absolute(markdown: str, repository: str, ref: str) -> str:
-    """Return a text of the repository's root with links that work anywhere.
+    """Return a text of the repository's root with links and pictures that work anywhere.
 
     Args:
         markdown: The text; code blocks are left alone.
@@ -71,5 +85,8 @@ def make_absolute(markdown: str, repository: str, ref: str) -> str:
         return f"{mark}[{text}]({repository}/{kind}/{ref}/{target})"
 
     parts = _CODE.split(markdown)
-    parts[::2] = [_LINK.sub(replace, part) for part in parts[::2]]
+    parts[::2] = [
+        _SOURCE.sub(rf'\1{repository}/raw/{ref}/\2"', _LINK.sub(replace, part))
+        for part in parts[::2]
+    ]
     return "".join(parts)

@@ -81,8 +81,8 @@ def test_all_supported_pythons_are_tested():
 
 def test_all_supported_servers_are_tested():
     assert matrix("servers", "server") == [
-        *("redis:7.2", "redis:7.4", "redis:8"),
-        *("valkey/valkey:8", "valkey/valkey:9"),
+        *("redis:7.0", "redis:7.2", "redis:7.4", "redis:8"),
+        *("valkey/valkey:7.2", "valkey/valkey:8", "valkey/valkey:9"),
     ]
 
 
@@ -94,6 +94,23 @@ def test_a_release_is_published_only_when_everything_has_passed():
     assert jobs["github"]["needs"] == ["pypi"]
     # Nothing that another run has left gets into it.
     assert "cache" not in str(jobs["build"])
+
+
+def test_the_site_is_published_only_after_a_release():
+    docs = WORKFLOWS["docs"]
+    # YAML reads the key "on" as true.
+    triggers = docs[True]
+
+    assert set(triggers) == {"push", "pull_request", "workflow_call"}
+    assert triggers["push"] == {"branches": ["main"]}
+    assert docs["jobs"]["publish"]["if"] == "startsWith(github.ref, 'refs/tags/v')"
+    assert "cache" not in str(docs["jobs"]["build"])
+    caller = WORKFLOWS["release"]["jobs"]["docs"]
+    assert caller["uses"] == "./.github/workflows/docs.yml"
+    assert caller["needs"] == ["pypi"]
+    # A called job has no rights that its caller lacks.
+    for job in docs["jobs"].values():
+        assert job["permissions"].items() <= caller["permissions"].items()
 
 
 def test_hooks_of_pre_commit_are_parts_of_make_check():

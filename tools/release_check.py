@@ -132,7 +132,8 @@ def check_metadata(wheel: Path) -> None:
     refuse_unless(not unknown, f"there are no classifiers {sorted(unknown)}")
     headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     refuse_unless(
-        version in headings[0], f"CHANGELOG.md begins with {headings[0]!r}, not {version}"
+        headings[0].split(" - ")[0] == version,
+        f"CHANGELOG.md begins with {headings[0]!r}, not {version}",
     )
     say(f"version {version}, as the changelog says")
 

@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from importlib.metadata import version
 from typing import Any
 
+from faststream.exceptions import NackMessage
+
 from faststream_redis_timers import RetryPolicy, TimersBroker
 from faststream_redis_timers.annotations import TimerMessage
 from faststream_redis_timers_sync import Timer, TimersClient
@@ -83,6 +85,14 @@ class Peer:
         """Cancel through the broker."""
         return await self._broker.cancel_timer(topic, timer_id)
 
+    async def cancel_timers(self, topic: str, timer_ids: list[str]) -> int:
+        """Cancel several through the blocking client."""
+        return self._client.cancel_timers(topic, timer_ids)
+
+    async def cancel_all(self, topic: str) -> int:
+        """Cancel all timers of a topic through the broker."""
+        return await self._broker.cancel_all(topic)
+
     async def get(self, topic: str, timer_id: str) -> dict[str, Any] | None:
         """Inspect through the blocking client."""
         return told(self._client.get_timer(topic, timer_id))
@@ -139,6 +149,8 @@ class Peer:
                     await gate.wait()
                 if body == "fail":
                     raise HandlerError
+                if body == "nack" and message.attempt == 1:
+                    raise NackMessage(delay=timedelta(seconds=2))
 
         await broker.start()
         self._workers[topic] = broker

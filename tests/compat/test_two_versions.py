@@ -68,6 +68,24 @@ def test_what_one_schedules_the_other_inspects_moves_and_cancels(pair, topic):
     assert not first.cancel(topic, "t")
 
 
+def test_what_one_schedules_the_other_cancels_together(pair, topic):
+    first, second = pair
+    for timer_id in "abc":
+        first.schedule("later", topic, timer_id=timer_id, seconds=3600)
+
+    assert second.cancel_timers(topic, ["a", "b", "unknown"]) == 2
+    assert first.pending(topic) == ["c"]
+
+    second.start(topic)
+    first.schedule("wait", topic, timer_id="t")
+    second.wait_for(topic, 1)
+    # One waits, and one runs.
+    assert first.cancel_all(topic) == 2
+    assert second.pending(topic) == []
+    second.open(topic)
+    second.stop(topic)
+
+
 def test_a_lease_of_one_is_a_lease_to_the_other(pair, topic):
     first, second = pair
     second.start(topic)
@@ -92,6 +110,42 @@ def test_what_is_scheduled_while_the_other_runs_it_stands(pair, topic):
     second.open(topic)
 
     assert [seen["body"] for seen in second.wait_for(topic, 2)] == ["wait", "next"]
+    wait_until(lambda: first.pending(topic) == [])
+    second.stop(topic)
+
+
+def test_what_one_runs_the_other_reschedules_and_it_runs_again(pair, topic):
+    first, second = pair
+    second.start(topic)
+    first.schedule("wait", topic, timer_id="t")
+    second.wait_for(topic, 1)
+
+    assert first.reschedule(topic, "t", seconds=3600)
+    assert not second.get(topic, "t")["running"]
+    # The handler ends, and its commit removes nothing: the timer no longer has that lease.
+    second.open(topic)
+    assert first.reschedule(topic, "t", seconds=0)
+
+    assert [seen["body"] for seen in second.wait_for(topic, 2)] == ["wait", "wait"]
+    wait_until(lambda: first.pending(topic) == [])
+    second.stop(topic)
+
+
+def test_a_delay_that_a_handler_of_one_asks_for_holds_for_the_other(pair, topic):
+    first, second = pair
+    first.start(topic, max_attempts=5)
+    second.schedule("nack", topic, timer_id="t")
+    first.wait_for(topic, 1)
+    first.stop(topic)
+
+    assert not second.get(topic, "t")["running"]
+    second.start(topic, max_attempts=5)
+
+    (seen,) = second.wait_for(topic, 1)
+    assert seen["attempt"] == 2
+    # It counts from the first due time, and the delay is 2 seconds.
+    assert seen["lateness"] >= 2
+    assert len(first.seen(topic)) == 1
     wait_until(lambda: first.pending(topic) == [])
     second.stop(topic)
 
@@ -144,6 +198,26 @@ def test_what_a_killed_worker_had_leased_the_other_version_redelivers(
     (seen,) = second.wait_for(topic, 1)
     assert seen["redelivered"]
     assert seen["attempt"] == 2
+    second.open(topic)
+    wait_until(lambda: first.pending(topic) == [])
+    second.stop(topic)
+
+
+def test_what_a_stopping_worker_releases_the_other_version_delivers_at_once(pair, topic):
+    first, second = pair
+    # Long enough that no lease expires meanwhile.
+    options = {"lease_ttl": 300.0, "max_attempts": 5}
+    first.start(topic, **options)
+    second.schedule("wait", topic, timer_id="t")
+    first.wait_for(topic, 1)
+
+    first.stop(topic)
+    assert not second.get(topic, "t")["running"]
+    second.start(topic, **options)
+
+    (seen,) = second.wait_for(topic, 1)
+    assert seen["attempt"] == 1
+    assert not seen["redelivered"]
     second.open(topic)
     wait_until(lambda: first.pending(topic) == [])
     second.stop(topic)

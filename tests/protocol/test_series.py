@@ -1,5 +1,7 @@
 """Recurring timers in the scripts: what updates, pauses, resumes, prunes and moves them on."""
 
+import os
+import shutil
 from contextlib import suppress
 
 import pytest
@@ -423,6 +425,10 @@ def full_url(request):
     """The URL of a server of either make that can be full."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "redis-server":
+            # With REDIS_URL, as in CI's job `servers`, no program needs to be here.
+            may_be_missing = os.environ.get("CI") != "true" or "REDIS_URL" in os.environ
+            if shutil.which("redis-server") is None and may_be_missing:
+                pytest.skip("there is no redis-server here")
             patch.setenv("TIMERS_TEST_SERVER", "redis-server")
         with embedded_server(config={"maxmemory-policy": "noeviction"}) as url:
             yield url
