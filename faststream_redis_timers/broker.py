@@ -385,6 +385,7 @@ class TimersBroker(
             ValueError: A series is declared twice, or a message or header can't be encoded;
                 nothing was written.
             TimerNotReplicatedError: Too few replicas confirmed it, see `confirm_replicas`.
+            TopicTornError: With hash tags: the topic's payloads are gone.
             IncorrectState: The broker has no client, `stop` has closed it, or another event loop
                 uses it.
             redis.RedisError: The server or the connection failed.
@@ -521,6 +522,7 @@ class TimersBroker(
             TimerExistsError: The timer exists, with ``if_exists="error"``.
             TimerOutcomeUnknownError: The server's reply was lost.
             TimerNotReplicatedError: Too few replicas confirmed it, see `confirm_replicas`.
+            TopicTornError: With hash tags: the topic's payloads are gone.
             IncorrectState: The broker has no client, `stop` has closed it, or another event loop
                 uses it.
             redis.RedisError: The server or the connection failed.
@@ -582,6 +584,7 @@ class TimersBroker(
                 nothing; earlier calls did.
             TimerOutcomeUnknownError: The server's reply to a call was lost.
             TimerNotReplicatedError: Too few replicas confirmed it, see `confirm_replicas`.
+            TopicTornError: With hash tags: the topic's payloads are gone.
             IncorrectState: The broker has no client, `stop` has closed it, or another event loop
                 uses it.
             redis.RedisError: The server or the connection failed.
@@ -693,6 +696,7 @@ class TimersBroker(
             ValueError: An argument can't be used; the message names it and its value.
             TimerOutcomeUnknownError: The server's reply was lost.
             TimerNotReplicatedError: Too few replicas confirmed it, see `confirm_replicas`.
+            TopicTornError: With hash tags: the topic's payloads are gone.
             IncorrectState: The broker has no client, `stop` has closed it, or another event loop
                 uses it.
             redis.RedisError: The server or the connection failed.
@@ -728,6 +732,7 @@ class TimersBroker(
             ValueError: Topic or id is empty.
             TimerOutcomeUnknownError: The server's reply was lost.
             TimerNotReplicatedError: Too few replicas confirmed it, see `confirm_replicas`.
+            TopicTornError: With hash tags: the topic's payloads are gone.
             IncorrectState: The broker has no client, `stop` has closed it, or another event loop
                 uses it.
             redis.RedisError: The server or the connection failed.
@@ -753,6 +758,7 @@ class TimersBroker(
             ValueError: It is not a recurring timer, or topic or id is empty.
             TimerOutcomeUnknownError: The server's reply was lost.
             TimerNotReplicatedError: Too few replicas confirmed it, see `confirm_replicas`.
+            TopicTornError: With hash tags: the topic's payloads are gone.
             IncorrectState: The broker has no client, `stop` has closed it, or another event loop
                 uses it.
             redis.RedisError: The server or the connection failed.
@@ -777,6 +783,7 @@ class TimersBroker(
             ModuleNotFoundError: It is a `Cron`, and cronsim is not installed.
             TimerOutcomeUnknownError: The server's reply was lost.
             TimerNotReplicatedError: Too few replicas confirmed it, see `confirm_replicas`.
+            TopicTornError: With hash tags: the topic's payloads are gone.
             IncorrectState: The broker has no client, `stop` has closed it, or another event loop
                 uses it.
             redis.RedisError: The server or the connection failed.
@@ -797,6 +804,7 @@ class TimersBroker(
             ValueError: Topic or an id is empty.
             TimerOutcomeUnknownError: The server's reply to a call was lost.
             TimerNotReplicatedError: Too few replicas confirmed it, see `confirm_replicas`.
+            TopicTornError: With hash tags: the topic's payloads are gone.
             IncorrectState: The broker has no client, `stop` has closed it, or another event loop
                 uses it.
             redis.RedisError: The server or the connection failed.
@@ -831,8 +839,8 @@ class TimersBroker(
         in the topic that are not dead letters stay too.
 
         A dead letter of a recurring timer is one occurrence: it runs once under its own id, and
-        keeps the headers that name its series. It also stays while that recurring timer is
-        running.
+        keeps the headers that name its series, even while that series is running. Any dead letter
+        also stays while a recurring timer with its original id is running.
 
         Args:
             dead_topic: The dead-letter topic, for example ``"invoices:dead"``.
@@ -845,6 +853,7 @@ class TimersBroker(
             TypeError: `timer_ids` is a single id, not a list.
             TimerOutcomeUnknownError: The server's reply was lost.
             TimerNotReplicatedError: Too few replicas confirmed it, see `confirm_replicas`.
+            TopicTornError: With hash tags: the topic's payloads are gone.
             IncorrectState: The broker has no client, `stop` has closed it, or another event loop
                 uses it.
             redis.RedisError: The server or the connection failed.
@@ -862,6 +871,7 @@ class TimersBroker(
             timer_id: Its id.
 
         Raises:
+            TopicTornError: With hash tags: the topic's payloads are gone.
             IncorrectState: The broker has no client, `stop` has closed it, or another event loop
                 uses it.
             redis.RedisError: The server or the connection failed.
@@ -879,6 +889,7 @@ class TimersBroker(
             The timer; None if it is not pending.
 
         Raises:
+            TopicTornError: With hash tags: the topic's payloads are gone.
             IncorrectState: The broker has no client, `stop` has closed it, or another event loop
                 uses it.
             redis.RedisError: The server or the connection failed.
@@ -894,6 +905,7 @@ class TimersBroker(
 
         Raises:
             ValueError: `before` has no time zone.
+            TopicTornError: With hash tags: the topic's payloads are gone.
             IncorrectState: The broker has no client, `stop` has closed it, or another event loop
                 uses it.
             redis.RedisError: The server or the connection failed.
@@ -926,6 +938,7 @@ class TimersBroker(
 
         Raises:
             ValueError: A time has no time zone, or `match` is empty.
+            TopicTornError: With hash tags: the topic's payloads are gone.
             IncorrectState: The broker has no client, `stop` has closed it, or another event loop
                 uses it.
             redis.RedisError: The server or the connection failed.
@@ -942,6 +955,7 @@ class TimersBroker(
             topic: The topic.
 
         Raises:
+            TopicTornError: With hash tags: the topic's payloads are gone.
             IncorrectState: The broker has no client, `stop` has closed it, or another event loop
                 uses it.
             redis.RedisError: The server or the connection failed.

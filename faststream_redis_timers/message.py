@@ -56,9 +56,9 @@ class TimerMessage(StreamMessage[TimerDelivery]):
 
     @property
     def redelivered(self) -> bool:
-        """Whether a worker has claimed it before and did not finish.
+        """Whether the lease of an earlier delivery expired, or an earlier attempt failed.
 
-        If attempts are not counted, a ``NackMessage`` with a delay makes it False again.
+        If attempts are not counted, it is False after a handler raised.
         """
         return self.raw_message.redelivered
 
@@ -75,8 +75,9 @@ class TimerMessage(StreamMessage[TimerDelivery]):
     def lease_lost(self) -> bool:
         """Whether this worker has lost the timer: stop if that matters.
 
-        Its lease has ended or could not be renewed: another worker has claimed it, or
-        it was cancelled, rescheduled or replaced. Its commit will have no effect.
+        The lease has expired or could not be renewed. If another worker has claimed the timer,
+        or it was cancelled, rescheduled or replaced, a commit has no effect. If the lease has only
+        expired, and no other worker has claimed the timer yet, a commit still removes it.
         """
         return self.raw_message.lease_lost
 

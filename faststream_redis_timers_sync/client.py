@@ -179,6 +179,7 @@ class TimersClient:
             TimerExistsError: A timer with this id is waiting, and ``if_exists="error"``.
             TimerOutcomeUnknownError: The server's reply was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
+            TopicTornError: With hash tags: the topic's payloads are gone.
             redis.RedisError: The server or the connection failed.
         """
         topic = prefixed(self._prefix, topic)
@@ -249,6 +250,7 @@ class TimersClient:
                 Nothing of that call was scheduled; the timers of earlier calls were.
             TimerOutcomeUnknownError: The server's reply to a call was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
+            TopicTornError: With hash tags: the topic's payloads are gone.
             redis.RedisError: The server or the connection failed.
         """
         if isinstance(messages, (str, bytes)):
@@ -331,6 +333,7 @@ class TimersClient:
             ValueError: The owner is empty, a series is declared twice, or a message or header
                 can't be encoded. Nothing is written then.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
+            TopicTornError: With hash tags: the topic's payloads are gone.
             redis.RedisError: The server or the connection failed.
         """
         owner = prefixed(self._prefix, owner, "owner")
@@ -354,6 +357,7 @@ class TimersClient:
         Raises:
             TypeError: An argument has the wrong type.
             ValueError: As `ensure_series`.
+            TopicTornError: With hash tags: the topic's payloads are gone.
             redis.RedisError: The server or the connection failed.
         """
         owner = prefixed(self._prefix, owner, "owner")
@@ -432,6 +436,7 @@ class TimersClient:
             ValueError: An argument can't be used; the message has its name and value.
             TimerOutcomeUnknownError: The server's reply was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
+            TopicTornError: With hash tags: the topic's payloads are gone.
             redis.RedisError: The server or the connection failed.
         """
         operation = self._operations.reschedule(
@@ -468,6 +473,7 @@ class TimersClient:
             ValueError: Topic or id is empty.
             TimerOutcomeUnknownError: The server's reply was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
+            TopicTornError: With hash tags: the topic's payloads are gone.
             redis.RedisError: The server or the connection failed.
         """
         operation = self._operations.cancel(prefixed(self._prefix, topic), timer_id)
@@ -491,6 +497,7 @@ class TimersClient:
             ValueError: It is not a recurring timer, or topic or id is empty.
             TimerOutcomeUnknownError: The server's reply was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
+            TopicTornError: With hash tags: the topic's payloads are gone.
             redis.RedisError: The server or the connection failed.
         """
         return self._runner.run(self._operations.pause(prefixed(self._prefix, topic), timer_id))
@@ -513,6 +520,7 @@ class TimersClient:
             ModuleNotFoundError: Its `repeat` is a `Cron`, and cronsim is not installed.
             TimerOutcomeUnknownError: The server's reply was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
+            TopicTornError: With hash tags: the topic's payloads are gone.
             redis.RedisError: The server or the connection failed.
         """
         return self._runner.run_steps(
@@ -533,6 +541,7 @@ class TimersClient:
             ValueError: Topic or an id is empty.
             TimerOutcomeUnknownError: The server's reply to a call was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
+            TopicTornError: With hash tags: the topic's payloads are gone.
             redis.RedisError: The server or the connection failed.
         """
         steps = self._operations.cancel_many(prefixed(self._prefix, topic), timer_ids)
@@ -577,6 +586,7 @@ class TimersClient:
             TypeError: `timer_ids` is a single id.
             TimerOutcomeUnknownError: The server's reply was lost.
             TimerNotReplicatedError: Too few replicas have it, see `confirm_replicas`.
+            TopicTornError: With hash tags: the topic's payloads are gone.
             redis.RedisError: The server or the connection failed.
         """
         full = prefixed(self._prefix, dead_topic, "dead_topic")
@@ -593,6 +603,7 @@ class TimersClient:
             Whether it is waiting or running.
 
         Raises:
+            TopicTornError: With hash tags: the topic's payloads are gone.
             redis.RedisError: The server or the connection failed.
         """
         operation = self._operations.has_pending(prefixed(self._prefix, topic), timer_id)
@@ -609,6 +620,7 @@ class TimersClient:
             The timer, None if it is not pending.
 
         Raises:
+            TopicTornError: With hash tags: the topic's payloads are gone.
             redis.RedisError: The server or the connection failed.
         """
         return self._runner.run(self._operations.get(prefixed(self._prefix, topic), timer_id))
@@ -625,6 +637,7 @@ class TimersClient:
 
         Raises:
             ValueError: `before` is naive.
+            TopicTornError: With hash tags: the topic's payloads are gone.
             redis.RedisError: The server or the connection failed.
         """
         timers = self.iter_timers(topic, before=before, bodies=False)
@@ -656,6 +669,7 @@ class TimersClient:
 
         Raises:
             ValueError: A time is naive, or `match` is empty.
+            TopicTornError: With hash tags: the topic's payloads are gone.
             redis.RedisError: The server or the connection failed.
         """
         pages = self._operations.iterate(
@@ -673,6 +687,7 @@ class TimersClient:
             Their number.
 
         Raises:
+            TopicTornError: With hash tags: the topic's payloads are gone.
             redis.RedisError: The server or the connection failed.
         """
         return self._runner.run(self._operations.count(prefixed(self._prefix, topic)))

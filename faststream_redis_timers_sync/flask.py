@@ -66,11 +66,12 @@ class FlaskTimers:
     path) that returns a `redis.Redis` or a `TimersClient`, for example a `FakeTimersClient`. With
     a URL you may set ``TIMERS_OPTIONS``, a dict of redis-py's options.
     ``TIMERS_PREFIX``, ``TIMERS_TIMELINE_KEY``, ``TIMERS_PAYLOADS_KEY``, ``TIMERS_ATTEMPTS_KEY``,
-    ``TIMERS_SERIES_KEY``, ``TIMERS_CONFIRM_REPLICAS`` and ``TIMERS_CONFIRM_TIMEOUT`` are arguments
-    of `TimersClient`; ``TIMERS_TOPICS`` are the topics that ``flask timers topics``, ``stats`` and
-    ``watch`` know without searching. ``TIMERS_SERIES`` are the series that
-    ``flask timers series`` creates and updates: a list of `Series`, a function that returns one,
-    or the dotted path of either; ``TIMERS_SERIES_OWNER`` is their owner. None means no entry.
+    ``TIMERS_SERIES_KEY``, ``TIMERS_HASH_TAGS``, ``TIMERS_CONFIRM_REPLICAS`` and
+    ``TIMERS_CONFIRM_TIMEOUT`` are arguments of `TimersClient`; ``TIMERS_TOPICS`` are the topics
+    that ``flask timers topics``, ``stats``, ``forecast`` and ``watch`` know without searching.
+    ``TIMERS_SERIES`` are the series that ``flask timers series`` creates and updates: a list of
+    `Series`, a function that returns one, or the dotted path of either; ``TIMERS_SERIES_OWNER`` is
+    their owner. None means no entry.
 
     Args:
         app: An app for `init_app`.

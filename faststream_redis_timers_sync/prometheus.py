@@ -37,10 +37,10 @@ _log = logging.getLogger(__name__)
 class TimersCollector(Collector):
     """Counts the timers of topics on each scrape. A registry takes only one of them.
 
-    A scrape calls the server once for 20 topics, with hash tags twice per topic, and a few times
-    more, which takes milliseconds. It never fails because of the server: if that is away, refuses
-    or does not reply, ``..._timers_up`` is 0, there are no metrics of topics, and the log says why,
-    once.
+    A scrape calls the server once per topic, once per 20 topics and once per 250 topics; with hash
+    tags twice per topic and at least once per primary. It never fails because of the server: if
+    that is away, refuses or does not reply, ``..._timers_up`` is 0, there are no metrics of topics,
+    and the log says why, once.
 
     Args:
         client: A client; it is never closed.

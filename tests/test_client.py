@@ -674,7 +674,7 @@ def test_only_the_calls_of_a_batch_that_were_sent_may_have_happened(client, rela
     messages = [TimerPublishMessage(n, timer_id=str(n)) for n in range(1100)]
     relay.lose_reply()
 
-    with pytest.raises(TimerOutcomeUnknownError, match="200 timers, from '0'") as caught:
+    with pytest.raises(TimerOutcomeUnknownError, match=r"200 timers of .* first '0'") as caught:
         relayed.schedule_batch(messages, TOPIC)
 
     assert caught.value.timer_ids == tuple(map(str, range(200)))

@@ -236,7 +236,7 @@ async def _ask_replicas(
         # The connection's own timeout may be shorter.
         answer = await connection.read_response(disable_decoding=True, timeout=answer_timeout)
         if answer is None:
-            msg = f"no answer within {answer_timeout:g} s"
+            msg = f"no reply within {answer_timeout:g} s"
             raise RedisTimeoutError(msg)
     if getattr(connection, "_writer", None) is not stream:
         # The connection was closed, and sending opened another, perhaps to another server.

@@ -227,10 +227,10 @@ class Listeners:
             begin = dict.fromkeys(_stem_of(wanted) for wanted in (*self._wanted, channel))
             self._log(
                 logging.WARNING,
-                "wake-ups are refused: timers scheduled at short notice may be late by up to a "
-                "polling interval, and all workers of a topic claim when a timer is due. The ACL "
-                f"must allow channels that begin with {', '.join(map(repr, begin))}: "
-                f"{text_of(error)}",
+                "wake-ups are refused: timers scheduled at short notice may be late by up to one "
+                "and a half times max_polling_interval, and all workers of a topic claim when a "
+                "timer is due. The ACL must allow channels that begin with "
+                f"{', '.join(map(repr, begin))}: {text_of(error)}",
             )
         self._refused.add(channel)
         self._hearer.note_refused(channel)

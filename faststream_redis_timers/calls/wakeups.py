@@ -1,7 +1,7 @@
 """Passes messages of channels to the waiting delivery loops of a broker.
 
 A wake-up says that a timer was scheduled that is due before all others of its topic.
-A lost wake-up delays that timer by one polling interval at most.
+A lost wake-up delays that timer by one and a half times `max_polling_interval` at most.
 """
 
 import asyncio

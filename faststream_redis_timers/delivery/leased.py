@@ -224,7 +224,7 @@ class LeasedTimer:
 
     @property
     def redelivered(self) -> bool:
-        """Whether a worker has claimed it before and did not finish."""
+        """Whether the lease of an earlier delivery expired or, with attempts counted, it failed."""
         attempt = self.claimed.attempt
         return self.claimed.was_leased or (attempt is not None and attempt > 1)
 
@@ -237,8 +237,8 @@ class LeasedTimer:
     def lease_lost(self) -> bool:
         """Whether this worker has lost the timer, as far as it knows.
 
-        Its lease has expired, or the server has refused to renew it: another worker has
-        claimed it, or it was cancelled, rescheduled or replaced.
+        Its lease has expired, and perhaps nobody has claimed it yet; or the server has refused to
+        renew it: another worker has claimed it, or it was cancelled, rescheduled or replaced.
         """
         if self._outcome is not None:
             return not self._outcome

@@ -113,7 +113,7 @@ def _ask_replicas(
     for _ in range(replies):
         # Its own timeout may be shorter, and before 8 redis-py can't read with another.
         if not connection.can_read(answer_timeout):
-            msg = f"no answer within {answer_timeout:g} s"
+            msg = f"no reply within {answer_timeout:g} s"
             raise RedisTimeoutError(msg)
         answer = connection.read_response(disable_decoding=True)
     if getattr(connection, "_sock", None) is not socket:

@@ -19,8 +19,9 @@ INTERRUPTED = 130
 """Ctrl-C: 128 + SIGINT, as in shells."""
 
 EXIT_CODES = (
-    "Exit codes: 0 done; 1 refused or declined; 2 wrong arguments or settings, or a question "
-    "without a terminal; 3 a named ID is unknown; 4 the server can't be reached."
+    "Exit codes: 0 done; 1 refused, declined or left unchanged, or a check found something; "
+    "2 wrong arguments or settings, or a question without a terminal; 3 a named ID is unknown; "
+    "4 the server can't be reached, or its reply was lost; 130 interrupted."
 )
 """The line about exit codes in each group's help."""
 

@@ -2,7 +2,7 @@
 
 TimersError
 ├── TimerExistsError           if_exists="error", and a timer with this id is waiting
-├── TimerOutcomeUnknownError   the reply was lost: it may or may not have happened
+├── TimerOutcomeUnknownError   the reply was lost: the call may or may not have had effect
 ├── TimerNotReplicatedError    fewer replicas have it than confirm_replicas= demands
 ├── TopicTornError             a node failed while the topic's slot moved: payloads are gone
 └── EnvelopeError              a payload can't be read (also a ValueError)
@@ -68,9 +68,11 @@ class TimerOutcomeUnknownError(TimersError):
 
     def __str__(self) -> str:
         """Return the message, with action, topic and ids."""
+        again = "repeat it under the same id" if self.timer_ids else "repeat it"
         return (
             f"the server's reply to {self.action} ({_whom(self.topic, self.timer_ids)}) was lost: "
-            "it may or may not have happened, check before you rely on either"
+            "the call may or may not have had effect. Check with get_timer or count_pending, or "
+            f"{again}"
         )
 
 
@@ -133,9 +135,10 @@ class TimerNotReplicatedError(TimersError):
                 f"{self.timeout:g} s"
             )
         return (
-            f"the primary has it, {self.action} ({_whom(self.topic, self.timer_ids)}), but "
-            f"{problem}: it is lost if the primary fails now and a replica without it is promoted. "
-            f"{_AGAIN.get(self.action, _AGAIN_BY_ID)}; INFO replication shows which replicas lag"
+            f"{self.action} ({_whom(self.topic, self.timer_ids)}) was carried out on the primary, "
+            f"but {problem}: it is lost if the primary fails now and a replica without it is "
+            f"promoted. {_AGAIN.get(self.action, _AGAIN_BY_ID)}; INFO replication shows which "
+            "replicas lag"
         )
 
 
@@ -190,4 +193,4 @@ def _whom(topic: str, timer_ids: tuple[str, ...]) -> str:
         return f"all timers in topic {topic!r}"
     if len(timer_ids) == 1:
         return f"timer {timer_ids[0]!r} in topic {topic!r}"
-    return f"{len(timer_ids)} timers, from {timer_ids[0]!r} in topic {topic!r}"
+    return f"{len(timer_ids)} timers of topic {topic!r}, the first {timer_ids[0]!r}"

@@ -126,9 +126,9 @@ class EnsuredSeries:
         unchanged: Series that keep their next due time. They have the new message.
         removed: Series of the same owner that are no longer declared. With `prune` they were
             cancelled, without it they continue.
-        skipping: Series of the four above whose due time is one of their times, but not the next:
-            somebody rescheduled them to it, or the server's clock was ahead. Pause and resume such
-            a series to get the next time back.
+        skipping: Declared series, so none of `removed`, whose due time is one of their times, but
+            not the next: somebody rescheduled them to it, or the server's clock was ahead. Pause
+            and resume such a series to get the next time back.
     """
 
     created: list[tuple[str, str]] = field(default_factory=list)

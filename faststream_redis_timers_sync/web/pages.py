@@ -207,7 +207,7 @@ class TimerPages:
         sentence = sentence_of(error, internals_of(visit.timers).runner) or str(error)
         sentence = f"{sentence[0].upper()}{escape(sentence[1:], keep=chr(92))}."
         if not is_unreachable(error):
-            return self._problem(503, "Redis can't answer", sentence)
+            return self._problem(503, "Problem with Redis", sentence)
         since = self._outage.begin()
         return self._problem(
             503,

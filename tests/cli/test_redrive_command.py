@@ -221,7 +221,7 @@ def test_what_was_done_before_the_connection_was_lost_is_told(bury, invoke, serv
     assert result.exit_code == 4
     first, second = result.stderr.splitlines()
     assert first == "200 timers redriven before this:"
-    assert second.startswith("Error: the server's reply to redrive (200 timers, from ")
+    assert second.startswith("Error: the server's reply to redrive (200 timers of ")
     assert timers.count_pending(DEAD) == 199
 
 

@@ -237,7 +237,7 @@ def test_what_was_done_before_the_answer_was_lost_is_told_and_logged(
             page = visitor.send(page)
     assert page.status == 503
     assert "Before this: Redriven: 200 timers." in page.text
-    assert "server's reply to redrive (200 timers, from" in page.text
+    assert "server's reply to redrive (200 timers of topic" in page.text
     (unknown, done) = [words for _, _, words in log()]
-    assert "was lost: it may or may not have happened" in unknown
+    assert "was lost: the call may or may not have had effect" in unknown
     assert "Redriven: 200 timers." in done

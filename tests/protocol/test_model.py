@@ -72,7 +72,7 @@ def test_an_error_survives_a_process_boundary(error):
         (ERRORS[1], "the server's reply to cancel (timer '42' in topic 'invoices') was lost"),
         (
             ERRORS[2],
-            "the server's reply to schedule (2 timers, from '42' in topic 'invoices') was lost",
+            "server's reply to schedule (2 timers of topic 'invoices', the first '42') was lost",
         ),
         (ERRORS[3], "the server's reply to cancel all (all timers in topic 'invoices') was lost"),
     ],

@@ -1,17 +1,17 @@
 -- Counts the timers of several topics, and finds what each delivers next.
 --
 -- KEYS  per topic: timeline, payloads
--- ARGV  how many of the earliest timers to look at for one that nobody holds,
+-- ARGV  how many of the earliest timers to examine for one that is not leased,
 --       then lengths of time in whole seconds
 -- Reply a line with the server's time, then a line per topic: how many are
---       pending (running ones too), how many overdue (nobody holds them, or a
---       lease that has ended), how many paused, the next due time, the highest
+--       pending (including running ones), how many overdue (not leased, or with
+--       an expired lease), how many paused, the next due time, the highest
 --       score, and how many scores lie between now and now plus each length of
 --       time. Neither the next due time nor the highest score is that of a paused
 --       timer; both are '-' where there is no other.
---       The next due time is the earliest score of a timer that nobody holds;
---       where all that were looked at are held it is the end of the first of
---       those leases.
+--       The next due time is the earliest score of a timer that is not leased;
+--       if all examined ones are leased, it is the end of the first of those
+--       leases.
 
 local now_seconds, now_microseconds = server_time()
 local now = due_score(now_seconds, now_microseconds)
@@ -28,7 +28,7 @@ local function next_due(timeline)
   local found = redis.call('ZRANGE', timeline, 0, tonumber(ARGV[1]) - 1, 'WITHSCORES')
   for i = 2, #found, 2 do
     if tonumber(found[i]) == PAUSED then
-      -- Nobody holds what comes later.
+      -- Later timers are not leased.
       local later = redis.call('ZRANGE', timeline, '(' .. PAUSED, '+inf', 'BYSCORE',
         'LIMIT', 0, 1, 'WITHSCORES')[2]
       return later or is_held(head) and head or '-'
