@@ -80,7 +80,7 @@ async def test_a_trial_ends_after_thirty_days() -> None:
 
 
 @pytest.mark.asyncio
-async def test_who_has_paid_gets_no_mail() -> None:
+async def test_a_user_who_has_paid_gets_no_mail() -> None:
     test = TestTimersBroker(broker, hold=True)
     async with test:
         await broker.publish("ada", "signups")
