@@ -24,7 +24,7 @@ from benchmarks.server import other_servers
 @click.option("--quick", is_flag=True, help="Small numbers, one turn: to see that all works.")
 @click.option("--only", default="", help="Only scenarios with this text in their names.")
 @click.option("--server", "servers", multiple=True, help="Binaries; default all there are.")
-@click.option("--redraw", is_flag=True, help="Measure nothing: write the last figures anew.")
+@click.option("--redraw", is_flag=True, help="Measure nothing: write the last figures again.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),

@@ -43,8 +43,8 @@ async def main(url: str) -> None:
         while await broker.count_pending(TOPIC):  # noqa: ASYNC110  no event to wait for
             await asyncio.sleep(0.05)
         print(f"{len(expired)} offers in all")
-        async for letter in broker.iter_timers(f"{TOPIC}:dead"):
-            print(f"dead-lettered: offer {letter.decode()}")
+        async for dead_letter in broker.iter_timers(f"{TOPIC}:dead"):
+            print(f"dead-lettered: offer {dead_letter.decode()}")
 
 
 if __name__ == "__main__":

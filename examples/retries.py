@@ -35,11 +35,11 @@ async def main(url: str) -> None:
         while not await broker.count_pending(f"{TOPIC}:dead"):  # noqa: ASYNC110  no event to wait for
             await asyncio.sleep(0.05)
 
-        async for letter in broker.iter_timers(f"{TOPIC}:dead"):
-            told = letter.headers
+        async for dead_letter in broker.iter_timers(f"{TOPIC}:dead"):
+            headers = dead_letter.headers
             print(
-                f"dead-lettered: {letter.decode()} (timer {told['dead-letter-timer-id']}), "
-                f"{told['dead-letter-attempts']} attempts, {told['dead-letter-error']}"
+                f"dead-lettered: {dead_letter.decode()} (timer {headers['dead-letter-timer-id']}), "
+                f"{headers['dead-letter-attempts']} attempts, {headers['dead-letter-error']}"
             )
 
         is_down.clear()

@@ -31,10 +31,10 @@ def dead_letter_all(
             settlements.append(Settlement(b"dead", timer.timer_id, step.lease, detail))
             length, _, rest = detail.partition(b":")
             ids.append(rest[: int(length)])
-        bury = home.operations.settle_and_claim(
+        operation = home.operations.settle_and_claim(
             topic, settlements, limit=0, lease_ttl=30.0, jitter=0, dead_topic=dead_topic
         )
-        assert set(home.run(bury).outcomes) == {ord("1")}
+        assert set(home.run(operation).outcomes) == {ord("1")}
     return ids
 
 

@@ -149,11 +149,11 @@ class Home:
         getattr(self.redis, f"{sharded}publish")(self.operations.keys.channel_of(topic), message)
 
     def claim(self, topic: str, lease_ttl: float = 30.0) -> Step:
-        """Take what is due, so that it runs."""
+        """Claim what is due, so that it runs."""
         return self.step(topic, limit=100, lease_ttl=lease_ttl)
 
-    def take_due(self, topic: str) -> list[bytes]:
-        """Take what is due, and tell the ids."""
+    def claim_due(self, topic: str) -> list[bytes]:
+        """Claim what is due, and give the ids."""
         return [timer.timer_id for timer in self.claim(topic).claimed]
 
 

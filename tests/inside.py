@@ -63,7 +63,7 @@ def holds_nothing(loop) -> bool:
 
 
 def unsettled(delivery) -> int:
-    """Give how many settlements wait to be sent by the loop that holds a timer."""
+    """Give how many settlements wait to be sent by the loop that has claimed a timer."""
     return len(delivery.claim.holder.core._outbox)
 
 

@@ -205,7 +205,7 @@ def settle(action):
                 action,
                 claimed.timer_id,
                 b"1.0000005 " + lease,
-                letter_of(topic, claimed)
+                dead_letter_of(topic, claimed)
                 if action == b"dead"
                 else detail.get(action, claimed.previous_score),
             )
@@ -233,8 +233,8 @@ def repeat(history, topic, timer_id, delay, body, _):
     settlements = []
     for claimed, lease in some.values():
         due = b"%.6f" % (START.timestamp() + delay)
-        letter = b" " + letter_of(topic, claimed) if len(body) == 2 else b""
-        moved_on = Settlement(b"repeat", claimed.timer_id, lease, due + letter)
+        dead_letter = b" " + dead_letter_of(topic, claimed) if len(body) == 2 else b""
+        moved_on = Settlement(b"repeat", claimed.timer_id, lease, due + dead_letter)
         # A renewal and a count that is put right may travel with what ends it, in any order.
         proposed = b"%.6f5" % (START.timestamp() + 4000)
         beside = [
@@ -252,7 +252,7 @@ def latest(history, topic):
     return [one for one in history.claims if one[0] == topic][-3:]
 
 
-def letter_of(topic, claimed):
+def dead_letter_of(topic, claimed):
     ending = Ending(
         reason="attempts",
         topic=topic,

@@ -137,7 +137,7 @@ async def test_without_a_time_or_with_one_in_the_past_it_is_due_now(front_end, h
     after = home.now()
 
     assert before <= (await front_end.get_timer(TOPIC, "42")).due_at <= after
-    assert home.take_due(TOPIC) == [b"42"]
+    assert home.claim_due(TOPIC) == [b"42"]
 
 
 async def test_a_delay_counts_from_the_servers_now(front_end, home):
@@ -146,7 +146,7 @@ async def test_a_delay_counts_from_the_servers_now(front_end, home):
     after = home.now()
 
     assert before + HOUR <= (await front_end.get_timer(TOPIC, "42")).due_at <= after + HOUR
-    assert home.take_due(TOPIC) == []
+    assert home.claim_due(TOPIC) == []
 
 
 @pytest.mark.parametrize(
@@ -420,7 +420,7 @@ async def test_a_move_into_the_past_makes_it_due_now(front_end, home):
         TOPIC, "42", activate_at=datetime(2001, 1, 1, tzinfo=UTC)
     )
 
-    assert home.take_due(TOPIC) == [b"42"]
+    assert home.claim_due(TOPIC) == [b"42"]
 
 
 @pytest.mark.parametrize("state", ["absent", "orphaned"])
@@ -476,7 +476,7 @@ async def test_a_recurring_timer_is_due_at_its_next_time(front_end, home, repeat
     assert timer.headers["timer-repeat"] == repeat.definition
     assert timer.decode() == {"n": 1}
     assert [timer] == await listed(front_end)
-    assert home.take_due(TOPIC) == []
+    assert home.claim_due(TOPIC) == []
 
 
 async def test_a_series_can_be_spread_by_topic_and_id(front_end):
@@ -678,7 +678,7 @@ async def test_a_paused_timer_is_claimed_by_nobody_until_it_is_resumed(front_end
     timer = await front_end.get_timer(TOPIC, "42")
     assert (timer.paused, timer.running, timer.repeat) == (True, False, HOURLY)
     assert timer.decode() == "old"
-    assert home.take_due(TOPIC) == []
+    assert home.claim_due(TOPIC) == []
     assert await front_end.has_pending(TOPIC, "42") is True
     assert await front_end.count_pending(TOPIC) == 1
     if step is not None:

@@ -112,7 +112,7 @@ def test_a_timer_that_is_due_once_becomes_the_series(timers, home):
 
 
 @everywhere
-def test_a_paused_one_stays_paused_and_a_cancelled_one_comes_back(timers, home):
+def test_a_paused_one_stays_paused_and_a_cancelled_one_is_created_again(timers, home):
     timers.ensure_series([TICK, REPORT], owner=OWNER)
     timers.pause_timer("ticks", "tick")
     timers.cancel_timer("reports", "daily")

@@ -170,7 +170,7 @@ def test_the_names_of_keys_too(text):
     assert KeySpace(**names).series_of(text("shop")) == b"series_key:shop"
 
 
-def test_what_is_due_is_taken_out_by_its_value(text):
+def test_what_is_due_is_popped_by_its_value(text):
     timers = FakeTimersClient(prefix=text("shop:"))
     timers.schedule("x", "invoices", timer_id="42")
 

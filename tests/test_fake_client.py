@@ -164,7 +164,7 @@ def test_clear_forgets_everything_in_the_same_lists(fake):
 # --- time --------------------------------------------------------------------------------
 
 
-def test_what_is_due_is_taken_out_in_order(fake):
+def test_what_is_due_is_popped_in_order(fake):
     for timer_id, delay in [("late", 3 * HOUR), ("second", 2 * HOUR), ("first", HOUR)]:
         fake.schedule(timer_id, TOPIC, timer_id=timer_id, activate_in=delay)
     fake.schedule("x", "other")

@@ -75,14 +75,14 @@ async def test_retries_dead_letters_and_redrive(tagged, open_calls, key_names, t
     dead = f"{topic}:dead"
     async with delivering(broker):
         await wait_until_async(lambda: tagged.client.count_pending(dead) == 1)
-        (letter,) = tagged.client.iter_timers(dead)
+        (dead_letter,) = tagged.client.iter_timers(dead)
         left = tagged.home.written()
         fails = False
         assert await broker.redrive(dead) == 1
         await open_calls.until(3)
         await wait_until_async(lambda: not tagged.home.written())
 
-    assert letter.headers["dead-letter-topic"] == topic
+    assert dead_letter.headers["dead-letter-topic"] == topic
     assert [message.attempt for message in open_calls.messages] == [1, 2, 1]
     assert sorted(left) == sorted(
         f"{key_names[name]}:{end}:dead".encode() for name in ("timeline_key", "payloads_key")
@@ -221,15 +221,15 @@ async def test_a_dead_letter_of_a_topic_that_can_have_no_tag_stays(tagged, tags)
     assert tags.get_pending_timers("invoices:dead") == ["1:12345678"]
 
 
-def bury_by_hand(timers, dead_topic, **origins):
+def dead_letter_by_hand(timers, dead_topic, **origins):
     """Schedule dead letters by the topics that they come from."""
     for timer_id, origin in origins.items():
         headers = {"dead-letter-reason": "attempts", "dead-letter-topic": origin}
         timers.schedule("x", dead_topic, timer_id=f"{timer_id}:12345678", headers=headers)
 
 
-def test_a_dead_letter_of_another_slot_stays_and_the_others_come_back(tags):
-    bury_by_hand(tags, "{eu}:failed", a="{eu}:invoices", b="others", c="{eu}:trials")
+def test_a_dead_letter_of_another_slot_stays_and_the_others_are_redriven(tags):
+    dead_letter_by_hand(tags, "{eu}:failed", a="{eu}:invoices", b="others", c="{eu}:trials")
 
     assert tags.redrive("{eu}:failed") == 2
     assert tags.get_pending_timers("{eu}:failed") == ["b:12345678"]
@@ -237,8 +237,8 @@ def test_a_dead_letter_of_another_slot_stays_and_the_others_come_back(tags):
     assert tags.redrive("{eu}:failed", ["b:12345678"]) == 0
 
 
-def test_its_fate_is_told_with_the_reason(tags):
-    bury_by_hand(tags, "failed", a="others", b="failed:dead")
+def test_its_outcome_is_told_with_the_reason(tags):
+    dead_letter_by_hand(tags, "failed", a="others", b="failed:dead")
     tally = Tally()
 
     carry_out(tags, Redrive(), Chosen(topic="failed", everything=True), tally)
@@ -251,7 +251,7 @@ def test_its_fate_is_told_with_the_reason(tags):
 
 
 def test_without_hash_tags_there_are_no_slots(plain):
-    bury_by_hand(plain, "failed", a="others")
+    dead_letter_by_hand(plain, "failed", a="others")
 
     assert plain.redrive("failed") == 1
 

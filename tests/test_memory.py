@@ -60,6 +60,6 @@ def comparable(answer):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_the_same_history_has_the_same_answers(seed):
-    """Long histories of few timers: leases end, are taken over, and are settled too late."""
+    """Long histories of few timers: timers are claimed again, and settled too late."""
     with freeze_time(START) as clock:
         ScriptsAndMemory(clock).go_on(random.Random(seed), 400)

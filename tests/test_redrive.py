@@ -41,7 +41,7 @@ def fail_once(home, topic):
     return timer.attempt
 
 
-async def bury_some(front_end, home, *timer_ids):
+async def dead_letter_some(front_end, home, *timer_ids):
     for timer_id in timer_ids:
         await front_end.schedule(f"dead {timer_id}", TOPIC, timer_id=timer_id)
     return [dead_id.decode() for dead_id in dead_letter_all(home)]
@@ -51,7 +51,7 @@ async def bury_some(front_end, home, *timer_ids):
 
 
 @on_every_front_end
-async def test_a_dead_letter_comes_back_under_its_own_id_due_now(front_end, home):
+async def test_a_dead_letter_is_redriven_under_its_own_id_due_now(front_end, home):
     await front_end.schedule(
         {"number": 1},
         TOPIC,
@@ -74,7 +74,7 @@ async def test_a_dead_letter_comes_back_under_its_own_id_due_now(front_end, home
     assert (timer.running, timer.body, timer.headers) == (False, before.body, before.headers)
     assert await front_end.count_pending(DEAD) == 0
     assert await front_end.count_pending(TOPIC) == 1
-    assert home.take_due(TOPIC) == [b"42"]
+    assert home.claim_due(TOPIC) == [b"42"]
 
 
 @on_every_front_end
@@ -116,7 +116,7 @@ PAYLOADS = {
 
 @on_every_front_end
 @pytest.mark.parametrize("reason", ["attempts", "unreadable"])
-async def test_payloads_come_back_byte_for_byte(front_end, home, reason):
+async def test_payloads_are_redriven_byte_for_byte(front_end, home, reason):
     for name, payload in PAYLOADS.items():
         home.plant(TOPIC, name, 1.0, payload)
     dead_letter_all(home, reason=reason)
@@ -132,18 +132,18 @@ async def test_payloads_come_back_byte_for_byte(front_end, home, reason):
 @pytest.mark.parametrize(
     "timer_id", [b"\xff\x00 no UTF-8", b"x" * 65_536, b"line\nbreak:\xe6\x97\xa5", b":"]
 )
-async def test_ids_come_back_whatever_they_are(front_end, home, timer_id):
+async def test_timers_are_redriven_whatever_their_ids(front_end, home, timer_id):
     home.plant(TOPIC, timer_id, 1.0, write_envelope(b"x"))
     (dead_id,) = dead_letter_all(home)
     assert await front_end.get_pending_timers(DEAD) == [dead_id.decode()]
 
     assert await front_end.redrive(DEAD, [dead_id.decode()]) == 1
 
-    assert home.take_due(TOPIC) == [timer_id]
+    assert home.claim_due(TOPIC) == [timer_id]
 
 
 @on_every_front_end
-async def test_it_goes_home_to_the_topic_that_it_comes_from(front_end, home):
+async def test_it_is_redriven_to_the_topic_that_it_comes_from(front_end, home):
     # In one slot, if there are slots.
     topics = [f"{{all}}:{name}" for name in "abc"]
     for topic in topics:
@@ -170,7 +170,7 @@ async def test_a_prefix_stands_before_the_topic_once(make_front_end, home):
 
 
 @on_every_front_end
-async def test_the_letter_of_a_dead_letter_comes_back_step_by_step(front_end, home):
+async def test_the_dead_letter_of_a_dead_letter_is_redriven_step_by_step(front_end, home):
     await front_end.schedule("x", TOPIC, timer_id="42")
     before = await front_end.get_timer(TOPIC, "42")
     (dead_id,) = dead_letter_all(home)
@@ -178,8 +178,8 @@ async def test_the_letter_of_a_dead_letter_comes_back_step_by_step(front_end, ho
     dead_letter_all(home, DEAD, reason="rejected", attempts=None, error=None)
 
     assert await front_end.redrive(f"{DEAD}:dead") == 1
-    letter = await front_end.get_timer(DEAD, dead_id.decode())
-    assert (letter.body, letter.headers) == (first.body, first.headers)
+    dead_letter = await front_end.get_timer(DEAD, dead_id.decode())
+    assert (dead_letter.body, dead_letter.headers) == (first.body, first.headers)
     assert await front_end.redrive(DEAD) == 1
     timer = await front_end.get_timer(TOPIC, "42")
     assert (timer.body, timer.headers) == (before.body, before.headers)
@@ -187,7 +187,7 @@ async def test_the_letter_of_a_dead_letter_comes_back_step_by_step(front_end, ho
 
 @on_every_front_end
 async def test_workers_are_woken(front_end, home):
-    await bury_some(front_end, home, "42", "43")
+    await dead_letter_some(front_end, home, "42", "43")
     await front_end.schedule("later", TOPIC, timer_id="99", activate_in=HOUR)
     with home.server_of(TOPIC).pubsub() as listener:
         home.listen(listener, TOPIC)
@@ -206,7 +206,7 @@ async def test_workers_are_woken(front_end, home):
 @on_every_front_end
 @pytest.mark.parametrize("due_at", [None, YEAR_2050], ids=["due", "later"])
 async def test_a_waiting_timer_of_that_id_stands_and_the_dead_letter_stays(front_end, home, due_at):
-    stays, _ = await bury_some(front_end, home, "42", "43")
+    stays, _ = await dead_letter_some(front_end, home, "42", "43")
     await front_end.schedule("new", TOPIC, timer_id="42", activate_at=due_at)
     before = await front_end.get_timer(TOPIC, "42")
 
@@ -222,7 +222,7 @@ async def test_a_waiting_timer_of_that_id_stands_and_the_dead_letter_stays(front
 
 @on_every_front_end
 async def test_a_running_timer_of_that_id_does_not_stand_in_the_way(front_end, home):
-    await bury_some(front_end, home, "42")
+    await dead_letter_some(front_end, home, "42")
     await front_end.schedule("new", TOPIC, timer_id="42")
     step = home.claim(TOPIC)
 
@@ -235,7 +235,7 @@ async def test_a_running_timer_of_that_id_does_not_stand_in_the_way(front_end, h
 
 @on_every_front_end
 async def test_an_entry_without_payload_does_not_stand_in_the_way(front_end, home):
-    await bury_some(front_end, home, "42")
+    await dead_letter_some(front_end, home, "42")
     home.plant(TOPIC, "42", YEAR_2050.timestamp(), None)
 
     assert await front_end.redrive(DEAD) == 1
@@ -244,7 +244,7 @@ async def test_an_entry_without_payload_does_not_stand_in_the_way(front_end, hom
 
 
 @on_every_front_end
-async def test_of_several_with_one_id_the_first_comes_back(front_end, home):
+async def test_of_several_with_one_id_the_first_is_redriven(front_end, home):
     await front_end.schedule("first", TOPIC, timer_id="42")
     dead_letter_all(home)
     await front_end.schedule("second", TOPIC, timer_id="42")
@@ -258,8 +258,8 @@ async def test_of_several_with_one_id_the_first_comes_back(front_end, home):
 
 
 @on_every_front_end
-async def test_one_that_a_handler_holds_stays(front_end, home):
-    (dead_id,) = await bury_some(front_end, home, "42")
+async def test_one_that_is_leased_stays(front_end, home):
+    (dead_id,) = await dead_letter_some(front_end, home, "42")
     step = home.claim(DEAD)
 
     assert await front_end.redrive(DEAD) == 0
@@ -270,8 +270,8 @@ async def test_one_that_a_handler_holds_stays(front_end, home):
 
 
 @on_every_front_end
-async def test_one_whose_handler_has_lost_its_lease_comes_back(front_end, home):
-    (dead_id,) = await bury_some(front_end, home, "42")
+async def test_one_whose_handler_has_lost_its_lease_is_redriven(front_end, home):
+    (dead_id,) = await dead_letter_some(front_end, home, "42")
     payload = home.claim(DEAD).claimed[0].payload
     home.plant(DEAD, dead_id, 1_000_000_000.000_000_5, payload)
     assert (await front_end.get_timer(DEAD, dead_id)).running
@@ -293,7 +293,7 @@ async def test_timers_that_are_no_dead_letters_stay(front_end, home):
     home.plant(DEAD, "raw", 1.0, b"raw")
     home.plant(DEAD, "broken", 1.0, MAGIC + b"\xff" * 30)
     before = sorted(await front_end.get_pending_timers(DEAD))
-    await bury_some(front_end, home, "42")
+    await dead_letter_some(front_end, home, "42")
 
     assert await front_end.redrive(DEAD) == 1
 
@@ -310,8 +310,8 @@ async def test_in_an_empty_topic_there_is_nothing_to_redrive(front_end):
 
 
 @on_every_front_end
-async def test_only_those_that_are_named_come_back(front_end, home):
-    one, two, three = await bury_some(front_end, home, "1", "2", "3")
+async def test_only_those_that_are_named_are_redriven(front_end, home):
+    one, two, three = await dead_letter_some(front_end, home, "1", "2", "3")
 
     assert await front_end.redrive(DEAD, [three, "unknown", one, three]) == 2
 
@@ -357,7 +357,7 @@ def run_steps(home, steps, meanwhile):
 
 @on_every_front_end
 async def test_what_dies_meanwhile_is_left_for_the_next_time(front_end, home):
-    await bury_some(front_end, home, "1", "2")
+    await dead_letter_some(front_end, home, "1", "2")
     home.plant(TOPIC, "3", 1.0, write_envelope(b"x"))
 
     # All steps of it, as both front ends take them.
@@ -370,13 +370,13 @@ async def test_what_dies_meanwhile_is_left_for_the_next_time(front_end, home):
 
 @on_every_front_end
 async def test_one_that_was_cancelled_moved_or_claimed_meanwhile_stays_so(front_end, home):
-    cancelled, moved, claimed = await bury_some(front_end, home, "1", "2", "3")
+    cancelled, moved, claimed = await dead_letter_some(front_end, home, "1", "2", "3")
 
     def meanwhile():
         operations = home.operations
         home.run(operations.cancel(DEAD, cancelled))
         home.run(operations.reschedule(DEAD, moved, activate_in=None, activate_at=YEAR_2050))
-        assert home.take_due(DEAD) == [claimed.encode()]
+        assert home.claim_due(DEAD) == [claimed.encode()]
 
     assert run_steps(home, home.operations.redrive(DEAD), {"redrive": meanwhile}) == 0
 
@@ -397,8 +397,8 @@ async def relayed_front_end(make_front_end, home, relay):
         # From now on the server knows the scripts, so that each call is one command.
         home.plant("warm:dead", "1", 1.0, write_envelope(b"x"))
         await front_end.redrive("warm:dead")
-        letters = await bury_some(front_end, home, "warm")
-        await front_end.redrive(DEAD, letters)
+        ids = await dead_letter_some(front_end, home, "warm")
+        await front_end.redrive(DEAD, ids)
         await front_end.cancel_all(TOPIC)
         await front_end.cancel_all("warm:dead")
         relay.commands.clear()
@@ -422,7 +422,7 @@ def scripts_of(relay):
 
 
 @with_relay
-async def test_a_thousand_come_back_in_15_calls(make_front_end, home, relay):
+async def test_a_thousand_are_redriven_in_15_calls(make_front_end, home, relay):
     async with relayed_front_end(make_front_end, home, relay) as front_end:
         await front_end.schedule_batch([str(n) for n in range(1000)], TOPIC)
         dead = dead_letter_all(home)
@@ -435,12 +435,12 @@ async def test_a_thousand_come_back_in_15_calls(make_front_end, home, relay):
         # One counts, two list ids; then 200 at a time are read and redriven.
         assert len(scripts_of(relay)) == 1 + 2 + 2 * 6
         assert await front_end.count_pending(DEAD) == 0
-        timers = [timer.payload for timer in take_all(home)]
+        timers = [timer.payload for timer in claim_all(home)]
         assert len(timers) == len(ids)
         assert len(set(timers)) == len(ids)
 
 
-def take_all(home):
+def claim_all(home):
     while claimed := home.claim(TOPIC).claimed:
         yield from claimed
 
@@ -459,13 +459,13 @@ async def test_large_ones_go_in_calls_of_a_limited_size(make_front_end, home, re
         sent = [size for keys, size in scripts_of(relay) if keys == 4]
         assert len(sent) == 4
         assert max(sent[:-1]) <= PAYLOAD_BUDGET + 1000
-        assert sorted(len(timer.payload) for timer in take_all(home)) == [n + 20 for n in sizes]
+        assert sorted(len(timer.payload) for timer in claim_all(home)) == [n + 20 for n in sizes]
 
 
 @with_relay
 async def test_a_lost_reply_is_an_unknown_outcome(make_front_end, home, relay):
     async with relayed_front_end(make_front_end, home, relay) as front_end:
-        ids = await bury_some(front_end, home, "1", "2")
+        ids = await dead_letter_some(front_end, home, "1", "2")
         relay.commands.clear()
         relay.lose_reply_of_script("redrive")
         with pytest.raises(TimerOutcomeUnknownError, match="reply to redrive") as caught:
@@ -481,7 +481,7 @@ async def test_a_lost_reply_is_an_unknown_outcome(make_front_end, home, relay):
 @with_relay
 async def test_a_lost_reply_to_reading_is_asked_for_again(make_front_end, home, relay):
     async with relayed_front_end(make_front_end, home, relay) as front_end:
-        await bury_some(front_end, home, "1", "2")
+        await dead_letter_some(front_end, home, "1", "2")
         relay.lose_reply()
 
         assert await front_end.redrive(DEAD) == 2
@@ -495,7 +495,7 @@ async def test_a_full_server_refuses_and_nothing_is_moved(make_front_end, key_na
     with embedded_server(config={"maxmemory-policy": "noeviction"}) as url:
         home = Home(key_names, url)
         async with make_front_end(home) as front_end:
-            await bury_some(front_end, home, "1", "2")
+            await dead_letter_some(front_end, home, "1", "2")
             before = [await front_end.get_pending_timers(topic) for topic in (TOPIC, DEAD)]
             home.redis.config_set("maxmemory", "1")
             with pytest.raises(redis.ResponseError, match="maxmemory"):

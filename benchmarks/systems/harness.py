@@ -107,7 +107,7 @@ class Pipe:
     """The JSON lines to and from the benchmark."""
 
     def __init__(self) -> None:
-        # Copies: a fork of a pool closes its stdin, and would wait for ever for the
+        # Copies: a fork of a pool closes its stdin, and would wait forever for the
         # lock of one that a thread is reading.
         self._in = os.fdopen(os.dup(0))
         self._out = os.fdopen(os.dup(1), "w", buffering=1)

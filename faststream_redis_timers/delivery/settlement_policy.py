@@ -13,7 +13,7 @@ from faststream_redis_timers.delivery.occurrences import Occurrence, lost_occurr
 from faststream_redis_timers_sync.protocol.dead_letters import (
     Ending,
     Reason,
-    id_of_letter,
+    id_of_dead_letter,
     write_dead_letter,
 )
 from faststream_redis_timers_sync.protocol.envelope import Envelope, EnvelopeReader
@@ -279,11 +279,11 @@ class SettlementPolicy:
         if claimed.attempt is not None:
             details += f", attempt {claimed.attempt}"
         timer = f"timer {show_id(claimed.timer_id)} of topic {self._topic!r}"
-        letter = self._write_letter(claimed, occurrence, reason, error)
+        dead_letter = self._write_dead_letter(claimed, occurrence, reason, error)
         if occurrence is not None and occurrence.next_due is not None:
             if occurrence.time is not None:
                 details += f", occurrence {occurrence.time.isoformat()}"
-            if letter is None:
+            if dead_letter is None:
                 self._log(
                     logging.ERROR,
                     f"an occurrence of recurring {timer} was discarded: {details}; "
@@ -294,11 +294,11 @@ class SettlementPolicy:
             self._log(
                 logging.WARNING,
                 f"an occurrence of recurring {timer} was dead-lettered to topic "
-                f"{self.dead_topic!r} as {show_id(id_of_letter(letter))}: {details}",
+                f"{self.dead_topic!r} as {show_id(id_of_dead_letter(dead_letter))}: {details}",
                 None,
             )
-            return b"repeat", b"%b %b" % (occurrence.next_due, letter)
-        if letter is None:
+            return b"repeat", b"%b %b" % (occurrence.next_due, dead_letter)
+        if dead_letter is None:
             is_unreadable = reason == "unreadable"
             remedy = "" if is_unreadable else "; set dead_letter_topic= to keep such timers"
             size = f" with its {len(claimed.payload)} bytes" if is_unreadable else ""
@@ -306,9 +306,9 @@ class SettlementPolicy:
             return b"commit", b""
         level = logging.ERROR if reason == "unreadable" else logging.WARNING
         self._log(level, f"{timer} was dead-lettered to topic {self.dead_topic!r}: {details}", None)
-        return b"dead", letter
+        return b"dead", dead_letter
 
-    def _write_letter(
+    def _write_dead_letter(
         self,
         claimed: Claimed,
         occurrence: Occurrence | None,

@@ -189,12 +189,12 @@ def timer_facts(
     when = ("Lease ends" if timer.running else "Due", "\n".join(due))
     headers = [f"{name}: {value}" for name, value in header_texts(timer)]
     kind = escape(timer.content_type) if timer.content_type else "no content type"
-    letter_lines = dead_letter_lines(timer)
+    lines = dead_letter_lines(timer)
     return [
         ("Timer", escape(timer.timer_id)),
         ("Topic", escape(topic)),
-        *([("Dead letter", "\n".join(letter_lines))] if letter_lines else []),
-        ("State", STATE_WORDS[display_state(timer, now, is_dead_letter=bool(letter_lines))]),
+        *([("Dead letter", "\n".join(lines))] if lines else []),
+        ("State", STATE_WORDS[display_state(timer, now, is_dead_letter=bool(lines))]),
         *([] if timer.paused else [when]),
         *_series_facts(timer, now, zone),
         ("Correlation", escape(timer.correlation_id)),

@@ -349,8 +349,8 @@ def _change_each(
             return (_resume(timers, topic, timer_id) for timer_id in timer_ids)
         case Redrive():
             return (
-                Outcome(timer_id, "done" if fate == "moved" else fate)
-                for timer_id, fate in redrive_each(timers, topic, timer_ids)
+                Outcome(timer_id, "done" if outcome == "moved" else outcome)
+                for timer_id, outcome in redrive_each(timers, topic, timer_ids)
             )
 
 

@@ -358,10 +358,10 @@ class Forecasts:
             # Entries without a payload are not timers, and there may be many.
             first = read_page(self._timers, topic, limit=_HEAD, on_examined=Deadline(0.0))
             for timer in first.timers:
-                return self._is_letter(topic, timer.timer_id)
+                return self._is_dead_letter(topic, timer.timer_id)
         return False
 
-    def _is_letter(self, topic: str, timer_id: str) -> bool:
+    def _is_dead_letter(self, topic: str, timer_id: str) -> bool:
         known = self._firsts.get(topic)
         # It stays the first until it is redriven, and its payload may be large.
         if known is None or known.timer_id != timer_id:
@@ -372,14 +372,14 @@ class Forecasts:
             known = _First(timer_id, is_dead_letter(timer.headers))
             others = {name: first for name, first in self._firsts.items() if name != topic}
             self._firsts = dict([*others.items(), (topic, known)][-_MOST_FIRSTS:])
-        return known.is_letter
+        return known.is_dead_letter
 
 
 class _First(NamedTuple):
     """The first timer of a topic, and whether it is a dead letter."""
 
     timer_id: str
-    is_letter: bool
+    is_dead_letter: bool
 
 
 def _count_parts(parts: int, topics: Iterable[DueCounts]) -> tuple[list[int], int]:

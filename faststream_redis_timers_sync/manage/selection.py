@@ -21,7 +21,7 @@ from faststream_redis_timers_sync.protocol.operation import (
     TimerPages,
     in_chunks,
 )
-from faststream_redis_timers_sync.protocol.operations import Fate, Operations
+from faststream_redis_timers_sync.protocol.operations import Operations, RedriveOutcome
 
 OnExamined = Callable[[int], object]
 """Called repeatedly with the number of timers examined since the last call."""
@@ -183,7 +183,7 @@ def reschedule_each(
 
 def redrive_each(
     timers: TimersClient, topic: str, timer_ids: Iterable[str]
-) -> Iterator[tuple[str, Fate]]:
+) -> Iterator[tuple[str, RedriveOutcome]]:
     """Redrive dead letters, up to 200 in a call, and yield the outcome of each.
 
     Args:
@@ -209,9 +209,9 @@ def redrive_each(
             encode_text("timer_id", "")
         ids = [encode_known_id(timer_id) for timer_id in dict.fromkeys(some)]
         while ids:
-            fates = runner.run_steps(operations.redrive_first(full, ids))
-            yield from zip(map(decode_id, ids), fates, strict=False)
-            ids = ids[len(fates) :]
+            outcomes = runner.run_steps(operations.redrive_first(full, ids))
+            yield from zip(map(decode_id, ids), outcomes, strict=False)
+            ids = ids[len(outcomes) :]
 
 
 def _watched(pages: TimerPages, on_examined: OnExamined | None) -> TimerPages:

@@ -146,17 +146,17 @@ def write_dead_letter(payload: bytes, ending: Ending) -> bytes:
         # It is redriven under its own id, beside the recurring timer.
         payload = _as_one_shot(payload, ending.definition, shown_id, ending.occurrence)
         ending = replace(ending, timer_id=dead_id)
-    letter = _write_payload(payload, ending)
-    return b"%d:%b%b" % (len(dead_id), dead_id, letter)
+    dead_letter = _write_payload(payload, ending)
+    return b"%d:%b%b" % (len(dead_id), dead_id, dead_letter)
 
 
-def id_of_letter(letter: bytes) -> bytes:
+def id_of_dead_letter(dead_letter: bytes) -> bytes:
     """Return the id of a dead letter.
 
     Args:
-        letter: A result of `write_dead_letter`.
+        dead_letter: A result of `write_dead_letter`.
     """
-    length, _, rest = letter.partition(b":")
+    length, _, rest = dead_letter.partition(b":")
     return rest[: int(length)]
 
 
@@ -223,18 +223,18 @@ def _writable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def read_dead_letter(dead_id: bytes, letter: bytes) -> Origin | None:
+def read_dead_letter(dead_id: bytes, dead_letter: bytes) -> Origin | None:
     """Return where a dead letter comes from, and what its payload was.
 
     Args:
         dead_id: Its id.
-        letter: Its payload.
+        dead_letter: Its payload.
 
     Returns:
         None if it is not a dead letter, or does not say where it came from.
     """
     try:
-        found = take_headers(letter, _ADDED)
+        found = take_headers(dead_letter, _ADDED)
         if found is None:
             return None
         payload, added = found
@@ -245,9 +245,9 @@ def read_dead_letter(dead_id: bytes, letter: bytes) -> Origin | None:
     if not topic:
         return None
     if added.get(BODY) == _WHOLE_PAYLOAD:
-        payload = read_envelope(letter).body
-    elif added.get(BODY) == _REWRITTEN and (before := bytes_before_headers(letter)):
-        payload = before + read_envelope(letter).body if is_envelope(before) else before
+        payload = read_envelope(dead_letter).body
+    elif added.get(BODY) == _REWRITTEN and (before := bytes_before_headers(dead_letter)):
+        payload = before + read_envelope(dead_letter).body if is_envelope(before) else before
     timer_id = added.get(TIMER_ID)
     if timer_id:
         return Origin(topic, encode_known_id(timer_id), payload)

@@ -230,7 +230,7 @@ def take_headers(payload: bytes, names: Sequence[str]) -> tuple[bytes, dict[str,
         return None
     body, headers = _read_binary(payload)
     if not counts_bytes(payload):
-        # Somebody has written it anew.
+        # Somebody has rewritten it.
         payload = write_envelope(body, headers=headers)
     _, _, headers_start, data_start = _FRONT.unpack_from(payload)
     texts = _read_texts(payload[headers_start:data_start]) or []

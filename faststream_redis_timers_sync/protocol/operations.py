@@ -59,13 +59,18 @@ from faststream_redis_timers_sync.protocol.times import (
     time_of,
 )
 
-Fate = Literal["moved", "waiting", "running", "other slot", "no dead letter", "unknown"]
+RedriveOutcome = Literal["moved", "waiting", "running", "other slot", "no dead letter", "unknown"]
 """The outcome of redriving a dead letter. It stays if a timer with its old id is waiting, if a
 handler is running with it, or if it came from a topic in another slot, whose keys no script can
 touch together with its own; unknown means that it did not exist."""
 
 
-_FATES: dict[str, Fate] = {"1": "moved", "w": "waiting", "r": "running", "0": "unknown"}
+_REDRIVE_OUTCOMES: dict[str, RedriveOutcome] = {
+    "1": "moved",
+    "w": "waiting",
+    "r": "running",
+    "0": "unknown",
+}
 
 
 _T = TypeVar("_T")
@@ -450,12 +455,12 @@ class Operations:
     def _redrive_some(self, dead_topic: str, ids: list[bytes]) -> Steps[int]:
         count = 0
         while ids:
-            fates, moved = yield from self._redrive_first(dead_topic, ids, _count_ones)
+            outcomes, moved = yield from self._redrive_first(dead_topic, ids, _count_ones)
             count += sum(each for _, each in moved)
-            ids = ids[len(fates) :]
+            ids = ids[len(outcomes) :]
         return count
 
-    def redrive_first(self, dead_topic: str, ids: list[bytes]) -> Steps[list[Fate]]:
+    def redrive_first(self, dead_topic: str, ids: list[bytes]) -> Steps[list[RedriveOutcome]]:
         """Redrive the first of some dead letters, as many as fit the limits of a call.
 
         Args:
@@ -465,30 +470,30 @@ class Operations:
         Returns:
             Steps that return the outcomes of the first ids, of at least one.
         """
-        fates, answers = yield from self._redrive_first(dead_topic, ids, _parse_fates)
+        outcomes, answers = yield from self._redrive_first(dead_topic, ids, _parse_redrive_outcomes)
         for some, answer in answers:
-            fates.update(zip(some, answer, strict=True))
-        return list(fates.values())
+            outcomes.update(zip(some, answer, strict=True))
+        return list(outcomes.values())
 
     def _redrive_first(
         self, dead_topic: str, ids: list[bytes], parse: Callable[[bytes], _T]
-    ) -> Steps[tuple[dict[bytes, Fate], list[tuple[list[bytes], _T]]]]:
+    ) -> Steps[tuple[dict[bytes, RedriveOutcome], list[tuple[list[bytes], _T]]]]:
         """Yield the outcomes of ids known beforehand, then each call's ids with its result."""
         keys = self.keys.of(dead_topic)
         entries = yield get_entries(self.keys, dead_topic, ids[:MOST_CHANGED])
-        fates: dict[bytes, Fate] = {}
-        letters: dict[str, list[bytes]] = {}
+        outcomes: dict[bytes, RedriveOutcome] = {}
+        dead_letters: dict[str, list[bytes]] = {}
         for dead_id, entry in zip(ids, entries, strict=False):
-            fates[dead_id] = "unknown" if entry is None else "no dead letter"
+            outcomes[dead_id] = "unknown" if entry is None else "no dead letter"
             origin = entry and self._read_origin(dead_id, entry[1])
             if entry and origin and (origin.topic, origin.timer_id) != (dead_topic, dead_id):
                 if not self.keys.share_slot(dead_topic, origin.topic):
-                    fates[dead_id] = "other slot"
+                    outcomes[dead_id] = "other slot"
                     continue
-                words = letters.setdefault(origin.topic, [])
+                words = dead_letters.setdefault(origin.topic, [])
                 words += (dead_id, entry[0], origin.timer_id, origin.payload)
         results = []
-        for topic, words in letters.items():
+        for topic, words in dead_letters.items():
             home = self.keys.of(topic)
             result = yield Operation(
                 load_script("redrive", self.keys.dialect),
@@ -502,10 +507,10 @@ class Operations:
                 home=topic,
             )
             results.append((words[::4], result))
-        return fates, results
+        return outcomes, results
 
-    def _read_origin(self, dead_id: bytes, letter: bytes) -> Origin | None:
-        origin = read_dead_letter(dead_id, letter)
+    def _read_origin(self, dead_id: bytes, dead_letter: bytes) -> Origin | None:
+        origin = read_dead_letter(dead_id, dead_letter)
         try:
             if origin:
                 self.keys.of(origin.topic)
@@ -763,5 +768,5 @@ def _count_ones(reply: bytes) -> int:
     return reply.count(b"1")
 
 
-def _parse_fates(reply: bytes) -> list[Fate]:
-    return [_FATES[character] for character in reply.decode()]
+def _parse_redrive_outcomes(reply: bytes) -> list[RedriveOutcome]:
+    return [_REDRIVE_OUTCOMES[character] for character in reply.decode()]

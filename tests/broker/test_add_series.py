@@ -139,7 +139,7 @@ async def test_a_second_start_of_a_broker_that_runs_ensures_nothing(bench):
     await broker.start()
 
     assert not bench.client.has_pending("ticks", "a")
-    # A cancelled one comes back with the next start.
+    # A cancelled one is created again by the next start.
     await started(bench.broker(series_owner=OWNER, routers=[]))
     await broker.stop()
     await broker.start()

@@ -266,9 +266,9 @@ async def test_marks_give_timers_outcomes_of_their_own(make_broker, inbox):
     await wait_until_async(settled)
     kept = await broker.get_timer(TOPIC, "1")
     assert kept.due_at > datetime.now(UTC) + HOUR / 2
-    (letter,) = [one async for one in broker.iter_timers(f"{TOPIC}:dead")]
-    assert letter.headers["dead-letter-timer-id"] == "2"
-    assert letter.headers["dead-letter-reason"] == "rejected"
+    (dead_letter,) = [one async for one in broker.iter_timers(f"{TOPIC}:dead")]
+    assert dead_letter.headers["dead-letter-timer-id"] == "2"
+    assert dead_letter.headers["dead-letter-reason"] == "rejected"
     assert await broker.cancel_all(TOPIC) + await broker.cancel_all(f"{TOPIC}:dead") == 2
 
 

@@ -256,8 +256,8 @@ async def test_a_bad_timer_is_dead_lettered_and_no_good_one(broker):
         await test.advance(10 * SECOND, raise_errors=False)
 
         assert sorted(done) == [number for number in range(100) if number != 13]
-        (letter,) = [one async for one in broker.iter_timers(f"{TOPIC}:dead")]
-        assert letter.decode() == 13
+        (dead_letter,) = [one async for one in broker.iter_timers(f"{TOPIC}:dead")]
+        assert dead_letter.decode() == 13
 
 
 async def test_stop_consume_stops_and_releases_all_but_the_marked(broker):

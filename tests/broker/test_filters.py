@@ -37,7 +37,7 @@ def subscriber_and_broker(request, make_broker):
     return subscriber, broker
 
 
-async def test_the_first_handler_whose_filter_takes_a_timer_gets_it(subscriber_and_broker, inbox):
+async def test_the_first_handler_whose_filter_accepts_a_timer_gets_it(subscriber_and_broker, inbox):
     subscriber, broker = subscriber_and_broker
 
     @subscriber(filter=of_kind("paid"))

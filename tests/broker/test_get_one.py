@@ -301,7 +301,7 @@ async def test_a_silent_server_is_waited_for_no_longer_than_asked(behind_relay, 
         assert await behind_relay.get_one(timeout=0.1) is None
 
 
-async def test_an_acknowledgement_whose_answer_is_lost_is_sent_again(bench, relay, behind_relay):
+async def test_an_acknowledgement_whose_reply_is_lost_is_sent_again(bench, relay, behind_relay):
     bench.schedule("1")
     message = await behind_relay.get_one()
 
@@ -585,7 +585,7 @@ async def test_two_ways_to_decode_are_refused_before_a_timer_is_claimed(bench):
     assert bench.score("1") == due
 
 
-async def test_a_caller_who_is_cancelled_in_a_parser_gives_the_timer_back(bench):
+async def test_a_caller_who_is_cancelled_in_a_parser_releases_the_timer(bench):
     parsing = asyncio.Event()
 
     async def parse(delivery, original):

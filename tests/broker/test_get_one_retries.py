@@ -21,11 +21,11 @@ async def test_a_caller_that_nacks_uses_up_the_attempts(bench):
             assert message.attempt == attempt
             await message.nack()
         assert await subscriber.get_one(timeout=0.05) is None
-        (letter,) = [timer async for timer in broker.iter_timers("dead")]
+        (dead_letter,) = [timer async for timer in broker.iter_timers("dead")]
     bench.client.cancel_all("dead")
 
-    assert letter.headers["dead-letter-reason"] == "attempts"
-    assert letter.headers["dead-letter-attempts"] == "2"
+    assert dead_letter.headers["dead-letter-reason"] == "attempts"
+    assert dead_letter.headers["dead-letter-attempts"] == "2"
 
 
 async def test_a_timer_whose_callers_never_settle_it_ends_as_a_dead_letter_too(bench):
@@ -40,14 +40,14 @@ async def test_a_timer_whose_callers_never_settle_it_ends_as_a_dead_letter_too(b
         await other.ack()
         nothing = asyncio.create_task(subscriber.get_one())
         await wait_until_async(lambda: bench.client.count_pending("dead"))
-        (letter,) = [timer async for timer in broker.iter_timers("dead")]
+        (dead_letter,) = [timer async for timer in broker.iter_timers("dead")]
     bench.client.cancel_all("dead")
 
     assert await nothing is None
     assert [message.attempt for message in messages] == [1, 2]
     assert (other.timer_id, other.attempt) == ("2", 1)
-    assert letter.headers["dead-letter-timer-id"] == "1"
-    assert "dead-letter-error" not in letter.headers
+    assert dead_letter.headers["dead-letter-timer-id"] == "1"
+    assert "dead-letter-error" not in dead_letter.headers
 
 
 async def test_a_caller_renews_its_lease_by_hand(bench):

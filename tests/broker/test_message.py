@@ -75,7 +75,7 @@ async def test_a_message_that_another_worker_had_leased_is_a_redelivery(
 
     await broker.connect()
     await broker.publish("x", "invoices", timer_id="42")
-    # A worker that dies with the timer in its hands.
+    # A worker that dies while the timer is leased to it.
     home = Home(key_names, server_url)
     step = home.claim("invoices", lease_ttl=0.05)
     home.redis.close()

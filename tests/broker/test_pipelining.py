@@ -1,4 +1,4 @@
-"""Messages that are published at the same time share a connection, and each caller its own fate."""
+"""Messages published at the same time share a connection; each caller has its own outcome."""
 
 import asyncio
 from contextlib import suppress

@@ -60,7 +60,7 @@ async def the_only(broker, topic):
     return timer
 
 
-async def test_a_timer_is_retried_lies_among_the_dead_letters_and_comes_back(broker, test, failing):
+async def test_a_timer_is_retried_dead_lettered_and_redriven(broker, test, failing):
     async with test:
         await broker.publish(
             "INV-001", "invoices", timer_id="42", activate_in=DAY, headers={"customer": "José"}
@@ -72,11 +72,11 @@ async def test_a_timer_is_retried_lies_among_the_dead_letters_and_comes_back(bro
         assert failing == [(1, 0.0), (2, 10.0), (3, 30.0)]
 
         assert await broker.count_pending("invoices") == 0
-        letter = await the_only(broker, DEAD)
-        assert letter.timer_id.startswith("42:")
-        assert (letter.due_at, letter.running) == (before.due_at + 30 * SECOND, False)
-        assert (letter.decode(), letter.correlation_id) == ("INV-001", "42")
-        assert letter.headers == {
+        dead_letter = await the_only(broker, DEAD)
+        assert dead_letter.timer_id.startswith("42:")
+        assert (dead_letter.due_at, dead_letter.running) == (before.due_at + 30 * SECOND, False)
+        assert (dead_letter.decode(), dead_letter.correlation_id) == ("INV-001", "42")
+        assert dead_letter.headers == {
             **before.headers,
             "dead-letter-reason": "attempts",
             "dead-letter-topic": "invoices",
@@ -112,16 +112,16 @@ async def test_all_attempts_take_place_in_one_move_where_errors_are_dropped(brok
         assert await broker.count_pending(DEAD) == 1
 
 
-async def test_one_that_fails_again_dies_again(broker, test, failing):
+async def test_one_that_fails_again_is_dead_lettered_again(broker, test, failing):
     async with test:
         await broker.publish("INV-001", "invoices", timer_id="42")
         ids = set()
         for _ in range(3):
             await test.advance(HOUR, raise_errors=False)
-            letter = await the_only(broker, DEAD)
-            assert letter.headers["dead-letter-timer-id"] == "42"
-            ids.add(letter.timer_id)
-            assert await broker.redrive(DEAD, [letter.timer_id]) == 1
+            dead_letter = await the_only(broker, DEAD)
+            assert dead_letter.headers["dead-letter-timer-id"] == "42"
+            ids.add(dead_letter.timer_id)
+            assert await broker.redrive(DEAD, [dead_letter.timer_id]) == 1
 
         assert len(ids) == 3
         assert [attempt for attempt, _ in failing] == [1, 2, 3] * 3
@@ -202,7 +202,7 @@ async def test_dead_letters_have_handlers_of_their_own(broker, test, failing):
         assert await broker.redrive(DEAD) == 0
 
 
-async def test_without_a_topic_for_dead_letters_there_is_an_end_too():
+async def test_without_a_dead_letter_topic_there_is_an_end_too():
     broker = TimersBroker(retry_policy=POLICY)
     test = TestTimersBroker(broker, hold=True)
 
@@ -233,9 +233,9 @@ async def test_prefixes_apply_once(failing):
         await broker.publish("INV-001", "billing:invoices", timer_id="42")
         await test.advance(HOUR, raise_errors=False)
 
-        letter = await the_only(broker, "billing:invoices:dead")
-        assert letter.topic == "shop:billing:invoices:dead"
-        assert letter.headers["dead-letter-topic"] == "shop:billing:invoices"
+        dead_letter = await the_only(broker, "billing:invoices:dead")
+        assert dead_letter.topic == "shop:billing:invoices:dead"
+        assert dead_letter.headers["dead-letter-topic"] == "shop:billing:invoices"
         assert await broker.redrive("billing:invoices:dead") == 1
         assert await broker.has_pending("billing:invoices", "42")
 
@@ -252,8 +252,8 @@ async def test_blocking_code_redrives_what_a_worker_has_dead_lettered(broker, fa
         assert timers.redrive(DEAD, [one]) == 1
 
         assert timers.get_pending_timers("invoices") == [one.partition(":")[0]]
-        (letter,) = timers.pop_due(DEAD)
-        assert letter.timer_id == two
+        (dead_letter,) = timers.pop_due(DEAD)
+        assert dead_letter.timer_id == two
         failing.is_failing = False
         await test.advance()
         assert failing[-1][0] == 1
@@ -261,7 +261,7 @@ async def test_blocking_code_redrives_what_a_worker_has_dead_lettered(broker, fa
         assert timers.redrive(DEAD) == 0
 
 
-async def test_at_once_nothing_is_pending_and_nothing_comes_back(broker, failing):
+async def test_at_once_nothing_is_pending_and_nothing_is_redriven(broker, failing):
     async with TestTimersBroker(broker):
         with pytest.raises(CardDeclinedError):
             await broker.publish("INV-001", "invoices")

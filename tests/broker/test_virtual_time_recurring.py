@@ -190,7 +190,7 @@ async def test_a_failed_occurrence_is_retried(broker, test):
     assert seen == [(1, first), (2, first), (1, second), (2, second)]
 
 
-async def test_what_is_given_up_is_redriven_beside_its_series(broker, test):
+async def test_what_is_dead_lettered_is_redriven_beside_its_series(broker, test):
     seen = []
 
     @broker.subscriber("reports", dead_letter_topic="{topic}:dead")

@@ -375,7 +375,7 @@ async def test_an_error_leaves_the_others_for_the_next_move(broker, test):
         assert called_with(handle) == ["0", "2", "4"]
 
 
-async def test_all_tries_take_place_where_errors_are_dropped(broker, test):
+async def test_all_attempts_take_place_where_errors_are_dropped(broker, test):
     @broker.subscriber("invoices")
     async def handle(body: str) -> None:
         if handle.mock.call_count < 5:
@@ -582,7 +582,7 @@ async def test_what_was_cancelled_under_a_handler_is_a_failure(broker, test):
 
 
 @pytest.mark.parametrize("raise_errors", [True, False])
-async def test_a_move_that_is_cancelled_gives_the_timer_back(broker, test, raise_errors):
+async def test_a_move_that_is_cancelled_releases_the_timer(broker, test, raise_errors):
     begun = asyncio.Event()
 
     @broker.subscriber("invoices")
@@ -607,7 +607,7 @@ async def test_a_move_that_is_cancelled_gives_the_timer_back(broker, test, raise
         assert await broker.count_pending("invoices") == 0
 
 
-async def test_a_timer_that_no_filter_takes_is_kept_and_seen(broker, test):
+async def test_a_timer_that_no_filter_accepts_is_kept_and_seen(broker, test):
     subscriber = broker.subscriber("invoices")
 
     @subscriber(filter=lambda message: message.headers.get("kind") == "paid")

@@ -52,22 +52,22 @@ def test_what_became_of_each_that_was_named_is_told_in_order(change, stock):
 
 
 def test_so_it_is_of_dead_letters_with_the_reason_why_one_stays(timers, here):
-    def bury(timer_id):
+    def dead_letter_one(timer_id):
         timers.schedule("x", "t", timer_id=timer_id)
         return dead_letter_all(here, "t")[0].decode()
 
-    held = bury("held")
+    leased = dead_letter_one("held")
     here.claim("t:dead")
-    comes, waits = bury("comes"), bury("waits")
+    comes, waits = dead_letter_one("comes"), dead_letter_one("waits")
     timers.schedule("x", "t", timer_id="waits", activate_at=LATER)
     timers.schedule("x", "t:dead", timer_id="plain", activate_at=LATER)
     tally = Tally()
-    named = Chosen(topic="t:dead", timer_ids=(comes, waits, held, "plain", "nobody"))
+    named = Chosen(topic="t:dead", timer_ids=(comes, waits, leased, "plain", "nobody"))
     carry_out(timers, Redrive(), named, tally)
     assert tally.named == [
         Outcome(comes, "done"),
         Outcome(waits, "waiting"),
-        Outcome(held, "running"),
+        Outcome(leased, "running"),
         Outcome("plain", "no dead letter"),
         Outcome("nobody", "unknown"),
     ]

@@ -253,8 +253,8 @@ def test_dead_letters_are_redriven_and_those_of_another_slot_stay(timers, invoke
     keys = internals_of(timers).keys.of("a:dead")
     for origin in ("a", "b"):
         ending = Ending(reason="attempts", topic=origin, timer_id=b"1", first_due=b"1.000000")
-        letter = write_dead_letter(write_envelope(b"x"), ending)
-        length, _, rest = letter.partition(b":")
+        dead_letter = write_dead_letter(write_envelope(b"x"), ending)
+        length, _, rest = dead_letter.partition(b":")
         dead_id, payload = rest[: int(length)], rest[int(length) :]
         owner = owner_of(empty_cluster, timers, "a:dead")
         owner.ask("ZADD", keys.timeline, 1, dead_id)

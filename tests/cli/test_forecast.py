@@ -320,7 +320,7 @@ def test_the_largest_topics_are_chosen_in_their_order(still):
 
 
 @pytest.mark.parametrize("home", ["real", "cluster"], indirect=True)
-def test_topics_for_dead_letters_are_told_apart(client, home):
+def test_dead_letter_topics_are_told_apart(client, home):
     for timer_id in "abc":
         client.schedule("x", "invoices", timer_id=timer_id)
     dead_letter_all(home)
@@ -506,7 +506,7 @@ def test_what_was_made_while_somebody_forgot_is_not_kept(still):
 
 def test_a_timer_that_has_just_gone_is_asked_for_again(still):
     forecasts = Forecasts(still)
-    assert not forecasts._is_letter("invoices:dead", "1")
+    assert not forecasts._is_dead_letter("invoices:dead", "1")
     headers = {REASON: "attempts", TOPIC: "invoices"}
     still.schedule("x", "invoices:dead", timer_id="1", headers=headers)
-    assert forecasts._is_letter("invoices:dead", "1")
+    assert forecasts._is_dead_letter("invoices:dead", "1")

@@ -295,7 +295,7 @@ def test_an_entry_without_payload_counts_as_absent(timers, here):
     assert list(cancel_each(timers, "topic", ["orphan"])) == [("orphan", "unknown")]
 
 
-def test_ids_go_in_calls_of_200_and_only_as_they_are_taken(timers, key_names, server_url):
+def test_ids_go_in_calls_of_200_and_only_as_they_are_consumed(timers, key_names, server_url):
     schedule_many(timers, "topic", 1200)
     with Relay(server_url) as relay, TimersClient(relay.url, **key_names) as client:
         outcomes = cancel_each(client, "topic", (f"t{n}" for n in range(1200)))
@@ -385,16 +385,16 @@ def test_a_topic_is_counted(timers, here):
     assert (unknown.next_at, unknown.last_at) == (None, None)
 
 
-@pytest.mark.parametrize("held", [1, 30, 600])
-def test_the_next_delivery_is_that_of_a_timer_which_nobody_holds(timers, here, held):
-    timers.schedule_batch(["x"] * held, "topic")
+@pytest.mark.parametrize("leased", [1, 30, 600])
+def test_the_next_delivery_is_that_of_a_timer_which_is_not_leased(timers, here, leased):
+    timers.schedule_batch(["x"] * leased, "topic")
     while here.claim("topic", lease_ttl=600).claimed:
         pass
     timers.schedule("x", "topic", timer_id="next", activate_in=HOUR)
 
     (topic,) = count_topics(timers, ["topic"]).topics
 
-    expected = "next" if held < 500 else timers.get_pending_timers("topic")[0]
+    expected = "next" if leased < 500 else timers.get_pending_timers("topic")[0]
     assert topic.next_at == timers.get_timer("topic", expected).due_at
     assert topic.overdue == 0
 

@@ -16,7 +16,7 @@ NASTY = "line\nbreak \x1b[31m\0 \u202e\\"
 
 
 @pytest.fixture
-def bury(timers, here):
+def dead_letter_some(timers, here):
     """Make dead letters of new timers; give their ids."""
 
     def run(*timer_ids, topic="invoices", dead_topic=DEAD, **changes):
@@ -28,14 +28,14 @@ def bury(timers, here):
 
 
 @pytest.fixture
-def mixed(bury, timers, here):
+def mixed(dead_letter_some, timers, here):
     """Two that can be redriven; one each that stays, by the reason."""
-    held = bury("held")
+    leased = dead_letter_some("held")
     here.claim(DEAD)
-    waits = bury("user:1", "user:2", "taken")[2]
+    waits = dead_letter_some("user:1", "user:2", "taken")[2]
     timers.schedule("new", "invoices", timer_id="taken", activate_in=HOUR)
     timers.schedule("x", DEAD, timer_id="plain", activate_in=HOUR)
-    return {"waiting": waits, "running": held[0], "no_dead_letter": "plain"}
+    return {"waiting": waits, "running": leased[0], "no_dead_letter": "plain"}
 
 
 STAYED = {"waiting": 1, "running": 1, "other_slot": 0, "no_dead_letter": 1}
@@ -44,7 +44,7 @@ STAYED = {"waiting": 1, "running": 1, "other_slot": 0, "no_dead_letter": 1}
 # --- all, and those that match
 
 
-def test_all_come_back_and_those_that_stay_are_counted_by_the_reason(mixed, invoke, timers):
+def test_all_are_redriven_and_those_that_stay_are_counted_by_the_reason(mixed, invoke, timers):
     result = invoke("redrive", DEAD, "--all", "--yes")
 
     assert result.exit_code == 0
@@ -72,7 +72,7 @@ def test_as_json_it_is_one_object(choice, mixed, records):
     ]
 
 
-def test_those_that_match_come_back(mixed, invoke, timers):
+def test_those_that_match_are_redriven(mixed, invoke, timers):
     result = invoke("redrive", DEAD, "--match", "user:*", "--yes")
 
     assert (result.exit_code, result.output) == (0, "2 timers redriven\n")
@@ -94,8 +94,8 @@ def test_where_there_is_none_nothing_is_asked(words, note, invoke):
     assert result.stderr.startswith(note)
 
 
-def test_a_prefix_stands_before_the_topic_for_dead_letters_alone(bury, invoke, timers):
-    bury("42", topic="mine:invoices", dead_topic="mine:invoices:dead")
+def test_a_prefix_stands_before_the_dead_letter_topic_alone(dead_letter_some, invoke, timers):
+    dead_letter_some("42", topic="mine:invoices", dead_topic="mine:invoices:dead")
 
     result = invoke("--prefix", "mine:", "redrive", DEAD, "--all", "--yes")
 
@@ -103,9 +103,9 @@ def test_a_prefix_stands_before_the_topic_for_dead_letters_alone(bury, invoke, t
     assert timers.get_pending_timers("mine:invoices") == ["42"]
 
 
-def test_of_those_with_one_old_id_the_first_comes_back(bury, invoke, timers):
+def test_of_those_with_one_old_id_the_first_is_redriven(dead_letter_some, invoke, timers):
     for _ in range(3):
-        bury("42")
+        dead_letter_some("42")
     first = next(timers.iter_timers(DEAD)).due_at
 
     result = invoke("redrive", DEAD, "--all", "--yes")
@@ -114,8 +114,8 @@ def test_of_those_with_one_old_id_the_first_comes_back(bury, invoke, timers):
     assert all(timer.due_at > first for timer in timers.iter_timers(DEAD))
 
 
-def test_a_thousand_come_back(bury, invoke, timers):
-    bury(*(f"t{n}" for n in range(1000)))
+def test_a_thousand_are_redriven(dead_letter_some, invoke, timers):
+    dead_letter_some(*(f"t{n}" for n in range(1000)))
 
     assert invoke("redrive", DEAD, "--all", "--yes").output == "1,000 timers redriven\n"
     assert timers.count_pending("invoices") == 1000
@@ -125,8 +125,8 @@ def test_a_thousand_come_back(bury, invoke, timers):
 # --- by id
 
 
-def test_those_that_are_named_come_back(bury, invoke, timers):
-    one, two, three = bury("1", "2", "3")
+def test_those_that_are_named_are_redriven(dead_letter_some, invoke, timers):
+    one, two, three = dead_letter_some("1", "2", "3")
 
     result = invoke("redrive", DEAD, three, one, three)
 
@@ -150,8 +150,8 @@ def test_one_that_was_named_and_stays_is_exit_code_1(state, why, mixed, invoke):
     assert result.stderr == f"Error: '{mixed[state]}' stays in topic 'invoices:dead': {why}\n"
 
 
-def test_an_unknown_id_is_exit_code_3_and_the_others_come_back(mixed, bury, invoke):
-    (one,) = bury("1")
+def test_an_unknown_id_is_exit_code_3_and_the_others_are_redriven(mixed, dead_letter_some, invoke):
+    (one,) = dead_letter_some("1")
 
     result = invoke("redrive", DEAD, "nobody", one, mixed["waiting"], "--json")
 
@@ -166,8 +166,8 @@ def test_an_unknown_id_is_exit_code_3_and_the_others_come_back(mixed, bury, invo
     assert "Error: no timer 'nobody' is pending in topic 'invoices:dead'\n" in result.stderr
 
 
-def test_odd_ids_are_escaped(bury, invoke, timers):
-    (dead_id,) = bury(NASTY)
+def test_odd_ids_are_escaped(dead_letter_some, invoke, timers):
+    (dead_id,) = dead_letter_some(NASTY)
     timers.schedule("x", "invoices", timer_id=NASTY, activate_in=HOUR)
 
     result = invoke("redrive", DEAD, dead_id)
@@ -187,8 +187,8 @@ def test_which_ones_must_be_said_in_one_way(words, invoke):
 # --- questions, and what goes wrong
 
 
-def test_a_question_without_a_terminal_is_exit_code_2(bury, invoke, timers):
-    bury("1", "2")
+def test_a_question_without_a_terminal_is_exit_code_2(dead_letter_some, invoke, timers):
+    dead_letter_some("1", "2")
 
     result = invoke("redrive", DEAD, "--all")
 
@@ -198,8 +198,8 @@ def test_a_question_without_a_terminal_is_exit_code_2(bury, invoke, timers):
 
 
 @pytest.mark.parametrize(("keys", "code"), [("y\r", 0), ("\r", 1)])
-def test_a_question_is_asked(keys, code, bury, timers, terminal):
-    bury("1", "2")
+def test_a_question_is_asked(keys, code, dead_letter_some, timers, terminal):
+    dead_letter_some("1", "2")
     shell = terminal("redrive", DEAD, "--match", "*")
     shell.wait_for("Redrive 2 timers in topic 'invoices:dead' matching '*'? [y/N]")
     # What dies meanwhile was not asked about, and what went is counted.
@@ -211,8 +211,10 @@ def test_a_question_is_asked(keys, code, bury, timers, terminal):
     assert expected in shell.text
 
 
-def test_what_was_done_before_the_connection_was_lost_is_told(bury, invoke, server_url, timers):
-    bury(*(f"t{n}" for n in range(600)))
+def test_what_was_done_before_the_connection_was_lost_is_told(
+    dead_letter_some, invoke, server_url, timers
+):
+    dead_letter_some(*(f"t{n}" for n in range(600)))
     invoke("redrive", DEAD, timers.get_pending_timers(DEAD)[0])
     with Relay(server_url) as relay:
         relay.lose_reply_of_script("redrive", nth=2)
@@ -225,8 +227,8 @@ def test_what_was_done_before_the_connection_was_lost_is_told(bury, invoke, serv
     assert timers.count_pending(DEAD) == 199
 
 
-def test_each_is_told_apart(mixed, timers, bury):
-    (one,) = bury("1")
+def test_each_is_told_apart(mixed, timers, dead_letter_some):
+    (one,) = dead_letter_some("1")
     ids = [one, *mixed.values(), "nobody", one]
 
     outcomes = list(redrive_each(timers, DEAD, ids))
@@ -247,8 +249,8 @@ def test_each_is_told_apart(mixed, timers, bury):
 # --- looking at one
 
 
-def test_it_is_shown_how_a_timer_ended(bury, invoke):
-    (dead_id,) = bury("42", first_due=b"1767258000.250000")
+def test_it_is_shown_how_a_timer_ended(dead_letter_some, invoke):
+    (dead_id,) = dead_letter_some("42", first_due=b"1767258000.250000")
 
     lines = invoke("show", DEAD, dead_id).stdout.splitlines()
 
@@ -261,8 +263,8 @@ def test_it_is_shown_how_a_timer_ended(bury, invoke):
     assert lines[-1] == "dead 42"
 
 
-def test_what_is_not_known_of_an_end_is_left_out(bury, invoke):
-    (dead_id,) = bury(NASTY, reason="unreadable", attempts=1, error=None)
+def test_what_is_not_known_of_an_end_is_left_out(dead_letter_some, invoke):
+    (dead_id,) = dead_letter_some(NASTY, reason="unreadable", attempts=1, error=None)
 
     text = invoke("show", DEAD, dead_id).stdout
 

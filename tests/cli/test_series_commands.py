@@ -352,7 +352,7 @@ def test_scheduling_its_id_once_is_said_to_end_a_series(policy, is_said, invoke,
     assert (timers.get_timer("reports", "a").repeat is None) is is_said
 
 
-def test_of_a_declared_series_it_is_said_that_it_comes_back(invoke, timers):
+def test_of_a_declared_series_it_is_said_that_it_is_created_again(invoke, timers):
     hourly = Series("x", "reports", timer_id="declared", repeat=Every(hours=1))
     timers.ensure_series([hourly], owner="shop")
 

@@ -165,11 +165,11 @@ def test_attempts_of_one_count_for_the_other_which_dead_letters(pair, topic):
     assert [seen["attempt"] for seen in first.seen(topic)] == [1]
     assert [seen["attempt"] for seen in second.seen(topic)] == [2, 3]
     second.stop(topic)
-    (letter_id,) = second.pending(dead)
-    letter = first.get(dead, letter_id)
-    assert letter == second.get(dead, letter_id)
-    assert letter["body"] == "fail"
-    assert letter["headers"]["k"] == "v"
+    (dead_letter_id,) = second.pending(dead)
+    dead_letter = first.get(dead, dead_letter_id)
+    assert dead_letter == second.get(dead, dead_letter_id)
+    assert dead_letter["body"] == "fail"
+    assert dead_letter["headers"]["k"] == "v"
 
     # What the second has dead-lettered the first redrives, and its attempts begin again.
     assert first.redrive(dead) == 1
@@ -178,8 +178,8 @@ def test_attempts_of_one_count_for_the_other_which_dead_letters(pair, topic):
     assert [seen["attempt"] for seen in first.seen(topic)] == [1, 1, 2, 3]
     assert {seen["correlation_id"] for seen in first.seen(topic)} == {"c-1"}
     first.stop(topic)
-    (letter_id,) = first.pending(dead)
-    assert second.cancel(dead, letter_id)
+    (dead_letter_id,) = first.pending(dead)
+    assert second.cancel(dead, dead_letter_id)
 
 
 def test_what_a_killed_worker_had_leased_the_other_version_redelivers(

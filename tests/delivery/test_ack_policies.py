@@ -43,7 +43,7 @@ OUTCOMES = {
 }
 
 
-def fate(bench, lease):
+def state_of(bench, lease):
     score = bench.score("1")
     if score is None:
         return GONE
@@ -75,7 +75,8 @@ async def test_policy_and_outcome_decide_what_becomes_of_a_timer(
     async with delivering(broker):
         await open_calls.until(1)
         await bench.until_settled(broker)
-        assert fate(bench, float(open_calls.messages[0].raw_message.leases[0])) == expected[policy]
+        lease = float(open_calls.messages[0].raw_message.leases[0])
+        assert state_of(bench, lease) == expected[policy]
 
     assert open_calls.ids == ["1"]
     # The error, and that a timer is gone for good without having been handled.
@@ -115,7 +116,7 @@ async def test_a_nack_message_with_a_delay_is_due_then_unless_committed_first(
 
 
 @pytest.mark.parametrize("policy", AckPolicy)
-async def test_stop_consume_gives_its_timer_back_unless_it_is_committed_first(
+async def test_stop_consume_releases_its_timer_unless_it_is_committed_first(
     bench, open_calls, policy
 ):
     broker = bench.broker()
@@ -193,7 +194,7 @@ async def test_a_nack_by_hand_stands_whatever_the_policy_says_afterwards(
         score = bench.score("1")
 
     if delay is None:
-        assert fate(bench, leases[0]) == DUE
+        assert state_of(bench, leases[0]) == DUE
     else:
         assert not is_lease(score)
         assert before + 3600 <= score <= bench.home.now().timestamp() + 3600
@@ -327,7 +328,7 @@ async def test_an_ack_that_was_not_waited_for_long_enough_can_be_awaited_again(
 
 
 @pytest.mark.parametrize("policy", AckPolicy)
-async def test_what_no_filter_takes_is_kept_unless_committed_first(bench, open_calls, policy):
+async def test_what_no_filter_accepts_is_kept_unless_committed_first(bench, open_calls, policy):
     broker = bench.broker()
     subscriber = broker.subscriber(bench.topic, ack_policy=policy)
 

@@ -110,17 +110,17 @@ def test_after_max_lease_the_log_has_a_line_for_a_batch():
     assert len([line for _, line in driver.lines if "max_lease" in line]) == 2
 
 
-def test_the_log_has_a_line_for_a_batch_whose_leases_others_have_taken():
+def test_the_log_has_a_line_for_a_batch_whose_timers_others_have_claimed():
     driver = batching(lease_ttl=2.0)
     (batch,) = driver.claim("a", "b", "c", "d")
     driver.time = 3.0
     end(driver, batch)
     call = driver.call()
-    taken, gone = Outcome.LEASED_AGAIN, Outcome.GONE
-    driver.answer(call, outcomes=bytes([taken, gone, taken, taken]))
+    leased, gone = Outcome.LEASED_AGAIN, Outcome.GONE
+    driver.answer(call, outcomes=bytes([leased, gone, leased, leased]))
 
-    taken, gone = (line for _, line in driver.lines)
-    assert taken.startswith(
+    leased, gone = (line for _, line in driver.lines)
+    assert leased.startswith(
         words.batch_outlived("orders", 3, "was claimed by another worker and run twice: ")
         + "lease_ttl (2 s) must be longer"
     )
@@ -142,7 +142,7 @@ def test_what_runs_here_already_counts_as_renewed_and_comes_into_no_batch():
 
 
 @pytest.mark.parametrize("max_wait", [0.0, 9.0])
-def test_claims_take_a_suspect_alone_and_alternate_with_others(max_wait):
+def test_claims_lease_a_suspect_alone_and_alternate_with_others(max_wait):
     driver = batching(policy=RetryPolicy(), max_records=5, max_wait=max_wait)
     call = driver.call()
     assert limits(call) == (5, -1)
@@ -199,7 +199,7 @@ def test_where_nothing_is_counted_lists_of_suspects_grow_until_a_handler_fails()
     names = map(str, count())
 
     def run(*, has_failed=False):
-        """Answer with what the claim may take; those after it pass over suspects."""
+        """Answer with what the claim may lease; those after it pass over suspects."""
         call = driver.call()
         most = -limits(call)[1]
         ids = [next(names) for _ in range(most)]
@@ -209,7 +209,7 @@ def test_where_nothing_is_counted_lists_of_suspects_grow_until_a_handler_fails()
         driver.claim(head=SERVER - 1)
         return most
 
-    # Not 6: such a claim would take others too.
+    # Not 6: such a claim would lease others too.
     assert [run() for _ in range(5)] == [1, 2, 4, 5, 5]
     assert [run(has_failed=True), run(), run()] == [5, 1, 2]
 

@@ -104,7 +104,7 @@ def schedule(bench, ids, **options):
     )
 
 
-def letters(bench):
+def dead_letters(bench):
     """Give the attempts of dead letters by their ids, and remove them."""
     topic = DEAD.format(topic=bench.topic)
     found = {
@@ -115,11 +115,11 @@ def letters(bench):
     return found
 
 
-def fates(bench, ids, before, lease, dead):
-    return {one: fate(bench, one, before, lease, dead) for one in ids}
+def states_of(bench, ids, before, lease, dead):
+    return {one: state_of(bench, one, before, lease, dead) for one in ids}
 
 
-def fate(bench, timer_id, before, lease, dead):
+def state_of(bench, timer_id, before, lease, dead):
     score = bench.score(timer_id)
     if score is None:
         return DEAD_LETTER if timer_id in dead else GONE
@@ -164,8 +164,8 @@ async def test_policy_outcome_and_marks_decide_about_each_timer(bench, policy, o
         else:
             await bench.until_settled(broker)
     lease = float(batches.messages[0].raw_message.deliveries[0].claim.lease)
-    dead = letters(bench)
-    found = fates(bench, IDS, before, lease, dead)
+    dead = dead_letters(bench)
+    found = states_of(bench, IDS, before, lease, dead)
 
     assert batches.ids[0] == list(IDS)
     is_first = policy is AckPolicy.ACK_FIRST
@@ -259,7 +259,7 @@ async def test_where_a_commit_comes_first_those_whose_commit_fails_leave_the_lis
         await batches.until(1)
         await bench.until_gone("a", "c")
         await bench.until_settled(broker)
-        # None of them is held any longer, and the slot is free again.
+        # None of them is leased any longer, and the slot is free again.
         await wait_until_async(lambda: leases_of(broker.subscribers[0]) == 0)
 
     assert batches.ids == [["a", "c"], ["last"]]
@@ -331,7 +331,7 @@ async def test_each_good_timer_is_handled_once_and_each_bad_one_dead_lettered(be
 
     assert handled(batches, bad) == Counter(set(ids) - bad)
     attempts = 3 if policy is AckPolicy.NACK_ON_ERROR else 1
-    assert letters(bench) == dict.fromkeys(bad, attempts)
+    assert dead_letters(bench) == dict.fromkeys(bad, attempts)
 
 
 async def test_in_an_outage_a_round_takes_few_calls_but_for_last_attempts(bench):
@@ -345,7 +345,7 @@ async def test_in_an_outage_a_round_takes_few_calls_but_for_last_attempts(bench)
         calls[max(attempts)] += 1
     assert all(calls[attempt] <= 12 for attempt in (1, 2, 3))
     # Nobody is dead-lettered for others: each has failed alone.
-    assert letters(bench) == dict.fromkeys(ids, 4)
+    assert dead_letters(bench) == dict.fromkeys(ids, 4)
     alone = Counter(ids[0] for ids in batches.ids if len(ids) == 1)
     assert set(alone) == set(ids)
 
@@ -372,7 +372,7 @@ async def test_none_is_dead_lettered_for_others_when_an_outage_ends_at_the_last_
     async with delivering(broker):
         await wait_until_async(lambda: bench.client.count_pending(bench.topic) == 0, 30)
 
-    assert letters(bench) == {bad: 2}
+    assert dead_letters(bench) == {bad: 2}
     assert any("so 48 others count as failed" in line for line in bench.log.complaints)
 
 
@@ -437,7 +437,7 @@ async def test_a_timer_that_is_tried_alone_can_be_given_an_instruction(bench):
 
     assert sorted(batches.ids) == [["a"], ["a", "b", "c"], ["b"], ["c"]]
     assert bench.score("a") > bench.home.now().timestamp() + 3500
-    assert letters(bench) == {"b": 1}
+    assert dead_letters(bench) == {"b": 1}
 
 
 class Order(BaseModel):
@@ -480,7 +480,7 @@ async def test_bodies_that_are_found_to_be_wrong_fail_alone(bench, policy, is_as
         await bench.until_gone(*"0123456")
 
     assert calls == [[1, 2, 3, 6]]
-    assert letters(bench) == {"0": 1, "4": 1, "5": 1}
+    assert dead_letters(bench) == {"0": 1, "4": 1, "5": 1}
 
 
 async def test_what_a_handler_itself_finds_wrong_names_no_timer(bench):
@@ -552,7 +552,7 @@ async def test_places_are_not_trusted_where_a_decoder_has_left_bodies_out(bench)
         await bench.until_gone(*map(str, bodies))
 
     assert sorted(calls) == [[], [1], [3]]
-    assert letters(bench) == {"wrong": 1}
+    assert dead_letters(bench) == {"wrong": 1}
 
 
 async def test_marks_of_a_dependency_stand_where_bodies_are_found_to_be_wrong(bench):
@@ -576,7 +576,7 @@ async def test_marks_of_a_dependency_stand_where_bodies_are_found_to_be_wrong(be
         await bench.until_gone(*IDS)
 
     assert calls == [[2, 3]]
-    assert letters(bench) == {"a": 1, "b": 1}
+    assert dead_letters(bench) == {"a": 1, "b": 1}
 
 
 async def test_none_is_dead_lettered_for_the_headers_of_the_first_one(bench):
@@ -597,10 +597,10 @@ async def test_none_is_dead_lettered_for_the_headers_of_the_first_one(bench):
         await bench.until_gone("a", *known)
 
     assert batches.counts == Counter(known)
-    assert letters(bench) == {"a": 2}
+    assert dead_letters(bench) == {"a": 2}
 
 
-async def test_what_no_filter_takes_is_kept_under_each_policy(bench):
+async def test_what_no_filter_accepts_is_kept_under_each_policy(bench):
     broker = bench.broker()
     subscriber = broker.subscriber(
         bench.topic, batch=True, ack_policy=AckPolicy.REJECT_ON_ERROR, dead_letter_topic=DEAD
@@ -618,10 +618,10 @@ async def test_what_no_filter_takes_is_kept_under_each_policy(bench):
 
     assert len(filtered) == 1
     assert all(bench.score(one) is not None for one in IDS)
-    assert letters(bench) == {}
+    assert dead_letters(bench) == {}
 
 
-async def test_what_no_filter_takes_alone_says_nothing_about_others_of_its_batch(bench):
+async def test_what_no_filter_accepts_alone_says_nothing_about_others_of_its_batch(bench):
     batches = Batches()
     broker = bench.broker()
     subscriber = broker.subscriber(bench.topic, batch=True, ack_policy=AckPolicy.NACK_ON_ERROR)
@@ -683,7 +683,7 @@ async def test_none_is_dead_lettered_whose_worker_died_with_a_batch_on_its_last_
         async with delivering(second):
             await wait_until_async(lambda: bench.client.count_pending(bench.topic) == 0, 20)
 
-    assert letters(bench) == {}
+    assert dead_letters(bench) == {}
     # Alone, since any of them may be what has killed the worker.
     assert sorted(done) == [[(one, attempts + 1)] for one in IDS]
 
@@ -692,7 +692,9 @@ async def test_none_is_dead_lettered_whose_worker_died_with_a_batch_on_its_last_
 
 
 @pytest.mark.parametrize("counted", [True, False])
-async def test_a_batch_that_hangs_leaves_no_time_and_its_timers_come_alone(bench, counted):
+async def test_a_batch_that_hangs_leaves_no_time_and_its_timers_are_redelivered_alone(
+    bench, counted
+):
     """The last attempt of a good one is not used up by the one that hangs."""
     batches = Batches()
     broker = bench.broker()
@@ -721,7 +723,7 @@ async def test_a_batch_that_hangs_leaves_no_time_and_its_timers_come_alone(bench
 
     if counted:
         # As a batch, as a batch whose last attempt is taken back, and alone.
-        assert letters(bench) == {"b": 2}
+        assert dead_letters(bench) == {"b": 2}
         assert [sorted(ids) for ids in batches.ids[:2]] == [["a", "b", "c"]] * 2
         assert sorted(batches.ids[2:]) == [["a"], ["b"], ["c"]]
         attempts = [one.attempt for message in batches.messages[2:] for one in message.timers]
@@ -783,7 +785,7 @@ async def test_a_lease_that_ends_before_a_timer_is_tried_alone_says_nothing_abou
     assert batches.ids[0] == list(IDS)
     assert not any("a common cause" in line for line in bench.log.complaints)
     assert sum("failed too late" in line for line in bench.log.complaints) >= 1
-    assert letters(bench) == {}
+    assert dead_letters(bench) == {}
 
 
 @pytest.mark.parametrize("policy", [AckPolicy.NACK_ON_ERROR, AckPolicy.REJECT_ON_ERROR])
@@ -818,7 +820,7 @@ async def test_a_timer_that_is_cancelled_meanwhile_does_not_keep_others_from_bei
 
     assert batches.ids[0] == list(IDS)
     assert sorted(batches.ids[1:]) == [["a"], ["c"], ["d"]]
-    assert letters(bench) == {}
+    assert dead_letters(bench) == {}
     assert not any("failed too late" in line for line in bench.log.complaints)
 
 
@@ -1045,7 +1047,7 @@ async def test_a_recurring_timer_of_a_failed_batch_is_dead_lettered_and_due_next
         )
 
     # Each has an id of its own, of which the timer's is a part.
-    assert [one.partition(":")[0] for one in letters(bench)] == ["1"]
+    assert [one.partition(":")[0] for one in dead_letters(bench)] == ["1"]
     bench.client.cancel_all(bench.topic)
 
 

@@ -220,7 +220,7 @@ def test_a_timer_that_is_claimed_again_while_it_runs_is_renewed_by_that():
     driver = Driver(max_concurrent=2)
     (timer,) = driver.claim("1")
 
-    # Its lease has ended, so the next claim renews it first; the claim takes it all the same.
+    # Its lease has ended, so the next claim renews it first; the claim leases it all the same.
     call = driver.call(at=31.0)
     assert driver.actions(call) == [b"renew"]
     begun = driver.answer(
@@ -317,7 +317,7 @@ def test_it_is_done_when_it_is_closed_and_all_handlers_have_ended_and_all_is_set
     assert driver.next() == Done()
 
 
-def test_what_is_left_at_the_end_is_told_and_nothing_is_taken_after_it():
+def test_what_is_left_at_the_end_is_logged_and_nothing_is_accepted_after_it():
     driver = Driver(max_concurrent=2)
     first, second = driver.claim("1", "2")
     first.commit_soon()

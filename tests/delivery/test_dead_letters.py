@@ -32,9 +32,9 @@ def dead_letters(bench, topic=DEAD):
 
 async def the_dead_letter(bench, topic=DEAD):
     await wait_until_async(lambda: bench.client.count_pending(topic) == 1)
-    (letter,) = dead_letters(bench, topic)
+    (dead_letter,) = dead_letters(bench, topic)
     bench.client.cancel_all(topic)
-    return letter
+    return dead_letter
 
 
 async def test_a_timer_whose_attempts_are_used_up_is_dead_lettered(bench, open_calls):
@@ -46,13 +46,13 @@ async def test_a_timer_whose_attempts_are_used_up_is_dead_lettered(bench, open_c
     )
     due = bench.score("1")
     async with delivering(broker):
-        letter = await the_dead_letter(bench)
+        dead_letter = await the_dead_letter(bench)
 
-    assert letter.timer_id[:2] == "1:"
-    assert len(letter.timer_id) == 10
-    assert letter.body == b"\x00body"
-    assert not letter.running
-    assert letter.headers == {
+    assert dead_letter.timer_id[:2] == "1:"
+    assert len(dead_letter.timer_id) == 10
+    assert dead_letter.body == b"\x00body"
+    assert not dead_letter.running
+    assert dead_letter.headers == {
         "correlation_id": "order",
         "x": "José",
         "dead-letter-reason": "attempts",
@@ -62,8 +62,8 @@ async def test_a_timer_whose_attempts_are_used_up_is_dead_lettered(bench, open_c
         "dead-letter-attempts": "2",
         "dead-letter-error": "LookupError",
     }
-    assert datetime.fromisoformat(letter.headers["dead-letter-due-at"]) == time_of(due)
-    assert letter.due_at >= time_of(due)
+    assert datetime.fromisoformat(dead_letter.headers["dead-letter-due-at"]) == time_of(due)
+    assert dead_letter.due_at >= time_of(due)
     assert bench.is_gone("1")
     (line,) = bench.log.at(logging.WARNING)
     assert "'1' of topic 'invoices' was dead-lettered to topic 'invoices:dead': " in line
@@ -85,15 +85,15 @@ async def test_a_timer_that_is_rejected_is_dead_lettered(bench, open_calls, how)
 
     bench.schedule("1")
     async with delivering(broker):
-        letter = await the_dead_letter(bench)
+        dead_letter = await the_dead_letter(bench)
 
-    assert letter.headers["dead-letter-reason"] == "rejected"
-    assert letter.headers["dead-letter-error"] == {
+    assert dead_letter.headers["dead-letter-reason"] == "rejected"
+    assert dead_letter.headers["dead-letter-error"] == {
         "REJECT_ON_ERROR": "OSError",
     }.get(how, "faststream.exceptions.RejectMessage")
     # Attempts are counted where there is a dead-letter topic, too.
-    assert letter.headers["dead-letter-attempts"] == "1"
-    assert letter.correlation_id == "1"
+    assert dead_letter.headers["dead-letter-attempts"] == "1"
+    assert dead_letter.correlation_id == "1"
     assert open_calls.ids == ["1"]
 
 
@@ -111,14 +111,14 @@ async def test_a_timer_that_can_not_be_read_is_dead_lettered_whole(
     subscribe(broker, bench.topic, open_calls, dead_letter_topic=DEAD)
     bench.home.plant(bench.topic, timer_id, 1000.0, payload)
     async with delivering(broker):
-        letter = await the_dead_letter(bench)
+        dead_letter = await the_dead_letter(bench)
 
-    assert letter.timer_id[:-9] == shown
-    assert letter.body == payload
-    assert letter.headers["dead-letter-reason"] == "unreadable"
-    assert letter.headers["dead-letter-body"] == "payload"
-    assert letter.headers["dead-letter-timer-id"].encode(errors="surrogateescape") == timer_id
-    assert "dead-letter-error" not in letter.headers
+    assert dead_letter.timer_id[:-9] == shown
+    assert dead_letter.body == payload
+    assert dead_letter.headers["dead-letter-reason"] == "unreadable"
+    assert dead_letter.headers["dead-letter-body"] == "payload"
+    assert dead_letter.headers["dead-letter-timer-id"].encode(errors="surrogateescape") == timer_id
+    assert "dead-letter-error" not in dead_letter.headers
     assert open_calls.ids == []
     (line,) = bench.log.complaints
     assert f"it can't be read ({why})" in line
@@ -139,16 +139,16 @@ async def test_a_timer_that_kills_its_workers_or_whose_claims_are_lost_names_no_
         )
         await wait_until_async(lambda: bench.home.run(operation).claimed)  # noqa: B023
     async with delivering(broker):
-        letter = await the_dead_letter(bench)
+        dead_letter = await the_dead_letter(bench)
 
     assert open_calls.ids == []
-    assert letter.headers["dead-letter-reason"] == "attempts"
-    assert letter.headers["dead-letter-attempts"] == "3"
-    assert "dead-letter-error" not in letter.headers
+    assert dead_letter.headers["dead-letter-reason"] == "attempts"
+    assert dead_letter.headers["dead-letter-attempts"] == "3"
+    assert "dead-letter-error" not in dead_letter.headers
     assert "no worker reported an outcome" in bench.log.at(logging.WARNING)[0]
 
 
-async def test_a_topic_of_dead_letters_is_one_like_any_other(bench, open_calls, calls):
+async def test_a_dead_letter_topic_is_one_like_any_other(bench, open_calls, calls):
     broker = bench.broker(dead_letter_topic="{topic}:dead")
     subscribe(broker, bench.topic, open_calls, RejectMessage)
     subscribe(broker, DEAD, calls)
@@ -216,13 +216,11 @@ async def test_many_large_ones_go_in_calls_of_bounded_size(bench, relay, open_ca
     async with delivering(broker):
         await wait_until_async(lambda: bench.client.count_pending(DEAD) == 20)
         await wait_until_async(lambda: bench.client.count_pending(bench.topic) == 0)
-    letters = dead_letters(bench)
+    found = dead_letters(bench)
     bench.client.cancel_all(DEAD)
 
-    assert {letter.headers["dead-letter-timer-id"] for letter in letters} == {
-        f"{n}" for n in range(20)
-    }
-    assert {letter.body for letter in letters} == {body}
+    assert {one.headers["dead-letter-timer-id"] for one in found} == {f"{n}" for n in range(20)}
+    assert {one.body for one in found} == {body}
     sizes = [sum(map(len, c)) for c in relay.commands if c[0] == b"EVALSHA"]
     assert max(sizes) < 600_000
 
@@ -242,7 +240,7 @@ async def test_a_dead_letter_whose_reply_is_lost_is_not_made_twice(bench, relay,
         bench.schedule("last")
         await open_calls.until(2)
         await bench.until_gone("last")
-    letters = dead_letters(bench)
+    found = dead_letters(bench)
     bench.client.cancel_all(DEAD)
 
-    assert sorted(letter.headers["dead-letter-timer-id"] for letter in letters) == ["1", "last"]
+    assert sorted(one.headers["dead-letter-timer-id"] for one in found) == ["1", "last"]

@@ -89,7 +89,7 @@ async def test_a_burst_reaches_the_reserve(bench, calls):
     async with fleet_of(bench, handle) as fleet:
         await fleet.thin_out()
         calls.gate.clear()
-        # Who takes some of them is on duty, or was called: nobody polls.
+        # Who claims some of them is on duty, or was called: nobody polls.
         slots = WORKERS * 5
         bench.client.schedule_batch([f"{n}" for n in range(slots)], bench.topic)
         await wait_until_async(lambda: calls.running == slots)

@@ -245,7 +245,7 @@ async def test_cancelled_while_its_handler_runs_it_is_gone_and_nobody_is_warned(
     assert bench.log.complaints == []
 
 
-async def test_cancelled_and_nacked_it_does_not_come_back(bench, calls):
+async def test_cancelled_and_nacked_it_is_not_retried(bench, calls):
     broker = bench.broker()
 
     @broker.subscriber(bench.topic)
@@ -598,7 +598,7 @@ async def test_retries_renewals_and_dead_letters_go_on_while_the_server_is_full(
     assert not [line for line in full_bench.log.complaints if INTERRUPTED in line]
 
 
-async def test_a_stopping_worker_gives_timers_back_to_a_full_server(full_bench, calls):
+async def test_a_stopping_worker_releases_timers_on_a_full_server(full_bench, calls):
     broker = full_bench.broker(graceful_timeout=0.0)
 
     @broker.subscriber(full_bench.topic)

@@ -107,13 +107,13 @@ async def leased_together(bench, calls, count):
     return Counter(score for _, score in scores).values()
 
 
-async def test_a_claim_takes_a_hundred_timers_at_most(bench, calls):
+async def test_a_claim_leases_a_hundred_timers_at_most(bench, calls):
     schedule_many(bench, 250)
 
     assert sorted(await leased_together(bench, calls, 250)) == [50, 100, 100]
 
 
-async def test_a_claim_takes_half_a_mebibyte_at_most(bench, calls):
+async def test_a_claim_leases_half_a_mebibyte_at_most(bench, calls):
     schedule_many(bench, 30, body="x" * 100 * 1024)
 
     assert sorted(await leased_together(bench, calls, 30)) == [5] * 6

@@ -165,7 +165,9 @@ async def test_tries_are_few_while_the_server_answers_nothing_of_use(bench, rela
         await bench.until_gone("1")
 
 
-async def test_timers_that_a_lost_claim_leased_come_when_their_leases_end(bench, relay, open_calls):
+async def test_timers_that_a_lost_claim_leased_are_redelivered_when_their_leases_end(
+    bench, relay, open_calls
+):
     broker = handling(bench, open_calls, relay.url, lease_ttl=0.5, max_polling_interval=0.05)
     async with delivering(broker):
         await wait_until_async(lambda: relay.count("EVALSHA"))

@@ -124,7 +124,7 @@ async def test_a_suspect_that_hangs_does_not_hold_up_others_forever(bench, calls
 
 @pytest.mark.parametrize("slots", [1, 3])
 @pytest.mark.parametrize("counted", [True, False])
-async def test_suspects_come_alone_and_batches_of_others_do_not_wait_for_them(
+async def test_suspects_are_claimed_alone_and_batches_of_others_do_not_wait_for_them(
     bench, relay, counted, slots
 ):
     broker = bench.broker(relay.url)
@@ -162,5 +162,5 @@ async def test_suspects_come_alone_and_batches_of_others_do_not_wait_for_them(
     assert sizes[:7] == ([1] * 7 if counted else [1, 2, 4, 8, 16, 32, 64])
     assert max(sizes) <= (1 if counted else 100)
     assert sorted(chain(*(ids for ids in batches if ids not in lost))) == others
-    # One call takes a suspect, and the next one looks for others.
+    # One call claims a suspect, and the next one looks for others.
     assert relay.count("EVALSHA") - before <= 2.2 * MANY

@@ -38,7 +38,7 @@ def test_what_a_killed_worker_had_leased_is_redelivered(process_bench, workers):
     assert bench.score("1") >= lease + 1.0 - 0.011  # leases are jittered by 10 ms
 
 
-def test_a_terminated_worker_finishes_what_runs_and_gives_back_what_it_has_not_begun(
+def test_a_terminated_worker_finishes_what_runs_and_releases_what_it_has_not_begun(
     process_bench, workers
 ):
     bench = process_bench
@@ -49,7 +49,7 @@ def test_a_terminated_worker_finishes_what_runs_and_gives_back_what_it_has_not_b
     bench.schedule("waiting")
     due = bench.score("waiting")
     worker.send_signal(signal.SIGTERM)
-    # It does not go while its handlers are at work, and takes nothing new.
+    # It does not go while its handlers are at work, and claims nothing new.
     with pytest.raises(subprocess.TimeoutExpired):
         worker.wait(0.5)
     assert bench.is_leased("1")
@@ -95,7 +95,7 @@ def test_two_workers_share_many_timers_and_none_is_delivered_twice(process_bench
     assert len({pid for _, _, pid in begun}) == 2
 
 
-async def test_a_terminated_worker_gives_back_at_once_what_it_has_claimed_and_not_begun(
+async def test_a_terminated_worker_releases_at_once_what_it_has_claimed_and_not_begun(
     process_bench, workers, relay
 ):
     bench = process_bench
@@ -130,7 +130,7 @@ def test_two_workers_of_one_command_share_the_timers_and_finish_them_when_termin
     ids = [f"{n}" for n in range(4)]
     for timer_id in ids:
         bench.schedule(timer_id, "wait for the gate")
-    # Neither holds more than two: both are at work.
+    # Neither claims more than two: both are at work.
     wait_until(lambda: len(workers.noted("begun")) == 4)
     parent.send_signal(signal.SIGTERM)
     workers.until_said(parent, "Stopping child process 0")

@@ -267,12 +267,12 @@ def test_an_occurrence_that_is_given_up_is_one_dead_letter(
 
     assert timer.outcome is True
     assert here.due("daily") == at("2027-05-04T09:00Z")
-    (letter,) = here.letters()
-    assert letter.timer_id.startswith("daily:")
-    assert letter.repeat is None
-    assert letter.body == b"body"
+    (dead_letter,) = here.dead_letters()
+    assert dead_letter.timer_id.startswith("daily:")
+    assert dead_letter.repeat is None
+    assert dead_letter.body == b"body"
     error = told.partition("(")[2].rstrip(")")
-    assert letter.headers == {
+    assert dead_letter.headers == {
         "dead-letter-repeat": DAILY.definition,
         "dead-letter-series-id": "daily",
         "dead-letter-occurrence": "2027-05-03T09:00:00+00:00",
@@ -280,7 +280,7 @@ def test_an_occurrence_that_is_given_up_is_one_dead_letter(
         "x": "José",
         "dead-letter-reason": reason,
         "dead-letter-topic": TOPIC,
-        "dead-letter-timer-id": letter.timer_id,
+        "dead-letter-timer-id": dead_letter.timer_id,
         "dead-letter-due-at": "2027-05-03T09:00:00+00:00",
         "dead-letter-attempts": "1",
         "dead-letter-error": error,
@@ -289,7 +289,7 @@ def test_an_occurrence_that_is_given_up_is_one_dead_letter(
         line_of(
             logging.WARNING,
             "an occurrence of recurring timer 'daily' of topic 'reports' was dead-lettered to "
-            f"topic 'reports:dead' as '{letter.timer_id}': {told}, attempt 1, "
+            f"topic 'reports:dead' as '{dead_letter.timer_id}': {told}, attempt 1, "
             "occurrence 2027-05-03T09:00:00+00:00",
         )
     ]
@@ -301,23 +301,23 @@ def test_a_redriven_occurrence_runs_once_beside_its_series(open_town):
     here.set_time("2027-05-03T09:00Z")
     worker = Worker(here, ONCE, DEAD)
     worker.finish(worker.claim(), reject)
-    (letter,) = here.letters()
+    (dead_letter,) = here.dead_letters()
     here.set_time("2027-05-03T12:00Z")
 
     assert here.redrive() == 1
 
     timer = worker.claim()
-    assert timer.timer_id == letter.timer_id
+    assert timer.timer_id == dead_letter.timer_id
     assert (timer.repeat, timer.attempt) == (None, 1)
     assert timer.occurrence == at("2027-05-03T09:00Z")
     assert timer.correlation_id == "daily@2027-05-03T09:00:00+00:00"
     assert worker.finish(timer) == []
-    assert here.get(letter.timer_id) is None
+    assert here.get(dead_letter.timer_id) is None
     assert here.due("daily") == at("2027-05-04T09:00Z")
-    assert here.letters() == []
+    assert here.dead_letters() == []
 
 
-def test_a_redriven_occurrence_can_be_given_up_and_redriven_again(open_town):
+def test_a_redriven_occurrence_can_be_dead_lettered_and_redriven_again(open_town):
     here = open_town("2027-05-03T08:59Z")
     here.schedule("daily", DAILY)
     here.set_time("2027-05-03T09:00Z")
@@ -327,10 +327,10 @@ def test_a_redriven_occurrence_can_be_given_up_and_redriven_again(open_town):
     redriven = worker.claim()
     worker.finish(redriven, reject)
 
-    (letter,) = here.letters()
-    assert letter.headers["dead-letter-timer-id"] == redriven.timer_id
-    assert letter.headers["dead-letter-series-id"] == "daily"
-    assert letter.headers["dead-letter-occurrence"] == "2027-05-03T09:00:00+00:00"
+    (dead_letter,) = here.dead_letters()
+    assert dead_letter.headers["dead-letter-timer-id"] == redriven.timer_id
+    assert dead_letter.headers["dead-letter-series-id"] == "daily"
+    assert dead_letter.headers["dead-letter-occurrence"] == "2027-05-03T09:00:00+00:00"
     assert here.redrive() == 1
     assert worker.claim().timer_id == redriven.timer_id
 
@@ -352,7 +352,7 @@ def test_a_plain_dead_letter_of_the_id_does_not_end_a_series(open_town):
 
 
 @pytest.mark.parametrize("end", [fail, reject])
-def test_without_a_topic_for_dead_letters_an_occurrence_is_given_up(open_town, end):
+def test_without_a_dead_letter_topic_an_occurrence_is_discarded(open_town, end):
     here = open_town("2027-05-03T08:59Z")
     here.schedule("daily", DAILY)
     here.set_time("2027-05-03T09:00Z")
@@ -378,11 +378,11 @@ def test_the_last_attempt_that_was_lost_skips_no_time(open_town):
 
     assert timer.occurrence == at("2027-05-04T09:00Z")
     assert timer.attempt == 1
-    (letter,) = here.letters()
-    assert letter.headers["dead-letter-occurrence"] == "2027-05-03T09:00:00+00:00"
+    (dead_letter,) = here.dead_letters()
+    assert dead_letter.headers["dead-letter-occurrence"] == "2027-05-03T09:00:00+00:00"
     worker.finish(timer)
     assert here.due("daily") == at("2027-05-05T09:00Z")
-    assert len(here.letters()) == 1
+    assert len(here.dead_letters()) == 1
 
 
 @pytest.mark.parametrize(
@@ -426,8 +426,8 @@ def test_no_time_since_the_first_attempt_was_due_is_skipped(
 
     timer = Worker(here, policy, DEAD).claim()
 
-    (letter,) = here.letters()
-    assert letter.headers["dead-letter-occurrence"] == at(due).isoformat()
+    (dead_letter,) = here.dead_letters()
+    assert dead_letter.headers["dead-letter-occurrence"] == at(due).isoformat()
     assert (timer.occurrence, timer.due_at, timer.attempt) == (at(runs_for), at(runs_for), 1)
 
 
@@ -441,7 +441,7 @@ def test_after_a_lost_lease_in_which_no_time_has_come_it_is_due_at_the_next(open
     assert Worker(here, ONCE, DEAD).turn() == []
 
     assert here.due("daily") == at("2027-05-04T09:00Z")
-    assert len(here.letters()) == 1
+    assert len(here.dead_letters()) == 1
 
 
 def test_without_a_further_time_an_occurrence_that_is_given_up_ends_it(open_town):
@@ -453,8 +453,8 @@ def test_without_a_further_time_an_occurrence_that_is_given_up_ends_it(open_town
     worker.finish(worker.claim(), reject)
 
     assert here.get("tick") is None
-    (letter,) = here.letters()
-    assert letter.headers["dead-letter-repeat"] == last.definition
+    (dead_letter,) = here.dead_letters()
+    assert dead_letter.headers["dead-letter-repeat"] == last.definition
 
 
 # --- moved, cancelled, scheduled again
@@ -650,7 +650,7 @@ def test_one_that_was_moved_to_the_next_time_meanwhile_is_not_done(open_town):
     worker.finish(timer, reject)
 
     assert timer.outcome is False
-    assert here.letters() == []
+    assert here.dead_letters() == []
 
 
 # --- definitions that can't be computed
@@ -703,7 +703,7 @@ def test_a_definition_that_nobody_knows_stays_leased(open_town, counted):
         here.set_time((here.get("later").due_at + timedelta(seconds=1)).isoformat())
         assert worker.turn() == []
         assert here.get("later").running
-    assert here.letters() == []
+    assert here.dead_letters() == []
     assert len(worker.lines) == 1
 
 

@@ -177,16 +177,16 @@ async def test_a_lease_that_is_lost_is_told_once(bench, calls, renews):
     async with delivering(broker):
         await calls.until(1)
         (message,) = calls.messages
-        # A stalled event loop: nobody renews, and another worker takes over.
+        # A stalled event loop: nobody renews, and another worker claims the timer.
         time.sleep(2 * SHORT)  # noqa: ASYNC251
-        taken = steal(bench, "1")
+        stolen = steal(bench, "1")
         assert message.lease_lost
         if renews:
             await wait_until_async(lambda: bench.log.at(logging.WARNING))
         calls.gate.set()
         await wait_until_async(lambda: bench.log.at(logging.WARNING))
         await wait_until_async(lambda: holds_nothing(*loops_of(broker)))
-        assert bench.score("1") == taken
+        assert bench.score("1") == stolen
         assert message.lease_lost
     bench.client.cancel_all(bench.topic)
 
@@ -202,8 +202,8 @@ async def test_a_lease_that_was_lost_to_a_worker_that_has_finished_is_told_too(b
     async with delivering(broker):
         await calls.until(1)
         time.sleep(2 * SHORT)  # noqa: ASYNC251
-        taken = steal(bench, "1")
-        step = bench.home.step(bench.topic, Settlement(b"commit", b"1", b"%.7f" % taken))
+        stolen = steal(bench, "1")
+        step = bench.home.step(bench.topic, Settlement(b"commit", b"1", b"%.7f" % stolen))
         assert step.outcomes == b"1"
         calls.gate.set()
         await wait_until_async(lambda: bench.log.at(logging.WARNING))
@@ -228,7 +228,7 @@ async def test_an_error_that_should_not_be_ends_no_delivery(bench, open_calls, m
 
 
 @pytest.mark.parametrize("how", ["cancel", "reschedule"])
-async def test_who_cancels_or_moves_a_timer_takes_its_lease_and_that_is_no_complaint(
+async def test_who_cancels_or_moves_a_timer_ends_its_lease_and_that_is_no_complaint(
     bench, calls, how
 ):
     broker = holding(bench, calls, renew_lease=True)
@@ -297,7 +297,7 @@ async def test_renewals_do_not_pile_up_while_the_server_is_away(bench, relay, ca
 
 
 async def test_a_shorter_renewal_after_one_that_never_arrived_is_known(bench, relay, calls):
-    """The server takes it, since it has not seen the longer one, and the commit must name it."""
+    """The server accepts it, since it has not seen the longer one, and the commit must name it."""
     broker = holding(bench, calls, relay.url, lease_ttl=30)
     bench.schedule("1")
     async with delivering(broker):
@@ -314,7 +314,7 @@ async def test_a_shorter_renewal_after_one_that_never_arrived_is_known(bench, re
     assert bench.log.complaints == []
 
 
-async def test_a_handler_that_hangs_does_not_hold_its_timer_forever(bench, calls):
+async def test_a_handler_that_hangs_does_not_keep_its_timer_leased_forever(bench, calls):
     broker = holding(bench, calls, renew_lease=True, max_lease=2 * SHORT)
     bench.schedule("1")
     async with delivering(broker):

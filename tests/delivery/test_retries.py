@@ -290,7 +290,7 @@ async def test_a_released_timer_has_not_been_tried(bench, calls):
     assert [message.attempt for message in calls.messages] == [1, 1, 1]
 
 
-async def test_a_lease_that_the_same_worker_takes_again_is_no_attempt(bench, calls):
+async def test_a_timer_that_the_same_worker_claims_again_is_no_attempt(bench, calls):
     broker = bench.broker()
     short = 0.2
 

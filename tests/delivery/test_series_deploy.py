@@ -118,7 +118,7 @@ def test_a_start_leaves_a_running_occurrence_alone(process_bench, workers):
     wait_until(lambda: len(workers.noted("ended")) >= 2)
 
 
-def test_a_cancelled_one_comes_back_with_the_next_start_and_a_paused_one_stays(
+def test_a_cancelled_one_is_created_again_by_the_next_start_and_a_paused_one_stays(
     process_bench, workers
 ):
     bench = process_bench

@@ -61,17 +61,17 @@ def check_that_all_others_arrive(bench, workers, count, timers, attempts, option
 
     wait_until(have_arrived, END + START)
     ended = Counter(note[0] for note in workers.noted("ended"))
-    letters = list(bench.client.iter_timers(f"{bench.topic}:dead"))
+    dead_letters = list(bench.client.iter_timers(f"{bench.topic}:dead"))
     bench.client.cancel_all(f"{bench.topic}:dead")
     bench.client.cancel_all(bench.topic)
 
     # All others have arrived, and none of them was dead-lettered.
     assert set(ended) == set(ids) - {POISON}
-    assert [one.headers["dead-letter-timer-id"] for one in letters] == [POISON] * counted
+    assert [one.headers["dead-letter-timer-id"] for one in dead_letters] == [POISON] * counted
     if counted:
         # The last attempt may have been one of a batch, so there is one more, alone.
         attempts += options.get("batch", False)
-        assert letters[0].headers["dead-letter-attempts"] == f"{attempts}"
-        assert "dead-letter-error" not in letters[0].headers
+        assert dead_letters[0].headers["dead-letter-attempts"] == f"{attempts}"
+        assert "dead-letter-error" not in dead_letters[0].headers
         begun = [note for note in workers.noted("begun") if note[0] == POISON]
         assert len(begun) == attempts

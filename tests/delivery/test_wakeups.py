@@ -72,7 +72,7 @@ async def test_what_is_scheduled_behind_the_head_wakes_nobody(bench, relay, open
     bench.client.cancel_all(bench.topic)
 
 
-async def test_a_due_time_that_a_claim_has_told_needs_no_wake_up(bench, relay, open_calls):
+async def test_a_due_time_that_a_claim_has_returned_needs_no_wake_up(bench, relay, open_calls):
     # Scheduled before the worker is there.
     bench.schedule("1", activate_in=timedelta(seconds=0.5))
     bench.schedule("2", activate_in=timedelta(seconds=0.8))
@@ -158,7 +158,7 @@ async def test_a_subscriber_that_starts_while_the_others_subscribe_is_listened_f
         await broker.stop()
 
 
-async def test_one_that_is_added_looks_again_once_it_is_listened_for(bench, relay):
+async def test_one_that_is_added_polls_again_once_it_is_listened_for(bench, relay):
     async def handle(message: TimerMessage): ...
 
     broker = bench.broker(relay.url)

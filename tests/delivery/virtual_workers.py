@@ -106,7 +106,7 @@ class Town:
         assert not timer.running
         return timer.due_at
 
-    def letters(self):
+    def dead_letters(self):
         """Give the dead letters."""
         return list(self._iterate(self.operations.iterate(DEAD)))
 

@@ -217,7 +217,7 @@ def test_what_replicas_do_not_confirm_is_told_and_logged(visitor, timers, server
     assert "only 0 of 1 replicas confirmed it" in words
 
 
-def test_what_was_done_before_the_answer_was_lost_is_told_and_logged(
+def test_what_was_done_before_the_reply_was_lost_is_told_and_logged(
     visitor, timers, server_url, key_settings
 ):
     timers.schedule_batch(["x"] * 700, "invoices", activate_at=LATER)

@@ -54,7 +54,7 @@ def test_a_time_in_the_past_means_now_and_that_is_said(visitor, invoices, here):
     page = visitor.choose(visitor.topic("invoices"), "reschedule", tokens("a"))
     page = visitor.send(page, at_0="2020-01-01", at_1="00:00:00")
     assert "That time is past: due at once." in page.text
-    assert here.take_due("invoices") == [b"a"]
+    assert here.claim_due("invoices") == [b"a"]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_those_that_are_due_already_or_run_are_left_alone_too(visitor, timers, m
     monkeypatch.setattr(forms, "CHANGE_SECONDS", 0.0)
     timers.schedule_batch(["x"] * 250, "invoices", activate_at=LATER)
     page = visitor.send(ask_for_all(visitor, "reschedule"), delay="0s")
-    claimed = set(here.take_due("invoices"))
+    claimed = set(here.claim_due("invoices"))
     assert len(claimed) == 100
     page = visitor.send(page)
     assert "Rescheduled: 50 timers." in page.text
@@ -172,7 +172,7 @@ def test_those_that_run_when_the_new_time_has_come_are_left_alone(
     monkeypatch.setattr(forms, "CHANGE_SECONDS", 0.0)
     timers.schedule_batch(["x"] * 250, "invoices", activate_at=LATER)
     page = visitor.send(ask_for_all(visitor, "reschedule"), delay="1s")
-    wait_until(lambda: here.take_due("invoices"))
+    wait_until(lambda: here.claim_due("invoices"))
     # As if the time had come while the topic is walked through.
     real_time = manage_changing.server_time
     monkeypatch.setattr(manage_changing, "server_time", lambda *of: real_time(*of) - HOUR)
@@ -273,4 +273,4 @@ def test_one_is_moved_from_its_own_page(visitor, invoices, here):
     timer = visitor.follow(visitor.topic("invoices"), "a")
     page = visitor.follow(timer, "Reschedule")
     page = visitor.send(page, delay="0s")
-    assert here.take_due("invoices") == [b"a"]
+    assert here.claim_due("invoices") == [b"a"]

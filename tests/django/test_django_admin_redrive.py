@@ -21,7 +21,7 @@ EXPLAINED = "Each returns to the topic it came from, under its old ID, due at on
 
 
 @pytest.fixture
-def bury(timers, here):
+def dead_letter_some(timers, here):
     """Make dead letters of new timers; give their ids."""
 
     def run(*timer_ids, **changes):
@@ -35,8 +35,8 @@ def bury(timers, here):
 # --- where it is offered
 
 
-def test_a_dead_letter_shows_how_it_ended_and_can_be_redriven(visitor, timers, bury):
-    (dead_id,) = bury("42", first_due=b"1767258000.250000", error="app.PaymentError")
+def test_a_dead_letter_shows_how_it_ended_and_can_be_redriven(visitor, timers, dead_letter_some):
+    (dead_id,) = dead_letter_some("42", first_due=b"1767258000.250000", error="app.PaymentError")
     with timezone.override("Asia/Tokyo"):
         page = visitor.follow(visitor.topic(DEAD), dead_id)
     assert "its attempts are used up (attempts: 3, last error: app.PaymentError)" in page.text
@@ -97,8 +97,8 @@ def test_what_a_dead_letter_says_is_shown_as_it_can_be(visitor, timers):
 # --- redriving
 
 
-def test_the_selected_ones_come_back(visitor, timers, bury):
-    one, two, three = bury("1", "2", "3")
+def test_the_selected_ones_are_redriven(visitor, timers, dead_letter_some):
+    one, two, three = dead_letter_some("1", "2", "3")
     page = visitor.choose(visitor.topic(DEAD), "redrive", tokens(one, three))
     assert "Redrive 2 timers of topic “invoices:dead”?" in page.text
     page = visitor.send(page)
@@ -109,10 +109,10 @@ def test_the_selected_ones_come_back(visitor, timers, bury):
     assert [entry[1] for entry in log()] == [f"{one} ({DEAD})", f"{three} ({DEAD})"]
 
 
-def test_those_that_stay_are_counted_by_the_reason(visitor, timers, here, bury):
-    (held,) = bury("held")
+def test_those_that_stay_are_counted_by_the_reason(visitor, timers, here, dead_letter_some):
+    (leased,) = dead_letter_some("held")
     here.claim(DEAD)
-    one, waits, gone = bury("1", "2", "3")
+    one, waits, gone = dead_letter_some("1", "2", "3")
     timers.schedule("new", "invoices", timer_id="2", activate_at=LATER)
     timers.schedule("x", DEAD, timer_id="plain", activate_at=LATER)
     page = visitor.choose(visitor.topic(DEAD), "redrive")
@@ -125,7 +125,7 @@ def test_those_that_stay_are_counted_by_the_reason(visitor, timers, here, bury):
         "recurring), 1 timer (a handler is running with it), 1 timer (not a dead letter). "
         "No longer pending: 1 timer."
     ) in page.text
-    assert set(timers.get_pending_timers(DEAD)) == {held, waits, "plain"}
+    assert set(timers.get_pending_timers(DEAD)) == {leased, waits, "plain"}
     assert timers.get_timer("invoices", "2").decode() == "new"
     assert [entry[1] for entry in log()] == [f"{one} ({DEAD})"]
 
@@ -138,8 +138,8 @@ def test_where_all_stay_that_is_a_warning_and_nothing_is_logged(visitor, invoice
     assert invoices.count_pending("invoices") == 5
 
 
-def test_all_that_match_come_back_also_those_on_other_pages(visitor, timers, bury):
-    bury(*(f"user:{n}" for n in range(130)), "other")
+def test_all_that_match_are_redriven_also_those_on_other_pages(visitor, timers, dead_letter_some):
+    dead_letter_some(*(f"user:{n}" for n in range(130)), "other")
     page = visitor.choose(visitor.topic(DEAD, q="user:*"), "redrive", select_across="1")
     assert (
         "Redrive 130 timers of topic “invoices:dead”? These are all timers that match" in page.text
@@ -151,9 +151,9 @@ def test_all_that_match_come_back_also_those_on_other_pages(visitor, timers, bur
     assert log() == [(CHANGE, f"topic {DEAD}", words)]
 
 
-def test_of_all_of_a_topic_the_first_with_an_old_id_comes_back(visitor, timers, bury):
+def test_of_all_of_a_topic_the_first_with_an_old_id_is_redriven(visitor, timers, dead_letter_some):
     for _ in range(3):
-        bury("42")
+        dead_letter_some("42")
     first = next(timers.iter_timers(DEAD)).timer_id
     page = visitor.choose(visitor.topic(DEAD), "redrive", select_across="1")
     page = visitor.send(page)
@@ -164,10 +164,10 @@ def test_of_all_of_a_topic_the_first_with_an_old_id_comes_back(visitor, timers, 
     assert first not in timers.get_pending_timers(DEAD)
 
 
-def test_what_takes_long_goes_on_when_asked_again(visitor, timers, bury, monkeypatch):
+def test_what_takes_long_goes_on_when_asked_again(visitor, timers, dead_letter_some, monkeypatch):
     monkeypatch.setattr(forms, "CHANGE_SECONDS", 0.0)
     timers.schedule_batch(["x"] * 450, "invoices")
-    bury()
+    dead_letter_some()
     page = visitor.choose(visitor.topic(DEAD), "redrive", select_across="1")
     page = visitor.send(page)
     assert "Redriven: 200 timers. There was no time for all of them. " in page.text
@@ -179,7 +179,7 @@ def test_what_takes_long_goes_on_when_asked_again(visitor, timers, bury, monkeyp
     assert timers.count_pending("invoices") == 450
 
 
-def test_odd_ids_come_back_too(visitor, timers, here):
+def test_odd_ids_are_redriven_too(visitor, timers, here):
     for odd in ODD:
         here.plant("invoices", odd.encode("utf-8", "surrogateescape"), 1.0, b"x")
     dead_letter_all(here)
@@ -192,8 +192,8 @@ def test_odd_ids_come_back_too(visitor, timers, here):
 
 
 @pytest.mark.parametrize(("granted", "may"), [(["view", "delete"], False), (["change"], True)])
-def test_it_needs_the_permission_to_change(users, timers, bury, granted, may):
-    (dead_id,) = bury("42")
+def test_it_needs_the_permission_to_change(users, timers, dead_letter_some, granted, may):
+    (dead_id,) = dead_letter_some("42")
     client = Client()
     client.force_login(users(*granted))
     visitor = Visitor(client)
@@ -213,8 +213,8 @@ def test_it_needs_the_permission_to_change(users, timers, bury, granted, may):
     assert timers.count_pending(DEAD) == 1
 
 
-def test_nothing_is_done_by_get(visitor, timers, bury):
-    (dead_id,) = bury("42")
+def test_nothing_is_done_by_get(visitor, timers, dead_letter_some):
+    (dead_id,) = dead_letter_some("42")
     address = f"{START}{Visitor.quoted(Place('default', DEAD, dead_id))}/redrive/"
     assert visitor.get(address, post="yes").status == 200
     assert timers.count_pending(DEAD) == 1
@@ -223,11 +223,11 @@ def test_nothing_is_done_by_get(visitor, timers, bury):
     assert visitor.get(topic).status == 404
 
 
-def test_what_was_done_before_the_answer_was_lost_is_told_and_logged(
-    visitor, timers, bury, server_url, key_settings
+def test_what_was_done_before_the_reply_was_lost_is_told_and_logged(
+    visitor, timers, dead_letter_some, server_url, key_settings
 ):
     timers.schedule_batch(["x"] * 500, "invoices")
-    ids = bury()
+    ids = dead_letter_some()
     # From now on the server knows the script, so that each call is one command.
     timers.redrive(DEAD, ids[:1])
     with Relay(server_url) as relay:

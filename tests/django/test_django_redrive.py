@@ -13,7 +13,7 @@ DEAD = "invoices:dead"
 
 
 @pytest.fixture
-def letters(timers, here):
+def dead_letters(timers, here):
     """Three dead letters, of which one stays; their ids."""
     for timer_id in ("a", "b", "taken"):
         timers.schedule("dead", "invoices", timer_id=timer_id)
@@ -32,17 +32,17 @@ def call(*words):
     return out.getvalue(), err.getvalue(), 0
 
 
-def test_all_that_can_come_back(letters, timers):
+def test_all_that_can_be_redriven_are(dead_letters, timers):
     assert call(DEAD, "--all", "--no-input") == (
         "2 timers redriven, 1 unchanged\n",
         "1 timer unchanged: a timer with its old ID is waiting or recurring\n",
         0,
     )
     assert sorted(timers.get_pending_timers("invoices")) == ["a", "b", "taken"]
-    assert timers.get_pending_timers(DEAD) == [letters[2]]
+    assert timers.get_pending_timers(DEAD) == [dead_letters[2]]
 
 
-def test_those_that_match_as_json(letters):
+def test_those_that_match_as_json(dead_letters):
     out, err, _ = call(DEAD, "--match", "a:*", "--yes", "--json")
 
     assert err == ""
@@ -55,22 +55,23 @@ def test_those_that_match_as_json(letters):
     }
 
 
-def test_one_that_was_named_and_stays_is_exit_code_1(letters):
-    assert call(DEAD, letters[0], letters[2]) == (
+def test_one_that_was_named_and_stays_is_exit_code_1(dead_letters):
+    one, _, stays = dead_letters
+    assert call(DEAD, one, stays) == (
         "1 timer redriven, 1 unchanged\n",
-        f"'{letters[2]}' stays in topic '{DEAD}': a timer with its old ID is waiting or recurring",
+        f"'{stays}' stays in topic '{DEAD}': a timer with its old ID is waiting or recurring",
         1,
     )
 
 
-def test_an_unknown_id_is_exit_code_3(letters):
-    out, sentence, code = call(DEAD, letters[0], "nobody")
+def test_an_unknown_id_is_exit_code_3(dead_letters):
+    out, sentence, code = call(DEAD, dead_letters[0], "nobody")
 
     assert (out, code) == ("1 timer redriven\n", 3)
     assert sentence == "no timer 'nobody' is pending in topic 'invoices:dead'"
 
 
-def test_a_question_without_a_terminal_is_exit_code_2(letters, timers):
+def test_a_question_without_a_terminal_is_exit_code_2(dead_letters, timers):
     _, sentence, code = call(DEAD, "--all")
 
     assert code == 2

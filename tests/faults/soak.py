@@ -104,7 +104,7 @@ class WholeCluster:
 
     topics = ("orders", "trials", "invoices")
     options: ClassVar[dict[str, Any]] = {"confirm_replicas": 1, "confirm_timeout": 0.5}
-    # A failover may take a run back, which then comes twice.
+    # A failover may undo the settlement of an occurrence, which is then delivered twice.
     series = 0
 
     def __init__(self, cluster: Cluster) -> None:

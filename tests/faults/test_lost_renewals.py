@@ -28,7 +28,7 @@ async def test_renewals_that_are_lost_again_and_again_keep_the_lease(
     broker = noting(bench, calls, relay.url, lease_ttl=2.0, renew_lease=True)
     async with delivering(broker):
         await calls.until(5)
-        # It takes what is due, at once.
+        # It claims what is due, at once.
         async with delivering(other):
             for _ in range(tried):
                 before = earliest_end(calls)
@@ -80,7 +80,7 @@ MEANWHILE = {
     "scheduled again": lambda bench: bench.schedule("1", "second", activate_in=HOUR),
     "moved": lambda bench: bench.client.reschedule_timer(bench.topic, "1", activate_in=HOUR),
     "cancelled": lambda bench: bench.client.cancel_timer(bench.topic, "1"),
-    "taken by another": lambda bench: (bench.schedule("1"), bench.home.claim(bench.topic)),
+    "claimed by another": lambda bench: (bench.schedule("1"), bench.home.claim(bench.topic)),
 }
 
 

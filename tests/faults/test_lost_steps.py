@@ -26,7 +26,7 @@ def leased(bench):
 # --- claims ------------------------------------------------------------------------------
 
 
-async def test_of_a_claim_that_is_lost_one_s_worth_is_leased_and_comes_after_its_lease(
+async def test_of_a_claim_that_is_lost_one_s_worth_is_leased_and_redelivered_after_its_lease(
     bench, relay, cut, calls, request
 ):
     ids = numbers(20)
@@ -107,13 +107,13 @@ async def test_a_commit_that_is_repeated_leaves_alone_what_came_in_between(
 async def test_a_commit_that_is_repeated_leaves_alone_another_worker_s_lease(
     bench, relay, cut, calls
 ):
-    taken = []
+    leases = []
 
     def schedule_and_claim():
         bench.schedule("1", "second")
         # Of another length: two leases of the same that are given within some milliseconds
         # are equal once in 30,000 times.
-        taken.append(bench.home.claim(bench.topic, lease_ttl=60).lease)
+        leases.append(bench.home.claim(bench.topic, lease_ttl=60).lease)
 
     bench.schedule("1")
     async with delivering(noting(bench, calls, relay.url)) as broker:
@@ -121,10 +121,10 @@ async def test_a_commit_that_is_repeated_leaves_alone_another_worker_s_lease(
         relay.on_loss = schedule_and_claim
         cut(word=b"commit")
         calls.gate.set()
-        await wait_until_async(lambda: taken)
+        await wait_until_async(lambda: leases)
         await bench.until_settled(broker)
 
-    assert bench.score("1") == float(taken[0])
+    assert bench.score("1") == float(leases[0])
     assert calls.ids == ["1", "last"]
     bench.client.cancel_all(bench.topic)
 
@@ -149,7 +149,7 @@ async def test_a_nack_that_is_repeated_keeps_the_timer_once(bench, relay, cut):
     bench.client.cancel_all(bench.topic)
 
 
-async def test_a_release_that_is_repeated_gives_the_timer_back_as_it_was(bench, relay, cut, calls):
+async def test_a_release_that_is_repeated_leaves_the_timer_as_it_was(bench, relay, cut, calls):
     bench.schedule("1")
     due = bench.score("1")
     async with delivering(noting(bench, calls, relay.url, graceful_timeout=0.0)):

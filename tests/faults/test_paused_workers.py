@@ -51,7 +51,7 @@ def test_a_worker_whose_event_loop_was_blocked_past_its_lease_is_fenced(fleet, c
     successor = fleet.worker(options={**OPTIONS, "lease_ttl": 30.0})
     successor.send_signal(signal.SIGSTOP)
     os.waitid(os.P_PID, successor.pid, os.WSTOPPED | os.WNOWAIT)
-    # One claim takes all; the handler of the first stops the loop before the others begin.
+    # One claim leases all; the handler of the first stops the loop before the others begin.
     bodies = {"0": "block", "1": "", "2": ""}
     client.schedule_batch(
         [TimerPublishMessage(body, timer_id=timer_id) for timer_id, body in bodies.items()],

@@ -4,7 +4,7 @@ from dead import dead_letter_all
 from front_ends import Home
 
 
-def test_dead_letters_come_back(app, client, key_names, server_url):
+def test_dead_letters_are_redriven(app, client, key_names, server_url):
     client.schedule("x", "invoices", timer_id="42")
     home = Home(key_names, server_url)
     (dead_id,) = dead_letter_all(home)

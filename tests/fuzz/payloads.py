@@ -71,15 +71,15 @@ def check_round_trip(payload: bytes, reason: Literal["rejected", "unreadable"]) 
     """Dead-letter a payload, redrive it, and check that it is the same."""
     ending = Ending(reason=reason, topic="invoices", timer_id=b"\xff1", first_due=b"1.000000")
     length, _, rest = write_dead_letter(payload, ending).partition(b":")
-    dead_id, letter = rest[: int(length)], rest[int(length) :]
-    origin = read_dead_letter(dead_id, letter)
+    dead_id, dead_letter = rest[: int(length)], rest[int(length) :]
+    origin = read_dead_letter(dead_id, dead_letter)
     assert origin is not None
     assert (origin.topic, origin.timer_id) == ("invoices", b"\xff1")
     if reason == "unreadable":
         assert origin.payload == payload
         return
     before, after = read_envelope(payload), read_envelope(origin.payload)
-    assert read_envelope(letter).body == before.body
+    assert read_envelope(dead_letter).body == before.body
     if not any(name.startswith("dead-letter-") for name in before.headers):
         assert after.body == before.body
         if payload.startswith(MAGIC):

@@ -365,11 +365,11 @@ class TimersMachine(RuleBasedStateMachine):
                 del held.timers[timer_id]
             case "dead":
                 del held.timers[timer_id]
-                self.bury(topic, timer_id, detail, times)
+                self.add_dead_letter(topic, timer_id, detail, times)
             case "repeat":
                 entry.score, entry.count = due, None
                 if gives_up:
-                    self.bury(topic, timer_id, detail.partition(b" ")[2], times)
+                    self.add_dead_letter(topic, timer_id, detail.partition(b" ")[2], times)
             case "renew" if due > entry.score:
                 move(due)
                 leases.append(detail)
@@ -386,15 +386,15 @@ class TimersMachine(RuleBasedStateMachine):
         assert 0 < entry.score - due < 1e-6
         return due
 
-    def bury(self, topic, timer_id, detail, times):
+    def add_dead_letter(self, topic, timer_id, detail, times):
         """Put a dead letter into the model, with the id that it is redriven under."""
         length_of_id, _, rest = detail.partition(b":")
         dead_id = rest[: int(length_of_id)].decode()
-        letter = Entry(0.0, rest[int(length_of_id) :])
-        letter.score = self.given_due(f"{topic}:dead", dead_id, NOW, times)
-        is_occurrence = "dead-letter-repeat" in read_envelope(letter.payload).headers
-        letter.home_id = dead_id if is_occurrence else timer_id
-        self.topic(f"{topic}:dead").timers[dead_id] = letter
+        dead_letter = Entry(0.0, rest[int(length_of_id) :])
+        dead_letter.score = self.given_due(f"{topic}:dead", dead_id, NOW, times)
+        is_occurrence = "dead-letter-repeat" in read_envelope(dead_letter.payload).headers
+        dead_letter.home_id = dead_id if is_occurrence else timer_id
+        self.topic(f"{topic}:dead").timers[dead_id] = dead_letter
 
     def detail_of(self, action, claimed, topic, delay, length, *, gives_up):
         """Give what a settlement says, and the score that it asks for, if it names one."""
@@ -407,16 +407,16 @@ class TimersMachine(RuleBasedStateMachine):
                 lease = lease_text(self.home.now(topic).timestamp() + length, 7)
                 return lease, float(lease)
             case "dead":
-                return self.letter_of(claimed, topic), 0.0
+                return self.dead_letter_of(claimed, topic), 0.0
             case "repeat":
                 due = score_text(time_of(float(claimed.previous_score)) + delay)
-                letter = b" " + self.letter_of(claimed, topic) if gives_up else b""
-                return due + letter, float(due)
+                dead_letter = b" " + self.dead_letter_of(claimed, topic) if gives_up else b""
+                return due + dead_letter, float(due)
             case _:
                 return b"", 0.0
 
     @staticmethod
-    def letter_of(claimed: Claimed, topic: str) -> bytes:
+    def dead_letter_of(claimed: Claimed, topic: str) -> bytes:
         definition = read_envelope(claimed.payload).headers.get("timer-repeat")
         ending = Ending(
             reason="rejected",

@@ -328,7 +328,7 @@ def test_where_no_wake_up_is_due_nobody_is_called(home, client):
     client.cancel_all(TOPIC)
 
 
-def test_a_timer_that_a_worker_gives_back_calls_one_if_nobody_is_on_duty(home):
+def test_a_timer_that_a_worker_releases_calls_one_if_nobody_is_on_duty(home):
     plant_due(home, "a")
     claimed = home.step(TOPIC, limit=1)
 

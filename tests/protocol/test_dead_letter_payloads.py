@@ -1,4 +1,4 @@
-"""Dead letters: what they tell, and that a payload comes out of one byte for byte."""
+"""Dead letters: what they say, and that a payload comes out of one byte for byte."""
 
 import json
 from datetime import UTC, datetime
@@ -96,7 +96,7 @@ def ending(**changes):
     return Ending(**{**known, **changes})
 
 
-def letter_of(payload, ending):
+def dead_letter_of(payload, ending):
     """Write a dead letter, and take it apart as the script does: id and payload."""
     length, _, rest = write_dead_letter(payload, ending).partition(b":")
     return rest[: int(length)], rest[int(length) :]
@@ -109,21 +109,21 @@ def letter_of(payload, ending):
 @example(write_envelope(b"x", correlation_id="order-7"), ending())
 @example(by_characters(b"", {"user": "José"}), ending())
 @example(b"", ending())
-def test_a_payload_comes_back_byte_for_byte(payload, ending):
-    dead_id, letter = letter_of(payload, ending)
+def test_a_payload_is_redriven_byte_for_byte(payload, ending):
+    dead_id, dead_letter = dead_letter_of(payload, ending)
 
-    assert read_dead_letter(dead_id, letter) == Origin(ending.topic, ending.timer_id, payload)
+    assert read_dead_letter(dead_id, dead_letter) == Origin(ending.topic, ending.timer_id, payload)
 
 
 @given(payloads, endings, endings)
 @example(write_envelope(b"x"), ending(error="ValueError", attempts=3), ending(reason="rejected"))
 @example(b"raw", ending(reason="unreadable"), ending())
 @example(by_characters(b"x", {"user": "José"}), ending(), ending(reason="unreadable"))
-def test_a_dead_letter_of_a_dead_letter_gives_back_the_first(payload, first, second):
-    _, letter = letter_of(payload, first)
-    dead_id, outer = letter_of(letter, second)
+def test_a_dead_letter_of_a_dead_letter_is_redriven_as_the_first(payload, first, second):
+    _, dead_letter = dead_letter_of(payload, first)
+    dead_id, outer = dead_letter_of(dead_letter, second)
 
-    assert read_dead_letter(dead_id, outer) == Origin(second.topic, second.timer_id, letter)
+    assert read_dead_letter(dead_id, outer) == Origin(second.topic, second.timer_id, dead_letter)
 
 
 @given(payloads, endings)
@@ -132,9 +132,9 @@ def test_body_and_headers_stay_readable(payload, ending):
         before = read_envelope(payload)
     except EnvelopeError:
         before = None
-    _, letter = letter_of(payload, ending)
+    _, dead_letter = dead_letter_of(payload, ending)
 
-    after = read_envelope(letter)
+    after = read_envelope(dead_letter)
 
     assert after.headers["dead-letter-reason"] == ending.reason
     assert after.headers["dead-letter-topic"] == ending.topic
@@ -149,21 +149,21 @@ def test_body_and_headers_stay_readable(payload, ending):
 def test_faststream_reads_body_and_headers(body, headers, ending):
     known = {"timer_id": b"42", "reason": "rejected"}
     ending = Ending(**{**{n: getattr(ending, n) for n in Ending.__slots__}, **known})
-    _, letter = letter_of(write_envelope(body, headers=headers), ending)
+    _, dead_letter = dead_letter_of(write_envelope(body, headers=headers), ending)
 
-    assert BinaryMessageFormatV1.parse(letter) == read_envelope(letter)
+    assert BinaryMessageFormatV1.parse(dead_letter) == read_envelope(dead_letter)
 
 
-# --- what it tells
+# --- what it says
 
 
 def test_it_says_why_from_where_when_and_how_often():
     payload = write_envelope(b"hello", content_type="text/plain", headers={"user": "José"})
 
-    dead_id, letter = letter_of(payload, ending(attempts=3, error="app.PaymentError"))
+    dead_id, dead_letter = dead_letter_of(payload, ending(attempts=3, error="app.PaymentError"))
 
     assert (dead_id[:3], len(dead_id)) == (b"42:", 11)
-    assert read_envelope(letter) == (
+    assert read_envelope(dead_letter) == (
         b"hello",
         {
             "content-type": "text/plain",
@@ -180,39 +180,41 @@ def test_it_says_why_from_where_when_and_how_often():
 
 
 def test_what_is_not_known_has_no_header():
-    _, letter = letter_of(write_envelope(b""), ending())
+    _, dead_letter = dead_letter_of(write_envelope(b""), ending())
 
-    assert not {"dead-letter-attempts", "dead-letter-error"} & read_envelope(letter).headers.keys()
+    headers = read_envelope(dead_letter).headers
+    assert not {"dead-letter-attempts", "dead-letter-error"} & headers.keys()
 
 
 def test_each_has_an_id_of_its_own():
-    letters = {letter_of(b"x", ending())[0] for _ in range(100)}
+    dead_ids = {dead_letter_of(b"x", ending())[0] for _ in range(100)}
 
-    assert len(letters) == 100
+    assert len(dead_ids) == 100
 
 
 def test_its_own_correlation_id_stays():
-    dead_id, letter = letter_of(write_envelope(b"x", correlation_id="order-7"), ending())
+    dead_id, dead_letter = dead_letter_of(write_envelope(b"x", correlation_id="order-7"), ending())
 
-    assert read_envelope(letter).headers["correlation_id"] == "order-7"
-    payload = read_dead_letter(dead_id, letter).payload
+    assert read_envelope(dead_letter).headers["correlation_id"] == "order-7"
+    payload = read_dead_letter(dead_id, dead_letter).payload
     assert read_envelope(payload).headers == {"correlation_id": "order-7"}
 
 
-def test_an_id_of_the_longest_kind_comes_back():
+def test_an_id_of_the_longest_kind_is_redriven():
     timer_id = "é".encode() * 32_768
-    dead_id, letter = letter_of(write_envelope(b"x"), ending(timer_id=timer_id))
+    dead_id, dead_letter = dead_letter_of(write_envelope(b"x"), ending(timer_id=timer_id))
 
-    assert "dead-letter-timer-id" not in read_envelope(letter).headers
-    assert read_dead_letter(dead_id, letter) == Origin("invoices", timer_id, write_envelope(b"x"))
+    assert "dead-letter-timer-id" not in read_envelope(dead_letter).headers
+    origin = Origin("invoices", timer_id, write_envelope(b"x"))
+    assert read_dead_letter(dead_id, dead_letter) == origin
 
 
 def test_where_there_is_no_room_for_headers_the_whole_payload_is_the_body():
     full = write_envelope(b"x", headers={str(n): "" for n in range(LONGEST)})
-    dead_id, letter = letter_of(full, ending())
+    dead_id, dead_letter = dead_letter_of(full, ending())
 
-    assert read_envelope(letter).body == full
-    assert read_dead_letter(dead_id, letter).payload == full
+    assert read_envelope(dead_letter).body == full
+    assert read_dead_letter(dead_id, dead_letter).payload == full
 
 
 # --- an occurrence of a recurring timer
@@ -247,14 +249,14 @@ def series_of(*pairs):
     ],
 )
 @pytest.mark.parametrize("timer_id", [b"daily", b"d" * 65_520], ids=["short id", "long id"])
-def test_of_each_occurrence_a_letter_can_be_written(pairs, kept, timer_id):
+def test_of_each_occurrence_a_dead_letter_can_be_written(pairs, kept, timer_id):
     of_series = ending(
         timer_id=timer_id, definition=EVERY.definition, occurrence=datetime(2027, 5, 3, tzinfo=UTC)
     )
 
-    dead_id, letter = letter_of(series_of(*pairs), of_series)
+    dead_id, dead_letter = dead_letter_of(series_of(*pairs), of_series)
 
-    origin = read_dead_letter(dead_id, letter)
+    origin = read_dead_letter(dead_id, dead_letter)
     assert (origin.topic, origin.timer_id) == ("invoices", dead_id)
     body, headers = read_envelope(origin.payload)
     assert body == b"body"
@@ -292,15 +294,15 @@ def test_what_does_not_say_where_it_comes_from_is_none(payload):
 @pytest.mark.parametrize("told", [{}, {"dead-letter-timer-id": ""}])
 def test_of_one_by_hand_whose_old_id_is_nowhere_none_is_made_up(dead_id, told):
     headers = {"dead-letter-reason": "attempts", "dead-letter-topic": "invoices", **told}
-    letter = write_envelope(b"x", headers=headers)
+    dead_letter = write_envelope(b"x", headers=headers)
 
-    assert read_dead_letter(dead_id, letter) is None
-    assert read_dead_letter(b"42:12345678", letter).timer_id == b"42"
+    assert read_dead_letter(dead_id, dead_letter) is None
+    assert read_dead_letter(b"42:12345678", dead_letter).timer_id == b"42"
 
 
 def test_one_that_was_republished_by_hand_is_still_one():
-    _, letter = letter_of(by_characters(b"x", {"user": "José"}), ending(attempts=3))
-    body, headers = read_envelope(letter)
+    _, dead_letter = dead_letter_of(by_characters(b"x", {"user": "José"}), ending(attempts=3))
+    body, headers = read_envelope(dead_letter)
     correlation_id = headers.pop("correlation_id")
 
     for republished in (

@@ -44,14 +44,14 @@ BODY = write_envelope(b"x")
 HOUR = timedelta(hours=1)
 
 
-def letter_of(timer_id: bytes) -> tuple[bytes, bytes]:
+def dead_letter_of(timer_id: bytes) -> tuple[bytes, bytes]:
     """Give the id and the payload of a dead letter."""
     ending = Ending(reason="attempts", topic=TOPIC, timer_id=timer_id, first_due=DUE)
     length, _, rest = write_dead_letter(BODY, ending).partition(b":")
     return rest[: int(length)], rest[int(length) :]
 
 
-LETTERS = dict(map(letter_of, (b"a", b"b", b"c")))
+DEAD_LETTERS = dict(map(dead_letter_of, (b"a", b"b", b"c")))
 SERIES, OTHERS_SERIES = (
     encode_timer(b"x", None, timer_id="a", repeat=repeat, repeat_owner="shop").payload
     for repeat in (HOURLY, DAILY)
@@ -78,16 +78,16 @@ def series_of(attempts: dict[bytes, bytes] | None = None, **scores: bytes) -> di
     return {**held, PAYLOADS: {**held[PAYLOADS], b"a": SERIES}}
 
 
-def dead_of(*letters: bytes, attempts: dict[bytes, bytes] | None = None) -> dict[bytes, Any]:
+def dead_of(*dead_letters: bytes, attempts: dict[bytes, bytes] | None = None) -> dict[bytes, Any]:
     """Give the keys of a topic with dead letters."""
     return {
-        DEAD_TIMELINE: dict.fromkeys(letters, DUE),
-        DEAD_PAYLOADS: {one: LETTERS[one] for one in letters},
+        DEAD_TIMELINE: dict.fromkeys(dead_letters, DUE),
+        DEAD_PAYLOADS: {one: DEAD_LETTERS[one] for one in dead_letters},
         DEAD_ATTEMPTS: attempts or {},
     }
 
 
-A, B, C = LETTERS
+A, B, C = DEAD_LETTERS
 CONTENTS = {
     "nothing": {},
     "the last one waits": topic_of(a=DUE),
@@ -130,11 +130,11 @@ def first_of(steps: Any) -> Operation[Any]:
     return next(iter(steps))
 
 
-def redrive(*letters: bytes) -> Operation[Any]:
+def redrive(*dead_letters: bytes) -> Operation[Any]:
     """Make the call that redrives dead letters, as if all had been read."""
-    steps = OPERATIONS.redrive_first(DEAD, list(letters))
+    steps = OPERATIONS.redrive_first(DEAD, list(dead_letters))
     next(steps)
-    return steps.send([(DUE, LETTERS[one]) for one in letters])
+    return steps.send([(DUE, DEAD_LETTERS[one]) for one in dead_letters])
 
 
 def resume() -> Operation[Any]:
@@ -155,7 +155,7 @@ def settled(action: bytes, detail: bytes = b"", timer_id: bytes = b"a") -> Settl
     return Settlement(action, timer_id, LEASE, detail)
 
 
-DEAD_DETAIL = b"6:a:dead" + LETTERS[A]
+DEAD_DETAIL = b"6:a:dead" + DEAD_LETTERS[A]
 COMMIT = settled(b"commit")
 SETTLEMENTS = {
     "claim": [],
@@ -200,7 +200,7 @@ def calls() -> Iterator[tuple[str, Operation[Any]]]:
     yield "cancel all", OPERATIONS.cancel_all(TOPIC)
     yield "redrive one", redrive(A)
     yield "redrive several", redrive(A, B)
-    yield "redrive all and more", redrive(*LETTERS)
+    yield "redrive all and more", redrive(*DEAD_LETTERS)
     for name, settlements in SETTLEMENTS.items():
         for limit in (0, 10) if settlements else (10,):
             end = " and claim" if limit and settlements else ""

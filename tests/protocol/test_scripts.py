@@ -133,8 +133,8 @@ def test_each_script_that_wakes_workers_is_told_the_database():
     operations = Operations(KeySpace(database=3))
     hour = timedelta(hours=1)
     ending = Ending(reason="rejected", topic="t", timer_id=b"2", first_due=b"1.000000")
-    length, _, letter = write_dead_letter(b"", ending).partition(b":")
-    dead_id, payload = letter[: int(length)], letter[int(length) :]
+    length, _, rest = write_dead_letter(b"", ending).partition(b":")
+    dead_id, payload = rest[: int(length)], rest[int(length) :]
     redrive = operations.redrive_first("t:dead", [dead_id])
     next(redrive)
     resume = operations.resume("t", "1")

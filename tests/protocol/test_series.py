@@ -249,13 +249,13 @@ def test_rescheduling_resumes(home):
     client = TimersClient(home.redis, **home.key_names)
 
     assert client.reschedule_timer(TOPIC, "a", activate_at=home.now())
-    assert home.take_due(TOPIC) == [b"a"]
+    assert home.claim_due(TOPIC) == [b"a"]
 
 
 # --- moving on ---------------------------------------------------------------------------
 
 NEXT = b"4050000000.000000"
-LETTER = write_dead_letter(
+DEAD_LETTER = write_dead_letter(
     ONE_SHOT, Ending(reason="rejected", topic=TOPIC, timer_id=b"a", first_due=b"1000.000000")
 )
 
@@ -338,9 +338,9 @@ def test_the_same_call_claims_it_again_where_its_next_time_has_come(beside, home
         assert attempts_of(home).split()[0] == b"1"
 
 
-def test_a_repetition_that_is_sent_twice_makes_one_letter(home, second, counts):
+def test_a_repetition_that_is_sent_twice_makes_one_dead_letter(home, second, counts):
     for outcome in (Outcome.DONE, Outcome.REPEATED, Outcome.REPEATED):
-        done = settle(home, second, (b"repeat", NEXT + b" " + LETTER), counts=counts)
+        done = settle(home, second, (b"repeat", NEXT + b" " + DEAD_LETTER), counts=counts)
         assert list(done.outcomes) == [outcome]
         home.redis.delete(*home.keys_of(DEAD)) if outcome == Outcome.REPEATED else None
         expected = 1 if outcome == Outcome.DONE else 0
@@ -353,7 +353,7 @@ def test_a_repetition_that_is_sent_twice_makes_one_letter(home, second, counts):
 def test_other_settlements_of_what_is_repeated_say_that_it_is_due_again(action, home, second):
     settle(home, second, (b"repeat", NEXT))
 
-    detail = {b"nack": b"", b"release": NEXT, b"renew": RENEW[1], b"dead": LETTER}
+    detail = {b"nack": b"", b"release": NEXT, b"renew": RENEW[1], b"dead": DEAD_LETTER}
     done = settle(home, second, (action, detail.get(action, b"")))
 
     assert list(done.outcomes) == [Outcome.DUE_AGAIN]
@@ -375,7 +375,7 @@ def test_another_worker_s_lease_and_another_due_time_are_no_repetition(home, sec
 def test_pausing_or_cancelling_while_it_runs_leaves_nothing_to_its_end(home, second):
     home.runner.run(home.operations.pause(TOPIC, "a"))
 
-    done = settle(home, second, (b"repeat", NEXT + b" " + LETTER))
+    done = settle(home, second, (b"repeat", NEXT + b" " + DEAD_LETTER))
 
     assert list(done.outcomes) == [Outcome.DUE_AGAIN]
     assert score_of(home) == PAUSED
@@ -383,7 +383,7 @@ def test_pausing_or_cancelling_while_it_runs_leaves_nothing_to_its_end(home, sec
 
 
 def test_a_repetition_wakes_waiting_workers(home, second):
-    # Before the end of the lease, which is what they know of.
+    # Before the end of the lease, the only time that they know.
     soon = b"%d.000000" % (home.now().timestamp() + 10)
     with home.redis.pubsub() as pubsub:
         home.listen(pubsub, TOPIC)
@@ -402,18 +402,18 @@ def test_a_repetition_wakes_waiting_workers(home, second):
 
 @pytest.mark.parametrize("score", [LATER, OVERDUE, LEASE, ENDED_LEASE, PAUSED])
 def test_a_dead_letter_stays_where_a_series_has_its_id(score, home):
-    dead_id, payload = split_letter(LETTER)
+    dead_id, payload = split_dead_letter(DEAD_LETTER)
     home.plant(DEAD, dead_id, OVERDUE, payload)
     plant(home, score)
 
-    fates = home.runner.run_steps(home.operations.redrive_first(DEAD, [dead_id]))
+    outcomes = home.runner.run_steps(home.operations.redrive_first(DEAD, [dead_id]))
 
-    assert fates == ["waiting"]
+    assert outcomes == ["waiting"]
     assert score_of(home) == score
 
 
-def split_letter(letter):
-    length, _, rest = letter.partition(b":")
+def split_dead_letter(dead_letter):
+    length, _, rest = dead_letter.partition(b":")
     return rest[: int(length)], rest[int(length) :]
 
 
@@ -455,7 +455,7 @@ def test_what_ends_occurrences_pauses_and_prunes_goes_on(full, counts):
     step = claim(full, counts=counts)
     fill(full)
 
-    done = settle(full, step, (b"repeat", NEXT + b" " + LETTER), counts=counts)
+    done = settle(full, step, (b"repeat", NEXT + b" " + DEAD_LETTER), counts=counts)
 
     assert list(done.outcomes) == [Outcome.DONE]
     assert full.runner.run(full.operations.pause(TOPIC, "b"))

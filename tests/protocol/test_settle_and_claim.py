@@ -56,7 +56,7 @@ def claim_again(home, timer_ids):
 # --- claiming ----------------------------------------------------------------------------
 
 
-def test_a_claim_takes_what_is_due_the_longest_due_first(home, client):
+def test_a_claim_leases_what_is_due_the_longest_due_first(home, client):
     plant_due(home, "a", "c", "b")
     client.schedule("x", TOPIC, timer_id="later", activate_in=HOUR)
 
@@ -68,7 +68,7 @@ def test_a_claim_takes_what_is_due_the_longest_due_first(home, client):
     assert ids(home.claim(TOPIC)) == []
 
 
-def test_a_claim_of_none_takes_none(home):
+def test_a_claim_of_none_leases_none(home):
     plant_due(home, "a")
 
     step = home.step(TOPIC, limit=0)
@@ -114,7 +114,7 @@ def test_what_is_added_to_a_lease_sets_it_apart(home):
     assert leases[1] in {9_999, 10_000}
 
 
-def test_a_claims_payloads_are_bounded_and_no_more_is_leased_than_told(home, client):
+def test_a_claims_payloads_are_bounded_and_no_more_is_leased_than_returned(home, client):
     plant_due(home, "a", "b", "c", payload=b"x" * 200_000)
 
     assert ids(home.claim(TOPIC)) == ["a", "b"]
@@ -215,7 +215,7 @@ def test_a_commit_removes_the_timer_from_all_keys(home):
 
 
 @pytest.mark.parametrize("action", [b"commit", b"nack", b"release"])
-def test_a_settlement_does_nothing_once_another_lease_holds_the_timer(home, action):
+def test_a_settlement_does_nothing_once_the_timer_is_leased_again(home, action):
     plant_due(home, "a")
     first = home.claim(TOPIC, lease_ttl=MOMENT)
     second = claim_again(home, ["a"])
@@ -343,11 +343,9 @@ def test_groups_of_commits_come_out_as_single_ones_do(home, client):
             Settlement(b"commit", bytes([one]), leases) for leases, ids in pairs for one in ids
         ]
         groups = [CommitGroup(leases, [bytes([one]) for one in ids]) for leases, ids in pairs]
-        letter = Settlement(b"nack", b"f", again.lease, b"+5.000000")
+        nack = Settlement(b"nack", b"f", again.lease, b"+5.000000")
         done = (
-            home.step(TOPIC, letter, groups=groups)
-            if as_groups
-            else home.step(TOPIC, letter, *singles)
+            home.step(TOPIC, nack, groups=groups) if as_groups else home.step(TOPIC, nack, *singles)
         )
         left = dict(home.redis.zrange(home.keys_of(TOPIC).timeline, 0, -1, withscores=True))
         outcomes.append((done.outcomes, sorted(left), ids(home.step(TOPIC, limit=10))))

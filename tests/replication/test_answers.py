@@ -30,7 +30,7 @@ def in_thread(front_end, call):
 
 
 @pytest.mark.parametrize("replicas_work", [True, False])
-async def test_a_lost_answer_is_told_as_what_it_is(
+async def test_a_lost_reply_is_told_as_what_it_is(
     group, before_primary, open_front_end, replicas_work
 ):
     before_primary.lose_reply("WAIT")

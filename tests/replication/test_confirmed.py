@@ -280,9 +280,9 @@ def dead_letter(group: Group) -> str:
     """A dead letter of the timer "back", on all servers."""
     ending = Ending(reason="rejected", topic=TOPIC, timer_id=b"back", first_due=b"1.000000")
     length, _, rest = write_dead_letter(write_envelope(b"x"), ending).partition(b":")
-    dead_id, letter = rest[: int(length)], rest[int(length) :]
+    dead_id, payload = rest[: int(length)], rest[int(length) :]
     group.primary.redis.zadd("timers_timeline:dead", {dead_id: 1.0})
-    group.primary.redis.hset("timers_payloads:dead", dead_id, letter)
+    group.primary.redis.hset("timers_payloads:dead", dead_id, payload)
     assert group.count_in_step() == 2
     return dead_id.decode()
 

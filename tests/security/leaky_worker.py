@@ -235,16 +235,16 @@ by_hand = broker.subscriber("by-hand")
 by_hand_failing = broker.subscriber("by-hand-failing", parser=fail)
 
 
-async def take() -> None:
-    """Take timers by hand."""
+async def claim_by_hand() -> None:
+    """Claim timers by hand."""
     while (message := await by_hand.get_one(timeout=60)) is not None:
         say(message, repr(message.raw_message))
         await note("by-hand")
         await message.nack(timedelta(hours=1))
 
 
-async def take_failing() -> None:
-    """Take a timer that can't be parsed."""
+async def claim_failing() -> None:
+    """Claim a timer that can't be parsed."""
     try:
         await by_hand_failing.get_one(timeout=60)
     except ValueError as error:
@@ -261,7 +261,7 @@ async def begin() -> None:
     except TimeoutError as error:
         show(error)
     await other.stop()
-    for task in (take(), take_failing()):
+    for task in (claim_by_hand(), claim_failing()):
         background.add(asyncio.create_task(task))
     say(broker, broker.config, vars(broker.config), broker.specification, registry)
     say("has started")

@@ -470,11 +470,11 @@ def test_who_moves_or_redrives_needs_an_inspector_s_and_a_producer_s_rule(admin,
     with TimersClient(url_of("inspector", acl_url)) as timers:
         timers.schedule("x", "t", timer_id="1", activate_in=HOUR)
         assert list(reschedule_each(timers, "t", ["1"])) == [("1", "waiting")]
-        letter = write_dead_letter(
+        dead_letter = write_dead_letter(
             write_envelope(b"x"),
             Ending(reason="attempts", topic="t", timer_id=b"2", first_due=b"1.000000"),
         )
-        length, _, rest = letter.partition(b":")
+        length, _, rest = dead_letter.partition(b":")
         dead_id, payload = rest[: int(length)], rest[int(length) :]
         admin.zadd(f"{CHANNEL}:dead", {dead_id: 1})
         admin.hset("timers_payloads:t:dead", dead_id, payload)

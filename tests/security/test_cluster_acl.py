@@ -309,7 +309,7 @@ def manage(cluster, url):
         here.schedule("x", "b", timer_id="1", activate_in=HOUR)
         here.schedule("x", "b", timer_id="2", activate_in=HOUR)
         assert list(reschedule_each(timers, "b", ["1"])) == [("1", "waiting")]
-        here.schedule("no letter", "b:dead", timer_id="1")
+        here.schedule("no dead letter", "b:dead", timer_id="1")
         assert list(redrive_each(timers, "b:dead", ["1", "2"])) == [
             ("1", "no dead letter"),
             ("2", "unknown"),

@@ -92,19 +92,19 @@ async def test_what_is_logged_of_a_lost_lease_and_of_refused_wake_ups_is_tame(ho
 
     @broker.subscriber(bench.topic, lease_ttl=0.05, max_concurrent=1)
     async def handle(body: str) -> None:
-        await wait_until_async(lambda: taken)
+        await wait_until_async(lambda: claimed)
 
-    taken = []
+    claimed = []
     bench.schedule(timer_id)
     async with broker:
         await wait_until_async(lambda: bench.is_leased(timer_id))
 
-        def takes_over():
+        def claims_it_too():
             step = bench.home.step(bench.topic, limit=1)
-            taken.extend(step.claimed)
-            return taken
+            claimed.extend(step.claimed)
+            return claimed
 
-        await wait_until_async(takes_over)
+        await wait_until_async(claims_it_too)
         await until_logged(bench, "outlived its lease")
 
     for record in bench.log.records:

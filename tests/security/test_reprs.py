@@ -46,7 +46,7 @@ URL = f"redis://user:{PASSWORD}@localhost:1"
 HEADERS = {"x-token": HEADER}
 ENCODED = encode_timer(BODY.encode(), "text/plain", timer_id="one", headers=HEADERS)
 ENDING = Ending(reason="attempts", topic="invoices", timer_id=b"one", first_due=b"1.000000")
-LETTER = write_dead_letter(ENCODED.payload, ENDING)
+DEAD_LETTER = write_dead_letter(ENCODED.payload, ENDING)
 CLAIMED = Claimed(b"one", ENCODED.payload, b"1.000000")
 
 
@@ -137,8 +137,8 @@ PUBLIC = {
     "EncodedTimer": lambda: ENCODED,
     "Claimed": lambda: CLAIMED,
     "Step": lambda: Step(1.0, b"9.0000005", None, b"", [CLAIMED], []),
-    "Settlement on its way": lambda: Settling(delivery(), b"dead", LETTER),
-    "Settlement": lambda: Settlement(b"dead", b"one", b"9.0000005", LETTER),
+    "Settlement on its way": lambda: Settling(delivery(), b"dead", DEAD_LETTER),
+    "Settlement": lambda: Settlement(b"dead", b"one", b"9.0000005", DEAD_LETTER),
     "Origin": lambda: Origin("invoices", b"one", ENCODED.payload),
     "Ending": lambda: ENDING,
     "Operation": lambda: OPERATIONS.schedule("invoices", ENCODED),

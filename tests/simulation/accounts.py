@@ -44,7 +44,7 @@ class Timer:
         self.run_by = {}
         self.asked_delays = []
         self.claims = []
-        self.fate = None
+        self.end = None
 
     def __repr__(self):
         return f"{self.timer_id}/{self.version}"

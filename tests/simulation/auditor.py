@@ -140,7 +140,7 @@ class Auditor(Ledger):
             if said != expected:
                 self.violated("truth", f"cancelling {timer}: {said}, not {expected}")
             if timer is not None:
-                self._bury(timer, "cancelled" if said == b"w" else "cancelled while running")
+                self._record_end(timer, "cancelled" if said == b"w" else "cancelled while running")
         self._compare(scores)
 
     def _cancel_all(self, actor, args, reply):
@@ -148,7 +148,7 @@ class Auditor(Ledger):
         if reply != len(self.pending):
             self.violated("truth", f"cancelled {reply} of {len(self.pending)}")
         for timer in self.pending.values():
-            self._bury(
+            self._record_end(
                 timer, "cancelled" if not is_lease(timer.score) else "cancelled while running"
             )
         self.pending.clear()
@@ -162,8 +162,8 @@ class Auditor(Ledger):
         if not settled and b" - 0\n" in reply:
             return
         scores = self._read()
-        buries = any(item[0] in {b"dead", b"repeat"} for item in settled)
-        letters = self._read_letters() if buries else {}
+        has_dead_letters = any(item[0] in {b"dead", b"repeat"} for item in settled)
+        dead_letters = self._read_dead_letters() if has_dead_letters else {}
         asked_of = {}
         for item in settled:
             asked_of.setdefault(item[1], []).append(item)
@@ -177,20 +177,20 @@ class Auditor(Ledger):
                 if timer.holder is actor:
                     self._note_released(actor, timer, mine)
             elif score is None:
-                self._remove(actor, timer, letters)
+                self._remove(actor, timer, dead_letters)
             else:
-                self._change(actor, sent_at, timer, score, asked, mine, letters)
+                self._change(actor, sent_at, timer, score, asked, mine, dead_letters)
         for timer_id in sorted(scores.keys() - self.pending.keys()):
             last = self._last.get(timer_id)
-            name = "cancelled" if last is not None and last.fate == "cancelled" else "once"
-            self.violated(name, f"{actor} claims or revives {last}, which was {last and last.fate}")
+            name = "cancelled" if last is not None and last.end == "cancelled" else "once"
+            self.violated(name, f"{actor} claims or revives {last}, which was {last and last.end}")
         self._compare(scores)
 
-    def _change(self, actor, sent_at, timer, score, asked, mine, letters):  # noqa: PLR0913, PLR0917  all of it
+    def _change(self, actor, sent_at, timer, score, asked, mine, dead_letters):  # noqa: PLR0913, PLR0917  all of it
         """Look at a timer that has got another score."""
         repeated = [detail for action, detail in mine if action == b"repeat"]
         if repeated:
-            timer = self._repeat(actor, timer, repeated[0], mine, letters)
+            timer = self._repeat(actor, timer, repeated[0], mine, dead_letters)
             if score != timer.score:
                 # It was due at once.
                 self._claim(actor, sent_at, timer, score, ())
@@ -225,22 +225,25 @@ class Auditor(Ledger):
         # If a later holder released it, it has the score again that was this worker's lease.
         is_own = (actor, timer.score) in timer.leases
         if timer.holder is not actor and not (timer.holder is None and is_own):
-            self.violated("foreign", f"{actor} {does} {timer}, which {timer.holder} holds")
+            self.violated("foreign", f"{actor} {does} {timer}, which {timer.holder} has leased")
 
-    def _new_letters(self, timer, letters):
+    def _new_dead_letters(self, timer, dead_letters):
         versions = {timer.version, *(claim.version for claim in timer.claims)}
-        new = [key for key in letters.keys() - self.dead.keys() if letters[key] in versions
-               and key.rpartition(":")[0] == timer.timer_id]  # fmt: skip
+        new = [
+            key
+            for key in dead_letters.keys() - self.dead.keys()
+            if dead_letters[key] in versions and key.rpartition(":")[0] == timer.timer_id
+        ]
         if len(new) > 1:
             self.violated("dead-lettered", f"{timer} was dead-lettered as {new}")
         return new
 
-    def _repeat(self, actor, timer, detail, mine, letters):
+    def _repeat(self, actor, timer, detail, mine, dead_letters):
         """Look at a recurring timer that is due next; give it."""
         self._check_holder(actor, timer, "repeats")
         self._note_released(actor, timer, mine)
         self.counts["repeated"] += 1
-        new = self._new_letters(timer, letters)
+        new = self._new_dead_letters(timer, dead_letters)
         if bool(new) is not (b" " in detail):
             self.violated(
                 "dead-lettered", f"{actor} gives {timer} up, which is dead-lettered as {new}"
@@ -262,11 +265,11 @@ class Auditor(Ledger):
         if due not in expected:
             told = f"{actor} lets {timer} be due at {due}, not {sorted(expected)}"
             self.violated("recurs", told)
-        self._bury(timer, f"repeated by {actor}")
+        self._record_end(timer, f"repeated by {actor}")
         if new:
             # It is redriven under its own id, once.
             self.counts["dead-lettered"] += 1
-            self.dead[new[0]] = Timer(new[0], letters[new[0]], due)
+            self.dead[new[0]] = Timer(new[0], dead_letters[new[0]], due)
         if is_given_up:
             self._check_end(actor, timer, "repeated")
         else:
@@ -276,33 +279,33 @@ class Auditor(Ledger):
         self.note("repeated", actor, following, due)
         return following
 
-    def _remove(self, actor, timer, letters):
+    def _remove(self, actor, timer, dead_letters):
         self._check_holder(actor, timer, "commits")
-        new = self._new_letters(timer, letters)
+        new = self._new_dead_letters(timer, dead_letters)
         if timer.repeat is not None:
             self.violated("recurs", f"{actor} ends {timer}, which has further times")
-        fate = "dead-lettered" if new else "committed"
-        self.counts[fate] += 1
+        end = "dead-lettered" if new else "committed"
+        self.counts[end] += 1
         is_given_up = actor not in timer.done_by or bool(new)
         if self.spares_good_ones and timer.version in self.good:
             self._check_losses(timer, is_given_up=is_given_up)
         del self.pending[timer.timer_id]
-        self._bury(timer, f"{fate} by {actor}")
+        self._record_end(timer, f"{end} by {actor}")
         if new:
             self.dead[new[0]] = timer
         if is_given_up:
-            self._check_end(actor, timer, fate)
+            self._check_end(actor, timer, end)
 
-    def _check_end(self, actor, timer, fate):
+    def _check_end(self, actor, timer, end):
         """Look at a timer that has not been handled, and goes all the same."""
         if actor in timer.rejected_by:
             return
         if self._policy is None:
-            self.violated("lost", f"{timer} is {fate} by {actor}, no handler of it has finished")
+            self.violated("lost", f"{timer} is {end} by {actor}, no handler of it has finished")
             return
         _, most = timer.attempts(self.is_sound)
         if most < self._policy.max_attempts:
-            self.violated("lost", f"{timer} is {fate} by {actor} after {most} attempts")
+            self.violated("lost", f"{timer} is {end} by {actor} after {most} attempts")
 
     def _renew(self, actor, timer, score, mine):
         self.counts["renewed"] += 1
@@ -368,8 +371,8 @@ class Auditor(Ledger):
         return False
 
     def _redrive(self, actor, args, reply):
-        scores, letters = self._read(), self._read_letters()
-        moved = [key for key in self.dead if key not in letters]
+        scores, dead_letters = self._read(), self._read_dead_letters()
+        moved = [key for key in self.dead if key not in dead_letters]
         if reply.count(b"1") != len(moved):
             self.violated("truth", f"{reply} dead letters were redriven, {moved} are gone")
         for key in moved:
@@ -381,11 +384,11 @@ class Auditor(Ledger):
             self._accept(again, scores, "replaced")
         self._compare(scores)
 
-    def _accept(self, timer, scores, fate):
+    def _accept(self, timer, scores, end):
         self.counts["accepted"] += 1
         old = self.pending.get(timer.timer_id)
         if old is not None:
-            self._bury(old, fate)
+            self._record_end(old, end)
         score = scores.get(timer.timer_id)
         if score is None or abs(score - timer.due) > GRID or is_lease(score):
             self.violated("as asked", f"{timer} is due at {score}, asked for was {timer.due}")
@@ -394,9 +397,9 @@ class Auditor(Ledger):
         self.pending[timer.timer_id] = timer
         self.note("accepted", "server", timer, timer.due)
 
-    def _bury(self, timer, fate):
-        if fate.startswith("cancelled"):
+    def _record_end(self, timer, end):
+        if end.startswith("cancelled"):
             self.counts["cancelled"] += 1
-        timer.fate = fate
+        timer.end = end
         self._last[timer.timer_id] = timer
-        self.note("gone", "server", timer, fate)
+        self.note("gone", "server", timer, end)

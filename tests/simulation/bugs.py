@@ -65,10 +65,10 @@ def lease_on_workers_clock() -> Iterator[None]:
 def any_claim_as_renewal() -> Iterator[None]:
     """A claim of an id whose handler runs here is taken for that handler's renewal."""
 
-    def find_held(self, claimed):
+    def find_by_id(self, claimed):
         return self._timers.get(claimed.timer_id)
 
-    with mock.patch.object(Leases, "find", find_held):
+    with mock.patch.object(Leases, "find", find_by_id):
         yield
 
 

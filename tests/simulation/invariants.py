@@ -51,7 +51,8 @@ INVARIANTS = {
         "alone. One that is scheduled or moved again counts as another."
     ),
     "renewed": (
-        "A lease is never shortened, and none that a sound worker renews is taken by another."
+        "A lease is never shortened, and no timer whose lease a sound worker renews is claimed by "
+        "another."
     ),
     "held after stop": "A worker that stopped in order, on a sound network, leaves nothing leased.",
     "stuck": (

@@ -186,9 +186,11 @@ class Ledger:
     def stopped(self, actor, *, sound):
         """Note that a worker has stopped in order."""
         self.note("has stopped", actor, "" if sound else "(disturbed)")
-        held = [t for t in self.pending.values() if t.holder is actor and t.score > self.server.now]
-        if sound and held:
-            self.violated("held after stop", f"{actor} still holds {held}")
+        leased = [
+            t for t in self.pending.values() if t.holder is actor and t.score > self.server.now
+        ]
+        if sound and leased:
+            self.violated("held after stop", f"{actor} still has leases of {leased}")
 
     # --- the keys
 
@@ -205,17 +207,17 @@ class Ledger:
                 self.violated("keys", f"attempts of {sorted(counted - found.keys())} are left")
         return {timer_id.decode(): score for timer_id, score in found.items()}
 
-    def _read_letters(self):
+    def _read_dead_letters(self):
         """Give the version of each dead letter."""
         timeline, payloads, _ = self._dead_keys
         ids = {timer_id.decode() for timer_id in self.server.read_set(timeline)}
-        letters = {
+        dead_letters = {
             timer_id.decode(): json.loads(read_envelope(payload).body)["version"]
             for timer_id, payload in self.server.read_hash(payloads).items()
         }
-        if ids != letters.keys():
-            self.violated("keys", f"in one alone: {sorted(ids ^ letters.keys())}")
-        return letters
+        if ids != dead_letters.keys():
+            self.violated("keys", f"in one alone: {sorted(ids ^ dead_letters.keys())}")
+        return dead_letters
 
     def _compare(self, scores):
         if scores == {timer_id: timer.score for timer_id, timer in self.pending.items()}:

@@ -66,7 +66,7 @@ def test_dead_letters_stand_apart_with_the_oldest(visitor, timers, here):
     assert "Oldest invoices:dead 1 2" in dead
 
 
-def test_topics_for_dead_letters_are_told_by_what_they_hold(timers, here):
+def test_dead_letter_topics_are_told_by_their_timers(timers, here):
     timers.schedule("x", "invoices", timer_id="a")
     dead_letter_all(here, dead_topic="graveyard")
     page = visitor_of(TimerPages(timers, allow=lambda _: Access("ops"), topics=["graveyard"])).get()

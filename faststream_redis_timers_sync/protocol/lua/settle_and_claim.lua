@@ -114,7 +114,7 @@ local function carry_attempts(ids, old_scores, new_scores, changes, known)
   end
 end
 
-local function bury(dead)
+local function add_dead_letters(dead)
   local dead_timeline, dead_payloads = KEYS[3], KEYS[4]
   local old_head = head_of(dead_timeline)
   for _, detail in ipairs(dead) do
@@ -270,7 +270,7 @@ local function settle()
     remove(unpack(removed))
   end
   if #dead > 0 then
-    bury(dead)
+    add_dead_letters(dead)
   end
   if earliest then
     wake(timeline, old_head, earliest, now)

@@ -305,14 +305,14 @@ class TimersMemory:
         counts = suspect_from != b""
         outcomes = entries.settle(settlements, now, counts=counts)
         done = zip(settlements[::4], settlements[3::4], outcomes, strict=True)
-        letters = [
+        dead_letters = [
             detail.partition(b" ")[2] if action == b"repeat" else detail
             for action, detail, outcome in done
             if outcome == Outcome.DONE
             and (action == b"dead" or (action == b"repeat" and b" " in detail))
         ]
-        if letters:
-            self._entries_of(operation.keys[2:]).bury(letters, now)
+        if dead_letters:
+            self._entries_of(operation.keys[2:]).add_dead_letters(dead_letters, now)
         lease = score_of(now + read_seconds(lease_ttl) + int(jitter)) + b"5"
         rules = Rules(
             int(limit), int(budget), int(suspect_from) if counts else None, int(most_suspects)
@@ -335,9 +335,9 @@ class TimersMemory:
     ) -> bytes:
         now = self.clock.microseconds()
         home = self._entries_of(operation.keys[2:])
-        letters = zip(words[::4], words[1::4], words[2::4], words[3::4], strict=True)
+        dead_letters = zip(words[::4], words[1::4], words[2::4], words[3::4], strict=True)
         reply = []
-        for dead_id, score, timer_id, payload in letters:
+        for dead_id, score, timer_id, payload in dead_letters:
             entry = entries.get(dead_id)
             if entry and entry.is_running and float(entry.score) > float(score_of(now)):
                 reply.append(b"r")

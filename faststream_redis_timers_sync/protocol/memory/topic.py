@@ -176,7 +176,7 @@ class MemoryTopic(dict[bytes, Entry]):
     def settle(self, words: Sequence[bytes], now: int, *, counts: bool) -> bytes:
         """Settle claimed timers, as `settle_and_claim` does.
 
-        Dead letters are left to `bury`.
+        Dead letters are left to `add_dead_letters`.
 
         Args:
             words: Action, id, leases and detail of each settlement.
@@ -244,8 +244,8 @@ class MemoryTopic(dict[bytes, Entry]):
             return Attempts(0, score, score)
         return known
 
-    def bury(self, details: Iterable[bytes], now: int) -> None:
-        """Take in dead letters, due now.
+    def add_dead_letters(self, details: Iterable[bytes], now: int) -> None:
+        """Add dead letters, due now.
 
         Args:
             details: Their results of `write_dead_letter`.
