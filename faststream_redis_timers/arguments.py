@@ -128,7 +128,17 @@ def _number_of_seconds(argument: str, value: Any) -> Any:
     return value
 
 
-def _seconds_or_none(argument: str, value: Any) -> Any:
+def read_seconds_or_none(argument: str, value: Any) -> Any:
+    """Return a timeout in seconds as it is; None stands for no limit.
+
+    Args:
+        argument: Name of the argument, for the error.
+        value: The timeout.
+
+    Raises:
+        TypeError: It is neither a number nor None.
+        ValueError: It is below 0, or NaN.
+    """
     if value is None:
         return None
     check_number(argument, value, "a number of seconds or None")
@@ -245,7 +255,7 @@ READERS: Mapping[str, Reader] = {
     "start_timeout": _number_of_seconds,
     "series_owner": _or_none(plain_text),
     "prune_series": _true_or_false,
-    "graceful_timeout": _seconds_or_none,
+    "graceful_timeout": read_seconds_or_none,
     "id_generator": _id_generator,
     "no_reply": _true_or_false,
     "persistent": _true_or_false,

@@ -74,7 +74,7 @@ class RetryPolicy:
         try:
             seconds = min(most, self.delay.total_seconds() * self.factor ** (attempt - 1))
         except OverflowError:
-            seconds = most
+            seconds = most if self.delay else 0.0
         spread = random.uniform(-self.jitter, self.jitter)  # noqa: S311  no secret
         return timedelta(seconds=seconds * (1 + spread))
 

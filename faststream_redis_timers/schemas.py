@@ -38,9 +38,10 @@ class TimerSub:
         max_concurrent: How many handlers of this subscriber may run at once; None means
             5, or 1 with `batch`.
         renew_lease: Whether the worker renews the leases of running handlers.
-        max_lease: Seconds after which it stops renewing them, so that a handler that hangs
-            does not keep its timer forever. From then on the timer also no longer delays
-            others that are suspected of killing their workers.
+        max_lease: With `renew_lease`: seconds after which it stops renewing them, so that a
+            handler that hangs does not keep its timer forever. From then on the timer also no
+            longer delays others that are suspected of killing their workers. Without it only
+            other workers run a timer whose lease has expired while its handler runs.
         handler_timeout: Seconds after which a handler is cancelled and counts as failed;
             None means never. It needs asynchronous handlers.
 

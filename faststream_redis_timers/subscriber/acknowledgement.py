@@ -21,6 +21,8 @@ from faststream.exceptions import (
 from faststream.response import Response, ensure_response
 
 from faststream_redis_timers.delivered import TimerDelivery
+from faststream_redis_timers.delivery.leased import Unit
+from faststream_redis_timers.subscriber.loop import DeliveryLoop
 from faststream_redis_timers.subscriber.starting import LeaseEndedError, expect_start
 
 
@@ -78,7 +80,7 @@ async def handle_and_settle(
         delivery.release()
         raise
     except (Exception, asyncio.CancelledError) as error:
-        if not is_cancelled(error):
+        if not is_interrupted(error, delivery):
             delivery.free_slot()
             _settle_failure(delivery, policy, error)
         raise
@@ -90,16 +92,24 @@ async def handle_and_settle(
     return ensure_response(None)
 
 
-def is_cancelled(error: BaseException) -> bool:
-    """Return whether a handler was cancelled, not something that it awaited.
+def is_interrupted(error: BaseException, unit: Unit) -> bool:
+    """Return whether a handler was cancelled, so that its timers have no outcome.
 
-    The latter is a failure like any other.
+    If something that it awaited was cancelled, that is a failure like any other.
 
     Args:
         error: The exception that it raised, in the task that runs it.
+        unit: Its timer, or its batch.
     """
     task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+    if task is None or not task.cancelling():
+        return False
+    # At a stop, what cleans up may raise another exception instead, as a task group does whose
+    # tasks fail when they are cancelled.
+    holder = unit.deliveries[0].claim.holder
+    return isinstance(error, asyncio.CancelledError) or (
+        isinstance(holder, DeliveryLoop) and holder.core.is_stopping
+    )
 
 
 def _settle_failure(delivery: TimerDelivery, policy: AckPolicy, error: BaseException) -> None:

@@ -27,7 +27,7 @@ from faststream_redis_timers.delivery import words
 from faststream_redis_timers.delivery.log import Log
 from faststream_redis_timers.delivery.splitting import Splitting
 from faststream_redis_timers.schemas import TimerSub
-from faststream_redis_timers.subscriber.acknowledgement import is_cancelled, nack_as_told
+from faststream_redis_timers.subscriber.acknowledgement import is_interrupted, nack_as_told
 from faststream_redis_timers.subscriber.starting import LeaseEndedError, expect_start
 
 RELEASING = 1.0
@@ -131,7 +131,7 @@ class _Run:
             self._batch.release()
             raise
         except (Exception, asyncio.CancelledError) as error:
-            if is_cancelled(error):
+            if is_interrupted(error, part):
                 self._leave(part)
                 raise
             await self._fail(part, error, self._now() - started_at)

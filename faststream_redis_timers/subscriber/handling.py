@@ -92,7 +92,9 @@ class Handling(Generic[_U]):
     def _end(self, task: "asyncio.Task[None]") -> None:
         if (delivery := self._running.pop(task, None)) is None:
             return
-        if task.cancelled() and self._is_interruptible and self._core.is_stopping:
+        # A handler may turn its cancellation into another exception.
+        was_cancelled = task.cancelled() or task.cancelling() > 0
+        if was_cancelled and self._is_interruptible and self._core.is_stopping:
             delivery.release()
         self._core.ended(delivery)
 

@@ -20,6 +20,7 @@ from faststream_redis_timers._faststream import (
     SubscriberUsecase,
     process_msg,
 )
+from faststream_redis_timers.arguments import read_seconds_or_none
 from faststream_redis_timers.configs import TimersBrokerConfig
 from faststream_redis_timers.delivered import TimerBatchDelivery, TimerDelivery
 from faststream_redis_timers.delivery import words
@@ -171,11 +172,14 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             The timer's message; None after the timeout, or when the subscriber stops.
 
         Raises:
+            TypeError: `timeout` is not a number.
+            ValueError: It is below 0, or NaN.
             AssertionError: The subscriber has handlers, which get all its timers.
             IncorrectState: The subscriber was not started, or its delivery died.
             Exception: The error of a parser or middleware; the timer is kept, as
                 when a handler fails.
         """
+        read_seconds_or_none("timeout", timeout)
         callers = await self._have_callers()
         delivery = await callers.claim_one(timeout)
         return None if delivery is None else await self._as_message(delivery)

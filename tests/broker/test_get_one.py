@@ -183,6 +183,14 @@ async def test_after_the_timeout_nothing_is_given(subscriber, timeout):
     assert await subscriber.get_one(timeout=timeout) is None
 
 
+@pytest.mark.parametrize(
+    ("timeout", "error"), [(-1, ValueError), (float("nan"), ValueError), ("5", TypeError)]
+)
+async def test_a_timeout_that_is_no_length_of_time_is_refused(subscriber, timeout, error):
+    with pytest.raises(error, match=f"timeout .*got {timeout!r}"):
+        await subscriber.get_one(timeout=timeout)
+
+
 async def test_a_timer_that_falls_due_meanwhile_is_waited_for_and_not_polled(
     bench, relay, behind_relay
 ):

@@ -52,6 +52,12 @@ def test_delays_grow_up_to_the_longest():
     assert [delay and delay.total_seconds() for delay in delays] == [10, 30, 90, 120, 120, None]
 
 
+def test_without_a_delay_there_is_none_after_any_number_of_attempts():
+    policy = RetryPolicy(max_attempts=10**6, delay=timedelta(0), factor=10)
+
+    assert {policy(attempt) for attempt in (1, 300, 310, 10**5)} == {timedelta(0)}
+
+
 def test_delays_are_spread_and_never_above_the_longest():
     policy = RetryPolicy(max_attempts=10**6, max_delay=timedelta(seconds=20), jitter=0.5)
     first = {policy(1).total_seconds() for _ in range(100)}

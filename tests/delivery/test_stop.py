@@ -9,12 +9,13 @@ from contextlib import suppress
 
 import pytest
 from bench import HOUR, NO_POLLS, delivering, until_idle, until_listening
-from faststream import FastStream
+from faststream import AckPolicy, FastStream
 from faststream.exceptions import StopApplication, StopConsume
 from inside import is_delivering
 from waiting import wait_until_async
 
-from faststream_redis_timers.annotations import TimerMessage
+from faststream_redis_timers import RetryPolicy
+from faststream_redis_timers.annotations import TimerBatchMessage, TimerMessage
 
 HANG = 8.0
 """Seconds; only a stop that waits for itself takes as long."""
@@ -117,6 +118,37 @@ async def test_after_the_graceful_timeout_handlers_are_cancelled_and_their_timer
 
     assert cleaned_up == ["1"]
     assert bench.score("1") == due
+
+
+@pytest.mark.parametrize("policy", AckPolicy)
+@pytest.mark.parametrize("batch", [False, True])
+async def test_a_handler_that_turns_its_cancellation_into_an_error_has_not_failed(
+    bench, calls, policy, batch
+):
+    """As a task group does whose tasks fail when they are cancelled."""
+    broker = bench.broker(graceful_timeout=0.1)
+
+    @broker.subscriber(
+        bench.topic,
+        ack_policy=policy,
+        batch=batch,
+        dead_letter_topic=f"{bench.topic}:dead",
+        retry_policy=RetryPolicy(max_attempts=1),
+    )
+    async def handle(message: TimerBatchMessage if batch else TimerMessage):
+        try:
+            await calls.hold(message.timers[0] if batch else message)
+        except asyncio.CancelledError:
+            raise OSError from None
+
+    bench.schedule("1")
+    due = bench.score("1")
+    await broker.start()
+    await calls.until(1)
+    await stop_quickly(broker)
+
+    assert bench.client.count_pending(f"{bench.topic}:dead") == 0
+    assert bench.score("1") == (None if policy is AckPolicy.ACK_FIRST else due)
 
 
 async def test_a_released_timer_is_delivered_by_another_worker_at_once(bench, calls, open_calls):
