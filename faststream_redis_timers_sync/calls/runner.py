@@ -72,10 +72,22 @@ class Runner:
 
     def new_pipeline(self) -> "Pipeline | OneByOne":
         """Make what `queue` takes."""
-        if self.confirmation is not None:
+        if self.confirmation is not None or self._repeats_pipelines:
             return OneByOne(self)
         # No MULTI: timers need no right to it otherwise.
         return self.client.pipeline(transaction=False)
+
+    @property
+    def _repeats_pipelines(self) -> bool:
+        """Whether redis-py sends a pipeline again after a lost reply, as many clients do.
+
+        A timer that was scheduled or cancelled in between would be overwritten.
+        """
+        options = self.connection_options
+        if options.get("retry_on_error") or options.get("retry_on_timeout"):
+            return True
+        # redis-py 5 has no `get_retries`.
+        return getattr(options.get("retry"), "_retries", 0) != 0
 
     def share_fate(self, operation: Operation[Any], other: Operation[Any]) -> bool:
         """Return whether one operation fails if another found its server away.
@@ -212,7 +224,9 @@ class Runner:
 
 
 class OneByOne:
-    """Collects operations like a pipeline, but runs each by itself, so that replicas can confirm.
+    """Collects operations like a pipeline, but runs each by itself.
+
+    So replicas can confirm each, and none is sent twice.
 
     Args:
         runner: Runs them.

@@ -45,8 +45,11 @@ def run(action: Callable[..., int], *, as_json: bool, **arguments: Any) -> None:
         arguments: Its arguments.
     """
     context = click.get_current_context()
+    output = Output(as_json=as_json)
     with source_of(context).open() as timers:
-        code = perform(Output(as_json=as_json), timers, action, **arguments)
+        code = perform(output, timers, action, **arguments)
+    # Here click handles a pipe that was closed. At its exit Python would complain.
+    output.flush()
     context.exit(code)
 
 

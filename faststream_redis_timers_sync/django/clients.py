@@ -109,7 +109,8 @@ def new_pipeline(client: TimersClient) -> Any:
 
     Returns:
         A redis-py pipeline, or that of a `FakeTimersClient`, which only that client accepts; with
-        `confirm_replicas` or on a cluster, an object that runs one call after the other.
+        `confirm_replicas`, on a cluster, or with a client that repeats pipelines, an object that
+        runs one call after the other.
     """
     runner = internals_of(client).runner
     if runner.confirmation is None and (make := getattr(client, "pipeline", None)) is not None:

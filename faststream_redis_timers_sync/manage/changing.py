@@ -27,6 +27,7 @@ from faststream_redis_timers_sync.manage.selection import (
 )
 from faststream_redis_timers_sync.manage.series import definitions_of, owners_of
 from faststream_redis_timers_sync.manage.server import internals_of, server_time
+from faststream_redis_timers_sync.manage.states import state_of
 from faststream_redis_timers_sync.protocol.management import State, pause_one
 from faststream_redis_timers_sync.protocol.model import Timer
 from faststream_redis_timers_sync.protocol.operation import MOST_CHANGED, in_chunks
@@ -275,22 +276,26 @@ def carry_out(  # noqa: PLR0913  what to do to which timers, and how long it may
         tally.gone = max(tally.gone, expected - counted)
 
 
-def mark_of(timer: Timer) -> str:
+def mark_of(timer: Timer, now: datetime) -> str:
     """Return a mark of a timer's state, its due time or that it is running, to detect changes.
 
     Args:
         timer: The timer.
+        now: The server's time.
     """
-    # While a handler runs, its lease is extended repeatedly.
-    return "r" if timer.running else f"{(timer.due_at - _FIRST) // _MICROSECOND:x}"
+    # While a handler runs, its lease is extended repeatedly. After an expired lease a worker may
+    # claim the timer, which is a change.
+    is_running = state_of(timer, now) == "running"
+    return "r" if is_running else f"{(timer.due_at - _FIRST) // _MICROSECOND:x}"
 
 
 def _changed(timers: TimersClient, chosen: Chosen, seen: Mapping[str, str]) -> set[str]:
     """Return the named timers that changed since they were seen, without those that are gone."""
+    now = server_time(timers, chosen.topic)
     return {
         timer.timer_id
         for timer in read_timers(timers, chosen.topic, dict.fromkeys(chosen.timer_ids))
-        if mark_of(timer) != seen.get(timer.timer_id)
+        if mark_of(timer, now) != seen.get(timer.timer_id)
     }
 
 

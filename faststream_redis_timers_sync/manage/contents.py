@@ -1,6 +1,7 @@
 """A timer's body and headers as text that is safe to show."""
 
 import json
+from typing import Any
 
 from faststream_redis_timers_sync.manage.series import SERIES_HEADERS
 from faststream_redis_timers_sync.manage.text import escape
@@ -22,7 +23,8 @@ def body_text(timer: Timer) -> tuple[str, bool]:
         timer: The timer.
 
     Returns:
-        The text, and whether it is JSON; for a body above 1 MiB, its beginning, unchanged.
+        The text, and whether it is JSON; for a body above 1 MiB, its beginning, unchanged. JSON
+        ends soon after `MOST_BODY` characters.
     """
     if len(timer.body) > _LARGE_BODY:
         # Characters have up to 4 bytes; with one more than is shown it is known that it's cut.
@@ -36,7 +38,21 @@ def body_text(timer: Timer) -> tuple[str, bool]:
         return (repr(body) if body else ""), False
     if timer.content_type == TEXT:
         return escape(body, keep="\n\t\\"), False
-    return escape(json.dumps(body, indent=2, ensure_ascii=False), keep="\n\\"), True
+    try:
+        return escape(_indented(body), keep="\n\\"), True
+    except RecursionError:
+        return escape(timer.body.decode(errors="backslashreplace"), keep="\n\t\\"), False
+
+
+def _indented(body: Any) -> str:
+    """Write JSON, no more than is shown: nested lists have more indentation than contents."""
+    parts, length = [], 0
+    for part in json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(body):
+        parts.append(part)
+        length += len(part)
+        if length > MOST_BODY:
+            break
+    return "".join(parts)
 
 
 def header_texts(timer: Timer) -> list[tuple[str, str]]:

@@ -113,7 +113,9 @@ def marks_text(timer_ids: Iterable[str], seen: Preview) -> str:
     Returns:
         One word for all; empty if none is named.
     """
-    marks = {timer.timer_id: mark_of(timer) for timer in seen.timers}
+    if seen.at is None:
+        return ""
+    marks = {timer.timer_id: mark_of(timer, seen.at) for timer in seen.timers}
     return ".".join(marks.get(timer_id, "") for timer_id in timer_ids)
 
 

@@ -1,6 +1,7 @@
 """The command line as a process: environment, exit codes, pipes, what it loads, what it hides."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -369,6 +370,24 @@ def test_a_pipe_that_is_closed_is_no_traceback(options, server_url, timers):
 
         assert process.wait(timeout=60) == 1
         assert process.stderr.read() == b""
+
+
+def test_a_short_result_into_a_closed_pipe_is_no_complaint_of_python(options, server_url, timers):
+    timers.schedule("x", "t", activate_in=HOUR)
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [*MODULE, *options, "cancel", "t", "--all", "--yes"],
+        cwd=ROOT,
+        env=environment(TIMERS_REDIS_URL=server_url),
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writing)
+
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert timers.count_pending("t") == 0
 
 
 def watching(options, server_url, *words):

@@ -11,6 +11,8 @@ from django.db import transaction
 from django.test import override_settings
 from django_project.models import Invoice
 from on_commit_calls import HOUR, RollBack, pending, schedule
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 from relay import Relay
 
 from examples.embedded_server import embedded_server
@@ -239,6 +241,23 @@ def test_a_failed_call_says_so_in_its_own_way_and_is_sent_once(server_url, key_s
             assert relay.count("EVAL") == 2
             get_client().cancel_all("invoices")
     assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+def test_a_client_that_repeats_calls_sends_each_once(server_url, key_settings):
+    """A call that is sent again would undo what others have done meanwhile."""
+    lost = [redis.ConnectionError]
+    with Relay(server_url) as relay:
+        retry = Retry(ConstantBackoff(0.01), 3)
+        client = redis.Redis.from_url(relay.url, retry=retry, retry_on_error=lost)
+        aliases = {"default": {"CLIENT": lambda: client, **key_settings}}
+        with override_settings(TIMERS=aliases):
+            get_client().cancel_timer("invoices", "a")
+            before = relay.count("EVALSHA")
+            relay.lose_reply("EVALSHA")
+            with pytest.raises(TimerOutcomeUnknownError), transaction.atomic():
+                cancel_on_commit("invoices", "a")
+            assert relay.count("EVALSHA") == before + 1
+        client.close()
 
 
 def test_an_error_names_no_message_and_the_other_calls_stand(timers, redis_client, key_names):

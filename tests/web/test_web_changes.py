@@ -1,6 +1,7 @@
 """Changing timers on the web pages: confirmation, what became of each, and the audit log."""
 
 import re
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -248,6 +249,21 @@ def test_a_question_that_is_answered_twice_runs_a_timer_once(visitor, timers, he
     again = visitor.press(page, "Run now")
 
     assert "Made due 0, unchanged 1 (changed since you were asked)." in again.text
+    assert "a unchanged: changed since you were asked" in again.text
+    assert timers.get_timer("invoices", "a").running
+
+
+def test_a_timer_that_is_claimed_after_its_lease_expired_is_left_alone(visitor, timers, here):
+    """It was overdue when the user was asked, and is running at the answer."""
+    timers.schedule("x", "invoices", timer_id="a")
+    here.claim("invoices", lease_ttl=0.01)
+    time.sleep(0.05)
+    page = visitor.press(visitor.get("topic=invoices"), "Run now", "a")
+    assert "A second run starts" not in page.text
+    here.claim("invoices")
+
+    again = visitor.press(page, "Run now")
+
     assert "a unchanged: changed since you were asked" in again.text
     assert timers.get_timer("invoices", "a").running
 
