@@ -253,8 +253,9 @@ class TimersClient:
             TopicTornError: With hash tags: the topic's payloads are gone.
             redis.RedisError: The server or the connection failed.
         """
-        if isinstance(messages, (str, bytes)):
-            msg = "messages must be several messages, got a single str or bytes: put it in a list"
+        if isinstance(messages, (str, bytes, Mapping)):
+            kind = type(messages).__name__
+            msg = f"messages must be several messages, got a single {kind}: put it in a list"
             raise TypeError(msg)
         topic = prefixed(self._prefix, topic)
         reply_to = self._full_reply_to(reply_to)

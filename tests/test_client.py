@@ -524,7 +524,7 @@ def test_a_pipeline_can_not_answer_that_a_timer_exists(client, pipeline):
     assert len(pipeline) == 0
 
 
-@pytest.mark.parametrize("messages", ["hello", b"hello", "", 5, TimerPublishMessage("x")])
+@pytest.mark.parametrize("messages", ["hello", b"hello", "", {"x": 1}, 5, TimerPublishMessage("x")])
 def test_a_batch_that_is_no_series_of_messages_is_refused(client, messages):
     with pytest.raises(TypeError, match=r"messages must|not iterable"):
         client.schedule_batch(messages, TOPIC)
@@ -543,6 +543,33 @@ def test_bad_input_leaves_a_pipeline_empty(client, pipeline):
         client.schedule_batch(["x"], TOPIC, if_exists="update", pipeline=pipeline)
 
     assert len(pipeline) == 0
+
+
+def test_a_pipeline_for_another_database_is_refused(client, server_url):
+    with redis.Redis.from_url(server_url, db=5) as other, other.pipeline() as pipeline:
+        with pytest.raises(ValueError, match=r"pipeline is for database 5.*in database \d: make"):
+            client.schedule("x", TOPIC, pipeline=pipeline)
+
+        assert len(pipeline) == 0
+
+
+def test_a_client_that_caches_replies_is_refused(server_url):
+    cache_config = pytest.importorskip("redis.cache").CacheConfig()
+    caching = redis.Redis.from_url(server_url, protocol=3, cache_config=cache_config)
+    with caching, pytest.raises(TypeError, match="client caches replies"):
+        TimersClient(caching)
+
+
+def test_a_read_waits_for_a_full_pool_once(server_url, key_names):
+    pool = CountingPool.from_url(server_url, max_connections=1, timeout=0.1)
+    client = TimersClient(redis.Redis(connection_pool=pool), **key_names)
+    with redis.Redis(connection_pool=pool).pipeline() as pipeline:
+        pipeline.watch("some-key")
+        before = pool.asked
+        with pytest.raises(redis.ConnectionError, match="No connection available"):
+            client.get_timer(TOPIC, "1")
+        assert pool.asked == before + 1
+    pool.disconnect()
 
 
 def test_what_is_no_blocking_pipeline_is_refused(client, redis_client):

@@ -16,9 +16,9 @@ from redis.asyncio.client import Pipeline
 from faststream_redis_timers.calls.exchange import LOST, connect_if_ended, exchange
 from faststream_redis_timers.calls.line import TIMED_OUT, PoolFullError, acquire, release
 from faststream_redis_timers.calls.pipelining import Pipelining
-from faststream_redis_timers.calls.pools import close_pools, hang_up
+from faststream_redis_timers.calls.pools import close_pools, connection_options, hang_up
 from faststream_redis_timers.calls.primaries import OnePrimary, Primaries
-from faststream_redis_timers_sync.protocol.clients import check_pipeline
+from faststream_redis_timers_sync.protocol.clients import check_pipeline, database_of, is_cluster
 from faststream_redis_timers_sync.protocol.errors import TimersError
 from faststream_redis_timers_sync.protocol.model import Timer
 from faststream_redis_timers_sync.protocol.operation import PING, Operation, Steps, TimerPages
@@ -211,11 +211,19 @@ class Runner:
 
         Raises:
             TypeError: It is not an asyncio pipeline.
-            ValueError: It would run the command immediately, `if_exists` is ``"error"``, or
-                replicas must confirm.
+            ValueError: It would run the command immediately or is for another database,
+                `if_exists` is ``"error"``, or replicas must confirm.
         """
         confirms = self.confirmation is not None
-        check_pipeline(pipeline, Pipeline, if_exists=if_exists, confirms=confirms)
+        # A cluster has only database 0.
+        options = {} if is_cluster(self.client) else connection_options(self.client)
+        check_pipeline(
+            pipeline,
+            Pipeline,
+            database=database_of(options),
+            if_exists=if_exists,
+            confirms=confirms,
+        )
         # Only a watching pipeline would return something to await.
         pipeline.execute_command(*operation.words(by_text=True))
 

@@ -6,6 +6,7 @@ from redis.exceptions import (
     ConnectionError as RedisConnectionError,
     NoScriptError,
     ReadOnlyError,
+    RedisError,
     ResponseError,
     TimeoutError as RedisTimeoutError,
 )
@@ -97,7 +98,7 @@ def _confirm(
     result = operation.parse(reply)
     try:
         confirmed = _ask_replicas(connection, *question)
-    except Exception as error:  # whatever it was, the write has happened
+    except (RedisError, OSError) as error:
         connection.disconnect()
         raise confirmation.unanswered(operation, result, error) from error
     confirmation.check(operation, result, confirmed)

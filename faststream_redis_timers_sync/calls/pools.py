@@ -75,6 +75,12 @@ def client_of(client: "redis.Redis | str", options: Mapping[str, Any] | None) ->
         raise TypeError(msg)
     if client.connection is not None:
         raise TypeError(_NO_SINGLE_CONNECTION)
+    if getattr(client.connection_pool, "cache", None) is not None:
+        msg = (
+            "client caches replies (cache_config), so redis-py would mix up those of scripts and of "
+            "cached commands: pass a client without it"
+        )
+        raise TypeError(msg)
     return client
 
 

@@ -15,7 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError, ResponseEr
 
 from faststream_redis_timers_sync.calls.exchange import LOST, TIMED_OUT, exchange
 from faststream_redis_timers_sync.calls.pools import acquire
-from faststream_redis_timers_sync.protocol.clients import check_pipeline
+from faststream_redis_timers_sync.protocol.clients import check_pipeline, database_of, is_pool_full
 from faststream_redis_timers_sync.protocol.errors import (
     TimerNotReplicatedError,
     TimersError,
@@ -137,8 +137,9 @@ class Runner:
         except TIMED_OUT:
             # A server that is silent would be waited for twice.
             raise
-        except LOST:
-            if not operation.may_repeat:
+        except LOST as error:
+            # A full pool has been waited for already.
+            if not operation.may_repeat or is_pool_full(error):
                 raise
             return self._ask(operation)
 
@@ -212,14 +213,20 @@ class Runner:
 
         Raises:
             TypeError: It is not a blocking pipeline.
-            ValueError: It would run the command at once, or ``if_exists="error"`` or
-                `confirm_replicas` was given.
+            ValueError: It would run the command at once or is for another database, or
+                ``if_exists="error"`` or `confirm_replicas` was given.
         """
         if isinstance(pipeline, OneByOne):
             pipeline.command_stack.append(operation)
             return
         confirms = self.confirmation is not None
-        check_pipeline(pipeline, Pipeline, if_exists=if_exists, confirms=confirms)
+        check_pipeline(
+            pipeline,
+            Pipeline,
+            database=database_of(self.connection_options),
+            if_exists=if_exists,
+            confirms=confirms,
+        )
         pipeline.execute_command(*operation.words(by_text=True))  # type: ignore[no-untyped-call]
 
 

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -136,7 +136,7 @@ class DjangoTimersClient(TimersClient):
         **options: Any,
     ) -> list[str]:
         """Schedule many timers, as `TimersClient.schedule_batch`."""
-        if not isinstance(messages, (str, bytes)):
+        if not isinstance(messages, (str, bytes, Mapping)):
             messages = map(_with_aware_time, messages)
         return super().schedule_batch(messages, topic, activate_at=as_aware(activate_at), **options)
 

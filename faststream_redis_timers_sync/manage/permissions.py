@@ -52,7 +52,7 @@ def purposes_of(keys: KeySpace) -> tuple[Purpose, ...]:
                 *("HDEL {payloads} x", "HDEL {attempts} x"),
                 *("HMGET {payloads} x", "HMGET {attempts} x", "HSET {attempts} x x"),
                 # Whether a topic is torn.
-                *(("EXISTS {payloads}",) if keys.hash_tags else ()),
+                *(("EXISTS {payloads}",) if keys.fits_cluster else ()),
             ),
             "nothing works without it",
             is_vital=True,
@@ -187,8 +187,8 @@ def acl_rule(timers: TimersClient, commands: Sequence[str], user: str | None = N
         ("{timeline}", "~", keys.timeline_key, own),
         ("{payloads}", "~", keys.payloads_key, own),
         ("{attempts}", "~", keys.attempts_key, own),
-        # Prefixes are for topics; owners have none.
-        ("{series}", "~", keys.series_key, [""]),
+        # Without hash tags too, an owner has the prefix in front of its name.
+        ("{series}", "~", keys.series_key, [prefix]),
         ("{elsewhere}", "%R~", keys.timeline_key, others),
     ):
         if any(place in command for command in commands):
