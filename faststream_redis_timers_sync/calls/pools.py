@@ -77,8 +77,8 @@ def client_of(client: "redis.Redis | str", options: Mapping[str, Any] | None) ->
         raise TypeError(_NO_SINGLE_CONNECTION)
     if getattr(client.connection_pool, "cache", None) is not None:
         msg = (
-            "client caches replies (cache_config), so redis-py would mix up those of scripts and of "
-            "cached commands: pass a client without it"
+            "client caches replies (cache_config), so redis-py would mix up replies of scripts "
+            "and of cached commands: pass a client without it"
         )
         raise TypeError(msg)
     return client
