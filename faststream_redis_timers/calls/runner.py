@@ -18,7 +18,7 @@ from faststream_redis_timers.calls.line import TIMED_OUT, PoolFullError, acquire
 from faststream_redis_timers.calls.pipelining import Pipelining
 from faststream_redis_timers.calls.pools import close_pools, connection_options, hang_up
 from faststream_redis_timers.calls.primaries import OnePrimary, Primaries
-from faststream_redis_timers_sync.protocol.clients import check_pipeline, database_of, is_cluster
+from faststream_redis_timers_sync.protocol.clients import check_pipeline, database_of
 from faststream_redis_timers_sync.protocol.errors import TimersError
 from faststream_redis_timers_sync.protocol.model import Timer
 from faststream_redis_timers_sync.protocol.operation import PING, Operation, Steps, TimerPages
@@ -215,12 +215,12 @@ class Runner:
                 `if_exists` is ``"error"``, or replicas must confirm.
         """
         confirms = self.confirmation is not None
-        # A cluster has only database 0.
-        options = {} if is_cluster(self.client) else connection_options(self.client)
+        client = self.client
         check_pipeline(
             pipeline,
             Pipeline,
-            database=database_of(options),
+            # A cluster has only database 0.
+            database=database_of(connection_options(client)) if isinstance(client, Redis) else 0,
             if_exists=if_exists,
             confirms=confirms,
         )

@@ -12,7 +12,7 @@ from faststream_redis_timers.delivered import TimerBatchDelivery, TimerDelivery
 from faststream_redis_timers.delivery.leased import LeasedTimer
 from faststream_redis_timers.publisher.producer import TimersProducer
 from faststream_redis_timers.response import TimerPublishCommand
-from faststream_redis_timers.subscriber.acknowledgement import is_cancelled
+from faststream_redis_timers.subscriber.acknowledgement import is_interrupted
 from faststream_redis_timers.subscriber.usecase import TimersSubscriber
 from faststream_redis_timers.testing.driver import OneByOne
 from faststream_redis_timers_sync.protocol.memory.timers import TimersMemory
@@ -167,7 +167,7 @@ class VirtualTimeDelivery:
             await subscriber.stop()
             raise
         except (Exception, asyncio.CancelledError) as error:
-            if is_cancelled(error):
+            if is_interrupted(error, delivery):
                 delivery.release()
                 raise
             if raise_errors:
