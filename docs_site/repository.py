@@ -139,7 +139,8 @@ PAGES: dict[str, Callable[[], str]] = {
         name: _file(name)
         for name in (
             "dashboards/faststream-redis-timers.json",
-            "benchmarks/results/drain.svg",
+            "benchmarks/results/alternatives-lateness.svg",
+            "benchmarks/results/alternatives-throughput.svg",
             "benchmarks/results/figures.json",
         )
     },
