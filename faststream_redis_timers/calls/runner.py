@@ -18,7 +18,7 @@ from faststream_redis_timers.calls.line import TIMED_OUT, PoolFullError, acquire
 from faststream_redis_timers.calls.pipelining import Pipelining
 from faststream_redis_timers.calls.pools import close_pools, connection_options, hang_up
 from faststream_redis_timers.calls.primaries import OnePrimary, Primaries
-from faststream_redis_timers_sync.protocol.clients import check_pipeline, database_of
+from faststream_redis_timers_sync.protocol.clients import check_database, check_pipeline
 from faststream_redis_timers_sync.protocol.errors import TimersError
 from faststream_redis_timers_sync.protocol.model import Timer
 from faststream_redis_timers_sync.protocol.operation import PING, Operation, Steps, TimerPages
@@ -215,15 +215,10 @@ class Runner:
                 `if_exists` is ``"error"``, or replicas must confirm.
         """
         confirms = self.confirmation is not None
-        client = self.client
-        check_pipeline(
-            pipeline,
-            Pipeline,
-            # A cluster has only database 0.
-            database=database_of(connection_options(client)) if isinstance(client, Redis) else 0,
-            if_exists=if_exists,
-            confirms=confirms,
-        )
+        check_pipeline(pipeline, Pipeline, if_exists=if_exists, confirms=confirms)
+        # A cluster has only database 0.
+        own = connection_options(self.client) if isinstance(self.client, Redis) else {}
+        check_database(pipeline.connection_pool.connection_kwargs, own)
         # Only a watching pipeline would return something to await.
         pipeline.execute_command(*operation.words(by_text=True))
 

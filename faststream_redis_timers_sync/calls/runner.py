@@ -15,7 +15,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError, ResponseEr
 
 from faststream_redis_timers_sync.calls.exchange import LOST, TIMED_OUT, exchange
 from faststream_redis_timers_sync.calls.pools import acquire
-from faststream_redis_timers_sync.protocol.clients import check_pipeline, database_of, is_pool_full
+from faststream_redis_timers_sync.protocol.clients import (
+    check_database,
+    check_pipeline,
+    is_pool_full,
+)
 from faststream_redis_timers_sync.protocol.errors import (
     TimerNotReplicatedError,
     TimersError,
@@ -220,13 +224,8 @@ class Runner:
             pipeline.command_stack.append(operation)
             return
         confirms = self.confirmation is not None
-        check_pipeline(
-            pipeline,
-            Pipeline,
-            database=database_of(self.connection_options),
-            if_exists=if_exists,
-            confirms=confirms,
-        )
+        check_pipeline(pipeline, Pipeline, if_exists=if_exists, confirms=confirms)
+        check_database(pipeline.connection_pool.connection_kwargs, self.connection_options)
         pipeline.execute_command(*operation.words(by_text=True))  # type: ignore[no-untyped-call]
 
 

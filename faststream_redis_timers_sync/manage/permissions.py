@@ -147,7 +147,7 @@ def refused_purposes(timers: TimersClient, topic: str, node: Runner) -> list[Ref
         b"{elsewhere}": keys.timeline_elsewhere(full) or timeline,
         b"{payloads}": payloads,
         b"{attempts}": attempts,
-        b"{series}": keys.series_of("any"),
+        b"{series}": keys.series_of(reach.full("any")),
     }
     purposes = purposes_of(keys)
     commands = [command for purpose in purposes for command in purpose.commands]
@@ -187,7 +187,7 @@ def acl_rule(timers: TimersClient, commands: Sequence[str], user: str | None = N
         ("{timeline}", "~", keys.timeline_key, own),
         ("{payloads}", "~", keys.payloads_key, own),
         ("{attempts}", "~", keys.attempts_key, own),
-        # Without hash tags too, an owner has the prefix in front of its name.
+        # Owners have the prefix in front too.
         ("{series}", "~", keys.series_key, [prefix]),
         ("{elsewhere}", "%R~", keys.timeline_key, others),
     ):

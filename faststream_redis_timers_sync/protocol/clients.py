@@ -195,6 +195,25 @@ def database_of(options: Mapping[str, Any]) -> int:
         return 0
 
 
+def check_database(pipeline_options: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Refuse a pipeline for another database: no worker would see its timers.
+
+    Args:
+        pipeline_options: The arguments of its connections.
+        options: Those of the client.
+
+    Raises:
+        ValueError: The databases differ.
+    """
+    given, own = database_of(pipeline_options), database_of(options)
+    if given != own:
+        msg = (
+            f"pipeline is for database {given}, but the timers are in database {own}: make it "
+            f"from a client for database {own}"
+        )
+        raise ValueError(msg)
+
+
 def is_pool_full(error: BaseException) -> bool:
     """Return whether an error means that all connections of a pool are in use.
 
@@ -230,7 +249,6 @@ def check_pipeline(
     pipeline: Any,
     pipeline_class: type[Any],
     *,
-    database: int | None = None,
     if_exists: str | None = None,
     confirms: bool = False,
 ) -> None:
@@ -239,14 +257,13 @@ def check_pipeline(
     Args:
         pipeline: The caller's pipeline.
         pipeline_class: The class it must have.
-        database: The number of the caller's database; None if it has none.
         if_exists: The caller's option; ``"error"`` is not possible in a pipeline.
         confirms: Whether the caller waits for replicas, which is not possible there either.
 
     Raises:
         TypeError: It is not a pipeline of the right kind.
-        ValueError: It would run the command at once or is for another database, or
-            ``if_exists="error"`` or `confirm_replicas` was given.
+        ValueError: It would run the command at once, or ``if_exists="error"`` or
+            `confirm_replicas` was given.
     """
     if is_cluster(pipeline):
         raise TypeError(NO_CLUSTER_PIPELINE)
@@ -262,14 +279,6 @@ def check_pipeline(
             "call pipeline.multi() first"
         )
         raise ValueError(msg)
-    if database is not None:
-        other = database_of(pipeline.connection_pool.connection_kwargs)
-        if other != database:
-            msg = (
-                f"pipeline is for database {other}, but the timers are in database {database}: "
-                f"make it from a client for database {database}"
-            )
-            raise ValueError(msg)
     if if_exists == "error":
         msg = (
             'if_exists="error" can\'t be used with pipeline=: the reply comes only when the '

@@ -395,7 +395,7 @@ async def test_a_replica_that_is_missing_keeps_nothing_from_being_delivered(benc
 
     (line,) = bench.log.at(logging.ERROR)
     assert line.startswith("declared series were not all ensured, the next start tries again: ")
-    assert "schedule (timer 'a' in topic 'ticks'), but only 0 of 1 replicas confirmed" in line
+    assert "(timer 'a' in topic 'ticks') was carried out on the primary, but only 0 of 1" in line
     assert bench.client.has_pending("ticks", "a")
 
 
