@@ -733,31 +733,46 @@ class TimeLimitError(Exception):
     """What a signal handler raises, as Celery's soft time limit does."""
 
 
-def test_a_call_that_a_signal_interrupts_leaves_no_reply_to_the_next(relay, relayed):
+@contextmanager
+def interrupted(relay, word):
+    """Expect what a signal handler raises, once the server has been sent a command."""
+
     def on_signal(signum, frame):
         raise TimeLimitError
 
     def interrupt_while_it_waits():
         try:
-            wait_until(lambda: relay.count("EVALSHA"))
+            wait_until(lambda: relay.count(word))
         finally:
             os.kill(os.getpid(), signal.SIGUSR1)
 
-    relayed.schedule("x", TOPIC, timer_id="42")
-    relay.commands.clear()
-    relay.hold_replies()
     before = signal.signal(signal.SIGUSR1, on_signal)
     interrupter = threading.Thread(target=interrupt_while_it_waits)
     interrupter.start()
     try:
         with pytest.raises(TimeLimitError):
-            relayed.count_pending(TOPIC)
+            yield
     finally:
         interrupter.join()
         signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_call_that_a_signal_interrupts_leaves_no_reply_to_the_next(relay, relayed):
+    relayed.schedule("x", TOPIC, timer_id="42")
+    relay.commands.clear()
+    relay.hold_replies()
+    with interrupted(relay, "EVALSHA"):
+        relayed.count_pending(TOPIC)
     relay.resume()
 
     assert relayed.get_timer(TOPIC, "42").decode() == "x"
+
+
+def test_what_a_signal_raises_while_replicas_are_waited_for_is_raised(relay, key_names):
+    # The server has no replica.
+    client = TimersClient(relay.url, **key_names, confirm_replicas=1, confirm_timeout=30)
+    with client, interrupted(relay, "WAIT"):
+        client.schedule("x", TOPIC, timer_id="42")
 
 
 class InterruptedConnection(redis.Connection):

@@ -342,6 +342,14 @@ def test_what_one_missing_right_means_is_told(missing, purpose, level, as_user):
     assert findings[0].rule.startswith("ACL SETUSER alice ")
 
 
+def test_exists_is_vital_where_scripts_ask_whether_a_topic_is_torn():
+    tagged = KeySpace(timeline_key="{t}:a", payloads_key="{t}:b", attempts_key="{t}:c")
+
+    for keys, is_vital in ((KeySpace(), False), (KeySpace(hash_tags=True), True), (tagged, True)):
+        vital = {name for one in purposes_of(keys) if one.is_vital for name in one.commands}
+        assert ("EXISTS {payloads}" in vital) is is_vital
+
+
 def test_rights_for_other_keys_alone_are_not_enough(as_user):
     timers = as_user(
         *("~timers_*:mine", "%R~timers_timeline:{mine}", "~timers_series:*"),
