@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,6 +25,7 @@ import redis
 
 from examples.demo_web import SHOP_WORKER, close_shop, open_shop, serving_pages
 from examples.embedded_server import embedded_server
+from examples.processes import deaf_to_interrupts
 from faststream_redis_timers import TimersBroker
 from faststream_redis_timers_sync import TimersClient
 
@@ -183,16 +184,17 @@ def running_worker(
         environment: Variables added to those of this process.
         is_read: Whether the caller reads its output; otherwise it goes into the log too.
     """
-    with (
-        tempfile.TemporaryFile("w+") as log,
-        subprocess.Popen(
-            [sys.executable, "-m", *words],
-            env={**os.environ, **environment},
-            stdout=subprocess.PIPE if is_read else log,
-            stderr=log,
-            text=True,
-        ) as worker,
-    ):
+    with tempfile.TemporaryFile("w+") as log, ExitStack() as ends:
+        with deaf_to_interrupts():
+            worker = subprocess.Popen(
+                [sys.executable, "-m", *words],
+                env={**os.environ, **environment},
+                stdout=subprocess.PIPE if is_read else log,
+                stderr=log,
+                text=True,
+            )
+            ends.enter_context(worker)
+            ends.callback(end, worker)
         print(f"Worker   {' '.join(words)} (process {worker.pid})", flush=True)
         try:
             yield worker
@@ -200,11 +202,14 @@ def running_worker(
             log.seek(0)
             print(f"\nThe worker's log:\n{log.read()}", file=sys.stderr)
             raise
-        finally:
-            worker.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                worker.wait(3)
-            worker.kill()
+
+
+def end(worker: "subprocess.Popen[str]") -> None:
+    """Let a worker finish what it has begun, for at most 3 seconds."""
+    worker.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        worker.wait(3)
+    worker.kill()
 
 
 class Notes:

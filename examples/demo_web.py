@@ -7,11 +7,12 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 import redis
 
+from examples.processes import deaf_to_interrupts
 from faststream_redis_timers_sync import Cron, Every, TimersClient
 
 SHOP_WORKER = ("faststream", "run", "examples.demo_web_worker:app")
@@ -43,15 +44,16 @@ def serving_pages(url: str, prefix: str) -> Iterator[str]:
         # Some topics have no worker: without their names only a search would find them.
         *(word for topic in SHOP_TOPICS for word in ("--topic", topic)),
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as pages:
-        try:
-            address = pages.stdout.readline().strip() if pages.stdout else ""
-            if not address:
-                msg = "there are no web pages: see above"
-                raise RuntimeError(msg)
-            yield address
-        finally:
-            pages.terminate()
+    with ExitStack() as ends:
+        with deaf_to_interrupts():
+            pages = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            ends.enter_context(pages)
+            ends.callback(pages.terminate)
+        address = pages.stdout.readline().strip() if pages.stdout else ""
+        if not address:
+            msg = "there are no web pages: see above"
+            raise RuntimeError(msg)
+        yield address
 
 
 def open_shop(timers: TimersClient) -> None:

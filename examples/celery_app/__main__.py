@@ -5,19 +5,19 @@
 
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from examples.embedded_server import embedded_server
+from examples.processes import running
 
 # Two processes, made by fork; the other options make it start faster.
-CELERY = ("celery", "-A", "examples.celery_app.tasks", "worker", "--pool", "prefork")
+PYTHON = (sys.executable, "-m")
+CELERY = (*PYTHON, "celery", "-A", "examples.celery_app.tasks", "worker", "--pool", "prefork")
 OPTIONS = ("--concurrency", "2", "--loglevel", "INFO", "--without-mingle", "--without-gossip")
-BRIDGE = ("faststream", "run", "examples.celery_app.bridge:app")
+BRIDGE = (*PYTHON, "faststream", "run", "examples.celery_app.bridge:app")
 
 
 def main() -> None:
@@ -35,15 +35,6 @@ def main() -> None:
             while worker.poll() is None and bridge.poll() is None:
                 time.sleep(0.1)
             sys.exit("the Celery worker or the bridge has ended: see above")
-
-
-@contextmanager
-def running(*command: str) -> Iterator["subprocess.Popen[bytes]"]:
-    with subprocess.Popen([sys.executable, "-m", *command]) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()
 
 
 def send_tasks() -> None:

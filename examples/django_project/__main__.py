@@ -12,13 +12,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from examples.embedded_server import embedded_server
+from examples.processes import running
 
 MANAGE = Path(__file__).with_name("manage.py")
+QUIET = {"DJANGO_RUNSERVER_HIDE_WARNING": "true", "PYTHONUNBUFFERED": "1"}
 LOGIN = {"DJANGO_SUPERUSER_USERNAME": "admin", "DJANGO_SUPERUSER_PASSWORD": "admin"}
 
 
@@ -41,8 +42,8 @@ def main() -> None:
         manage("createsuperuser", "--noinput", "--email=", "--verbosity=0")
         # In production use a WSGI server such as gunicorn, and the same timers_worker.
         with (
-            running("timers_worker", "worker:app") as worker,
-            running("runserver", f"127.0.0.1:{port}", "--noreload") as web,
+            running(*command("timers_worker", "worker:app"), env=QUIET) as worker,
+            running(*command("runserver", f"127.0.0.1:{port}", "--noreload"), env=QUIET) as web,
         ):
             wait_for(web, port)
             show(f"http://127.0.0.1:{port}")
@@ -64,16 +65,6 @@ def command(*words: str) -> list[str]:
 
 def manage(*words: str) -> None:
     subprocess.run(command(*words), env={**os.environ, **LOGIN}, check=True)
-
-
-@contextmanager
-def running(*words: str) -> Iterator["subprocess.Popen[bytes]"]:
-    quiet = {"DJANGO_RUNSERVER_HIDE_WARNING": "true", "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command(*words), env={**os.environ, **quiet}) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()
 
 
 def wait_for(web: "subprocess.Popen[bytes]", port: int) -> None:

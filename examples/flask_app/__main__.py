@@ -4,18 +4,18 @@
 """
 
 import argparse
-import os
 import secrets
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from werkzeug.serving import make_server
 
 from examples.embedded_server import embedded_server
 from examples.flask_app.app import create_app
+from examples.processes import running
+
+WORKER = (sys.executable, "-m", "faststream", "run", "examples.flask_app.worker:app")
 
 
 def main() -> None:
@@ -23,7 +23,11 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=5000)
     port = parser.parse_args().port
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with suppress(KeyboardInterrupt), embedded_server() as url, running_worker(url) as worker:
+    with (
+        suppress(KeyboardInterrupt),
+        embedded_server() as url,
+        running(*WORKER, env={"REDIS_URL": url}) as worker,
+    ):
         # The server of `flask run`; in production use a WSGI server such as gunicorn.
         password = secrets.token_urlsafe(12)
         web = create_app(TIMERS_URL=url, OPS_PASSWORD=password)
@@ -35,18 +39,6 @@ def main() -> None:
             while worker.poll() is None:
                 server.handle_request()
             sys.exit("the worker has ended: see above")
-
-
-@contextmanager
-def running_worker(url: str) -> Iterator["subprocess.Popen[bytes]"]:
-    with subprocess.Popen(
-        [sys.executable, "-m", "faststream", "run", "examples.flask_app.worker:app"],
-        env={**os.environ, "REDIS_URL": url},
-    ) as worker:
-        try:
-            yield worker
-        finally:
-            worker.terminate()
 
 
 def show(address: str, url: str, password: str) -> None:

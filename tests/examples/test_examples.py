@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from running import running
+from running import environment_of_an_example, running
 from waiting import wait_until
 
 from examples.embedded_server import embedded_server
@@ -94,7 +94,7 @@ def test_no_example_is_left_out():
         "test_time_travel",
     }
 
-    assert tested | {"__init__", "embedded_cluster", "embedded_server"} == EXAMPLES
+    assert tested | {"__init__", "embedded_cluster", "embedded_server", "processes"} == EXAMPLES
 
 
 @pytest.mark.parametrize(
@@ -129,6 +129,17 @@ def test_quickstart_delivers_until_it_is_stopped(url, tmp_path, command, stop):
 
     assert "Traceback" not in output.read_text()
     assert_nothing_is_left(url)
+
+
+@pytest.mark.parametrize("example", ["celery_app", "django_project", "flask_app"])
+def test_ctrl_c_stops_workers_that_are_still_starting(tmp_path, example):
+    command = [sys.executable, "-m", f"examples.{example}"]
+    if example != "celery_app":
+        command += ["--port", "0"]
+
+    # Its web server is up, and its workers import; nothing may print a traceback.
+    with running(command, tmp_path / "output", "Ctrl+C stops all", environment_of_an_example()):
+        pass
 
 
 def test_batches(url):
