@@ -143,7 +143,13 @@ class Load:
         return figures_of(fleet.run(self.seconds), self.seconds)
 
     def measure_loss(
-        self, plan: Plan, lost: int, *, is_killed: bool = False, skipped: float = 10.0
+        self,
+        plan: Plan,
+        lost: int,
+        *,
+        is_killed: bool = False,
+        skipped: float = 10.0,
+        seed: int = 0,
     ) -> tuple[Figures, Figures]:
         """Measure a fleet before and after it got used to the loss of workers on duty.
 
@@ -152,8 +158,9 @@ class Load:
             lost: How many.
             is_killed: Whether they are killed, and not stopped with their connections open.
             skipped: Seconds after which it is measured anew.
+            seed: Gives the same history each time.
         """
-        fleet = self.begin(plan, self.warm_up + skipped + self.seconds)
+        fleet = self.begin(plan, self.warm_up + skipped + self.seconds, seed)
         fleet.run(self.warm_up)
         on_duty = [worker for worker in fleet.workers if worker in fleet.topic.on_duty]
         for worker in on_duty[:lost]:

@@ -109,6 +109,14 @@ def test_when_all_on_duty_are_stopped_the_reserve_takes_over(work, slots):
     assert after.late <= SOON
 
 
+@pytest.mark.parametrize("slots", [1, 2])
+def test_they_are_found_missing_even_if_the_finder_cannot_take_all_that_was_left(slots):
+    load = Load(30, 10, short, slots, seconds=10)
+    latest = [load.measure_loss(SOME, 30, seed=seed)[1].latest for seed in range(30)]
+
+    assert max(latest) <= 10
+
+
 @pytest.mark.parametrize("workers", [3, 8])
 @pytest.mark.parametrize("work", [short, long], ids=["1ms", "1s"])
 def test_small_fleets_stay_as_they_are(work, workers):

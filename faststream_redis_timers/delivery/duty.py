@@ -238,7 +238,7 @@ class Duty:
         self._next = Post.ON_DUTY if stays and self.post is Post.ON_DUTY else Post.IN_RESERVE
         if result.is_more_due:
             self._be_quiet(now)
-        elif self.post is Post.IN_RESERVE and result.overdue > self._left:
+        if self.post is Post.IN_RESERVE and result.overdue > self._left:
             if roster.on_duty is not None:
                 self._missing, self._missing_until = roster.on_duty, now + self.MEMORY
             self._next = Post.ON_DUTY

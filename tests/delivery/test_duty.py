@@ -209,7 +209,7 @@ def test_after_a_hundred_handlers_that_did_not_it_is_trusted_again():
     [
         (ONE._replace(overdue=0.05), IN_RESERVE),  # those on duty are on their way
         (ONE._replace(overdue=0.051), ON_DUTY),
-        (ONE._replace(overdue=1.0, is_more_due=True), IN_RESERVE),  # they have too much to do
+        (ONE._replace(overdue=1.0, is_more_due=True), ON_DUTY),
         (ALL._replace(overdue=1.0), AWAY),
     ],
 )
@@ -236,6 +236,14 @@ def test_if_that_made_it_full_it_goes_on_duty_when_it_has_a_slot():
     duty.ended(1)
 
     assert duty.post is ON_DUTY
+
+
+@pytest.mark.parametrize("is_more_due", [True, False])
+def test_it_learns_who_is_missing_even_if_it_leaves_timers(is_more_due):
+    duty = duty_at(IN_RESERVE)
+    duty.claimed(ONE._replace(overdue=1.0, is_more_due=is_more_due), many(3), 1.0)
+
+    assert duty.call(1.0).missing == Missing(3, 300.0)
 
 
 @pytest.mark.parametrize("before", [None, ON_DUTY])
