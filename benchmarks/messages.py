@@ -69,13 +69,13 @@ def monitored(server: Server, channels: list[bytes]) -> Iterator[Monitored]:
 
 def _read(watching: socket.socket, pieces: list[bytes]) -> None:
     # What is read costs as little as can be: the processors are for those who are measured.
-    tail = b""
-    while _ENDS.encode() not in tail:
-        piece = watching.recv(1 << 20)
-        if not piece:
-            return
+    end, tail = _ENDS.encode(), b""
+    while piece := watching.recv(1 << 20):
         pieces.append(piece)
-        tail = (tail + piece)[-1000:]
+        # Workers go on: more may follow the end in the same piece.
+        if end in tail + piece:
+            return
+        tail = (tail + piece)[-len(end) :]
 
 
 def _count(log: bytes, listeners: dict[bytes, int]) -> int:

@@ -6,6 +6,7 @@ Nothing here takes times: figures are made up, or only counted.
 import re
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -450,6 +451,30 @@ def test_messages_are_counted_that_a_command_or_a_script_publishes(url):
             server.client.publish(channels[0], "one")
 
     assert found.messages == 1 + 2 + 1 + 1
+    server.client.close()
+
+
+def test_counting_messages_ends_while_others_keep_the_server_busy(url):
+    server = Server(url)
+    is_over = threading.Event()
+
+    def keep_busy():
+        with redis.Redis.from_url(url) as client, client.pipeline(transaction=False) as pipeline:
+            while not is_over.is_set():
+                for _ in range(100):
+                    pipeline.echo("much that is done meanwhile")
+                pipeline.execute()
+
+    other = threading.Thread(target=keep_busy)
+    other.start()
+    try:
+        for _ in range(50):
+            with monitored(server, [b"wake-up"]) as found:
+                server.client.publish("wake-up", "one")
+            assert found.messages == 0
+    finally:
+        is_over.set()
+        other.join()
     server.client.close()
 
 
