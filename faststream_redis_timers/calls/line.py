@@ -14,9 +14,9 @@ from redis.exceptions import (
 )
 
 from faststream_redis_timers_sync.protocol.clients import (
+    PoolWait,
     get_connection_args,
     is_pool_full,
-    pauses_for_pool,
 )
 
 TIMED_OUT = (RedisTimeoutError, TimeoutError)
@@ -44,30 +44,7 @@ async def acquire(pool: Any, timeout: float | None) -> Any:
     if not (_lines and _lines.get(pool)):
         with suppress(PoolFullError):
             return await _get_connection(pool, timeout)
-    line = _lines.setdefault(pool, deque())
-    loop = asyncio.get_running_loop()
-    turn = loop.create_future()
-    line.append(turn)
-    try:
-        for pause in pauses_for_pool():
-            if line[0] is turn:
-                # Other code may return a connection without notice.
-                await asyncio.wait({turn}, timeout=pause)
-            else:
-                await turn
-            if turn.done():
-                place = line.index(turn)
-                turn = line[place] = loop.create_future()
-            if line[0] is turn:
-                with suppress(PoolFullError):
-                    return await _get_connection(pool, timeout)
-        return await _get_connection(pool, timeout)
-    finally:
-        line.remove(turn)
-        if line:
-            _call_next(pool)
-        else:
-            del _lines[pool]
+    return await _wait_in_line(pool, timeout)
 
 
 async def release(pool: Any, connection: Any) -> None:
@@ -93,14 +70,62 @@ def within(timeout: float | None) -> AbstractAsyncContextManager[Any]:
     return _NO_LIMIT if timeout is None else asyncio.timeout(timeout)
 
 
+async def _wait_in_line(pool: Any, timeout: float | None) -> Any:
+    wait = PoolWait()
+    called = asyncio.Event()
+    _lines.setdefault(pool, deque()).append(called)
+    try:
+        while True:
+            # Other code may return a connection without notice.
+            pause = wait.next_pause() if _lines[pool][0] is called else wait.left
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await called.wait()
+            called.clear()
+            is_over = not wait.left
+            if is_over or (_lines[pool][0] is called and _has_room(pool)):
+                # Connecting takes long if the server is silent: others need not wait for that.
+                _leave(pool, called)
+                try:
+                    return await _get_connection(pool, timeout)
+                except PoolFullError:
+                    if is_over:
+                        raise
+                    _lines.setdefault(pool, deque()).appendleft(called)
+    finally:
+        _leave(pool, called)
+
+
+def _has_room(pool: Any) -> bool:
+    # If a pool of another kind can't tell, it has to be tried.
+    can_get = getattr(pool, "can_get_connection", None)
+    return can_get is None or bool(can_get())
+
+
+def _leave(pool: Any, called: asyncio.Event) -> None:
+    line = _lines.get(pool)
+    if line is not None and called in line:
+        line.remove(called)
+        if line:
+            _call_next(pool)
+        else:
+            del _lines[pool]
+
+
 async def _get_connection(pool: Any, timeout: float | None) -> Any:
     try:
         async with within(timeout):
             return await pool.get_connection(*_GET_CONNECTION_ARGS)
-    except RedisConnectionError as error:
-        if is_pool_full(error):
+    except BaseException as error:
+        is_refused = isinstance(error, RedisConnectionError)
+        if is_refused and is_pool_full(error):
             raise PoolFullError(*error.args) from error
-        if isinstance(error.__cause__, TIMED_OUT):
+        # If anything but its own errors ends a handshake, such as this timeout or an error of a
+        # credential provider, redis-py returns the open connection to its pool, as the last one.
+        # The next call would use it without its user, and with database 0.
+        for connection in pool._available_connections[-1:]:  # noqa: SLF001
+            await connection.disconnect(nowait=True)
+        if is_refused and isinstance(error.__cause__, TIMED_OUT):
             # For Unix sockets redis-py wraps it; unwrapped, the call is not repeated.
             raise RedisTimeoutError(*error.__cause__.args) from error
         raise
@@ -108,14 +133,14 @@ async def _get_connection(pool: Any, timeout: float | None) -> Any:
 
 def _call_next(pool: Any) -> None:
     # Usually nobody waits, and looking up a pool takes longer.
-    if _lines and (line := _lines.get(pool)) and not line[0].done():
-        line[0].set_result(None)
+    if _lines and (line := _lines.get(pool)):
+        line[0].set()
 
 
 class PoolFullError(RedisConnectionError):
     """All connections of a pool are in use."""
 
 
-_lines: WeakKeyDictionary[Any, deque["asyncio.Future[None]"]] = WeakKeyDictionary()
+_lines: WeakKeyDictionary[Any, deque[asyncio.Event]] = WeakKeyDictionary()
 # Waiters for a connection of a pool, first come, first served: otherwise many
 # publishers could delay a claim or commit without end.

@@ -3,7 +3,9 @@
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
+from queue import Empty
 from types import NoneType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -11,15 +13,15 @@ from weakref import WeakKeyDictionary
 import redis
 import redis.asyncio
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ConnectionError as RedisConnectionError, RedisError
 from redis.retry import Retry
 
 from faststream_redis_timers_sync.protocol.clients import (
     URL_OPTIONS,
+    PoolWait,
     check_url,
     get_connection_args,
     is_pool_full,
-    pauses_for_pool,
 )
 
 _GET_CONNECTION_ARGS = get_connection_args(redis.__version__)
@@ -34,16 +36,39 @@ def acquire(pool: redis.ConnectionPool) -> Any:
     Raises:
         redis.RedisError: What the pool or the connection says.
     """
-    pauses = pauses_for_pool()
+    wait = PoolWait()
     while True:
         try:
             return pool.get_connection(*_GET_CONNECTION_ARGS)
         except RedisConnectionError as error:
             # A BlockingConnectionPool has waited already, for as long as it was told.
             waits_itself = isinstance(pool, redis.BlockingConnectionPool)
-            if waits_itself or not is_pool_full(error) or (pause := next(pauses, None)) is None:
+            if waits_itself or not is_pool_full(error) or not wait.left:
                 raise
-        time.sleep(pause)
+        except RedisError:
+            raise
+        except BaseException:
+            _drop_idle(pool)
+            raise
+        time.sleep(wait.next_pause())
+
+
+def _drop_idle(pool: redis.ConnectionPool) -> None:
+    # If anything but an error of redis-py ends a handshake, such as an error of a credential
+    # provider or of a signal handler, redis-py returns the open connection to its pool. The next
+    # call would use it without its user, and with database 0.
+    if not isinstance(pool, redis.BlockingConnectionPool):
+        pool.disconnect(inuse_connections=False)
+        return
+    # Before version 6 redis-py can't tell idle connections of this pool from others.
+    taken = []
+    with suppress(Empty):
+        while True:
+            taken.append(pool.pool.get_nowait())
+    for connection in reversed(taken):
+        if connection is not None:
+            connection.disconnect()
+        pool.pool.put_nowait(connection)
 
 
 def client_of(client: "redis.Redis | str", options: Mapping[str, Any] | None) -> redis.Redis:

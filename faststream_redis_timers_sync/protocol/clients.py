@@ -1,6 +1,7 @@
 """Checks of the redis-py clients, pools and pipelines that both front ends are given."""
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -223,16 +224,29 @@ def is_pool_full(error: BaseException) -> bool:
     return str(error) in {"Too many connections", "No connection available."}
 
 
-def pauses_for_pool() -> Iterator[float]:
-    """Yield pauses, in seconds, between attempts to get a connection from a full pool.
+class PoolWait:
+    """How long a call waits for a connection of a full pool, from now on.
 
     Not for a pool that waits by itself (BlockingConnectionPool): it has its own timeout.
     """
-    pause, waited = _SHORTEST_PAUSE, 0.0
-    while waited < _LONGEST_WAIT_FOR_POOL:
-        yield pause
-        waited += pause
-        pause = min(2 * pause, _LONGEST_PAUSE)
+
+    __slots__ = ("_ends_at", "_pause")
+
+    def __init__(self) -> None:
+        """Begin."""
+        self._ends_at = time.monotonic() + _LONGEST_WAIT_FOR_POOL
+        self._pause = _SHORTEST_PAUSE
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left, at least 0."""
+        return max(0.0, self._ends_at - time.monotonic())
+
+    def next_pause(self) -> float:
+        """Return the seconds until the next attempt, which grow."""
+        pause = min(self._pause, self.left)
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        return pause
 
 
 def get_connection_args(redis_version: str) -> tuple[str, ...]:
