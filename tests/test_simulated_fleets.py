@@ -30,6 +30,7 @@ from benchmarks.duties import (
 )
 from benchmarks.fleet import main
 from benchmarks.simulated_fleet import Fleet, all_on_duty, duty_of
+from benchmarks.simulated_topic import Work
 
 ROOT = Path(__file__).parent.parent
 
@@ -115,6 +116,17 @@ def test_they_are_found_missing_even_if_the_finder_cannot_take_all_that_was_left
     latest = [load.measure_loss(SOME, 30, seed=seed)[1].latest for seed in range(30)]
 
     assert max(latest) <= 10
+
+
+@pytest.mark.parametrize("workers", [30, 100, 1000])
+def test_after_a_backlog_few_are_on_duty_again(workers):
+    fleet = Load(workers, 10, short).begin(SOME, 60)
+    fleet.run(20)
+    fleet.schedule(fleet.timeline.now, 0.0, [Work(1.0)] * (3 * 5 * workers))
+    fleet.run(15)
+
+    assert len(fleet.topic.on_duty) <= 8
+    assert fleet.run(10).calls / 10 <= workers / 5 + 8 * 10 + 40
 
 
 @pytest.mark.parametrize("workers", [3, 8])

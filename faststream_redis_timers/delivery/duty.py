@@ -127,6 +127,7 @@ class Duty:
         "_quiet_until",
         "_slots",
         "_to_be_trusted",
+        "_was_idle",
         "post",
     )
 
@@ -138,9 +139,9 @@ class Duty:
 
     LEFT = 0.05
     """Seconds: if a worker in reserve finds a timer that was due for longer, and for longer than
-    workers on duty wait for others, nobody on duty was there. It is longer than `STALL`, since
-    workers that share too few processors may be later than that: then all of them would go on duty,
-    and be later still."""
+    workers on duty wait for others, nobody on duty was there, or there is a backlog. It is longer
+    than `STALL`, since workers that share too few processors may be later than that: then all of
+    them would go on duty, and be later still."""
 
     MEMORY = 300.0
     """Seconds for which missing workers are ignored. If the server counts them for longer, they are
@@ -174,6 +175,8 @@ class Duty:
         # How many handlers must end before the event loop is trusted to turn while they run.
         self._to_be_trusted = 1
         self._quiet_until = -math.inf
+        # Whether its last claim found no timer.
+        self._was_idle = True
 
     # --- what to ask the server for
 
@@ -232,17 +235,29 @@ class Duty:
             self.post = self._next = Post.ON_DUTY if spare < 0 else Post.IN_RESERVE
         elif result.is_outrun and self._draw() * self.PATIENCE * on_duty < spare:
             self.post = self._next = Post.IN_RESERVE
+        self._was_idle = not result.found
 
     def _found_timers(self, result: ClaimResult, roster: Roster, now: float) -> None:
         stays = self._may_stay(result.free)
         self._next = Post.ON_DUTY if stays and self.post is Post.ON_DUTY else Post.IN_RESERVE
         if result.is_more_due:
             self._be_quiet(now)
-        if self.post is Post.IN_RESERVE and result.overdue > self._left:
+        was_left = self.post is Post.IN_RESERVE and result.overdue > self._left
+        if was_left and not self._is_backlog(result, roster):
             if roster.on_duty is not None:
                 self._missing, self._missing_until = roster.on_duty, now + self.MEMORY
             self._next = Post.ON_DUTY
         self.post = self._next if stays else Post.AWAY
+
+    def _is_backlog(self, result: ClaimResult, roster: Roster) -> bool:
+        """Return whether there may be more timers than those on duty can take, who are there.
+
+        A worker that has just had timers itself knows of the backlog. Others recognize one by the
+        many workers that have a free slot at the moment, and so are counted.
+        """
+        few = 2 * self._holders
+        is_few = roster.on_duty is not None and roster.on_duty <= few
+        return result.is_more_due and not (self._was_idle and is_few)
 
     def _may_stay(self, free: int) -> bool:
         """Return whether it can hear wake-ups while handlers run."""

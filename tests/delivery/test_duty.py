@@ -246,6 +246,23 @@ def test_it_learns_who_is_missing_even_if_it_leaves_timers(is_more_due):
     assert duty.call(1.0).missing == Missing(3, 300.0)
 
 
+@pytest.mark.parametrize(
+    ("before", "on_duty"),
+    [
+        (ONE, 3),  # it knows of the backlog, since it takes part
+        (EMPTY, 7),  # all these have a free slot, and may be on their way
+        (EMPTY, None),
+    ],
+)
+def test_from_a_backlog_it_learns_nothing(before, on_duty):
+    duty = duty_at(IN_RESERVE)
+    duty.claimed(before, many(99), 1.0)
+    duty.claimed(ONE._replace(overdue=1.0, is_more_due=True), many(on_duty), 2.0)
+
+    assert duty.post is IN_RESERVE
+    assert duty.call(2.0).missing == NOBODY
+
+
 @pytest.mark.parametrize("before", [None, ON_DUTY])
 def test_who_was_not_in_reserve_learns_nothing_from_it(before):
     duty = Duty(3, SLOTS, lambda: UNLIKELY) if before is None else duty_at(before)
