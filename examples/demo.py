@@ -24,8 +24,8 @@ from uuid import uuid4
 import redis
 
 from examples.demo_web import SHOP_WORKER, close_shop, open_shop, serving_pages
-from examples.embedded_server import embedded_server
-from examples.processes import deaf_to_interrupts
+from examples.embedded_server import deaf_to_interrupts, embedded_server
+from examples.processes import end
 from faststream_redis_timers import TimersBroker
 from faststream_redis_timers_sync import TimersClient
 
@@ -194,7 +194,7 @@ def running_worker(
                 text=True,
             )
             ends.enter_context(worker)
-            ends.callback(end, worker)
+            ends.callback(end, worker, 3)
         print(f"Worker   {' '.join(words)} (process {worker.pid})", flush=True)
         try:
             yield worker
@@ -202,14 +202,6 @@ def running_worker(
             log.seek(0)
             print(f"\nThe worker's log:\n{log.read()}", file=sys.stderr)
             raise
-
-
-def end(worker: "subprocess.Popen[str]") -> None:
-    """Let a worker finish what it has begun, for at most 3 seconds."""
-    worker.terminate()
-    with suppress(subprocess.TimeoutExpired):
-        worker.wait(3)
-    worker.kill()
 
 
 class Notes:

@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 
 import redis
 
-from examples.processes import deaf_to_interrupts
+from examples.embedded_server import deaf_to_interrupts
+from examples.processes import end
 from faststream_redis_timers_sync import Cron, Every, TimersClient
 
 SHOP_WORKER = ("faststream", "run", "examples.demo_web_worker:app")
@@ -48,7 +49,7 @@ def serving_pages(url: str, prefix: str) -> Iterator[str]:
         with deaf_to_interrupts():
             pages = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
             ends.enter_context(pages)
-            ends.callback(pages.terminate)
+            ends.callback(end, pages)
         address = pages.stdout.readline().strip() if pages.stdout else ""
         if not address:
             msg = "there are no web pages: see above"

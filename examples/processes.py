@@ -1,17 +1,19 @@
 """Runs processes for the length of a ``with`` block, also when Ctrl+C ends it."""
 
 import os
-import signal
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+from examples.embedded_server import deaf_to_interrupts
 
 
 @contextmanager
 def running(
     *command: str, env: Mapping[str, str] | None = None
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a process, and terminate it afterwards.
+    """Run a process that Ctrl+C does not reach, and end it afterwards.
 
     Args:
         command: The program and its arguments.
@@ -24,21 +26,21 @@ def running(
         with deaf_to_interrupts():
             process = subprocess.Popen(command, env={**os.environ, **(env or {})})
             ends.enter_context(process)
-            ends.callback(process.terminate)
+            ends.callback(end, process)
         yield process
 
 
-@contextmanager
-def deaf_to_interrupts() -> Iterator[None]:
-    """Start processes that Ctrl+C does not reach.
+def end(process: "subprocess.Popen[Any]", seconds: float = 10.0) -> None:
+    """Let a process finish what it has begun, then kill it.
 
-    A terminal interrupts all the processes of a program at once: the server would be gone
-    before its workers, and a worker that is still importing would print a traceback. These
-    processes inherit that SIGINT is blocked, so this one stops them, in its own order. Have
-    their ends ready within the block: at its end a Ctrl+C that came meanwhile is raised.
+    Args:
+        process: The process.
+        seconds: How long it may take.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    process.terminate()
     try:
-        yield
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        # Also after another Ctrl+C, or it would go on without its server.
+        process.kill()

@@ -99,6 +99,7 @@ def running(
             stop(process.pid)
             assert process.wait(timeout=LONGEST) == 0, output.read_text()
             assert "Traceback" not in output.read_text(), output.read_text()
+            # Processes of a worker, such as those of Celery's pool, end a moment after it.
             wait_until(lambda: not _is_there(process.pid))
         finally:
             if _is_there(process.pid):

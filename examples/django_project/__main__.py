@@ -64,7 +64,9 @@ def command(*words: str) -> list[str]:
 
 
 def manage(*words: str) -> None:
-    subprocess.run(command(*words), env={**os.environ, **LOGIN}, check=True)
+    with running(*command(*words), env=LOGIN) as process:
+        if code := process.wait():
+            raise subprocess.CalledProcessError(code, process.args)
 
 
 def wait_for(web: "subprocess.Popen[bytes]", port: int) -> None:
