@@ -100,7 +100,11 @@ def read_cluster_url(url: str) -> ClusterUrl:
     if not all(seed.host for seed in seeds) or "@" in behind:
         raise ValueError(BAD_URL)
     first = f"{scheme.lower().removesuffix('+cluster')}://{user}{at}{seeds[0]}{behind}"
-    parts = urlsplit(first)
+    try:
+        parts = urlsplit(first)
+    except ValueError:
+        # It quotes a password with a bracket, or with a character that looks like a separator.
+        raise ValueError(BAD_URL) from None
     databases = [parts.path.strip("/"), *parse_qs(parts.query).get("db", [])]
     if any(database not in {"", "0"} for database in databases):
         msg = (

@@ -583,6 +583,9 @@ def test_documents_name_the_nodes_and_no_password():
         ("redis+cluster://node-1:99999", "can't be read"),
         ("redis+cluster://me:sec/ret@node-1", "can't be read"),
         ("redis+cluster://me:sec?ret@node-1", "can't be read"),
+        ("redis+cluster://me:top：secret@node-1:6379", "can't be read"),  # noqa: RUF001
+        ("redis+cluster://me:top[sec]ret@node-1:6379", "can't be read"),
+        ("redis+cluster://me:top[secret@node-1:6379", "can't be read"),
         ("redis+cluster://node-1/1", "has only database 0"),
         ("redis+cluster://node-1?db=2", "has only database 0"),
         ("redis+cluster://node-1/db", "has only database 0"),
