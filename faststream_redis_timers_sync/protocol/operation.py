@@ -193,9 +193,7 @@ class Operation(NamedTuple, Generic[_T]):
         """
         # A Sentinel's connection turns a replica's refusal into a lost reply, and
         # redis-py counts some replies of the server as errors of the connection.
-        refused = (
-            type(error.__context__).__name__ == "ReadOnlyError" or type(error).__name__ in REFUSALS
-        )
+        refused = str(error) == _DEMOTED or type(error).__name__ in REFUSALS
         if self.action is None or self.may_repeat or refused:
             return None
         return TimerOutcomeUnknownError(self.action, self.topic, self.timer_ids)
@@ -206,6 +204,9 @@ _OF_A_TOPIC = 2
 
 REFUSALS = {"AuthenticationError", "AuthorizationError", "BusyLoadingError"}
 """Names of redis-py's connection errors that are replies of the server: nothing was changed."""
+
+_DEMOTED = "The previous master is now a slave"
+# The text of that error. Its context says nothing: it may be an error that the caller handles.
 
 
 def reading(

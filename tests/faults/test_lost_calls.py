@@ -119,6 +119,22 @@ async def test_what_is_scheduled_again_after_an_unknown_outcome_is_pending_once(
     bench.client.cancel_all(TOPIC)
 
 
+async def schedule_while_handling(error, front_end):
+    try:
+        raise error
+    except redis.RedisError:
+        await front_end.schedule("x", TOPIC, timer_id="1", activate_in=HOUR)
+
+
+async def test_the_outcome_is_unknown_also_to_a_caller_that_handles_a_refusal(bench, relayed, cut):
+    # Python makes the error that is being handled the context of all that are raised meanwhile.
+    cut()
+    with pytest.raises(TimerOutcomeUnknownError):
+        await schedule_while_handling(redis.ReadOnlyError("of another server"), relayed)
+
+    bench.client.cancel_all(TOPIC)
+
+
 async def test_a_timer_whose_reply_was_lost_is_delivered_once_however_soon(
     bench, relayed, cut, open_calls, request
 ):

@@ -9,6 +9,8 @@ from datetime import timedelta
 import pytest
 import redis
 import redis.asyncio
+import redis.asyncio.sentinel
+import redis.sentinel
 from front_ends import AsyncFrontEnd, BlockingFrontEnd
 from waiting import wait_until, wait_until_async
 
@@ -142,6 +144,39 @@ async def test_a_replica_refuses_the_write_as_ever(group, open_front_end):
     async with open_front_end(group.replicas[0].url, confirm_replicas=1) as front_end:
         with pytest.raises(redis.exceptions.ReadOnlyError):
             await front_end.schedule("x", TOPIC, activate_in=HOUR)
+
+
+class Outdated(redis.sentinel.Sentinel):
+    """Sentinels that still name a replica as the primary."""
+
+    def __init__(self, replica):
+        super().__init__([])
+        self._replica = replica
+
+    def discover_master(self, service_name):
+        return "127.0.0.1", self._replica.port
+
+
+class AsyncOutdated(redis.asyncio.sentinel.Sentinel):
+    def __init__(self, replica):
+        super().__init__([])
+        self._replica = replica
+
+    async def discover_master(self, service_name):
+        return "127.0.0.1", self._replica.port
+
+
+@pytest.mark.parametrize("options", [{}, {"confirm_replicas": 1}], ids=["alone", "confirmed"])
+async def test_a_replica_that_sentinels_name_has_refused_the_write_for_certain(group, options):
+    # redis-py closes the connection, as if the reply were lost.
+    refused = (redis.ReadOnlyError, redis.ConnectionError)
+    with Outdated(group.replicas[0]).master_for("mymaster") as client, pytest.raises(refused):
+        TimersClient(client, **options).schedule("x", TOPIC, activate_in=HOUR)
+    async with AsyncOutdated(group.replicas[0]).master_for("mymaster") as client:
+        broker = TimersBroker(client, **options)
+        await broker.connect()
+        with pytest.raises(refused):
+            await broker.publish("x", TOPIC, activate_in=HOUR)
 
 
 async def test_a_replica_that_can_be_written_confirms_nothing(group, open_front_end):
