@@ -217,6 +217,9 @@ class ClusterRunner(Runner):
 
     def close(self) -> None:
         """Close the connections, which are never the client's."""
+        if self._pid != os.getpid():
+            # As in `_pool_of`: redis-py would take the lock of the parent's pool.
+            self._begin()
         pools, self._pools = self._pools, {}
         for pool in pools.values():
             pool.disconnect()

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import signal
 import threading
 from contextlib import ExitStack
 from datetime import timedelta
@@ -542,6 +543,42 @@ def test_threads_and_forks_share_a_client(cluster, key_names):
             thread.join()
         assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 5
         assert sum(timers.count_pending(f"t{n}") for n in range(7)) == 20 * (8 + 5)
+    cluster.flush()
+
+
+# Python warns of forks beside threads, which is what this is about.
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_closes_a_client_whose_pool_a_thread_was_using(cluster, key_names):
+    with TimersClient(cluster.url, **key_names) as timers:
+        timers.schedule("x", "invoices", timer_id="parent", activate_in=HOUR)
+        (pool,) = timers._runner._pools.values()
+        is_held, is_over = threading.Event(), threading.Event()
+
+        def hold():
+            with pool._lock:
+                is_held.set()
+                is_over.wait()
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        is_held.wait()
+        if (pid := os.fork()) == 0:
+            # If it hangs, nobody else would end it.
+            signal.alarm(30)
+            try:
+                timers.close()
+                timers.schedule("x", "invoices", timer_id="child", activate_in=HOUR)
+                timers.close()
+                os._exit(0)
+            finally:
+                os._exit(1)
+        status = os.waitpid(pid, 0)[1]
+        is_over.set()
+        thread.join()
+        assert os.waitstatus_to_exitcode(status) == 0
+        # The parent's connection is still open.
+        assert timers.get_pending_timers("invoices") == ["parent", "child"]
+        assert next(iter(timers._runner._pools.values())) is pool
     cluster.flush()
 
 
