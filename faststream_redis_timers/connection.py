@@ -111,9 +111,11 @@ class TimersConnection:
                 "retry": Retry(NoBackoff(), 0),
                 **_options_of(client, security),
             }
+            # Raise for unusable options here, not at the first call.
             if self._seeds:
-                # Raise for unusable options here, not at the first call.
                 _cluster_of(self._seeds, self._options)
+            else:
+                _check_options(self._options)
         elif client is not None:
             _check_client(client)
         self._given = client
@@ -318,6 +320,14 @@ def _options_of(url: str, security: BaseSecurity | None) -> dict[str, Any]:
         # redis-py below 6.0 does not check host names by default; FastStream always does.
         options.setdefault("ssl_check_hostname", options.get("ssl_cert_reqs") != "none")
     return options
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    try:
+        ConnectionPool(**options).make_connection()  # type: ignore[no-untyped-call]
+    except Exception as error:  # what it raises depends on the option
+        msg = f"the options after the ? in the URL can't be used: {error}"
+        raise ValueError(msg) from error
 
 
 def _no_security(security: object) -> TypeError:

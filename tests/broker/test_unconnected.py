@@ -333,6 +333,21 @@ def test_a_test_broker_asks_no_server_whatever_the_loops_before_did(relay, key_n
     collect()
 
 
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("redis://localhost?socket_timout=5", "socket_timout"),
+        ("unix:///nowhere?socket_timout=5", "socket_timout"),
+        ("rediss://localhost?ssl_cert_reqs=perhaps", "perhaps"),
+        ("redis://localhost?ssl_cert_reqs=none", "ssl_cert_reqs"),
+        ("redis://localhost?max_connections=-1", "max_connections"),
+    ],
+)
+def test_an_option_that_redis_py_does_not_know_is_refused_at_once(url, name):
+    with pytest.raises(ValueError, match=rf"after the \? in the URL can't be used: .*{name}"):
+        TimersBroker(url)
+
+
 async def test_without_a_client_each_use_says_what_to_give():
     broker = TimersBroker()
 
