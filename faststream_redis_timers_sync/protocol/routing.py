@@ -5,7 +5,7 @@ It does no I/O, so that both front ends share it.
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from faststream_redis_timers_sync.protocol.cluster import Address, SlotMap, slot_of
 from faststream_redis_timers_sync.protocol.errors import TimersError
@@ -230,13 +230,13 @@ def way_of(
     end = None
     while True:
         version = slots.version
-        try:
-            if (primary := course.next_primary()) is None:
-                course.note_unserved()
-            else:
+        if (primary := course.next_primary()) is None:
+            course.note_unserved()
+        else:
+            try:
                 return (yield Ask(primary, course.is_asking))
-        except Exception as error:  # noqa: BLE001  it says itself which of them end the call
-            course.note(error)
+            except Exception as error:  # noqa: BLE001  it says itself which of them end the call
+                course.note(error, primary)
         now = clock()
         if end is None:
             end = began_at + window if now < began_at + window else now + window
@@ -323,25 +323,28 @@ class _Course:
                 raise self.problem from None
             self._must_pause = True
 
-    def note(self, error: Exception) -> None:
+    def note(self, error: Exception, asked: Address) -> None:
         """Take an error.
+
+        Args:
+            error: The error.
+            asked: The node that was asked; by now another may serve the slot.
 
         Raises:
             Exception: The error, if the call can't be repeated.
         """
-        silent = self.next_primary()
         if isinstance(error, NotSentError):
             self.problem = error.problem
             if _is_for_good(self.problem):
                 raise self.problem from None
-            self.silent, self._ask_at = silent, None
+            self.silent, self._ask_at = asked, None
             self._go_on(must_refresh=True, must_pause=self._problems > 0)
             return
         self.problem = error
         if (refusal := refusal_of(error)) is not None:
-            self._take(refusal, cast("Address", silent))
+            self._take(refusal, asked)
         elif self._operation.may_repeat and _is_lost(error) and not self._is_lost:
-            self.silent, self._ask_at, self._is_lost = silent, None, True
+            self.silent, self._ask_at, self._is_lost = asked, None, True
             self._go_on(must_refresh=True, must_pause=self._problems > 0)
         else:
             # A node that is silent may have been replaced, and will never tell.

@@ -206,6 +206,18 @@ def test_where_no_connection_comes_about_the_map_is_read_again():
     assert walk.end(b"1") == b"1"
 
 
+def test_errors_are_those_of_the_node_that_was_asked_whoever_serves_the_slot_by_then():
+    for call, error in ((WRITE, not_sent(REFUSED)), (READ, REFUSED)):
+        walk = Walk(call)
+        walk.slots.assign(SLOT, C)
+        assert reads_map(walk.take(error), 1, OWNER)
+    for kind in ("MOVED", "ASK"):
+        walk = Walk(WRITE)
+        walk.slots.assign(SLOT, C)
+        turn = walk.take(ResponseError(f"{kind} {SLOT} :7005"))
+        assert turn == Ask(Address(OWNER.host, 7005), asking=kind == "ASK")
+
+
 def test_where_nobody_takes_over_the_last_refusal_is_raised_as_it_is():
     walk = Walk(WRITE)
     with pytest.raises(RedisConnectionError) as raised:
