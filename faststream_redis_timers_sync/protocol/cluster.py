@@ -87,7 +87,9 @@ class SlotMap:
         self._seeds = tuple(seeds)
         self._remap = remap
         self._owners: list[Address | None] = [None] * SLOTS
-        self._primaries: tuple[list[Address | None], list[Address]] | None = None
+        # Another object after each change of the owners; then the primaries as of one.
+        self._changed = object()
+        self._primaries: tuple[object, list[Address]] = (None, [])
         self.nodes: tuple[Address, ...] = ()
         self.version = 0
         self.is_stale = False
@@ -126,11 +128,11 @@ class SlotMap:
     @property
     def primaries(self) -> list[Address]:
         """The primaries that serve slots, each once, in order."""
-        # Another thread may replace the owners meanwhile.
-        owners, known = self._owners, self._primaries
-        if known is None or known[0] is not owners:
-            found = sorted({owner for owner in owners if owner is not None})
-            self._primaries = known = (owners, found)
+        # Read first: if another thread changes the owners meanwhile, it is outdated.
+        changed, known = self._changed, self._primaries
+        if known[0] is not changed:
+            found = sorted({owner for owner in self._owners if owner is not None})
+            self._primaries = known = (changed, found)
         return known[1]
 
     @property
@@ -175,9 +177,9 @@ class SlotMap:
             slot: The slot.
             address: The primary's.
         """
-        owners = self._owners.copy()
-        owners[slot] = address
-        self._owners = owners
+        # In place: a copy could undo what another thread has changed meanwhile.
+        self._owners[slot] = address
+        self._changed = object()
 
     def replace(self, reply: Sequence[Any], answered_by: Address) -> None:
         """Replace the map by a node's reply.
@@ -193,6 +195,7 @@ class SlotMap:
             nodes.update(dict.fromkeys(addresses))
             owners[int(first) : int(last) + 1] = addresses[:1] * (int(last) + 1 - int(first))
         self._owners = owners
+        self._changed = object()
         self.nodes = tuple(nodes)
         self.is_stale = False
         self.version += 1
