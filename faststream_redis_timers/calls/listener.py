@@ -202,13 +202,17 @@ class Listener:
                 self._process(await self._read())
 
     async def _listen(self) -> None:
-        heard_at = monotonic()
+        heard_at = asked_at = monotonic()
         pinged = False
         while self.channels:
             check_cancelled()
             await self._may_read.wait()
             reply = await self._read(ANSWER_TIMEOUT if pinged else PING_INTERVAL)
             now = monotonic()
+            if now - asked_at >= PING_INTERVAL:
+                # Refused channels may be allowed by now.
+                asked_at = now
+                self._ask_again()
             if reply is not None:
                 heard_at = now
                 pinged = False
@@ -216,11 +220,13 @@ class Listener:
             elif pinged:
                 raise TimeoutError
             elif now - heard_at >= PING_INTERVAL:
-                # Refused channels may be allowed by now.
-                for channel in self.channels.keys() - self._confirmed:
-                    self._ask(self._pub_sub.subscribe, channel)
                 self._ask("PING")
                 pinged = True
+
+    def _ask_again(self) -> None:
+        for channel in self.channels.keys() - self._confirmed:
+            if (self._pub_sub.subscribe, channel) not in self._asked:
+                self._ask(self._pub_sub.subscribe, channel)
 
     async def _read(self, timeout: float | None = None) -> Any:
         try:

@@ -1,5 +1,6 @@
 """Connections that are killed or go silent: the worker is back within a second, and polls."""
 
+import asyncio
 import logging
 import time
 from datetime import timedelta
@@ -221,3 +222,26 @@ async def test_wake_ups_that_are_refused_meanwhile_and_allowed_again_are_back(
     balance(open_calls, ids, 1).report(request, "wake-ups refused by ACL")
     assert open_calls.counts == dict.fromkeys(ids, 1)
     assert len(bench.log.complaints) == 1
+
+
+async def test_a_channel_that_was_refused_is_asked_for_again_while_others_are_busy(
+    own_bench, open_calls, restricted, short
+):
+    bench, (client, user) = own_bench, restricted
+    # With the channels of its posts, which begin with the topic's.
+    allowed = b"&" + bench.channel + b"*"
+    bench.redis.execute_command("ACL", "SETUSER", user, allowed)
+    broker = noting(bench, open_calls, client)
+    broker.subscriber("other")(open_calls.note)
+    async with delivering(broker):
+        await until_listening(bench)
+        await wait_until_async(lambda: bench.log.at(logging.WARNING))
+        bench.redis.execute_command("ACL", "SETUSER", user, "allchannels")
+        other = bench.home.operations.keys.channel_of("other")
+        number = 0
+        while bench.redis.pubsub_numsub(other)[0][1] == 0:
+            # Each is a message on the channel that was allowed all the time.
+            number += 1
+            bench.schedule(f"{number}")
+            await asyncio.sleep(0.05)
+    await client.aclose()
