@@ -99,6 +99,10 @@ class Agenda:
         self._schedule.end_gap()
         self.poll_now()
 
+    def end_gap(self) -> None:
+        """End the gap after the last claim."""
+        self._schedule.end_gap()
+
     def calling(self, *, is_claim: bool) -> None:
         """Note that a call is sent.
 

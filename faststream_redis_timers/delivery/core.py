@@ -297,6 +297,10 @@ class DeliveryCore(Generic[_U]):
         self._agenda.poll_now()
         self._driver.stir()
 
+    def end_gap(self) -> None:
+        """End the gap between claims, see `FloodGap`, for a driver whose clock may stand still."""
+        self._agenda.end_gap()
+
     def _poll_for_suspects(self) -> None:
         self._agenda.poll_without_gap()
         self._driver.stir()

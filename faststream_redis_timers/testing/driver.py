@@ -8,6 +8,7 @@ from faststream_redis_timers_sync.protocol.model import Step
 
 if TYPE_CHECKING:
     from faststream_redis_timers.delivered import TimerBatchDelivery, TimerDelivery
+    from faststream_redis_timers.delivery.core import Done, Wait
     from faststream_redis_timers.delivery.duty import Post
     from faststream_redis_timers.delivery.leased import LeasedTimer, Unit
     from faststream_redis_timers.subscriber.usecase import TimersSubscriber
@@ -57,7 +58,7 @@ class OneByOne:
         return delivery
 
     def _run(self) -> "TimerDelivery | TimerBatchDelivery | None":
-        while isinstance(call := self._core.next(self._now()), Call):
+        while isinstance(call := self._next(), Call):
             now = self._now()
             self._is_answering = True
             try:
@@ -68,6 +69,11 @@ class OneByOne:
                 delivery: TimerDelivery | TimerBatchDelivery = deliveries[0]
                 return delivery
         return None
+
+    def _next(self) -> "Call | Wait | Done":
+        # The test's clock stands still meanwhile, so a gap would never end.
+        self._core.end_gap()
+        return self._core.next(self._now())
 
     # --- what the core and its timers ask for
 

@@ -186,6 +186,24 @@ async def test_a_list_holds_what_is_due_at_that_time(broker):
         assert await broker.count_pending(TOPIC) == 0
 
 
+async def test_a_flood_of_lists_of_one_leaves_no_gap(broker):
+    @broker.subscriber(TOPIC, batch=True)
+    async def handle(bodies: list[int]) -> None:
+        """Do nothing."""
+
+    test = TestTimersBroker(broker, hold=True)
+    async with test:
+        start = test.now() + DAY
+        for number in range(100):
+            # In production so many would gather between claims.
+            due_at = start + number * timedelta(microseconds=100)
+            await broker.publish(number, TOPIC, activate_at=due_at)
+        await test.advance(2 * DAY)
+
+        assert lists_of(handle) == [[number] for number in range(100)]
+        assert await broker.count_pending(TOPIC) == 0
+
+
 async def test_recurring_timers_come_together_each_time(broker):
     @broker.subscriber(TOPIC, batch=True)
     async def handle(bodies: list[str]) -> None:
