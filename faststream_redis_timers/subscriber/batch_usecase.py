@@ -188,8 +188,8 @@ class TimersBatchSubscriber(TimersSubscriber):
         """Check that the subscriber can work.
 
         Raises:
-            SetupError: It can't have these keys, see `TimersSubscriber.check_setup`, or results
-                of a handler would be published.
+            SetupError: See `TimersSubscriber.check_setup`; or results of a handler would be
+                published.
             ValueError: A topic can't have a hash tag.
         """
         super().check_setup()

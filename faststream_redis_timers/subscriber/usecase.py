@@ -98,13 +98,6 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         """Start delivery; do nothing if it is running."""
         if self.running:
             return
-        is_async = all(_is_async(call.handler) for call in self.calls)
-        if self.sub.handler_timeout is not None and not is_async:
-            msg = (
-                f"handler_timeout of topic {self.topic!r} needs asynchronous handlers: a thread "
-                "can't be cancelled. Write `async def`, or remove handler_timeout"
-            )
-            raise SetupError(msg)
         self.check_setup()
         await super().start()
         self._ended_by = None
@@ -118,7 +111,7 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
         self._post_start()
         self._is_started = delivers
         if loop is not None:
-            threads = None if is_async else self.sub.slots
+            threads = self.sub.slots if self._has_blocking_handlers else None
             handling = Handling(loop.core, self.topic, self.consume, self._write_log, threads)
             self._loop = loop
             await loop.start(handling)
@@ -194,12 +187,19 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
             yield await self._as_message(delivery)
 
     def check_setup(self) -> None:
-        """Check that its topics can have keys, and that one script can use the keys of both.
+        """Check that the subscriber can work.
 
         Raises:
-            SetupError: Keys have hash tags, and the dead-letter topic is in another slot.
+            SetupError: It has `handler_timeout` and a blocking handler, or keys have hash tags and
+                the dead-letter topic is in another slot: one script uses the keys of both topics.
             ValueError: A topic can't have a hash tag.
         """
+        if self.sub.handler_timeout is not None and self._has_blocking_handlers:
+            msg = (
+                f"handler_timeout of topic {self.topic!r} needs asynchronous handlers: a thread "
+                "can't be cancelled. Write `async def`, or remove handler_timeout"
+            )
+            raise SetupError(msg)
         keys = self._outer_config.operations.keys
         topic, dead_topic = self.topic, self._config.dead_topic
         keys.of(topic)
@@ -210,6 +210,10 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
                 'write "{topic}:dead"'
             )
             raise SetupError(msg)
+
+    @property
+    def _has_blocking_handlers(self) -> bool:
+        return not all(_is_async(call.handler) for call in self.calls)
 
     def warn_of_other_layout(self) -> None:
         """Warn that the topic has timers in the other layout of keys, which are not delivered."""

@@ -533,6 +533,30 @@ async def test_every_look_answers_that_nothing_is_pending(broker):
         assert await broker.ping() is True
 
 
+@pytest.mark.parametrize("options", [{}, {"batch": True}])
+@pytest.mark.parametrize("hold", [False, True])
+async def test_a_timeout_of_a_blocking_handler_is_refused_as_at_start(broker, options, hold):
+    @broker.subscriber("invoices", handler_timeout=1, **options)
+    def handle(body: list[str]) -> None:
+        pass
+
+    with pytest.raises(SetupError, match="handler_timeout of topic 'invoices' needs asynchronous"):
+        async with TestTimersBroker(broker, hold=hold):
+            pass
+
+
+async def test_a_timeout_of_an_asynchronous_handler_is_accepted_each_time(broker):
+    @broker.subscriber("invoices", handler_timeout=60)
+    async def handle(body: str) -> None:
+        pass
+
+    for _ in range(2):
+        async with TestTimersBroker(broker):
+            await broker.start()
+            await broker.publish("x", "invoices")
+            handle.mock.assert_called_once_with("x")
+
+
 # --- the block's edges -------------------------------------------------------------------
 
 
