@@ -88,6 +88,10 @@ class Handling(Generic[_U]):
             delivery.release()
         elif not delivery.lease_ended:
             await self._handle(delivery)
+        if self._core.claims and delivery.lease_ended:
+            # `_end` comes a turn later: a claim before it would renew leases of timers that nothing
+            # handles.
+            self._core.ended(delivery)
 
     def _end(self, task: "asyncio.Task[None]") -> None:
         if (delivery := self._running.pop(task, None)) is None:

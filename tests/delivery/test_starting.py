@@ -1,12 +1,14 @@
 """No handler begins whose lease has ended, whatever took so long between claim and handler."""
 
 import asyncio
+import time
 
 import pytest
 from bench import delivering
 from faststream import AckPolicy, Depends
 
-from faststream_redis_timers.annotations import TimerMessage
+from faststream_redis_timers.annotations import TimerBatchMessage, TimerMessage
+from faststream_redis_timers.subscriber.handling import Handling
 
 LEASE = 0.2
 
@@ -49,6 +51,43 @@ async def test_what_is_late_at_its_handler_is_redelivered(bench, open_calls, blo
     assert [message.redelivered for message in open_calls.messages] == [True]
     assert bench.log.complaints == []
     assert any("the lease expired" in line for line in bench.log.at(20))
+
+
+@pytest.mark.parametrize("batch", [False, True])
+async def test_a_lease_that_ended_before_its_handler_is_not_renewed(
+    bench, open_calls, monkeypatch, batch
+):
+    broker = bench.broker()
+    begin = Handling.begin
+    late = []
+
+    def begin_late(handling, delivery):
+        # The event loop is blocked once: after the first claim, for the rest of its lease.
+        if not late or late[0].claim is delivery.claim:
+            late.append(delivery)
+            while not delivery.lease_ended:
+                time.sleep(0.01)
+        begin(handling, delivery)
+
+    monkeypatch.setattr(Handling, "begin", begin_late)
+
+    # More slots than timers, and a poll is due when the event loop is free again.
+    @broker.subscriber(
+        bench.topic, batch=batch, lease_ttl=LEASE, max_concurrent=10, polling_interval=0.01
+    )
+    async def handle(message: TimerBatchMessage if batch else TimerMessage):
+        for timer in message.raw_message.deliveries:
+            open_calls.note(timer)
+
+    ids = ["1", "2", "3"]
+    for timer_id in ids:
+        bench.schedule(timer_id)
+    async with delivering(broker):
+        await bench.until_gone(*ids)
+
+    assert set(open_calls.ids) == set(ids)
+    timers = [timer for delivery in late for timer in delivery.deliveries]
+    assert [timer.leases for timer in timers] == [(late[0].claim.lease,)] * len(ids)
 
 
 async def test_what_is_committed_first_begins_however_late(bench, open_calls):
