@@ -146,7 +146,11 @@ class _Run:
     async def _call(self, part: TimerBatchDelivery) -> Response:
         # Timers that are committed first can't be claimed again, however late the handler starts.
         expect_start(None if self._terms.policy is AckPolicy.ACK_FIRST else part)
-        return await self._terms.handle(part)
+        try:
+            return await self._terms.handle(part)
+        finally:
+            # As for single timers.
+            expect_start(None)
 
     def _settle(
         self, part: TimerBatchDelivery, decide: Callable[[TimerDelivery], None] | None

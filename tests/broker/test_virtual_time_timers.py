@@ -624,6 +624,32 @@ async def test_a_timer_that_no_filter_accepts_is_kept_and_seen(broker, test):
         assert await broker.count_pending("invoices") == 1
 
 
+@pytest.mark.parametrize("options", [{}, {"batch": True}])
+@pytest.mark.parametrize("headers", [{}, {"kind": "unknown"}])
+async def test_handlers_are_functions_also_when_the_last_lease_has_ended(
+    broker, test, options, headers
+):
+    subscriber = broker.subscriber("invoices", **options)
+
+    @subscriber(filter=lambda message: message.headers.get("kind") != "unknown")
+    def blocking(body: Any) -> str:
+        return f"blocking {body}"
+
+    @broker.subscriber("others")
+    async def asynchronous(body: str) -> str:
+        return f"asynchronous {body}"
+
+    async with test:
+        await broker.publish("1", "invoices", headers=headers)
+        await test.advance(raise_errors=False)
+        # Otherwise it would be redelivered, under a lease that lasts.
+        await broker.cancel_all("invoices")
+        await test.advance(2 * LEASE)
+
+        assert blocking("2") == "blocking 2"
+        assert await asynchronous("3") == "asynchronous 3"
+
+
 # --- publishers and replies --------------------------------------------------------------
 
 
