@@ -17,7 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ClusterDownError, ConnectionError as RedisConnectionError, RedisError
 
-from faststream_redis_timers.calls.exchange import LOST, connect_if_ended, drop, exchange, writer_of
+from faststream_redis_timers.calls.exchange import LOST, drop, ensure_ready, exchange, writer_of
 from faststream_redis_timers.calls.line import PoolFullError, acquire, release
 from faststream_redis_timers.calls.pools import (
     LONGEST_CLOSE,
@@ -294,7 +294,7 @@ class ClusterRunner(Runner):
             raise NotSentError from error
         try:
             try:
-                await connect_if_ended(connection, timeout)
+                await ensure_ready(connection, timeout)
             except LOST as error:
                 raise NotSentError from error
             return await exchange(

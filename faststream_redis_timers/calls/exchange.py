@@ -126,10 +126,11 @@ async def _read(connection: Any, read_timeout: float | None, asking: bool) -> An
     return await connection.read_response(disable_decoding=True, timeout=read_timeout)
 
 
-async def connect_if_ended(connection: Any, timeout: float | None) -> None:
-    """Reconnect if the server has closed an idle connection.
+async def ensure_ready(connection: Any, timeout: float | None) -> None:
+    """Reconnect if the server has closed an idle connection, and ping it if its client wants that.
 
     Nothing was sent on it, so nothing is lost: the server was restarted, or closed it as idle.
+    A ping (``health_check_interval``) that fails comes before anything that may have an effect.
 
     Args:
         connection: An idle connection of redis-py.
@@ -140,12 +141,17 @@ async def connect_if_ended(connection: Any, timeout: float | None) -> None:
         redis.RedisError: The connection failed.
     """
     writer = writer_of(connection)
-    if writer is None or not has_ended(connection, writer):
+    if writer is None:
+        return
+    ended = has_ended(connection, writer)
+    if not ended and not connection.health_check_interval:
         return
     try:
         async with within(timeout):
-            await drop(connection, writer)
-            await connection.connect()
+            if ended:
+                await drop(connection, writer)
+                await connection.connect()
+            await connection.check_health()
     except BaseException:
         # It may already have sent something.
         await drop(connection, writer_of(connection))
@@ -171,7 +177,7 @@ async def send(
     """
     # redis-py writes with a timeout, for which Python 3.11 creates a task: a fifth of the
     # cost of a call. Almost always the socket takes everything immediately.
-    if writer is None or writer.is_closing() or connection.health_check_interval:
+    if writer is None or writer.is_closing():
         await connection.send_packed_command(command)
         return
     writer.writelines(command)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, overload
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.client import Pipeline
 
-from faststream_redis_timers.calls.exchange import LOST, connect_if_ended, exchange
+from faststream_redis_timers.calls.exchange import LOST, ensure_ready, exchange
 from faststream_redis_timers.calls.line import TIMED_OUT, PoolFullError, acquire, release
 from faststream_redis_timers.calls.pipelining import Pipelining
 from faststream_redis_timers.calls.pools import close_pools, connection_options, hang_up
@@ -107,7 +107,7 @@ class Runner:
         pool = self._pool
         connection = await acquire(pool, timeout)
         try:
-            await connect_if_ended(connection, timeout)
+            await ensure_ready(connection, timeout)
             return await exchange(connection, operation, timeout, self.confirmation)
         finally:
             await release(pool, connection)
@@ -116,7 +116,7 @@ class Runner:
         pool = self._pool
         connection = await acquire(pool, None)
         try:
-            await connect_if_ended(connection, None)
+            await ensure_ready(connection, None)
             await use(connection)
         finally:
             await release(pool, connection)

@@ -46,11 +46,13 @@ def exchange(
         redis.RedisError: The server or the connection failed.
     """
     try:
-        connection.send_packed_command(operation.pack(asking=asking))
+        connection.send_packed_command(operation.pack(asking=asking), check_health=False)
         try:
             reply = _read(connection, asking=asking)
         except NoScriptError:
-            connection.send_packed_command(operation.pack(by_text=True, asking=asking))
+            connection.send_packed_command(
+                operation.pack(by_text=True, asking=asking), check_health=False
+            )
             reply = _read(connection, asking=asking)
         if confirmation is not None and operation.has_written is not None:
             question = confirmation.question(operation, reply, asking=asking)

@@ -30,12 +30,25 @@ _GET_CONNECTION_ARGS = get_connection_args(redis.__version__)
 def acquire(pool: redis.ConnectionPool) -> Any:
     """Take a connection from a pool, waiting while all of them are in use.
 
+    It is pinged now if its client wants that (``health_check_interval``), while nothing was sent.
+
     Args:
         pool: The pool.
 
     Raises:
         redis.RedisError: What the pool or the connection says.
     """
+    connection = _take(pool)
+    try:
+        connection.check_health()
+    except BaseException:
+        connection.disconnect()
+        pool.release(connection)
+        raise
+    return connection
+
+
+def _take(pool: redis.ConnectionPool) -> Any:
     wait = PoolWait()
     while True:
         try:
