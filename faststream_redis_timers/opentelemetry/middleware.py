@@ -1,5 +1,6 @@
 """Spans of scheduling and handling, linked by headers that may wait for weeks."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -44,7 +45,8 @@ class TimersTelemetryMiddleware(TelemetryMiddleware[TimerPublishCommand]):
     message to what its handler schedules, see FastStream's `CurrentBaggage`. Baggage that the
     process itself has set is not passed on.
 
-    A handler's instruction (`AckMessage`, `RejectMessage` and so on) is not an error of its span.
+    A handler's instruction (`AckMessage`, `RejectMessage` and so on) is not an error of its span; a
+    handler that is stopped with its worker is one.
 
     Args:
         tracer_provider: Provides the tracer; by default the global one.
@@ -184,15 +186,19 @@ class _TimersTelemetry(BaseTelemetryMiddleware[TimerPublishCommand]):
             yield
         except IgnoredException:
             raise
-        except Exception as error:
+        except (Exception, *_INTERRUPTIONS) as error:
             name = type(error).__name__
+            text = "the handler was stopped" if isinstance(error, _INTERRUPTIONS) else str(error)
             attributes[ERROR_TYPE] = name
             if self._current_span is not None:
                 self._current_span.record_exception(error)
-                self._current_span.set_status(Status(StatusCode.ERROR, f"{name}: {error}"))
+                self._current_span.set_status(Status(StatusCode.ERROR, f"{name}: {text}"))
             raise
         finally:
             self._metrics.observe_consume(attributes, time.perf_counter() - started, count)
+
+
+_INTERRUPTIONS = (asyncio.CancelledError, SystemExit, KeyboardInterrupt)
 
 
 @contextmanager

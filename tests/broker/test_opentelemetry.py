@@ -1,5 +1,6 @@
 """`TimersTelemetryMiddleware`: spans of scheduling and handling, their links, and baggage."""
 
+import asyncio
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -62,6 +63,13 @@ async def finished(exporter, *names):
     assert len(spans) == len(exporter.get_finished_spans())
     assert set(spans) == set(names)
     return [spans[name] for name in names]
+
+
+def points(reader):
+    """Give the first point of each metric, by its name."""
+    data = reader.get_metrics_data()
+    metrics = data.resource_metrics[0].scope_metrics[0].metrics if data else []
+    return {metric.name: metric.data.data_points[0] for metric in metrics}
 
 
 def linked(span):
@@ -511,6 +519,51 @@ async def test_an_instruction_is_no_failure(run, exporter, middleware, instructi
     assert process.events == ()
 
 
+async def test_a_handler_that_is_stopped_is_recorded(make_broker, exporter, tracer_provider, inbox):
+    reader = InMemoryMetricReader()
+    middleware = TimersTelemetryMiddleware(
+        tracer_provider=tracer_provider, meter_provider=MeterProvider(metric_readers=[reader])
+    )
+    broker = make_broker(middlewares=[middleware], graceful_timeout=0.01)
+
+    @broker.subscriber(TOPIC)
+    async def handle(body: str) -> None:
+        inbox.put(body)
+        await asyncio.Event().wait()
+
+    await broker.start()
+    await broker.publish("x", TOPIC)
+    await inbox.get()
+    await broker.stop()
+
+    *_, process = await finished(
+        exporter, f"{TOPIC} create", f"{TOPIC} publish", f"{TOPIC} process"
+    )
+    assert process.status.status_code is StatusCode.ERROR
+    assert process.status.description == "CancelledError: the handler was stopped"
+    assert points(reader)["messaging.process.duration"].attributes["error.type"] == "CancelledError"
+    await broker.connect()
+    assert await broker.count_pending(TOPIC) == 1
+    await broker.cancel_all(TOPIC)
+
+
+async def test_sys_exit_of_a_handler_is_recorded(exporter, middleware):
+    broker = TimersBroker(middlewares=[middleware])
+
+    @broker.subscriber(TOPIC)
+    async def handle(body: str) -> None:
+        sys.exit("enough")
+
+    async with TestTimersBroker(broker):
+        with pytest.raises(SystemExit, match="enough"):
+            await broker.publish("x", TOPIC)
+
+    *_, process = await finished(
+        exporter, f"{TOPIC} create", f"{TOPIC} publish", f"{TOPIC} process"
+    )
+    assert process.status.description == "SystemExit: the handler was stopped"
+
+
 # --- baggage -----------------------------------------------------------------------------
 
 
@@ -633,20 +686,15 @@ async def test_metrics_are_those_of_faststream(run, with_counters, fails):
         if fails:
             raise LookupError
 
-    def points():
-        data = reader.get_metrics_data()
-        metrics = data.resource_metrics[0].scope_metrics[0].metrics if data else []
-        return {metric.name: metric.data.data_points[0] for metric in metrics}
-
     async with run(broker):
         try:
             await broker.publish("x", TOPIC)
         except LookupError:
             assert fails
-        await wait_until_async(lambda: "messaging.process.duration" in points())
+        await wait_until_async(lambda: "messaging.process.duration" in points(reader))
         await broker.cancel_all(TOPIC)
 
-    found = points()
+    found = points(reader)
     durations = {"messaging.process.duration", "messaging.publish.duration"}
     counters = {"messaging.process.messages", "messaging.publish.messages"}
     assert set(found) == (durations | counters if with_counters else durations)
