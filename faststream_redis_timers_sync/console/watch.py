@@ -7,13 +7,7 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from typing import TYPE_CHECKING
 
-from redis.exceptions import (
-    ClusterDownError,
-    ConnectionError as RedisConnectionError,
-    NoPermissionError,
-    TimeoutError as RedisTimeoutError,
-    TryAgainError,
-)
+from redis.exceptions import ClusterDownError, NoPermissionError, RedisError, TryAgainError
 
 from faststream_redis_timers_sync.client import TimersClient
 from faststream_redis_timers_sync.console import formatting
@@ -21,15 +15,13 @@ from faststream_redis_timers_sync.console.actions import find_topics
 from faststream_redis_timers_sync.console.errors import DONE
 from faststream_redis_timers_sync.console.output import Output
 from faststream_redis_timers_sync.console.tables import Cell, rich_table
+from faststream_redis_timers_sync.manage.errors import is_unreachable
 from faststream_redis_timers_sync.manage.stats import Snapshot, TopicStats, count_topics
 from faststream_redis_timers_sync.manage.text import local_time, plural
 from faststream_redis_timers_sync.manage.topics import listening_topics
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
-
-_AWAY = (RedisConnectionError, RedisTimeoutError, ClusterDownError, TryAgainError)
-"""Errors of a server, or of a part of a cluster, that may recover."""
 
 _LINES_AROUND = 7
 """Lines of the terminal that are not topics."""
@@ -60,7 +52,7 @@ def watch(
     """Show counts of topics repeatedly, until Ctrl-C.
 
     If results do not go to a terminal, each update is written as lines of one endless table or of
-    JSON. A server that stops replying is asked again until it replies.
+    JSON. A server that stops replying is asked again until it replies; a refusal ends the command.
 
     Args:
         timers: The client.
@@ -98,12 +90,17 @@ def _updates(
             snapshot = count_topics(timers, topics)
             answered = time.monotonic()
             yield _Update(snapshot)
-        except _AWAY:
-            if snapshot is None:
+        except RedisError as error:
+            if snapshot is None or not _may_recover(error):
                 raise
             yield _Update(snapshot, time.monotonic() - answered)
         output.flush()
         time.sleep(interval)
+
+
+def _may_recover(error: RedisError) -> bool:
+    """Return whether a server, or a part of a cluster, may reply again."""
+    return is_unreachable(error) or isinstance(error, (ClusterDownError, TryAgainError))
 
 
 def _rows(output: Output, updates: Iterator[_Update]) -> Iterator[list[Cell]]:

@@ -452,6 +452,33 @@ def test_watching_outlives_an_outage(options, server_url, timers):
     assert process.returncode == 0
 
 
+def test_watching_ends_when_the_server_refuses_the_login(options, own_url, own_server):
+    def let_in(password):
+        own_server.acl_setuser(
+            "watcher",
+            enabled=True,
+            reset_passwords=True,
+            passwords=[f"+{password}"],
+            keys=["*"],
+            channels=["*"],
+            commands=["+@all"],
+        )
+
+    let_in("old")
+    url = own_url.replace("://", "://watcher:old@")
+    with watching(options, url, "t") as process:
+        process.stdout.readline()
+        let_in("new")
+        own_server.execute_command("CLIENT", "KILL", "USER", "watcher")
+        error = process.stderr.readline()
+        if not error.startswith("Error: "):
+            process.kill()
+        process.communicate(timeout=60)
+
+    assert "refused the login: check user and password" in error
+    assert process.returncode == 1
+
+
 def test_watching_finds_topics_that_workers_begin_to_listen_to(options, server_url, here):
     with (
         Relay(server_url) as relay,
