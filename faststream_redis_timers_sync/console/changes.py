@@ -241,6 +241,10 @@ def _apply(
         output.note("nothing was done")
         return FAILED
     tally = Tally()
+    if seen and not is_sure and seen.count and not _asks_about(words, seen):
+        # Nobody was asked, so timers that were scheduled since were not confirmed.
+        tally.stayed["paused"] = seen.paused
+        expected = 0
     shows = expected != 0 and walks(change, chosen)
     try:
         with examining(timers, output, chosen.topic, if_=shows) as advance:
@@ -274,9 +278,8 @@ def _preview(
 
 
 def _is_wanted(output: Output, chosen: Chosen, words: _Words, seen: Preview) -> bool:
-    count = seen.count
-    if "paused" in words.reasons and seen.paused:
-        count -= seen.paused
+    count = _asks_about(words, seen)
+    if count < seen.count:
         output.note(f"{plural(seen.paused)} paused: left out")
     if not count:
         return True
@@ -287,6 +290,11 @@ def _is_wanted(output: Output, chosen: Chosen, words: _Words, seen: Preview) -> 
         more = "is recurring: its series ends" if is_one else "are recurring: their series end"
         output.note(f"{seen.recurring:,} of them {more}. {_DECLARED}")
     return output.ask(words.question.format(plural(count, words.kind), _described(chosen)))
+
+
+def _asks_about(words: _Words, seen: Preview) -> int:
+    """Return how many of the counted timers the change applies to."""
+    return seen.count - (seen.paused if "paused" in words.reasons else 0)
 
 
 def _described(chosen: Chosen) -> str:

@@ -8,6 +8,7 @@ from command_line import click_runner
 
 from faststream_redis_timers_sync import Cron, Every, Series, TimersClient
 from faststream_redis_timers_sync.cli.group import group
+from faststream_redis_timers_sync.console import changes
 from faststream_redis_timers_sync.manage.changing import (
     Outcome,
     Pause,
@@ -326,6 +327,26 @@ def test_of_many_paused_ones_are_left_out(choice, stock, invoke):
     assert "1 timer unchanged: paused" in result.stderr
     assert "1 of them were running: a second run of each starts beside" in result.stderr
     assert states(stock)["stopped"] == "paused"
+
+
+@pytest.mark.parametrize("choice", [["--all"], ["--match", "*"]])
+def test_while_all_are_paused_nothing_is_moved_unasked(choice, timers, invoke, monkeypatch):
+    timers.schedule("x", "reports", timer_id="stopped", repeat=Every(hours=1))
+    timers.pause_timer("reports", "stopped")
+
+    def count_and_schedule(*args, **options):
+        seen = preview(*args, **options)
+        timers.schedule("x", "reports", timer_id="new", activate_at=LATER)
+        return seen
+
+    monkeypatch.setattr(changes, "preview", count_and_schedule)
+    result = invoke("run-now", "reports", *choice)
+
+    assert (result.exit_code, result.stdout) == (0, "0 timers made due, 1 unchanged\n")
+    assert "1 timer paused: left out" in result.stderr
+    assert "1 timer unchanged: paused" in result.stderr
+    assert timers.get_timer("reports", "new").due_at == LATER
+    assert states(timers) == {"stopped": "paused", "new": "waiting"}
 
 
 def test_one_that_is_paused_after_the_question_stays(stock):
