@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from faststream_redis_timers_sync.protocol.dead_letters import Ending, write_dead_letter
 from faststream_redis_timers_sync.protocol.keys import KeySpace
+from faststream_redis_timers_sync.protocol.listing import parse_entries
 from faststream_redis_timers_sync.protocol.management import (
     cancel_some,
     count_running,
@@ -14,10 +15,11 @@ from faststream_redis_timers_sync.protocol.management import (
     read_definitions,
 )
 from faststream_redis_timers_sync.protocol.model import CommitGroup, Settlement
-from faststream_redis_timers_sync.protocol.operation import Operation
+from faststream_redis_timers_sync.protocol.operation import Operation, reading
 from faststream_redis_timers_sync.protocol.operations import Operations
 from faststream_redis_timers_sync.protocol.recurrence import Cron, Every
 from faststream_redis_timers_sync.protocol.timers import encode_timer
+from faststream_redis_timers_sync.protocol.times import score_text
 
 START = datetime(2030, 1, 1, 12, tzinfo=UTC)
 TOPICS = ["invoices", "invoices", "invoices", "other"]
@@ -183,6 +185,19 @@ def look(history, topic, timer_id, delay, *_):
     history.list_all(f"{topic}:dead")
     history.list_all(topic, after=moment)
     history.list_all(topic, before=moment)
+    look_page_by_page(history, topic, moment)
+
+
+def look_page_by_page(history, topic, moment):
+    """Read pages as those do that show timers to people: few timers each, from a cursor on."""
+    for lowest, highest in [(b"-inf", b"+inf"), (score_text(moment), b"+inf"),
+                            (b"-inf", score_text(moment))]:  # fmt: skip
+        more, score, timer_id = b"1", b"", b""
+        while more == b"1":
+            args = (b"2", highest, lowest, score, timer_id)
+            more, entries = history.ask(reading("page", history.keys, topic, args, parse_entries))
+            if entries:
+                timer_id, score, _ = entries[-1]
 
 
 def claim(history, topic, _, delay, *__):

@@ -9,6 +9,7 @@ from faststream_redis_timers_sync import Every, TimersClient
 from faststream_redis_timers_sync.manage.deadline import Deadline, TimeUpError
 from faststream_redis_timers_sync.manage.pages import read_page
 from faststream_redis_timers_sync.manage.searching import search_page
+from faststream_redis_timers_sync.testing import FakeTimersClient
 
 TOPIC = "invoices"
 LATER = datetime(2099, 6, 1, 9, tzinfo=UTC)
@@ -83,3 +84,45 @@ def test_a_page_whose_time_is_up_goes_on_where_it_ended(timers):
     while page.end is not None:
         page = read_page(timers, TOPIC, only="running", limit=3, after=page.end)
     assert page.timers == []
+
+
+@pytest.fixture(params=["server", "fake"])
+def either(request, server_url, key_names):
+    """A client of the server, then one that keeps its timers in memory."""
+    client = (
+        FakeTimersClient() if request.param == "fake" else TimersClient(server_url, **key_names)
+    )
+    with client:
+        yield client
+        client.cancel_all(TOPIC)
+
+
+@pytest.mark.parametrize("search", ["", "t*"])
+@pytest.mark.parametrize("only", [None, "overdue", "waiting", "recurring", "paused"])
+def test_pages_go_on_in_order_until_all_were_shown(either, search, only):
+    kinds = {
+        "overdue": [f"t{n}" for n in range(5)],
+        # Two each are due at the same time.
+        "waiting": [f"t{n}" for n in range(10, 14)],
+        "paused": ["t20", "t21", "t22"],
+    }
+    kinds["recurring"] = kinds["paused"]
+    for timer_id in kinds["overdue"]:
+        either.schedule("x", TOPIC, timer_id=timer_id)
+    for n, timer_id in reversed([*enumerate(kinds["waiting"])]):
+        either.schedule("x", TOPIC, timer_id=timer_id, activate_at=LATER + timedelta(days=n // 2))
+    for timer_id in kinds["paused"]:
+        either.schedule("x", TOPIC, timer_id=timer_id, repeat=Every(days=1))
+        either.pause_timer(TOPIC, timer_id)
+
+    wanted = kinds.get(only, kinds["overdue"] + kinds["waiting"] + kinds["paused"])
+    shown, after = [], None
+    for _ in range(len(wanted)):
+        page = search_page(either, TOPIC, search, only=only, after=after, limit=2)
+        shown.append([timer.timer_id for timer in page.timers])
+        if (after := page.end) is None:
+            break
+
+    assert after is None
+    assert [timer_id for some in shown for timer_id in some] == wanted
+    assert all(len(some) <= 2 for some in shown)

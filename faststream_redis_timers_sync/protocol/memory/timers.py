@@ -371,12 +371,14 @@ class TimersMemory:
         self,
         _: Operation[Any],
         entries: MemoryTopic,
-        __: bytes,
+        limit: bytes,
         highest: bytes,
         lowest: bytes,
-        *___: bytes,
+        score: bytes,
+        timer_id: bytes,
     ) -> bytes:
-        return entries.page(float(lowest), float(highest))
+        after = (float(score), timer_id) if score else None
+        return entries.page(int(limit), float(lowest), float(highest), after)
 
     def _answer_scan(
         self, _: Operation[Any], entries: MemoryTopic, __: bytes, pattern: bytes, ___: bytes

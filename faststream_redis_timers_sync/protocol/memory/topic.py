@@ -328,26 +328,39 @@ class MemoryTopic(dict[bytes, Entry]):
             texts.append(text)
         return b" ".join(words) + b"\n" + b"".join(texts)
 
-    def page(self, lowest: float, highest: float) -> bytes:
-        """Write the timers between two scores in order, as `page` replies; nothing follows.
+    def page(
+        self, limit: int, lowest: float, highest: float, after: tuple[float, bytes] | None
+    ) -> bytes:
+        """Write timers between two scores in order, as `page` replies.
 
         Args:
-            lowest: Only scores above this one.
+            limit: How many at most.
+            lowest: Only scores above this one, at the start.
             highest: Only scores up to this one.
+            after: Score and id of the cursor; None at the start.
         """
-        return self.show(
-            one for one in self.in_order() if lowest < float(self[one].score) <= highest
+        places = ((float(entry.score), timer_id) for timer_id, entry in self.items())
+        found = heapq.nsmallest(
+            limit,
+            (
+                place
+                for place in places
+                if (lowest < place[0] if after is None else after < place) and place[0] <= highest
+            ),
         )
+        more = b"1" if len(found) == limit else b"0"
+        return self.show((timer_id for _, timer_id in found), more)
 
-    def show(self, ids: Iterable[bytes]) -> bytes:
-        """Write ids and scores, as `page` and `scan` reply; nothing follows.
+    def show(self, ids: Iterable[bytes], more: bytes = b"0") -> bytes:
+        """Write ids and scores, as `page` and `scan` reply.
 
         Args:
             ids: The ids.
+            more: The first word of the reply, ``0`` if nothing follows.
         """
         found = list(ids)
         words = [b"%b %d" % (self[one].score, len(one)) for one in found]
-        return b" ".join((b"0", *words)) + b"\n" + b"".join(found)
+        return b" ".join((more, *words)) + b"\n" + b"".join(found)
 
     def count(self, now: int, within: Iterable[bytes]) -> bytes:
         """Count the timers, as `overview` replies with a line per topic.
