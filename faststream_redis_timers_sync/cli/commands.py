@@ -268,8 +268,8 @@ def forecast(**options: Any) -> None:
 def watch(**options: Any) -> None:
     """Watch the counts of topics, until Ctrl-C.
 
-    Without a TOPIC, watches all that can be found. If the output is not a terminal, prints each
-    update as new lines.
+    Without a TOPIC, watches all that can be found. If the output is not a terminal, or is narrow,
+    prints each update as new lines.
     """
     run(watching.watch, known=known_topics(), **options)
 

@@ -14,7 +14,7 @@ from faststream_redis_timers_sync.console import formatting
 from faststream_redis_timers_sync.console.actions import find_topics
 from faststream_redis_timers_sync.console.errors import DONE
 from faststream_redis_timers_sync.console.output import Output
-from faststream_redis_timers_sync.console.tables import Cell, rich_table
+from faststream_redis_timers_sync.console.tables import Cell, narrowest, rich_table
 from faststream_redis_timers_sync.manage.errors import is_unreachable
 from faststream_redis_timers_sync.manage.stats import Snapshot, TopicStats, count_topics
 from faststream_redis_timers_sync.manage.text import local_time, plural
@@ -22,6 +22,9 @@ from faststream_redis_timers_sync.manage.topics import listening_topics
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+
+_NARROWEST = narrowest(formatting.WATCH_COLUMNS)
+"""Columns of a terminal below which the live table would drop names."""
 
 _LINES_AROUND = 7
 """Lines of the terminal that are not topics."""
@@ -51,8 +54,9 @@ def watch(
 ) -> int:
     """Show counts of topics repeatedly, until Ctrl-C.
 
-    If results do not go to a terminal, each update is written as lines of one endless table or of
-    JSON. A server that stops replying is asked again until it replies; a refusal ends the command.
+    If results do not go to a terminal, or it is narrow, each update is written as lines of one
+    endless table or of JSON. A server that stops replying is asked again until it replies; a
+    refusal ends the command.
 
     Args:
         timers: The client.
@@ -70,7 +74,7 @@ def watch(
             for update in updates:
                 for stats in () if update.silent else update.snapshot.topics:
                     output.record(formatting.stats_record(stats))
-        elif (console := output.console()) is not None:
+        elif (console := output.console()) is not None and console.width >= _NARROWEST:
             _draw(console, updates, interval, output.zone)
         else:
             output.table(formatting.WATCH_LINES, _rows(output, updates))

@@ -390,6 +390,31 @@ def test_a_live_table_says_that_the_server_is_away_and_goes_on(stock, server_url
         assert shell.end() == 0
 
 
+@pytest.mark.parametrize("columns", [40, 50, 64])
+def test_on_a_narrow_terminal_a_watch_writes_lines_and_loses_no_name(columns, timers, terminal):
+    timers.schedule("x", "invoices", activate_in=HOUR)
+
+    shell = terminal("watch", "--interval", "0.1", columns=columns)
+    shell.wait_for("invoices")
+    shell.type("\x03")
+
+    assert shell.end() == 0
+    assert shell.text.splitlines()[0].split()[-1] == "TOPIC"
+    assert "\x1b[?25l" not in shell.raw
+
+
+def test_on_the_narrowest_terminal_of_a_live_table_names_have_room(timers, terminal):
+    timers.schedule("x", "invoices", activate_in=HOUR)
+
+    shell = terminal("watch", "--interval", "0.1", columns=65)
+    shell.wait_for("Ctrl-C to stop")
+    shell.type("\x03")
+
+    assert shell.end() == 0
+    assert "invoices" in shell.text
+    assert "\x1b[?25l" in shell.raw
+
+
 def test_a_live_table_of_more_topics_than_lines_shows_the_urgent_ones(timers, terminal):
     for n in range(60):
         timers.schedule("x", f"topic-{n:02}", activate_in=n * HOUR + HOUR)
