@@ -1,5 +1,6 @@
 """The commands, for any group that hands a `Source` to them."""
 
+import math
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -253,11 +254,20 @@ def forecast(**options: Any) -> None:
     run(actions.show_forecast, known=known_topics(), **options)
 
 
+def _check_number(_: click.Context, __: click.Parameter, value: float) -> float:
+    # NaN is in every range.
+    if math.isnan(value):
+        msg = f"{value} is not a number"
+        raise click.BadParameter(msg)
+    return value
+
+
 @click.command()
 @topics_argument
 @click.option(
     "--interval",
-    type=click.FloatRange(min=0.1),
+    type=click.FloatRange(min=0.1, max=86_400),
+    callback=_check_number,
     default=2.0,
     show_default=True,
     metavar="SECONDS",
