@@ -4,6 +4,7 @@ All work goes in steps of 200 to 1,000 timers, so that neither memory nor the ti
 depends on how many timers there are.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from heapq import nsmallest
@@ -90,7 +91,7 @@ def list_timers(
     if limit is None:
         return found
     if match is None:
-        return islice(found, limit)
+        return islice(found, min(limit, sys.maxsize))
     return iter(nsmallest(limit, found, key=lambda timer: (timer.due_at, timer.timer_id)))
 
 

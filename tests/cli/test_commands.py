@@ -229,6 +229,8 @@ def test_a_list_is_a_table_with_a_line_per_timer(stock, invoke):
     [
         (["--limit", "2"], ["overdue", "running"]),
         (["--match", "user:*", "--limit", "2"], ["user:1", "user:2"]),
+        (["--match", "user:*", "--limit", "9" * 20], ["user:1", "user:2", "user:3"]),
+        (["--limit", "9" * 20], ["overdue", "running", "user:1", "user:2", "user:3"]),
         (["--match", "user:[23]"], ["user:2", "user:3"]),
     ],
 )
