@@ -43,7 +43,7 @@ class TimersPrometheusMiddleware(PrometheusMiddleware[_Raw, TimerPublishCommand]
     A batch counts as its number of messages, but has one duration and size. If it is split after
     an error, each further call counts again, except for the lateness.
 
-    Several brokers may share a registry.
+    Several brokers may share a registry, if their `custom_labels` have the same names.
 
     Args:
         registry: The registry for the metrics.
@@ -55,8 +55,8 @@ class TimersPrometheusMiddleware(PrometheusMiddleware[_Raw, TimerPublishCommand]
             a `TimerDelivery`, a `TimerBatchDelivery`, or None when a timer is scheduled.
 
     Raises:
-        ValueError: A custom label has the name of a built-in one, or a bucket or a name is
-            invalid.
+        ValueError: A custom label has the name of a built-in one, another broker of the registry
+            has other custom labels, or a bucket or a name is invalid.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class TimersPrometheusMiddleware(PrometheusMiddleware[_Raw, TimerPublishCommand]
             received_messages_size_buckets=received_messages_size_buckets,
             custom_labels=custom_labels,
         )
+        self._check_shared(custom_labels or {})
         self._system = provider.messaging_system
         self._app_name = metrics_prefix if app_name is EMPTY else app_name
         name = f"{metrics_prefix}_timers_lateness_seconds"
@@ -94,6 +95,16 @@ class TimersPrometheusMiddleware(PrometheusMiddleware[_Raw, TimerPublishCommand]
             registry=registry,
             buckets=lateness_buckets,
         )
+
+    def _check_shared(self, custom_labels: Mapping[str, object]) -> None:
+        # prometheus_client has no other way to ask for the names of a metric's labels.
+        names = self._metrics_container.received_messages_total._labelnames  # noqa: SLF001
+        if (known := {*names} - {"app_name", "broker", "handler"}) != custom_labels.keys():
+            msg = (
+                "custom_labels must have the same names for all brokers of a registry, "
+                f"got {sorted(custom_labels)} beside {sorted(known)}"
+            )
+            raise ValueError(msg)
 
     def __call__(self, msg: _Raw | None, /, *, context: ContextRepo) -> "_TimersPrometheus":
         """Return the middleware of one message.

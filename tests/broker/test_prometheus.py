@@ -509,6 +509,35 @@ async def test_brokers_may_share_a_registry(registry):
     }
 
 
+async def test_brokers_of_a_registry_may_have_different_texts_in_their_labels(registry):
+    brokers = [
+        TimersBroker(
+            middlewares=[TimersPrometheusMiddleware(registry=registry, custom_labels=labels)]
+        )
+        for labels in ({"team": "a", "zone": "b"}, {"zone": "c", "team": "d"})
+    ]
+
+    async with TestTimersBroker(*brokers):
+        for broker in brokers:
+            await broker.publish("x", TOPIC)
+
+    assert samples(registry, "faststream_published_messages_total") == {
+        ("redis_timers", TOPIC, "success", "a", "b"): 1,
+        ("redis_timers", TOPIC, "success", "d", "c"): 1,
+    }
+
+
+@pytest.mark.parametrize("labels", [None, {"zone": "b"}, {"team": "a", "zone": "b"}])
+def test_brokers_of_a_registry_have_the_same_labels(registry, labels):
+    TimersPrometheusMiddleware(registry=registry, custom_labels={"team": "a"})
+
+    with pytest.raises(
+        ValueError, match=r"custom_labels must have the same names.*beside \['team'\]"
+    ):
+        TimersPrometheusMiddleware(registry=registry, custom_labels=labels)
+    TimersPrometheusMiddleware(registry=registry, custom_labels=labels, metrics_prefix="other")
+
+
 def test_a_label_that_is_there_already_is_refused(registry):
     with pytest.raises(ValueError, match="custom_labels must not use the names status, topic"):
         TimersPrometheusMiddleware(
