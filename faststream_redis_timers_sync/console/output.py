@@ -173,7 +173,9 @@ class Output:
             text: A sentence, without a full stop.
         """
         if self._err.isatty():
-            text = textwrap.fill(text, shutil.get_terminal_size().columns, break_long_words=False)
+            width = shutil.get_terminal_size().columns
+            # Ids and topics stay whole, so that they can be copied.
+            text = textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
         self._out.flush()
         _write(self._err, f"{text}\n")
         self._err.flush()

@@ -217,6 +217,16 @@ def test_titles_come_once_however_many_rows_there_are(stock, terminal):
     assert shell.text.count("user:") == 199
 
 
+def test_an_id_in_a_remark_is_broken_nowhere(timers, terminal):
+    timers.schedule("x", "t", activate_in=HOUR)
+
+    shell = terminal("cancel", "t", "welcome-mail-anna", columns=32)
+    shell.end()
+
+    assert "'welcome-mail-anna'" in shell.text
+    assert len(shell.text.splitlines()) > 1
+
+
 # --- questions
 
 
