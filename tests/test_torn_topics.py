@@ -259,6 +259,36 @@ async def test_the_last_payload_is_committed_and_the_rest_is_torn(tagged):
     assert (found.outcomes, found.is_torn, found.orphans) == (b"1", True, [])
 
 
+@pytest.mark.parametrize("is_committed", [False, True])
+async def test_the_last_timer_is_not_removed_either(tagged, is_committed):
+    home = tagged.home
+    tagged.client.schedule("x", TOPIC, timer_id="held")
+    lease = step(home).lease
+    tagged.client.schedule("x", TOPIC, timer_id="waiting")
+    home.redis.delete(home.keys_of(TOPIC).payloads)
+    if not is_committed:
+        home.redis.zrem(home.keys_of(TOPIC).timeline, "held")
+
+    found = step(home, *[Settlement(b"commit", b"held", lease)] * is_committed)
+
+    assert (found.is_torn, found.orphans, found.head) == (True, [], None)
+    assert home.redis.zrange(home.keys_of(TOPIC).timeline, 0, -1) == [b"waiting"]
+    home.redis.hset(home.keys_of(TOPIC).payloads, "waiting", BODY)
+    assert [timer.timer_id for timer in step(home).claimed] == [b"waiting"]
+
+
+async def test_a_single_entry_without_a_payload_is_removed_after_the_next_timer(tagged):
+    home = tagged.home
+    tear(home, count=1)
+    assert step(home).is_torn
+    tagged.client.schedule("x", TOPIC, timer_id="next")
+
+    found = step(home)
+
+    assert (found.is_torn, found.orphans) == (False, [b"0"])
+    assert [timer.timer_id for timer in found.claimed] == [b"next"]
+
+
 async def test_once_its_keys_are_together_all_is_claimed(tagged):
     home = tagged.home
     tear(home)
@@ -293,18 +323,21 @@ async def test_counts_of_several_topics_have_its_timers(tagged):
     tagged.client.cancel_all("others")
 
 
-async def test_without_hash_tags_entries_without_payloads_are_leftovers(either_url, key_names):
+@pytest.mark.parametrize("count", [1, 2])
+async def test_without_hash_tags_entries_without_payloads_are_leftovers(
+    either_url, key_names, count
+):
     with TimersClient(either_url, **key_names) as timers:
         operations = Operations(KeySpace(**key_names))
         timeline = operations.keys.of(TOPIC).timeline
-        timers._runner.client.zadd(timeline, {"0": 1, "1": 2})
+        timers._runner.client.zadd(timeline, {str(n): 1 + n for n in range(count)})
 
         assert timers.count_pending(TOPIC) == 0
         found = timers._runner.run(
             operations.settle_and_claim(TOPIC, [], limit=10, lease_ttl=30.0, jitter=1)
         )
 
-        assert (found.is_torn, found.orphans) == (False, [b"0", b"1"])
+        assert (found.is_torn, found.orphans) == (False, [b"0", b"1"][:count])
 
 
 def operations_on(keys):

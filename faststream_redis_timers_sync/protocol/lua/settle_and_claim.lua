@@ -405,7 +405,7 @@ if limit > 0 and not is_empty then
     is_full = #due > 0 and not take(due)
   end
   --@ if #claimed == 0 and (is_bare or redis.call('EXISTS', payloads) == 0) then
-  --@   found_torn = redis.call('ZCARD', timeline) > 1
+  --@   found_torn = redis.call('ZCARD', timeline) > 0
   --@   orphans = found_torn and {} or orphans
   --@ end
   for _, id in ipairs(orphans) do
