@@ -230,6 +230,35 @@ async def test_a_series_moves_on_as_usual_and_its_dead_letter_is_made(tagged):
     tagged.client.cancel_all(DEAD)
 
 
+@pytest.mark.parametrize("dead", [b"dead", b"repeat"])
+async def test_a_torn_topic_gets_no_dead_letters_and_the_timer_stays(tagged, dead):
+    home = tagged.home
+    for timer_id in ("dead", "done"):
+        tagged.client.schedule("x", TOPIC, timer_id=timer_id)
+    lease = step(home, suspect_from=3).lease
+    tear(home, DEAD)
+    before = data_of(home, DEAD)
+    detail = b"4000000000.000000 6:letter" if dead == b"repeat" else b"6:letter"
+    settlement = Settlement(dead, b"dead", lease, detail + BODY)
+
+    found = step(
+        home,
+        settlement,
+        Settlement(b"commit", b"done", lease),
+        suspect_from=3,
+        dead_topic=DEAD,
+    )
+
+    assert found.outcomes == b"t1"
+    assert data_of(home, DEAD) == before
+    assert home.redis.zscore(home.keys_of(TOPIC).timeline, "dead") == float(lease)
+    assert home.redis.hget(home.keys_of(TOPIC).attempts, "dead").startswith(b"1 ")
+    home.redis.hset(home.keys_of(DEAD).payloads, mapping=dict.fromkeys("012", BODY))
+    assert step(home, settlement, suspect_from=3, dead_topic=DEAD).outcomes == b"1"
+    assert tagged.client.count_pending(DEAD) == 4
+    tagged.client.cancel_all(DEAD)
+
+
 @pytest.mark.parametrize("name", ["prune", "resume"])
 async def test_what_looks_after_series_is_refused(name, tagged):
     tear(tagged.home)
@@ -388,6 +417,38 @@ async def test_a_worker_says_so_once_polls_on_and_goes_on_when_it_is_whole(tagge
 
     assert tagged.log.at(logging.ERROR) == [torn, torn]
     assert tagged.log.at(logging.WARNING) == []
+
+
+async def test_a_worker_says_that_the_dead_letter_topic_is_torn(tagged, open_calls):
+    broker = tagged.broker()
+
+    @broker.subscriber(
+        TOPIC,
+        retry_policy=lambda attempt, error: None,
+        dead_letter_topic=DEAD,
+        lease_ttl=0.2,
+        polling_interval=0.01,
+        max_polling_interval=0.02,
+    )
+    async def handle(message: TimerMessage):
+        open_calls.note(message)
+        raise ValueError
+
+    home = tagged.home
+    tear(home, DEAD)
+    tagged.client.schedule("x", TOPIC, timer_id="failing")
+    line = words.dead_topic_torn(TOPIC, DEAD, 1)
+
+    async with delivering(broker):
+        await wait_until_async(lambda: tagged.log.at(logging.ERROR).count(line) == 2)
+        assert home.redis.hkeys(home.keys_of(DEAD).payloads) == []
+        assert tagged.client.has_pending(TOPIC, "failing")
+        tagged.client.cancel_all(DEAD)
+        await wait_until_async(lambda: tagged.client.count_pending(DEAD) == 1)
+
+    assert tagged.client.count_pending(TOPIC) == 0
+    assert len(open_calls.messages) == 1
+    tagged.client.cancel_all(DEAD)
 
 
 @pytest.mark.parametrize("words", [["list", TOPIC], ["cancel", TOPIC, "1"]], ids=" ".join)

@@ -27,7 +27,7 @@ from faststream_redis_timers.delivery.settlement_policy import SettlementPolicy
 from faststream_redis_timers.delivery.slots import Suspects, make_slots
 from faststream_redis_timers.schemas import TimerSub
 from faststream_redis_timers_sync.protocol.envelope import Envelope
-from faststream_redis_timers_sync.protocol.model import Claimed, Step
+from faststream_redis_timers_sync.protocol.model import Claimed, Outcome, Step
 from faststream_redis_timers_sync.protocol.operation import Operation
 from faststream_redis_timers_sync.protocol.operations import Operations
 from faststream_redis_timers_sync.protocol.times import lease_text
@@ -250,6 +250,9 @@ class DeliveryCore(Generic[_U]):
             self._agenda.poll_again()
         clock_offset = sent_at - step.now
         self._renewals.process_outcomes(call.settlements, step.outcomes, clock_offset)
+        dead_topic = self._settlement_policy.dead_topic
+        if dead_topic and (kept := step.outcomes.count(Outcome.DEAD_TOPIC_TORN)):
+            self._log(logging.ERROR, words.dead_topic_torn(self._topic, dead_topic, kept))
         if not is_claim:
             return []
         # The server may not count workers, and handlers that start now may block the event loop.

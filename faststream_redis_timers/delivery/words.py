@@ -386,6 +386,20 @@ def torn(topic: str) -> str:
     )
 
 
+def dead_topic_torn(topic: str, dead_topic: str, count: int) -> str:
+    """Return the line for timers that could not be dead-lettered, since that topic is torn.
+
+    Args:
+        topic: The full topic.
+        dead_topic: The full dead-letter topic.
+        count: How many timers.
+    """
+    return (
+        f"dead-letter topic {dead_topic!r} is torn, so timers of topic {topic!r} were not "
+        f"dead-lettered ({count}) and will be redelivered when their leases expire: {TORN_REMEDY}"
+    )
+
+
 def no_longer_torn(topic: str) -> str:
     """Return the line for a topic whose timers have their payloads again, or were cancelled.
 

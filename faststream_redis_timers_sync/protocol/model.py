@@ -285,3 +285,4 @@ class Outcome:
     LEASED_AGAIN = ord("l")
     DUE_AGAIN = ord("d")
     REPEATED = ord("s")
+    DEAD_TOPIC_TORN = ord("t")

@@ -32,7 +32,8 @@
 --           'renew'   leased until the score in detail, if that is later
 --           'dead'    removed, and due now in the dead-letter topic: detail is
 --                     the length of its id there, a colon, that id, and its
---                     payload there
+--                     payload there. If that topic is torn (with hash tags), nothing
+--                     changes, and the timer keeps its lease
 --           'repeat'  due at the score in detail, and its attempts forgotten. If a
 --                     space and a detail of 'dead' follow, that is done too
 -- Reply one bulk string, a line and then bytes without gaps.
@@ -50,7 +51,8 @@
 --       Bytes: id and payload of each claimed timer, then those removed ids.
 --       Outcome of a settlement: '1' done, '0' the timer is gone, 'l' it has another
 --       lease, 'd' it has another due time (scheduled or rescheduled meanwhile), 's' it
---       has the due time of 'repeat', as if that had already been done.
+--       has the due time of 'repeat', as if that had already been done, 't' the
+--       dead-letter topic is torn.
 --
 -- A value of attempts is 'count first-due score'. It is valid as long as the timer
 -- has that score: other clients that reschedule it may not know this key.
@@ -189,13 +191,21 @@ local function settle()
   local members = {}
   -- A timer may be renewed, recounted and delayed in one step, but its score is set once.
   local places, moved, old_scores, new_scores, changes, known = {}, {}, {}, {}, {}, {}
+  --@ local is_dead_torn
   for n, id in ipairs(ids) do
     local action, leases, detail = ARGV[4 * n + 4], ARGV[4 * n + 6], ARGV[4 * n + 7]
     local score = scores[n] and tonumber(scores[n])
     local lease = score and find_lease(score, leases)
+    local is_refused = false
+    --@ if lease and (action == 'dead' or action == 'repeat' and string.find(detail, ' ')) then
+    --@   if is_dead_torn == nil then is_dead_torn = is_torn(KEYS[3], KEYS[4]) end
+    --@   is_refused = is_dead_torn
+    --@ end
     if not lease then
       outcomes[n] =
         outcome_without(score, action == 'repeat' and tonumber(string.match(detail, '^%S+')))
+    elseif is_refused then
+      outcomes[n] = 't'
     else
       outcomes[n] = '1'
       if action == 'commit' then
