@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 
 import pytest
+import redis
 from series import series
 
 from faststream_redis_timers_sync import protocol
@@ -110,6 +111,22 @@ def test_each_shared_paragraph_is_one_definition(text):
     _, *paragraphs = re.split(r"\n\n(?=--|local )", text)
 
     assert [len(DEFINED.findall(one)) for one in paragraphs] == [1] * len(paragraphs)
+
+
+@pytest.mark.parametrize("if_exists", ["replace", "keep", "error", "update"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_schedule_refuses_an_empty_id_and_schedules_nothing(
+    if_exists, count, redis_client, key_names
+):
+    timeline, payloads, attempts = KeySpace(**key_names).of("topic")
+    timers = [
+        word for n in range(count) for word in ("" if n == count - 1 else "a", "x", "+9.000000")
+    ]
+    text = load_script("schedule").text
+
+    with pytest.raises(redis.ResponseError, match="a timer id must not be empty"):
+        redis_client.eval(text, 2, timeline, payloads, attempts, if_exists, *timers)
+    assert redis_client.exists(timeline, payloads) == 0
 
 
 def test_scripts_refuse_a_torn_topic_unless_they_count_or_give_up():

@@ -16,11 +16,14 @@
 local timeline, payloads, attempts = KEYS[1], KEYS[2], ARGV[1]
 --@ if is_torn(timeline, payloads) then return torn(timeline) end
 local if_exists = ARGV[2]
+-- Other scripts write and delete the empty field of payloads.
+local NO_ID = 'ERR a timer id must not be empty'
 local now_seconds, now_microseconds, now = server_time()
 
 -- Most calls are for one timer, which takes two thirds of the time without tables.
 if #ARGV == 5 and if_exists == 'replace' then
   local id, score = ARGV[3], resolve_due(ARGV[5], now_seconds, now_microseconds)
+  if id == '' then return redis.error_reply(NO_ID) end
   local old_head = head_of(timeline)
   -- ZADD comes first: a server that is out of memory refuses it, and then
   -- nothing is written.
@@ -33,6 +36,7 @@ end
 
 local ids = {}
 for i = 3, #ARGV, 3 do
+  if ARGV[i] == '' then return redis.error_reply(NO_ID) end
   ids[#ids + 1] = ARGV[i]
 end
 
