@@ -432,7 +432,12 @@ def _read_json(payload: bytes) -> Envelope | None:
                 return None
             # Scripts look for recurring timers elsewhere.
             series = {REPEAT, REPEAT_OWNER}
-            named = {name: str(value) for name, value in headers.items() if name not in series}
+            named = {
+                name: value if isinstance(value, str) else json.dumps(value)
+                for name, value in headers.items()
+                # For FastStream a header without a value is as good as none.
+                if name not in series and value is not None
+            }
             return Envelope(body, named)
         case {"b": str(digits), **rest} if rest.keys() <= {"ct"}:
             try:

@@ -203,6 +203,13 @@ def test_faststreams_json_envelope_is_read():
     )
 
 
+def test_headers_of_the_json_envelope_that_are_no_text_are_json_and_null_is_none():
+    headers = {"reply_to": None, "correlation_id": None, "x": True, "y": 1.5, "z": ["é", None]}
+    payload = json.dumps({"data": "x", "headers": headers}).encode()
+
+    assert read_envelope(payload) == (b"x", {"x": "true", "y": "1.5", "z": '["\\u00e9", null]'})
+
+
 @pytest.mark.parametrize(
     ("payload", "headers"),
     [
