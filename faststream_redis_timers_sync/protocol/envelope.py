@@ -137,7 +137,12 @@ def _encode_value(name: str, value: HeaderValue) -> bytes:
         text = plain(value)
     elif isinstance(value, bool):
         text = "true" if value else "false"
-    elif isinstance(value, (int, float, UUID)):
+    elif isinstance(value, int):
+        # str would write the name of an Enum's member; in a body its number is written too.
+        text = int.__repr__(value)
+    elif isinstance(value, float):
+        text = float.__repr__(value)
+    elif isinstance(value, UUID):
         text = str(value)
     elif isinstance(value, datetime):
         text = value.isoformat()

@@ -3,6 +3,7 @@
 import json
 from contextlib import suppress
 from datetime import UTC, datetime
+from enum import Enum
 from struct import pack
 from uuid import UUID
 
@@ -246,6 +247,14 @@ def test_anything_else_is_a_body_as_it_stands(payload):
 # --- headers -----------------------------------------------------------------------------
 
 
+class Priority(int, Enum):
+    HIGH = 7
+
+
+class Rate(float, Enum):
+    FULL = 2.5
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -255,6 +264,8 @@ def test_anything_else_is_a_body_as_it_stands(payload):
         (1.5, "1.5"),
         (True, "true"),
         (False, "false"),
+        (Priority.HIGH, "7"),
+        (Rate.FULL, "2.5"),
         (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
         (datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC), "2030-01-02T03:04:05+00:00"),
     ],
