@@ -212,6 +212,7 @@ def settle(action):
             b"commit": b"",
             b"nack": b"" if delay < 1 else b"+%.6f" % delay,
             b"renew": b"%.6f5" % (START.timestamp() + delay),
+            b"recount": b"%d" % (delay > 1),
         }
         # A worker settles a timer once: of each id the last lease, or the one before.
         unique = {claimed.timer_id: (claimed, lease) for _, claimed, lease in some[: 4 - limit]}
@@ -323,6 +324,7 @@ EVENTS = {
     settle(b"nack"): 2,
     settle(b"release"): 2,
     settle(b"renew"): 1,
+    settle(b"recount"): 2,
     settle(b"dead"): 1,
     repeat: 3,
     redrive: 0.3,

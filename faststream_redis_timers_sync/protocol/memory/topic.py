@@ -140,7 +140,9 @@ class MemoryTopic(dict[bytes, Entry]):
         definition = present.definition
         is_same = definition == new.definition
         # A timer that is due once has no time that a series could keep.
-        is_retry = definition is not None and self._attempts_of(timer_id, present.score).times > 0
+        is_retry = (
+            definition is not None and self._known_attempts(timer_id, present.score) is not None
+        )
         if is_same or present.is_paused:
             # Its attempts stay counted.
             super().__setitem__(timer_id, present._replace(payload=payload))
@@ -233,16 +235,18 @@ class MemoryTopic(dict[bytes, Entry]):
         if action == b"nack":
             # By default the end of the lease, without its half microsecond.
             due = resolve_due(detail, now) if detail else score[:-1]
-        times = attempts.times - (action == b"release")
+        times = max(0, attempts.times - (action == b"release"))
         self.move(timer_id, due)
-        if counts and times > 0:
+        # A count of 0 keeps the first due time.
+        if counts and (times > 0 or float(due) != float(attempts.first_due)):
             self._attempts[timer_id] = Attempts(times, attempts.first_due, due)
 
     def _attempts_of(self, timer_id: bytes, score: bytes) -> Attempts:
+        return self._known_attempts(timer_id, score) or Attempts(0, score, score)
+
+    def _known_attempts(self, timer_id: bytes, score: bytes) -> Attempts | None:
         known = self._attempts.get(timer_id)
-        if known is None or float(known.score) != float(score):
-            return Attempts(0, score, score)
-        return known
+        return None if known is None or float(known.score) != float(score) else known
 
     def add_dead_letters(self, details: Iterable[bytes], now: int) -> None:
         """Add dead letters, due now.
