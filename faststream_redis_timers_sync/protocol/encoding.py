@@ -145,8 +145,12 @@ def dump_json(message: Any) -> bytes:
     Raises:
         TypeError: It holds something that JSON can't represent.
     """
-    text = _dump(message)
-    if _ODD_KEY.search(text):
+    try:
+        text = _dump(message)
+    except TypeError:
+        # Perhaps because of a key, such as a UUID.
+        text = None
+    if text is None or _ODD_KEY.search(text):
         text = _dump(_with_text_keys(message))
     return text.encode()
 
@@ -169,9 +173,23 @@ def _with_text_keys(value: Any) -> Any:
     return _with_text_keys(_plain(value))
 
 
-def _text_key(key: Any) -> Any:
-    is_odd = key is None or (isinstance(key, float) and not math.isfinite(key))
-    return str(key) if is_odd else key
+def _text_key(key: Any) -> str:
+    if isinstance(key, tuple):
+        return ",".join(map(_text_key, key))
+    if key is None:
+        return "None"
+    if isinstance(key, float) and not math.isfinite(key):
+        return float.__repr__(key)
+    if isinstance(key, (int, float)):
+        # Also of a member of an Enum; True is true.
+        return json.dumps(key)
+    plain = key if isinstance(key, str) else _plain(key)
+    if isinstance(key, Enum) and not isinstance(key, str):
+        return _text_key(plain)
+    if not isinstance(plain, str):
+        msg = f"a {type(key).__name__} can't be written as JSON where it is a key"
+        raise TypeError(msg)
+    return plain
 
 
 def _plain(value: Any) -> Any:

@@ -141,6 +141,37 @@ def test_any_plain_value_without_pydantic_is_pydantics_byte_for_byte(message):
     assert dump_json(message) == to_json(message)
 
 
+KEYS = [
+    UUID(int=7),
+    date(2030, 1, 1),
+    datetime(2030, 1, 1, tzinfo=UTC),
+    time(1, 2),
+    timedelta(seconds=90.5),
+    Decimal("1.50"),
+    b"Jos\xc3\xa9",
+    Colour.RED,
+    Level.HIGH,
+    Name.JOSE,
+    Shape.POINT,
+    (),
+    (1, "a", None, True, 1.5, 1e30, math.inf, UUID(int=7), (Colour.RED, Level.HIGH), Name.JOSE),
+]
+
+
+@pytest.mark.parametrize("key", KEYS, ids=repr)
+def test_a_key_without_pydantic_is_pydantics_byte_for_byte(key):
+    message = {"a": [{key: {1: True, None: (date(2030, 1, 1),)}}]}
+
+    assert dump_json(message) == to_json(message)
+
+
+def test_a_key_that_json_has_no_place_for_is_refused_with_and_without_pydantic():
+    with pytest.raises(TypeError, match="a frozenset can't be written as JSON"):
+        dump_json({frozenset("a"): 1})
+    with pytest.raises(ValueError, match="not valid as object key"):
+        encode_message({frozenset("a"): 1})
+
+
 def test_of_keys_that_are_the_same_in_json_the_last_is_read():
     message = {None: 1, "None": 2}
 
