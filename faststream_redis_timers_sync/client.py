@@ -257,6 +257,9 @@ class TimersClient:
             kind = type(messages).__name__
             msg = f"messages must be several messages, got a single {kind}: put it in a list"
             raise TypeError(msg)
+        if not isinstance(messages, Iterable):
+            msg = f"messages must be several messages, got {type(messages).__name__}"
+            raise TypeError(msg)
         topic = prefixed(self._prefix, topic)
         reply_to = self._full_reply_to(reply_to)
         trace = current_trace()

@@ -329,6 +329,15 @@ async def test_a_single_id_is_refused(front_end, single):
 
 
 @on_every_front_end
+async def test_no_ids_at_all_are_refused_by_the_arguments_name(front_end):
+    with pytest.raises(TypeError, match="timer_ids must be several ids, got 5"):
+        await front_end.redrive(DEAD, 5)
+    for odd in (None, 5):
+        with pytest.raises(TypeError, match=f"timer_ids must be several ids, got {odd}"):
+            await front_end.cancel_timers(TOPIC, odd)
+
+
+@on_every_front_end
 async def test_what_cannot_be_a_topic_or_an_id_is_refused(front_end):
     with pytest.raises(ValueError, match="dead_topic must not be empty"):
         await front_end.redrive("")

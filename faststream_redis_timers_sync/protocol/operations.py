@@ -730,6 +730,9 @@ def _several(timer_ids: Iterable[str]) -> Iterable[str]:
     if isinstance(timer_ids, (str, bytes)):
         msg = f"timer_ids must be several ids, got the single {timer_ids!r}"
         raise TypeError(msg)
+    if not isinstance(timer_ids, Iterable):
+        msg = f"timer_ids must be several ids, got {timer_ids!r}"
+        raise TypeError(msg)
     return timer_ids
 
 

@@ -359,6 +359,8 @@ def test_a_number_is_refused_as_ever(berlin, timers):
         timers.schedule("first", "invoices", activate_at=5)
     with pytest.raises(TypeError, match="messages must be several messages"):
         timers.schedule_batch("first", "invoices")
+    with pytest.raises(TypeError, match="messages must be several messages, got NoneType"):
+        timers.schedule_batch(None, "invoices")
 
 
 @pytest.mark.skipif(VERSION >= (6, 0), reason="this Django has tasks")
