@@ -697,7 +697,8 @@ def _check_ids(timers: Iterable[EncodedTimer]) -> None:
 
 
 def _check_if_exists(if_exists: IfExists | None, timers: Sequence[EncodedTimer]) -> None:
-    if if_exists not in {None, "replace", "keep", "error", "update"}:
+    # A set would fail at a value without a hash, such as a list.
+    if if_exists not in (None, "replace", "keep", "error", "update"):
         msg = f'if_exists must be "replace", "keep", "error" or "update", got {if_exists!r}'
         raise ValueError(msg)
     if if_exists == "update" and not all(timer.repeat for timer in timers):

@@ -163,6 +163,7 @@ ROWS = [
     ),
     # The rest
     (lambda home: home.publish(if_exists="maybe"), ValueError, ["if_exists", "'maybe'"]),
+    (lambda home: home.publish(if_exists=["keep"]), ValueError, ["if_exists", "['keep']"]),
     (lambda home: home.batch(if_exists=""), ValueError, ["if_exists", "''"]),
     (lambda home: home.batch(if_exists="update"), ValueError, ["if_exists", "'update'", "repeat"]),
     (
