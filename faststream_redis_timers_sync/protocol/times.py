@@ -106,7 +106,8 @@ def check_aware(argument: str, time: datetime) -> None:
 
 def _no_time(argument: str, value: object, expected: str, example: str) -> Exception:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if not math.isfinite(value):
+        # isfinite would refuse an int that no float can hold.
+        if isinstance(value, float) and not math.isfinite(value):
             return ValueError(f"{argument} must be {expected} and finite, got {value!r}")
         return TypeError(
             f"{argument} must be {expected}, got the number {value!r}: "

@@ -200,6 +200,7 @@ NAIVE = datetime.fromisoformat("2030-01-01")
     ("activate_in", "error", "texts"),
     [
         (30, TypeError, ["activate_in", "number 30", "activate_in=timedelta(seconds=30)"]),
+        (10**400, TypeError, ["activate_in", f"number {10**400}"]),
         (1.5, TypeError, ["activate_in", "number 1.5", "activate_in=timedelta(seconds=1.5)"]),
         (math.nan, ValueError, ["activate_in", "finite", "nan"]),
         (math.inf, ValueError, ["activate_in", "finite", "inf"]),
@@ -227,6 +228,7 @@ def test_what_is_no_delay_is_refused_by_name_and_value(activate_in, error, texts
             TypeError,
             ["activate_at", "number 1893456000", "datetime.fromtimestamp(1893456000, tz=UTC)"],
         ),
+        (10**400, TypeError, ["activate_at", f"number {10**400}"]),
         (math.nan, ValueError, ["activate_at", "finite", "nan"]),
         (math.inf, ValueError, ["activate_at", "finite", "inf"]),
         (NAIVE, ValueError, ["activate_at", "timezone-aware", repr(NAIVE), "tzinfo=UTC"]),
