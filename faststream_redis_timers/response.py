@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from faststream.response import BatchPublishCommand, PublishCommand, PublishType, Response
 
-from faststream_redis_timers_sync.protocol.envelope import HeaderValue
+from faststream_redis_timers_sync.protocol.envelope import HeaderValue, check_headers
 from faststream_redis_timers_sync.protocol.model import IfExists
 from faststream_redis_timers_sync.protocol.recurrence import Repeat
 
@@ -42,6 +42,7 @@ class TimerResponse(Response):
         correlation_id: str | None = None,
     ) -> None:
         """Store the arguments."""
+        check_headers(headers)
         super().__init__(body, headers=dict(headers or {}), correlation_id=correlation_id)
         self.activate_in = activate_in
         self.activate_at = activate_at
@@ -110,6 +111,7 @@ class TimerPublishCommand(BatchPublishCommand):
         _publish_type: PublishType,
     ) -> None:
         """Store the arguments."""
+        check_headers(headers)
         super().__init__(
             message,
             *messages,

@@ -156,6 +156,13 @@ def test_a_series_has_no_trace(client, tracer):
 def test_headers_that_are_wrong_are_refused_as_ever(client, tracer):
     with a_span(tracer), pytest.raises(TypeError, match="'x-a'"):
         client.schedule("x", TOPIC, headers={"x-a": None})
+    for odd in ("abc", 5, [("a", "b")]):
+        with a_span(tracer), pytest.raises(TypeError, match="headers must be a mapping"):
+            client.schedule("x", TOPIC, headers=odd)
+        with pytest.raises(TypeError, match="headers must be a mapping"):
+            client.schedule("x", TOPIC, headers=odd)
+        with pytest.raises(TypeError, match="headers must be a mapping"):
+            client.schedule_batch([TimerPublishMessage("x", headers=odd)], TOPIC)
 
 
 def test_a_timer_in_a_pipeline_has_the_trace_of_the_call(client, tracer, redis_client):

@@ -20,7 +20,7 @@ from faststream_redis_timers.publisher.producer import NO_REQUEST
 from faststream_redis_timers.publisher.specification import TimersPublisherSpecification
 from faststream_redis_timers.response import TimerPublishCommand
 from faststream_redis_timers.schemas import TimerSub
-from faststream_redis_timers_sync.protocol.envelope import HeaderValue
+from faststream_redis_timers_sync.protocol.envelope import HeaderValue, check_headers
 from faststream_redis_timers_sync.protocol.keys import prefixed
 from faststream_redis_timers_sync.protocol.model import IfExists
 from faststream_redis_timers_sync.protocol.recurrence import Repeat
@@ -120,6 +120,7 @@ class TimersPublisher(PublisherUsecase):
         Raises:
             Exception: See `TimersBroker.publish`.
         """
+        check_headers(headers)
         command = TimerPublishCommand(
             message,
             topic=self.topic if topic is None else prefixed(self._outer_config.prefix, topic),

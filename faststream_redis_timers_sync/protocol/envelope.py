@@ -52,6 +52,20 @@ class Envelope(NamedTuple):
         return f"{type(self).__name__}({len(self.body)} bytes, {len(self.headers)} headers)"
 
 
+def check_headers(headers: Mapping[str, HeaderValue] | None) -> None:
+    """Refuse headers that are neither a mapping nor None.
+
+    Args:
+        headers: The headers, which may be secret: no error text shows them.
+
+    Raises:
+        TypeError: They are something else.
+    """
+    if headers is not None and not isinstance(headers, Mapping):
+        msg = f"headers must be a mapping, got a value of type {type(headers).__name__}"
+        raise TypeError(msg)
+
+
 def write_envelope(
     body: bytes,
     *,

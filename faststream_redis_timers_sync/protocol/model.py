@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 from faststream_redis_timers_sync.protocol.encoding import decode_body
-from faststream_redis_timers_sync.protocol.envelope import HeaderValue
+from faststream_redis_timers_sync.protocol.envelope import HeaderValue, check_headers
 from faststream_redis_timers_sync.protocol.keys import plain_text
 from faststream_redis_timers_sync.protocol.recurrence import Repeat, check_repeat
 from faststream_redis_timers_sync.protocol.times import is_lease
@@ -109,9 +109,7 @@ class Series:
         for argument in ("topic", "timer_id"):
             object.__setattr__(self, argument, plain_text(argument, getattr(self, argument)))
         check_repeat("repeat", self.repeat)
-        if self.headers is not None and not isinstance(self.headers, Mapping):
-            msg = f"headers must be a mapping, got a value of type {type(self.headers).__name__}"
-            raise TypeError(msg)
+        check_headers(self.headers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,11 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from faststream_redis_timers_sync.protocol.envelope import HeaderValue, write_envelope
+from faststream_redis_timers_sync.protocol.envelope import (
+    HeaderValue,
+    check_headers,
+    write_envelope,
+)
 from faststream_redis_timers_sync.protocol.keys import plain_text
 from faststream_redis_timers_sync.protocol.model import EncodedTimer, TimerPublishMessage
 from faststream_redis_timers_sync.protocol.recurrence import (
@@ -76,6 +80,7 @@ def encode_timer(  # noqa: PLR0913  a timer has that many properties
         ValueError: The id is empty, a time can't be used, a header can't be written, or there
             is no id or a time beside `repeat`.
     """
+    check_headers(headers)
     if repeat is not None:
         return _encode_recurring(
             body,
@@ -235,6 +240,8 @@ def encode_batch_item(  # noqa: PLR0913  a timer has that many properties
         repeat: The batch's; times and `repeat` count as one option.
         topic: The full topic.
     """
+    check_headers(headers)
+    check_headers(message.headers)
     own_in, own_at, own_repeat = message.activate_in, message.activate_at, message.repeat
     if own_in is not None or own_at is not None or own_repeat is not None:
         activate_in, activate_at, repeat = own_in, own_at, own_repeat

@@ -7,7 +7,7 @@ W3C's `traceparent` and `tracestate`; baggage stays here, whatever the process p
 import sys
 from collections.abc import Mapping
 
-from faststream_redis_timers_sync.protocol.envelope import HeaderValue
+from faststream_redis_timers_sync.protocol.envelope import HeaderValue, check_headers
 
 TRACEPARENT = "traceparent"
 TRACESTATE = "tracestate"
@@ -40,7 +40,11 @@ def add_trace(
         headers: The headers; they win.
         own: Headers that will be added to these, such as those of a message of a batch.
     """
-    if not trace or any(given and TRACEPARENT in given for given in (headers, own)):
+    if not trace:
+        return headers
+    check_headers(headers)
+    check_headers(own)
+    if any(given and TRACEPARENT in given for given in (headers, own)):
         return headers
     return {**trace, **dict(headers or {})}
 

@@ -140,6 +140,16 @@ ROWS = [
     # Headers
     (lambda home: home.publish(headers={"x-a": None}), TypeError, ["'x-a'", "NoneType"]),
     (lambda home: home.publish(headers={"x-a": [1]}), TypeError, ["'x-a'", "list"]),
+    (lambda home: home.publish(headers="abc"), TypeError, ["headers", "mapping", "str"]),
+    (lambda home: home.publish(headers=5), TypeError, ["headers", "mapping", "int"]),
+    (lambda home: home.publish(headers=[("a", "b")]), TypeError, ["headers", "mapping", "list"]),
+    (lambda home: home.batch(headers=[("a", "b")]), TypeError, ["headers", "mapping", "list"]),
+    (
+        lambda home: home.batch("x", TimerPublishMessage("y", headers="abc")),
+        TypeError,
+        ["headers", "mapping", "str"],
+    ),
+    (lambda home: home.publisher.publish("x", headers=5), TypeError, ["headers", "mapping", "int"]),
     (lambda home: home.publish(headers={5: "x"}), TypeError, ["header", "5"]),
     (lambda home: home.publish(headers={"x-a": b"\xff"}), ValueError, ["'x-a'", "UTF-8"]),
     (lambda home: home.publish(headers={"x-a": "\ud800"}), ValueError, ["'x-a'", "UTF-8"]),
