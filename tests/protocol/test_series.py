@@ -13,7 +13,7 @@ from examples.embedded_server import embedded_server
 from faststream_redis_timers_sync import TimersClient
 from faststream_redis_timers_sync.protocol.dead_letters import Ending, write_dead_letter
 from faststream_redis_timers_sync.protocol.envelope import read_envelope, write_envelope
-from faststream_redis_timers_sync.protocol.management import move_some
+from faststream_redis_timers_sync.protocol.management import move_some, read_definitions
 from faststream_redis_timers_sync.protocol.model import PAUSED, Outcome, Settlement
 from faststream_redis_timers_sync.protocol.recurrence import REPEAT
 
@@ -123,6 +123,17 @@ def test_an_entry_without_payload_is_none(score, home):
 
     assert update(home) == b"1"
     assert score_of(home) == FIRST
+
+
+def test_a_payload_without_an_entry_has_no_definition(home):
+    plant(home, LATER)
+    home.redis.hset(home.keys_of(TOPIC).payloads, "left", series("left").payload)
+
+    definitions = home.runner.run(
+        read_definitions(home.operations.keys, TOPIC, ["left", "a", "none"])
+    )
+
+    assert definitions == [None, HOURLY, None]
 
 
 def test_an_update_wakes_waiting_workers_for_an_earlier_due_time(home):

@@ -4,13 +4,15 @@
 -- KEYS  timeline, payloads
 -- ARGV  byte budget for payloads, ids
 -- Reply one bulk string: a line with the length of each definition of the first ids (-1 for a timer
---       that is not a series, or absent), then the definitions without gaps
+--       that is not a series, or absent; a payload without an entry counts as absent), then the
+--       definitions without gaps
 
 --@ if is_torn(KEYS[1], KEYS[2]) then return torn(KEYS[1]) end
 local budget, size = tonumber(ARGV[1]), 0
 local lengths, definitions = {}, {}
+local scores = redis.call('ZMSCORE', KEYS[1], unpack(ARGV, 2))
 for n = 2, #ARGV do
-  local payload = redis.call('HGET', KEYS[2], ARGV[n]) or ''
+  local payload = scores[n - 1] and redis.call('HGET', KEYS[2], ARGV[n]) or ''
   size = size + #payload
   if n > 2 and size > budget then
     break
