@@ -1,4 +1,4 @@
-"""Checks that a lease has not expired when its handler starts.
+"""Starts handlers: only while their lease lasts, and not without running them to their end.
 
 After the claim dependencies are resolved, blocking handlers wait for a thread, and another
 handler may block the event loop for longer than the lease.
@@ -6,11 +6,13 @@ handler may block the event loop for longer than the lease.
 
 import functools
 import inspect
+from asyncio import isfuture
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-from faststream.exceptions import HandlerException
+from fast_depends.utils import is_async_gen_callable, is_coroutine_callable, is_gen_callable
+from faststream.exceptions import HandlerException, SetupError
 
 from faststream_redis_timers.delivered import TimerBatchDelivery, TimerDelivery
 
@@ -42,26 +44,64 @@ def within_lease(handler: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap a handler so that it does not start after its lease has expired.
 
     Args:
-        handler: The user's function, asynchronous or not.
+        handler: The user's function or other callable, asynchronous or not.
 
     Returns:
-        The handler, which raises `LeaseEndedError` then.
+        The handler, which raises `LeaseEndedError` then, and `TypeError` if it returns a
+        coroutine, or is wrapped so that it returns a generator.
+
+    Raises:
+        SetupError: It is a generator function.
     """
-    if inspect.iscoroutinefunction(handler):
+    if is_gen_callable(handler) or is_async_gen_callable(handler):
+        name = getattr(handler, "__name__", repr(handler))
+        msg = (
+            f"handler {name!r} has a yield, so calling it returns a generator, which nothing runs: "
+            "remove the yield"
+        )
+        raise SetupError(msg)
+    # As FastStream decides what to run in a thread: objects can have an async __call__.
+    if is_coroutine_callable(handler):
 
         @functools.wraps(handler)
         async def begin_async(*args: Any, **kwargs: Any) -> Any:
             _check()
-            return await handler(*args, **kwargs)
+            return _checked(await handler(*args, **kwargs), handler)
 
         return begin_async
 
     @functools.wraps(handler)
     def begin(*args: Any, **kwargs: Any) -> Any:
         _check()
-        return handler(*args, **kwargs)
+        return _checked(handler(*args, **kwargs), handler)
 
     return begin
+
+
+def _checked(result: Any, handler: Callable[..., Any]) -> Any:
+    """Return a handler's result; raise if it has yet to run, as with decorators that don't await.
+
+    Other generators can be results: they are published as lists. A future runs already.
+    """
+    if inspect.iscoroutine(result):
+        # Otherwise Python warns that it was never awaited.
+        result.close()
+        kind = "a coroutine"
+    elif inspect.isgenerator(result):
+        if result.gi_code is not getattr(inspect.unwrap(handler), "__code__", None):
+            return result
+        kind = "a generator"
+    elif inspect.isasyncgen(result):
+        kind = "an asynchronous generator"
+    elif inspect.isawaitable(result) and not isfuture(result):
+        kind = f"a {type(result).__name__}"
+    else:
+        return result
+    msg = (
+        f"the handler returned {kind}, which nothing runs: write a plain def, or an async def "
+        "that awaits it, without yield"
+    )
+    raise TypeError(msg)
 
 
 def _check() -> None:

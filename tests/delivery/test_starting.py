@@ -1,12 +1,17 @@
-"""No handler begins whose lease has ended, whatever took so long between claim and handler."""
+"""Handlers begin, whatever kind of callable they are, and none whose lease has ended."""
 
 import asyncio
+import functools
 import time
 
 import pytest
+from asgiref.sync import sync_to_async
 from bench import delivering
 from faststream import AckPolicy, Depends
+from faststream.exceptions import SetupError
+from waiting import wait_until_async
 
+from faststream_redis_timers import TestTimersBroker
 from faststream_redis_timers.annotations import TimerBatchMessage, TimerMessage
 from faststream_redis_timers.subscriber.handling import Handling
 
@@ -124,3 +129,138 @@ async def test_a_handler_may_call_another_when_its_lease_has_ended(bench, open_c
         await bench.until_gone("1")
 
     assert open_calls.bodies == [("1", "done")]
+
+
+# --- callables ---------------------------------------------------------------------------
+
+
+class Charge:
+    """Handlers of an object, and the object as a handler."""
+
+    def __init__(self):
+        self.bodies = []
+
+    async def __call__(self, body):
+        self.bodies.append(body)
+
+    async def charge(self, body):
+        self.bodies.append(body)
+
+    async def charge_for(self, reason, body):
+        self.bodies.append(body)
+
+    def charge_blocking(self, body):
+        self.bodies.append(body)
+
+
+CALLABLES = {
+    "an object with an async __call__": lambda charge: charge,
+    "a bound method": lambda charge: charge.charge,
+    "a partial of an async function": lambda charge: functools.partial(charge.charge_for, "a"),
+    "sync_to_async": lambda charge: sync_to_async(charge.charge_blocking),
+    "a blocking bound method": lambda charge: charge.charge_blocking,
+}
+
+
+@pytest.mark.parametrize("batch", [False, True])
+@pytest.mark.parametrize("make", CALLABLES.values(), ids=CALLABLES)
+async def test_each_kind_of_callable_is_called(bench, make, batch):
+    broker = bench.broker()
+    charge = Charge()
+    broker.subscriber(bench.topic, batch=batch)(make(charge))
+
+    bench.schedule("1", "INV-1")
+    async with delivering(broker):
+        await bench.until_gone("1")
+
+    assert charge.bodies == [["INV-1"] if batch else "INV-1"]
+
+
+def blindly_wrapped(function):
+    """Wrap a function as decorators do that don't know asynchronous ones."""
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        return function(*args, **kwargs)
+
+    return call
+
+
+async def asynchronous(body): ...
+
+
+def generator(body):
+    yield
+
+
+async def asynchronous_generator(body):
+    yield
+
+
+async def forgotten_await(body):
+    return asynchronous(body)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("batch", [False, True])
+@pytest.mark.parametrize(
+    "handler",
+    [
+        blindly_wrapped(asynchronous),
+        blindly_wrapped(generator),
+        blindly_wrapped(asynchronous_generator),
+        forgotten_await,
+    ],
+    ids=["coroutine", "generator", "asynchronous generator", "forgotten await"],
+)
+async def test_a_result_that_has_yet_to_run_is_an_error_and_keeps_the_timer(bench, handler, batch):
+    broker = bench.broker()
+    broker.subscriber(bench.topic, batch=batch)(handler)
+
+    bench.schedule("1")
+    async with delivering(broker):
+        await wait_until_async(lambda: bench.log.complaints and not bench.is_leased("1"))
+
+    (line,) = bench.log.complaints
+    assert line.startswith("TypeError: the handler returned a")
+    assert "which nothing runs" in line
+    assert bench.client.cancel_timer(bench.topic, "1")
+
+
+def generator_expression(body):
+    return (part for part in [body])
+
+
+async def running_task(body):
+    return asyncio.create_task(asynchronous(body))
+
+
+@pytest.mark.parametrize("handler", [generator_expression, running_task])
+async def test_a_result_that_can_be_published_or_runs_already_is_no_error(bench, handler):
+    broker = bench.broker()
+    broker.subscriber(bench.topic)(handler)
+
+    bench.schedule("1")
+    async with delivering(broker):
+        await bench.until_gone("1")
+
+    assert bench.log.complaints == []
+
+
+class Yielding:
+    """A handler that is no function."""
+
+    def __call__(self, body):
+        yield
+
+
+@pytest.mark.parametrize("handler", [generator, asynchronous_generator, Yielding()])
+async def test_a_generator_function_is_refused(bench, handler):
+    broker = bench.broker()
+    broker.subscriber(bench.topic)(handler)
+
+    with pytest.raises(SetupError, match=r"has a yield, .* which nothing runs"):
+        await broker.start()
+    with pytest.raises(SetupError, match=r"has a yield, .* which nothing runs"):
+        async with TestTimersBroker(broker):
+            pass
