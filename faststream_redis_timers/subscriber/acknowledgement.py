@@ -51,7 +51,7 @@ async def handle_and_settle(
         The handler's response.
 
     Raises:
-        Exception: The handler's exception, except the instructions
+        BaseException: The handler's exception, except the instructions
             `AckMessage`, `NackMessage`, `RejectMessage` and `SkipMessage`.
     """
     if policy is AckPolicy.ACK_FIRST and not await delivery.commit():
@@ -79,10 +79,12 @@ async def handle_and_settle(
         on_stop(delivery, reason)
         delivery.release()
         raise
-    except (Exception, asyncio.CancelledError) as error:
-        if not is_interrupted(error, delivery):
-            delivery.free_slot()
-            _settle_failure(delivery, policy, error)
+    except GeneratorExit:
+        # Its event loop has gone: nothing can be sent.
+        raise
+    except BaseException as error:
+        # Not only an Exception: extensions in Rust, for example, raise a PanicException.
+        _settle_failure(delivery, policy, error)
         raise
     else:
         delivery.free_slot()
@@ -117,6 +119,9 @@ def is_interrupted(error: BaseException, unit: Unit) -> bool:
 
 
 def _settle_failure(delivery: TimerDelivery, policy: AckPolicy, error: BaseException) -> None:
+    if is_interrupted(error, delivery):
+        return
+    delivery.free_slot()
     if isinstance(error, LeaseEndedError):
         # The handler has not started, and this worker no longer has the lease.
         return

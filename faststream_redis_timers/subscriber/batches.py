@@ -4,7 +4,6 @@ One timer can make the handler of a hundred fail. So timers of a failed batch ar
 immediately and under the same lease: see `Splitting` for which, and `_Run` for how long.
 """
 
-import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
@@ -69,7 +68,7 @@ async def handle_and_settle_batch(batch: TimerBatchDelivery, terms: Terms) -> Re
         The handler's response; an empty one if timers were tried alone.
 
     Raises:
-        Exception: The error of the handler; if timers were tried alone, for one of them.
+        BaseException: The error of the handler; if timers were tried alone, for one of them.
     """
     batch.marking = _MARKING.get(terms.policy, Marking.LATER)
     batch.on_refusal = partial(_log_refused_mark, batch.topic, terms.log)
@@ -104,7 +103,7 @@ class _Run:
         self._batch = batch
         self._terms = terms
         self._now = batch.claim.holder.now
-        self._error: Exception | asyncio.CancelledError | None = None
+        self._error: BaseException | None = None
         # The error of the last timer that failed alone.
 
     async def run(self, first: TimerBatchDelivery) -> Response:
@@ -130,7 +129,11 @@ class _Run:
             self._terms.on_stop(part, reason)
             self._batch.release()
             raise
-        except (Exception, asyncio.CancelledError) as error:
+        except GeneratorExit:
+            # Its event loop has gone: nothing can be sent.
+            raise
+        except BaseException as error:
+            # Not only an Exception: extensions in Rust, for example, raise a PanicException.
             if is_interrupted(error, part):
                 self._leave(part)
                 raise
@@ -182,9 +185,7 @@ class _Run:
 
     # --- failures
 
-    async def _fail(
-        self, part: TimerBatchDelivery, error: Exception | asyncio.CancelledError, seconds: float
-    ) -> None:
+    async def _fail(self, part: TimerBatchDelivery, error: BaseException, seconds: float) -> None:
         policy = self._terms.policy
         self._batch.has_failed = True
         if isinstance(error, LeaseEndedError):
@@ -206,9 +207,7 @@ class _Run:
             self._settle(part, None)
         self._error = error
 
-    async def _split(
-        self, part: TimerBatchDelivery, error: Exception | asyncio.CancelledError, seconds: float
-    ) -> None:
+    async def _split(self, part: TimerBatchDelivery, error: BaseException, seconds: float) -> None:
         if not part.has_begun and (places := _named_places(error, part, self._terms.bodies)):
             await self._leave_out(part, places, error)
             return
@@ -243,7 +242,7 @@ class _Run:
         self._give_up(splitting, error)
 
     async def _leave_out(
-        self, part: TimerBatchDelivery, places: set[int], error: Exception | asyncio.CancelledError
+        self, part: TimerBatchDelivery, places: set[int], error: BaseException
     ) -> None:
         """Fail the timers with invalid bodies, and handle the others as a batch again."""
         self._error = error
@@ -280,9 +279,7 @@ class _Run:
             ends_at = self._batch.claim.received_at + sub.max_lease
         return ends_at - now - min(RELEASING, sub.lease_ttl / 10)
 
-    def _assume_failed(
-        self, splitting: Splitting[TimerDelivery], error: Exception | asyncio.CancelledError
-    ) -> None:
+    def _assume_failed(self, splitting: Splitting[TimerDelivery], error: BaseException) -> None:
         """Fail the rest like the probes, except timers that would have no attempt left."""
         if self._terms.policy is AckPolicy.REJECT_ON_ERROR:
             return
@@ -292,9 +289,7 @@ class _Run:
             line = words.common_cause(self._batch.topic, failed, type(error).__name__)
             self._terms.log(logging.WARNING, line)
 
-    def _give_up(
-        self, splitting: Splitting[TimerDelivery], error: Exception | asyncio.CancelledError
-    ) -> None:
+    def _give_up(self, splitting: Splitting[TimerDelivery], error: BaseException) -> None:
         """Settle the timers that were not tried."""
         splitting.rest = _still_leased(splitting.rest)
         if not splitting.rest:
@@ -322,7 +317,7 @@ def _still_leased(timers: list[TimerDelivery]) -> list[TimerDelivery]:
     return [timer for timer in timers if not timer.is_lost]
 
 
-def _keep_unfiltered(error: Exception, count: int, timer: TimerDelivery) -> None:
+def _keep_unfiltered(error: BaseException, count: int, timer: TimerDelivery) -> None:
     """Keep a timer of `count` that no filter accepted together: it saw the first one's headers."""
     if count == 1:
         timer.nack_soon(error)

@@ -94,6 +94,10 @@ class Handling(Generic[_U]):
             self._core.ended(delivery)
 
     def _end(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled():
+            # FastStream has logged what a handler raised that is no Exception. Otherwise asyncio
+            # logs it too, as never retrieved.
+            task.exception()
         if (delivery := self._running.pop(task, None)) is None:
             return
         # A handler may turn its cancellation into another exception.

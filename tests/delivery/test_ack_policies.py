@@ -1,6 +1,7 @@
 """What each acknowledgement policy makes of each way in which a handler can end."""
 
 import asyncio
+import gc
 import logging
 from datetime import timedelta
 
@@ -24,18 +25,24 @@ from faststream_redis_timers_sync.protocol.times import is_lease
 
 GONE, DUE, LEASED = "gone", "due when the lease would have ended", "leased until its lease ends"
 
+FAILED = {
+    AckPolicy.ACK: GONE,
+    AckPolicy.ACK_FIRST: GONE,
+    AckPolicy.REJECT_ON_ERROR: GONE,
+    AckPolicy.NACK_ON_ERROR: DUE,
+    AckPolicy.MANUAL: LEASED,
+}
+
+
+class PanicException(BaseException):
+    """No Exception, like that of extensions in Rust."""
+
+
 OUTCOMES = {
     "returns": (None, dict.fromkeys(AckPolicy, GONE) | {AckPolicy.MANUAL: LEASED}),
-    "raises": (
-        ValueError,
-        {
-            AckPolicy.ACK: GONE,
-            AckPolicy.ACK_FIRST: GONE,
-            AckPolicy.REJECT_ON_ERROR: GONE,
-            AckPolicy.NACK_ON_ERROR: DUE,
-            AckPolicy.MANUAL: LEASED,
-        },
-    ),
+    "raises": (ValueError, FAILED),
+    "raises no Exception": (PanicException, FAILED),
+    "raises a group": (BaseExceptionGroup("two", [PanicException(), ValueError()]), FAILED),
     "AckMessage": (AckMessage, dict.fromkeys(AckPolicy, GONE)),
     "SkipMessage": (SkipMessage, dict.fromkeys(AckPolicy, GONE)),
     "RejectMessage": (RejectMessage, dict.fromkeys(AckPolicy, GONE)),
@@ -80,10 +87,31 @@ async def test_policy_and_outcome_decide_what_becomes_of_a_timer(
 
     assert open_calls.ids == ["1"]
     # The error, and that a timer is gone for good without having been handled.
+    has_failed = expected is FAILED
     is_rejected = policy is not AckPolicy.ACK_FIRST and (
-        outcome == "RejectMessage" or (outcome == "raises" and policy is AckPolicy.REJECT_ON_ERROR)
+        outcome == "RejectMessage" or (has_failed and policy is AckPolicy.REJECT_ON_ERROR)
     )
-    assert len(bench.log.complaints) == (outcome == "raises") + is_rejected
+    assert len(bench.log.complaints) == has_failed + is_rejected
+
+
+async def test_what_is_no_exception_is_logged_once(bench, open_calls):
+    broker = bench.broker()
+    unhandled = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
+
+    @broker.subscriber(bench.topic, ack_policy=AckPolicy.ACK)
+    async def handle(message: TimerMessage):
+        open_calls.note(message)
+        raise PanicException
+
+    bench.schedule("1")
+    async with delivering(broker):
+        await bench.until_gone("1")
+    gc.collect()
+
+    assert open_calls.ids == ["1"]
+    assert bench.log.complaints == ["PanicException: "]
+    assert unhandled == []
 
 
 @pytest.mark.parametrize("policy", AckPolicy)

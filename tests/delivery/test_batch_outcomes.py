@@ -38,18 +38,23 @@ MARKS = {
 }
 MARKED = {"a": GONE, "b": LATER, "c": DEAD_LETTER}
 
+FAILED = {
+    AckPolicy.ACK: GONE,
+    AckPolicy.ACK_FIRST: GONE,
+    AckPolicy.REJECT_ON_ERROR: DEAD_LETTER,
+    AckPolicy.NACK_ON_ERROR: DUE,
+    AckPolicy.MANUAL: LEASED,
+}
+
+
+class PanicException(BaseException):
+    """No Exception, like that of extensions in Rust."""
+
+
 OUTCOMES = {
     "returns": (None, dict.fromkeys(AckPolicy, GONE) | {AckPolicy.MANUAL: LEASED}),
-    "raises": (
-        ValueError,
-        {
-            AckPolicy.ACK: GONE,
-            AckPolicy.ACK_FIRST: GONE,
-            AckPolicy.REJECT_ON_ERROR: DEAD_LETTER,
-            AckPolicy.NACK_ON_ERROR: DUE,
-            AckPolicy.MANUAL: LEASED,
-        },
-    ),
+    "raises": (ValueError, FAILED),
+    "raises no Exception": (PanicException, FAILED),
     "AckMessage": (AckMessage, dict.fromkeys(AckPolicy, GONE)),
     "SkipMessage": (SkipMessage, dict.fromkeys(AckPolicy, GONE)),
     "RejectMessage": (
