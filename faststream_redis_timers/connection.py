@@ -46,7 +46,7 @@ from faststream_redis_timers.calls.runner import Runner
 from faststream_redis_timers.calls.wakeups import WakeUps
 from faststream_redis_timers.delivery.schedule import AlarmClock, SpinBudget
 from faststream_redis_timers.delivery.slots import Suspects
-from faststream_redis_timers.tasks import check_cancelled
+from faststream_redis_timers.tasks import check_cancelled, count_cancellations
 from faststream_redis_timers_sync.protocol.clients import (
     URL_OPTIONS,
     check_url,
@@ -214,6 +214,7 @@ class TimersConnection:
             TimeoutError: It did not reply in time.
         """
         problem: Exception | None = None
+        cancelled_before = count_cancellations()
         try:
             async with asyncio.timeout(timeout or _SINGLE_TRY):
                 while problem is None or timeout > 0:
@@ -222,7 +223,7 @@ class TimersConnection:
                     except (RedisError, OSError) as error:
                         problem = error
                         # The error may have replaced the cancellation of the timeout.
-                        check_cancelled()
+                        check_cancelled(cancelled_before)
                     await asyncio.sleep(0.05)
                 raise TimeoutError  # noqa: TRY301  like the end of the timeout
         except TimeoutError:

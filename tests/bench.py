@@ -227,6 +227,17 @@ class Calls:
         await wait_until_async(lambda: len(self.bodies) >= count, timeout)
 
 
+async def fail_in_a_task_group():
+    """Let a task group fail while it is left, and handle its error."""
+
+    async def fail():
+        raise LookupError
+
+    with suppress(BaseExceptionGroup):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail())
+
+
 async def until_listening(bench, count=1, topic=None):
     """Wait until that many workers listen to the topic."""
     keys = bench.home.operations.keys

@@ -24,6 +24,7 @@ from faststream_redis_timers.delivered import TimerDelivery
 from faststream_redis_timers.delivery.leased import Unit
 from faststream_redis_timers.subscriber.loop import DeliveryLoop
 from faststream_redis_timers.subscriber.starting import LeaseEndedError, expect_start
+from faststream_redis_timers.tasks import count_cancellations, is_cancelled_for_stop
 
 
 async def handle_and_settle(
@@ -54,6 +55,7 @@ async def handle_and_settle(
         BaseException: The handler's exception, except the instructions
             `AckMessage`, `NackMessage`, `RejectMessage` and `SkipMessage`.
     """
+    cancelled_before = count_cancellations()
     if policy is AckPolicy.ACK_FIRST and not await delivery.commit():
         log(
             logging.WARNING,
@@ -84,7 +86,7 @@ async def handle_and_settle(
         raise
     except BaseException as error:
         # Not only an Exception: extensions in Rust, for example, raise a PanicException.
-        _settle_failure(delivery, policy, error)
+        _settle_failure(delivery, policy, error, cancelled_before)
         raise
     else:
         delivery.free_slot()
@@ -98,7 +100,7 @@ async def handle_and_settle(
     return ensure_response(None)
 
 
-def is_interrupted(error: BaseException, unit: Unit) -> bool:
+def is_interrupted(error: BaseException, unit: Unit, cancelled_before: int) -> bool:
     """Return whether a handler was cancelled, so that its timers have no outcome.
 
     If something that it awaited was cancelled, that is a failure like any other.
@@ -106,20 +108,23 @@ def is_interrupted(error: BaseException, unit: Unit) -> bool:
     Args:
         error: The exception that it raised, in the task that runs it.
         unit: Its timer, or its batch.
+        cancelled_before: What `count_cancellations` returned before.
     """
     task = asyncio.current_task()
-    if task is None or not task.cancelling():
-        return False
+    is_stopped = task is not None and is_cancelled_for_stop(task)
+    if isinstance(error, asyncio.CancelledError):
+        # Not only a stop cancels: `asyncio.run` does when it ends, and a timeout around a test.
+        return is_stopped or count_cancellations() > cancelled_before
     # At a stop, what cleans up may raise another exception instead, as a task group does whose
     # tasks fail when they are cancelled.
     holder = unit.deliveries[0].claim.holder
-    return isinstance(error, asyncio.CancelledError) or (
-        isinstance(holder, DeliveryLoop) and holder.core.is_stopping
-    )
+    return is_stopped and isinstance(holder, DeliveryLoop) and holder.core.is_stopping
 
 
-def _settle_failure(delivery: TimerDelivery, policy: AckPolicy, error: BaseException) -> None:
-    if is_interrupted(error, delivery):
+def _settle_failure(
+    delivery: TimerDelivery, policy: AckPolicy, error: BaseException, cancelled_before: int
+) -> None:
+    if is_interrupted(error, delivery, cancelled_before):
         return
     delivery.free_slot()
     if isinstance(error, LeaseEndedError):

@@ -28,6 +28,7 @@ from faststream_redis_timers.delivery.splitting import Splitting
 from faststream_redis_timers.schemas import TimerSub
 from faststream_redis_timers.subscriber.acknowledgement import is_interrupted, nack_as_told
 from faststream_redis_timers.subscriber.starting import LeaseEndedError, expect_start
+from faststream_redis_timers.tasks import count_cancellations
 
 RELEASING = 1.0
 """Seconds of a lease reserved for releasing timers that were not tried; at most a tenth of it."""
@@ -116,6 +117,7 @@ class _Run:
     async def _handle(self, part: TimerBatchDelivery) -> Response | None:
         """Run the handler for some timers and settle them; return its response, if any."""
         started_at = self._now()
+        cancelled_before = count_cancellations()
         try:
             response = await self._call(part)
         except (AckMessage, SkipMessage):
@@ -134,7 +136,7 @@ class _Run:
             raise
         except BaseException as error:
             # Not only an Exception: extensions in Rust, for example, raise a PanicException.
-            if is_interrupted(error, part):
+            if is_interrupted(error, part, cancelled_before):
                 self._leave(part)
                 raise
             await self._fail(part, error, self._now() - started_at)

@@ -14,6 +14,7 @@ from faststream_redis_timers.delivery.core import DeliveryCore
 from faststream_redis_timers.delivery.leased import Unit
 from faststream_redis_timers.delivery.log import Log
 from faststream_redis_timers.subscriber.timeouts import CANCELLED_AGAIN
+from faststream_redis_timers.tasks import cancel_for_stop, is_cancelled_for_stop
 
 if TYPE_CHECKING:
     from anyio import CapacityLimiter
@@ -101,7 +102,7 @@ class Handling(Generic[_U]):
         if (delivery := self._running.pop(task, None)) is None:
             return
         # A handler may turn its cancellation into another exception.
-        was_cancelled = task.cancelled() or task.cancelling() > 0
+        was_cancelled = task.cancelled() or is_cancelled_for_stop(task)
         if was_cancelled and self._is_interruptible and self._core.is_stopping:
             delivery.release()
         self._core.ended(delivery)
@@ -141,7 +142,7 @@ class Handling(Generic[_U]):
         while hung and monotonic() < end:
             # Once may not be enough: some code swallows cancellations.
             for task in hung:
-                task.cancel()
+                cancel_for_stop(task)
             _, hung = await asyncio.wait(hung, timeout=CANCELLED_AGAIN)
         # Another stop may have given up on some of them at the same time.
         given_up = [one for task in hung if (one := self._running.pop(task, None)) is not None]

@@ -7,6 +7,8 @@ from typing import Any
 from faststream import BaseMiddleware
 from faststream.message import StreamMessage
 
+from faststream_redis_timers.tasks import is_cancelled_for_stop
+
 CANCELLED_AGAIN = 1.0
 """Seconds after which a handler that goes on is cancelled again."""
 
@@ -60,19 +62,22 @@ class _Limit:
 
     def __init__(self, seconds: float) -> None:
         self._task = asyncio.current_task()
-        self._cancelled_before = self._task.cancelling() if self._task else 0
+        self._cancelled_before = 0
         self._times = 0
         self._alarm = asyncio.get_running_loop().call_later(seconds, self._cancel)
 
     def _cancel(self) -> None:
-        self._times += 1
         if self._task is not None:
+            if not self._times:
+                # Not earlier: the handler may have run task groups that failed.
+                self._cancelled_before = self._task.cancelling()
             self._task.cancel()
+        self._times += 1
         self._alarm = asyncio.get_running_loop().call_later(CANCELLED_AGAIN, self._cancel)
 
     def was_reached_alone(self) -> bool:
         """Return whether only this limit has cancelled the task."""
-        if self._task is None or not self._times:
+        if self._task is None or not self._times or is_cancelled_for_stop(self._task):
             return False
         return self._task.cancelling() - self._times <= self._cancelled_before
 

@@ -14,6 +14,7 @@ from faststream_redis_timers.publisher.producer import TimersProducer
 from faststream_redis_timers.response import TimerPublishCommand
 from faststream_redis_timers.subscriber.acknowledgement import is_interrupted
 from faststream_redis_timers.subscriber.usecase import TimersSubscriber
+from faststream_redis_timers.tasks import count_cancellations
 from faststream_redis_timers.testing.driver import OneByOne
 from faststream_redis_timers_sync.protocol.memory.timers import TimersMemory
 from faststream_redis_timers_sync.protocol.model import EncodedTimer
@@ -158,6 +159,7 @@ class VirtualTimeDelivery:
         *,
         raise_errors: bool,
     ) -> None:
+        cancelled_before = count_cancellations()
         try:
             # A subscriber with `batch` gets batches.
             await subscriber.process_message(cast("Any", delivery))
@@ -167,7 +169,7 @@ class VirtualTimeDelivery:
             await subscriber.stop()
             raise
         except (Exception, asyncio.CancelledError) as error:
-            if is_interrupted(error, delivery):
+            if is_interrupted(error, delivery, cancelled_before):
                 delivery.release()
                 raise
             if raise_errors:

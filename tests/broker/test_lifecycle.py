@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 import redis
 import redis.asyncio
+from bench import fail_in_a_task_group
 from faststream import FastStream, TestApp
 from faststream.exceptions import IncorrectState, StopConsume
 from inside import is_delivering, kill_loop
@@ -405,6 +406,16 @@ async def test_a_server_that_comes_within_the_timeout_is_waited_for(relay, make_
     await start
 
     await passes_a_timer(broker, inbox, "x")
+
+
+async def test_a_server_is_waited_for_also_after_a_task_group_that_failed(relay, make_broker):
+    """Up to Python 3.12, such a group leaves its task counted as cancelled."""
+    broker = make_broker(relay.url, start_timeout=0.2)
+    relay.refuse()
+    await fail_in_a_task_group()
+
+    with pytest.raises(TimeoutError, match=r"start_timeout=0\.2 s"):
+        await broker.start()
 
 
 async def test_a_start_that_is_cancelled_leaves_no_task(relay, make_broker, inbox, no_task_is_left):

@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 
 import pytest
-from bench import delivering
+from bench import delivering, fail_in_a_task_group
 from faststream import AckPolicy
 from faststream.exceptions import SetupError
 from inside import free_slots, holds_nothing, loops_of, unsettled
@@ -375,6 +375,24 @@ async def test_a_handler_that_swallows_its_cancellation_is_cancelled_again(
         for _ in range(2):
             with suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    bench.schedule("1")
+    async with delivering(broker):
+        await bench.until_gone("1")
+
+    assert open_calls.ids == ["1"]
+    assert any("handler_timeout (0.05 s)" in line for line in bench.log.complaints)
+
+
+async def test_a_handler_times_out_after_a_task_group_that_failed(bench, open_calls):
+    """Up to Python 3.12, such a group leaves its task counted as cancelled."""
+    broker = bench.broker()
+
+    @broker.subscriber(bench.topic, handler_timeout=0.05, ack_policy=AckPolicy.REJECT_ON_ERROR)
+    async def handle(message: TimerMessage):
+        open_calls.note(message)
+        await fail_in_a_task_group()
         await asyncio.Event().wait()
 
     bench.schedule("1")

@@ -8,7 +8,14 @@ import time
 from contextlib import suppress
 
 import pytest
-from bench import HOUR, NO_POLLS, delivering, until_idle, until_listening
+from bench import (
+    HOUR,
+    NO_POLLS,
+    delivering,
+    fail_in_a_task_group,
+    until_idle,
+    until_listening,
+)
 from faststream import AckPolicy, FastStream
 from faststream.exceptions import StopApplication, StopConsume
 from inside import is_delivering
@@ -118,6 +125,34 @@ async def test_after_the_graceful_timeout_handlers_are_cancelled_and_their_timer
 
     assert cleaned_up == ["1"]
     assert bench.score("1") == due
+
+
+@pytest.mark.parametrize("batch", [False, True])
+async def test_a_handler_that_fails_by_its_task_group_while_a_stop_waits_has_failed(
+    bench, calls, batch
+):
+    """Up to Python 3.12, such a group leaves its task counted as cancelled."""
+    broker = bench.broker(graceful_timeout=HANG)
+    dead = f"{bench.topic}:dead"
+
+    @broker.subscriber(
+        bench.topic, ack_policy=AckPolicy.REJECT_ON_ERROR, batch=batch, dead_letter_topic=dead
+    )
+    async def handle(message: TimerBatchMessage if batch else TimerMessage):
+        await calls.hold(message.timers[0] if batch else message)
+        await fail_in_a_task_group()
+        raise ValueError
+
+    bench.schedule("1")
+    await broker.start()
+    await calls.until(1)
+    stopping = asyncio.create_task(broker.stop())
+    await wait_until_async(lambda: not is_running(broker))
+    calls.gate.set()
+    await stopping
+
+    assert bench.is_gone("1")
+    assert bench.client.cancel_all(dead) == 1
 
 
 @pytest.mark.parametrize("policy", AckPolicy)
