@@ -1,6 +1,7 @@
 """What tests with workers share: a bench with a topic, brokers, a log, and eyes on the keys."""
 
 import asyncio
+import functools
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -11,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 import redis
+from asgiref.sync import sync_to_async
 from front_ends import Home
 from relay import Relay
 from waiting import wait_until_async
@@ -27,6 +29,27 @@ NO_POLLS = {"polling_interval": 3600.0, "max_polling_interval": 3600.0}
 
 INTERRUPTED, RESUMED = "interrupted, trying again until it succeeds", "resumed"
 """What the first and the last line of an outage have after the topic, see `delivery.words`."""
+
+
+def in_a_loop_of_its_own(function):
+    """Wrap a blocking function in an asynchronous one, and that in a blocking one."""
+
+    async def handle(body: str) -> None:
+        function(body)
+
+    @functools.wraps(handle)
+    def run(body: str) -> None:
+        asyncio.run(handle(body))
+
+    return run
+
+
+BLOCKING = {
+    "a plain function": lambda function: function,
+    "asyncio.run": in_a_loop_of_its_own,
+    "sync_to_async": sync_to_async,
+}
+"""What makes a handler of a blocking function; each runs it in a thread."""
 
 
 class LogLines(logging.Handler):

@@ -1,6 +1,5 @@
 """The subscriber: a delivery loop on one side, FastStream's handlers or callers on the other."""
 
-import inspect
 import logging
 import math
 import random
@@ -9,6 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from fast_depends.utils import is_coroutine_callable
 from faststream.exceptions import IncorrectState, SetupError, StopConsume
 from faststream.response import Response
 
@@ -392,4 +392,10 @@ class TimersSubscriber(SubscriberUsecase[TimerDelivery]):
 def _is_async(handler: Any) -> bool:
     # The user's function: FastStream 0.7.8 stores it apart from its wrapper.
     call = getattr(handler, "_declared_call", handler._original_call)  # noqa: SLF001
-    return inspect.iscoroutinefunction(inspect.unwrap(call))
+    # Each layer must be: one that blocks runs in a thread, and one that is asynchronous may send
+    # what it wraps to a thread, as sync_to_async does.
+    while is_coroutine_callable(call):
+        if (inner := getattr(call, "__wrapped__", None)) is None:
+            return True
+        call = inner
+    return False

@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 
 import pytest
-from bench import delivering, fail_in_a_task_group
+from bench import BLOCKING, delivering, fail_in_a_task_group
 from faststream import AckPolicy
 from faststream.exceptions import SetupError
 from inside import free_slots, holds_nothing, loops_of, unsettled
@@ -416,12 +416,10 @@ async def test_a_handler_that_is_cancelled_by_a_stop_has_not_timed_out(bench, ca
     assert not any("handler_timeout" in line for line in bench.log.complaints)
 
 
-async def test_a_timeout_of_a_blocking_handler_is_refused(bench):
+@pytest.mark.parametrize("make", BLOCKING.values(), ids=BLOCKING)
+async def test_a_timeout_of_a_blocking_handler_is_refused(bench, make):
     broker = bench.broker()
-
-    @broker.subscriber(bench.topic, handler_timeout=1)
-    def handle(_body: str):
-        pass
+    broker.subscriber(bench.topic, handler_timeout=1)(make(print))
 
     with pytest.raises(SetupError, match="handler_timeout of topic 'invoices' needs asynchronous"):
         await broker.start()

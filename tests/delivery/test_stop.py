@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import pytest
 from bench import (
+    BLOCKING,
     HOUR,
     NO_POLLS,
     delivering,
@@ -313,14 +314,16 @@ async def test_handlers_that_end_with_their_event_loop_are_no_late_settlement(be
         assert bench.is_leased("1")
 
 
-async def test_a_blocking_handler_can_not_be_cancelled_so_its_timer_stays_leased(bench):
+@pytest.mark.parametrize("make", BLOCKING.values(), ids=BLOCKING)
+async def test_a_blocking_handler_can_not_be_cancelled_so_its_timer_stays_leased(bench, make):
     broker = bench.broker(graceful_timeout=0.0)
     begun, end = threading.Event(), threading.Event()
 
-    @broker.subscriber(bench.topic)
     def handle(body: str) -> None:
         begun.set()
         end.wait()
+
+    broker.subscriber(bench.topic)(make(handle))
 
     bench.schedule("1")
     try:

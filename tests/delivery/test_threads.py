@@ -3,7 +3,8 @@
 import threading
 
 import anyio.to_thread
-from bench import delivering
+import pytest
+from bench import BLOCKING, delivering
 from faststream.exceptions import StopConsume
 from waiting import wait_until_async
 
@@ -37,11 +38,10 @@ async def test_as_many_run_at_once_as_there_are_slots(bench):
     assert bench.client.count_pending(bench.topic) == 0
 
 
-async def test_the_threads_go_with_the_subscriber(bench):
+@pytest.mark.parametrize("make", BLOCKING.values(), ids=BLOCKING)
+async def test_the_threads_go_with_the_subscriber(bench, make):
     broker = bench.broker()
-
-    @broker.subscriber(bench.topic, max_concurrent=SLOTS)
-    def blocking(body: str): ...
+    broker.subscriber(bench.topic, max_concurrent=SLOTS)(make(print))
 
     @broker.subscriber("other", max_concurrent=SLOTS)
     async def asynchronous(body: str): ...
