@@ -8,7 +8,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from faststream import AckPolicy
 from faststream.exceptions import (
@@ -20,6 +20,7 @@ from faststream.exceptions import (
     SubscriberNotFound,
 )
 from faststream.response import Response, ensure_response
+from pydantic import ValidationError
 
 from faststream_redis_timers.delivered import Marking, TimerBatchDelivery, TimerDelivery
 from faststream_redis_timers.delivery import words
@@ -340,10 +341,11 @@ def _named_places(
         part: The batch.
         bodies: See `Terms`. Other arguments may be lists too, such as results of `Depends`.
     """
-    cause: Any = getattr(error, "original_error", error)
-    handler = getattr(cause, "title", None)
-    if not isinstance(handler, str) or not hasattr(cause, "errors"):
+    cause = getattr(error, "original_error", error)
+    if not isinstance(cause, ValidationError):
         return set()
+    # Errors of pydantic 1 have no title.
+    handler = getattr(cause, "title", None)
     places = set()
     for wrong in cause.errors():
         # The argument, the place in its list, and what is wrong there.

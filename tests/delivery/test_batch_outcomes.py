@@ -510,6 +510,31 @@ async def test_what_a_handler_itself_finds_wrong_names_no_timer(bench):
     assert sum("was removed" in line for line in bench.log.complaints) == 1
 
 
+class ProblemError(Exception):
+    """The details of a failed call, under names that pydantic's error has too."""
+
+    title = "Upstream failed"
+    errors = ("quota",)
+
+
+async def test_an_error_that_looks_like_pydantic_s_names_no_timer(bench):
+    broker = bench.broker()
+
+    def dependency():
+        raise ProblemError
+
+    @broker.subscriber(
+        bench.topic, batch=True, ack_policy=AckPolicy.REJECT_ON_ERROR, dead_letter_topic=DEAD
+    )
+    async def handle(orders: list[str], _: Annotated[None, Depends(dependency)]): ...
+
+    schedule(bench, IDS)
+    async with delivering(broker):
+        await bench.until_gone(*IDS)
+
+    assert dead_letters(bench) == dict.fromkeys(IDS, 1)
+
+
 async def test_what_is_wrong_in_another_list_names_no_timer(bench):
     """A dependency may give a list as well."""
     calls = []
