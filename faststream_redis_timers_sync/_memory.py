@@ -40,6 +40,14 @@ class MemoryRunner(Runner):
         """
         return self.memory.run(operation)
 
+    def execute(self, pipeline: Pipeline | OneByOne) -> list[Any]:
+        """Run what was queued into a pipeline.
+
+        Args:
+            pipeline: The pipeline.
+        """
+        return pipeline.execute(raise_on_error=False)
+
     def queue(
         self, pipeline: Pipeline | OneByOne, operation: Operation[Any], if_exists: str | None = None
     ) -> None:

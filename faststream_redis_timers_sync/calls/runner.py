@@ -81,6 +81,27 @@ class Runner:
         # No MULTI: timers need no right to it otherwise.
         return self.client.pipeline(transaction=False)
 
+    def execute(self, pipeline: "Pipeline | OneByOne") -> list[Any]:
+        """Send what was queued into a pipeline of `new_pipeline`.
+
+        It waits while all connections of a full pool are in use, as all calls do. redis-py's
+        pipelines don't, as they take their connections themselves.
+
+        Args:
+            pipeline: The pipeline.
+
+        Returns:
+            The replies, or errors of the server.
+
+        Raises:
+            redis.RedisError: The server or the connection failed.
+        """
+        if isinstance(pipeline, Pipeline):
+            # It returns the connection to the pool in any case, as if it had taken it.
+            pipeline.connection = acquire(pipeline.connection_pool)
+        # The errors of redis-py would show the commands, and so the messages.
+        return pipeline.execute(raise_on_error=False)
+
     @property
     def _repeats_pipelines(self) -> bool:
         """Whether redis-py sends a pipeline again after a lost reply, as many clients do.

@@ -10,6 +10,7 @@ from django.db import transaction
 
 from faststream_redis_timers_sync.django.clients import as_aware, get_client, new_pipeline
 from faststream_redis_timers_sync.django.conf import DEFAULT_ALIAS
+from faststream_redis_timers_sync.manage.server import internals_of
 from faststream_redis_timers_sync.protocol.envelope import HeaderValue
 from faststream_redis_timers_sync.protocol.model import IfExists
 from faststream_redis_timers_sync.protocol.recurrence import Repeat
@@ -231,8 +232,7 @@ def _send(calls: "list[OnCommit]") -> None:
         if call.pipeline is not pipeline:
             pipeline.command_stack.extend(call.pipeline.command_stack)
     try:
-        # The errors of redis-py would show the commands, and so the messages.
-        replies = pipeline.execute(raise_on_error=False)
+        replies = internals_of(calls[0].shared.client).runner.execute(pipeline)
     except Exception as error:  # noqa: BLE001  each call raises it in its turn
         more = f" and {len(calls) - 1:,} more" if len(calls) > 1 else ""
         error.add_note(f"on commit: {calls[0].what}{more}")

@@ -260,6 +260,44 @@ def test_a_client_that_repeats_calls_sends_each_once(server_url, key_settings):
         client.close()
 
 
+class FullAtFirst(redis.ConnectionPool):
+    """A pool of one connection, which is in use when it is first asked for."""
+
+    def fill(self):
+        self.holder = redis.Redis(connection_pool=self).pipeline()
+        # A pipeline that watches keeps its connection.
+        self.holder.watch("some-key")
+
+    def get_connection(self, *args, **options):
+        try:
+            return super().get_connection(*args, **options)
+        except redis.ConnectionError:
+            self.holder.reset()
+            raise
+
+
+def test_a_full_pool_is_waited_for(server_url, key_settings):
+    pool = FullAtFirst.from_url(server_url, max_connections=1)
+    client = redis.Redis(connection_pool=pool)
+    with override_settings(TIMERS={"default": {"CLIENT": lambda: client, **key_settings}}):
+        with transaction.atomic():
+            schedule("a")
+            schedule("b")
+            pool.fill()
+        assert set(pending(get_client())) == {"a", "b"}
+    pool.disconnect()
+
+
+def test_a_failed_commit_returns_its_connection(server_url, key_settings):
+    with Relay(server_url) as relay:
+        alias = {"URL": relay.url, "OPTIONS": {"max_connections": 1}, **key_settings}
+        with override_settings(TIMERS={"default": alias}):
+            relay.lose_reply("EVAL")
+            with pytest.raises(redis.ConnectionError), transaction.atomic():
+                schedule("a")
+            assert get_client().cancel_timer("invoices", "a")
+
+
 def test_an_error_names_no_message_and_the_other_calls_stand(timers, redis_client, key_names):
     @transaction.atomic
     def issue():
