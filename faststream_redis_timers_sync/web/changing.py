@@ -121,8 +121,9 @@ class _Asking:
         try:
             self._check_name()
             seen = read_marks(self._chosen, self._form.get("seen"))
-            moved_to = self._moved_to()
-            at = self._due_at() if moved_to is None else moved_to
+            target = self._target()
+            at = target if target and self._action is RESCHEDULE else self._due_at()
+            moved_to = at if target else None
         except ValueError as error:
             return self._ask(f"{str(error)[0].upper()}{str(error)[1:]}.")
         return self._act(at, moved_to, seen)
@@ -138,8 +139,12 @@ class _Asking:
             )
             raise ValueError(msg)
 
-    def _moved_to(self) -> datetime | None:
-        """Read the time to which an earlier, cut request has rescheduled timers."""
+    def _target(self) -> datetime | None:
+        """Read the time to which an earlier, cut request has rescheduled timers.
+
+        Only a user who may reschedule chooses it: what is to run now is due now, whatever the form
+        says.
+        """
         target = self._form.get("target") if self._action.name in MOVES else ""
         return parse_time(target) if target else None
 

@@ -269,6 +269,13 @@ def test_a_form_that_goes_on_to_no_time_is_refused(visitor, invoices, target):
     assert visitor.send(page, target=target).status == 400
 
 
+def test_a_form_to_run_timers_now_names_no_other_time(visitor, invoices, here):
+    page = ask_for_all(visitor, "run_now")
+    page = visitor.send(page, target="2099-01-01T00:00:00+00:00")
+    assert "Made due: 5 timers." in page.text
+    assert len(here.claim_due("invoices")) == 5
+
+
 def test_one_is_moved_from_its_own_page(visitor, invoices, here):
     timer = visitor.follow(visitor.topic("invoices"), "a")
     page = visitor.follow(timer, "Reschedule")

@@ -1,7 +1,7 @@
 """The pages are safe: one test per line of the rules, and the attacks that others met."""
 
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from web_pages import EVERYTHING, FORM, OURS, visitor_of
@@ -639,6 +639,15 @@ def test_a_target_that_cannot_be_is_asked_for_again(visitor, invoices):
 
     assert page.status == 400
     assert is_there(invoices)
+
+
+@pytest.mark.parametrize("which", [[("id", A)], [("all", "1"), ("q", token_of_search(""))]])
+def test_who_may_only_run_timers_cannot_choose_their_time(make_pages, invoices, which):
+    visitor = visitor_of(make_pages(allow=lambda _: Access("bob", may={"run"})))
+    fields = [*which, ("sure", "1"), ("target", "2099-01-01T00:00Z")]
+    visitor.post("topic=invoices&do=run_now", fields)
+
+    assert invoices.get_timer("invoices", "a").due_at < datetime.now(UTC) + timedelta(hours=1)
 
 
 def test_requests_show_no_secret():

@@ -88,14 +88,21 @@ class ChangingPages(TimerPages):
         if not self.may(request, action):
             raise PermissionDenied
         timers = get_client(place.alias)
-        moved_to = _read_target(request) if action in MOVES else None
+        target = _read_target(request) if action in MOVES else None
         is_sure = request.method == "POST" and "post" in request.POST
         form, goes_on = None, False
-        if action is RESCHEDULE and moved_to is None:
+        if action is RESCHEDULE and target is None:
             form = RescheduleForm(request.POST if is_sure else None)
         if is_sure and (form is None or form.is_valid()):
             now = server_time(timers, place.topic)
-            at = form.due_at(now) if form else moved_to or now
+            if form:
+                at = form.due_at(now)
+            elif target and action is RESCHEDULE:
+                at = target
+            else:
+                # What is to run now is due now, whatever the form says.
+                at = now
+            moved_to = at if target else None
             change = change_named(action.name, at, moved_to, resumes="resumes" in request.POST)
             goes_on = self._act(request, place, action, chosen, change)
             if form and at and at < now:
@@ -103,7 +110,7 @@ class ChangingPages(TimerPages):
                 self.message_user(request, words, messages.WARNING)
             if not goes_on:
                 return HttpResponseRedirect(self.list_url(request, place))
-            form, moved_to = None, at if action in MOVES else None
+            form, target = None, at if action in MOVES else None
         seen = THE_REST
         if not goes_on:
             seen = preview_in_time(timers, action.name, chosen)
@@ -124,7 +131,7 @@ class ChangingPages(TimerPages):
             # In the order of the rows, which the form names.
             "marks": marks_text((timer.timer_id for timer in seen.timers), seen),
             "search_token": request.POST.get("search", ""),
-            "target": moved_to and moved_to.isoformat(),
+            "target": target and target.isoformat(),
             "resumes": action in MOVES and chosen.timer_ids and seen.paused,
             "topic_url": self.url_of("topic", place),
             "back": self.list_url(request, place),
