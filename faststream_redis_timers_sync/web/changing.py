@@ -129,6 +129,11 @@ class _Asking:
         return self._act(at, moved_to, seen)
 
     @property
+    def _may_resume(self) -> bool:
+        """Whether paused timers may be rescheduled too, which resumes them."""
+        return self._action.name in MOVES and RESCHEDULE.right in self._visit.access.may
+
+    @property
     def _name(self) -> str:
         return escape(self._chosen.topic)
 
@@ -185,13 +190,13 @@ class _Asking:
             status=400 if problem else 200,
             action=self._action,
             question=question_of(self._action, self._chosen, seen),
-            texts=consequences(self._action, self._chosen, seen),
+            texts=consequences(self._action, self._chosen, seen, may_resume=self._may_resume),
             problem=problem,
             rows=rows,
             has_series=any(row.repeats for row in rows),
             must_name=name_of(self._chosen.topic) if self._must_name else "",
             asks_when=self._action is RESCHEDULE,
-            asks_resume=self._action.name in MOVES and self._chosen.timer_ids and seen.paused,
+            asks_resume=self._may_resume and self._chosen.timer_ids and seen.paused,
             delay=escape(self._form.get("delay")),
             at=escape(self._form.get("at")),
             # A time that is confirmed again may be past.
@@ -224,7 +229,7 @@ class _Asking:
     ) -> Response:
         visit, action, chosen = self._visit, self._action, self._chosen
         user, tally = visit.access.user, Tally()
-        resumes = self._form.get("resumes") == "1"
+        resumes = self._may_resume and self._form.get("resumes") == "1"
         change = change_named(action.name, at, moved_to, resumes=resumes)
         self._returned_to = self._origin()
         what = self._for_log(at, resumes=resumes)

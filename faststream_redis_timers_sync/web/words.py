@@ -103,13 +103,14 @@ def question_of(action: Action, chosen: Chosen, seen: Preview) -> str:
     return action.words.question % {"timers": which, "topic": escape(chosen.topic)}
 
 
-def consequences(action: Action, chosen: Chosen, seen: Preview) -> list[str]:
+def consequences(action: Action, chosen: Chosen, seen: Preview, *, may_resume: bool) -> list[str]:
     """Return the consequences of an action, to show before it.
 
     Args:
         action: The action.
         chosen: The timers to act on.
         seen: Their present state.
+        may_resume: Whether named paused timers may be changed, which resumes them.
     """
     words = action.words
     texts = [words.explanation] if words.explanation else []
@@ -122,7 +123,7 @@ def consequences(action: Action, chosen: Chosen, seen: Preview) -> list[str]:
     elif words.of_recurring and seen.recurring:
         texts.append(f"{wording.RECURRING % plural(seen.recurring)} {words.of_recurring}")
     if words.of_paused and seen.paused:
-        more = words.of_paused if chosen.timer_ids else wording.STAY_PAUSED
+        more = words.of_paused if chosen.timer_ids and may_resume else wording.STAY_PAUSED
         texts.append(f"{wording.PAUSED % plural(seen.paused)} {more}")
     if seen.gone:
         texts.append(wording.GONE % plural(seen.gone))

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from web_pages import EVERYTHING, FORM, OURS, visitor_of
 
-from faststream_redis_timers_sync import TimersClient
+from faststream_redis_timers_sync import Every, TimersClient
 from faststream_redis_timers_sync.manage.forms import token_of_search
 from faststream_redis_timers_sync.manage.tokens import to_token
 from faststream_redis_timers_sync.web import Access, AskPassword, Request, TimerPages
@@ -648,6 +648,21 @@ def test_who_may_only_run_timers_cannot_choose_their_time(make_pages, invoices, 
     visitor.post("topic=invoices&do=run_now", fields)
 
     assert invoices.get_timer("invoices", "a").due_at < datetime.now(UTC) + timedelta(hours=1)
+
+
+def test_who_may_only_run_timers_resumes_none(make_pages, timers):
+    timers.schedule("x", "invoices", timer_id="s", repeat=Every(days=1))
+    timers.pause_timer("invoices", "s")
+    visitor = visitor_of(make_pages(allow=lambda _: Access("bob", may={"run"})))
+    page = visitor.press(visitor.get("topic=invoices&timer=s"), "Run now")
+    assert "Paused: 1 timer. They stay paused." in page.text
+    assert "Resume those that are paused" not in page.text
+
+    fields = [("id", to_token("s")), ("sure", "1"), ("resumes", "1")]
+    page = visitor.post("topic=invoices&do=run_now", fields)
+
+    assert "s unchanged: paused" in page.text
+    assert timers.get_timer("invoices", "s").paused
 
 
 def test_requests_show_no_secret():
