@@ -28,6 +28,7 @@ from faststream_redis_timers_sync.manage.selection import (
 from faststream_redis_timers_sync.manage.series import definitions_of, owners_of
 from faststream_redis_timers_sync.manage.server import internals_of, server_time
 from faststream_redis_timers_sync.manage.states import state_of
+from faststream_redis_timers_sync.manage.walking import Position, Walk
 from faststream_redis_timers_sync.protocol.management import State, pause_one
 from faststream_redis_timers_sync.protocol.model import Timer
 from faststream_redis_timers_sync.protocol.operation import MOST_CHANGED, in_chunks
@@ -104,6 +105,9 @@ class Reschedule:
         activate_at: Aware datetime. Neither means now.
         moved_to: The time to which an earlier, cut call has rescheduled some of them: these are
             left alone.
+        after: Where that call ended. It counts once `moved_to` has come: a timer that has run
+            since, and waits for its next occurrence or its retry, looks like one that was not
+            rescheduled.
         resumes: Whether named paused timers are rescheduled too, which resumes them. Otherwise
             they stay paused; paused timers that were not named always do.
     """
@@ -111,6 +115,7 @@ class Reschedule:
     activate_in: timedelta | None = None
     activate_at: datetime | None = None
     moved_to: datetime | None = None
+    after: Position | None = None
     resumes: bool = False
 
 
@@ -160,6 +165,8 @@ class Tally:
         named: The outcome of each named timer, in the order given.
         more: How many more were changed than the user had confirmed.
         is_cut: Whether time ran out before all were examined.
+        walk: The walk that found the timers to reschedule if they were not named; a later call
+            can continue at its position, see `Reschedule.after`.
     """
 
     done: int = 0
@@ -170,6 +177,7 @@ class Tally:
     named: list[Outcome] = field(default_factory=list)
     more: int = 0
     is_cut: bool = False
+    walk: Walk | None = None
 
     @property
     def unknown(self) -> list[str]:
@@ -255,7 +263,7 @@ def carry_out(  # noqa: PLR0913  what to do to which timers, and how long it may
         timer_ids: Iterable[str] = places
         if not is_named:
             timer_ids = _in_time(
-                _find(timers, change, chosen, expected, on_examined), deadline, tally
+                _find(timers, change, chosen, expected, tally, on_examined), deadline, tally
             )
             if isinstance(change, Reschedule):
                 change = replace(change, resumes=False)
@@ -308,11 +316,12 @@ def _find(
     change: Change,
     chosen: Chosen,
     expected: int | None,
+    tally: Tally,
     on_examined: OnExamined | None,
 ) -> Iterator[str]:
     """Find the ids of timers that were not named one by one."""
-    if isinstance(change, Reschedule) and change.moved_to is not None:
-        return _left(timers, chosen, change.moved_to, on_examined)
+    if isinstance(change, Reschedule):
+        return _left(timers, chosen, change, tally, on_examined)
     if isinstance(change, Redrive) and chosen.everything:
         # In order: of several dead letters with the same old id the first is redriven. Timers
         # that are dead-lettered meanwhile, maybe the same again, are left for the next call.
@@ -329,14 +338,23 @@ def _find(
 
 
 def _left(
-    timers: TimersClient, chosen: Chosen, moved_to: datetime, on_examined: OnExamined | None
+    timers: TimersClient,
+    chosen: Chosen,
+    change: Reschedule,
+    tally: Tally,
+    on_examined: OnExamined | None,
 ) -> Iterator[str]:
-    """Find the timers that an earlier call has not rescheduled."""
-    now = server_time(timers, chosen.topic)
+    """Find the timers that an earlier call has not rescheduled, and keep the walk."""
+    moved_to, after, now = change.moved_to, change.after, None
+    if moved_to is not None:
+        now = server_time(timers, chosen.topic)
+        if moved_to > now:
+            # Those that were rescheduled have this time, even if the server failed over since.
+            after = None
     # In no order, for the reason given in `matching_ids`.
-    pattern = "*" if chosen.match is None else chosen.match
-    for timer in list_timers(timers, chosen.topic, match=pattern, on_examined=on_examined):
-        if not _is_moved(timer, now, moved_to):
+    tally.walk = Walk(timers, chosen.topic, chosen.match, after, on_examined)
+    for timer in tally.walk:
+        if moved_to is None or now is None or not _is_moved(timer, now, moved_to):
             yield timer.timer_id
 
 

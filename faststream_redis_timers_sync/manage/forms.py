@@ -26,6 +26,7 @@ from faststream_redis_timers_sync.manage.deadline import (
 )
 from faststream_redis_timers_sync.manage.selection import pattern_of
 from faststream_redis_timers_sync.manage.tokens import from_token, to_token
+from faststream_redis_timers_sync.manage.walking import Position
 
 ActionName = Literal["cancel", "reschedule", "run_now", "pause", "resume", "redrive"]
 """The actions on timers, as forms and addresses name them."""
@@ -39,6 +40,7 @@ def change_named(
     activate_at: datetime | None = None,
     moved_to: datetime | None = None,
     *,
+    after: Position | None = None,
     resumes: bool = False,
 ) -> Change:
     """Return the change that an action's name stands for.
@@ -47,10 +49,11 @@ def change_named(
         name: The action.
         activate_at: The new due time; None means now.
         moved_to: The time to which an earlier, cut request has rescheduled some of the timers.
+        after: Where that request ended.
         resumes: Whether named paused timers are rescheduled too.
     """
     if name in MOVES:
-        return Reschedule(activate_at=activate_at, moved_to=moved_to, resumes=resumes)
+        return Reschedule(activate_at=activate_at, moved_to=moved_to, after=after, resumes=resumes)
     if name == "cancel":
         return Cancel()
     if name == "pause":

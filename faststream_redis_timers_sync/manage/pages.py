@@ -73,7 +73,7 @@ def read_cursor(token: str) -> Cursor | None:
     if not token:
         return None
     score, timer_id, *rest = token.split(".")
-    examined, position = map(_read_count, rest or ("0", "0"))
+    examined, position = map(read_count, rest or ("0", "0"))
     cursor = Cursor(from_token(score), from_token(timer_id), examined, position)
     if bool(cursor.score) != bool(cursor.timer_id) or not (cursor.score or position):
         msg = f"expected a cursor, got {token!r}"
@@ -88,7 +88,15 @@ def read_cursor(token: str) -> Cursor | None:
 _OF_SCORES = frozenset("0123456789.e+-inf")
 
 
-def _read_count(text: str) -> int:
+def read_count(text: str) -> int:
+    """Read a number of up to 64 bits from an address or a form.
+
+    Args:
+        text: The number.
+
+    Raises:
+        ValueError: It is something else.
+    """
     if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS):
         msg = f"expected a count, got {text!r}"
         raise ValueError(msg)

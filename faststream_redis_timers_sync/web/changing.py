@@ -8,7 +8,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from faststream_redis_timers_sync.manage import wording
-from faststream_redis_timers_sync.manage.changing import Outcome, Tally
+from faststream_redis_timers_sync.manage.changing import Change, Outcome, Tally
 from faststream_redis_timers_sync.manage.chosen import Chosen, Preview
 from faststream_redis_timers_sync.manage.errors import sentence_of
 from faststream_redis_timers_sync.manage.forms import (
@@ -25,6 +25,7 @@ from faststream_redis_timers_sync.manage.server import internals_of, server_time
 from faststream_redis_timers_sync.manage.text import escape, exact_time
 from faststream_redis_timers_sync.manage.times import parse_delay, parse_time
 from faststream_redis_timers_sync.manage.tokens import to_token
+from faststream_redis_timers_sync.manage.walking import Walk, read_position
 from faststream_redis_timers_sync.protocol.dead_letters import TIMER_ID, TOPIC, is_dead_letter
 from faststream_redis_timers_sync.protocol.errors import TimersError
 from faststream_redis_timers_sync.protocol.timers import OCCURRENCE
@@ -124,9 +125,12 @@ class _Asking:
             target = self._target()
             at = target if target and self._action is RESCHEDULE else self._due_at()
             moved_to = at if target else None
+            after = read_position(self._form.get("position"))
         except ValueError as error:
             return self._ask(f"{str(error)[0].upper()}{str(error)[1:]}.")
-        return self._act(at, moved_to, seen)
+        resumes = self._may_resume and self._form.get("resumes") == "1"
+        change = change_named(self._action.name, at, moved_to, after=after, resumes=resumes)
+        return self._act(change, at, seen, resumes=resumes)
 
     @property
     def _may_resume(self) -> bool:
@@ -213,7 +217,7 @@ class _Asking:
         now = seen.at or server_time(self._visit.timers, self._chosen.topic)
         return f"{now.astimezone(UTC) + timedelta(days=1):%Y-%m-%dT09:00}"
 
-    def _fields(self, target: datetime | None = None) -> dict[str, Any]:
+    def _fields(self, target: datetime | None = None, walk: Walk | None = None) -> dict[str, Any]:
         """Return the hidden fields of the next form."""
         chosen = self._chosen
         return {
@@ -222,15 +226,19 @@ class _Asking:
             "is_all": not chosen.timer_ids,
             "search_token": self._form.get("q"),
             "target": "" if target is None else target.isoformat(),
+            "position": "" if walk is None else walk.position.token,
         }
 
     def _act(
-        self, at: datetime | None, moved_to: datetime | None, seen: Mapping[str, str] | None
+        self,
+        change: Change,
+        at: datetime | None,
+        seen: Mapping[str, str] | None,
+        *,
+        resumes: bool,
     ) -> Response:
         visit, action, chosen = self._visit, self._action, self._chosen
         user, tally = visit.access.user, Tally()
-        resumes = self._may_resume and self._form.get("resumes") == "1"
-        change = change_named(action.name, at, moved_to, resumes=resumes)
         self._returned_to = self._origin()
         what = self._for_log(at, resumes=resumes)
         log_begun(user, what, chosen)
@@ -304,7 +312,7 @@ class _Asking:
             goes_on=goes_on,
             is_stuck=tally.is_cut and not goes_on and not problem,
             too_large=TOO_LARGE,
-            **self._fields(at if action.name in MOVES else None),
+            **self._fields(at if action.name in MOVES else None, tally.walk),
             **_still(),
         )
 

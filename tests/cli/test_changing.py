@@ -1,10 +1,13 @@
 """Changing chosen timers, as front ends do: what becomes of each id, and what a deadline leaves."""
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 import pytest
 from dead import dead_letter_all
 
+from faststream_redis_timers_sync import Every
 from faststream_redis_timers_sync.manage.changing import (
     Cancel,
     Outcome,
@@ -15,7 +18,9 @@ from faststream_redis_timers_sync.manage.changing import (
 )
 from faststream_redis_timers_sync.manage.chosen import Chosen, Preview, preview
 from faststream_redis_timers_sync.manage.deadline import Deadline
+from faststream_redis_timers_sync.manage.server import server_time
 from faststream_redis_timers_sync.manage.states import state_of
+from faststream_redis_timers_sync.manage.walking import Position, Walk, read_position
 
 HOUR = timedelta(hours=1)
 LATER = datetime(2099, 1, 1, 12, tzinfo=UTC)
@@ -120,6 +125,61 @@ def test_in_slices_of_time_all_are_changed_and_each_once(chosen, change, timers)
             break
     assert done == [200, 200, 50]
     assert {timer.due_at for timer in timers.iter_timers("t")} <= {EARLIER}
+
+
+@pytest.mark.parametrize("chosen", [MATCHING, EVERYTHING])
+def test_what_ran_meanwhile_and_waits_again_is_not_run_again(chosen, timers):
+    for n in range(225):
+        timers.schedule("x", "t", timer_id=f"hourly-{n}", repeat=Every(hours=1))
+        timers.schedule("x", "t", timer_id=f"once-{n}", activate_at=LATER)
+    runs = Counter()
+    moved_to = after = None
+    done = []
+    while True:
+        tally, now = Tally(), server_time(timers, "t")
+        change = Reschedule(activate_at=now, moved_to=moved_to, after=after)
+        carry_out(timers, change, chosen, tally, deadline=Deadline(0))
+        # As if they ran: a series waits for its next time, another for its retry.
+        for timer in list(timers.iter_timers("t", before=server_time(timers, "t"))):
+            runs[timer.timer_id] += 1
+            timers.reschedule_timer("t", timer.timer_id, activate_in=HOUR)
+        done.append(tally.done)
+        if not tally.is_cut:
+            break
+        moved_to, after = now, read_position(tally.walk.position.token)
+    assert done == [200, 200, 50]
+    assert set(runs.values()) == {1}
+    assert len(runs) == 450
+
+
+def test_a_position_is_left_aside_where_the_time_is_still_to_come(timers):
+    """The due time shows what was rescheduled, also on another server."""
+    timers.schedule_batch(["x"] * 250, "t", activate_at=LATER)
+    tally = Tally()
+    carry_out(timers, Reschedule(activate_at=EARLIER), MATCHING, tally, deadline=Deadline(0))
+    nowhere = Position(2**63, 200, frozenset())
+    change = Reschedule(activate_at=EARLIER, moved_to=EARLIER, after=nowhere)
+    carry_out(timers, change, MATCHING, rest := Tally())
+    assert (tally.done, rest.done) == (200, 50)
+
+
+def test_a_walk_that_goes_on_finds_the_rest_also_in_a_table_that_has_grown(timers):
+    timers.schedule_batch(["x"] * 250, "t", activate_at=LATER)
+    begun = Walk(timers, "t", None)
+    passed = {timer.timer_id for timer in islice(begun, 100)}
+    position = begun.position
+    before = set(timers.get_pending_timers("t"))
+    timers.schedule_batch(["x"] * 1000, "t", activate_at=LATER)
+    found = [timer.timer_id for timer in Walk(timers, "t", None, read_position(position.token))]
+    # Nobody has asked for the next yet, so the last one is not behind it.
+    assert len(passed & set(found)) == 1
+    assert set(found) | passed >= before
+
+
+@pytest.mark.parametrize("token", ["x", "1.2", "1.0.", "1.1001.", "-1.1.", "1.x.", "1.1.!"])
+def test_no_position_is_read_from_something_else(token):
+    with pytest.raises(ValueError):
+        read_position(token)
 
 
 def test_a_preview_has_the_states_of_those_that_are_named(stock):

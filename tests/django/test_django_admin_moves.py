@@ -10,6 +10,7 @@ from django.test import override_settings
 from django.utils import timezone
 from waiting import wait_until
 
+from faststream_redis_timers_sync import Every
 from faststream_redis_timers_sync.django import get_client
 from faststream_redis_timers_sync.django.admin import timers as admin_timers
 from faststream_redis_timers_sync.manage import changing as manage_changing, forms
@@ -166,6 +167,21 @@ def test_those_that_are_due_already_or_run_are_left_alone_too(visitor, timers, m
     assert not [t for t in left if t.due_at > here.now() and not t.running]
 
 
+@pytest.mark.parametrize("action", ["run_now", "reschedule"])
+def test_those_that_ran_meanwhile_are_left_alone_too(visitor, timers, monkeypatch, here, action):
+    monkeypatch.setattr(forms, "CHANGE_SECONDS", 0.0)
+    for n in range(250):
+        timers.schedule("x", "invoices", timer_id=f"s-{n}", repeat=Every(hours=1))
+    fields = {"delay": "0s"} if action == "reschedule" else {}
+    page = visitor.send(ask_for_all(visitor, action), **fields)
+    # As if they ran, and wait for their next time.
+    for timer in list(timers.iter_timers("invoices", before=here.now())):
+        timers.reschedule_timer("invoices", timer.timer_id, activate_at=LATER)
+    page = visitor.send(page)
+    assert ": 50 timers." in page.text
+    assert len([one for one in timers.iter_timers("invoices") if one.due_at == LATER]) == 200
+
+
 def test_those_that_run_when_the_new_time_has_come_are_left_alone(
     visitor, timers, monkeypatch, here
 ):
@@ -267,6 +283,11 @@ def test_a_form_that_lost_its_search_does_not_mean_everything(visitor, invoices,
 def test_a_form_that_goes_on_to_no_time_is_refused(visitor, invoices, target):
     page = ask_for_all(visitor, "reschedule")
     assert visitor.send(page, target=target).status == 400
+
+
+def test_a_form_that_goes_on_nowhere_is_refused(visitor, invoices):
+    page = ask_for_all(visitor, "run_now")
+    assert visitor.send(page, position="nonsense").status == 400
 
 
 def test_a_form_to_run_timers_now_names_no_other_time(visitor, invoices, here):

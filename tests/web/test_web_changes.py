@@ -384,6 +384,23 @@ def test_what_one_request_has_no_time_for_is_asked_again(visitor, timers, monkey
     assert left == []
 
 
+def test_what_ran_meanwhile_is_not_made_due_again(visitor, timers, monkeypatch, here):
+    monkeypatch.setattr(forms, "CHANGE_SECONDS", 0.0)
+    for n in range(250):
+        timers.schedule("x", "invoices", timer_id=f"s-{n}", repeat=DAILY)
+    page = visitor.press(visitor.get("topic=invoices&q=s-"), "Run now", all="1")
+    page = visitor.press(page, "Run now")
+    assert "Made due 200." in page.text
+    # As if they ran, and wait for their next time.
+    for timer in list(timers.iter_timers("invoices", before=here.now())):
+        timers.reschedule_timer("invoices", timer.timer_id, activate_at=LATER)
+    page = visitor.press(page, "Continue")
+
+    assert "Made due 50." in page.text
+    assert "Continue" not in page.buttons
+    assert len([one for one in timers.iter_timers("invoices") if one.due_at == LATER]) == 200
+
+
 def test_an_error_midway_says_what_was_done_before(relay, key_names, audit):
     with TimersClient(relay.url, **key_names) as client:
         for n in range(300):

@@ -641,6 +641,12 @@ def test_a_target_that_cannot_be_is_asked_for_again(visitor, invoices):
     assert is_there(invoices)
 
 
+def test_a_position_that_cannot_be_is_asked_for_again(visitor, invoices):
+    fields = [("id", A), ("sure", "1"), ("position", "x")]
+    assert visitor.post("topic=invoices&do=run_now", fields).status == 400
+    assert is_there(invoices)
+
+
 @pytest.mark.parametrize("which", [[("id", A)], [("all", "1"), ("q", token_of_search(""))]])
 def test_who_may_only_run_timers_cannot_choose_their_time(make_pages, invoices, which):
     visitor = visitor_of(make_pages(allow=lambda _: Access("bob", may={"run"})))

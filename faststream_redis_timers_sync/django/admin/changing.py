@@ -40,6 +40,7 @@ from faststream_redis_timers_sync.manage.forms import (
     read_marks,
 )
 from faststream_redis_timers_sync.manage.server import server_time
+from faststream_redis_timers_sync.manage.walking import Position, read_position
 from faststream_redis_timers_sync.protocol.errors import (
     TimerNotReplicatedError,
     TimerOutcomeUnknownError,
@@ -90,7 +91,7 @@ class ChangingPages(TimerPages):
         timers = get_client(place.alias)
         target = _read_target(request) if action in MOVES else None
         is_sure = request.method == "POST" and "post" in request.POST
-        form, goes_on = None, False
+        form, cut = None, None
         if action is RESCHEDULE and target is None:
             form = RescheduleForm(request.POST if is_sure else None)
         if is_sure and (form is None or form.is_valid()):
@@ -103,18 +104,19 @@ class ChangingPages(TimerPages):
                 # What is to run now is due now, whatever the form says.
                 at = now
             moved_to = at if target else None
-            change = change_named(action.name, at, moved_to, resumes="resumes" in request.POST)
-            goes_on = self._act(request, place, action, chosen, change)
+            after, resumes = _read_position(request), "resumes" in request.POST
+            change = change_named(action.name, at, moved_to, after=after, resumes=resumes)
+            cut = self._act(request, place, action, chosen, change)
             if form and at and at < now:
                 words = gettext("That time is past: due at once.")
                 self.message_user(request, words, messages.WARNING)
-            if not goes_on:
+            if cut is None:
                 return HttpResponseRedirect(self.list_url(request, place))
             form, target = None, at if action in MOVES else None
         seen = THE_REST
-        if not goes_on:
+        if cut is None:
             seen = preview_in_time(timers, action.name, chosen)
-        if not seen.count and not goes_on:
+        if not seen.count and cut is None:
             words = gettext(wording.none_of(chosen))
             return self._nothing(request, place, too_large() if seen.is_cut else words)
         rows = _rows(timers, place, seen)
@@ -132,6 +134,7 @@ class ChangingPages(TimerPages):
             "marks": marks_text((timer.timer_id for timer in seen.timers), seen),
             "search_token": request.POST.get("search", ""),
             "target": target and target.isoformat(),
+            "position": cut and cut.walk and cut.walk.position.token,
             "resumes": action in MOVES and chosen.timer_ids and seen.paused,
             "topic_url": self.url_of("topic", place),
             "back": self.list_url(request, place),
@@ -140,8 +143,8 @@ class ChangingPages(TimerPages):
 
     def _act(
         self, request: Any, place: Place, action: Action, chosen: Chosen, change: Change
-    ) -> bool:
-        """Perform and log an action; return whether to ask for the rest, as time ran out."""
+    ) -> Tally | None:
+        """Perform and log an action; return the outcomes if time ran out, to ask for the rest."""
         tally = Tally()
         expected, seen = request.POST.get("expected", ""), _read_marks(request, chosen)
         try:
@@ -162,11 +165,11 @@ class ChangingPages(TimerPages):
         level = messages.SUCCESS if tally.done else messages.WARNING
         self.message_user(request, outcome_text(action, tally), level)
         if not tally.is_cut:
-            return False
+            return None
         # If not one timer was found, the next request would find none either.
         words = gettext("There was no time for all of them.") if tally.done else too_large()
         self.message_user(request, words, messages.WARNING)
-        return bool(tally.done)
+        return tally if tally.done else None
 
     def _nothing(self, request: Any, place: Place, words: str) -> Any:
         self.message_user(request, words, messages.WARNING)
@@ -176,6 +179,14 @@ class ChangingPages(TimerPages):
 def _read_marks(request: Any, chosen: Chosen) -> Mapping[str, str] | None:
     try:
         return read_marks(chosen, request.POST.get("seen", ""))
+    except ValueError as error:
+        raise BadRequest(str(error)) from error
+
+
+def _read_position(request: Any) -> Position | None:
+    """Read where an earlier form's changes ended."""
+    try:
+        return read_position(request.POST.get("position", ""))
     except ValueError as error:
         raise BadRequest(str(error)) from error
 
