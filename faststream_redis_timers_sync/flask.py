@@ -19,7 +19,9 @@ import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from io import BytesIO
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 from faststream_redis_timers_sync.protocol.extras import missing_extra
 
@@ -153,11 +155,21 @@ class FlaskTimers:
         )
 
         def show() -> Any:
-            return Response.from_app(pages.wsgi, request.environ)
+            return Response.from_app(pages.wsgi, _environ_with_body())
 
         blueprint = Blueprint(name, __name__)
         blueprint.add_url_rule("/", "pages", show, methods=_METHODS)
         return blueprint
+
+
+def _environ_with_body() -> dict[str, Any]:
+    """Return WSGI's environ of the request, with a form that the app has read before."""
+    # Flask sets this attribute when a function such as `before_request` reads form or data.
+    if "stream" not in vars(request) or not request.form:
+        return request.environ
+    body = urlencode(list(request.form.items(multi=True))).encode()
+    length = str(len(body))
+    return {**request.environ, "wsgi.input": BytesIO(body), "CONTENT_LENGTH": length}
 
 
 def _of_current_app() -> "_AppTimers":

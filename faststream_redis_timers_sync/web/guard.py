@@ -188,5 +188,8 @@ def _check_length(request: Request) -> None:
         # Not every web server knows the end of a chunked body.
         raise RefusedError(411, "Length required", "Forms must have a Content-Length header.")
     if size is not None and len(request.body) < size:
-        msg = "The form arrived incomplete, so nothing was changed. Send it again."
+        msg = (
+            "The form arrived incomplete, so nothing was changed. Send it again. If that does not "
+            "help, another part of the application reads forms before these pages."
+        )
         raise RefusedError(400, "Bad form", msg)

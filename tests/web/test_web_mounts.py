@@ -5,6 +5,7 @@ import contextvars
 import http.client
 import threading
 from datetime import UTC, datetime
+from urllib.parse import urlencode
 
 import pytest
 from fastapi import FastAPI
@@ -13,13 +14,14 @@ from flask import Blueprint, Flask, request as flask_request
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Mount
-from web_pages import EVERYTHING, FORM, place_of, visitor_of, web_visitor
+from web_pages import EVERYTHING, FORM, OURS, place_of, visitor_of, web_visitor
 from web_servers import proxy_before, uvicorn_serving, waitress_serving
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from faststream_redis_timers import TimersBroker
 from faststream_redis_timers_sync import TimersClient
 from faststream_redis_timers_sync.flask import FlaskTimers
+from faststream_redis_timers_sync.manage.tokens import to_token
 from faststream_redis_timers_sync.web import Access, TimerPages
 
 LATER = datetime(2099, 6, 1, 9, tzinfo=UTC)
@@ -262,6 +264,31 @@ def test_a_blueprint_may_have_another_name(server_url):
 
     assert blueprint.name == "timer-pages"
     assert "timer-pages.pages" in app.view_functions
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda: flask_request.form.get("csrf_token"),
+        lambda: flask_request.get_data(as_text=True),
+        lambda: flask_request.get_data() and flask_request.form,
+    ],
+)
+def test_an_app_may_read_forms_before_a_blueprint(pages, timers, key_names, server_url, read):
+    app, _ = flask_blueprint(pages, key_names, server_url)
+
+    @app.before_request
+    def look():
+        read()
+
+    timers.schedule("x", ODD, timer_id=ODD, activate_at=LATER)
+    timers.schedule("x", ODD, timer_id="b", activate_at=LATER)
+    fields = {"id": [to_token(ODD), to_token("b")], "sure": "1"}
+    address = f"/timers/?{urlencode({'topic': ODD, 'do': 'cancel'})}"
+    answer = app.test_client().post(address, data=fields, headers=OURS)
+
+    assert "Cancelled 2." in answer.text
+    assert timers.count_pending(ODD) == 0
 
 
 def test_a_blueprint_asks_inside_flask_s_request(server_url, key_names):
