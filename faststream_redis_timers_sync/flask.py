@@ -269,8 +269,14 @@ def _make_group(timers: _AppTimers) -> click.Group:
             raise BadServerError(str(error)) from None
         yield client
 
+    def topics() -> Iterable[str]:
+        try:
+            return timers.read().topics
+        except ValueError as error:
+            raise BadServerError(str(error)) from None
+
     # Not by the current app: there is none while a shell completes.
-    source = Source(open_client, topics=lambda: timers.read().topics)
+    source = Source(open_client, topics=topics)
     return click.Group(
         _NAME,
         commands=[_in_context(command) for command in (*COMMANDS, _series_command(timers))],

@@ -189,3 +189,13 @@ def test_the_shell_completes_commands_and_topics(flask):
 
     assert complete("flask timers can") == ["plain,cancel"]
     assert complete("flask timers list inv") == ["plain,invoices"]
+
+
+@pytest.mark.parametrize("command", ["topics", "stats", "forecast", "watch"])
+def test_config_that_is_wrong_by_now_is_a_sentence(invoke, app, command):
+    app.config["TIMERS_TOPICS"] = "invoices"
+    result = invoke(command)
+    app.config["TIMERS_TOPICS"] = None
+
+    assert result.exit_code == 2
+    assert "Error: app.config['TIMERS_TOPICS'] must be a list of topics" in result.stderr
