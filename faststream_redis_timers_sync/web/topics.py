@@ -129,6 +129,14 @@ def _row(visit: Visit, stats: TopicStats, running: dict[str, str]) -> _Row:
         name=name_of(stats.topic),
         stats=stats,
         running=running.get(stats.topic, "0"),
-        late=in_words(-stats.overdue_for).removesuffix(" ago") if stats.overdue else "",
+        late=_late(stats),
         next=None if stats.next_at is None else moment(stats.next_at, stats.at),
     )
+
+
+def _late(stats: TopicStats) -> str:
+    """Return how long the first overdue timer has been overdue; empty if there is none."""
+    if not stats.overdue:
+        return ""
+    words = in_words(-stats.overdue_for)
+    return "less than a second" if words == "now" else words.removesuffix(" ago")
