@@ -42,6 +42,7 @@ class Output:
         err: Stream for everything else: remarks, errors, questions, progress.
         source: Stream that answers are read from.
         zone: The time zone in which times are shown; None is the machine's.
+        has_colours: Whether tables may have colours.
     """
 
     def __init__(
@@ -52,10 +53,12 @@ class Output:
         err: TextIO | None = None,
         source: TextIO | None = None,
         zone: tzinfo | None = None,
+        has_colours: bool = True,
     ) -> None:
         """Keep the streams; nothing is written yet."""
         self.as_json = as_json
         self.zone = zone
+        self._has_colours = has_colours and not os.environ.get("NO_COLOR")
         self._out = out or sys.stdout
         self._err = err or sys.stderr
         self._source = source or sys.stdin
@@ -81,7 +84,7 @@ class Output:
         return Console(
             file=stream,
             # Without a colour system rich would still write bold and dim.
-            color_system=None if os.environ.get("NO_COLOR") else "auto",
+            color_system="auto" if self._has_colours else None,
             no_color=False,
             highlight=False,
             markup=False,

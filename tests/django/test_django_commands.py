@@ -1,6 +1,7 @@
 """The commands that look after timers, called as a project calls them: by `call_command`."""
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 
@@ -420,3 +421,9 @@ def test_an_unknown_alias_is_named(call):
 
     assert code == 2
     assert "TIMERS has no alias 'defualt': did you mean 'default'?" in sentence
+
+
+def test_no_color_is_for_one_call(call, timers, monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    call("timers_list", "t", "--no-color")
+    assert "NO_COLOR" not in os.environ

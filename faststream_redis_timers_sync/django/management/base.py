@@ -127,10 +127,9 @@ class _Output(Output):
     """Output to Django's streams that leaves errors to Django, which raises or prints them."""
 
     def __init__(self, options: dict[str, Any], *, out: Any, err: Any) -> None:
-        if options["no_color"]:
-            os.environ["NO_COLOR"] = "1"
         super().__init__(
             as_json=options["as_json"],
+            has_colours=not options["no_color"],
             # Django's wrappers would end each piece of text with a line break.
             out=out._out,  # noqa: SLF001  it has no other name
             err=err._out,  # noqa: SLF001
