@@ -423,6 +423,36 @@ def test_an_unknown_alias_is_named(call):
     assert "TIMERS has no alias 'defualt': did you mean 'default'?" in sentence
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--", "-t", "-a"],
+        ["--yes", "--", "-t", "-a"],
+        ["--alias", "default", "--", "-t", "-a"],
+        ["--alias=default", "--yes", "--", "-t", "-a"],
+    ],
+)
+def test_a_topic_may_begin_with_a_dash(call, timers, words):
+    timers.schedule("x", "-t", timer_id="-a", activate_in=HOUR)
+    call("timers_cancel", *words)
+    assert not timers.has_pending("-t", "-a")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["t", "--", "-a"],
+        ["t", "--yes", "--", "-a"],
+        ["--alias", "default", "t", "--yes", "--", "-a"],
+        ["--yes", "t", "--alias", "default", "--", "-a"],
+    ],
+)
+def test_an_id_may_begin_with_a_dash_also_behind_options(call, timers, words):
+    timers.schedule("x", "t", timer_id="-a", activate_in=HOUR)
+    call("timers_cancel", *words)
+    assert not timers.has_pending("t", "-a")
+
+
 def test_no_color_is_for_one_call(call, timers, monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     call("timers_list", "t", "--no-color")

@@ -7,7 +7,7 @@ installed (``pip install 'faststream-redis-timers[cli,django]'``); otherwise it 
 import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
@@ -52,8 +52,16 @@ class TimersCommand(BaseCommand):  # type: ignore[misc]  # Django has no types
             help="Alias of the setting TIMERS. Default: 'default'.",
         )
         parser.add_argument("--json", action="store_true", dest="as_json", help=arguments.JSON_HELP)
-        # So that ids may also follow options.
-        parser.parse_args = parser.parse_intermixed_args
+        plain = parser.parse_args
+
+        def parse_args(args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+            words = sys.argv[1:] if args is None else args
+            # Intermixed, so that ids may also follow options. But Python before 3.13 would lose
+            # a leading --, behind which no options follow anyway.
+            is_plain = _leads(parser, words)
+            return (plain if is_plain else parser.parse_intermixed_args)(words, namespace)
+
+        parser.parse_args = parse_args
         return parser
 
     def execute(self, *args: Any, **options: Any) -> Any:
@@ -139,6 +147,20 @@ class _Output(Output):
 
     def error(self, text: str) -> None:
         self.errors.append(text)
+
+
+def _leads(parser: ArgumentParser, words: Sequence[str]) -> bool:
+    """Return whether -- is among the words, with only options before it."""
+    left = iter(words)
+    for word in left:
+        if word == "--":
+            return True
+        if not word.startswith("-"):
+            return False
+        option = parser._option_string_actions.get(word)  # noqa: SLF001  it has no other name
+        if option is not None and option.nargs is None:
+            next(left, None)
+    return False
 
 
 def _leave_closed_pipe() -> NoReturn:
