@@ -68,6 +68,9 @@ def read_position(token: str) -> Position | None:
 
 _DIGEST_SIZE = 6
 
+_STEPS_OF_A_STEP = 8
+"""Over how many steps the timers of one may be spread after the server has resized its table."""
+
 
 def _digest(timer_id: bytes) -> bytes:
     return blake2b(timer_id, digest_size=_DIGEST_SIZE).digest()
@@ -106,14 +109,14 @@ class Walk:
         self._pattern = encode_known_id(text, "match") if text else encode_text("match", text)
         self._on_examined = on_examined
         self._cursor, self._size, self._earlier = after or Position(0, DENSE_STEP, frozenset())
-        self._is_first_step = True
         self._passed: list[bytes] = []
+        self._steps = 0
 
     @property
     def position(self) -> Position:
         """Where it is: behind the last timer after which another was asked for."""
         digests = frozenset(map(_digest, self._passed))
-        if self._is_first_step:
+        if self._steps < _STEPS_OF_A_STEP:
             digests |= self._earlier
         return Position(self._cursor, self._size, digests)
 
@@ -130,7 +133,6 @@ class Walk:
             scan = reading("scan", self._keys, self._topic, args, parse_entries)
             cursor, entries = self._runner.run(scan)
             for timer_id, score, _ in entries:
-                # While the server's table is resized, a step may have others than it had before.
                 if self._earlier and _digest(timer_id) in self._earlier:
                     continue
                 yield make_timer(self._topic, timer_id, score)
@@ -138,4 +140,5 @@ class Walk:
             if cursor == b"0":
                 return
             self._size = SCAN_STEP if 10 * len(entries) < self._size else DENSE_STEP
-            self._cursor, self._passed, self._is_first_step = int(cursor), [], False
+            self._cursor, self._passed = int(cursor), []
+            self._steps += 1
