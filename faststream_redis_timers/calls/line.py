@@ -13,6 +13,7 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
+from faststream_redis_timers.clock import monotonic
 from faststream_redis_timers_sync.protocol.clients import (
     PoolWait,
     get_connection_args,
@@ -71,7 +72,7 @@ def within(timeout: float | None) -> AbstractAsyncContextManager[Any]:
 
 
 async def _wait_in_line(pool: Any, timeout: float | None) -> Any:
-    wait = PoolWait()
+    wait = PoolWait(monotonic)
     called = asyncio.Event()
     _lines.setdefault(pool, deque()).append(called)
     try:

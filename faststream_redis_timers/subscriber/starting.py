@@ -83,6 +83,9 @@ def _checked(result: Any, handler: Callable[..., Any]) -> Any:
 
     Other generators can be results: they are published as lists. A future runs already.
     """
+    if result is None:
+        # As most do; the questions below take a microsecond.
+        return result
     if inspect.iscoroutine(result):
         # Otherwise Python warns that it was never awaited.
         result.close()

@@ -49,7 +49,7 @@ def acquire(pool: redis.ConnectionPool) -> Any:
 
 
 def _take(pool: redis.ConnectionPool) -> Any:
-    wait = PoolWait()
+    wait = PoolWait(time.monotonic)
     while True:
         try:
             return pool.get_connection(*_GET_CONNECTION_ARGS)

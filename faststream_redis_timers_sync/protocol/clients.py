@@ -1,7 +1,6 @@
 """Checks of the redis-py clients, pools and pipelines that both front ends are given."""
 
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -232,19 +231,23 @@ class PoolWait:
     """How long a call waits for a connection of a full pool, from now on.
 
     Not for a pool that waits by itself (BlockingConnectionPool): it has its own timeout.
+
+    Args:
+        clock: Returns the seconds of a monotonic clock.
     """
 
-    __slots__ = ("_ends_at", "_pause")
+    __slots__ = ("_clock", "_ends_at", "_pause")
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         """Begin."""
-        self._ends_at = time.monotonic() + _LONGEST_WAIT_FOR_POOL
+        self._clock = clock
+        self._ends_at = clock() + _LONGEST_WAIT_FOR_POOL
         self._pause = _SHORTEST_PAUSE
 
     @property
     def left(self) -> float:
         """Seconds that are left, at least 0."""
-        return max(0.0, self._ends_at - time.monotonic())
+        return max(0.0, self._ends_at - self._clock())
 
     def next_pause(self) -> float:
         """Return the seconds until the next attempt, which grow."""
