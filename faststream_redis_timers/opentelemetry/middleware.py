@@ -184,9 +184,9 @@ class _TimersTelemetry(BaseTelemetryMiddleware[TimerPublishCommand]):
         started = time.perf_counter()
         try:
             yield
-        except IgnoredException:
+        except (IgnoredException, GeneratorExit):
             raise
-        except (Exception, *_INTERRUPTIONS) as error:
+        except BaseException as error:
             name = type(error).__name__
             text = "the handler was stopped" if isinstance(error, _INTERRUPTIONS) else str(error)
             attributes[ERROR_TYPE] = name

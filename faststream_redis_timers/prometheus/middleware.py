@@ -167,10 +167,14 @@ class _TimersPrometheus(BasePrometheusMiddleware[TimerPublishCommand, _Raw]):
                 return await call_next(message)
             except _INTERRUPTIONS as error:
                 raise _InterruptedError from error
+            except Exception:
+                raise
+            except BaseException as error:
+                raise _failed(error) from error
 
         try:
             return await super().consume_scope(call, msg)
-        except _InterruptedError as error:
+        except (_InterruptedError, _FailedError) as error:
             raise cast("BaseException", error.__cause__) from None
 
 
@@ -179,3 +183,13 @@ _INTERRUPTIONS = (asyncio.CancelledError, SystemExit, KeyboardInterrupt)
 
 class _InterruptedError(IgnoredException):
     """The handler was stopped: its timer is released, but FastStream would count it as acked."""
+
+
+class _FailedError(Exception):
+    """The handler raised what is no Exception, which FastStream would count as acked."""
+
+
+def _failed(error: BaseException) -> _FailedError:
+    # FastStream counts exceptions by the names of their classes.
+    kind: type[_FailedError] = type(type(error).__name__, (_FailedError,), {})
+    return kind()

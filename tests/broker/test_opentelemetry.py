@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from faststream import AckPolicy
 from faststream.exceptions import AckMessage, NackMessage, RejectMessage
 from faststream.opentelemetry import Baggage, CurrentBaggage, CurrentSpan
 from opentelemetry import baggage, context, trace
@@ -562,6 +563,27 @@ async def test_sys_exit_of_a_handler_is_recorded(exporter, middleware):
         exporter, f"{TOPIC} create", f"{TOPIC} publish", f"{TOPIC} process"
     )
     assert process.status.description == "SystemExit: the handler was stopped"
+
+
+class Panic(BaseException):
+    """What extensions in Rust raise."""
+
+
+async def test_what_is_no_exception_is_recorded(make_broker, exporter, middleware):
+    broker = make_broker(middlewares=[middleware], ack_policy=AckPolicy.REJECT_ON_ERROR)
+
+    @broker.subscriber(TOPIC)
+    async def handle(body: str) -> None:
+        raise Panic
+
+    await broker.start()
+    await broker.publish("x", TOPIC)
+
+    *_, process = await finished(
+        exporter, f"{TOPIC} create", f"{TOPIC} publish", f"{TOPIC} process"
+    )
+    assert process.status.status_code is StatusCode.ERROR
+    assert process.status.description == "Panic: "
 
 
 # --- baggage -----------------------------------------------------------------------------
