@@ -5,8 +5,12 @@ failed while it was being left: the group cancels its task, and does not take th
 """
 
 import asyncio
+import sys
 from typing import Any
 from weakref import WeakSet
+
+GROUPS_TAKE_BACK = sys.version_info >= (3, 13)
+"""Whether a failed task group takes back that it has cancelled its task."""
 
 _PAUSE = 0.05
 """Seconds until a task that went on is cancelled again."""

@@ -95,17 +95,26 @@ class Handling(Generic[_U]):
             self._core.ended(delivery)
 
     def _end(self, task: "asyncio.Task[None]") -> None:
-        if not task.cancelled():
-            # FastStream has logged what a handler raised that is no Exception. Otherwise asyncio
-            # logs it too, as never retrieved.
-            task.exception()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._note_error(error)
         if (delivery := self._running.pop(task, None)) is None:
             return
         # A handler may turn its cancellation into another exception.
-        was_cancelled = task.cancelled() or is_cancelled_for_stop(task)
-        if was_cancelled and self._is_interruptible and self._core.is_stopping:
+        if (
+            self._is_interruptible
+            and self._core.is_stopping
+            and (task.cancelled() or is_cancelled_for_stop(task))
+        ):
             delivery.release()
         self._core.ended(delivery)
+
+    def _note_error(self, error: BaseException) -> None:
+        # FastStream has logged what a handler raises, also what is no Exception. What else ends
+        # the task, such as an error of a stop, asyncio would log as never retrieved.
+        if isinstance(error, Exception):
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": f"handling a timer of topic {self._topic!r} failed", "exception": error}
+            )
 
     async def finish(self, graceful_timeout: float | None) -> bool:
         """Wait for the handlers, then cancel them.

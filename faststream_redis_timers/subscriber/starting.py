@@ -9,6 +9,7 @@ import inspect
 from asyncio import isfuture
 from collections.abc import Callable
 from contextvars import ContextVar
+from types import CodeType
 from typing import Any
 
 from fast_depends.utils import is_async_gen_callable, is_coroutine_callable, is_gen_callable
@@ -53,8 +54,8 @@ def within_lease(handler: Callable[..., Any]) -> Callable[..., Any]:
     Raises:
         SetupError: It is a generator function.
     """
+    name, code = getattr(handler, "__name__", repr(handler)), _code_of(handler)
     if is_gen_callable(handler) or is_async_gen_callable(handler):
-        name = getattr(handler, "__name__", repr(handler))
         msg = (
             f"handler {name!r} has a yield, so calling it returns a generator, which nothing runs: "
             "remove the yield"
@@ -66,22 +67,32 @@ def within_lease(handler: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(handler)
         async def begin_async(*args: Any, **kwargs: Any) -> Any:
             _check()
-            return _checked(await handler(*args, **kwargs), handler)
+            return _checked(await handler(*args, **kwargs), name, code)
 
         return begin_async
 
     @functools.wraps(handler)
     def begin(*args: Any, **kwargs: Any) -> Any:
         _check()
-        return _checked(handler(*args, **kwargs), handler)
+        return _checked(handler(*args, **kwargs), name, code)
 
     return begin
 
 
-def _checked(result: Any, handler: Callable[..., Any]) -> Any:
+def _code_of(handler: Callable[..., Any]) -> CodeType | None:
+    inner: Any = inspect.unwrap(handler)
+    while isinstance(inner, functools.partial):
+        inner = inspect.unwrap(inner.func)
+    if not hasattr(inner, "__code__"):
+        inner = inspect.unwrap(type(inner).__call__)
+    return getattr(inner, "__code__", None)
+
+
+def _checked(result: Any, name: str, code: CodeType | None) -> Any:
     """Return a handler's result; raise if it has yet to run, as with decorators that don't await.
 
-    Other generators can be results: they are published as lists. A future runs already.
+    Generators of other code than the handler's can be results: they are published as lists. A
+    future runs already.
     """
     if result is None:
         # As most do; the questions below take a microsecond.
@@ -91,17 +102,17 @@ def _checked(result: Any, handler: Callable[..., Any]) -> Any:
         result.close()
         kind = "a coroutine"
     elif inspect.isgenerator(result):
-        if result.gi_code is not getattr(inspect.unwrap(handler), "__code__", None):
+        if result.gi_code is not code:
             return result
         kind = "a generator"
     elif inspect.isasyncgen(result):
         kind = "an asynchronous generator"
     elif inspect.isawaitable(result) and not isfuture(result):
-        kind = f"a {type(result).__name__}"
+        kind = f"an object of type {type(result).__name__}"
     else:
         return result
     msg = (
-        f"the handler returned {kind}, which nothing runs: write a plain def, or an async def "
+        f"handler {name!r} returned {kind}, which nothing runs: write a plain def, or an async def "
         "that awaits it, without yield"
     )
     raise TypeError(msg)

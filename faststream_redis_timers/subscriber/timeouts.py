@@ -7,7 +7,7 @@ from typing import Any
 from faststream import BaseMiddleware
 from faststream.message import StreamMessage
 
-from faststream_redis_timers.tasks import is_cancelled_for_stop
+from faststream_redis_timers.tasks import GROUPS_TAKE_BACK, is_cancelled_for_stop
 
 CANCELLED_AGAIN = 1.0
 """Seconds after which a handler that goes on is cancelled again."""
@@ -62,14 +62,14 @@ class _Limit:
 
     def __init__(self, seconds: float) -> None:
         self._task = asyncio.current_task()
-        self._cancelled_before = 0
+        self._cancelled_before = self._task.cancelling() if self._task else 0
         self._times = 0
         self._alarm = asyncio.get_running_loop().call_later(seconds, self._cancel)
 
     def _cancel(self) -> None:
         if self._task is not None:
-            if not self._times:
-                # Not earlier: the handler may have run task groups that failed.
+            if not self._times and not GROUPS_TAKE_BACK:
+                # The handler may have run task groups that failed.
                 self._cancelled_before = self._task.cancelling()
             self._task.cancel()
         self._times += 1

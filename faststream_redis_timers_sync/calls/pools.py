@@ -49,14 +49,17 @@ def acquire(pool: redis.ConnectionPool) -> Any:
 
 
 def _take(pool: redis.ConnectionPool) -> Any:
-    wait = PoolWait(time.monotonic)
+    wait = None
     while True:
         try:
             return pool.get_connection(*_GET_CONNECTION_ARGS)
         except RedisConnectionError as error:
             # A BlockingConnectionPool has waited already, for as long as it was told.
             waits_itself = isinstance(pool, redis.BlockingConnectionPool)
-            if waits_itself or not is_pool_full(error) or not wait.left:
+            if waits_itself or not is_pool_full(error):
+                raise
+            wait = wait or PoolWait(time.monotonic)
+            if not wait.left:
                 raise
         except RedisError:
             raise

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import re
 import time
 
 import pytest
@@ -201,6 +202,14 @@ async def forgotten_await(body):
     return asynchronous(body)
 
 
+class BlindlyYielding:
+    """A generator that only its code shows."""
+
+    @blindly_wrapped
+    def __call__(self, body):
+        yield
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("batch", [False, True])
 @pytest.mark.parametrize(
@@ -208,10 +217,19 @@ async def forgotten_await(body):
     [
         blindly_wrapped(asynchronous),
         blindly_wrapped(generator),
+        functools.partial(blindly_wrapped(generator)),
+        BlindlyYielding(),
         blindly_wrapped(asynchronous_generator),
         forgotten_await,
     ],
-    ids=["coroutine", "generator", "asynchronous generator", "forgotten await"],
+    ids=[
+        "coroutine",
+        "generator",
+        "partial",
+        "object",
+        "asynchronous generator",
+        "forgotten await",
+    ],
 )
 async def test_a_result_that_has_yet_to_run_is_an_error_and_keeps_the_timer(bench, handler, batch):
     broker = bench.broker()
@@ -222,7 +240,7 @@ async def test_a_result_that_has_yet_to_run_is_an_error_and_keeps_the_timer(benc
         await wait_until_async(lambda: bench.log.complaints and not bench.is_leased("1"))
 
     (line,) = bench.log.complaints
-    assert line.startswith("TypeError: the handler returned a")
+    assert re.match("TypeError: handler '.*' returned a", line)
     assert "which nothing runs" in line
     assert bench.client.cancel_timer(bench.topic, "1")
 
