@@ -136,7 +136,8 @@ class DjangoTimersClient(TimersClient):
         **options: Any,
     ) -> list[str]:
         """Schedule many timers, as `TimersClient.schedule_batch`."""
-        if not isinstance(messages, (str, bytes, Mapping)):
+        is_several = isinstance(messages, Iterable)
+        if is_several and not isinstance(messages, (str, bytes, Mapping)):
             messages = map(_with_aware_time, messages)
         return super().schedule_batch(messages, topic, activate_at=as_aware(activate_at), **options)
 
