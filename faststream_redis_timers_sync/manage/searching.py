@@ -23,10 +23,10 @@ from faststream_redis_timers_sync.manage.selection import OnExamined, pattern_of
 from faststream_redis_timers_sync.manage.server import internals_of, server_time
 from faststream_redis_timers_sync.protocol.keys import decode_id, encode_known_id
 from faststream_redis_timers_sync.protocol.listing import (
-    DENSE_STEP,
     SCAN_STEP,
     make_timer,
     parse_entries,
+    step_after,
 )
 from faststream_redis_timers_sync.protocol.model import Timer
 from faststream_redis_timers_sync.protocol.operation import reading
@@ -161,7 +161,7 @@ class _Search:
                 return self._limit
             expected = room * looked_at // len(self._found) if self._found else SCAN_STEP
             return max(_LEAST_STEP, min(expected, SCAN_STEP))
-        return SCAN_STEP if 10 * self._matching < looked_at else DENSE_STEP
+        return step_after(self._matching, looked_at)
 
     def _step(self, position: int, size: int, begin: _Rank | None, *, is_part: bool) -> int:
         """Examine some timers, and return the position after them; 0 at the end."""

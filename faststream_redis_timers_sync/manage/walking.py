@@ -14,12 +14,13 @@ from faststream_redis_timers_sync.manage.pages import read_count
 from faststream_redis_timers_sync.manage.selection import OnExamined
 from faststream_redis_timers_sync.manage.server import internals_of
 from faststream_redis_timers_sync.manage.tokens import from_token, to_token
-from faststream_redis_timers_sync.protocol.keys import decode_id, encode_known_id, encode_text
+from faststream_redis_timers_sync.protocol.keys import decode_id, encode_known_id, encode_pattern
 from faststream_redis_timers_sync.protocol.listing import (
     DENSE_STEP,
     SCAN_STEP,
     make_timer,
     parse_entries,
+    step_after,
 )
 from faststream_redis_timers_sync.protocol.model import Timer
 from faststream_redis_timers_sync.protocol.operation import reading
@@ -105,8 +106,7 @@ class Walk:
         """Send nothing yet."""
         self._runner, self._keys, _ = reach = internals_of(timers)
         self._topic = reach.full(topic)
-        text = "*" if match is None else match
-        self._pattern = encode_known_id(text, "match") if text else encode_text("match", text)
+        self._pattern = encode_pattern("*" if match is None else match)
         self._on_examined = on_examined
         self._cursor, self._size, self._earlier = after or Position(0, DENSE_STEP, frozenset())
         self._passed: list[bytes] = []
@@ -139,6 +139,6 @@ class Walk:
                 self._passed.append(timer_id)
             if cursor == b"0":
                 return
-            self._size = SCAN_STEP if 10 * len(entries) < self._size else DENSE_STEP
+            self._size = step_after(len(entries), self._size)
             self._cursor, self._passed = int(cursor), []
             self._steps += 1

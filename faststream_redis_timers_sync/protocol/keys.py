@@ -554,6 +554,19 @@ def encode_known_id(timer_id: str, argument: str = "timer_id") -> bytes:
         return encode_text(argument, timer_id)
 
 
+def encode_pattern(match: str) -> bytes:
+    """Write a pattern for ids, see `encode_known_id`.
+
+    Args:
+        match: The argument of that name.
+
+    Raises:
+        TypeError: It is not a string.
+        ValueError: It is empty, or has lone surrogates.
+    """
+    return encode_known_id(match, "match") if match else encode_text("match", match)
+
+
 def decode_id(timer_id: bytes) -> str:
     """Show an id; bytes that are no UTF-8 become surrogate escapes.
 

@@ -26,6 +26,16 @@ DENSE_STEP = 200
 """The same where many match: each of these takes 3 microseconds more."""
 
 
+def step_after(found: int, examined: int) -> int:
+    """Return how many timers the next step of a scan looks at.
+
+    Args:
+        found: How many have matched.
+        examined: Of how many.
+    """
+    return SCAN_STEP if 10 * found < examined else DENSE_STEP
+
+
 Entries = Generator[Operation[Any] | list[tuple[bytes, bytes]], Any, None]
 """Calls, and in between lists of timers as (id, score)."""
 
@@ -91,7 +101,7 @@ def pages_of_matches(
     while cursor != b"0":
         args = (cursor or b"0", pattern, b"%d" % count)
         cursor, entries = yield reading("scan", keys, topic, args, parse_entries)
-        count = SCAN_STEP if 10 * len(entries) < count else DENSE_STEP
+        count = step_after(len(entries), count)
         yield [
             (timer_id, score) for timer_id, score, _ in entries if lowest < float(score) <= highest
         ]

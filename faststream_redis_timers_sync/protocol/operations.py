@@ -18,6 +18,7 @@ from faststream_redis_timers_sync.protocol.keys import (
     KeySpace,
     decode_id,
     encode_known_id,
+    encode_pattern,
     encode_text,
     plain,
 )
@@ -606,7 +607,7 @@ class Operations:
             pages = pages_in_order(self.keys, topic, lowest, highest)
         else:
             # Ids that other programs have scheduled may not be UTF-8.
-            pattern = encode_known_id(match, "match") if match else encode_text("match", match)
+            pattern = encode_pattern(match)
             pages = pages_of_matches(self.keys, topic, pattern, float(lowest), float(highest))
         return pages_of_timers(self.keys, topic, pages, bodies=bodies)
 
