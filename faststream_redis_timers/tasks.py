@@ -12,6 +12,9 @@ from weakref import WeakSet
 GROUPS_TAKE_BACK = sys.version_info >= (3, 13)
 """Whether a failed task group takes back that it has cancelled its task."""
 
+INTERRUPTIONS = (asyncio.CancelledError, SystemExit, KeyboardInterrupt)
+"""What a handler raises that is stopped, or that stops its worker."""
+
 _PAUSE = 0.05
 """Seconds until a task that went on is cancelled again."""
 

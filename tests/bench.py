@@ -250,6 +250,10 @@ class Calls:
         await wait_until_async(lambda: len(self.bodies) >= count, timeout)
 
 
+class PanicException(BaseException):
+    """No Exception, like that of extensions in Rust."""
+
+
 async def fail_in_a_task_group():
     """Let a task group fail while it is left, and handle its error."""
 

@@ -96,7 +96,7 @@ class Agenda:
     def poll_without_gap(self) -> None:
         """Claim as soon as possible: passed-over timers do not wait for others to become due."""
         self._leaves_no_gap = True
-        self._schedule.end_gap()
+        self.end_gap()
         self.poll_now()
 
     def end_gap(self) -> None:

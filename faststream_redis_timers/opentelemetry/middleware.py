@@ -1,6 +1,5 @@
 """Spans of scheduling and handling, linked by headers that may wait for weeks."""
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,6 +26,7 @@ from faststream_redis_timers._faststream import ContextRepo
 from faststream_redis_timers.delivered import TimerBatchDelivery, TimerDelivery
 from faststream_redis_timers.opentelemetry.provider import TimersTelemetrySettingsProvider
 from faststream_redis_timers.response import TimerPublishCommand
+from faststream_redis_timers.tasks import INTERRUPTIONS
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 
@@ -188,7 +188,7 @@ class _TimersTelemetry(BaseTelemetryMiddleware[TimerPublishCommand]):
             raise
         except BaseException as error:
             name = type(error).__name__
-            text = "the handler was stopped" if isinstance(error, _INTERRUPTIONS) else str(error)
+            text = "the handler was stopped" if isinstance(error, INTERRUPTIONS) else str(error)
             attributes[ERROR_TYPE] = name
             if self._current_span is not None:
                 self._current_span.record_exception(error)
@@ -196,9 +196,6 @@ class _TimersTelemetry(BaseTelemetryMiddleware[TimerPublishCommand]):
             raise
         finally:
             self._metrics.observe_consume(attributes, time.perf_counter() - started, count)
-
-
-_INTERRUPTIONS = (asyncio.CancelledError, SystemExit, KeyboardInterrupt)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """FastStream's metrics for a broker of timers, and a histogram of how late they were."""
 
-import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
@@ -15,6 +14,7 @@ from faststream_redis_timers._faststream import EMPTY, ContextRepo
 from faststream_redis_timers.delivered import TimerBatchDelivery, TimerDelivery
 from faststream_redis_timers.prometheus.provider import TimersMetricsSettingsProvider
 from faststream_redis_timers.response import TimerPublishCommand
+from faststream_redis_timers.tasks import INTERRUPTIONS
 
 LATENESS_BUCKETS = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
@@ -165,7 +165,7 @@ class _TimersPrometheus(BasePrometheusMiddleware[TimerPublishCommand, _Raw]):
         async def call(message: StreamMessage[_Raw]) -> Any:
             try:
                 return await call_next(message)
-            except _INTERRUPTIONS as error:
+            except INTERRUPTIONS as error:
                 raise _InterruptedError from error
             except Exception:
                 raise
@@ -176,9 +176,6 @@ class _TimersPrometheus(BasePrometheusMiddleware[TimerPublishCommand, _Raw]):
             return await super().consume_scope(call, msg)
         except (_InterruptedError, _FailedError) as error:
             raise cast("BaseException", error.__cause__) from None
-
-
-_INTERRUPTIONS = (asyncio.CancelledError, SystemExit, KeyboardInterrupt)
 
 
 class _InterruptedError(IgnoredException):

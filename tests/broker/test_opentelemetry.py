@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from bench import PanicException
 from faststream import AckPolicy
 from faststream.exceptions import AckMessage, NackMessage, RejectMessage
 from faststream.opentelemetry import Baggage, CurrentBaggage, CurrentSpan
@@ -565,16 +566,12 @@ async def test_sys_exit_of_a_handler_is_recorded(exporter, middleware):
     assert process.status.description == "SystemExit: the handler was stopped"
 
 
-class Panic(BaseException):
-    """What extensions in Rust raise."""
-
-
 async def test_what_is_no_exception_is_recorded(make_broker, exporter, middleware):
     broker = make_broker(middlewares=[middleware], ack_policy=AckPolicy.REJECT_ON_ERROR)
 
     @broker.subscriber(TOPIC)
     async def handle(body: str) -> None:
-        raise Panic
+        raise PanicException
 
     await broker.start()
     await broker.publish("x", TOPIC)
@@ -583,7 +580,7 @@ async def test_what_is_no_exception_is_recorded(make_broker, exporter, middlewar
         exporter, f"{TOPIC} create", f"{TOPIC} publish", f"{TOPIC} process"
     )
     assert process.status.status_code is StatusCode.ERROR
-    assert process.status.description == "Panic: "
+    assert process.status.description == "PanicException: "
 
 
 # --- baggage -----------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from bench import PanicException
 from faststream import AckPolicy
 from faststream.exceptions import (
     AckMessage,
@@ -249,16 +250,12 @@ async def test_sys_exit_of_a_handler_comes_out_as_ever(registry, middleware):
     assert await handled(registry) == {"error": 1}
 
 
-class Panic(BaseException):
-    """What extensions in Rust raise."""
-
-
 async def test_what_is_no_exception_did_not_ack(registry, middleware, make_broker):
     broker = make_broker(middlewares=[middleware], ack_policy=AckPolicy.REJECT_ON_ERROR)
 
     @broker.subscriber(TOPIC)
     async def handle(body: str) -> None:
-        raise Panic
+        raise PanicException
 
     await broker.start()
     await broker.publish("x", TOPIC)
@@ -270,7 +267,7 @@ async def test_what_is_no_exception_did_not_ack(registry, middleware, make_broke
         for metric in kinds
         if metric.name == "faststream_received_processed_messages_exceptions"
     )
-    assert {sample.labels["exception_type"] for sample in exceptions} == {"Panic"}
+    assert {sample.labels["exception_type"] for sample in exceptions} == {"PanicException"}
 
 
 # --- lateness ----------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 import redis.asyncio
-from bench import HOUR, NO_POLLS, delivering
+from bench import HOUR, NO_POLLS, PanicException, delivering
 from faststream import AckPolicy
 from faststream.exceptions import (
     AckMessage,
@@ -32,10 +32,6 @@ FAILED = {
     AckPolicy.NACK_ON_ERROR: DUE,
     AckPolicy.MANUAL: LEASED,
 }
-
-
-class PanicException(BaseException):
-    """No Exception, like that of extensions in Rust."""
 
 
 OUTCOMES = {

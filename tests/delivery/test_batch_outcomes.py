@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Annotated
 
 import pytest
-from bench import HOUR, NO_POLLS, delivering
+from bench import HOUR, NO_POLLS, PanicException, delivering
 from faststream import AckPolicy, BaseMiddleware, Depends
 from faststream.exceptions import (
     AckMessage,
@@ -45,10 +45,6 @@ FAILED = {
     AckPolicy.NACK_ON_ERROR: DUE,
     AckPolicy.MANUAL: LEASED,
 }
-
-
-class PanicException(BaseException):
-    """No Exception, like that of extensions in Rust."""
 
 
 OUTCOMES = {
