@@ -240,8 +240,10 @@ def encode_batch_item(  # noqa: PLR0913  a timer has that many properties
         repeat: The batch's; times and `repeat` count as one option.
         topic: The full topic.
     """
-    check_headers(headers)
-    check_headers(message.headers)
+    if message.headers is not None:
+        check_headers(headers)
+        check_headers(message.headers)
+        headers = {**(headers or {}), **message.headers}
     own_in, own_at, own_repeat = message.activate_in, message.activate_at, message.repeat
     if own_in is not None or own_at is not None or own_repeat is not None:
         activate_in, activate_at, repeat = own_in, own_at, own_repeat
@@ -253,9 +255,7 @@ def encode_batch_item(  # noqa: PLR0913  a timer has that many properties
         activate_at=activate_at,
         default_delay=default_delay,
         correlation_id=message.correlation_id or correlation_id,
-        headers={**headers, **message.headers}
-        if headers and message.headers
-        else message.headers or headers,
+        headers=headers,
         reply_to=reply_to,
         repeat=repeat,
         topic=topic,
