@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from bench import NO_POLLS
-from inside import loops_of, post_of
+from inside import is_polling, loops_of, post_of
 from waiting import wait_until_async
 
 from faststream_redis_timers.delivery.duty import Post
@@ -28,12 +28,22 @@ class Fleet:
 
     def __init__(self, bench, handle, clients, duty=3, **options):
         self.bench = bench
-        self.brokers = []
-        for client in clients:
-            broker = bench.broker(client, duty=duty)
-            broker.subscriber(bench.topic, **NO_POLLS, **options)(handle)
-            self.brokers.append(broker)
+        self._handle = handle
+        self._duty = duty
+        self._options = options
+        self.brokers = [self._make_broker(client) for client in clients]
         self._serial = 0
+
+    def _make_broker(self, client):
+        broker = self.bench.broker(client, duty=self._duty)
+        broker.subscriber(self.bench.topic, **NO_POLLS, **self._options)(self._handle)
+        return broker
+
+    async def add(self, client):
+        """Start one more, and give its loops."""
+        self.brokers.append(self._make_broker(client))
+        await self.brokers[-1].start()
+        return loops_of(self.brokers[-1])
 
     @property
     def loops(self):
@@ -66,9 +76,15 @@ class Fleet:
         await self.bench.until_gone(f"one-{self._serial}")
 
     async def thin_out(self):
-        """Have timers until three are on duty."""
-        while self.counted() != (3, len(self.brokers) - 3, len(self.brokers)):
+        """Have timers until three are on duty, and no reply to a claim may change that."""
+        while not self._is_thin():
             await self.deliver_one()
+
+    def _is_thin(self):
+        # Two may leave at the same time: one of them may still be counted.
+        if any(map(is_polling, self.loops)) or len(self.at(Post.ON_DUTY)) != 3:
+            return False
+        return self.counted() == (3, len(self.brokers) - 3, len(self.brokers))
 
 
 @asynccontextmanager
