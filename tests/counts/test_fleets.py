@@ -34,6 +34,12 @@ async def deliver(bench, meter, fleet, calls):
     return meter.read()
 
 
+def changes_in(traffic):
+    """Give how often workers have changed their posts or called others, by command."""
+    commands = ("subscribe", "unsubscribe", "publish")
+    return {name: traffic.calls[name] for name in commands if name in traffic.calls}
+
+
 async def test_those_on_duty_claim_a_timer_and_stay_there(bench, meter, calls):
     async def handle(message: TimerMessage):
         await calls.hold(message)
@@ -49,8 +55,11 @@ async def test_those_on_duty_claim_a_timer_and_stay_there(bench, meter, calls):
         await fleet.thin_out()
         traffic = await deliver(bench, meter, fleet, calls)
 
+        counted = fleet.counted()
+
     assert traffic.scripts <= TIMERS * budgets.FLEET
-    assert traffic.calls.keys().isdisjoint({"subscribe", "unsubscribe", "publish"})
+    # In one assertion: both tell who has left.
+    assert (changes_in(traffic), counted) == ({}, (3, WORKERS - 3, WORKERS))
 
 
 @pytest.mark.parametrize("duty", [None, 3])
@@ -65,4 +74,4 @@ async def test_up_to_eight_workers_all_claim_a_timer(bench, meter, open_calls, d
         assert fleet.counted()[0] == len(fleet.brokers)
 
     assert traffic.scripts <= TIMERS * budgets.HERD
-    assert traffic.calls.keys().isdisjoint({"subscribe", "unsubscribe", "publish"})
+    assert changes_in(traffic) == {}
