@@ -89,7 +89,7 @@ class Handling(Generic[_U]):
             delivery.release()
         elif not delivery.lease_ended:
             await self._handle(delivery)
-        if self._core.claims and delivery.lease_ended:
+        if delivery.lease_ended and self._core.claims:
             # `_end` comes a turn later: a claim before it would renew leases of timers that nothing
             # handles.
             self._core.ended(delivery)
