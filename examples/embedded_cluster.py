@@ -69,8 +69,8 @@ class Node:
         self, binary: str, folder: Path, group: int, config: Mapping[str, str], tls: TLS | None
     ) -> None:
         self.port = _free_port()
-        self.folder = folder / f"{self.port}"
-        self.folder.mkdir()
+        # A node that was removed may have had the same port.
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{self.port}-", dir=folder))
         self._group = group
         self._process: Process | None = None
         self._is_paused = False

@@ -37,6 +37,11 @@ class Run(NamedTuple):
         return self.begun["score"]
 
 
+def _has_moved_on(run: Fact, runs: Sequence[Fact]) -> bool:
+    """Return whether the series was due again after a run, which a batch notes no commit of."""
+    return any(not is_lease(one["score"]) and one["score"] > run["claimed_at"] for one in runs)
+
+
 class SeriesLedger:
     """The recurring timers of a run with faults.
 
@@ -66,14 +71,18 @@ class SeriesLedger:
             facts: The journal's.
             moment: The time.
         """
-        settled = {(one["id"], one["lease"]) for one in facts if one["what"] == "committed"}
-        return self.planned.keys() <= {
-            one["id"]
-            for one in facts
-            if one["what"] == "begun"
-            and (one["id"], one["lease"]) in settled
-            and one["claimed_at"] >= moment
-        }
+        committed = {(one["id"], one["lease"]) for one in facts if one["what"] == "committed"}
+        begun: dict[str, list[Fact]] = defaultdict(list)
+        for fact in facts:
+            if fact["what"] == "begun" and fact["claimed_at"] >= moment:
+                begun[fact["id"]].append(fact)
+        return all(
+            any(
+                (run["id"], run["lease"]) in committed or _has_moved_on(run, begun[timer_id])
+                for run in begun[timer_id]
+            )
+            for timer_id in self.planned
+        )
 
     def check(self, facts: Sequence[Fact]) -> dict[str, list[Run]]:
         """Check what has run, and give it by timer.

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 from journal import Journal
 from ledger import Ledger, Row, kept_row, read_row, table, told_rows
+from series_ledger import SeriesLedger
 
 LEASE, LEASE_TEXT = 102.0000005, "102.0000005"
 LATER, LATER_TEXT = 103.0000005, "103.0000005"
@@ -172,3 +173,24 @@ def test_what_tests_report_of_one_fault_is_one_line():
 
     assert first == ("a", 3, 25, 0, 24, 1, {"unexplained": 3}, None)
     assert second == ("b", 1, 20, 0, 19, 1, {}, None)
+
+
+@pytest.mark.parametrize(
+    ("then", "has_run"),
+    [
+        ([], False),
+        ([ended("committed", 101.5)], True),
+        # A batch notes no commit.
+        ([begun(103.0, 102.5, LATER_TEXT)], True),
+        # Nothing was settled: the lease has expired, or the timer was released.
+        ([begun(103.0, LEASE, LATER_TEXT)], False),
+        ([begun(103.0, 100.5, LATER_TEXT)], False),
+    ],
+)
+def test_a_series_has_run_if_it_was_committed_or_was_due_again(client, then, has_run):
+    series = SeriesLedger(client, "invoices", 1)
+    (timer_id,) = series.planned
+    facts = [{**one, "id": timer_id} for one in [begun(101.0, 100.5), *then]]
+
+    assert series.have_run_since(facts, 100.0) is has_run
+    assert not series.have_run_since(facts, 104.0)
