@@ -67,17 +67,14 @@ def within_lease(handler: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(handler)
         async def begin_async(*args: Any, **kwargs: Any) -> Any:
             _check()
-            result = await handler(*args, **kwargs)
-            # Most handlers return nothing, and `_checked` takes a microsecond.
-            return result if result is None else _checked(result, name, code)
+            return _checked(await handler(*args, **kwargs), name, code)
 
         return begin_async
 
     @functools.wraps(handler)
     def begin(*args: Any, **kwargs: Any) -> Any:
         _check()
-        result = handler(*args, **kwargs)
-        return result if result is None else _checked(result, name, code)
+        return _checked(handler(*args, **kwargs), name, code)
 
     return begin
 
@@ -97,6 +94,9 @@ def _checked(result: Any, name: str, code: CodeType | None) -> Any:
     Generators of other code than the handler's can be results: they are published as lists. A
     future runs already.
     """
+    if result is None:
+        # As most do; the questions below take a microsecond.
+        return result
     if inspect.iscoroutine(result):
         # Otherwise Python warns that it was never awaited.
         result.close()

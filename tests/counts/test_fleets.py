@@ -54,7 +54,6 @@ async def test_those_on_duty_claim_a_timer_and_stay_there(bench, meter, calls):
         await wait_until_async(lambda: bench.client.count_pending(bench.topic) == 0)
         await fleet.thin_out()
         traffic = await deliver(bench, meter, fleet, calls)
-
         counted = fleet.counted()
 
     assert traffic.scripts <= TIMERS * budgets.FLEET

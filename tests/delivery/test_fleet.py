@@ -240,6 +240,7 @@ async def test_who_comes_back_to_the_reserve_does_not_poll(own_bench, own_relay,
         # It is in reserve from the start: those on duty may leave and call others as they thin out.
         (loop,) = await fleet.add(own_relay.url)
         await fleet.until_counted(3, WORKERS - 3, WORKERS)
+        assert post_of(loop) is Post.IN_RESERVE
         await until_nothing_is_sent(own_relay)
         claims, channel = own_relay.count("EVALSHA"), loop.channels.help_calls
         own_relay.cut()
